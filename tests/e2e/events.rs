@@ -287,7 +287,7 @@ fn dropped_events_are_counted() {
     let position =
         |event: &Value| ostler_proto::control::Position { epoch: event["epoch"].as_u64().unwrap(), seq: event["seq"].as_u64().unwrap() };
     let mut frames = Frames::subscribe(&home, Some(position(&after)));
-    assert_eq!(frames.next(), Some(Response::Missed(ostler_proto::control::Missed::Count(gone))));
+    assert_eq!(frames.next(), Some(Response::Missed(ostler_proto::control::MissedEntries::Count(gone))));
     for event in &known {
         let Some(Response::Happened(told)) = frames.next() else { panic!("an event is missing") };
         assert_eq!(&serde_json::to_value(told).unwrap(), event);
@@ -296,7 +296,7 @@ fn dropped_events_are_counted() {
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").all().contains("app"));
     let mut frames = Frames::subscribe(&home, Some(position(&after)));
-    assert_eq!(frames.next(), Some(Response::Missed(ostler_proto::control::Missed::Unknown)));
+    assert_eq!(frames.next(), Some(Response::Missed(ostler_proto::control::MissedEntries::Unknown)));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ostler_proto::control::{
-    ClientFrame, DaemonFrame, Detail, Event, Failure, Json, Missed, PROTOCOL, Position, Progress, Request, Response, Summary, TableRow,
+    ClientFrame, DaemonFrame, Detail, Event, Failure, Json, MissedEntries, PROTOCOL, Position, Progress, Request, Response, Summary,
+    TableRow,
 };
 use ostler_proto::frame::{Decoder, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,7 +42,7 @@ pub enum News {
     /// An event.
     Event(Event),
     /// Some of the events after the requested position are lost.
-    Missed(Missed),
+    Missed(MissedEntries),
     /// The subscriber did not read fast enough. The connection ends, and the subscriber may connect
     /// again.
     FellBehind,

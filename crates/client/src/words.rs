@@ -1,8 +1,8 @@
 //! Texts for people, the same in every client: events and their causes, durations, and foreign text
 //! made safe.
 
-use ostler_core::lifecycle::{Ending, ExitCause, Finding, Origin};
-use ostler_proto::event::{Cause, Event, Health, Limit, Lost, What};
+use ostler_core::lifecycle::{ExitCause, Origin, PolicyFinding, ProcessEnding};
+use ostler_proto::event::{Event, EventCause, EventKind, Health, LimitKind, LostProcesses};
 
 /// Name shown for an event that does not concern an app.
 const MANAGER: &str = "ostler";
@@ -46,65 +46,65 @@ pub fn name(event: &Event) -> String {
 
 /// Returns the event and its cause, in words that follow a name.
 pub fn what_and_why(event: &Event) -> String {
-    format!("{}, {}", what(&event.what), cause(&event.cause))
+    format!("{}, {}", what(&event.kind), cause(&event.cause))
 }
 
 /// Returns the event, in words that follow a name.
-pub fn what(what: &What) -> String {
+pub fn what(what: &EventKind) -> String {
     match what {
-        What::Waiting => "waits for its dependencies".into(),
-        What::Launched { pid } => format!("launched (pid {pid})"),
-        What::Online { pid } => format!("is online (pid {pid})"),
-        What::NotReady { stopped: true } => "was not ready in time and is stopped".into(),
-        What::NotReady { stopped: false } => "was not ready in time".into(),
-        What::Draining => "finishes its requests".into(),
-        What::Stopping => "is being stopped".into(),
-        What::KillTimeout => "did not stop in time and is killed".into(),
-        What::Exit { pid, ending, uptime_ms } => format!("{} after {} (pid {pid})", how(*ending), span(*uptime_ms)),
-        What::CouldNotStart { why, errno: 0 } => format!("could not be started: {}", shown(why)),
-        What::CouldNotStart { why, errno } => {
+        EventKind::Waiting => "waits for its dependencies".into(),
+        EventKind::Launched { pid } => format!("launched (pid {pid})"),
+        EventKind::Online { pid } => format!("is online (pid {pid})"),
+        EventKind::NotReady { stopped: true } => "was not ready in time and is stopped".into(),
+        EventKind::NotReady { stopped: false } => "was not ready in time".into(),
+        EventKind::Draining => "finishes its requests".into(),
+        EventKind::Stopping => "is being stopped".into(),
+        EventKind::KillTimeout => "did not stop in time and is killed".into(),
+        EventKind::Exit { pid, ending, uptime_ms } => format!("{} after {} (pid {pid})", how(*ending), span(*uptime_ms)),
+        EventKind::CouldNotStart { why, errno: 0 } => format!("could not be started: {}", shown(why)),
+        EventKind::CouldNotStart { why, errno } => {
             format!("could not be started: {}: {}", shown(why), std::io::Error::from_raw_os_error(*errno))
         }
-        What::Restarting { delay_ms: 0 } => "restarts".into(),
-        What::Restarting { delay_ms } => format!("restarts in {}", span(*delay_ms)),
-        What::Stopped => "is stopped".into(),
-        What::Errored { .. } => "failed too often; restarts stopped".into(),
-        What::HookFailed { why } => shown(why),
-        What::Deleted => "is deleted".into(),
-        What::ReloadBegun { release, instances: 1 } => format!("reload started: 1 instance, release {release}"),
-        What::ReloadBegun { release, instances } => format!("reload started: {instances} instances, release {release}"),
-        What::Replaced { pid } => format!("is served by a new process (pid {pid})"),
-        What::ReloadDone { release } => format!("reload succeeded: release {release} serves"),
-        What::ReloadFailed { release, why } => format!("reload to release {release} failed: {}", shown(why)),
-        What::ReloadOverruled { release } => format!("reload to release {release} was cancelled by another command"),
-        What::Health { state: Health::Healthy } => "is healthy".into(),
-        What::Health { state: Health::Unready } => "receives no new connections while other instances can take them".into(),
-        What::Health { state: Health::Unhealthy } => "is unhealthy".into(),
-        What::Health { state: Health::Broken } => "has a broken health check; no action is taken".into(),
-        What::LimitExceeded { limit, .. } => match limit {
-            Limit::Memory => "uses too much memory".into(),
-            Limit::Cpu => "uses too much CPU".into(),
-            Limit::Errors => "reports too many errors".into(),
+        EventKind::Restarting { delay_ms: 0 } => "restarts".into(),
+        EventKind::Restarting { delay_ms } => format!("restarts in {}", span(*delay_ms)),
+        EventKind::Stopped => "is stopped".into(),
+        EventKind::Errored { .. } => "failed too often; restarts stopped".into(),
+        EventKind::HookFailed { why } => shown(why),
+        EventKind::Deleted => "is deleted".into(),
+        EventKind::ReloadBegun { release, instances: 1 } => format!("reload started: 1 instance, release {release}"),
+        EventKind::ReloadBegun { release, instances } => format!("reload started: {instances} instances, release {release}"),
+        EventKind::Replaced { pid } => format!("is served by a new process (pid {pid})"),
+        EventKind::ReloadDone { release } => format!("reload succeeded: release {release} serves"),
+        EventKind::ReloadFailed { release, why } => format!("reload to release {release} failed: {}", shown(why)),
+        EventKind::ReloadOverruled { release } => format!("reload to release {release} was cancelled by another command"),
+        EventKind::Health { state: Health::Healthy } => "is healthy".into(),
+        EventKind::Health { state: Health::Unready } => "receives no new connections while other instances can take them".into(),
+        EventKind::Health { state: Health::Unhealthy } => "is unhealthy".into(),
+        EventKind::Health { state: Health::Broken } => "has a broken health check; no action is taken".into(),
+        EventKind::LimitExceeded { limit, .. } => match limit {
+            LimitKind::Memory => "uses too much memory".into(),
+            LimitKind::Cpu => "uses too much CPU".into(),
+            LimitKind::Errors => "reports too many errors".into(),
         },
-        What::RunMissed { .. } => "missed a scheduled run, which is skipped".into(),
-        What::LogRotated { file } => format!("log was rotated to {}", shown(file)),
-        What::Scaled { from, to } => format!("is scaled from {from} to {}", count(*to)),
-        What::SetAside { file: Some(file) } => format!("was removed from the list; its record is in {}", shown(file)),
-        What::SetAside { file: None } => "was removed from the list; its record is lost".into(),
-        What::Recovered { lost, running, ended } => format!("{}: {}", lost_in_words(*lost), found(*running, *ended)),
-        What::UpdateBegun => "update started".into(),
-        What::UpdateFailed { why } => format!("update failed, nothing was changed: {}", shown(why)),
-        What::Updated { version, running, ended } => format!("updated to {}: {}", shown(version), found(*running, *ended)),
-        What::ListSaved { instances } => format!("list is saved: {}", count(*instances)),
+        EventKind::RunMissed { .. } => "missed a scheduled run, which is skipped".into(),
+        EventKind::LogRotated { file } => format!("log was rotated to {}", shown(file)),
+        EventKind::Scaled { from, to } => format!("is scaled from {from} to {}", count(*to)),
+        EventKind::SetAside { file: Some(file) } => format!("was removed from the list; its record is in {}", shown(file)),
+        EventKind::SetAside { file: None } => "was removed from the list; its record is lost".into(),
+        EventKind::Recovered { lost, running, ended } => format!("{}: {}", lost_in_words(*lost), found(*running, *ended)),
+        EventKind::UpdateBegun => "update started".into(),
+        EventKind::UpdateFailed { why } => format!("update failed, nothing was changed: {}", shown(why)),
+        EventKind::Updated { version, running, ended } => format!("updated to {}: {}", shown(version), found(*running, *ended)),
+        EventKind::ListSaved { instances } => format!("list is saved: {}", count(*instances)),
     }
 }
 
-fn lost_in_words(lost: Lost) -> &'static str {
+fn lost_in_words(lost: LostProcesses) -> &'static str {
     match lost {
-        Lost::Daemon => "the daemon restarted",
-        Lost::Keeper => "the keeper was replaced",
-        Lost::Both => "daemon and keeper were replaced",
-        Lost::All => "all manager processes were replaced",
+        LostProcesses::Daemon => "the daemon restarted",
+        LostProcesses::Keeper => "the keeper was replaced",
+        LostProcesses::Both => "daemon and keeper were replaced",
+        LostProcesses::All => "all manager processes were replaced",
     }
 }
 
@@ -119,28 +119,28 @@ fn count(instances: u32) -> String {
 }
 
 /// Returns the exit, in words that follow "it".
-pub fn how(ending: Ending) -> String {
+pub fn how(ending: ProcessEnding) -> String {
     match ending {
-        Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, core } => {
+        ProcessEnding::Code(code) => format!("exited with code {code}"),
+        ProcessEnding::Signal { signal, core } => {
             format!("was killed by {}{}", ostler_sys::process::signal::name(signal), if core { " (core dumped)" } else { "" })
         }
-        Ending::Unknown | Ending::SpawnFailed { .. } => "exited, how is unknown".into(),
+        ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => "exited, how is unknown".into(),
     }
 }
 
 /// Returns the cause, in words that follow the event.
-pub fn cause(cause: &Cause) -> String {
+pub fn cause(cause: &EventCause) -> String {
     match cause {
-        Cause::User { command, uid, pid, on_behalf_of } => {
+        EventCause::User { command, uid, pid, on_behalf_of } => {
             let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name))).unwrap_or_default();
             format!("by `{}` of uid {uid}{name} (pid {pid})", shown(command))
         }
-        Cause::Policy { name, detail: Some(detail) } => format!("by the policy `{}` ({})", shown(name.word()), shown(detail)),
-        Cause::Policy { name, detail: None } => format!("by the policy `{}`", shown(name.word())),
-        Cause::App => "by itself".into(),
-        Cause::System => "by the system".into(),
-        Cause::Shutdown => "by the shutdown of the daemon".into(),
+        EventCause::Policy { name, detail: Some(detail) } => format!("by the policy `{}` ({})", shown(name.word()), shown(detail)),
+        EventCause::Policy { name, detail: None } => format!("by the policy `{}`", shown(name.word())),
+        EventCause::App => "by itself".into(),
+        EventCause::System => "by the system".into(),
+        EventCause::Shutdown => "by the shutdown of the daemon".into(),
     }
 }
 
@@ -148,7 +148,7 @@ pub fn cause(cause: &Cause) -> String {
 pub fn exit_cause(cause: &ExitCause) -> String {
     match cause {
         ExitCause::Itself => "by itself".into(),
-        ExitCause::Asked(origin) => format!("requested by {}", origin_text(origin)),
+        ExitCause::Requested(origin) => format!("requested by {}", origin_text(origin)),
         ExitCause::KilledAfterTimeout(origin) => {
             format!("killed because it did not stop in time, requested by {}", origin_text(origin))
         }
@@ -168,8 +168,8 @@ fn origin_text(origin: &Origin) -> String {
         Origin::Resurrect => "`resurrect`".into(),
         Origin::Shutdown => "the shutdown of the daemon".into(),
         // The policy's name, and the finding that triggered it.
-        Origin::Policy(Finding { name, detail: Some(why) }) => format!("the policy `{}` ({})", shown(name.word()), shown(why)),
-        Origin::Policy(Finding { name, detail: None }) => format!("the policy `{}`", shown(name.word())),
+        Origin::Policy(PolicyFinding { name, detail: Some(why) }) => format!("the policy `{}` ({})", shown(name.word()), shown(why)),
+        Origin::Policy(PolicyFinding { name, detail: None }) => format!("the policy `{}`", shown(name.word())),
     }
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, Verdict, Writer, verdict, writer};
+use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, TrustVerdict, Writer, verdict, writer};
 
 use crate::problem::{Kind, Problem};
 
@@ -52,14 +52,14 @@ pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, a
     }
     // If the path now leads to another file, another process has changed it.
     let is_same = walked.id == (meta.dev(), meta.ino());
-    let by = if is_same { writer(caller, &walked.steps) } else { Writer::Anybody };
+    let by = if is_same { writer(caller, &walked.steps) } else { Writer::Everyone };
     if app_user.is_some_and(|user| by == Writer::User(user)) {
         return Ok(None);
     }
     match verdict(caller, meta.uid(), by, origin) {
-        Verdict::Accept => Ok(None),
-        Verdict::Warn => Ok(Some(format!("{} can change this file or a folder on its path", name(by)))),
-        Verdict::Refuse => Err(refusal(by, origin)),
+        TrustVerdict::Accept => Ok(None),
+        TrustVerdict::Warn => Ok(Some(format!("{} can change this file or a folder on its path", name(by)))),
+        TrustVerdict::Refuse => Err(refusal(by, origin)),
     }
 }
 
@@ -75,10 +75,10 @@ fn refusal(by: Writer, origin: Origin) -> Problem {
 
 fn name(writer: Writer) -> String {
     match writer {
-        Writer::Nobody => "no other user".to_owned(),
+        Writer::OwnerOnly => "no other user".to_owned(),
         Writer::Group(gid) => format!("the group {gid}"),
         Writer::User(uid) => format!("the user {uid}"),
-        Writer::Anybody => "every user".to_owned(),
+        Writer::Everyone => "every user".to_owned(),
     }
 }
 

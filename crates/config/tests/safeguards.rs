@@ -6,9 +6,9 @@ mod project;
 use ostler_config::{Overlay, merge};
 use ostler_core::app::AppSpec;
 use ostler_core::app::RestartBudget;
-use ostler_core::health::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
+use ostler_core::health::limits::{CpuLimit, ErrorLimit, HardLimits, MemoryAmount};
 use ostler_core::health::safeguards::Safeguards;
-use ostler_core::health::{Action, Ask, Check, HealthSpec};
+use ostler_core::health::{Action, Check, CheckMethod, HealthSpec};
 use ostler_core::serving::HttpProbe;
 use project::Project;
 use serde_json::{Value, json};
@@ -36,15 +36,15 @@ fn probe(port: u16, path: &str) -> HttpProbe {
     }
 }
 
-fn check(ask: Ask) -> Check {
-    Check { ask, interval_ms: 30_000, timeout_ms: 5000, failures: 3, successes: 1, delay_ms: 0 }
+fn check(ask: CheckMethod) -> Check {
+    Check { method: ask, interval_ms: 30_000, timeout_ms: 5000, failures: 3, successes: 1, delay_ms: 0 }
 }
 
 #[test]
 fn t1_http_sets_readiness_and_liveness_with_defaults() {
     let project = Project::new("safeguards-http");
     project.file("server.py", "");
-    let liveness = check(Ask::Http(probe(3000, "/")));
+    let liveness = check(CheckMethod::Http(probe(3000, "/")));
     let readiness = Check { failures: 1, ..liveness.clone() };
     let expected = HealthSpec { readiness: Some(readiness), liveness: Some(liveness), ..HealthSpec::default() };
     assert_eq!(safeguards(&project, json!({"http": {"port": 3000}})).health, expected);
@@ -54,14 +54,14 @@ fn t1_http_sets_readiness_and_liveness_with_defaults() {
             "retries": 5, "grace": "1m", "action": "reload", "method": "head", "headers": {"Authorization": "Bearer x y"}}}),
     )
     .health;
-    let ask = Ask::Http(HttpProbe {
+    let ask = CheckMethod::Http(HttpProbe {
         host: "127.0.0.1".into(),
         expect: vec![(200, 299), (404, 404)],
         method: Some("HEAD".into()),
         headers: vec![("Authorization".into(), "Bearer x y".into())],
         ..probe(3000, "/health")
     });
-    let liveness = Check { ask, interval_ms: 5000, timeout_ms: 300, failures: 5, successes: 1, delay_ms: 0 };
+    let liveness = Check { method: ask, interval_ms: 5000, timeout_ms: 300, failures: 5, successes: 1, delay_ms: 0 };
     assert_eq!(all.liveness, Some(liveness));
     assert_eq!((all.grace_ms, all.action), (Some(60_000), Action::Reload));
     assert_eq!(safeguards(&project, json!({"http": {"start_period": 7}, "port": 80})).health.grace_ms, Some(7));
@@ -82,17 +82,17 @@ fn health_phases_parse_in_general_form() {
         }}),
     )
     .health;
-    let startup = Check { interval_ms: 100, failures: 30, ..check(Ask::Tcp { host: "localhost".into(), port: 5432 }) };
+    let startup = Check { interval_ms: 100, failures: 30, ..check(CheckMethod::Tcp { host: "localhost".into(), port: 5432 }) };
     assert_eq!(health.startup, Some(startup));
-    assert_eq!(health.readiness, Some(Check { interval_ms: 2000, successes: 2, ..check(Ask::Http(probe(80, "/ready"))) }));
-    let command = Ask::Command(["sh", "-c", "pg_isready -q"].map(String::from).to_vec());
+    assert_eq!(health.readiness, Some(Check { interval_ms: 2000, successes: 2, ..check(CheckMethod::Http(probe(80, "/ready"))) }));
+    let command = CheckMethod::Command(["sh", "-c", "pg_isready -q"].map(String::from).to_vec());
     assert_eq!(health.liveness, Some(Check { timeout_ms: 1000, delay_ms: 10_000, ..check(command) }));
     assert_eq!((health.grace_ms, health.action), (Some(0), Action::None));
     // A phase is added to the checks of `http`.
     let both =
         safeguards(&project, json!({"http": {"port": 80}, "health": {"readiness": false, "startup": {"exec": ["/bin/true"]}}})).health;
-    assert_eq!((both.readiness, both.liveness), (None, Some(check(Ask::Http(probe(80, "/"))))));
-    assert_eq!(both.startup, Some(check(Ask::Command(vec!["/bin/true".into()]))));
+    assert_eq!((both.readiness, both.liveness), (None, Some(check(CheckMethod::Http(probe(80, "/"))))));
+    assert_eq!(both.startup, Some(check(CheckMethod::Command(vec!["/bin/true".into()]))));
 }
 
 #[test]
@@ -102,17 +102,17 @@ fn t2_t4_t5_t13_limits_parse_in_every_form() {
     project.file("app.js", "");
     let memory = |value: Value| safeguards(&project, json!({"max_memory_restart": value})).memory;
     for (given, bytes) in [("1K", 1 << 10), ("200M", 200 << 20), ("1G", 1 << 30), ("64KiB", 64 << 10), ("3MiB", 3 << 20)] {
-        assert_eq!(memory(json!(given)), Some(Amount::Bytes(bytes)), "{given}");
+        assert_eq!(memory(json!(given)), Some(MemoryAmount::Bytes(bytes)), "{given}");
     }
-    assert_eq!(memory(json!(1_048_576)), Some(Amount::Bytes(1 << 20)));
-    assert_eq!((memory(json!("12.5%")), memory(json!(0))), (Some(Amount::Share(1250)), None));
+    assert_eq!(memory(json!(1_048_576)), Some(MemoryAmount::Bytes(1 << 20)));
+    assert_eq!((memory(json!("12.5%")), memory(json!(0))), (Some(MemoryAmount::Share(1250)), None));
     let cpu = |attributes: Value| safeguards(&project, attributes).cpu;
     let limit = CpuLimit { percent: 80, of_machine: false, window_ms: 60_000 };
     assert_eq!(cpu(json!({"max_cpu": 80})), Some(limit));
     let machine = json!({"max_cpu": "80", "max_cpu_unit": "machine", "max_cpu_window": "10s"});
     assert_eq!(cpu(machine), Some(CpuLimit { of_machine: true, window_ms: 10_000, ..limit }));
     let hard = safeguards(&project, json!({"cpu_quota": "150%", "memory_max": "1G", "pids_max": 50, "io_weight": 10})).hard;
-    let expected = HardLimits { cpu_percent: Some(150), memory: Some(Amount::Bytes(1 << 30)), pids: Some(50), io_weight: Some(10) };
+    let expected = HardLimits { cpu_percent: Some(150), memory: Some(MemoryAmount::Bytes(1 << 30)), pids: Some(50), io_weight: Some(10) };
     assert_eq!(hard, expected);
     let errors = |value: Value| safeguards(&project, json!({"error": value})).errors;
     let fifty = ErrorLimit { threshold: 50, window_ms: 60_000, restart: true };
@@ -185,7 +185,7 @@ fn merge_changes_one_safeguard_and_keeps_the_rest() {
     let old = app(&project, json!({"http": {"port": 1}, "max_memory_restart": "1G"}));
     let change = |attributes: Value| merge(&old, attributes.as_object().unwrap(), None, &project.context).unwrap().spec.safeguards.unwrap();
     let new = change(json!({"max_memory_restart": "2G"}));
-    assert_eq!((new.memory, &new.health), (Some(Amount::Bytes(2 << 30)), &old.safeguards.as_ref().unwrap().health));
+    assert_eq!((new.memory, &new.health), (Some(MemoryAmount::Bytes(2 << 30)), &old.safeguards.as_ref().unwrap().health));
     assert_eq!(change(json!({"max_memory_restart": 0})).memory, None);
-    assert_eq!(change(json!({"max_cpu": 50})).memory, Some(Amount::Bytes(1 << 30)));
+    assert_eq!(change(json!({"max_cpu": 50})).memory, Some(MemoryAmount::Bytes(1 << 30)));
 }

@@ -5,7 +5,7 @@ mod project;
 
 use ostler_config::{Overlay, merge};
 use ostler_core::app::AppSpec;
-use ostler_core::serving::{Autoscale, HttpProbe, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use ostler_core::serving::{AutoscaleSettings, HttpProbe, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use project::Project;
 use serde_json::{Value, json};
 
@@ -155,7 +155,7 @@ fn reload_stop_and_instance_settings_parse() {
     let spec = project.start("app.js", attributes);
     assert_eq!(spec.rollout, RolloutSpec { batch: Some(3), canary_ms: Some(60_000) });
     assert_eq!((spec.stop.drain_timeout_ms, spec.ready.watchdog_ms), (Some(10_000), Some(5000)));
-    assert_eq!((spec.instances, spec.autoscale, spec.no_preload), (2, Some(Autoscale { min: 2, max: 6, cpu: 60 }), true));
+    assert_eq!((spec.instances, spec.autoscale, spec.no_preload), (2, Some(AutoscaleSettings { min: 2, max: 6, cpu: 60 }), true));
     let age = |value: Value| project.start("app.js", json!({"max_connection_age": value})).max_connection_age_ms;
     assert_eq!((age(json!("5m")), age(json!(1500)), age(json!(0))), (Some(300_000), Some(1500), None));
     let plain = project.start("app.js", json!({"canary": 0, "watchdog": 0, "automation": true}));

@@ -21,7 +21,7 @@ impl Now {
     /// Returns the same instant by the wall clock of `now`. Clock changes since then are removed in
     /// whole seconds, so repeated calls return the same number. Only for instants of the same boot.
     #[must_use]
-    pub fn seen_from(self, now: Self) -> Self {
+    pub fn by_clock_of(self, now: Self) -> Self {
         let age_ms = now.mono_ms.saturating_sub(self.mono_ms);
         let by_age_ms = now.wall_ms.saturating_sub(age_ms);
         let jump_ms = by_age_ms.abs_diff(self.wall_ms).saturating_add(500) / 1000 * 1000;
@@ -50,7 +50,7 @@ mod tests {
             (0, 500_000, 500_000),
             (u64::MAX, u64::MAX, 1_000),
         ] {
-            assert_eq!(then.seen_from(Now { mono_ms, wall_ms }), Now { mono_ms: 1_000, wall_ms: seen }, "{mono_ms} {wall_ms}");
+            assert_eq!(then.by_clock_of(Now { mono_ms, wall_ms }), Now { mono_ms: 1_000, wall_ms: seen }, "{mono_ms} {wall_ms}");
         }
     }
 }

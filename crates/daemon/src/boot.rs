@@ -8,13 +8,13 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use ostler_core::home::home_paths::HomePaths;
-use ostler_core::lifecycle::runtime::Form;
-use ostler_core::lifecycle::{Effect, Event, PolicyName, Recovered, State, Wanted};
+use ostler_core::lifecycle::runtime::ContainerLogFormat;
+use ostler_core::lifecycle::{DesiredState, Effect, Event, InstanceState, PolicyName, Recovered};
 use ostler_keeper::{
     AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
     STARTER_KEY,
 };
-use ostler_proto::event::{Cause, Lost, What};
+use ostler_proto::event::{EventCause, EventKind, LostProcesses};
 use ostler_sys::ProcRef;
 use ostler_sys::process::signal::SignalFd;
 
@@ -25,14 +25,14 @@ use crate::features::health::checks::HealthChecks;
 use crate::features::home::runtime::Runtime;
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
-use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::keeper_connection::KeeperConnection;
 use crate::platform::log::{DaemonLog, OwnLines};
 use crate::platform::node_version::NodeVersions;
 use crate::platform::probe::Probes;
 use crate::platform::reactor::{LISTENER, Reactor, Source};
 use crate::platform::settings::Settings;
 use crate::platform::working_trees::WorkingTrees;
-use crate::state::marked::{Marked, has_manager, marked};
+use crate::state::marked::{MarkedLeader, has_manager, marked};
 use crate::state::slots::commands::Commands;
 use crate::state::slots::complaints::Complaints;
 use crate::state::slots::groups::Groups;
@@ -90,13 +90,13 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let runtime = Runtime::from_env(&inventory).map_err(|error| system("read the settings of the runtime")(io::Error::from(error)))?;
     let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
     let groups = Groups::find(&settings.home, runtime.spec().is_some(), starter.map(|child| child.pid));
-    let control = begin(Beginning { settings, link, inventory, fds, signals, groups, runtime, threads })?;
+    let control = begin(BootInputs { settings, link, inventory, fds, signals, groups, runtime, threads })?;
     state_copy::remove_stale(has_manager);
     Ok(control)
 }
 
 /// Inputs of a start.
-pub(crate) struct Beginning {
+pub(crate) struct BootInputs {
     pub settings: Settings,
     pub link: Link,
     pub inventory: Inventory,
@@ -110,8 +110,8 @@ pub(crate) struct Beginning {
 }
 
 /// Builds the daemon from the inventory: its previous state and the processes that run.
-pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
-    let Beginning { settings, link, inventory, fds, signals, groups, runtime, threads } = beginning;
+pub(crate) fn begin(beginning: BootInputs) -> Result<Control, BootError> {
+    let BootInputs { settings, link, inventory, fds, signals, groups, runtime, threads } = beginning;
     let now = clock();
     let mut held: BTreeMap<String, OwnedFd> = inventory.held.iter().cloned().zip(fds).collect();
     let mut take = |name: &'static str| held.remove(name).ok_or(BootError::Missing(name));
@@ -125,19 +125,19 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     let events = Events::restore(&mut snapshot, &mut journal);
     let reactor = Reactor::of_features(Features::NAMES).map_err(system("wait for events"))?;
     let log_files = LogFiles::new(settings.home.clone());
-    let keeper = KeeperDoor::new(link, inventory.keeper_pid);
+    let keeper = KeeperConnection::new(link, inventory.keeper_pid);
     reactor.add(&listener, LISTENER).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
     let mut log = DaemonLog::new(settings.paths.log.clone(), &settings.log_date_format);
     let log_files = match runtime.spec() {
         Some(spec) => {
-            log.show(OwnLines::new(spec.form == Form::Json).map_err(system("use standard error"))?);
+            log.show(OwnLines::new(spec.form == ContainerLogFormat::Json).map_err(system("use standard error"))?);
             log_files.in_front(spec).map_err(system("use standard output"))?
         }
         None => log_files,
     };
-    for refused in ostler_sys::refused::refused() {
+    for refused in ostler_sys::refused_calls::refused() {
         log.error(format_args!("{refused}"));
     }
     if let Err(error) = threads {
@@ -176,9 +176,9 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         listening: Listening::default(),
         log_files,
         complaints: Complaints::default(),
-        coming: BTreeSet::new(),
+        pending_starts: BTreeSet::new(),
         waiting: BTreeSet::new(),
-        requests_under_way: 0,
+        open_requests: 0,
     };
     let ctx = Ctx { now, io, state, outbox: Outbox::default() };
     let mut control = Control { ctx, features: Features { runtime, ..Features::default() }, signals };
@@ -223,7 +223,7 @@ fn first_message(link: &mut Link) -> Result<(Inventory, Vec<OwnedFd>), BootError
 impl Control {
     /// Recovers instances. The journal has their previous state, the keeper has the running
     /// processes.
-    pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) -> Found {
+    pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) -> RecoveredCounts {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
         let of_instance = |child: &&Child| child.key != STARTER_KEY && is_of_instance(child.key);
         for child in inventory.children.iter().filter(of_instance) {
@@ -240,9 +240,9 @@ impl Control {
                 self.ctx.outbox.effects.push(Work::Ack(older.key));
             }
         }
-        self.take_back(held);
+        self.adopt_fds(held);
         let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
-        let (mut found, mut leaders) = (Found::default(), Leaders::default());
+        let (mut found, mut leaders) = (RecoveredCounts::default(), Leaders::default());
         for id in ids {
             let _at = crate::platform::incident::working_on(id);
             let child = newest.remove(&id);
@@ -255,7 +255,7 @@ impl Control {
                 }
             };
             if let Recovered::Alive { pid, .. } = recovered
-                && self.ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }))
+                && self.ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Spawning { .. }))
             {
                 self.features.on_recognised(&mut self.ctx, id, pid);
             }
@@ -301,11 +301,11 @@ impl Control {
     }
 
     /// Takes over descriptors that the keeper held while there was no daemon.
-    fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
+    fn adopt_fds(&mut self, held: BTreeMap<String, OwnedFd>) {
         for (name, fd) in held {
-            self.features.take_back(&mut self.ctx, &name, fd);
+            self.features.adopt_fd(&mut self.ctx, &name, fd);
         }
-        self.features.on_taken_back(&mut self.ctx);
+        self.features.on_fds_adopted(&mut self.ctx);
     }
 
     /// Looks for survivors at a first start, in case daemon and keeper were killed while apps ran.
@@ -324,7 +324,7 @@ impl Control {
             self.ctx.state.journal.push(&record);
         }
         let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
-        let (mut found, mut leaders) = (Found::default(), Leaders::default());
+        let (mut found, mut leaders) = (RecoveredCounts::default(), Leaders::default());
         let marked = marked(&self.ctx.io.settings.home);
         for &id in &ids {
             let had_process = self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
@@ -340,12 +340,12 @@ impl Control {
             .io
             .log
             .line(format_args!("daemon and keeper were killed: {} instances known; {alive} still run and are adopted", ids.len()));
-        found.emit(&mut self.ctx, Lost::All, None);
+        found.emit(&mut self.ctx, LostProcesses::All, None);
     }
 
     /// Adopts the process of an instance that the keeper does not know. If keeper and daemon were
     /// killed together, the process may still run: the journal is the old one, the keeper is new.
-    fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, found: &mut Found) -> Recovered {
+    fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, found: &mut RecoveredCounts) -> Recovered {
         let has_process = self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
         if has_process {
             // No exit will be reported, so its last messages are read now.
@@ -358,11 +358,11 @@ impl Control {
 
     /// Returns the process of an instance that was started after its record was written, because
     /// the state copy is older. The user who started it wants it to run.
-    fn newer_process(&mut self, id: u32, marked: &[Marked]) -> Option<(u64, ProcRef)> {
+    fn newer_process(&mut self, id: u32, marked: &[MarkedLeader]) -> Option<(u64, ProcRef)> {
         let slot = self.ctx.state.slots.get_mut(id)?;
         let known = slot.newest_inc();
-        let Marked { inc, process, .. } = marked.iter().find(|of| of.unique_id == slot.durable.unique_id && of.inc > known)?;
-        slot.durable.instance.wanted = Wanted::Up;
+        let MarkedLeader { inc, process, .. } = marked.iter().find(|of| of.unique_id == slot.durable.unique_id && of.inc > known)?;
+        slot.durable.instance.wanted = DesiredState::Up;
         slot.durable.start_ticks = process.start_ticks;
         Some((slot.key(*inc), *process))
     }
@@ -386,7 +386,7 @@ impl Control {
         let (inc, process) = match slot.durable.instance.state {
             // The daemon was killed between the spawn and the answer: a second copy must not be
             // started.
-            State::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.durable.unique_id, inc))?),
+            InstanceState::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.durable.unique_id, inc))?),
             _ => slot.process()?,
         };
         slot.durable.start_ticks = process.start_ticks;
@@ -404,7 +404,7 @@ impl Control {
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
         let others = self.features.survivors(&mut leaders);
-        self.ctx.io.fds.give_back();
+        self.ctx.io.fds.release_reserve();
         let (link, pid) = match self.revive(&survivors, &others) {
             Ok(revived) => revived,
             Err(error) => {
@@ -425,7 +425,7 @@ impl Control {
         if let Err(error) = self.ctx.io.reactor.add(&self.ctx.io.keeper, Source::Keeper) {
             self.ctx.io.log.error(format_args!("cannot watch the keeper: {error}"));
         }
-        let mut found = Found::default();
+        let mut found = RecoveredCounts::default();
         for id in ids {
             let recovered = match survivors.get(&id) {
                 Some((key, process)) => Recovered::Alive { inc: split_key(*key).1, pid: process.pid },
@@ -434,7 +434,7 @@ impl Control {
             found.count(&recovered, self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some()));
             self.dispatch_event(id, Event::Recovered(recovered));
         }
-        found.emit(&mut self.ctx, Lost::Keeper, fault);
+        found.emit(&mut self.ctx, LostProcesses::Keeper, fault);
         self.features.on_new_keeper(&mut self.ctx, &others);
     }
 
@@ -462,7 +462,7 @@ impl Control {
 
 /// Counts of instances that ran when the previous daemon died.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct RecoveredCounts {
     running: u32,
     ended: u32,
     /// Instances whose process the keeper did not know, because daemon and keeper had both been
@@ -471,7 +471,7 @@ pub(crate) struct Found {
     lost: u32,
 }
 
-impl Found {
+impl RecoveredCounts {
     fn count(&mut self, recovered: &Recovered, had_process: bool) {
         match recovered {
             Recovered::Alive { .. } => self.running += 1,
@@ -499,18 +499,18 @@ impl Found {
     /// Emits the event that the previous daemon was killed, or was replaced by this one.
     fn emit_after_daemon(&self, ctx: &mut Ctx, last_failure: &str) {
         let Self { running, ended, .. } = *self;
-        match ctx.state.events.update_under_way() {
+        match ctx.state.events.update_in_progress() {
             Some(cause) => {
                 let version = env!("CARGO_PKG_VERSION").into();
-                ctx.emit_for_manager(What::Updated { version, running, ended }, cause);
+                ctx.emit_for_manager(EventKind::Updated { version, running, ended }, cause);
             }
-            None if self.adopted + self.lost > 0 => self.emit(ctx, Lost::Both, None),
-            None => self.emit(ctx, Lost::Daemon, Some(last_failure.to_owned()).filter(|words| !words.is_empty())),
+            None if self.adopted + self.lost > 0 => self.emit(ctx, LostProcesses::Both, None),
+            None => self.emit(ctx, LostProcesses::Daemon, Some(last_failure.to_owned()).filter(|words| !words.is_empty())),
         }
     }
 
-    fn emit(&self, ctx: &mut Ctx, lost: Lost, why: Option<String>) {
+    fn emit(&self, ctx: &mut Ctx, lost: LostProcesses, why: Option<String>) {
         let Self { running, ended, .. } = *self;
-        ctx.emit_for_manager(What::Recovered { lost, running, ended }, Cause::policy(PolicyName::Recovery, why));
+        ctx.emit_for_manager(EventKind::Recovered { lost, running, ended }, EventCause::policy(PolicyName::Recovery, why));
     }
 }

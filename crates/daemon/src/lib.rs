@@ -19,7 +19,7 @@ mod supervisor;
 
 use std::process::ExitCode;
 
-pub use state::left_behind::LeftBehind;
+pub use state::leftovers::LeftBehind;
 
 /// Entry point when the keeper started this process as the daemon.
 pub fn main() -> ExitCode {

@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 
 use ostler_core::app::RestartBudget;
-use ostler_core::health::Phase;
+use ostler_core::health::CheckPhase;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::serving::Autoscale;
+use ostler_core::serving::AutoscaleSettings;
 use serde_json::Value;
 
 use crate::base::Base;
@@ -252,7 +252,7 @@ fn instances_inside(service: &Service<'_>, swarm: bool) -> Option<String> {
 }
 
 /// Returns the range of instances that ostler keeps in one container, by their load.
-fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a Autoscale> {
+fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a AutoscaleSettings> {
     match &service.replicas {
         Replicas::Range(range) if !swarm && shares_a_container(service) => Some(range),
         _ => None,
@@ -375,7 +375,8 @@ fn health(service: &Service<'_>, map: &mut Map) {
         map.put("healthcheck", Map::new().with("disable", true));
         return;
     }
-    let check = spec.health().and_then(|health| [Phase::Liveness, Phase::Readiness].into_iter().find_map(|phase| health.check(phase)));
+    let check =
+        spec.health().and_then(|health| [CheckPhase::Liveness, CheckPhase::Readiness].into_iter().find_map(|phase| health.check(phase)));
     let mut health = Map::new();
     health.say("ostler runs the health check of the ecosystem file.");
     health.put("test", Yaml::words(["CMD", "ostler", "health"]));

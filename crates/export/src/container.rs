@@ -4,7 +4,7 @@
 //! are left out, because the output is the log. The engine also controls the number of instances
 //! and the times of jobs.
 
-use ostler_core::serving::{Autoscale, ReadyBy};
+use ostler_core::serving::{AutoscaleSettings, ReadyBy};
 use serde_json::Value;
 
 use crate::project::Project;
@@ -84,7 +84,7 @@ pub(crate) struct Own<'a> {
     /// Variables whose values are files in [`SECRETS`]; all others are variables of the container.
     pub secrets: Vec<&'a String>,
     /// Range of instances that ostler keeps in the container.
-    pub range: Option<&'a Autoscale>,
+    pub range: Option<&'a AutoscaleSettings>,
 }
 
 /// Returns the file for these services.

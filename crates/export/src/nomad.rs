@@ -1,7 +1,7 @@
 //! Nomad: one job with a group for each app. Jobs with a schedule are separate jobs.
 
 use ostler_core::cron::Overlap;
-use ostler_core::health::{Ask, Phase};
+use ostler_core::health::{CheckMethod, CheckPhase};
 
 use crate::cron::Fields;
 use crate::hcl::{Hcl, list, text};
@@ -156,12 +156,14 @@ fn ports(service: &Service<'_>) -> Vec<(String, u16)> {
 }
 
 fn check(service: &Service<'_>, out: &mut Hcl) {
-    let check =
-        service.spec.health().and_then(|health| [Phase::Readiness, Phase::Liveness].into_iter().find_map(|phase| health.check(phase)));
+    let check = service
+        .spec
+        .health()
+        .and_then(|health| [CheckPhase::Readiness, CheckPhase::Liveness].into_iter().find_map(|phase| health.check(phase)));
     let (interval, timeout) = check.map_or((10_000, 5000), |check| (check.interval_ms.max(1000), check.timeout_ms.max(1000)));
     out.block("check", |out| {
-        match check.map(|check| &check.ask) {
-            Some(Ask::Http(http)) => {
+        match check.map(|check| &check.method) {
+            Some(CheckMethod::Http(http)) => {
                 out.text("type", "http").text("path", &http.path);
                 if let Some(method) = &http.method {
                     out.text("method", method);

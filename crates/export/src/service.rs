@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ostler_core::app::diff::looks_secret;
 use ostler_core::app::export_settings::{ExportSettings, export_settings};
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::health::limits::Amount;
+use ostler_core::health::limits::MemoryAmount;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::serving::{Autoscale, ListenAt, ReadyBy};
+use ostler_core::serving::{AutoscaleSettings, ListenAt, ReadyBy};
 use serde_json::Value;
 
 use crate::base::{self, Base};
@@ -36,7 +36,7 @@ pub(crate) enum Replicas {
     /// One per CPU of the machine.
     PerCpu,
     /// A number that follows the load.
-    Range(Autoscale),
+    Range(AutoscaleSettings),
 }
 
 /// An app with the values derived from it.
@@ -173,10 +173,10 @@ impl Service<'_> {
 }
 
 /// Returns bytes; a part of a machine's memory is no fixed amount.
-fn fixed(amount: Amount) -> Option<u64> {
+fn fixed(amount: MemoryAmount) -> Option<u64> {
     match amount {
-        Amount::Bytes(bytes) => Some(bytes),
-        Amount::Share(_) => None,
+        MemoryAmount::Bytes(bytes) => Some(bytes),
+        MemoryAmount::Share(_) => None,
     }
 }
 
@@ -250,7 +250,7 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             ("memory_max", spec.hard_limits().and_then(|hard| hard.memory)),
             ("max_memory_restart", spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory)),
         ] {
-            if matches!(amount, Some(Amount::Share(_))) {
+            if matches!(amount, Some(MemoryAmount::Share(_))) {
                 tell(key, "a percentage of the machine's memory cannot be a limit elsewhere: write bytes".into());
             }
         }
@@ -310,10 +310,10 @@ fn ports(spec: &AppSpec) -> Vec<u16> {
     };
     let of_checks = || {
         let checks = spec.health().into_iter().flat_map(|health| [&health.readiness, &health.liveness, &health.startup]).flatten();
-        let checked = checks.filter_map(|check| match &check.ask {
-            ostler_core::health::Ask::Http(probe) => Some(probe.port),
-            ostler_core::health::Ask::Tcp { port, .. } => Some(*port),
-            ostler_core::health::Ask::Command(_) => None,
+        let checked = checks.filter_map(|check| match &check.method {
+            ostler_core::health::CheckMethod::Http(probe) => Some(probe.port),
+            ostler_core::health::CheckMethod::Tcp { port, .. } => Some(*port),
+            ostler_core::health::CheckMethod::Command(_) => None,
         });
         let ready = spec.ready.proof().and_then(|proof| match proof {
             ReadyBy::Http(probe) => Some(probe.port),

@@ -458,9 +458,9 @@ fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str,
         hard.pids.iter().for_each(|pids| out.set("TasksMax", pids.to_string()));
         hard.io_weight.iter().for_each(|weight| out.set("IOWeight", weight.to_string()));
     }
-    let amount = |amount: ostler_core::health::limits::Amount| match amount {
-        ostler_core::health::limits::Amount::Bytes(bytes) => bytes.to_string(),
-        ostler_core::health::limits::Amount::Share(share) => format!("{}%", (share / 100).max(1)),
+    let amount = |amount: ostler_core::health::limits::MemoryAmount| match amount {
+        ostler_core::health::limits::MemoryAmount::Bytes(bytes) => bytes.to_string(),
+        ostler_core::health::limits::MemoryAmount::Share(share) => format!("{}%", (share / 100).max(1)),
     };
     let hard = spec.hard_limits().and_then(|hard| hard.memory);
     let soft = spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory);

@@ -42,7 +42,7 @@ pub(crate) struct Header {
 
 /// Description of a block, without its points.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct About {
+pub(crate) struct BlockInfo {
     pub(crate) number: u64,
     pub(crate) span: u32,
     pub(crate) next_series: u32,
@@ -86,14 +86,14 @@ impl Builder {
 
     /// Returns a block that names its source but has no points, because its source was completely
     /// damaged.
-    pub(crate) fn empty(at: u64, about: About) -> Vec<u8> {
-        let About { number, span, next_series, source } = about;
+    pub(crate) fn empty(at: u64, about: BlockInfo) -> Vec<u8> {
+        let BlockInfo { number, span, next_series, source } = about;
         let (body, index, chunks, index_sum) = (0, 0, 0, crc32fast::hash(&[]));
         Header { body, index, chunks, number, from: at, to: at, span, next_series, source, index_sum }.bytes()
     }
 
     /// Returns the bytes of the block. Returns `None` if there are no points or too many.
-    pub(crate) fn finish(self, about: About) -> Option<Vec<u8>> {
+    pub(crate) fn finish(self, about: BlockInfo) -> Option<Vec<u8>> {
         if self.chunks == 0 {
             return None;
         }
@@ -200,7 +200,7 @@ mod tests {
     use crate::packed::tests::any_points;
     use proptest::prelude::*;
 
-    fn encode(about: About, series: &[(u32, Vec<Point>)]) -> Option<Vec<u8>> {
+    fn encode(about: BlockInfo, series: &[(u32, Vec<Point>)]) -> Option<Vec<u8>> {
         let from = series.iter().flat_map(|(_, points)| points).map(|point| point.slot).min().unwrap_or(0);
         let mut builder = Builder::new(from);
         for (id, points) in series {
@@ -221,7 +221,7 @@ mod tests {
         fn encode_round_trips(lists in prop::collection::vec((1u32..1000, any_points()), 1..6)) {
             let mut id = 0;
             let series: Vec<(u32, Vec<Point>)> = lists.into_iter().map(|(step, points)| { id += step; (id, points) }).collect();
-            let about = About { number: 4, span: 1200, next_series: 9, source: 3 };
+            let about = BlockInfo { number: 4, span: 1200, next_series: 9, source: 3 };
             let bytes = encode(about, &series).unwrap();
             let header = Header::parse(&bytes).unwrap();
             prop_assert_eq!((header.length(), header.number, header.source), (bytes.len() as u64, 4, 3));
@@ -231,7 +231,7 @@ mod tests {
         #[test]
         fn decode_rejects_damaged_bytes_without_panic(points in any_points(), at: prop::sample::Index, byte: u8, junk: Vec<u8>) {
             let _ = decode(&junk);
-            let mut bytes = encode(About::default(), &[(1, points.clone())]).unwrap();
+            let mut bytes = encode(BlockInfo::default(), &[(1, points.clone())]).unwrap();
             let at = at.index(bytes.len());
             if bytes[at] != byte {
                 bytes[at] = byte;
@@ -242,6 +242,6 @@ mod tests {
 
     #[test]
     fn encode_returns_none_without_series() {
-        assert_eq!(encode(About::default(), &[]), None);
+        assert_eq!(encode(BlockInfo::default(), &[]), None);
     }
 }

@@ -18,8 +18,8 @@ const MOST_TAIL: usize = 1 << 20;
 
 /// Result of checking a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Head {
-    Ours,
+pub(crate) enum HeadCheck {
+    Valid,
     Newer,
     Damaged,
 }
@@ -34,17 +34,17 @@ pub(crate) fn head(kind: u16) -> Vec<u8> {
 }
 
 /// Checks the head at the front of these bytes.
-pub(crate) fn check(bytes: &[u8], kind: u16) -> Head {
-    let Some(head) = bytes.first_chunk::<16>() else { return Head::Damaged };
+pub(crate) fn check(bytes: &[u8], kind: u16) -> HeadCheck {
+    let Some(head) = bytes.first_chunk::<16>() else { return HeadCheck::Damaged };
     let sum = crc32fast::hash(head.get(..12).unwrap_or_default()).to_le_bytes();
     if head.get(..8) != Some(MAGIC) || head.get(12..) != Some(&sum[..]) {
-        return Head::Damaged;
+        return HeadCheck::Damaged;
     }
     let version = u16::from_le_bytes([head[8], head[9]]);
     match u16::from_le_bytes([head[10], head[11]]) {
-        _ if version > VERSION => Head::Newer,
-        found if found == kind && version == VERSION => Head::Ours,
-        _ => Head::Damaged,
+        _ if version > VERSION => HeadCheck::Newer,
+        found if found == kind && version == VERSION => HeadCheck::Valid,
+        _ => HeadCheck::Damaged,
     }
 }
 
@@ -85,13 +85,13 @@ mod tests {
         let own = head(2);
         assert_eq!(
             (own.len() as u64, check(&own, 2), check(&own, 3), check(&own[..15], 2)),
-            (HEAD, Head::Ours, Head::Damaged, Head::Damaged)
+            (HEAD, HeadCheck::Valid, HeadCheck::Damaged, HeadCheck::Damaged)
         );
         let mut newer = own.clone();
         newer[8] = 9;
-        assert_eq!(check(&newer, 2), Head::Damaged);
+        assert_eq!(check(&newer, 2), HeadCheck::Damaged);
         let sum = crc32fast::hash(&newer[..12]);
         newer[12..].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(check(&newer, 2), Head::Newer);
+        assert_eq!(check(&newer, 2), HeadCheck::Newer);
     }
 }

@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::disk::Disk;
-use crate::files::{self, HEAD, Head};
+use crate::files::{self, HEAD, HeadCheck};
 use crate::notice::Notice;
 use crate::tier;
 use crate::varint::{put, take};
@@ -31,7 +31,7 @@ pub(crate) struct Journal {
 
 /// Contents of a journal.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct JournalContents {
     /// Number of the block that its points will become.
     pub(crate) block: u64,
     /// Recorded seconds.
@@ -48,7 +48,7 @@ impl Journal {
         number: usize,
         is_writer: bool,
         notices: &mut Vec<Notice>,
-    ) -> io::Result<(Self, Option<Told>)> {
+    ) -> io::Result<(Self, Option<JournalContents>)> {
         let kind = KIND | u16::try_from(number).unwrap_or(0);
         let mut journal = Self { name: format!("{}.journal", tier::of(number).name), kind, block: 0, length: 0 };
         let bytes = match disk.read(&journal.name, 0, MOST) {
@@ -56,8 +56,8 @@ impl Journal {
             bytes => bytes?,
         };
         let why = match files::check(&bytes, kind) {
-            Head::Newer => Some("was written by a newer version"),
-            Head::Ours if parse(&bytes).is_some() => None,
+            HeadCheck::Newer => Some("was written by a newer version"),
+            HeadCheck::Valid if parse(&bytes).is_some() => None,
             // The head is incomplete, so the journal was still empty.
             _ if bytes.len() as u64 <= WHOLE => return Ok((journal, None)),
             _ => Some("has a damaged header"),
@@ -78,7 +78,12 @@ impl Journal {
 
     /// Appends the new points of series. If the journal belongs to another block, it is started
     /// again.
-    pub(crate) fn append<'a>(&mut self, disk: &mut impl Disk, told: &Told, parts: impl Iterator<Item = (u32, &'a [u8])>) -> io::Result<()> {
+    pub(crate) fn append<'a>(
+        &mut self,
+        disk: &mut impl Disk,
+        told: &JournalContents,
+        parts: impl Iterator<Item = (u32, &'a [u8])>,
+    ) -> io::Result<()> {
         let mut payload = Vec::new();
         put(&mut payload, u64::from(told.next_series));
         put(&mut payload, told.span);
@@ -117,7 +122,7 @@ impl Journal {
 
 /// Parses a journal up to the first damaged entry. Returns also the offset at which that entry
 /// begins.
-fn parse(bytes: &[u8]) -> Option<(Told, u64)> {
+fn parse(bytes: &[u8]) -> Option<(JournalContents, u64)> {
     let mut rest = bytes.get(usize::try_from(HEAD).ok()?..)?;
     let (block, after) = rest.split_first_chunk::<8>()?;
     let (sum, after) = after.split_first_chunk::<4>()?;
@@ -125,12 +130,12 @@ fn parse(bytes: &[u8]) -> Option<(Told, u64)> {
         return None;
     }
     rest = after;
-    let mut told = Told { block: u64::from_le_bytes(*block), ..Told::default() };
+    let mut contents = JournalContents { block: u64::from_le_bytes(*block), ..JournalContents::default() };
     while let Some((payload, after)) = entry(rest) {
-        let Some(()) = take_entry(payload, &mut told) else { break };
+        let Some(()) = take_entry(payload, &mut contents) else { break };
         rest = after;
     }
-    Some((told, (bytes.len() - rest.len()) as u64))
+    Some((contents, (bytes.len() - rest.len()) as u64))
 }
 
 fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -140,7 +145,7 @@ fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (crc32fast::hash(payload) == u32::from_le_bytes(*sum)).then_some((payload, rest))
 }
 
-fn take_entry(mut payload: &[u8], told: &mut Told) -> Option<()> {
+fn take_entry(mut payload: &[u8], told: &mut JournalContents) -> Option<()> {
     let next_series = u32::try_from(take(&mut payload)?).ok()?;
     let span = take(&mut payload)?;
     let mut parts = Vec::new();
@@ -159,19 +164,19 @@ fn take_entry(mut payload: &[u8], told: &mut Told) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::played::Played;
+    use crate::fake_disk::FakeDisk;
 
-    fn told(block: u64, span: u64) -> Told {
-        Told { block, span, next_series: 3, parts: Vec::new() }
+    fn told(block: u64, span: u64) -> JournalContents {
+        JournalContents { block, span, next_series: 3, parts: Vec::new() }
     }
 
-    fn load(disk: &mut Played, notices: &mut Vec<Notice>) -> (Journal, Option<Told>) {
+    fn load(disk: &mut FakeDisk, notices: &mut Vec<Notice>) -> (Journal, Option<JournalContents>) {
         Journal::load(disk, 1, true, notices).unwrap()
     }
 
     #[test]
     fn load_returns_whole_entries_of_the_last_block() {
-        let (mut disk, mut notices) = (Played::default(), Vec::new());
+        let (mut disk, mut notices) = (FakeDisk::default(), Vec::new());
         let (mut journal, nothing) = load(&mut disk, &mut notices);
         assert!(nothing.is_none());
         let parts = |list: &'static [(u32, &'static [u8])]| list.iter().copied();
@@ -204,7 +209,7 @@ mod tests {
             let mut all = files::head(KIND);
             all.extend(&bytes);
             let _ = parse(&all);
-            let _ = take_entry(&bytes, &mut Told::default());
+            let _ = take_entry(&bytes, &mut JournalContents::default());
         }
     }
 }

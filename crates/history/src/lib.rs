@@ -6,11 +6,11 @@
 //! Samples taken every ten seconds go to the tier `10s`. While a user watches, samples are taken
 //! every second and also go to the tier `1s`.
 //!
-//! New points are kept in memory ([`Loose`](loose)) and appended to a journal at each
-//! [`History::flush`]. When a tier has enough of them, they become a *block*. Blocks are packed,
-//! have checksums, and are appended to the newest *segment* file of the tier.
-//! A full segment is rolled up into one block of the next tier (`1m`, then `1h`). Each tier keeps
-//! its newest segments.
+//! New points are kept in memory ([`GrowingPoints`](growing_points)) and appended to a journal at
+//! each [`History::flush`]. When a tier has enough of them, they become a *block*. Blocks are
+//! packed, have checksums, and are appended to the newest *segment* file of the tier. A full
+//! segment is rolled up into one block of the next tier (`1m`, then `1h`). Each tier keeps its
+//! newest segments.
 //!
 //! Each coarser tier is therefore made from files, not from memory. A query takes data that a tier
 //! has not rolled up yet from the finer tier, so nothing is counted twice.
@@ -32,8 +32,8 @@ mod bits;
 mod block;
 mod disk;
 mod files;
+mod growing_points;
 mod journal;
-mod loose;
 mod names;
 mod notice;
 mod packed;
@@ -47,13 +47,13 @@ mod tier;
 mod varint;
 
 #[cfg(test)]
-mod played;
+mod fake_disk;
 #[cfg(test)]
 mod tests;
 
 pub use disk::{Disk, Folder};
 pub use names::LONGEST_KEY;
 pub use notice::Notice;
-pub use query::{Answer, Figure, Reads};
+pub use query::{Figure, QueryResult, Reads};
 pub use scale::Scale;
-pub use store::{Every, FLUSH, History, MOST_SERIES, Options};
+pub use store::{FLUSH, History, MOST_SERIES, Options, SampleInterval};

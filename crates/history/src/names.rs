@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 use crate::disk::Disk;
-use crate::files::{self, HEAD, Head};
+use crate::files::{self, HEAD, HeadCheck};
 use crate::notice::Notice;
 use crate::scale::Scale;
 
@@ -43,9 +43,9 @@ impl Names {
             bytes => bytes?,
         };
         let why = match files::check(&bytes, KIND) {
-            Head::Ours => None,
-            Head::Newer => Some("was written by a newer version"),
-            Head::Damaged => Some("has a damaged header"),
+            HeadCheck::Valid => None,
+            HeadCheck::Newer => Some("was written by a newer version"),
+            HeadCheck::Damaged => Some("has a damaged header"),
         };
         if let Some(why) = why {
             if is_writer {
@@ -120,7 +120,7 @@ impl Names {
     }
 
     /// Removes names whose numbers are not used, and rewrites the file.
-    pub(crate) fn keep(&mut self, disk: &mut impl Disk, used: &BTreeSet<u32>) -> io::Result<()> {
+    pub(crate) fn retain_used(&mut self, disk: &mut impl Disk, used: &BTreeSet<u32>) -> io::Result<()> {
         let mut bytes = files::head(KIND);
         for (key, (id, scale)) in self.by_key.iter().filter(|(_, (id, _))| used.contains(id)) {
             bytes.extend(encoded(key, *id, *scale));
@@ -165,13 +165,13 @@ fn entry(bytes: &[u8]) -> Option<(u32, Scale, &str, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::played::Played;
+    use crate::fake_disk::FakeDisk;
 
     const SCALE: Scale = Scale::new(0.1, 5);
 
     #[test]
     fn names_reload_and_torn_entries_are_dropped() {
-        let (mut disk, mut notices) = (Played::default(), Vec::new());
+        let (mut disk, mut notices) = (FakeDisk::default(), Vec::new());
         let mut names = Names::load(&mut disk, true, &mut notices).unwrap();
         assert_eq!((names.add("a", SCALE), names.add("b", SCALE), names.add(&"x".repeat(513), SCALE)), (Some(1), Some(2), None));
         names.write(&mut disk).unwrap();
@@ -182,7 +182,7 @@ mod tests {
         disk.cut(FILE, disk.length(FILE) - 1).unwrap();
         let mut torn = Names::load(&mut disk, true, &mut notices).unwrap();
         assert_eq!((torn.get("b"), torn.get("c"), notices.len()), (Some((2, SCALE)), None, 1));
-        torn.keep(&mut disk, &BTreeSet::from([2])).unwrap();
+        torn.retain_used(&mut disk, &BTreeSet::from([2])).unwrap();
         let kept = Names::load(&mut disk, true, &mut notices).unwrap();
         assert_eq!((kept.get("a"), kept.get("b"), notices.len()), (None, Some((2, SCALE)), 1));
     }

@@ -34,7 +34,7 @@ pub(crate) fn pack(points: &[Point], base: u64, out: &mut Vec<u8>) {
         points.iter().map(|point| point.max.wrapping_sub(point.avg).cast_unsigned()).collect(),
     ];
     if let Some(level) = level {
-        streams[usize::from(AVERAGES)] = beside(points, level);
+        streams[usize::from(AVERAGES)] = level_distances(points, level);
     }
     let mask: u8 = streams.iter().enumerate().map(|(at, stream)| u8::from(stream.iter().any(|value| *value != 0)) << at).sum();
     out.push(mask | if level.is_some() { LEVEL } else { 0 });
@@ -52,11 +52,11 @@ fn level(points: &[Point]) -> Option<i64> {
     let size = |value: u64| u128::from(64 - value.leading_zeros());
     let change = |pair: &[Point]| pair.first_chunk::<2>().map_or(0, |[one, next]| size(zigzag(next.avg.wrapping_sub(one.avg))));
     let changes: u128 = points.windows(2).map(change).sum();
-    let distances: u128 = beside(points, level).into_iter().map(size).sum();
+    let distances: u128 = level_distances(points, level).into_iter().map(size).sum();
     (distances < changes).then_some(level)
 }
 
-fn beside(points: &[Point], level: i64) -> Vec<u64> {
+fn level_distances(points: &[Point], level: i64) -> Vec<u64> {
     points.iter().map(|point| zigzag(point.avg.wrapping_sub(level))).collect()
 }
 

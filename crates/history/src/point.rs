@@ -16,14 +16,14 @@ pub(crate) struct Point {
 
 /// Aggregate of samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Sum {
+pub(crate) struct Aggregate {
     pub(crate) min: f64,
     pub(crate) max: f64,
     pub(crate) total: f64,
     pub(crate) count: u64,
 }
 
-impl Sum {
+impl Aggregate {
     /// Aggregate of no sample.
     pub(crate) const NONE: Self = Self { min: f64::INFINITY, max: f64::NEG_INFINITY, total: 0.0, count: 0 };
 

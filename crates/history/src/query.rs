@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::disk::Disk;
-use crate::point::{Point, Sum};
+use crate::point::{Aggregate, Point};
 use crate::scale::Scale;
 use crate::store::History;
 use crate::tier::{self, FINE, LAST, USUAL};
@@ -26,7 +26,7 @@ pub struct Figure {
 
 /// Result of a query.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
+pub struct QueryResult {
     /// Length of a step, ms.
     pub step_ms: u64,
     /// The values in order of time; steps without a sample are left out.
@@ -51,21 +51,21 @@ struct Steps {
     /// Start of the first step and length of each, in seconds.
     from: u64,
     step: u64,
-    sums: Vec<Sum>,
+    sums: Vec<Aggregate>,
 }
 
 impl Steps {
     fn new(from: u64, to: u64, step: u64) -> Self {
         let from = from - from % step;
         let count = usize::try_from((to.saturating_sub(from) / step).min(MOST) + 1).unwrap_or(0);
-        Self { from, step, sums: vec![Sum::NONE; count] }
+        Self { from, step, sums: vec![Aggregate::NONE; count] }
     }
 
     fn end(&self) -> u64 {
         self.from.saturating_add(self.step.saturating_mul(self.sums.len() as u64))
     }
 
-    fn add(&mut self, second: u64, sum: &Sum) {
+    fn add(&mut self, second: u64, sum: &Aggregate) {
         let at = second.checked_sub(self.from).and_then(|past| usize::try_from(past / self.step).ok());
         if let Some(found) = at.and_then(|at| self.sums.get_mut(at)) {
             found.add(sum);
@@ -74,7 +74,7 @@ impl Steps {
 
     /// Fills the steps before `until` that have no sample with a coarser aggregate that covers
     /// them.
-    fn fill(&mut self, second: u64, length: u64, until: u64, sum: &Sum) {
+    fn fill(&mut self, second: u64, length: u64, until: u64, sum: &Aggregate) {
         let (from, step) = (self.from, self.step);
         for (at, found) in self.sums.iter_mut().enumerate().filter(|(_, found)| found.count == 0) {
             let begin = from + step * at as u64;
@@ -89,7 +89,7 @@ impl<D: Disk> History<D> {
     /// Returns the values of a series in a time range (ms since 1970), in about `points` steps.
     /// Each step is as fine as that number allows, as far back as the tier with such steps goes.
     /// Before that, the query uses the next coarser tier.
-    pub fn query(&self, key: &str, from_ms: u64, to_ms: u64, points: u64) -> Answer {
+    pub fn query(&self, key: &str, from_ms: u64, to_ms: u64, points: u64) -> QueryResult {
         let (from, to) = (from_ms / 1000, to_ms / 1000);
         let wanted = (to.saturating_sub(from) / points.clamp(1, MOST)).max(1);
         let chosen = (USUAL..=LAST).rev().find(|number| tier::of(*number).step <= wanted);
@@ -97,14 +97,14 @@ impl<D: Disk> History<D> {
         let unit = tier::of(number).step;
         let step = wanted.div_ceil(unit) * unit;
         let mut steps = Steps::new(from, to, step);
-        let mut answer = Answer { step_ms: step * 1000, ..Answer::default() };
+        let mut answer = QueryResult { step_ms: step * 1000, ..QueryResult::default() };
         let Some((id, scale)) = self.names.get(key) else { return answer };
         let reads = Cell::new(Reads::default());
-        let ask = Ask { id, scale, from: steps.from, to: steps.end(), reads: &reads };
+        let ask = SeriesQuery { id, scale, from: steps.from, to: steps.end(), reads: &reads };
         self.gather(&ask, number, &mut |second, sum| steps.add(second, sum));
         self.fill(&ask, number, &mut steps);
         answer.reads = reads.get();
-        let figure = |(at, sum): (usize, &Sum)| Figure {
+        let figure = |(at, sum): (usize, &Aggregate)| Figure {
             at_ms: (steps.from + step * at as u64) * 1000,
             min: sum.min,
             avg: sum.average(),
@@ -122,10 +122,10 @@ impl<D: Disk> History<D> {
 
     /// Reads all points of a tier, and finer points that are not rolled up into it yet. Each sample
     /// is read once.
-    fn gather(&self, ask: &Ask<'_>, number: usize, sink: &mut impl FnMut(u64, &Sum)) {
+    fn gather(&self, ask: &SeriesQuery<'_>, number: usize, sink: &mut impl FnMut(u64, &Aggregate)) {
         self.read_tier(ask, number, 0, sink);
         for finer in (USUAL..number).rev() {
-            let done = self.tiers[finer + 1].made_of().unwrap_or(0);
+            let done = self.tiers[finer + 1].source_segment().unwrap_or(0);
             self.read_tier(ask, finer, done, sink);
         }
         let Some(live) = self.live.get(&ask.id) else { return };
@@ -142,7 +142,7 @@ impl<D: Disk> History<D> {
     }
 
     /// Reads the points of a tier in the segments after this one.
-    fn read_tier(&self, ask: &Ask<'_>, number: usize, after: u64, sink: &mut impl FnMut(u64, &Sum)) {
+    fn read_tier(&self, ask: &SeriesQuery<'_>, number: usize, after: u64, sink: &mut impl FnMut(u64, &Aggregate)) {
         let (tier, step) = (&self.tiers[number], tier::of(number).step);
         for (segment, block) in tier.blocks().filter(|(segment, _)| *segment > after) {
             let header = &block.header;
@@ -166,7 +166,7 @@ impl<D: Disk> History<D> {
 
     /// Fills steps before the start of the tier from coarser tiers. Gaps between single seconds are
     /// filled with the ten-second points.
-    fn fill(&self, ask: &Ask<'_>, number: usize, steps: &mut Steps) {
+    fn fill(&self, ask: &SeriesQuery<'_>, number: usize, steps: &mut Steps) {
         for coarser in number + 1..=LAST {
             let step = tier::of(coarser).step;
             let begin = |number: usize| self.tiers[number].blocks().map(|(_, block)| block.header.from * tier::of(number).step).min();
@@ -175,14 +175,14 @@ impl<D: Disk> History<D> {
                 return;
             }
             let is_usual = coarser == USUAL;
-            let mut sink = |second: u64, sum: &Sum| steps.fill(second, step, until, sum);
+            let mut sink = |second: u64, sum: &Aggregate| steps.fill(second, step, until, sum);
             if is_usual { self.gather(ask, coarser, &mut sink) } else { self.read_tier(ask, coarser, 0, &mut sink) }
         }
     }
 }
 
 /// Series and time range of a query.
-struct Ask<'a> {
+struct SeriesQuery<'a> {
     id: u32,
     scale: Scale,
     /// Start and end in seconds.
@@ -191,11 +191,11 @@ struct Ask<'a> {
     reads: &'a Cell<Reads>,
 }
 
-impl Ask<'_> {
-    fn give(&self, point: &Point, step: u64, sink: &mut impl FnMut(u64, &Sum)) {
+impl SeriesQuery<'_> {
+    fn give(&self, point: &Point, step: u64, sink: &mut impl FnMut(u64, &Aggregate)) {
         let second = point.slot.saturating_mul(step);
         if second < self.to && second.saturating_add(step) > self.from && point.count > 0 {
-            sink(second, &Sum::of_point(point, self.scale));
+            sink(second, &Aggregate::of_point(point, self.scale));
         }
     }
 

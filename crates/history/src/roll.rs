@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use crate::block::{About, Builder, ChunkAt};
+use crate::block::{BlockInfo, Builder, ChunkAt};
 use crate::disk::Disk;
-use crate::point::{Point, Sum};
+use crate::point::{Aggregate, Point};
 use crate::scale::Scale;
-use crate::segments::Placed;
+use crate::segments::PlacedBlock;
 use crate::store::History;
 use crate::tier::{self, LAST, USUAL};
 
@@ -28,7 +28,7 @@ impl<D: Disk> History<D> {
     fn due(&self, number: usize) -> Option<u64> {
         let tier = &self.tiers[number];
         let newest = tier.list.last()?.number;
-        let done = self.tiers[number + 1].made_of().unwrap_or(0);
+        let done = self.tiers[number + 1].source_segment().unwrap_or(0);
         tier.list
             .iter()
             .find(|segment| segment.number > done && (segment.number < newest || tier.is_full(segment)))
@@ -38,7 +38,7 @@ impl<D: Disk> History<D> {
     /// Returns the block of a segment, in steps of the next tier.
     fn rolled(&self, number: usize, segment: u64) -> io::Result<Vec<u8>> {
         let (tier, ratio) = (&self.tiers[number], tier::of(number + 1).step / tier::of(number).step);
-        let blocks: Vec<(Placed, Vec<ChunkAt>)> = tier
+        let blocks: Vec<(PlacedBlock, Vec<ChunkAt>)> = tier
             .blocks()
             .filter(|(of, _)| *of == segment)
             .map(|(_, block)| (*block, tier.chunks(&self.disk, segment, block).unwrap_or_default()))
@@ -48,13 +48,13 @@ impl<D: Disk> History<D> {
         let scales: BTreeMap<u32, Scale> = self.names.scales().collect();
         let mut builder = Builder::new(from);
         for (id, scale) in series.iter().filter_map(|id| Some((*id, *scales.get(id)?))) {
-            let mut sums: BTreeMap<u64, Sum> = BTreeMap::new();
+            let mut sums: BTreeMap<u64, Aggregate> = BTreeMap::new();
             for (block, chunks) in &blocks {
                 for chunk in chunks.iter().filter(|chunk| chunk.series == id) {
                     // A damaged chunk is left out here. A query that reads the chunk reports the
                     // damage.
                     for point in tier.points(&self.disk, segment, block, chunk).unwrap_or_default() {
-                        sums.entry(point.slot / ratio).or_insert(Sum::NONE).add(&Sum::of_point(&point, scale));
+                        sums.entry(point.slot / ratio).or_insert(Aggregate::NONE).add(&Aggregate::of_point(&point, scale));
                     }
                 }
             }
@@ -62,7 +62,7 @@ impl<D: Disk> History<D> {
             builder.add(id, &points);
         }
         let span: u64 = blocks.iter().map(|(block, _)| u64::from(block.header.span)).sum();
-        let about = About {
+        let about = BlockInfo {
             number: self.tiers[number + 1].next_block(),
             span: u32::try_from(span).unwrap_or(u32::MAX),
             next_series: self.names.next,

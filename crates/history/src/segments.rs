@@ -4,7 +4,7 @@ use std::io;
 
 use crate::block::{self, ChunkAt, HEADER, Header};
 use crate::disk::Disk;
-use crate::files::{self, HEAD, Head};
+use crate::files::{self, HEAD, HeadCheck};
 use crate::notice::Notice;
 use crate::point::Point;
 use crate::tier;
@@ -14,7 +14,7 @@ const MOST_BLOCKS: usize = 2048;
 
 /// Block and its offset.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Placed {
+pub(crate) struct PlacedBlock {
     pub(crate) header: Header,
     pub(crate) at: u64,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Placed {
 pub(crate) struct Segment {
     /// Number of the segment; later segments have larger numbers.
     pub(crate) number: u64,
-    pub(crate) blocks: Vec<Placed>,
+    pub(crate) blocks: Vec<PlacedBlock>,
     /// Number of intact bytes.
     pub(crate) length: u64,
 }
@@ -61,9 +61,9 @@ impl Segments {
         let name = self.name(number);
         let Ok(head) = disk.read(&name, 0, 16) else { return None };
         let why = match files::check(&head, self.kind()) {
-            Head::Ours => None,
-            Head::Newer => Some("was written by a newer version"),
-            Head::Damaged => Some("has a damaged header"),
+            HeadCheck::Valid => None,
+            HeadCheck::Newer => Some("was written by a newer version"),
+            HeadCheck::Damaged => Some("has a damaged header"),
         };
         if let Some(why) = why {
             if is_writer {
@@ -75,7 +75,7 @@ impl Segments {
         while segment.length < size && segment.blocks.len() < MOST_BLOCKS {
             let header = disk.read(&name, segment.length, HEADER).ok().and_then(|bytes| Header::parse(&bytes));
             let Some(header) = header.filter(|header| segment.length + header.length() <= size) else { break };
-            segment.blocks.push(Placed { header, at: segment.length });
+            segment.blocks.push(PlacedBlock { header, at: segment.length });
             segment.length += header.length();
         }
         if segment.length < size && is_writer {
@@ -105,7 +105,7 @@ impl Segments {
 
     /// Returns the last segment of the finer tier that was rolled up into this tier; none = no
     /// segment yet.
-    pub(crate) fn made_of(&self) -> Option<u64> {
+    pub(crate) fn source_segment(&self) -> Option<u64> {
         self.blocks().filter_map(|(_, block)| block.header.source.checked_sub(1)).max()
     }
 
@@ -115,7 +115,7 @@ impl Segments {
     }
 
     /// Returns all blocks with the numbers of their segments.
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &Placed)> {
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &PlacedBlock)> {
         self.list.iter().flat_map(|segment| segment.blocks.iter().map(|block| (segment.number, block)))
     }
 
@@ -148,7 +148,7 @@ impl Segments {
             self.list.push(Segment { number, blocks: Vec::new(), length: HEAD });
         }
         if let Some(newest) = self.list.last_mut() {
-            newest.blocks.push(Placed { header, at });
+            newest.blocks.push(PlacedBlock { header, at });
             newest.length = at + header.length();
         }
         // Plus one for the segment that still grows.
@@ -173,13 +173,13 @@ impl Segments {
     }
 
     /// Returns the chunks of a block. Returns `None` if its index is damaged or the file is gone.
-    pub(crate) fn chunks(&self, disk: &impl Disk, segment: u64, block: &Placed) -> Option<Vec<ChunkAt>> {
+    pub(crate) fn chunks(&self, disk: &impl Disk, segment: u64, block: &PlacedBlock) -> Option<Vec<ChunkAt>> {
         let index = disk.read(&self.name(segment), block.at + HEADER as u64, block.header.index as usize).ok()?;
         block::chunks(&block.header, &index)
     }
 
     /// Returns the points of a chunk. Returns `None` if it is damaged or the file is gone.
-    pub(crate) fn points(&self, disk: &impl Disk, segment: u64, block: &Placed, chunk: &ChunkAt) -> Option<Vec<Point>> {
+    pub(crate) fn points(&self, disk: &impl Disk, segment: u64, block: &PlacedBlock, chunk: &ChunkAt) -> Option<Vec<Point>> {
         let bytes = disk.read(&self.name(segment), block.at + chunk.at, chunk.length).ok()?;
         block::points(&block.header, &bytes)
     }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use crate::block::{About, Builder};
+use crate::block::{BlockInfo, Builder};
 use crate::disk::Disk;
 use crate::files;
-use crate::journal::{Journal, Told};
-use crate::loose::Loose;
+use crate::growing_points::GrowingPoints;
+use crate::journal::{Journal, JournalContents};
 use crate::names::Names;
 use crate::notice::Notice;
-use crate::point::{Point, Sum};
+use crate::point::{Aggregate, Point};
 use crate::scale::Scale;
 use crate::segments::Segments;
 use crate::tier::{self, FINE, TIERS, USUAL};
@@ -48,7 +48,7 @@ impl Default for Options {
 
 /// Present sampling interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Every {
+pub enum SampleInterval {
     /// Every second; the samples also go to the finest tier.
     Second,
     /// Every ten seconds.
@@ -62,26 +62,26 @@ pub struct History<D> {
     options: Options,
     pub(crate) tiers: [Segments; TIERS.len()],
     pub(crate) names: Names,
-    pub(crate) live: BTreeMap<u32, Live>,
+    pub(crate) live: BTreeMap<u32, LiveSeries>,
     open: [Open; 2],
     clock: Clock,
     notices: Vec<Notice>,
     is_failing: bool,
-    is_too_many_told: bool,
+    reported_too_many: bool,
     left_out: u64,
     since_search: u32,
 }
 
 /// New points of a series.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveSeries {
     pub(crate) scale: Scale,
     /// Points for the tiers `1s` and `10s`.
-    pub(crate) loose: [Loose; 2],
+    pub(crate) loose: [GrowingPoints; 2],
     /// Bytes of them that are in the journals already.
     written: [usize; 2],
     /// Aggregate of the current ten seconds.
-    pub(crate) sum: Sum,
+    pub(crate) sum: Aggregate,
 }
 
 /// Block that a tier's new points will become.
@@ -97,7 +97,7 @@ struct Open {
 #[derive(Debug, Default)]
 struct Clock {
     second: Option<u64>,
-    every: Option<Every>,
+    every: Option<SampleInterval>,
     /// True if samples are left out at present.
     is_left_out: bool,
     since_jump: u32,
@@ -123,11 +123,11 @@ impl<D: Disk> History<D> {
 
     fn load(mut disk: D, options: Options, is_writer: bool) -> io::Result<Self> {
         let mut notices = Vec::new();
-        let told = &mut notices;
+        let sink = &mut notices;
         // Journals are read first. If the writer turns a journal into a block in the meantime, its
         // points are read twice and recognized by the block number. Otherwise they would be missed.
-        let journals = [Journal::load(&mut disk, FINE, is_writer, told)?, Journal::load(&mut disk, USUAL, is_writer, told)?];
-        let mut tier = |number| Segments::load(&mut disk, number, is_writer, told);
+        let journals = [Journal::load(&mut disk, FINE, is_writer, sink)?, Journal::load(&mut disk, USUAL, is_writer, sink)?];
+        let mut tier = |number| Segments::load(&mut disk, number, is_writer, sink);
         let tiers = [tier(0)?, tier(1)?, tier(2)?, tier(3)?];
         let mut names = Names::load(&mut disk, is_writer, &mut notices)?;
         if is_writer {
@@ -143,7 +143,20 @@ impl<D: Disk> History<D> {
         let clock = Clock { since_jump: BETWEEN_JUMPS, ..Clock::default() };
         let (is_failing, is_too_many_told, left_out, since_search) = (false, false, 0, BETWEEN_SEARCHES);
         notices.truncate(MOST_NOTICES);
-        Ok(Self { disk, options, tiers, names, live, open, clock, notices, is_failing, is_too_many_told, left_out, since_search })
+        Ok(Self {
+            disk,
+            options,
+            tiers,
+            names,
+            live,
+            open,
+            clock,
+            notices,
+            is_failing,
+            reported_too_many: is_too_many_told,
+            left_out,
+            since_search,
+        })
     }
 
     /// Returns the new notices and clears them.
@@ -166,14 +179,14 @@ impl<D: Disk> History<D> {
         self.clock.second
     }
 
-    fn tell(&mut self, notice: Notice) {
+    fn notify(&mut self, notice: Notice) {
         if self.notices.len() < MOST_NOTICES {
             self.notices.push(notice);
         }
     }
 
     /// Sets the moment of the next samples (wall clock, ms since 1970).
-    pub fn moment(&mut self, at_ms: u64, every: Every) {
+    pub fn moment(&mut self, at_ms: u64, every: SampleInterval) {
         self.since_search = self.since_search.saturating_add(1);
         self.clock.since_jump = self.clock.since_jump.saturating_add(1);
         let second = at_ms / 1000;
@@ -187,7 +200,7 @@ impl<D: Disk> History<D> {
         if last.is_some_and(|last| last / step != second / step) {
             self.sum_up(last.unwrap_or(0) / step);
         }
-        if every == Every::Second && last != Some(second) {
+        if every == SampleInterval::Second && last != Some(second) {
             self.open[FINE].span += 1;
         }
         (self.clock.second, self.clock.every) = (Some(second), Some(every));
@@ -202,7 +215,7 @@ impl<D: Disk> History<D> {
             return None;
         }
         self.clock.since_jump = 0;
-        self.tell(Notice::ClockBack { seconds: last - second });
+        self.notify(Notice::ClockBack { seconds: last - second });
         self.sum_up(last / tier::of(USUAL).step);
         for number in [FINE, USUAL] {
             if let Err(error) = self.seal(number) {
@@ -221,10 +234,10 @@ impl<D: Disk> History<D> {
             self.left_out += 1;
             return false;
         };
-        let live = self.live.entry(id).or_insert_with(|| Live::new(scale));
-        live.sum.add(&Sum::of(value));
-        if self.clock.every == Some(Every::Second)
-            && let Some(point) = Sum::of(value).point(second, scale)
+        let live = self.live.entry(id).or_insert_with(|| LiveSeries::new(scale));
+        live.sum.add(&Aggregate::of(value));
+        if self.clock.every == Some(SampleInterval::Second)
+            && let Some(point) = Aggregate::of(value).point(second, scale)
         {
             live.loose[FINE].push(point);
         }
@@ -255,9 +268,9 @@ impl<D: Disk> History<D> {
     }
 
     fn too_many(&mut self) {
-        if !self.is_too_many_told {
-            self.is_too_many_told = true;
-            self.tell(Notice::TooMany);
+        if !self.reported_too_many {
+            self.reported_too_many = true;
+            self.notify(Notice::TooMany);
         }
     }
 
@@ -269,8 +282,8 @@ impl<D: Disk> History<D> {
                 used.extend(tier.chunks(&self.disk, segment, block).unwrap_or_default().iter().map(|chunk| chunk.series));
             }
         }
-        match self.names.keep(&mut self.disk, &used) {
-            Ok(()) => self.is_too_many_told = self.names.is_full(),
+        match self.names.retain_used(&mut self.disk, &used) {
+            Ok(()) => self.reported_too_many = self.names.is_full(),
             Err(error) => self.failed(&error),
         }
     }
@@ -278,7 +291,7 @@ impl<D: Disk> History<D> {
     /// Finishes the current ten seconds.
     fn sum_up(&mut self, slot: u64) {
         for live in self.live.values_mut() {
-            let sum = std::mem::replace(&mut live.sum, Sum::NONE);
+            let sum = std::mem::replace(&mut live.sum, Aggregate::NONE);
             if let Some(point) = sum.point(slot, live.scale) {
                 live.loose[USUAL].push(point);
             }
@@ -295,14 +308,14 @@ impl<D: Disk> History<D> {
         let points: usize = self.live.values().map(|live| live.loose[number].points().len()).sum();
         self.begin_block(number);
         if points > 0 {
-            self.tell(Notice::Dropped { points: points as u64 });
+            self.notify(Notice::Dropped { points: points as u64 });
         }
     }
 
     /// Starts a new block of this tier.
     fn begin_block(&mut self, number: usize) {
         for live in self.live.values_mut() {
-            (live.loose[number], live.written[number]) = (Loose::default(), 0);
+            (live.loose[number], live.written[number]) = (GrowingPoints::default(), 0);
         }
         self.live.retain(|_, live| live.sum.count > 0 || live.loose.iter().any(|loose| !loose.is_empty()));
         (self.open[number].number, self.open[number].span) = (self.open[number].number + 1, 0);
@@ -313,7 +326,7 @@ impl<D: Disk> History<D> {
         match self.write() {
             Ok(()) if self.is_failing => {
                 self.is_failing = false;
-                self.tell(Notice::WritesAgain);
+                self.notify(Notice::WritesAgain);
             }
             Ok(()) => {}
             Err(error) => self.failed(&error),
@@ -323,7 +336,7 @@ impl<D: Disk> History<D> {
     fn failed(&mut self, error: &io::Error) {
         if !self.is_failing {
             self.is_failing = true;
-            self.tell(Notice::CannotWrite { why: format!("cannot write: {error}") });
+            self.notify(Notice::CannotWrite { why: format!("cannot write: {error}") });
         }
     }
 
@@ -337,16 +350,16 @@ impl<D: Disk> History<D> {
 
     /// Appends new points to the journal.
     fn append(&mut self, number: usize) -> io::Result<()> {
-        let is_new = |live: &Live| live.loose[number].bytes().len() > live.written[number];
+        let is_new = |live: &LiveSeries| live.loose[number].bytes().len() > live.written[number];
         if !self.live.values().any(is_new) {
             return Ok(());
         }
         self.make_room(self.live.values().map(|live| live.loose[number].bytes().len() - live.written[number] + 8).sum())?;
         let open = &mut self.open[number];
-        let told = Told { block: open.number, span: open.span, next_series: self.names.next, parts: Vec::new() };
+        let contents = JournalContents { block: open.number, span: open.span, next_series: self.names.next, parts: Vec::new() };
         let parts = self.live.iter().filter(|(_, live)| is_new(live));
         let parts = parts.map(|(id, live)| (*id, live.loose[number].bytes().get(live.written[number]..).unwrap_or_default()));
-        open.journal.append(&mut self.disk, &told, parts)?;
+        open.journal.append(&mut self.disk, &contents, parts)?;
         for live in self.live.values_mut() {
             live.written[number] = live.loose[number].bytes().len();
         }
@@ -364,7 +377,7 @@ impl<D: Disk> History<D> {
             }
             let open = &self.open[number];
             let span = u32::try_from(open.span).unwrap_or(u32::MAX);
-            let about = About { number: open.number, span, next_series: self.names.next, source: 0 };
+            let about = BlockInfo { number: open.number, span, next_series: self.names.next, source: 0 };
             let bytes = block.finish(about).ok_or_else(|| io::Error::other("too many points for one block"))?;
             self.make_room(bytes.len())?;
             self.tiers[number].append(&mut self.disk, &bytes)?;
@@ -388,9 +401,9 @@ impl<D: Disk> History<D> {
     }
 }
 
-impl Live {
+impl LiveSeries {
     fn new(scale: Scale) -> Self {
-        Self { scale, loose: [Loose::default(), Loose::default()], written: [0; 2], sum: Sum::NONE }
+        Self { scale, loose: [GrowingPoints::default(), GrowingPoints::default()], written: [0; 2], sum: Aggregate::NONE }
     }
 }
 
@@ -399,17 +412,17 @@ impl Open {
     /// result is an empty next block.
     fn of(
         number: usize,
-        (journal, told): (Journal, Option<Told>),
+        (journal, told): (Journal, Option<JournalContents>),
         tiers: &[Segments; TIERS.len()],
         scales: &BTreeMap<u32, Scale>,
-        live: &mut BTreeMap<u32, Live>,
+        live: &mut BTreeMap<u32, LiveSeries>,
     ) -> Self {
         let next = tiers[number].next_block();
         let Some(told) = told.filter(|told| told.block >= next) else { return Self { journal, number: next, span: 0 } };
         for (id, bytes) in told.parts {
             // A series without a name cannot be queried.
             let Some(scale) = scales.get(&id) else { continue };
-            let one = live.entry(id).or_insert_with(|| Live::new(*scale));
+            let one = live.entry(id).or_insert_with(|| LiveSeries::new(*scale));
             if one.loose[number].extend(&bytes) {
                 one.written[number] += bytes.len();
             }

@@ -1,7 +1,7 @@
 //! Tests of the whole store with a simulated disk.
 
-use crate::played::Played;
-use crate::{Every, FLUSH, Figure, History, LONGEST_KEY, MOST_SERIES, Notice, Options, Scale};
+use crate::fake_disk::FakeDisk;
+use crate::{FLUSH, Figure, History, LONGEST_KEY, MOST_SERIES, Notice, Options, SampleInterval, Scale};
 
 const PERCENT: Scale = Scale::new(0.1, 5);
 const BYTES: Scale = Scale::new(4096.0, 9);
@@ -10,7 +10,7 @@ const BEGIN: u64 = 1_792_800_000_000;
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
 
-fn open(disk: Played) -> History<Played> {
+fn open(disk: FakeDisk) -> History<FakeDisk> {
     History::open(disk, Options::default()).unwrap()
 }
 
@@ -31,10 +31,10 @@ impl Dice {
 }
 
 /// Calls `each` for every ten seconds of this time range, and flushes like a real caller.
-fn play(history: &mut History<Played>, from: u64, to: u64, mut each: impl FnMut(&mut History<Played>, u64)) {
+fn play(history: &mut History<FakeDisk>, from: u64, to: u64, mut each: impl FnMut(&mut History<FakeDisk>, u64)) {
     let mut flushed = from;
     for at in (from..to).step_by(10_000) {
-        history.moment(at, Every::TenSeconds);
+        history.moment(at, SampleInterval::TenSeconds);
         each(history, at);
         if at - flushed >= 40_000 {
             history.flush();
@@ -78,7 +78,7 @@ fn busy_day(dice: &mut Dice, at: u64) -> Vec<(&'static str, Scale, f64)> {
 /// and journals.
 #[test]
 fn day_needs_at_most_0_6_bytes_per_sample() {
-    let (mut history, mut dice, mut samples) = (open(Played::default()), Dice(1), 0u32);
+    let (mut history, mut dice, mut samples) = (open(FakeDisk::default()), Dice(1), 0u32);
     play(&mut history, BEGIN, BEGIN + DAY, |history, at| {
         for (key, scale, value) in busy_day(&mut dice, at) {
             assert!(history.record(key, scale, value));
@@ -99,7 +99,7 @@ fn day_needs_at_most_0_6_bytes_per_sample() {
 /// Minimum, average and maximum of a year match those of all samples, whatever tiers hold them.
 #[test]
 fn year_query_is_correct_with_bounded_reads() {
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     let value = |at: u64| f64::from(u32::try_from(at / 10_000 % 50).unwrap());
     play(&mut history, BEGIN, BEGIN + 365 * DAY, |history, at| {
         history.record("a", PERCENT, value(at));
@@ -140,12 +140,12 @@ fn year_query_is_correct_with_bounded_reads() {
 
 #[test]
 fn seconds_are_recorded_while_a_viewer_is_connected() {
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     play(&mut history, BEGIN, BEGIN + HOUR, |history, _| {
         history.record("a", PERCENT, 2.0);
     });
     for at in (BEGIN + HOUR..BEGIN + HOUR + 20 * 60_000).step_by(1000) {
-        history.moment(at, Every::Second);
+        history.moment(at, SampleInterval::Second);
         history.record("a", PERCENT, if at % 10_000 == 0 { 6.0 } else { 1.0 });
         if at % 30_000 == 0 {
             history.flush();
@@ -167,7 +167,7 @@ fn seconds_are_recorded_while_a_viewer_is_connected() {
 #[test]
 fn kill_at_any_byte_keeps_every_flushed_point() {
     let value = |at: u64| f64::from(u32::try_from((at - BEGIN) / 10_000 % 60).unwrap()) / 10.0;
-    let run = |disk: Played| {
+    let run = |disk: FakeDisk| {
         let mut history = open(disk);
         // Long enough for journals, blocks, a full segment and a roll-up.
         play(&mut history, BEGIN, BEGIN + 5 * HOUR, |history, at| {
@@ -176,14 +176,14 @@ fn kill_at_any_byte_keeps_every_flushed_point() {
         });
         history.disk
     };
-    let whole = run(Played { until_stop: Some(usize::MAX), ..Played::default() });
+    let whole = run(FakeDisk { until_stop: Some(usize::MAX), ..FakeDisk::default() });
     let written = usize::MAX - whole.until_stop.unwrap();
     assert!(whole.files.keys().any(|name| name.starts_with("1m-")), "{:?}", whole.files.keys());
     let step = 397;
     let mut longest = 0;
     for stop in (1..written).step_by(step) {
-        let torn = run(Played { until_stop: Some(stop), ..Played::default() });
-        let mut history = open(Played { until_stop: None, ..torn });
+        let torn = run(FakeDisk { until_stop: Some(stop), ..FakeDisk::default() });
+        let mut history = open(FakeDisk { until_stop: None, ..torn });
         let answer = history.query("a", BEGIN, BEGIN + 5 * HOUR, 2000);
         // Values are consecutive and correct: no gap, no duplicate.
         assert_eq!(answer.step_ms, 10_000);
@@ -192,7 +192,7 @@ fn kill_at_any_byte_keeps_every_flushed_point() {
             assert_eq!((figure.at_ms, (figure.avg * 10.0).round()), (should, value(should) * 10.0), "{stop}");
         }
         longest = longest.max(answer.figures.len());
-        history.moment(BEGIN + 6 * HOUR, Every::TenSeconds);
+        history.moment(BEGIN + 6 * HOUR, SampleInterval::TenSeconds);
         history.record("a", PERCENT, 3.0);
         history.flush();
         assert_eq!(history.query("a", BEGIN + 6 * HOUR, BEGIN + 6 * HOUR, 1).figures.len(), 1);
@@ -204,7 +204,7 @@ fn kill_at_any_byte_keeps_every_flushed_point() {
 #[test]
 fn kill_loses_less_than_a_minute() {
     let end = BEGIN + HOUR + 590_000;
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     play(&mut history, BEGIN, end, |history, _| {
         history.record("a", PERCENT, 1.0);
     });
@@ -215,7 +215,7 @@ fn kill_loses_less_than_a_minute() {
 
 #[test]
 fn damaged_and_newer_files_are_set_aside() {
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     play(&mut history, BEGIN, BEGIN + 60 * HOUR, |history, _| {
         history.record("a", PERCENT, 1.0);
     });
@@ -229,8 +229,11 @@ fn damaged_and_newer_files_are_set_aside() {
             *byte ^= 0x5a;
             let mut history = open(disk);
             let answer = history.query("a", BEGIN, BEGIN + 60 * HOUR, 4000);
-            let told = history.take_notices();
-            assert!(!told.is_empty() || answer.reads.damaged > 0 || answer.figures.iter().all(|figure| figure.avg == 1.0), "{name} {at}");
+            let notices = history.take_notices();
+            assert!(
+                !notices.is_empty() || answer.reads.damaged > 0 || answer.figures.iter().all(|figure| figure.avg == 1.0),
+                "{name} {at}"
+            );
             assert!(answer.figures.iter().all(|figure| (figure.min, figure.max) == (1.0, 1.0)), "{name} {at}: a wrong figure");
             play(&mut history, BEGIN + 60 * HOUR, BEGIN + 66 * HOUR, |history, _| {
                 history.record("a", PERCENT, 1.0);
@@ -246,11 +249,11 @@ fn damaged_and_newer_files_are_set_aside() {
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         let mut history = open(disk);
         let aside = format!("{name}.aside");
-        let told = Notice::SetAside { file: name.clone(), aside: Some(aside.clone()), why: "was written by a newer version" };
-        assert_eq!(history.take_notices(), [told], "{name}");
+        let expected = Notice::SetAside { file: name.clone(), aside: Some(aside.clone()), why: "was written by a newer version" };
+        assert_eq!(history.take_notices(), [expected], "{name}");
         assert!(history.disk.files.contains_key(&aside));
         // A reader does not touch the file.
-        let disk = Played { files: [(name.clone(), history.disk.files[&aside].clone())].into(), ..Played::default() };
+        let disk = FakeDisk { files: [(name.clone(), history.disk.files[&aside].clone())].into(), ..FakeDisk::default() };
         let read = History::read(disk).unwrap();
         assert_eq!(read.disk.files.keys().collect::<Vec<_>>(), [name]);
     }
@@ -258,7 +261,7 @@ fn damaged_and_newer_files_are_set_aside() {
 
 #[test]
 fn junk_files_are_set_aside_with_a_bound() {
-    let mut disk = Played::default();
+    let mut disk = FakeDisk::default();
     for (name, bytes) in [("1s-00000001.seg", vec![0xff; 5000]), ("10s.journal", vec![0; 700]), ("names", vec![7; 90]), ("x", vec![1])] {
         disk.files.insert(name.into(), bytes);
     }
@@ -275,8 +278,8 @@ fn junk_files_are_set_aside_with_a_bound() {
 /// is room.
 #[test]
 fn full_disk_bounds_memory_and_writing_resumes() {
-    let mut history = open(Played::default());
-    let fill = |history: &mut History<Played>, from: u64, hours: u64| {
+    let mut history = open(FakeDisk::default());
+    let fill = |history: &mut History<FakeDisk>, from: u64, hours: u64| {
         play(history, from, from + hours * HOUR, |history, _| {
             for n in 0..20 {
                 history.record(&format!("series {n}"), PERCENT, 1.0);
@@ -288,10 +291,13 @@ fn full_disk_bounds_memory_and_writing_resumes() {
     };
     assert_eq!(fill(&mut history, BEGIN, 1), []);
     history.disk.room = Some(history.disk.total());
-    let told = fill(&mut history, BEGIN + HOUR, 10);
-    assert!(matches!(told[0], Notice::CannotWrite { .. }) && matches!(told[1], Notice::Dropped { points } if points > 0), "{told:?}");
+    let notices = fill(&mut history, BEGIN + HOUR, 10);
+    assert!(
+        matches!(notices[0], Notice::CannotWrite { .. }) && matches!(notices[1], Notice::Dropped { points } if points > 0),
+        "{notices:?}"
+    );
     // The dropped points leave room in the journal for a while.
-    assert!(told.len() < 30, "{told:?}");
+    assert!(notices.len() < 30, "{notices:?}");
     history.disk.room = None;
     assert_eq!(fill(&mut history, BEGIN + 11 * HOUR, 2)[0], Notice::WritesAgain);
     let again = open(history.disk);
@@ -303,7 +309,7 @@ fn full_disk_bounds_memory_and_writing_resumes() {
 #[test]
 fn total_file_size_stays_within_limit() {
     let most_bytes = 100 << 10;
-    let mut history = History::open(Played::default(), Options { most_bytes }).unwrap();
+    let mut history = History::open(FakeDisk::default(), Options { most_bytes }).unwrap();
     let mut dice = Dice(2);
     play(&mut history, BEGIN, BEGIN + 8 * DAY, |history, at| {
         for (key, scale, value) in busy_day(&mut dice, at) {
@@ -317,7 +323,7 @@ fn total_file_size_stays_within_limit() {
 
 #[test]
 fn series_limit_holds_for_100_000_names() {
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     play(&mut history, BEGIN, BEGIN + 100_000, |history, _| {
         for n in 0..10_000 {
             history.record(&format!("made up {n}"), PERCENT, 1.0);
@@ -345,7 +351,7 @@ fn series_limit_holds_for_100_000_names() {
 /// Names without a point in any file make room for others.
 #[test]
 fn names_without_points_are_replaced() {
-    let mut history = History::open(Played::default(), Options { most_bytes: 700 << 10 }).unwrap();
+    let mut history = History::open(FakeDisk::default(), Options { most_bytes: 700 << 10 }).unwrap();
     let mut at = BEGIN;
     for round in 0..32 {
         play(&mut history, at, at + HOUR, |history, at| {
@@ -362,9 +368,9 @@ fn names_without_points_are_replaced() {
 
 #[test]
 fn samples_follow_a_clock_set_back_and_forward() {
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     let each = |value: f64| {
-        move |history: &mut History<Played>, _: u64| {
+        move |history: &mut History<FakeDisk>, _: u64| {
             history.record("a", PERCENT, value);
         }
     };
@@ -393,12 +399,15 @@ fn samples_follow_a_clock_set_back_and_forward() {
 /// A clock that jumps with each sample neither wears out the files nor displaces old data.
 #[test]
 fn erratic_clock_neither_fills_disk_nor_displaces_data() {
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     play(&mut history, BEGIN, BEGIN + 5 * HOUR, |history, _| {
         history.record("a", PERCENT, 1.0);
     });
     for n in 0..10_000u64 {
-        history.moment([BEGIN + 6 * HOUR, BEGIN - 300 * DAY, 0, u64::MAX][usize::try_from(n % 4).unwrap()] / (1 + n % 3), Every::Second);
+        history.moment(
+            [BEGIN + 6 * HOUR, BEGIN - 300 * DAY, 0, u64::MAX][usize::try_from(n % 4).unwrap()] / (1 + n % 3),
+            SampleInterval::Second,
+        );
         history.record("a", PERCENT, 9.0);
         if n % 40 == 0 {
             history.flush();
@@ -413,7 +422,7 @@ fn erratic_clock_neither_fills_disk_nor_displaces_data() {
 /// A reader beside the writer always sees everything that was flushed.
 #[test]
 fn concurrent_reader_sees_every_flushed_point() {
-    let mut history = open(Played::default());
+    let mut history = open(FakeDisk::default());
     play(&mut history, BEGIN, BEGIN + 9 * HOUR, |history, at| {
         history.record("a", PERCENT, 1.0);
         if at % 70_000 == 0 && at > BEGIN + 60_000 {
@@ -439,11 +448,11 @@ proptest::proptest! {
         from: u64,
         points: u64,
     ) {
-        let mut history = open(Played::default());
+        let mut history = open(FakeDisk::default());
         let mut at = BEGIN.cast_signed();
         for (step, value, fine) in moves {
             at += step;
-            history.moment(at.cast_unsigned(), if fine { Every::Second } else { Every::TenSeconds });
+            history.moment(at.cast_unsigned(), if fine { SampleInterval::Second } else { SampleInterval::TenSeconds });
             history.record("a", PERCENT, value);
             history.flush();
         }

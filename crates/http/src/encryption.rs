@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Connection that is decrypted here.
-pub trait Clear: AsyncRead + AsyncWrite + Unpin {}
+pub trait PlainStream: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Clear for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> PlainStream for T {}
 
 /// Connection during its handshake.
-pub type Agreeing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Clear>>>>>;
+pub type Handshake = Pin<Box<dyn Future<Output = io::Result<Box<dyn PlainStream>>>>>;
 
 /// Encryption of the TCP connections to the first socket.
-pub type Encryption = Rc<dyn Fn(TcpStream) -> Agreeing>;
+pub type Encryption = Rc<dyn Fn(TcpStream) -> Handshake>;

@@ -15,19 +15,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 /// Address of a client; none = it connected by a unix socket.
-type Who = Option<IpAddr>;
+type ClientAddress = Option<IpAddr>;
 
 /// Status of a connection: guest or logged in. Each of its requests has it in its extensions.
 #[derive(Clone, Debug)]
-pub struct Standing(Arc<State>);
+pub struct GuestStatus(Arc<GuestState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct GuestState {
     is_known: AtomicBool,
     closed: Notify,
 }
 
-impl Standing {
+impl GuestStatus {
     /// Marks the client of this connection as logged in, so it is no longer a guest.
     pub fn admit(&self) {
         self.0.is_known.store(true, Ordering::Relaxed);
@@ -49,15 +49,15 @@ impl Standing {
 pub struct Guests {
     /// Maximum number of guests per address; none = no client is a guest.
     most: Option<usize>,
-    all: RefCell<HashMap<Who, VecDeque<Arc<State>>>>,
+    all: RefCell<HashMap<ClientAddress, VecDeque<Arc<GuestState>>>>,
 }
 
 /// Registration of a connection as a guest, until it is dropped.
 #[derive(Debug)]
 pub struct Guest {
     /// Its standing.
-    pub standing: Standing,
-    who: Who,
+    pub standing: GuestStatus,
+    address: ClientAddress,
     guests: Rc<Guests>,
 }
 
@@ -70,9 +70,9 @@ impl Guests {
 
     /// Registers a new connection. If its address has too many guests, the oldest of them is
     /// closed.
-    pub fn enter(self: &Rc<Self>, address: Who) -> Guest {
+    pub fn enter(self: &Rc<Self>, address: ClientAddress) -> Guest {
         let who = address.map(network);
-        let state = Arc::new(State { is_known: AtomicBool::new(self.most.is_none()), closed: Notify::new() });
+        let state = Arc::new(GuestState { is_known: AtomicBool::new(self.most.is_none()), closed: Notify::new() });
         if let Some(most) = self.most {
             let mut all = self.all.borrow_mut();
             let of_address = all.entry(who).or_default();
@@ -82,17 +82,17 @@ impl Guests {
             }
             of_address.push_back(Arc::clone(&state));
         }
-        Guest { standing: Standing(state), who, guests: Rc::clone(self) }
+        Guest { standing: GuestStatus(state), address: who, guests: Rc::clone(self) }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         let mut all = self.guests.all.borrow_mut();
-        let Some(of_address) = all.get_mut(&self.who) else { return };
+        let Some(of_address) = all.get_mut(&self.address) else { return };
         of_address.retain(|guest| !Arc::ptr_eq(guest, &self.standing.0));
         if of_address.is_empty() {
-            all.remove(&self.who);
+            all.remove(&self.address);
         }
     }
 }

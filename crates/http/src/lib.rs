@@ -16,11 +16,11 @@
 mod encryption;
 mod guests;
 mod notify;
-mod patient;
 mod server;
 mod sockets;
+mod stall_timeout;
 
-pub use encryption::{Agreeing, Clear, Encryption};
-pub use guests::{Guest, Guests, Standing, network};
-pub use server::{Ending, Limits, Peer, ServerError, beside, run};
+pub use encryption::{Encryption, Handshake, PlainStream};
+pub use guests::{Guest, GuestStatus, Guests, network};
+pub use server::{Ending, Limits, Peer, ServerError, run, serve_additional};
 pub use sockets::Address;

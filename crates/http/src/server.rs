@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::encryption::Encryption;
 use crate::guests::{Guest, Guests};
-use crate::patient::Patient;
 use crate::sockets::{Address, Listener, Stream, listeners};
+use crate::stall_timeout::StallTimeout;
 
 /// Maximum size of a request head in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -63,8 +63,8 @@ pub struct Limits {
     pub patience: Duration,
     /// Maximum number of simultaneous connections; less if there are not enough descriptors.
     pub connections: usize,
-    /// Maximum number of connections per address without a login ([`crate::Standing::admit`]); none
-    /// = clients need no login.
+    /// Maximum number of connections per address without a login ([`crate::GuestStatus::admit`]);
+    /// none = clients need no login.
     pub guests: Option<usize>,
 }
 
@@ -79,7 +79,7 @@ pub struct Peer {
 
 /// Phase of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ServerPhase {
     Serves,
     /// Accepts no new connections; every response is the last of its connection.
     Leaves,
@@ -99,7 +99,7 @@ struct Shared<S> {
     ended: Notify,
     /// Signals that there is no room, so idle connections close.
     crowded: Notify,
-    phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<ServerPhase>,
 }
 
 /// Serves until the process is asked to stop and all running requests are finished.
@@ -129,12 +129,12 @@ where
 
 /// Handle that signals the shutdown.
 #[derive(Clone, Debug)]
-pub struct Ending(watch::Receiver<Phase>);
+pub struct Ending(watch::Receiver<ServerPhase>);
 
 impl Ending {
     /// Waits until the server is asked to stop.
-    pub async fn begun(&mut self) {
-        let _ = self.0.wait_for(|phase| *phase != Phase::Serves).await;
+    pub async fn stop_requested(&mut self) {
+        let _ = self.0.wait_for(|phase| *phase != ServerPhase::Serves).await;
     }
 }
 
@@ -154,7 +154,7 @@ where
     let mut ends = signal(SignalKind::terminate()).map_err(ServerError::SetUp)?;
     let mut interrupts = signal(SignalKind::interrupt()).map_err(ServerError::SetUp)?;
     let listeners = listeners(own).map_err(|source| ServerError::Listen { address: own.to_string(), source })?;
-    let (say, phase) = watch::channel(Phase::Serves);
+    let (say, phase) = watch::channel(ServerPhase::Serves);
     let shared = Rc::new(Shared {
         answer: begin(Ending(phase.clone()))?,
         encryption,
@@ -173,12 +173,12 @@ where
         _ = ends.recv() => {}
         _ = interrupts.recv() => {}
     }
-    let _ = say.send(Phase::Leaves);
+    let _ = say.send(ServerPhase::Leaves);
     for task in accepting {
         let _ = task.await;
     }
     let _ = tokio::time::timeout(LINGER, shared.all_ended()).await;
-    let _ = say.send(Phase::Closes);
+    let _ = say.send(ServerPhase::Closes);
     shared.all_ended().await;
     Ok(())
 }
@@ -188,7 +188,7 @@ where
 ///
 /// # Errors
 /// Returns an error if the runtime rejects the socket.
-pub async fn beside<S, A, B>(listener: std::net::TcpListener, limits: Limits, ending: Ending, answer: S) -> io::Result<()>
+pub async fn serve_additional<S, A, B>(listener: std::net::TcpListener, limits: Limits, ending: Ending, answer: S) -> io::Result<()>
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
     A: Future<Output = Response<B>> + 'static,
@@ -248,7 +248,7 @@ where
             // Connections in the accept queue come first: the kernel has already accepted them.
             biased;
             stream = async { shared.room().await; listener.accept().await } => stream,
-            _ = phase.wait_for(|phase| *phase != Phase::Serves) => return,
+            _ = phase.wait_for(|phase| *phase != ServerPhase::Serves) => return,
         };
         match stream {
             Ok(Stream::Tcp(stream, address)) => {
@@ -271,7 +271,7 @@ where
 /// Future that counts as a connection until it is dropped.
 trait Counted: Future + Sized {
     fn counted<S: 'static>(self, shared: &Rc<Shared<S>>) -> impl Future<Output = Self::Output> + use<Self, S> {
-        let place = Place::new(shared);
+        let place = ConnectionPermit::new(shared);
         async move {
             let _place = place;
             self.await
@@ -282,16 +282,16 @@ trait Counted: Future + Sized {
 impl<F: Future> Counted for F {}
 
 /// Place of a connection in the number of connections.
-struct Place<S>(Rc<Shared<S>>);
+struct ConnectionPermit<S>(Rc<Shared<S>>);
 
-impl<S> Place<S> {
+impl<S> ConnectionPermit<S> {
     fn new(shared: &Rc<Shared<S>>) -> Self {
         shared.connections.set(shared.connections.get() + 1);
         Self(Rc::clone(shared))
     }
 }
 
-impl<S> Drop for Place<S> {
+impl<S> Drop for ConnectionPermit<S> {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.ended.notify_one();
@@ -311,7 +311,7 @@ where
     let agreed = tokio::select! {
         agreed = timeout(AGREED, encryption(stream)) => agreed,
         () = guest.standing.closed() => return,
-        _ = phase.wait_for(|phase| *phase == Phase::Closes) => return,
+        _ = phase.wait_for(|phase| *phase == ServerPhase::Closes) => return,
     };
     // If the handshake fails or times out, the connection is dropped.
     if let Ok(Ok(stream)) = agreed {
@@ -334,13 +334,13 @@ where
         let answer = (shared.answer)(peer, request);
         async {
             let mut answer = answer.await;
-            if *shared.phase.borrow() != Phase::Serves {
+            if *shared.phase.borrow() != ServerPhase::Serves {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(answer)
         }
     });
-    let stream = TokioIo::new(Patient::new(stream, shared.patience));
+    let stream = TokioIo::new(StallTimeout::new(stream, shared.patience));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.patience)
@@ -354,7 +354,7 @@ where
         tokio::select! {
             // A client that disconnects or is too slow is not an error of the server.
             _ = &mut connection => return,
-            _ = phase.wait_for(|phase| *phase == Phase::Closes), if !is_last => {
+            _ = phase.wait_for(|phase| *phase == ServerPhase::Closes), if !is_last => {
                 if !has_asked.get() {
                     return;
                 }

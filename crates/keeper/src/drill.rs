@@ -14,9 +14,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ostler_sys::process::Target;
-use ostler_sys::process::fork::{Side, fork};
+use ostler_sys::process::fork::{ForkSide, fork};
 use ostler_sys::process::signal::{KILL, STOP};
-use ostler_sys::{Ending, ProcRef, memory, net::socket, process::child, time::clock};
+use ostler_sys::{ProcRef, WaitStatus, memory, net::socket, process::child, time::clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -27,7 +27,7 @@ use crate::keeper::{Keeper, adopted_token, complain};
 use crate::link::Channel;
 use crate::link::codec::encode;
 use crate::link::message::{HELD_SOCKET, ToKeeper};
-use crate::state::State;
+use crate::state::KeeperState;
 
 /// Maximum wait for the copy. Without its report, the keeper locks only the pages that it has used
 /// itself.
@@ -45,27 +45,27 @@ const LOOKS: u32 = 1000;
 /// Time, in milliseconds, after which every delay has passed.
 const LATER_MS: u64 = 3_600_000;
 
-/// Uses the pages that the drill needs. Returns [`Side::Child`] in the processes that it starts for
-/// that; these must exit.
-pub(crate) fn drill(keeper: &Keeper) -> Side {
-    let Ok((ours, theirs)) = socket::packet_pair() else { return Side::Parent(0) };
+/// Uses the pages that the drill needs. Returns [`ForkSide::Child`] in the processes that it starts
+/// for that; these must exit.
+pub(crate) fn drill(keeper: &Keeper) -> ForkSide {
+    let Ok((ours, theirs)) = socket::packet_pair() else { return ForkSide::Parent(0) };
     match fork() {
-        Err(_) => Side::Parent(0),
-        Ok(Side::Child) => {
+        Err(_) => ForkSide::Parent(0),
+        Ok(ForkSide::Child) => {
             drop(ours);
             end_with_parent();
             // If this fails, the pages used so far still count. Other code does not depend on it.
             let _ = rehearse(keeper.home.clone(), keeper.as_pm2);
             let _ = report(&theirs);
-            Side::Child
+            ForkSide::Child
         }
-        Ok(Side::Parent(pid)) => {
+        Ok(ForkSide::Parent(pid)) => {
             drop(theirs);
             receive(&ours).into_iter().for_each(memory::use_pages);
             // It has exited, or is late.
             let _ = child::signal(pid, KILL, Target::Process);
             child::reap(pid);
-            Side::Parent(pid)
+            ForkSide::Parent(pid)
         }
     }
 }
@@ -74,13 +74,13 @@ pub(crate) fn drill(keeper: &Keeper) -> Side {
 /// the pages used so far count.
 fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     silence()?;
-    let mut keeper = Keeper::assemble(State { home, as_pm2, ..State::default() })?;
+    let mut keeper = Keeper::assemble(KeeperState { home, as_pm2, ..KeeperState::default() })?;
     // The start below fails immediately, because the program is missing. The strings of a real
     // start are elsewhere.
     black_box(keeper.daemon_spec());
     keeper.daemon_program = NO_PROGRAM;
     keeper.hold(HELD_SOCKET.to_owned(), listener()?)?;
-    let mut played = Played(Vec::new());
+    let mut played = DrillProcesses(Vec::new());
     let app = played.process()?;
     keeper.children.add(1, app, Watch::Reap);
     let adopted = played.process()?;
@@ -97,19 +97,19 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     adopted.signal(KILL)?;
     wait_for_exit(adopted);
     keeper.adopted_ended(adopted_token(adopted.pid));
-    keeper.look_at_polled(clock::boot_ms() + LATER_MS);
+    keeper.poll_children(clock::boot_ms() + LATER_MS);
     played.lose_anchors(&mut keeper);
 
     daemon.signal(STOP)?;
     keeper.doubt_daemon();
-    HANG.for_each(|step| keeper.look_at_daemon(clock::boot_ms() + step * 1000));
+    HANG.for_each(|step| keeper.check_daemon(clock::boot_ms() + step * 1000));
     keeper.reap();
     for code in 0..CRASHES {
         let (daemon, link) = played.start_daemon(&mut keeper)?;
         let reports = [ToKeeper::Ready, ToKeeper::At { record: Some(1) }, ToKeeper::DeathReport { record: None, text: "drill".into() }];
         reports.iter().take(usize::try_from(code).unwrap_or(0)).try_for_each(|report| send(&link, &encode(report)))?;
         if let Some(running) = keeper.daemon.running_as(daemon.pid) {
-            running.life.ending = Some(if code == 0 { Ending::Code(100) } else { Ending::Signal { signal: KILL, core: false } });
+            running.life.ending = Some(if code == 0 { WaitStatus::Code(100) } else { WaitStatus::Signal { signal: KILL, core: false } });
         }
         keeper.daemon_ended();
     }
@@ -119,8 +119,8 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     // The first start fails, as there is no such program, and clients get the reason.
     keeper.daemon_time(clock::boot_ms() + LATER_MS);
     keeper.update_door();
-    ask(&keeper)?;
-    keeper.somebody_knocks();
+    send_request(&keeper)?;
+    keeper.on_clients_waiting();
     keeper.handle_time();
     keeper.update_interest();
     black_box(keeper.deadline_ms());
@@ -157,17 +157,17 @@ fn send(link: &OwnedFd, message: &[u8]) -> io::Result<()> {
 }
 
 /// Processes of the drill. They are killed when this value is dropped.
-struct Played(Vec<i32>);
+struct DrillProcesses(Vec<i32>);
 
-impl Played {
+impl DrillProcesses {
     /// Starts a process that does nothing.
     fn process(&mut self) -> io::Result<ProcRef> {
         match fork()? {
-            Side::Parent(pid) => {
+            ForkSide::Parent(pid) => {
                 self.0.push(pid);
                 Ok(ProcRef::of(pid)?)
             }
-            Side::Child => {
+            ForkSide::Child => {
                 end_with_parent();
                 loop {
                     let _ = poll(&mut [], None);
@@ -189,7 +189,7 @@ impl Played {
     /// next start.
     fn lose_anchors(&mut self, keeper: &mut Keeper) {
         for times in 1..=ANCHORS {
-            if let Role::Anchor(_) = keeper.tend_anchor(clock::boot_ms() + times * LATER_MS) {
+            if let Role::Anchor(_) = keeper.supervise_anchor(clock::boot_ms() + times * LATER_MS) {
                 std::process::exit(0);
             }
             if let Some(link) = keeper.anchors.link() {
@@ -215,7 +215,7 @@ fn wait_for_exit(process: ProcRef) {
 }
 
 /// Sends a request to the socket as a client does.
-fn ask(keeper: &Keeper) -> io::Result<()> {
+fn send_request(keeper: &Keeper) -> io::Result<()> {
     let Some(socket) = keeper.held.get(HELD_SOCKET) else { return Ok(()) };
     let address = SocketAddrUnix::try_from(rustix::net::getsockname(socket)?)?;
     let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -223,7 +223,7 @@ fn ask(keeper: &Keeper) -> io::Result<()> {
     Ok(())
 }
 
-impl Drop for Played {
+impl Drop for DrillProcesses {
     fn drop(&mut self) {
         for pid in &self.0 {
             let _ = child::signal(*pid, KILL, Target::Process);

@@ -14,7 +14,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use ostler_sys::fs::lock::is_held;
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::signal::HUP;
 use ostler_sys::process::tree::marker;
 use ostler_sys::{ProcRef, ProcTable, net::socket, time::clock};
@@ -58,7 +58,7 @@ fn marked(text: &str) -> Option<ProcRef> {
     let mut words = text.split_whitespace();
     let process = ProcRef { pid: words.next()?.parse().ok()?, start_ticks: words.next()?.parse().ok()? };
     let is_now = clock::boot_id().is_some_and(|boot_id| words.next() == Some(boot_id.as_str()));
-    let lives = Entry::of(process.pid).is_some_and(|entry| entry.process() == process && !entry.is_zombie());
+    let lives = ProcessEntry::of(process.pid).is_some_and(|entry| entry.process() == process && !entry.is_zombie());
     (is_now && lives && process != ProcRef::me()).then_some(process)
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn ask_for_socket(keeper: ProcRef) {
 
 /// Another keeper that this home belongs to, although its lock is free.
 #[derive(Debug)]
-pub(crate) enum Other {
+pub(crate) enum ForeignKeeper {
     /// The folder is a copy of this keeper's home.
     Copied(ProcRef),
     /// The folder is new or missing, and this keeper's home was at the same path.
@@ -99,9 +99,9 @@ pub(crate) enum Other {
 }
 
 /// Searches for another keeper. The caller holds the lock.
-pub(crate) fn find_other(home: &Path, lock: BorrowedFd<'_>) -> Option<Other> {
+pub(crate) fn find_other(home: &Path, lock: BorrowedFd<'_>) -> Option<ForeignKeeper> {
     let text = read_mark(lock);
-    if text.is_empty() { find_displaced(home).map(Other::Displaced) } else { marked(&text).map(Other::Copied) }
+    if text.is_empty() { find_displaced(home).map(ForeignKeeper::Displaced) } else { marked(&text).map(ForeignKeeper::Copied) }
 }
 
 /// Returns the keeper of another folder that was started with this path.
@@ -109,7 +109,7 @@ fn find_displaced(home: &Path) -> Option<ProcRef> {
     let lock_here = home.canonicalize().ok().map(|home| home.join(LOCK_FILE));
     // Other keepers that are starting here have no lock yet, or try to take the same lock.
     let has_another_lock = |pid: i32| lock_of(pid).is_some_and(|lock| Some(lock) != lock_here);
-    let keeps = |entry: &&Entry| {
+    let keeps = |entry: &&ProcessEntry| {
         let pid = entry.pid;
         marker(pid, ROLE_VAR).is_some_and(|role| role == b"keeper") && is_home_of(pid, home) && has_another_lock(pid)
     };
@@ -117,9 +117,9 @@ fn find_displaced(home: &Path) -> Option<ProcRef> {
     let me = ProcRef::me().pid;
     // Only processes with the keeper's name are examined: reading the environment of all processes
     // would take most of a cold start.
-    let may_be_keeper = |entry: &&Entry| [false, true].iter().any(|&as_pm2| entry.has_comm(keeper_comm(as_pm2)));
+    let may_be_keeper = |entry: &&ProcessEntry| [false, true].iter().any(|&as_pm2| entry.has_comm(keeper_comm(as_pm2)));
     let others = table.entries().iter().filter(|entry| entry.pid != me && !entry.is_zombie());
-    others.filter(may_be_keeper).find(keeps).map(Entry::process)
+    others.filter(may_be_keeper).find(keeps).map(ProcessEntry::process)
 }
 
 /// Returns true if a keeper was started for this path.
@@ -129,17 +129,17 @@ fn is_home_of(pid: i32, home: &Path) -> bool {
     if root(&format!("/proc/{pid}/root")) != root("") {
         return false;
     }
-    let theirs = marker(pid, HOME_VAR).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
-    theirs.is_some_and(|theirs| {
+    let other_home = marker(pid, HOME_VAR).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
+    other_home.is_some_and(|theirs| {
         theirs == home || theirs.canonicalize().is_ok_and(|theirs| home.canonicalize().is_ok_and(|home| home == theirs))
     })
 }
 
 /// Owner of a home whose socket does not accept connections.
 #[derive(Debug)]
-pub enum Behind {
+pub enum HomeHolder {
     /// The home has no keeper.
-    Nobody,
+    NoKeeper,
     /// The home's keeper, which listens again.
     Keeper,
     /// A keeper whose home is no longer this folder, with a text for people.
@@ -149,48 +149,48 @@ pub enum Behind {
 /// Returns the owner of a home whose socket does not accept connections: the socket may have been
 /// removed, or the folder moved. If a keeper lost its socket, this function asks it for a new one
 /// and waits a moment.
-pub fn behind(home: &Path) -> Behind {
-    look_behind(home, LOOKS)
+pub fn behind(home: &Path) -> HomeHolder {
+    find_holder(home, LOOKS)
 }
 
-fn look_behind(home: &Path, looks: u32) -> Behind {
+fn find_holder(home: &Path, looks: u32) -> HomeHolder {
     let lock = home.join(LOCK_FILE);
     let other = match std::fs::read_to_string(&lock) {
         Ok(text) => match marked(&text) {
             Some(keeper) if is_home_of(keeper.pid, home) || place_of(keeper) == home.canonicalize().ok() => {
-                return if returns(keeper, home) { Behind::Keeper } else { Behind::Nobody };
+                return if returns(keeper, home) { HomeHolder::Keeper } else { HomeHolder::NoKeeper };
             }
-            Some(keeper) => Other::Copied(keeper),
+            Some(keeper) => ForeignKeeper::Copied(keeper),
             // The lock was created a moment ago and does not name its keeper yet.
             None if text.is_empty() && is_held(&lock) => {
-                return if comes(home, || is_held(&lock)) { Behind::Keeper } else { Behind::Nobody };
+                return if accepts_soon(home, || is_held(&lock)) { HomeHolder::Keeper } else { HomeHolder::NoKeeper };
             }
-            None => return Behind::Nobody,
+            None => return HomeHolder::NoKeeper,
         },
         Err(_) => match find_displaced(home) {
-            Some(keeper) => Other::Displaced(keeper),
+            Some(keeper) => ForeignKeeper::Displaced(keeper),
             // The lock file appeared again between the two checks.
-            None if looks > 1 && lock.exists() => return look_behind(home, looks - 1),
-            None => return Behind::Nobody,
+            None if looks > 1 && lock.exists() => return find_holder(home, looks - 1),
+            None => return HomeHolder::NoKeeper,
         },
     };
-    if matches!(other, Other::Displaced(_)) {
+    if matches!(other, ForeignKeeper::Displaced(_)) {
         // If the user moves the home back, a folder created a moment ago would be in the way.
         drop(std::fs::remove_dir(home));
     }
-    if other.returns(home) { Behind::Keeper } else { Behind::Elsewhere(format!("the keeper {}", other.refusal(home))) }
+    if other.returns(home) { HomeHolder::Keeper } else { HomeHolder::Elsewhere(format!("the keeper {}", other.refusal(home))) }
 }
 
 /// Returns true if a keeper whose socket or home was removed a moment ago has created it again and
 /// can be reached.
 fn returns(keeper: ProcRef, home: &Path) -> bool {
     ask_for_socket(keeper);
-    comes(home, || keeper.exists())
+    accepts_soon(home, || keeper.exists())
 }
 
 /// Returns true if the home's socket accepts connections soon. The function waits only while
 /// `holds` returns true.
-fn comes(home: &Path, holds: impl Fn() -> bool) -> bool {
+fn accepts_soon(home: &Path, holds: impl Fn() -> bool) -> bool {
     let deadline = clock::boot_ms() + RETURNS_WITHIN_MS;
     while clock::boot_ms() < deadline && holds() {
         if socket::connect_at(&home.join(SOCKET_FILE)).is_ok() {
@@ -201,7 +201,7 @@ fn comes(home: &Path, holds: impl Fn() -> bool) -> bool {
     false
 }
 
-impl Other {
+impl ForeignKeeper {
     /// Returns true if the keeper of a home that was removed a moment ago has created it again and
     /// can be reached. The caller must have released the lock.
     pub(crate) fn returns(&self, home: &Path) -> bool {
@@ -214,11 +214,11 @@ impl Other {
     pub(crate) fn refusal(&self, home: &Path) -> String {
         match self {
             Self::Copied(keeper) => {
-                let theirs = marker(keeper.pid, HOME_VAR).unwrap_or_default();
-                let theirs = String::from_utf8_lossy(&theirs);
+                let other_home = marker(keeper.pid, HOME_VAR).unwrap_or_default();
+                let home_of_other = String::from_utf8_lossy(&other_home);
                 format!(
-                    "would conflict with a running one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{theirs}\"; stop that keeper \
-                     (OSTLER_HOME={theirs} ostler kill), or remove {LOCK_FILE}, {PID_FILE} and ostler.state here",
+                    "would conflict with a running one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{home_of_other}\"; stop that keeper \
+                     (OSTLER_HOME={home_of_other} ostler kill), or remove {LOCK_FILE}, {PID_FILE} and ostler.state here",
                     home.display(),
                     keeper.pid,
                 )
@@ -301,12 +301,12 @@ mod tests {
         let home = std::env::temp_dir().join(format!("ostler-behind-{}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
         let lock = ostler_sys::fs::lock::try_lock(&home.join(LOCK_FILE)).unwrap().unwrap();
-        assert!(matches!(behind(&home), Behind::Nobody), "nobody comes");
+        assert!(matches!(behind(&home), HomeHolder::NoKeeper), "nobody comes");
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).unwrap();
-        assert!(matches!(behind(&home), Behind::Keeper));
+        assert!(matches!(behind(&home), HomeHolder::Keeper));
         // The process that held the lock is gone.
         drop(lock);
-        assert!(matches!(behind(&home), Behind::Nobody));
+        assert!(matches!(behind(&home), HomeHolder::NoKeeper));
         drop(listener);
         std::fs::remove_dir_all(&home).unwrap();
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use ostler_sys::process::exec::OWN_EXE;
 use ostler_sys::process::signal::{self, SignalFd};
 use ostler_sys::process::{rlimit, title};
-use ostler_sys::{Ending, Usage};
+use ostler_sys::{Usage, WaitStatus};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
@@ -22,8 +22,8 @@ use crate::daemon::watchdog::DOUBT_SIGNAL;
 use crate::environment::{DEATHS_VAR, runtime};
 use crate::link::Channel;
 use crate::link::message::{Ended, FromKeeper, Originals};
-use crate::state::State;
-use crate::state::hold::{Held, headroom};
+use crate::state::KeeperState;
+use crate::state::hold::{HeldFds, headroom};
 use crate::title::keeper_comm;
 
 pub(crate) const TOKEN_LINK: u64 = 1;
@@ -67,7 +67,7 @@ pub(crate) struct Keeper {
     pub(crate) home: PathBuf,
     pub(crate) as_pm2: bool,
     pub(crate) originals: Originals,
-    pub(crate) held: Held,
+    pub(crate) held: HeldFds,
     pub(crate) children: Children,
     pub(crate) daemon: Daemon,
     /// Program of the daemon.
@@ -87,7 +87,7 @@ pub(crate) struct Keeper {
     pub(crate) undead: Vec<i32>,
     pub(crate) failures: Failures,
     /// Time of the next poll of processes that are not our children and have no pidfd.
-    pub(crate) look_at_ms: Option<u64>,
+    pub(crate) poll_ms: Option<u64>,
     /// Whether the listening socket is watched: there is no daemon, and every client that connects
     /// gets the reason.
     pub(crate) door_open: bool,
@@ -104,7 +104,7 @@ pub(crate) struct Check {
 }
 
 impl Keeper {
-    pub(crate) fn assemble(state: State) -> io::Result<Self> {
+    pub(crate) fn assemble(state: KeeperState) -> io::Result<Self> {
         let limit = rlimit::raise_nofile();
         // If the parent ignores SIGCHLD, we inherit that and the kernel would reap our children.
         signal::reset(signal::CHLD);
@@ -122,7 +122,7 @@ impl Keeper {
             home: state.home,
             as_pm2: state.as_pm2,
             originals: state.originals,
-            held: Held::default(),
+            held: HeldFds::default(),
             children: Children::default(),
             daemon: Daemon::Absent { start_at_ms: 0 },
             daemon_program: OWN_EXE,
@@ -134,7 +134,7 @@ impl Keeper {
             exiting: None,
             undead: Vec::new(),
             failures: Failures::default(),
-            look_at_ms: None,
+            poll_ms: None,
             door_open: false,
             nofile: limit.hard,
             signals,
@@ -184,7 +184,7 @@ impl Keeper {
     }
 
     /// Returns the parts that an anchor needs from its copy. Everything else is closed.
-    pub(crate) fn into_anchor(self) -> (PathBuf, bool, Originals, Held, Respawn, SignalFd) {
+    pub(crate) fn into_anchor(self) -> (PathBuf, bool, Originals, HeldFds, Respawn, SignalFd) {
         let Self { home, as_pm2, originals, held, deaths, signals, .. } = self;
         (home, as_pm2, originals, held, deaths, signals)
     }
@@ -205,7 +205,7 @@ pub(crate) fn adopted_token(pid: i32) -> u64 {
 }
 
 /// Returns the record of an exit that the keeper notices now.
-pub(crate) fn ended(ending: Ending, usage: Usage) -> Ended {
+pub(crate) fn ended(ending: WaitStatus, usage: Usage) -> Ended {
     let now = ostler_sys::now();
     Ended { ending, usage, at_boot_ms: now.boot_ms, at_wall_ms: now.wall_ms }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::process::exec::{OWN_EXE, replace};
 use ostler_sys::process::spawn::{Parent, Placement, spawn_at};
 use ostler_sys::{
-    CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec,
+    CStrings, ProcRef, Rlimit, SpawnError, SpawnSpec, WaitStatus,
     fd::pipe,
     net::socket,
     process::{child, rlimit},
@@ -25,7 +25,7 @@ use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE
 use crate::home;
 use crate::link::Link;
 use crate::link::message::{Child, Originals};
-use crate::state::{DaemonState, LOG_FILE, SOCKET_FILE, State, log_file};
+use crate::state::{DaemonState, KeeperState, LOG_FILE, SOCKET_FILE, log_file};
 use crate::title::keeper_title;
 
 /// Exit code of a keeper that finds another keeper in the home.
@@ -54,7 +54,7 @@ const READY_FD: i32 = 3;
 
 /// Result of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Launched {
+pub enum LaunchResult {
     /// A new keeper, with this pid.
     New(i32),
     /// The home already had a keeper, and it listens.
@@ -65,10 +65,10 @@ pub enum Launched {
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// The home cannot be used.
-    #[error("cannot {what} \"{}\"", .path.display())]
+    #[error("cannot {step} \"{}\"", .path.display())]
     Home {
         /// The failed step.
-        what: &'static str,
+        step: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The cause.
@@ -92,7 +92,7 @@ pub enum LaunchError {
     Failed(String),
     /// The keeper exited without a reason.
     #[error("the keeper exited before it was ready ({0:?}); see its log (pm2.log in the home, or PM2_LOG_FILE_PATH)")]
-    Ended(Ending),
+    Ended(WaitStatus),
     /// The keeper was not ready in time.
     #[error("the keeper was not ready within {} s", READY_MS / 1000)]
     Timeout,
@@ -104,7 +104,7 @@ pub enum LaunchError {
 ///
 /// # Errors
 /// Returns an error if the home cannot be created or written, or if the keeper cannot start.
-pub fn launch(home: &Path, as_pm2: bool) -> Result<Launched, LaunchError> {
+pub fn launch(home: &Path, as_pm2: bool) -> Result<LaunchResult, LaunchError> {
     Launcher::new(home, as_pm2).launch()
 }
 
@@ -145,7 +145,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Returns the errors of [`launch`].
-    pub fn launch(&self) -> Result<Launched, LaunchError> {
+    pub fn launch(&self) -> Result<LaunchResult, LaunchError> {
         let deadline = clock::boot_ms() + READY_MS;
         // The soft limit may be too small even for the steps below. The keeper gets the old limit
         // and passes it on to apps.
@@ -157,8 +157,8 @@ impl Launcher {
             if let Some(launched) = self.try_once(limit, deadline)? {
                 return Ok(launched);
             }
-            if self.wait_for_the_other(deadline.min(clock::boot_ms() + TAKEN_MS))? {
-                return Ok(Launched::Already);
+            if self.wait_for_other_keeper(deadline.min(clock::boot_ms() + TAKEN_MS))? {
+                return Ok(LaunchResult::Already);
             }
             // The socket of that keeper may have been removed.
             if let Some(keeper) = home::keeper_by_lock(&self.home) {
@@ -171,7 +171,7 @@ impl Launcher {
     }
 
     /// Tries once. `None` means that another keeper has the home.
-    fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<Launched>, LaunchError> {
+    fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<LaunchResult>, LaunchError> {
         let log = self.open_log()?;
         let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
         let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (READY_FD_VAR, &READY_FD.to_string())], is_kept);
@@ -180,7 +180,7 @@ impl Launcher {
         drop(write);
         let answer = read_answer(&read, deadline)?;
         match answer.split_first() {
-            Some((&READY_LISTENING, _)) => Ok(Some(Launched::New(keeper.pid))),
+            Some((&READY_LISTENING, _)) => Ok(Some(LaunchResult::New(keeper.pid))),
             Some((&READY_TAKEN, _)) => {
                 child::reap(keeper.pid);
                 Ok(None)
@@ -189,7 +189,7 @@ impl Launcher {
                 child::reap(keeper.pid);
                 Err(LaunchError::Failed(String::from_utf8_lossy(text).into_owned()))
             }
-            _ => Err(LaunchError::Ended(child::reap(keeper.pid).map_or(Ending::Unknown, |reaped| reaped.ending))),
+            _ => Err(LaunchError::Ended(child::reap(keeper.pid).map_or(WaitStatus::Unknown, |reaped| reaped.ending))),
         }
     }
 
@@ -223,7 +223,7 @@ impl Launcher {
     /// Returns an error if processes, memory or descriptors are short. Nothing has changed then,
     /// and the caller can retry.
     pub fn revive(&self, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
-        #[cfg(feature = "played")]
+        #[cfg(feature = "simulation")]
         if let Some(revived) = played::revive(revival) {
             return revived;
         }
@@ -237,13 +237,13 @@ impl Launcher {
     pub fn revive_for(&self, daemon: ProcRef, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
         let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
         let (ours, theirs) = socket::packet_pair().map_err(prepare)?;
-        let mut passed = Passed::default();
+        let mut passed = PassedFds::default();
         let link = passed.add(theirs.as_fd());
         let mut held = Vec::new();
         for (name, fd) in revival.held {
             held.push(((*name).to_owned(), passed.add_one_more(*fd).map_err(prepare)?));
         }
-        let state = State {
+        let state = KeeperState {
             home: self.home.clone(),
             as_pm2: self.as_pm2,
             originals: revival.originals,
@@ -272,7 +272,7 @@ impl Launcher {
     fn open_log(&self) -> Result<OwnedFd, LaunchError> {
         let failed = |what, path: &Path| {
             let path = path.to_owned();
-            move |source| LaunchError::Home { what, path, source }
+            move |source| LaunchError::Home { step: what, path, source }
         };
         let open = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         // A log that cannot be opened at its configured path must not leave apps without
@@ -294,7 +294,7 @@ impl Launcher {
 
     /// Waits for the other keeper, which takes the lock before its socket listens. Returns true if
     /// it listens.
-    fn wait_for_the_other(&self, deadline: u64) -> Result<bool, LaunchError> {
+    fn wait_for_other_keeper(&self, deadline: u64) -> Result<bool, LaunchError> {
         let path = self.home.join(SOCKET_FILE);
         loop {
             match socket::connect_at(&path) {
@@ -304,7 +304,7 @@ impl Launcher {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
                 Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(false),
-                Err(errno) => return Err(LaunchError::Home { what: "connect to", path, source: errno.into() }),
+                Err(errno) => return Err(LaunchError::Home { step: "connect to", path, source: errno.into() }),
             }
         }
     }
@@ -313,20 +313,20 @@ impl Launcher {
 /// Descriptors for a revived keeper. They keep their numbers: to renumber several hundred of them
 /// would take twice as many descriptors, which may exceed the limit.
 #[derive(Default)]
-struct Passed<'a> {
-    ours: BTreeMap<RawFd, BorrowedFd<'a>>,
+struct PassedFds<'a> {
+    by_number: BTreeMap<RawFd, BorrowedFd<'a>>,
     /// Duplicates: a descriptor with two names needs two numbers.
     copies: Vec<OwnedFd>,
 }
 
-impl<'a> Passed<'a> {
+impl<'a> PassedFds<'a> {
     fn add(&mut self, fd: BorrowedFd<'a>) -> RawFd {
-        self.ours.insert(fd.as_raw_fd(), fd);
+        self.by_number.insert(fd.as_raw_fd(), fd);
         fd.as_raw_fd()
     }
 
     fn add_one_more(&mut self, fd: BorrowedFd<'a>) -> Result<RawFd, Errno> {
-        if !self.ours.contains_key(&fd.as_raw_fd()) {
+        if !self.by_number.contains_key(&fd.as_raw_fd()) {
             return Ok(self.add(fd));
         }
         let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
@@ -337,7 +337,7 @@ impl<'a> Passed<'a> {
 
     /// Returns all descriptors, each with its number.
     fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
-        self.ours.values().copied().chain(self.copies.iter().map(AsFd::as_fd)).map(|fd| (fd, fd.as_raw_fd()))
+        self.by_number.values().copied().chain(self.copies.iter().map(AsFd::as_fd)).map(|fd| (fd, fd.as_raw_fd()))
     }
 }
 
@@ -360,7 +360,7 @@ fn make_home(home: &Path) -> io::Result<()> {
 pub fn wait_ready(pipe: &OwnedFd) -> Result<(), LaunchError> {
     match read_answer(pipe, clock::boot_ms() + READY_MS)?.first() {
         Some(&READY_LISTENING) => Ok(()),
-        _ => Err(LaunchError::Ended(Ending::Unknown)),
+        _ => Err(LaunchError::Ended(WaitStatus::Unknown)),
     }
 }
 
@@ -386,7 +386,7 @@ fn read_answer(pipe: &OwnedFd, deadline: u64) -> Result<Vec<u8>, LaunchError> {
     }
 }
 
-#[cfg(feature = "played")]
+#[cfg(feature = "simulation")]
 pub(crate) mod played {
     //! Source of new keepers for the daemons of a thread, for tests that simulate keepers.
 
@@ -401,7 +401,7 @@ pub(crate) mod played {
     }
 
     /// Sets the function that gives daemons of this thread their new keepers.
-    pub fn play(revive: Option<Box<Revive>>) {
+    pub fn simulate_revive(revive: Option<Box<Revive>>) {
         REVIVE.set(revive);
     }
 

@@ -23,12 +23,12 @@ mod children;
 mod daemon;
 mod drill;
 mod environment;
+#[cfg(feature = "simulation")]
+pub mod fake_keeper;
 mod home;
 mod keeper;
 mod launch;
 mod link;
-#[cfg(feature = "played")]
-pub mod played;
 mod run;
 mod state;
 mod title;
@@ -36,11 +36,11 @@ mod title;
 pub use anchor::anchor_of;
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
 pub use daemon::refusal;
-pub use daemon::watchdog::{DOUBT_SIGNAL, Hang, Watchdog};
+pub use daemon::watchdog::{DOUBT_SIGNAL, HangKind, Watchdog};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
-pub use home::{Behind, behind, keeper_by_lock, mark_lock};
+pub use home::{HomeHolder, behind, keeper_by_lock, mark_lock};
 pub use keeper::runtime_signals;
-pub use launch::{EXIT_CHECKED, EXIT_LOCKED, LaunchError, Launched, Launcher, Revival, launch, wait_ready};
+pub use launch::{EXIT_CHECKED, EXIT_LOCKED, LaunchError, LaunchResult, Launcher, Revival, launch, wait_ready};
 pub use link::message::{
     CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY, SpawnRequest,
     ToKeeper,

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ostler_sys::process::fork::Side;
+use ostler_sys::process::fork::ForkSide;
 use ostler_sys::process::signal::{self};
 use ostler_sys::process::{ending_by_fd, is_refusal};
 use ostler_sys::{
-    Ending, ProcRef, Usage,
+    ProcRef, Usage, WaitStatus,
     fd::{fdpass, memfd},
     fs::lock,
     memory,
@@ -28,14 +28,14 @@ use crate::daemon::Daemon;
 use crate::daemon::watchdog::DOUBT_SIGNAL;
 use crate::drill::drill;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
-use crate::home::{self, Other};
+use crate::home::{self, ForeignKeeper};
 use crate::keeper::{
     ANSWERS_WAITING, Keeper, OWN_FDS, REST_AFTER_MS, TOKEN_ADOPTED, TOKEN_ANCHOR, TOKEN_DAEMON, TOKEN_DOOR, TOKEN_LINK, TOKEN_SIGNALS,
     adopted_token, complain, duration, ended, exited,
 };
 use crate::launch::{EXIT_CHECKED, EXIT_LOCKED, READY_FAILED, READY_LISTENING, READY_TAKEN};
 use crate::link::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
-use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State, pid_file};
+use crate::state::{KeeperState, LOCK_FILE, PID_FILE, SOCKET_FILE, pid_file};
 
 /// Returns the process that this process started before it became the keeper.
 fn starter() -> Option<ProcRef> {
@@ -55,7 +55,7 @@ const OOM_SCORE_ADJ: i32 = -900;
 pub fn main() -> ExitCode {
     let inherited = |var: &str| fdpass::inherited(std::env::var(var).ok()?.parse().ok()?).ok();
     let started = match inherited(STATE_FD_VAR) {
-        Some(fd) => match State::from_memfd(fd.as_fd()) {
+        Some(fd) => match KeeperState::from_memfd(fd.as_fd()) {
             Ok(_) if std::env::var_os(CHECK_VAR).is_some() => return ExitCode::from(EXIT_CHECKED),
             Ok(state) => Keeper::resume(state),
             Err(error) => Err(io::Error::other(error)),
@@ -118,7 +118,7 @@ impl Keeper {
         };
         let Some(lock) = lock::try_lock(&home.join(LOCK_FILE)).map_err(at("lock", LOCK_FILE))? else { return Ok(None) };
         if let Some(other) = home::find_other(&home, lock.as_fd()) {
-            return Self::leave_to(&other, &home, lock);
+            return Self::yield_home(&other, &home, lock);
         }
         crate::cgroup::leave_group_of_app();
         let originals = Originals {
@@ -129,8 +129,8 @@ impl Keeper {
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).map_err(at("listen at", SOCKET_FILE))?;
         let step = |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("cannot {what}: {error}"));
         let journal = memfd::create("ostler-journal").map_err(|errno| step("create the journal")(errno.into()))?;
-        let mut keeper =
-            Self::assemble(State { home: home.clone(), as_pm2, originals, ..State::default() }).map_err(step("set up its event loop"))?;
+        let mut keeper = Self::assemble(KeeperState { home: home.clone(), as_pm2, originals, ..KeeperState::default() })
+            .map_err(step("set up its event loop"))?;
         for (name, fd) in [(HELD_LOCK, lock), (HELD_SOCKET, listener), (HELD_JOURNAL, journal)] {
             keeper.hold(name.to_owned(), fd).map_err(|errno| step("store its descriptors")(errno.into()))?;
         }
@@ -149,8 +149,8 @@ impl Keeper {
 
     /// Leaves the home to another keeper, whose own folder is a different one by now. No keeper
     /// starts here.
-    fn leave_to(other: &Other, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
-        if matches!(other, Other::Displaced(_)) {
+    fn yield_home(other: &ForeignKeeper, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
+        if matches!(other, ForeignKeeper::Displaced(_)) {
             home::unmake(home);
         }
         drop(lock);
@@ -167,7 +167,7 @@ impl Keeper {
     /// Continues the work of another keeper: ourselves with another binary, or a keeper that was
     /// killed. After a kill, the processes are not our children. We open the living ones here, and
     /// report the exit of the others to the daemon, which still believes them alive.
-    fn resume(state: State) -> io::Result<Self> {
+    fn resume(state: KeeperState) -> io::Result<Self> {
         let held = state.held.clone();
         let children = state.children.clone();
         let daemon = state.daemon;
@@ -189,14 +189,14 @@ impl Keeper {
                 (None, None) if is_revival => match process.open() {
                     Ok(pidfd) => keeper.adopt(child.key, process, pidfd),
                     Err(errno) if is_refusal(errno) && !process.has_ended() => keeper.adopt_by_looking(child.key, process),
-                    Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
+                    Err(_) => keeper.children.add_ended(child.key, process, ended(WaitStatus::Unknown, Usage::default())),
                 },
-                (None, None) if child::is_ours(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
+                (None, None) if child::is_own_child(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
                 // The former keeper could not get a pidfd, either.
                 (None, None) => keeper.adopt_by_looking(child.key, process),
                 (None, Some(number)) => match fdpass::inherited(number) {
                     Ok(fd) => keeper.adopt(child.key, process, fd),
-                    Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
+                    Err(_) => keeper.children.add_ended(child.key, process, ended(WaitStatus::Unknown, Usage::default())),
                 },
             }
         }
@@ -224,7 +224,7 @@ impl Keeper {
         loop {
             // Start the anchor before another daemon: that daemon finds it in its inventory, and
             // there is no moment without an anchor.
-            if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
+            if let Role::Anchor(link) = self.supervise_anchor(clock::boot_ms()) {
                 return Anchor::from_copy(self, link).run();
             }
             // The first daemon is starting at this point. From here on, the keeper only does its
@@ -253,7 +253,7 @@ impl Keeper {
             }
             if !resting && events.is_empty() && due_ms.is_none_or(|due| due > REST_AFTER_MS) {
                 // Run the drill now, while no process waits for the keeper.
-                if !std::mem::replace(&mut is_drilled, true) && drill(&self) == Side::Child {
+                if !std::mem::replace(&mut is_drilled, true) && drill(&self) == ForkSide::Child {
                     return ExitCode::SUCCESS;
                 }
                 memory::rest_locked();
@@ -266,7 +266,7 @@ impl Keeper {
                     TOKEN_SIGNALS => self.on_signals(),
                     TOKEN_LINK => self.on_daemon_link(),
                     TOKEN_DAEMON => self.daemon_ended(),
-                    TOKEN_DOOR => self.somebody_knocks(),
+                    TOKEN_DOOR => self.on_clients_waiting(),
                     TOKEN_ANCHOR => self.on_anchor(),
                     token => self.adopted_ended(token),
                 }
@@ -306,7 +306,7 @@ impl Keeper {
     /// Returns the time at which the keeper has work even if no event occurs.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let check = self.check.as_ref().map(|check| check.deadline_ms);
-        self.daemon.deadline_ms().into_iter().chain(check).chain(self.look_at_ms).chain(self.anchor_deadline_ms()).min()
+        self.daemon.deadline_ms().into_iter().chain(check).chain(self.poll_ms).chain(self.anchor_deadline_ms()).min()
     }
 
     pub(crate) fn handle_time(&mut self) {
@@ -315,8 +315,8 @@ impl Keeper {
             self.check_took_too_long();
         }
         self.daemon_time(now);
-        self.look_at_daemon(now);
-        self.look_at_polled(now);
+        self.check_daemon(now);
+        self.poll_children(now);
     }
 
     fn on_signals(&mut self) {
@@ -390,7 +390,7 @@ impl Keeper {
             Ok(()) => self.children.add(key, process, Watch::Pidfd(pidfd)),
             Err(errno) => {
                 complain(&format!("cannot watch process {}: {errno}", process.pid));
-                self.children.add_ended(key, process, ended(Ending::Unknown, Usage::default()));
+                self.children.add_ended(key, process, ended(WaitStatus::Unknown, Usage::default()));
             }
         }
     }

@@ -28,9 +28,9 @@ pub(crate) fn with_rights_of<T: Send>(spec: &AppSpec, act: impl FnOnce() -> Opti
 pub(crate) fn is_of_root_alone(path: &Path, groups: &[u32]) -> bool {
     let writer = walk(path).map(|walked| path_writer(&Caller::default(), &walked.steps));
     match writer {
-        Ok(Writer::Nobody) => true,
+        Ok(Writer::OwnerOnly) => true,
         Ok(Writer::Group(gid)) => !groups.contains(&gid),
-        Ok(Writer::User(_) | Writer::Anybody) | Err(_) => false,
+        Ok(Writer::User(_) | Writer::Everyone) | Err(_) => false,
     }
 }
 

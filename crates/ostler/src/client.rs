@@ -41,9 +41,9 @@ impl Way<UnixStream> for HomeSocket {
     /// socket.
     fn find(&self) -> Result<bool, ClientError> {
         match ostler_keeper::behind(&self.home) {
-            ostler_keeper::Behind::Nobody => Ok(false),
-            ostler_keeper::Behind::Keeper => Ok(true),
-            ostler_keeper::Behind::Elsewhere(why) => Err(ClientError::Elsewhere(why)),
+            ostler_keeper::HomeHolder::NoKeeper => Ok(false),
+            ostler_keeper::HomeHolder::Keeper => Ok(true),
+            ostler_keeper::HomeHolder::Elsewhere(why) => Err(ClientError::Elsewhere(why)),
         }
     }
 }
@@ -89,8 +89,8 @@ fn watched(mut client: Client, home: &Path) -> Client {
 pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>), CliError> {
     let launched = ostler_keeper::launch(home, as_pm2).map_err(|error| CliError::Launch(with_causes(&error)))?;
     let keeper = match launched {
-        ostler_keeper::Launched::New(pid) => Some(pid),
-        ostler_keeper::Launched::Already => None,
+        ostler_keeper::LaunchResult::New(pid) => Some(pid),
+        ostler_keeper::LaunchResult::Already => None,
     };
     // If another call was first, its keeper holds the lock but may not have the socket yet.
     let deadline = std::time::Instant::now() + LISTENS_WITHIN;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ostler_core::home::home_paths;
 use ostler_core::logs::rotate::RotateError;
-use ostler_core::logs::rotate::settings::{MODULE, Rotation, SECTION, keys};
+use ostler_core::logs::rotate::settings::{MODULE, RotationSettings, SECTION, keys};
 use ostler_proto::control::{Request, TableRow};
 use ostler_proto::pm2::read_conf;
 use ostler_sys::fs::lock::lock_within;
@@ -172,7 +172,7 @@ fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     if key == "retain" && text.trim() != "all" && text.trim().parse::<u32>().is_err() {
         return Err(wrong(format!("expected a number of files or \"all\", found {text:?}")));
     }
-    match Rotation::default().set(section, key, text) {
+    match RotationSettings::default().set(section, key, text) {
         Ok(()) if matches!(key.as_str(), "tz" | "TZ") && !text.is_empty() && jiff::tz::TimeZone::get(text).is_err() => {
             Err(wrong(format!("expected a time zone such as \"Europe/Berlin\", found {text:?}")))
         }

@@ -16,7 +16,7 @@ use ostler_sys::process::ProcRef;
 use ostler_sys::process::child::{self, Reaped};
 use ostler_sys::process::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
 use ostler_sys::process::tree::marker;
-use ostler_sys::{Ending, process::exec};
+use ostler_sys::{WaitStatus, process::exec};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cli::{Call, Daemon};
@@ -76,10 +76,10 @@ fn wait(pid: i32, signals: &SignalFd) -> (u8, bool) {
     }
 }
 
-fn code_of(ending: Ending) -> u8 {
+fn code_of(ending: WaitStatus) -> u8 {
     match ending {
-        Ending::Code(code) => u8::try_from(code).unwrap_or(1),
-        Ending::Signal { signal, .. } => u8::try_from(128 + signal).unwrap_or(1),
+        WaitStatus::Code(code) => u8::try_from(code).unwrap_or(1),
+        WaitStatus::Signal { signal, .. } => u8::try_from(128 + signal).unwrap_or(1),
         _ => 1,
     }
 }

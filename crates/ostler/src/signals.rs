@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use ostler_sys::Ending;
+use ostler_sys::WaitStatus;
 use ostler_sys::process::child::{self, Reaped};
 use ostler_sys::process::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
 
@@ -28,7 +28,7 @@ pub(crate) struct Signals {
     /// Keeper that this process started.
     pub keeper: Option<i32>,
     /// Exit of the keeper that this process started last.
-    keeper_ended: Option<Ending>,
+    keeper_ended: Option<WaitStatus>,
 }
 
 impl Signals {
@@ -96,6 +96,6 @@ impl Signals {
     /// Returns true if the keeper exited as it does after a `kill`, or if its exit status is
     /// unknown.
     pub(crate) fn ended_in_order(&self) -> bool {
-        matches!(self.keeper_ended, None | Some(Ending::Code(0)))
+        matches!(self.keeper_ended, None | Some(WaitStatus::Code(0)))
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ostler_client::OnSilence;
 use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, ROLE_VAR, keeper_by_lock};
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::signal::CONT;
 use ostler_sys::process::tree::{ProcTable, marker};
 use ostler_sys::process::{Activity, ProcRef, activity};
@@ -86,7 +86,7 @@ impl OnSilence for Look {
 /// Keeper and daemon of a home, from the process table of the kernel.
 struct Found {
     keeper: Option<ProcRef>,
-    daemon: Option<Entry>,
+    daemon: Option<ProcessEntry>,
     standby: Option<ProcRef>,
 }
 
@@ -212,12 +212,13 @@ pub(crate) fn keeper_of(home: &Path) -> Option<ProcRef> {
 /// Returns the stopped standby of a home.
 fn standby_of(home: &Path) -> Option<ProcRef> {
     let has = |pid: i32, name: &str, value: &[u8]| marker(pid, name).is_some_and(|found| found == value);
-    let of_home = |entry: &&Entry| has(entry.pid, ROLE_VAR, b"anchor") && has(entry.pid, HOME_VAR, home.as_os_str().as_encoded_bytes());
-    ProcTable::scan().entries().iter().filter(|entry| entry.state == b'T').find(of_home).map(Entry::process)
+    let of_home =
+        |entry: &&ProcessEntry| has(entry.pid, ROLE_VAR, b"anchor") && has(entry.pid, HOME_VAR, home.as_os_str().as_encoded_bytes());
+    ProcTable::scan().entries().iter().filter(|entry| entry.state == b'T').find(of_home).map(ProcessEntry::process)
 }
 
 /// Returns the daemon of a home: the child of its keeper, or a daemon that outlived another keeper.
-pub(crate) fn daemon_of(home: &Path, keeper: Option<ProcRef>) -> Option<Entry> {
+pub(crate) fn daemon_of(home: &Path, keeper: Option<ProcRef>) -> Option<ProcessEntry> {
     let table = ProcTable::scan();
     let is_daemon = |pid: i32| marker(pid, ROLE_VAR).is_some_and(|role| role == b"daemon");
     let own = keeper.and_then(|keeper| table.children_of(keeper.pid).find(|entry| is_daemon(entry.pid)).copied());

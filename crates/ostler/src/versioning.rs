@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ostler_core::app::AppSpec;
-use ostler_core::app::git::{Kind, WorkingTree, working_tree};
+use ostler_core::app::git::{PathKind, WorkingTree, working_tree};
 
 use crate::app_files::{text, with_rights_of};
 
@@ -13,7 +13,7 @@ pub(crate) fn of_app(spec: &AppSpec) -> Option<WorkingTree> {
     with_rights_of(spec, || working_tree(Path::new(&spec.cwd), kind, text))
 }
 
-fn kind(path: &Path) -> Option<Kind> {
+fn kind(path: &Path) -> Option<PathKind> {
     path.symlink_metadata().ok()?;
-    Some(if path.is_dir() { Kind::Folder } else { Kind::Other })
+    Some(if path.is_dir() { PathKind::Folder } else { PathKind::Other })
 }

@@ -3,18 +3,18 @@
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::{Value, json};
 
-use crate::decode::{Form, Signal};
+use crate::decode::{BodyEncoding, Signal};
 
 /// Returns the response to a request that was read. Without refused items it is an empty message.
-pub fn taken(form: Form, signal: Signal, refused: usize, why: &str) -> Vec<u8> {
+pub fn taken(form: BodyEncoding, signal: Signal, refused: usize, why: &str) -> Vec<u8> {
     if refused == 0 && why.is_empty() {
         return match form {
-            Form::Protobuf => Vec::new(),
-            Form::Json => b"{}".to_vec(),
+            BodyEncoding::Protobuf => Vec::new(),
+            BodyEncoding::Json => b"{}".to_vec(),
         };
     }
     match form {
-        Form::Json => {
+        BodyEncoding::Json => {
             let key = match signal {
                 Signal::Traces => "rejectedSpans",
                 Signal::Metrics => "rejectedDataPoints",
@@ -23,7 +23,7 @@ pub fn taken(form: Form, signal: Signal, refused: usize, why: &str) -> Vec<u8> {
             // JSON in this protocol encodes 64-bit numbers as strings.
             json!({ "partialSuccess": { key: refused.to_string(), "errorMessage": why } }).to_string().into_bytes()
         }
-        Form::Protobuf => {
+        BodyEncoding::Protobuf => {
             let mut partial = Vec::new();
             encode_key(1, WireType::Varint, &mut partial);
             encode_varint(refused as u64, &mut partial);
@@ -37,10 +37,10 @@ pub fn taken(form: Form, signal: Signal, refused: usize, why: &str) -> Vec<u8> {
 
 /// Returns the response to a request that was refused: a `google.rpc.Status`, whose code the
 /// standard leaves open.
-pub fn refused(form: Form, why: &str) -> Vec<u8> {
+pub fn refused(form: BodyEncoding, why: &str) -> Vec<u8> {
     match form {
-        Form::Json => json!({ "message": why }).to_string().into_bytes(),
-        Form::Protobuf => {
+        BodyEncoding::Json => json!({ "message": why }).to_string().into_bytes(),
+        BodyEncoding::Protobuf => {
             let mut out = Vec::new();
             bytes(2, why.as_bytes(), &mut out);
             out
@@ -72,16 +72,16 @@ mod tests {
 
     #[test]
     fn rejected_items_are_reported_in_the_response() {
-        assert_eq!(taken(Form::Json, Signal::Traces, 0, ""), b"{}");
-        assert!(taken(Form::Protobuf, Signal::Traces, 0, "").is_empty());
-        let told: Value = serde_json::from_slice(&taken(Form::Json, Signal::Metrics, 7, "no")).unwrap();
-        assert_eq!(told, json!({ "partialSuccess": { "rejectedDataPoints": "7", "errorMessage": "no" } }));
-        assert_eq!(partial(told.to_string().as_bytes()), Some((7, "no".into())));
-        let bytes = taken(Form::Protobuf, Signal::Logs, 300, "no");
+        assert_eq!(taken(BodyEncoding::Json, Signal::Traces, 0, ""), b"{}");
+        assert!(taken(BodyEncoding::Protobuf, Signal::Traces, 0, "").is_empty());
+        let answer: Value = serde_json::from_slice(&taken(BodyEncoding::Json, Signal::Metrics, 7, "no")).unwrap();
+        assert_eq!(answer, json!({ "partialSuccess": { "rejectedDataPoints": "7", "errorMessage": "no" } }));
+        assert_eq!(partial(answer.to_string().as_bytes()), Some((7, "no".into())));
+        let bytes = taken(BodyEncoding::Protobuf, Signal::Logs, 300, "no");
         let Some(Ok((1, Field::Bytes(inner)))) = Fields::of(&bytes).next() else { panic!("{bytes:?}") };
         let fields: Vec<_> = Fields::of(inner).map(Result::unwrap).collect();
         assert_eq!(fields, [(1, Field::Varint(300)), (2, Field::Bytes(b"no"))]);
-        assert_eq!(Fields::of(&refused(Form::Protobuf, "x")).next(), Some(Ok((2, Field::Bytes(b"x")))));
+        assert_eq!(Fields::of(&refused(BodyEncoding::Protobuf, "x")).next(), Some(Ok((2, Field::Bytes(b"x")))));
         for body in ["", "{}", "{\"partialSuccess\":{}}", "{\"partialSuccess\":{\"errorMessage\":\"slow\"}}"] {
             assert_eq!(partial(body.as_bytes()), None, "{body}");
         }

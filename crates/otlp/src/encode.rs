@@ -22,7 +22,7 @@ pub struct Origin {
 
 /// Kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sum {
+pub enum MetricKind {
     /// Value at a point in time.
     Gauge,
     /// Total since a start time.
@@ -37,7 +37,7 @@ pub struct Figure {
     /// Its unit as a UCUM code.
     pub unit: &'static str,
     /// Its kind.
-    pub kind: Sum,
+    pub kind: MetricKind,
     /// Its value; values that are not finite are left out.
     pub value: f64,
     /// Further attributes.
@@ -138,8 +138,8 @@ impl Sender {
         let mut point =
             json!({ "attributes": attributes(&figure.attributes), "timeUnixNano": at_ns.to_string(), "asDouble": figure.value });
         let kind = match figure.kind {
-            Sum::Gauge => json!({ "gauge": { "dataPoints": [point] } }),
-            Sum::Total => {
+            MetricKind::Gauge => json!({ "gauge": { "dataPoints": [point] } }),
+            MetricKind::Total => {
                 point["startTimeUnixNano"] = self.since_ns.to_string().into();
                 json!({ "sum": { "aggregationTemporality": CUMULATIVE, "isMonotonic": true, "dataPoints": [point] } })
             }
@@ -224,7 +224,7 @@ mod tests {
     fn metrics_are_encoded_as_otlp_json() {
         let origin = Origin { service: "a\"b".into(), namespace: Some("default".into()), instance: Some("u-1".into()), number: Some(3) };
         let figure = |name: &str, kind, value| Figure { name: name.into(), unit: "By", kind, value, attributes: vec![("k", "v".into())] };
-        let list = vec![figure("m", Sum::Gauge, 1.5), figure("t", Sum::Total, 7.0), figure("n", Sum::Gauge, f64::NAN)];
+        let list = vec![figure("m", MetricKind::Gauge, 1.5), figure("t", MetricKind::Total, 7.0), figure("n", MetricKind::Gauge, f64::NAN)];
         let value: Value = serde_json::from_slice(&metrics(&sender(), &[(origin, list)], 1 << 60)).unwrap();
         let group = &value["resourceMetrics"][0];
         assert_eq!(group["resource"]["attributes"][0], json!({ "key": "service.name", "value": { "stringValue": "a\"b" } }));

@@ -16,7 +16,7 @@ pub struct Rate {
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    left: u64,
+    remaining: u64,
     at_ms: u64,
 }
 
@@ -24,13 +24,13 @@ struct Bucket {
 #[derive(Debug)]
 pub struct Rates {
     rate: Rate,
-    known: HashMap<Box<str>, Bucket>,
+    buckets: HashMap<Box<str>, Bucket>,
 }
 
 impl Rates {
     /// Creates buckets that start full.
     pub fn new(rate: Rate) -> Self {
-        Self { rate, known: HashMap::new() }
+        Self { rate, buckets: HashMap::new() }
     }
 
     /// Takes `bytes` from a sender's bucket. `now_ms` is a monotonic clock.
@@ -39,35 +39,35 @@ impl Rates {
     /// Returns the seconds to wait if the bucket has too few bytes.
     pub fn take(&mut self, sender: &str, bytes: u64, now_ms: u64) -> Result<(), u64> {
         let Rate { per_second, burst } = self.rate;
-        if !self.known.contains_key(sender) {
+        if !self.buckets.contains_key(sender) {
             self.bound();
-            self.known.insert(sender.into(), Bucket { left: burst, at_ms: now_ms });
+            self.buckets.insert(sender.into(), Bucket { remaining: burst, at_ms: now_ms });
         }
-        let Some(bucket) = self.known.get_mut(sender) else { return Ok(()) };
+        let Some(bucket) = self.buckets.get_mut(sender) else { return Ok(()) };
         let filled = now_ms.saturating_sub(bucket.at_ms).saturating_mul(per_second) / 1000;
         if filled > 0 {
-            *bucket = Bucket { left: bucket.left.saturating_add(filled).min(burst), at_ms: now_ms };
+            *bucket = Bucket { remaining: bucket.remaining.saturating_add(filled).min(burst), at_ms: now_ms };
         }
         // A request larger than a bucket takes a full bucket.
         let wanted = bytes.min(burst);
-        match bucket.left.checked_sub(wanted) {
+        match bucket.remaining.checked_sub(wanted) {
             Some(left) => {
-                bucket.left = left;
+                bucket.remaining = left;
                 Ok(())
             }
-            None => Err((wanted - bucket.left).div_ceil(per_second.max(1)).max(1)),
+            None => Err((wanted - bucket.remaining).div_ceil(per_second.max(1)).max(1)),
         }
     }
 
     /// Removes the least recently used buckets.
     fn bound(&mut self) {
-        if self.known.len() < SENDERS {
+        if self.buckets.len() < SENDERS {
             return;
         }
-        let mut times: Vec<u64> = self.known.values().map(|bucket| bucket.at_ms).collect();
+        let mut times: Vec<u64> = self.buckets.values().map(|bucket| bucket.at_ms).collect();
         let (_, middle, _) = times.select_nth_unstable(SENDERS / 2);
         let middle = *middle;
-        self.known.retain(|_, bucket| bucket.at_ms > middle);
+        self.buckets.retain(|_, bucket| bucket.at_ms > middle);
     }
 }
 
@@ -91,6 +91,6 @@ mod tests {
         for n in 0..10_000 {
             let _ = rates.take(&n.to_string(), 1, n);
         }
-        assert!(rates.known.len() <= SENDERS);
+        assert!(rates.buckets.len() <= SENDERS);
     }
 }

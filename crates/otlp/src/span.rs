@@ -28,7 +28,7 @@ pub type SpanId = [u8; 8];
 /// Role of a span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum SpanKind {
     /// Work within a process.
     #[default]
     Internal,
@@ -42,7 +42,7 @@ pub enum Kind {
     Consumer,
 }
 
-impl Kind {
+impl SpanKind {
     /// Returns the kind for its number in the protocol.
     pub(crate) fn of(number: u64) -> Self {
         match number {
@@ -83,7 +83,7 @@ pub struct Span {
     /// The parent span; none = it is a root.
     pub parent: Option<SpanId>,
     /// Its role.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// True if its status is an error.
     pub failed: bool,
     /// Start in nanoseconds since 1970, by the clock of the sender.
@@ -115,8 +115,8 @@ impl Span {
         let method = first(["http.request.method", "http.method"]);
         let place = self.attribute("http.route").filter(|route| !route.is_empty()).map(str::to_owned);
         let path = || match self.kind {
-            Kind::Server => first(["url.path", "http.target"]).map(without_ids),
-            Kind::Client => first(["url.full", "http.url"]).and_then(path_of).map(without_ids),
+            SpanKind::Server => first(["url.path", "http.target"]).map(without_ids),
+            SpanKind::Client => first(["url.full", "http.url"]).and_then(path_of).map(without_ids),
             _ => None,
         };
         match (method, place.or_else(path)) {
@@ -210,7 +210,7 @@ pub fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
 mod tests {
     use super::*;
 
-    fn with(name: &str, kind: Kind, attributes: &[(&str, &str)]) -> Span {
+    fn with(name: &str, kind: SpanKind, attributes: &[(&str, &str)]) -> Span {
         let attributes = attributes.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         Span { name: name.into(), kind, attributes, ..Span::default() }
     }
@@ -218,12 +218,12 @@ mod tests {
     #[test]
     fn route_names_replace_ids_and_drop_queries() {
         for (name, kind, attributes, expected) in [
-            ("GET", Kind::Server, &[("http.request.method", "GET"), ("http.route", "/users/:id")][..], "GET /users/:id"),
-            ("GET", Kind::Server, &[("http.method", "GET"), ("http.target", "/users/731/posts?token=x")], "GET /users/:id/posts"),
-            ("POST", Kind::Server, &[("http.request.method", "POST"), ("url.path", "/o/3f9a1c02-77de-4b1b/x")], "POST /o/:id/x"),
-            ("GET", Kind::Client, &[("http.request.method", "GET"), ("url.path", "/users")], "GET"),
-            ("GET", Kind::Client, &[("http.request.method", "GET"), ("url.full", "http://shop:80/stock/7?x=1")], "GET /stock/:id"),
-            ("job", Kind::Internal, &[], "job"),
+            ("GET", SpanKind::Server, &[("http.request.method", "GET"), ("http.route", "/users/:id")][..], "GET /users/:id"),
+            ("GET", SpanKind::Server, &[("http.method", "GET"), ("http.target", "/users/731/posts?token=x")], "GET /users/:id/posts"),
+            ("POST", SpanKind::Server, &[("http.request.method", "POST"), ("url.path", "/o/3f9a1c02-77de-4b1b/x")], "POST /o/:id/x"),
+            ("GET", SpanKind::Client, &[("http.request.method", "GET"), ("url.path", "/users")], "GET"),
+            ("GET", SpanKind::Client, &[("http.request.method", "GET"), ("url.full", "http://shop:80/stock/7?x=1")], "GET /stock/:id"),
+            ("job", SpanKind::Internal, &[], "job"),
         ] {
             assert_eq!(with(name, kind, attributes).route(), expected);
         }

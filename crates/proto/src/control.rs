@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use ostler_core::app::{AppSpec, EnvMap};
 use serde::{Deserialize, Serialize};
 
-pub use crate::event::{Event, Missed, Position};
+pub use crate::app_message::AppMessage;
+pub use crate::event::{Event, MissedEntries, Position};
 pub use crate::failure::Failure;
 pub use crate::figures::{Figures, InstanceFigures, RouteFigures, Window};
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
-pub use crate::instance::{Detail, Files, HealthRow, Json, Learned, Monit, OpenSocket, Summary, TableRow};
+pub use crate::instance::{AppFacts, Detail, Files, HealthRow, Json, Monit, OpenSocket, Summary, TableRow};
 pub use crate::rollout::{FaultReport, ReplicaReport, RolloutReport, RolloutState};
-pub use crate::said::Said;
 
 /// Version of this API. A daemon rejects a client with another number and names both versions.
 ///
@@ -301,7 +301,7 @@ pub enum Request {
         after: Option<Position>,
     },
     /// Listens to app messages. From now on, the daemon forwards every message of these topics from
-    /// the channels of apps. Each is a [`Response::Said`] with this request's id, until the
+    /// the channels of apps. Each is a [`Response::AppMessage`] with this request's id, until the
     /// connection ends. If the client does not read in time, messages are dropped; the daemon
     /// stores none for later.
     Listen {
@@ -427,7 +427,7 @@ pub enum Profile {
 
 impl Profile {
     /// Returns the word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
@@ -542,11 +542,12 @@ pub enum Response {
     Happened(Event),
     /// Count of requested events that the daemon no longer has. The next event is the oldest that
     /// it has.
-    Missed(Missed),
+    Missed(MissedEntries),
     /// Measurements of Node apps so far, by id.
     Figures(Vec<InstanceFigures>),
     /// A message of an app (after [`Request::Listen`]).
-    Said(Said),
+    #[serde(rename = "said")]
+    AppMessage(AppMessage),
     /// This client did not read fast enough. Its queue was dropped, and the connection ends. The
     /// client may connect again and subscribe from its position.
     FellBehind,

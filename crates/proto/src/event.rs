@@ -6,8 +6,8 @@
 //!  "before":"launching","after":"online"}
 //! ```
 
-use ostler_core::lifecycle::{Ending, Finding, Origin, PolicyName};
-pub use ostler_core::text::ring::{Missed, Position};
+use ostler_core::lifecycle::{Origin, PolicyFinding, PolicyName, ProcessEnding};
+pub use ostler_core::text::ring::{MissedEntries, Position};
 use serde::{Deserialize, Serialize};
 
 /// One event.
@@ -28,9 +28,10 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// The event itself.
-    pub what: What,
+    #[serde(rename = "what")]
+    pub kind: EventKind,
     /// Its cause.
-    pub cause: Cause,
+    pub cause: EventCause,
     /// PM2's status word before; none if the event does not concern an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
@@ -49,7 +50,7 @@ impl Event {
 /// Kind of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum EventKind {
     /// It waits for the apps that it depends on.
     Waiting,
     /// Its program was executed.
@@ -78,7 +79,7 @@ pub enum What {
         /// Its process.
         pid: i32,
         /// Code or signal.
-        ending: Ending,
+        ending: ProcessEnding,
         /// Duration of its run.
         uptime_ms: u64,
     },
@@ -145,7 +146,7 @@ pub enum What {
     /// Its usage or its error count exceeds a limit.
     LimitExceeded {
         /// The limit.
-        limit: Limit,
+        limit: LimitKind,
         /// Whether the event is only a report and has no other effect.
         warning: bool,
     },
@@ -178,7 +179,7 @@ pub enum What {
     /// instances.
     Recovered {
         /// The processes that died.
-        lost: Lost,
+        lost: LostProcesses,
         /// Number of instances that still run.
         running: u32,
         /// Number of instances that exited in between.
@@ -210,7 +211,7 @@ pub enum What {
 /// Processes of the manager that died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lost {
+pub enum LostProcesses {
     /// Only the daemon.
     Daemon,
     /// Only the keeper.
@@ -238,7 +239,7 @@ pub enum Health {
 /// Limit on usage or errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Limit {
+pub enum LimitKind {
     /// `max_memory_restart`.
     Memory,
     /// `max_cpu`.
@@ -247,7 +248,7 @@ pub enum Limit {
     Errors,
 }
 
-impl What {
+impl EventKind {
     /// Returns the word for this in PM2's `process:event`; none if PM2 has no word.
     pub fn pm2_word(&self) -> Option<&'static str> {
         Some(match self {
@@ -263,10 +264,10 @@ impl What {
             Self::Health { state: Health::Unready } => "unready",
             Self::Health { state: Health::Unhealthy } => "unhealthy",
             Self::Health { state: Health::Broken } => "health check broken",
-            Self::LimitExceeded { limit: Limit::Memory, .. } => "max memory",
-            Self::LimitExceeded { limit: Limit::Cpu, warning: true } => "max cpu warning",
-            Self::LimitExceeded { limit: Limit::Cpu, warning: false } => "max cpu",
-            Self::LimitExceeded { limit: Limit::Errors, .. } => "error threshold",
+            Self::LimitExceeded { limit: LimitKind::Memory, .. } => "max memory",
+            Self::LimitExceeded { limit: LimitKind::Cpu, warning: true } => "max cpu warning",
+            Self::LimitExceeded { limit: LimitKind::Cpu, warning: false } => "max cpu",
+            Self::LimitExceeded { limit: LimitKind::Errors, .. } => "error threshold",
             Self::Waiting
             | Self::NotReady { .. }
             | Self::Draining
@@ -293,7 +294,7 @@ impl What {
 /// Cause of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub enum EventCause {
     /// A command of a user.
     User {
         /// The command, e.g. `restart`.
@@ -322,14 +323,14 @@ pub enum Cause {
     Shutdown,
 }
 
-impl Cause {
+impl EventCause {
     /// Returns the cause for a policy with its observation.
     pub fn policy(name: PolicyName, detail: impl Into<Option<String>>) -> Self {
         Self::Policy { name, detail: detail.into() }
     }
 }
 
-impl From<&Origin> for Cause {
+impl From<&Origin> for EventCause {
     fn from(origin: &Origin) -> Self {
         match origin {
             Origin::User { command, uid, pid, on_behalf_of } => {
@@ -337,7 +338,7 @@ impl From<&Origin> for Cause {
             }
             Origin::Resurrect => Self::policy(PolicyName::Resurrect, None),
             Origin::Shutdown => Self::Shutdown,
-            Origin::Policy(Finding { name, detail }) => Self::Policy { name: name.clone(), detail: detail.clone() },
+            Origin::Policy(PolicyFinding { name, detail }) => Self::Policy { name: name.clone(), detail: detail.clone() },
         }
     }
 }
@@ -352,44 +353,44 @@ mod tests {
 
     #[test]
     fn events_map_to_pm2_event_names() {
-        let exit = What::Exit { pid: 1, ending: Ending::Code(1), uptime_ms: 5 };
+        let exit = EventKind::Exit { pid: 1, ending: ProcessEnding::Code(1), uptime_ms: 5 };
         for (what, word) in [
-            (What::Waiting, None),
-            (What::Launched { pid: 1 }, Some("start")),
-            (What::Online { pid: 1 }, Some("online")),
-            (What::NotReady { stopped: true }, None),
-            (What::Draining, None),
-            (What::Stopping, None),
-            (What::KillTimeout, None),
+            (EventKind::Waiting, None),
+            (EventKind::Launched { pid: 1 }, Some("start")),
+            (EventKind::Online { pid: 1 }, Some("online")),
+            (EventKind::NotReady { stopped: true }, None),
+            (EventKind::Draining, None),
+            (EventKind::Stopping, None),
+            (EventKind::KillTimeout, None),
             (exit, Some("exit")),
-            (What::CouldNotStart { why: "exec".into(), errno: 2 }, Some("exit")),
-            (What::Restarting { delay_ms: 0 }, Some("restart")),
-            (What::Stopped, Some("stop")),
-            (What::Errored { unstable: 16 }, Some("restart overlimit")),
-            (What::HookFailed { why: "pre_start failed".into() }, None),
-            (What::Deleted, Some("delete")),
-            (What::ReloadBegun { release: 2, instances: 4 }, None),
-            (What::Replaced { pid: 1 }, Some("reload")),
-            (What::ReloadDone { release: 2 }, None),
-            (What::ReloadFailed { release: 2, why: "exited".into() }, None),
-            (What::ReloadOverruled { release: 2 }, None),
-            (What::Health { state: Health::Healthy }, Some("healthy")),
-            (What::Health { state: Health::Unready }, Some("unready")),
-            (What::Health { state: Health::Unhealthy }, Some("unhealthy")),
-            (What::Health { state: Health::Broken }, Some("health check broken")),
-            (What::LimitExceeded { limit: Limit::Memory, warning: false }, Some("max memory")),
-            (What::LimitExceeded { limit: Limit::Cpu, warning: true }, Some("max cpu warning")),
-            (What::LimitExceeded { limit: Limit::Cpu, warning: false }, Some("max cpu")),
-            (What::LimitExceeded { limit: Limit::Errors, warning: true }, Some("error threshold")),
-            (What::RunMissed { due_ms: 1 }, None),
-            (What::LogRotated { file: "/x".into() }, None),
-            (What::Scaled { from: 1, to: 2 }, None),
-            (What::SetAside { file: None }, None),
-            (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, None),
-            (What::UpdateBegun, None),
-            (What::UpdateFailed { why: "exec".into() }, None),
-            (What::Updated { version: "1.0.0".into(), running: 1, ended: 0 }, None),
-            (What::ListSaved { instances: 1 }, None),
+            (EventKind::CouldNotStart { why: "exec".into(), errno: 2 }, Some("exit")),
+            (EventKind::Restarting { delay_ms: 0 }, Some("restart")),
+            (EventKind::Stopped, Some("stop")),
+            (EventKind::Errored { unstable: 16 }, Some("restart overlimit")),
+            (EventKind::HookFailed { why: "pre_start failed".into() }, None),
+            (EventKind::Deleted, Some("delete")),
+            (EventKind::ReloadBegun { release: 2, instances: 4 }, None),
+            (EventKind::Replaced { pid: 1 }, Some("reload")),
+            (EventKind::ReloadDone { release: 2 }, None),
+            (EventKind::ReloadFailed { release: 2, why: "exited".into() }, None),
+            (EventKind::ReloadOverruled { release: 2 }, None),
+            (EventKind::Health { state: Health::Healthy }, Some("healthy")),
+            (EventKind::Health { state: Health::Unready }, Some("unready")),
+            (EventKind::Health { state: Health::Unhealthy }, Some("unhealthy")),
+            (EventKind::Health { state: Health::Broken }, Some("health check broken")),
+            (EventKind::LimitExceeded { limit: LimitKind::Memory, warning: false }, Some("max memory")),
+            (EventKind::LimitExceeded { limit: LimitKind::Cpu, warning: true }, Some("max cpu warning")),
+            (EventKind::LimitExceeded { limit: LimitKind::Cpu, warning: false }, Some("max cpu")),
+            (EventKind::LimitExceeded { limit: LimitKind::Errors, warning: true }, Some("error threshold")),
+            (EventKind::RunMissed { due_ms: 1 }, None),
+            (EventKind::LogRotated { file: "/x".into() }, None),
+            (EventKind::Scaled { from: 1, to: 2 }, None),
+            (EventKind::SetAside { file: None }, None),
+            (EventKind::Recovered { lost: LostProcesses::Daemon, running: 1, ended: 0 }, None),
+            (EventKind::UpdateBegun, None),
+            (EventKind::UpdateFailed { why: "exec".into() }, None),
+            (EventKind::Updated { version: "1.0.0".into(), running: 1, ended: 0 }, None),
+            (EventKind::ListSaved { instances: 1 }, None),
         ] {
             assert_eq!(what.pm2_word(), word, "{what:?}");
         }
@@ -399,13 +400,13 @@ mod tests {
     fn origins_map_to_causes() {
         let user = Origin::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) };
         for (origin, cause) in [
-            (user, Cause::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) }),
-            (Origin::policy(PolicyName::Cron), Cause::policy(PolicyName::Cron, None)),
-            (Origin::found(PolicyName::Watch, "src/a: b.js"), Cause::policy(PolicyName::Watch, "src/a: b.js".to_owned())),
-            (Origin::Resurrect, Cause::policy(PolicyName::Resurrect, None)),
-            (Origin::Shutdown, Cause::Shutdown),
+            (user, EventCause::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) }),
+            (Origin::policy(PolicyName::Cron), EventCause::policy(PolicyName::Cron, None)),
+            (Origin::found(PolicyName::Watch, "src/a: b.js"), EventCause::policy(PolicyName::Watch, "src/a: b.js".to_owned())),
+            (Origin::Resurrect, EventCause::policy(PolicyName::Resurrect, None)),
+            (Origin::Shutdown, EventCause::Shutdown),
         ] {
-            assert_eq!(Cause::from(&origin), cause);
+            assert_eq!(EventCause::from(&origin), cause);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Health of an instance, as clients see it.
 
-use ostler_core::health::State;
+use ostler_core::health::HealthState;
 use ostler_core::time::Now;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HealthReport {
     /// The state.
-    pub state: State,
+    pub state: HealthState,
     /// Time at which it entered this state.
     pub since: Now,
     /// Failed checks in a row.
@@ -20,11 +20,11 @@ pub struct HealthReport {
 impl HealthReport {
     /// Returns the problem in words that follow "online", or `None` if the instance is healthy.
     pub fn trouble(&self) -> Option<String> {
-        if self.state == State::Healthy {
+        if self.state == HealthState::Healthy {
             return None;
         }
         let last = self.last.as_ref().filter(|last| !last.good).map(|last| format!(": {}", last.words));
-        let word = if self.state == State::Broken { "health check broken" } else { self.state.word() };
+        let word = if self.state == HealthState::Broken { "health check broken" } else { self.state.as_str() };
         Some(format!("{word}{}", last.unwrap_or_default()))
     }
 }

@@ -11,7 +11,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::Cause;
+use crate::event::EventCause;
 use crate::health::HealthReport;
 
 /// Health of one instance.
@@ -57,7 +57,7 @@ pub struct TableRow {
     pub watching: bool,
     /// Health; none if the app has no checks or does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<ostler_core::health::State>,
+    pub health: Option<ostler_core::health::HealthState>,
     /// Problem that its status does not show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<ostler_core::lifecycle::Trouble>,
@@ -110,10 +110,10 @@ pub struct Monit {
 
 /// JSON that is passed on unchanged, without being parsed.
 #[derive(Clone, Debug)]
-pub struct Json(Text);
+pub struct Json(JsonText);
 
 #[derive(Clone, Debug)]
-enum Text {
+enum JsonText {
     /// Text from a serializer, or text that was read.
     Raw(Box<RawValue>),
     /// Text joined from the output of serializers. It is validated again only when it becomes part
@@ -127,19 +127,19 @@ impl Json {
     /// # Errors
     /// Returns an error if the value cannot be represented as JSON.
     pub fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::value::to_raw_value(value).map(|raw| Self(Text::Raw(raw)))
+        serde_json::value::to_raw_value(value).map(|raw| Self(JsonText::Raw(raw)))
     }
 
     /// Wraps a text that was joined from the output of serializers.
     pub fn written(text: String) -> Self {
-        Self(Text::Written(text))
+        Self(JsonText::Written(text))
     }
 
     /// Returns the text.
     pub fn text(&self) -> &str {
         match &self.0 {
-            Text::Raw(raw) => raw.get(),
-            Text::Written(text) => text,
+            JsonText::Raw(raw) => raw.get(),
+            JsonText::Written(text) => text,
         }
     }
 }
@@ -147,15 +147,15 @@ impl Json {
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Text::Raw(raw) => raw.serialize(serializer),
-            Text::Written(text) => serde_json::from_str::<&RawValue>(text).map_err(S::Error::custom)?.serialize(serializer),
+            JsonText::Raw(raw) => raw.serialize(serializer),
+            JsonText::Written(text) => serde_json::from_str::<&RawValue>(text).map_err(S::Error::custom)?.serialize(serializer),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(Text::Raw(raw)))
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(JsonText::Raw(raw)))
     }
 }
 
@@ -182,7 +182,7 @@ pub struct Detail {
     #[serde(default, skip_serializing_if = "Ticks::are_none")]
     pub ticks: Ticks,
     /// Facts that the running process reported.
-    pub learned: Learned,
+    pub learned: AppFacts,
     /// CPU and memory.
     pub monit: Monit,
     /// Resolved file paths.
@@ -199,7 +199,7 @@ pub struct Detail {
     pub health: Option<HealthReport>,
     /// Cause of its current state; none if no event has occurred yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
+    pub cause: Option<EventCause>,
     /// Observations from its supervision, oldest first.
     #[serde(default, rename = "notes", skip_serializing_if = "Vec::is_empty")]
     pub observations: Vec<Observation>,
@@ -211,7 +211,7 @@ pub struct Detail {
 /// Facts that an app sent over its IPC channel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Learned {
+pub struct AppFacts {
     /// Version of Node.
     pub node_version: Option<String>,
     /// Custom actions.
@@ -231,7 +231,7 @@ pub struct Learned {
     pub working_tree: Option<Arc<WorkingTree>>,
 }
 
-ostler_core::static_default!(Learned);
+ostler_core::static_default!(AppFacts);
 
 /// A socket that was passed to an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

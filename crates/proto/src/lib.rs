@@ -2,6 +2,7 @@
 //! and the wire formats of PM2 and Node.
 #![forbid(unsafe_code)]
 
+mod app_message;
 pub mod control;
 pub mod event;
 mod failure;
@@ -13,5 +14,4 @@ pub mod instance;
 pub mod node;
 pub mod pm2;
 pub mod rollout;
-mod said;
 pub mod sd_notify;

@@ -37,28 +37,30 @@ pub struct Notification {
 
 /// Reads a datagram. Every input gives a result; malformed parts are ignored.
 pub fn parse(datagram: &[u8]) -> Notification {
-    let mut said = Notification::default();
+    let mut notification = Notification::default();
     if datagram.len() > DATAGRAM_MAX {
-        return said;
+        return notification;
     }
     for line in datagram.split(|byte| *byte == b'\n') {
         let Some(at) = line.iter().position(|byte| *byte == b'=') else { continue };
         let (name, value) = (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default());
         let number = || std::str::from_utf8(value).ok().and_then(number);
         match (name, value) {
-            (b"READY", b"1") => said.ready = true,
-            (b"RELOADING", b"1") => said.reloading = true,
-            (b"STOPPING", b"1") => said.stopping = true,
-            (b"WATCHDOG", b"1") => said.alive = true,
-            (b"WATCHDOG", b"trigger") => said.trigger = true,
-            (b"STATUS", text) => said.status = Some(status(text)),
-            (b"WATCHDOG_USEC", _) => said.watchdog_ms = number().map(|usec| usec.div_ceil(1000)).or(said.watchdog_ms),
-            (b"EXTEND_TIMEOUT_USEC", _) => said.extend_ms = number().map(|usec| usec.div_ceil(1000)).or(said.extend_ms),
-            (b"MAINPID", _) => said.main_pid = number().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1).or(said.main_pid),
+            (b"READY", b"1") => notification.ready = true,
+            (b"RELOADING", b"1") => notification.reloading = true,
+            (b"STOPPING", b"1") => notification.stopping = true,
+            (b"WATCHDOG", b"1") => notification.alive = true,
+            (b"WATCHDOG", b"trigger") => notification.trigger = true,
+            (b"STATUS", text) => notification.status = Some(status(text)),
+            (b"WATCHDOG_USEC", _) => notification.watchdog_ms = number().map(|usec| usec.div_ceil(1000)).or(notification.watchdog_ms),
+            (b"EXTEND_TIMEOUT_USEC", _) => notification.extend_ms = number().map(|usec| usec.div_ceil(1000)).or(notification.extend_ms),
+            (b"MAINPID", _) => {
+                notification.main_pid = number().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1).or(notification.main_pid)
+            }
             _ => {}
         }
     }
-    said
+    notification
 }
 
 /// Returns the number in a text of digits only: the protocol permits no plus, minus or blank.
@@ -119,8 +121,8 @@ mod tests {
 
     #[test]
     fn status_is_shortened_to_one_line() {
-        let said = parse(format!("STATUS=a\x1b[31m\tb\u{e9}{}", "y".repeat(1000)).as_bytes());
-        let status = said.status.unwrap();
+        let notification = parse(format!("STATUS=a\x1b[31m\tb\u{e9}{}", "y".repeat(1000)).as_bytes());
+        let status = notification.status.unwrap();
         assert!(status.starts_with("a[31mb\u{e9}y") && status.chars().count() == STATUS_MAX);
         assert_eq!(parse(b"STATUS=\xff").status.as_deref(), Some("\u{fffd}"));
         assert_eq!(parse(b"STATUS=").status.as_deref(), Some(""));

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use ostler_core::app::secrets::SecretSource;
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
-use ostler_core::lifecycle::{AfterStop, Ending, ExitCause, Instance, Origin, State, Wanted};
+use ostler_core::lifecycle::{AfterStop, DesiredState, ExitCause, Instance, InstanceState, Origin, ProcessEnding};
 use ostler_core::serving::{ListenAt, ReadyBy, Scheduling, Sticky};
 use ostler_core::{app::hooks, cron, health, health::limits, lifecycle::order, logs::rotate};
 use ostler_proto::control::{
@@ -78,13 +78,13 @@ kinds! {
     "Failure" => Failure,
     "RolloutState" => RolloutState,
     "Instance" => Instance,
-    "Wanted" => Wanted,
-    "State" => State,
+    "Wanted" => DesiredState,
+    "State" => InstanceState,
     "AfterStop" => AfterStop,
     "Origin" => Origin,
-    "Ending" => Ending,
+    "Ending" => ProcessEnding,
     "ExitCause" => ExitCause,
-    "health::State" => health::State,
+    "health::State" => health::HealthState,
     "AppSpec" => AppSpec,
     "ExecMode" => ExecMode,
     "CombinedLog" => CombinedLog,
@@ -98,16 +98,16 @@ kinds! {
     "Overlap" => cron::Overlap,
     "RunOn" => cron::RunOn,
     "Times" => rotate::Times,
-    "Ask" => health::Ask,
+    "Ask" => health::CheckMethod,
     "care::Action" => health::Action,
-    "Amount" => limits::Amount,
+    "Amount" => limits::MemoryAmount,
     "Event" => event::Event,
-    "event::What" => event::What,
-    "event::Cause" => event::Cause,
+    "event::What" => event::EventKind,
+    "event::Cause" => event::EventCause,
     "event::Health" => event::Health,
-    "event::Limit" => event::Limit,
-    "event::Lost" => event::Lost,
-    "event::Missed" => event::Missed,
+    "event::Limit" => event::LimitKind,
+    "event::Lost" => event::LostProcesses,
+    "event::Missed" => event::MissedEntries,
 }
 
 fn file() -> PathBuf {

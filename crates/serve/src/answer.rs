@@ -12,12 +12,12 @@ use rustix::io::Errno;
 
 use crate::auth::Login;
 use crate::body::Content;
-use crate::conditions::{Headers, Verdict};
+use crate::conditions::{ConditionOutcome, Headers};
 use crate::encoding::{ENCODINGS, is_accepted};
-use crate::files::{Found, Root};
+use crate::files::{OpenedFile, Root};
 use crate::listing;
-use crate::memory::{About, Memory};
-use crate::range::{Part, part};
+use crate::memory::{FileHeaders, Memory};
+use crate::range::{BodyRange, part};
 use crate::settings::Settings;
 use crate::target::{Target, with_slash};
 
@@ -43,7 +43,7 @@ impl Site {
     /// Returns the response to a request.
     pub(crate) fn answer(&self, request: &Parts) -> Response<Content> {
         let given = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if self.login.as_ref().is_some_and(|login| !login.lets_in(given)) {
+        if self.login.as_ref().is_some_and(|login| !login.authorizes(given)) {
             let mut answer = page(StatusCode::UNAUTHORIZED);
             let ask = HeaderValue::from_static("Basic realm=\"Authentication service\"");
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
@@ -127,30 +127,33 @@ impl Site {
     }
 
     /// Returns a file or the requested range, or 304 if the client already has the file.
-    fn file(&self, request: &Parts, path: &[u8], plain: Found, status: StatusCode) -> Response<Content> {
+    fn file(&self, request: &Parts, path: &[u8], plain: OpenedFile, status: StatusCode) -> Response<Content> {
         let accepted = text(&request.headers, header::ACCEPT_ENCODING).unwrap_or_default();
         let (found, encoding, opened) = self.encoded(path, plain, accepted);
         let (about, held) = match self.memory.of(&opened, found.state(), encoding) {
             Some((about, content)) => (about, Some(content)),
-            None => (Rc::new(About::new(path, &found, encoding)), None),
+            None => (Rc::new(FileHeaders::new(path, &found, encoding)), None),
         };
-        let verdict =
-            if status == StatusCode::OK { about.validators.verdict(conditions(&request.headers)) } else { Verdict::Send { ranges: false } };
+        let verdict = if status == StatusCode::OK {
+            about.validators.verdict(conditions(&request.headers))
+        } else {
+            ConditionOutcome::Send { ranges: false }
+        };
         let ranges = match verdict {
-            Verdict::Failed => return page(StatusCode::PRECONDITION_FAILED),
-            Verdict::NotModified => {
+            ConditionOutcome::Failed => return page(StatusCode::PRECONDITION_FAILED),
+            ConditionOutcome::NotModified => {
                 let mut answer = Response::new(Content::EMPTY);
                 *answer.status_mut() = StatusCode::NOT_MODIFIED;
                 describe(answer.headers_mut(), &about);
                 return answer;
             }
-            Verdict::Send { ranges } => ranges,
+            ConditionOutcome::Send { ranges } => ranges,
         };
         let range = text(&request.headers, header::RANGE).filter(|_| ranges && request.method == Method::GET);
-        let (status, at, length) = match range.map_or(Part::Whole, |range| part(range, found.size)) {
-            Part::Whole => (status, 0, found.size),
-            Part::Bytes(at, length) => (StatusCode::PARTIAL_CONTENT, at, length),
-            Part::Outside => {
+        let (status, at, length) = match range.map_or(BodyRange::Whole, |range| part(range, found.size)) {
+            BodyRange::Whole => (status, 0, found.size),
+            BodyRange::Bytes(at, length) => (StatusCode::PARTIAL_CONTENT, at, length),
+            BodyRange::Outside => {
                 let mut answer = page(StatusCode::RANGE_NOT_SATISFIABLE);
                 insert(answer.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", found.size));
                 return answer;
@@ -185,7 +188,7 @@ impl Site {
     }
 
     /// Reads a part of a file from disk. If the part is a small whole file, it is cached.
-    fn read(&self, path: &[u8], found: Found, about: &Rc<About>, at: u64, length: u64) -> io::Result<Content> {
+    fn read(&self, path: &[u8], found: OpenedFile, about: &Rc<FileHeaders>, at: u64, length: u64) -> io::Result<Content> {
         let (state, is_held) = (found.state(), found.is_at_rest && length == found.size);
         let content = Content::of_file(found.fd, at, length)?;
         if let Content::Bytes(bytes) = &content
@@ -198,15 +201,15 @@ impl Site {
 
     /// Returns the file, or a compressed copy that is at least as new, and the path that was
     /// opened.
-    fn encoded<'a>(&self, path: &'a [u8], plain: Found, accepted: &str) -> (Found, Option<&'static str>, Cow<'a, [u8]>) {
+    fn encoded<'a>(&self, path: &'a [u8], plain: OpenedFile, accepted: &str) -> (OpenedFile, Option<&'static str>, Cow<'a, [u8]>) {
         for (encoding, extension) in ENCODINGS.iter().filter(|(encoding, _)| is_accepted(accepted, encoding)) {
-            let beside = [path, extension.as_bytes()].concat();
+            let variant = [path, extension.as_bytes()].concat();
             // An older compressed copy belongs to an earlier release: the build did not update it.
-            if let Ok(found) = self.root.open(&beside)
+            if let Ok(found) = self.root.open(&variant)
                 && !found.is_folder
                 && found.modified >= plain.modified
             {
-                return (found, Some(encoding), beside.into());
+                return (found, Some(encoding), variant.into());
             }
         }
         (plain, None, path.into())
@@ -214,7 +217,7 @@ impl Site {
 }
 
 /// Adds the headers that every file has.
-fn describe(headers: &mut HeaderMap, about: &About) {
+fn describe(headers: &mut HeaderMap, about: &FileHeaders) {
     let known = [(header::ETAG, &about.etag), (header::LAST_MODIFIED, &about.modified)];
     for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         headers.insert(name, value.clone());

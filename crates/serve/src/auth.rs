@@ -12,7 +12,7 @@ impl Login {
     }
 
     /// Returns true if the header has this user's name and password.
-    pub(crate) fn lets_in(&self, header: Option<&[u8]>) -> bool {
+    pub(crate) fn authorizes(&self, header: Option<&[u8]>) -> bool {
         let Some((scheme, given)) = header.and_then(|header| header.split_at_checked(6)) else { return false };
         scheme.eq_ignore_ascii_case(b"basic ") && is_same(given.trim_ascii(), &self.expected)
     }
@@ -61,7 +61,7 @@ mod tests {
             (Some(""), false),
             (None, false),
         ] {
-            assert_eq!(login.lets_in(header.map(str::as_bytes)), expected, "{header:?}");
+            assert_eq!(login.authorizes(header.map(str::as_bytes)), expected, "{header:?}");
         }
     }
 }

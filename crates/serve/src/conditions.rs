@@ -23,7 +23,7 @@ pub(crate) struct Headers<'a> {
 
 /// Decision on a conditional request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ConditionOutcome {
     /// Send the file; `ranges` allows a partial response.
     Send {
         /// False if the client wanted a range of another version of the file.
@@ -42,23 +42,23 @@ impl Validators {
         Self { etag: format!("\"{seconds:x}.{nanoseconds:x}-{size:x}{encoding}\""), modified }
     }
 
-    pub(crate) fn verdict(&self, headers: Headers<'_>) -> Verdict {
+    pub(crate) fn verdict(&self, headers: Headers<'_>) -> ConditionOutcome {
         let date = |text: &str| httpdate::parse_http_date(text).ok();
         match (headers.if_match, headers.if_unmodified_since.and_then(date)) {
-            (Some(tags), _) if !self.is_one_of(tags, true) => return Verdict::Failed,
-            (None, Some(since)) if self.modified > since => return Verdict::Failed,
+            (Some(tags), _) if !self.is_one_of(tags, true) => return ConditionOutcome::Failed,
+            (None, Some(since)) if self.modified > since => return ConditionOutcome::Failed,
             _ => {}
         }
         match (headers.if_none_match, headers.if_modified_since.and_then(date)) {
-            (Some(tags), _) if self.is_one_of(tags, false) => return Verdict::NotModified,
-            (None, Some(since)) if self.modified <= since => return Verdict::NotModified,
+            (Some(tags), _) if self.is_one_of(tags, false) => return ConditionOutcome::NotModified,
+            (None, Some(since)) if self.modified <= since => return ConditionOutcome::NotModified,
             _ => {}
         }
         let ranges = headers.if_range.is_none_or(|wanted| match wanted.trim() {
             tag if tag.starts_with('"') => tag == self.etag,
             day => date(day) == Some(self.modified),
         });
-        Verdict::Send { ranges }
+        ConditionOutcome::Send { ranges }
     }
 
     /// Returns true if the list contains this tag. A strong comparison ignores weak tags.
@@ -82,26 +82,26 @@ mod tests {
         let file = Validators::new(10, 1000, 7, "");
         assert_eq!(file.etag, TAG);
         let none = Headers::default();
-        let send = Verdict::Send { ranges: true };
+        let send = ConditionOutcome::Send { ranges: true };
         for (headers, expected) in [
             (none, send),
-            (Headers { if_none_match: Some(TAG), ..none }, Verdict::NotModified),
-            (Headers { if_none_match: Some("\"x\", W/\"3e8.7-a\""), ..none }, Verdict::NotModified),
-            (Headers { if_none_match: Some("*"), ..none }, Verdict::NotModified),
+            (Headers { if_none_match: Some(TAG), ..none }, ConditionOutcome::NotModified),
+            (Headers { if_none_match: Some("\"x\", W/\"3e8.7-a\""), ..none }, ConditionOutcome::NotModified),
+            (Headers { if_none_match: Some("*"), ..none }, ConditionOutcome::NotModified),
             (Headers { if_none_match: Some("\"x\""), if_modified_since: Some(AFTER), ..none }, send),
-            (Headers { if_modified_since: Some(SAME), ..none }, Verdict::NotModified),
+            (Headers { if_modified_since: Some(SAME), ..none }, ConditionOutcome::NotModified),
             (Headers { if_modified_since: Some(BEFORE), ..none }, send),
             (Headers { if_modified_since: Some("yesterday"), ..none }, send),
             (Headers { if_match: Some(TAG), ..none }, send),
-            (Headers { if_match: Some("W/\"3e8.7-a\""), ..none }, Verdict::Failed),
-            (Headers { if_match: Some("\"x\""), ..none }, Verdict::Failed),
-            (Headers { if_unmodified_since: Some(BEFORE), ..none }, Verdict::Failed),
+            (Headers { if_match: Some("W/\"3e8.7-a\""), ..none }, ConditionOutcome::Failed),
+            (Headers { if_match: Some("\"x\""), ..none }, ConditionOutcome::Failed),
+            (Headers { if_unmodified_since: Some(BEFORE), ..none }, ConditionOutcome::Failed),
             (Headers { if_unmodified_since: Some(SAME), ..none }, send),
             (Headers { if_range: Some(TAG), ..none }, send),
-            (Headers { if_range: Some("\"x\""), ..none }, Verdict::Send { ranges: false }),
-            (Headers { if_range: Some("W/\"3e8.7-a\""), ..none }, Verdict::Send { ranges: false }),
+            (Headers { if_range: Some("\"x\""), ..none }, ConditionOutcome::Send { ranges: false }),
+            (Headers { if_range: Some("W/\"3e8.7-a\""), ..none }, ConditionOutcome::Send { ranges: false }),
             (Headers { if_range: Some(SAME), ..none }, send),
-            (Headers { if_range: Some(AFTER), ..none }, Verdict::Send { ranges: false }),
+            (Headers { if_range: Some(AFTER), ..none }, ConditionOutcome::Send { ranges: false }),
         ] {
             assert_eq!(file.verdict(headers), expected, "{headers:?}");
         }

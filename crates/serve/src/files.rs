@@ -28,7 +28,7 @@ struct OpenRoot {
 
 /// File or folder that was opened below the root.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct OpenedFile {
     pub fd: OwnedFd,
     pub size: u64,
     /// Modification time in seconds and nanoseconds.
@@ -42,7 +42,7 @@ pub(crate) struct Found {
 
 /// Values that distinguish any two states of a file, provided it is at rest in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct FileVersion {
     key: (u64, u64),
     size: u64,
     modified: (i64, u32),
@@ -53,9 +53,9 @@ pub(crate) struct State {
 /// steps of two seconds.
 const STEP: i64 = 2;
 
-impl Found {
-    pub(crate) fn state(&self) -> State {
-        State { key: self.key, size: self.size, modified: self.modified, changed: self.changed }
+impl OpenedFile {
+    pub(crate) fn state(&self) -> FileVersion {
+        FileVersion { key: self.key, size: self.size, modified: self.modified, changed: self.changed }
     }
 }
 
@@ -93,7 +93,7 @@ impl Root {
     /// # Errors
     /// Returns `NOENT` also if the path is neither a file nor a folder, or if a link leads out of
     /// the root.
-    pub(crate) fn open(&self, path: &[u8]) -> Result<Found, Errno> {
+    pub(crate) fn open(&self, path: &[u8]) -> Result<OpenedFile, Errno> {
         let root = self.current()?;
         let path = if path.is_empty() { b"." } else { path };
         let fd = if self.follow_out { openat(&root.fd, path, FLAGS, Mode::empty()) } else { beneath(root.fd.as_fd(), path) };
@@ -111,7 +111,7 @@ impl Root {
         let changed = (found.st_ctime, u32::try_from(found.st_ctime_nsec).unwrap_or(0));
         let size = u64::try_from(found.st_size).unwrap_or(0);
         let is_at_rest = found.st_ctime.saturating_add(self.rests_after) < now;
-        Ok(Found { fd, size, modified, is_folder, is_at_rest, key: key(&found), changed })
+        Ok(OpenedFile { fd, size, modified, is_folder, is_at_rest, key: key(&found), changed })
     }
 }
 

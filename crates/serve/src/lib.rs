@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return failed(&error),
     };
-    settings.warnings().for_each(|warning| say(&mut std::io::stderr(), warning));
+    settings.warnings().for_each(|warning| write_line(&mut std::io::stderr(), warning));
     match serve(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -77,17 +77,17 @@ fn serve(settings: &Settings) -> Result<(), ServeError> {
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
     let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-    say(&mut std::io::stderr(), &format!("error: {error}{cause}"));
+    write_line(&mut std::io::stderr(), &format!("error: {error}{cause}"));
     ExitCode::FAILURE
 }
 
 /// Writes a line and ignores errors: the server keeps serving if its log cannot be written.
-fn say(out: &mut dyn std::io::Write, line: &str) {
+fn write_line(out: &mut dyn std::io::Write, line: &str) {
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
 }
 
 /// Writes a line to the app's log.
 fn log(line: &str) {
-    say(&mut std::io::stdout().lock(), line);
+    write_line(&mut std::io::stdout().lock(), line);
 }

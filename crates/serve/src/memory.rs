@@ -5,7 +5,7 @@
 //! The cache saves only reading the file and computing its headers.
 //! Device, inode, size and times distinguish two contents, except in two cases:
 //! - A file that is written twice within one tick of the kernel's clock can look the same. Files
-//!   that changed just now are therefore not cached (`Found::is_at_rest`).
+//!   that changed just now are therefore not cached (`OpenedFile::is_at_rest`).
 //! - A write through a mapping or from another machine may leave the times unchanged for a while.
 //!   Cached content is therefore used for at most [`FRESH`].
 
@@ -18,7 +18,7 @@ use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 
 use crate::conditions::Validators;
-use crate::files::{Found, State};
+use crate::files::{FileVersion, OpenedFile};
 use crate::kinds;
 
 /// Maximum size of a cached file in bytes.
@@ -32,7 +32,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// Precomputed headers of a file.
 #[derive(Debug)]
-pub(crate) struct About {
+pub(crate) struct FileHeaders {
     pub validators: Validators,
     pub etag: Option<HeaderValue>,
     pub modified: Option<HeaderValue>,
@@ -40,9 +40,9 @@ pub(crate) struct About {
     pub encoding: Option<&'static str>,
 }
 
-impl About {
+impl FileHeaders {
     /// Computes the headers of a file for the requested path and the encoding that is sent.
-    pub(crate) fn new(path: &[u8], found: &Found, encoding: Option<&'static str>) -> Self {
+    pub(crate) fn new(path: &[u8], found: &OpenedFile, encoding: Option<&'static str>) -> Self {
         let validators = Validators::new(found.size, found.modified.0, found.modified.1, encoding.unwrap_or_default());
         Self {
             etag: HeaderValue::from_str(&validators.etag).ok(),
@@ -55,17 +55,17 @@ impl About {
 }
 
 #[derive(Debug)]
-struct Held {
-    state: State,
+struct CachedFile {
+    state: FileVersion,
     read: Instant,
-    about: Rc<About>,
+    about: Rc<FileHeaders>,
     content: Bytes,
 }
 
 /// Cached files by their paths below the root.
 #[derive(Debug, Default)]
-struct Shelf {
-    files: HashMap<Vec<u8>, Held>,
+struct FileCache {
+    files: HashMap<Vec<u8>, CachedFile>,
     /// Bytes that all entries take.
     taken: usize,
 }
@@ -73,16 +73,16 @@ struct Shelf {
 /// Cache of small files.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    shelf: RefCell<Shelf>,
+    shelf: RefCell<FileCache>,
 }
 
 impl Memory {
     /// Returns the cached headers and content of this file, unless its state changed.
-    pub(crate) fn of(&self, path: &[u8], state: State, encoding: Option<&'static str>) -> Option<(Rc<About>, Bytes)> {
+    pub(crate) fn of(&self, path: &[u8], state: FileVersion, encoding: Option<&'static str>) -> Option<(Rc<FileHeaders>, Bytes)> {
         self.at(Instant::now(), path, state, encoding)
     }
 
-    fn at(&self, now: Instant, path: &[u8], state: State, encoding: Option<&'static str>) -> Option<(Rc<About>, Bytes)> {
+    fn at(&self, now: Instant, path: &[u8], state: FileVersion, encoding: Option<&'static str>) -> Option<(Rc<FileHeaders>, Bytes)> {
         let shelf = self.shelf.borrow();
         let held = shelf.files.get(path).filter(|held| held.state == state && held.about.encoding == encoding)?;
         (now.duration_since(held.read) < FRESH).then(|| (Rc::clone(&held.about), held.content.clone()))
@@ -95,7 +95,7 @@ impl Memory {
     }
 
     /// Caches the content that was read from a file at rest in this state.
-    pub(crate) fn hold(&self, path: &[u8], state: State, about: &Rc<About>, content: &Bytes) {
+    pub(crate) fn hold(&self, path: &[u8], state: FileVersion, about: &Rc<FileHeaders>, content: &Bytes) {
         let shelf = &mut *self.shelf.borrow_mut();
         if let Some(before) = shelf.files.remove(path) {
             shelf.taken -= size(path, &before.content);
@@ -103,11 +103,11 @@ impl Memory {
         if shelf.taken + size(path, content) > MOST {
             // Clears everything at once. If single entries were evicted, a client that requests
             // more files in turn than fit would never hit the cache.
-            *shelf = Shelf::default();
+            *shelf = FileCache::default();
         }
         shelf.taken += size(path, content);
         let (about, content) = (Rc::clone(about), content.clone());
-        shelf.files.insert(path.to_vec(), Held { state, read: Instant::now(), about, content });
+        shelf.files.insert(path.to_vec(), CachedFile { state, read: Instant::now(), about, content });
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
     use crate::files::Root;
 
     /// Opens some file.
-    fn found() -> Found {
+    fn found() -> OpenedFile {
         let program = std::env::current_exe().unwrap();
         let root = Root::new(program.parent().unwrap().to_owned(), true).unwrap();
         root.open(program.file_name().unwrap().as_encoded_bytes()).unwrap()
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn cache_size_is_bounded() {
         let (memory, found) = (Memory::default(), found());
-        let about = Rc::new(About::new(b"a", &found, None));
+        let about = Rc::new(FileHeaders::new(b"a", &found, None));
         let content = Bytes::from(vec![0; 64 << 10]);
         let mut most = 0;
         for number in 0..500_u16 {
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn cached_entry_expires() {
         let (memory, found) = (Memory::default(), found());
-        let about = Rc::new(About::new(b"a", &found, None));
+        let about = Rc::new(FileHeaders::new(b"a", &found, None));
         memory.hold(b"a", found.state(), &about, &Bytes::from_static(b"x"));
         let read = memory.shelf.borrow().files[&b"a"[..]].read;
         for (after, is_used) in [(Duration::ZERO, true), (FRESH - Duration::from_nanos(1), true), (FRESH, false)] {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ostler_sys::process::child::{reap, reap_any};
 use ostler_sys::process::spawn::{Placement, spawn_at};
-use ostler_sys::{Ending, ProcRef, SpawnSpec, cgroup};
+use ostler_sys::{ProcRef, SpawnSpec, WaitStatus, cgroup};
 
 /// A group of the test below our own, removed when the value is dropped. If groups cannot be
 /// created, the test prints a line and gets `None`.
@@ -76,10 +76,10 @@ fn kill_reaches_daemonized_processes_in_the_group() {
     let leader = spawn_in(&group.0, "env -i setsid sh -c 'sleep 1000 & sleep 1000 & exit' & wait");
     cgroup::make(&group.0.join("below")).unwrap();
     let below = spawn_in(&deep, "exec sleep 1000");
-    assert_eq!(reap(leader.pid).unwrap().ending, Ending::Code(0));
+    assert_eq!(reap(leader.pid).unwrap().ending, WaitStatus::Code(0));
     wait_until("the orphans and the one below are all", || cgroup::members(&group.0).len() == 3);
     cgroup::kill(&group.0).unwrap();
-    assert_eq!(reap(below.pid).unwrap().ending, Ending::Signal { signal: 9, core: false });
+    assert_eq!(reap(below.pid).unwrap().ending, WaitStatus::Signal { signal: 9, core: false });
     wait_until("nobody is left", || !cgroup::is_populated(&group.0));
     assert_eq!(cgroup::remove(&group.0), Ok(()), "with what is below it");
     assert!(!group.0.exists());
@@ -93,7 +93,7 @@ fn start_succeeds_if_the_group_has_vanished() {
     let null = std::fs::File::open("/dev").unwrap();
     for cgroup in [folder.as_fd(), null.as_fd()] {
         let child = spawn_at(&shell("exit 5"), &[], Placement { cgroup: Some(cgroup), ..Placement::default() }).unwrap();
-        assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(5));
+        assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Code(5));
     }
 }
 

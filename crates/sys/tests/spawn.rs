@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use ostler_sys::process::child::{reap, reap_any};
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::{
-    Credentials, Ending, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, Step,
+    Credentials, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, SpawnStep, WaitStatus,
     fd::{memfd, pipe},
     process::{rlimit, signal},
     spawn,
@@ -34,7 +34,7 @@ fn output_with(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, i32)]) -> String {
     drop(write);
     let mut text = String::new();
     std::fs::File::from(read).read_to_string(&mut text).unwrap();
-    assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(0), "{text}");
+    assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Code(0), "{text}");
     text
 }
 
@@ -123,32 +123,32 @@ fn failed_spawn_reports_the_step_and_leaves_nothing() {
     let closed = file("closed", "#!/bin/sh\n", 0o644);
     let groups = vec![1; 70_000];
     let cases = [
-        (program(c"/no/such".into()), Step::Exec, libc_errno::NOENT),
-        (program(lost.clone()), Step::Exec, libc_errno::NOENT),
-        (program(plain.clone()), Step::Exec, libc_errno::NOEXEC),
-        (program(closed.clone()), Step::Exec, libc_errno::ACCES),
-        (program(c"".into()), Step::Exec, libc_errno::NOENT),
-        (SpawnSpec { cwd: c"/no/such".into(), ..shell("") }, Step::Chdir, libc_errno::NOENT),
-        (SpawnSpec { cwd: plain.clone(), ..shell("") }, Step::Chdir, libc_errno::NOTDIR),
-        (SpawnSpec { rlimits: vec![Rlimit { resource: 999, soft: 1, hard: 1 }], ..shell("") }, Step::Rlimit, libc_errno::INVAL),
-        (SpawnSpec { rlimits: vec![Rlimit { resource: 7, soft: 2, hard: 1 }], ..shell("") }, Step::Rlimit, libc_errno::INVAL),
-        (SpawnSpec { oom_score_adj: Some(5000), ..shell("") }, Step::OomScore, libc_errno::INVAL),
-        (SpawnSpec { user: Some(Credentials { uid: 1, gid: 1, groups }), ..shell("") }, Step::Groups, libc_errno::INVAL),
+        (program(c"/no/such".into()), SpawnStep::Exec, libc_errno::NOENT),
+        (program(lost.clone()), SpawnStep::Exec, libc_errno::NOENT),
+        (program(plain.clone()), SpawnStep::Exec, libc_errno::NOEXEC),
+        (program(closed.clone()), SpawnStep::Exec, libc_errno::ACCES),
+        (program(c"".into()), SpawnStep::Exec, libc_errno::NOENT),
+        (SpawnSpec { cwd: c"/no/such".into(), ..shell("") }, SpawnStep::Chdir, libc_errno::NOENT),
+        (SpawnSpec { cwd: plain.clone(), ..shell("") }, SpawnStep::Chdir, libc_errno::NOTDIR),
+        (SpawnSpec { rlimits: vec![Rlimit { resource: 999, soft: 1, hard: 1 }], ..shell("") }, SpawnStep::Rlimit, libc_errno::INVAL),
+        (SpawnSpec { rlimits: vec![Rlimit { resource: 7, soft: 2, hard: 1 }], ..shell("") }, SpawnStep::Rlimit, libc_errno::INVAL),
+        (SpawnSpec { oom_score_adj: Some(5000), ..shell("") }, SpawnStep::OomScore, libc_errno::INVAL),
+        (SpawnSpec { user: Some(Credentials { uid: 1, gid: 1, groups }), ..shell("") }, SpawnStep::Groups, libc_errno::INVAL),
         (
             SpawnSpec { envp: [CString::new(vec![b'x'; 200_000]).unwrap()].into_iter().collect(), ..shell("") },
-            Step::Exec,
+            SpawnStep::Exec,
             libc_errno::TOOBIG,
         ),
     ];
     for (spec, step, errno) in cases {
-        if step == Step::Groups && !is_root() {
+        if step == SpawnStep::Groups && !is_root() {
             continue;
         }
         assert_eq!(spawn(&spec, &[]), Err(SpawnError { step, errno }), "{:?}", spec.program);
     }
     for target in [-1, i32::MIN, 1 << 30, i32::MAX] {
         let failed = spawn(&shell(""), &[(null.as_fd(), target)]).unwrap_err();
-        assert_eq!(failed.step, Step::Descriptors, "{target}");
+        assert_eq!(failed.step, SpawnStep::Descriptors, "{target}");
     }
     assert_eq!(reap_any(), None, "every half-made child is reaped");
     let explain = |path: &CString, errno| ostler_sys::process::exec::explain(&PathBuf::from(path.to_str().unwrap()), errno);
@@ -203,7 +203,7 @@ fn child_leads_its_session_with_default_signals() {
     let entry = *ProcTable::scan().get(child.pid).unwrap();
     assert_eq!((entry.sid, entry.pgid, entry.process()), (child.pid, child.pid, child));
     child.signal(9).unwrap();
-    assert_eq!(reap(child.pid).unwrap().ending, Ending::Signal { signal: 9, core: false });
+    assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Signal { signal: 9, core: false });
     assert!(!child.exists());
     assert_eq!(child.signal(9), Err(rustix::io::Errno::SRCH));
 }
@@ -236,7 +236,7 @@ fn spawn_works_without_clone3() {
         let cgroup = std::fs::File::open("/").unwrap();
         let placement = Placement { cgroup: Some(cgroup.as_fd()), ..Placement::default() };
         let child = spawn_at(&shell("exit 4"), &[], placement).unwrap();
-        assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(4));
+        assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Code(4));
     })
     .join()
     .unwrap();
@@ -260,7 +260,7 @@ fn child_of_another_user_has_only_his_groups_and_rights() {
     std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let cwd = CString::new(dir.to_str().unwrap()).unwrap();
     let failed = spawn(&SpawnSpec { user: Some(user), cwd, ..shell("") }, &[]).unwrap_err();
-    assert_eq!(failed, SpawnError { step: Step::Chdir, errno: libc_errno::ACCES });
+    assert_eq!(failed, SpawnError { step: SpawnStep::Chdir, errno: libc_errno::ACCES });
     std::fs::remove_dir_all(dir).unwrap();
 }
 
@@ -274,7 +274,7 @@ fn many_threads_spawn_concurrently() {
                 for round in 0..25 {
                     let code = (n * 25 + round) % 200;
                     let child = spawn(&shell(&format!("exit {code}")), &[(null.as_fd(), 5)]).unwrap();
-                    assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(code));
+                    assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Code(code));
                     assert!(spawn(&SpawnSpec { program: c"/none".into(), ..shell("") }, &[]).is_err());
                 }
             });
@@ -291,10 +291,10 @@ fn pidfd_identifies_one_process_and_reports_its_exit() {
     rustix::event::poll(&mut poll, None).unwrap();
     // As a zombie by its status line; after that by the data that newer kernels keep for the
     // descriptor.
-    assert_eq!(ostler_sys::process::ending_by_fd(pidfd.as_fd(), child), Ending::Code(3));
+    assert_eq!(ostler_sys::process::ending_by_fd(pidfd.as_fd(), child), WaitStatus::Code(3));
     reap(child.pid).unwrap();
     let after = ostler_sys::process::ending_by_fd(pidfd.as_fd(), child);
-    assert!(matches!(after, Ending::Code(3) | Ending::Unknown), "{after:?}");
+    assert!(matches!(after, WaitStatus::Code(3) | WaitStatus::Unknown), "{after:?}");
     assert_eq!(ostler_sys::process::pid_of_fd(pidfd.as_fd()), None);
     let other = ProcRef { start_ticks: 1, ..ProcRef::me() };
     assert!(other.open().is_err() && !other.exists() && ProcRef::me().exists());

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderName};
 use hyper::http::request::Parts;
-use ostler_http::{Ending, Guests, Peer, Standing};
+use ostler_http::{Ending, GuestStatus, Guests, Peer};
 
 use crate::access::audit::Audit;
 use crate::access::{AccessError, Attempts, Identity, Store};
@@ -59,7 +59,7 @@ pub(crate) struct Asked {
 impl Asked {
     /// Marks the connection as logged in, so it is kept when there is no room for guests.
     pub(crate) fn admit(&self) {
-        self.head.extensions.get::<Standing>().inspect(|standing| standing.admit());
+        self.head.extensions.get::<GuestStatus>().inspect(|standing| standing.admit());
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(Option<i32>, Cpu)> {
     let pid = i32::try_from(child.id())?;
     let reaped = ostler_sys::process::child::reap(pid).context("the child was reaped by somebody else")?;
     let code = match reaped.ending {
-        ostler_sys::Ending::Code(code) => Some(code),
+        ostler_sys::WaitStatus::Code(code) => Some(code),
         _ => None,
     };
     Ok((code, Duration::from_micros(reaped.usage.cpu_us)))

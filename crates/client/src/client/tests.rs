@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 use ostler_proto::frame::FrameError;
 
 use super::*;
@@ -217,8 +217,8 @@ fn subscriber_receives_events() {
         at_ms: 1,
         app: Some("a".into()),
         id: Some(0),
-        what: What::Stopped,
-        cause: Cause::App,
+        kind: EventKind::Stopped,
+        cause: EventCause::App,
         before: None,
         after: None,
     };

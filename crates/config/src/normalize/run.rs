@@ -6,7 +6,7 @@ use ostler_core::app::instances::resolve;
 use ostler_core::app::launcher::launcher;
 use ostler_core::app::program::ProgramKind;
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::serving::Autoscale;
+use ostler_core::serving::AutoscaleSettings;
 use serde_json::Value;
 
 use super::{Base, is_cluster, program, script, serving};
@@ -99,7 +99,7 @@ fn is_per_cpu(instances: &Value) -> bool {
 /// Returns the number of instances: `max` and 0 are one per CPU, a negative number is that many
 /// fewer (at least one), a table starts its `min`. PM2 differs: any other word is an error in
 /// ostler, not one instance per CPU.
-fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<Autoscale>), String> {
+fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<AutoscaleSettings>), String> {
     if let Some(scale) = serving::autoscale(value, cpus)? {
         // If both are equal, the number is fixed.
         return Ok((scale.min, Some(scale).filter(|scale| scale.max > scale.min)));
@@ -132,8 +132,8 @@ mod tests {
             assert_eq!(instances(&value, 8).map(|(count, _)| count), Ok(count), "{value}");
         }
         let scale = |value| instances(&value, 8).unwrap().1;
-        assert_eq!(scale(json!({"min": 2, "max": 4})), Some(Autoscale { min: 2, max: 4, cpu: 70 }));
-        assert_eq!(scale(json!({"min": 2, "cpu": 50})), Some(Autoscale { min: 2, max: 8, cpu: 50 }));
+        assert_eq!(scale(json!({"min": 2, "max": 4})), Some(AutoscaleSettings { min: 2, max: 4, cpu: 70 }));
+        assert_eq!(scale(json!({"min": 2, "cpu": 50})), Some(AutoscaleSettings { min: 2, max: 8, cpu: 50 }));
         assert_eq!(scale(json!({"min": 4, "max": 4})), None);
         for value in
             [json!({}), json!({"mni": 1}), json!({"min": 1, "cpu": 0}), json!({"min": 0}), json!({"min": 3, "max": 2}), json!({"max": "x"})]

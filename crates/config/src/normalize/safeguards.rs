@@ -2,10 +2,10 @@
 
 use ostler_core::app::AppSpec;
 use ostler_core::app::RestartBudget;
-use ostler_core::health::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
+use ostler_core::health::limits::{CpuLimit, ErrorLimit, HardLimits, MemoryAmount};
 use ostler_core::health::probe::addresses;
 use ostler_core::health::safeguards::Safeguards;
-use ostler_core::health::{Action, Ask, Check, HealthSpec};
+use ostler_core::health::{Action, Check, CheckMethod, HealthSpec};
 use ostler_core::serving::{HttpProbe, ReadyBy};
 use ostler_core::text::units;
 use serde_json::{Map, Value};
@@ -89,7 +89,7 @@ fn heartbeat_is_off(health: Option<&Value>) -> bool {
 fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
     let probe = asked(ready::http(value, spec)?)?;
-    let liveness = check(Ask::Http(probe), table)?;
+    let liveness = check(CheckMethod::Http(probe), table)?;
     let readiness = Check { failures: 1, ..liveness.clone() };
     Ok(HealthSpec {
         readiness: Some(readiness),
@@ -142,16 +142,16 @@ fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
     let (ask, inner) = match kind {
         "http" => {
             let Value::Object(inner) = asked_for else { return Err(format!("expected `http` as a table, found {}", found(asked_for))) };
-            (Ask::Http(asked(ready::http(asked_for, spec)?)?), Some(inner))
+            (CheckMethod::Http(asked(ready::http(asked_for, spec)?)?), Some(inner))
         }
         "tcp" => match ready::tcp(asked_for)? {
             ReadyBy::Tcp { host, port } => {
                 known_address(&host)?;
-                (Ask::Tcp { host, port }, None)
+                (CheckMethod::Tcp { host, port }, None)
             }
             _ => return Err(format!("expected `tcp` as a port or \"host:port\", found {}", found(asked_for))),
         },
-        _ => (Ask::Command(command(asked_for)?), None),
+        _ => (CheckMethod::Command(command(asked_for)?), None),
     };
     // Interval and similar keys may be beside the question or in it.
     let mut merged = inner.cloned().unwrap_or_default();
@@ -163,7 +163,7 @@ fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
 const CHECK_KEYS: &[&str] =
     &["interval", "timeout", "retries", "failures", "failure_threshold", "successes", "success_threshold", "delay", "initial_delay"];
 
-fn check(ask: Ask, table: &Map<String, Value>) -> Result<Check, String> {
+fn check(ask: CheckMethod, table: &Map<String, Value>) -> Result<Check, String> {
     let time = |key: &str, default: u64| match table.get(key) {
         None | Some(Value::Null) => Ok(default),
         Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
@@ -177,7 +177,7 @@ fn check(ask: Ask, table: &Map<String, Value>) -> Result<Check, String> {
     };
     let delay = ["delay", "initial_delay"].into_iter().find_map(|key| Some((key, table.get(key)?)));
     Ok(Check {
-        ask,
+        method: ask,
         interval_ms: time("interval", INTERVAL_MS)?,
         timeout_ms: time("timeout", TIMEOUT_MS)?,
         failures: count(&["retries", "failures", "failure_threshold"], RETRIES)?,
@@ -225,12 +225,12 @@ fn action(table: &Map<String, Value>) -> Result<Action, String> {
 }
 
 /// Reads an amount in bytes, or a part of the available amount; 0 is no limit.
-fn amount(value: &Value) -> Result<Option<Amount>, String> {
+fn amount(value: &Value) -> Result<Option<MemoryAmount>, String> {
     let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", found(value));
     if let Some(percent) = value.as_str().and_then(units::percent) {
-        return share(percent).map(|share| Some(Amount::Share(share))).ok_or_else(bad);
+        return share(percent).map(|share| Some(MemoryAmount::Share(share))).ok_or_else(bad);
     }
-    Ok(Some(units::bytes_of(value).ok_or_else(bad)?).filter(|bytes| *bytes > 0).map(Amount::Bytes))
+    Ok(Some(units::bytes_of(value).ok_or_else(bad)?).filter(|bytes| *bytes > 0).map(MemoryAmount::Bytes))
 }
 
 /// Returns the hundredths of a percent.

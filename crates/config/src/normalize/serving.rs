@@ -3,7 +3,7 @@
 
 use ostler_core::app::instances::MAX_INSTANCES;
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::serving::{Autoscale, Scheduling, Sticky, fd_words};
+use ostler_core::serving::{AutoscaleSettings, Scheduling, Sticky, fd_words};
 use serde_json::Value;
 
 use super::listen::known_keys;
@@ -56,7 +56,7 @@ fn sticky(value: &Value) -> Result<Option<Sticky>, String> {
 }
 
 /// Reads `instances: {min, max, cpu}`; if `min` and `max` are equal, the number is fixed.
-pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, String> {
+pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<AutoscaleSettings>, String> {
     let Value::Object(table) = value else { return Ok(None) };
     known_keys(table, &["min", "max", "cpu"])?;
     if table.is_empty() {
@@ -75,7 +75,7 @@ pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, S
     if max < min {
         return Err("`max` is smaller than `min`".into());
     }
-    Ok(Some(Autoscale { min, max, cpu }))
+    Ok(Some(AutoscaleSettings { min, max, cpu }))
 }
 
 /// Attributes that [`finish`] reads together.

@@ -44,7 +44,7 @@ impl<T> Default for DefaultBox<T> {
 
 impl<T> DefaultBox<T> {
     /// Allocates a value, even a default one.
-    pub fn own(value: T) -> Self {
+    pub fn allocate(value: T) -> Self {
         Self(Some(Box::new(value)))
     }
 
@@ -101,27 +101,27 @@ impl<'de, T: StaticDefault + PartialEq + Deserialize<'de>> Deserialize<'de> for 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::order::Order;
+    use crate::lifecycle::order::Dependencies;
 
     #[test]
     fn default_value_allocates_nothing_and_derefs_to_default() {
-        assert_eq!(size_of::<DefaultBox<Order>>(), size_of::<usize>());
-        let order = DefaultBox::<Order>::default();
-        assert!(order.0.is_none() && *order == Order::default());
-        assert!(DefaultBox::from(Order::default()).0.is_none());
-        let read: DefaultBox<Order> = serde_json::from_str("{}").unwrap();
+        assert_eq!(size_of::<DefaultBox<Dependencies>>(), size_of::<usize>());
+        let order = DefaultBox::<Dependencies>::default();
+        assert!(order.0.is_none() && *order == Dependencies::default());
+        assert!(DefaultBox::from(Dependencies::default()).0.is_none());
+        let read: DefaultBox<Dependencies> = serde_json::from_str("{}").unwrap();
         assert!(read.0.is_none());
     }
 
     #[test]
     fn changing_one_box_leaves_other_defaults_unchanged() {
-        let (plain, mut changed) = (DefaultBox::<Order>::default(), DefaultBox::<Order>::default());
+        let (plain, mut changed) = (DefaultBox::<Dependencies>::default(), DefaultBox::<Dependencies>::default());
         changed.timeout_ms = Some(5);
         assert_eq!((plain.timeout_ms, changed.timeout_ms), (None, Some(5)));
         assert_ne!(plain, changed);
         let text = serde_json::to_string(&changed).unwrap();
         assert_eq!(text, serde_json::to_string(&*changed).unwrap());
-        assert_eq!(serde_json::from_str::<DefaultBox<Order>>(&text).unwrap(), changed);
+        assert_eq!(serde_json::from_str::<DefaultBox<Dependencies>>(&text).unwrap(), changed);
         changed.timeout_ms = None;
         assert_eq!(plain, changed, "equal to what has no place of its own");
     }

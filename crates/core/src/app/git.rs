@@ -25,7 +25,7 @@ pub struct WorkingTree {
 
 /// Type of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PathKind {
     /// Folder.
     Folder,
     /// Anything else.
@@ -34,17 +34,21 @@ pub enum Kind {
 
 /// Returns the working tree that contains the folder. `kind` returns the type of a path (none =
 /// missing); `text` returns the content of a file (none = unreadable).
-pub fn working_tree(folder: &Path, kind: impl Fn(&Path) -> Option<Kind>, text: impl Fn(&Path) -> Option<String>) -> Option<WorkingTree> {
+pub fn working_tree(
+    folder: &Path,
+    kind: impl Fn(&Path) -> Option<PathKind>,
+    text: impl Fn(&Path) -> Option<String>,
+) -> Option<WorkingTree> {
     let (root, at, found) = folder.ancestors().take(MAX_FOLDERS).find_map(|folder| {
         let at = folder.join(".git");
         kind(&at).map(|kind| (folder, at, kind))
     })?;
     // A worktree or submodule has a file instead, with the path of the folder.
-    let own = if found == Kind::Folder { at } else { root.join(text(&at)?.strip_prefix("gitdir:")?.trim()) };
+    let own = if found == PathKind::Folder { at } else { root.join(text(&at)?.strip_prefix("gitdir:")?.trim()) };
     let common = text(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path.trim()));
     let (revision, branch) = match head(&text(&own.join("HEAD"))?)? {
-        Head::Commit(revision) => (revision, None),
-        Head::Ref(name) => {
+        HeadTarget::Commit(revision) => (revision, None),
+        HeadTarget::Ref(name) => {
             let loose = || text(&common.join(&name)).and_then(|text| commit(&text));
             let revision = loose().or_else(|| packed(&text(&common.join("packed-refs"))?, &name))?;
             (revision, Some(name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned()))
@@ -56,7 +60,7 @@ pub fn working_tree(folder: &Path, kind: impl Fn(&Path) -> Option<Kind>, text: i
 
 /// Target of HEAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Head {
+pub enum HeadTarget {
     /// Full name of a branch, `refs/heads/main`.
     Ref(String),
     /// Commit without a branch.
@@ -69,11 +73,11 @@ pub enum Head {
 /// use ostler_core::app::git::{Head, head};
 /// assert_eq!(head("ref: refs/heads/main\n"), Some(Head::Ref("refs/heads/main".into())));
 /// ```
-pub fn head(text: &str) -> Option<Head> {
+pub fn head(text: &str) -> Option<HeadTarget> {
     let line = text.lines().next()?.trim();
     match line.strip_prefix("ref:") {
-        Some(name) => is_ref(name.trim()).then(|| Head::Ref(name.trim().to_owned())),
-        None => commit(line).map(Head::Commit),
+        Some(name) => is_ref(name.trim()).then(|| HeadTarget::Ref(name.trim().to_owned())),
+        None => commit(line).map(HeadTarget::Commit),
     }
 }
 
@@ -133,11 +137,11 @@ mod tests {
 
     #[test]
     fn git_head_is_parsed() {
-        let at = |name: &str| Some(Head::Ref(name.to_owned()));
+        let at = |name: &str| Some(HeadTarget::Ref(name.to_owned()));
         for (text, expected) in [
             ("ref: refs/heads/main\n", at("refs/heads/main")),
             ("ref:refs/heads/a/b", at("refs/heads/a/b")),
-            (HASH, Some(Head::Commit(HASH.into()))),
+            (HASH, Some(HeadTarget::Commit(HASH.into()))),
             ("ref: refs/../../etc/passwd", None),
             ("ref: /etc/passwd", None),
             ("ref: refs//x", None),
@@ -156,7 +160,7 @@ mod tests {
             let text = |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned());
             let kind = |path: &Path| {
                 let is_folder = files.iter().any(|(name, _)| Path::new(name) != path && Path::new(name).starts_with(path));
-                if is_folder { Some(Kind::Folder) } else { text(path).map(|_| Kind::Other) }
+                if is_folder { Some(PathKind::Folder) } else { text(path).map(|_| PathKind::Other) }
             };
             working_tree(Path::new(folder), kind, text)
         };

@@ -9,7 +9,7 @@ pub mod diff;
 mod env;
 pub mod export_settings;
 pub mod git;
-pub mod given;
+pub mod given_options;
 pub mod hooks;
 pub mod inherit;
 pub mod inspector;
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::app::default_box::{DefaultBox, is_default};
-use crate::app::given::Given;
+use crate::app::given_options::GivenOptions;
 use crate::app::hooks::Hooks;
 use crate::app::program::ProgramKind;
 use crate::app::secrets::Secrets;
@@ -34,9 +34,9 @@ use crate::cron::CronSpec;
 use crate::health::HealthSpec;
 use crate::health::limits::HardLimits;
 use crate::health::safeguards::Safeguards;
-use crate::lifecycle::order::Order;
+use crate::lifecycle::order::Dependencies;
 use crate::logs::rotate::RotateSpec;
-use crate::serving::{Autoscale, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use crate::serving::{AutoscaleSettings, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
 pub use env::EnvSpec;
@@ -120,7 +120,7 @@ pub struct AppSpec {
     pub hooks: DefaultBox<Hooks>,
     /// Dependencies: apps that must run first.
     #[serde(skip_serializing_if = "is_default")]
-    pub order: DefaultBox<Order>,
+    pub order: DefaultBox<Dependencies>,
     /// How it is stopped.
     #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
@@ -145,7 +145,7 @@ pub struct AppSpec {
     pub rollout: RolloutSpec,
     /// Range of the number of instances, which then follows the load.
     #[serde(skip_serializing_if = "is_default")]
-    pub autoscale: Option<Autoscale>,
+    pub autoscale: Option<AutoscaleSettings>,
     /// Schedule: restarts or runs at given times.
     #[serde(skip_serializing_if = "is_default")]
     pub cron: Option<Box<CronSpec>>,
@@ -174,7 +174,7 @@ pub struct AppSpec {
     /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of
     /// later layers (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or
     /// `env_*`.
-    pub given: Given,
+    pub given: GivenOptions,
     /// Attributes that the command line set, and whether each replaced a value of the config file.
     /// A later command with the file keeps those that the file does not set.
     #[serde(skip_serializing_if = "is_default")]
@@ -234,20 +234,20 @@ impl AppSpec {
 
     /// Returns true if its runtime supports Node's cluster protocol, at least in part. Without a
     /// script, Node would neither use the variable nor remove it.
-    pub fn speaks_cluster(&self) -> bool {
+    pub fn supports_cluster(&self) -> bool {
         !self.script.is_empty() && (self.ends_in_node() || self.runs_in_deno() || self.runs_in("bun", ProgramKind::Bun))
     }
 
     /// Returns true if its processes get the variables of cluster workers. No other app's processes
     /// get them.
     pub fn has_workers(&self) -> bool {
-        self.mode == ExecMode::Cluster && self.speaks_cluster()
+        self.mode == ExecMode::Cluster && self.supports_cluster()
     }
 
     /// Returns true for a clustered app whose processes are no workers. Its program has no cluster
     /// protocol, so its instances cannot share a port by themselves.
     pub fn lacks_workers(&self) -> bool {
-        self.mode == ExecMode::Cluster && !self.speaks_cluster() && self.listen.is_empty()
+        self.mode == ExecMode::Cluster && !self.supports_cluster() && self.listen.is_empty()
     }
 
     /// Returns true if each of its processes has a separate socket for a port. This is false if a
@@ -275,7 +275,7 @@ impl AppSpec {
     }
 }
 
-crate::static_default!(Hooks, Order, RotateSpec, WatchSpec);
+crate::static_default!(Hooks, Dependencies, RotateSpec, WatchSpec);
 
 impl Default for AppSpec {
     fn default() -> Self {
@@ -321,7 +321,7 @@ impl Default for AppSpec {
             disable_source_map_support: false,
             config_file: None,
             version: None,
-            given: Given::default(),
+            given: GivenOptions::default(),
             options: BTreeMap::new(),
         }
     }

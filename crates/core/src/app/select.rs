@@ -9,7 +9,7 @@ const REGEX_MAX: usize = 1000;
 
 /// An instance that can be selected.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct Selectable<'a> {
     /// `pm_id`.
     pub id: u32,
     /// App name.
@@ -53,7 +53,7 @@ pub enum SelectError {
 ///
 /// # Errors
 /// Returns an error if the target selects no instance.
-pub fn select(target: &str, entries: &[Entry<'_>], cwd: &str) -> Result<Vec<u32>, SelectError> {
+pub fn select(target: &str, entries: &[Selectable<'_>], cwd: &str) -> Result<Vec<u32>, SelectError> {
     if target == "all" {
         return some(ids(entries, |entry| !entry.is_module)).ok_or(SelectError::Empty);
     }
@@ -103,12 +103,12 @@ pub fn share_out(apps: &[Namesake<'_>], present: &[Namesake<'_>]) -> Vec<usize> 
 }
 
 /// Returns true if the target is `namespace/name` of this instance.
-fn is_qualified(entry: &Entry<'_>, target: &str) -> bool {
+fn is_qualified(entry: &Selectable<'_>, target: &str) -> bool {
     let name = target.strip_prefix(entry.namespace).and_then(|rest| rest.strip_prefix('/'));
     name == Some(entry.name)
 }
 
-fn ids(entries: &[Entry<'_>], is_meant: impl Fn(&Entry<'_>) -> bool) -> Vec<u32> {
+fn ids(entries: &[Selectable<'_>], is_meant: impl Fn(&Selectable<'_>) -> bool) -> Vec<u32> {
     entries.iter().filter(|entry| is_meant(entry)).map(|entry| entry.id).collect()
 }
 
@@ -170,15 +170,15 @@ mod tests {
         }
     }
 
-    const LIST: &[Entry<'_>] = &[
-        Entry { id: 0, name: "api", namespace: "default", script: "/srv/api/app.js", is_module: false },
-        Entry { id: 1, name: "api", namespace: "default", script: "/srv/api/app.js", is_module: false },
-        Entry { id: 2, name: "worker", namespace: "jobs", script: "/srv/worker.py", is_module: false },
-        Entry { id: 3, name: "455", namespace: "jobs", script: "/srv/x", is_module: false },
-        Entry { id: 4, name: "7", namespace: "12", script: "/srv/x", is_module: false },
-        Entry { id: 7, name: "a/b", namespace: "3", script: "/srv/2", is_module: false },
-        Entry { id: 455, name: "big", namespace: "worker", script: "/srv/worker", is_module: false },
-        Entry { id: 456, name: "big", namespace: "beta", script: "/srv/beta", is_module: false },
+    const LIST: &[Selectable<'_>] = &[
+        Selectable { id: 0, name: "api", namespace: "default", script: "/srv/api/app.js", is_module: false },
+        Selectable { id: 1, name: "api", namespace: "default", script: "/srv/api/app.js", is_module: false },
+        Selectable { id: 2, name: "worker", namespace: "jobs", script: "/srv/worker.py", is_module: false },
+        Selectable { id: 3, name: "455", namespace: "jobs", script: "/srv/x", is_module: false },
+        Selectable { id: 4, name: "7", namespace: "12", script: "/srv/x", is_module: false },
+        Selectable { id: 7, name: "a/b", namespace: "3", script: "/srv/2", is_module: false },
+        Selectable { id: 455, name: "big", namespace: "worker", script: "/srv/worker", is_module: false },
+        Selectable { id: 456, name: "big", namespace: "beta", script: "/srv/beta", is_module: false },
     ];
 
     #[test]

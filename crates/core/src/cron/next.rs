@@ -22,7 +22,7 @@ impl Schedule {
     }
 
     /// Returns true if any date at all matches.
-    pub(super) fn comes(&self) -> bool {
+    pub(super) fn has_match(&self) -> bool {
         self.next_civil(Date::constant(2000, 1, 1).at(0, 0, 0, 0)).is_some()
     }
 

@@ -64,7 +64,7 @@ impl Schedule {
             month: set(Field::Month, rest[3])?,
             weekday: weekdays(rest[4])?,
         };
-        if schedule.comes() { Ok(schedule) } else { Err(CronError::Never) }
+        if schedule.has_match() { Ok(schedule) } else { Err(CronError::Never) }
     }
 
     /// Returns true if both day fields restrict. In classic cron one match is enough; here (as in

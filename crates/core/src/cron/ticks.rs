@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::{CronSpec, Overlap, Schedule};
-use crate::lifecycle::{Instance, State, Wanted};
+use crate::lifecycle::{DesiredState, Instance, InstanceState};
 
 /// Largest delay of a tick that still runs. It covers a busy machine, a replaced daemon and a small
 /// clock correction.
@@ -62,7 +62,7 @@ fn is_false(flag: &bool) -> bool {
 impl Ticks {
     /// Reads the wall clock: at start, when a tick is due, and whenever the clock was set. Returns
     /// the tick that was due, at most one even if several have passed, and schedules the next one.
-    pub fn look(&mut self, schedule: &Schedule, zone: &TimeZone, now_ms: u64, catch_up: bool) -> Option<Tick> {
+    pub fn advance(&mut self, schedule: &Schedule, zone: &TimeZone, now_ms: u64, catch_up: bool) -> Option<Tick> {
         if !self.armed {
             return None;
         }
@@ -111,20 +111,21 @@ impl Ticks {
 impl CronSpec {
     /// Decides the action of a tick on an instance.
     pub fn on_tick(&self, instance: &Instance) -> OnTick {
-        let waits = matches!(instance.state, State::Backoff { .. });
+        let waits = matches!(instance.state, InstanceState::Backoff { .. });
         let rests = match instance.state {
-            State::Stopped | State::Errored | State::Gone => true,
+            InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone => true,
             // It is stopping, and no start is planned.
-            State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => {
-                instance.wanted != Wanted::Up
-            }
-            State::Waiting { .. }
-            | State::Preparing { .. }
-            | State::Spawning { .. }
-            | State::Starting { .. }
-            | State::Completing { .. }
-            | State::Running { .. }
-            | State::Backoff { .. } => false,
+            InstanceState::Leaving { .. }
+            | InstanceState::Draining { .. }
+            | InstanceState::Stopping { .. }
+            | InstanceState::Clearing { .. } => instance.wanted != DesiredState::Up,
+            InstanceState::Waiting { .. }
+            | InstanceState::Preparing { .. }
+            | InstanceState::Spawning { .. }
+            | InstanceState::Starting { .. }
+            | InstanceState::Completing { .. }
+            | InstanceState::Running { .. }
+            | InstanceState::Backoff { .. } => false,
         };
         match self.overlap {
             _ if rests => OnTick::Start,
@@ -153,7 +154,7 @@ mod tests {
     }
 
     fn look(ticks: &mut Ticks, now_ms: u64) -> Option<Tick> {
-        ticks.look(&hourly(), &TimeZone::UTC, now_ms, false)
+        ticks.advance(&hourly(), &TimeZone::UTC, now_ms, false)
     }
 
     fn armed_at(now_ms: u64) -> Ticks {
@@ -181,7 +182,7 @@ mod tests {
             let mut patient = ticks;
             assert_eq!(look(&mut ticks, now_ms), Some(Tick { due_ms: HOUR, missed }));
             assert_eq!(ticks.next_ms, Some((now_ms / HOUR + 1) * HOUR));
-            assert_eq!(patient.look(&hourly(), &TimeZone::UTC, now_ms, true), Some(Tick { due_ms: HOUR, missed: false }));
+            assert_eq!(patient.advance(&hourly(), &TimeZone::UTC, now_ms, true), Some(Tick { due_ms: HOUR, missed: false }));
             assert_eq!(patient, ticks);
         }
     }
@@ -200,9 +201,9 @@ mod tests {
         // Every ten seconds: it continues immediately.
         let often = Schedule::parse("*/10 * * * * *").unwrap();
         let mut ticks = Ticks { armed: true, ..Ticks::default() };
-        ticks.look(&often, &TimeZone::UTC, HOUR - 1, false);
-        assert!(ticks.look(&often, &TimeZone::UTC, HOUR, false).is_some());
-        ticks.look(&often, &TimeZone::UTC, HOUR - 40_000, false);
+        ticks.advance(&often, &TimeZone::UTC, HOUR - 1, false);
+        assert!(ticks.advance(&often, &TimeZone::UTC, HOUR, false).is_some());
+        ticks.advance(&often, &TimeZone::UTC, HOUR - 40_000, false);
         assert_eq!(ticks.next_ms, Some(HOUR - 30_000));
     }
 
@@ -224,19 +225,26 @@ mod tests {
         let now = Now::at(1);
         let spec = |overlap, job| CronSpec { pattern: "* * * * *".into(), zone: None, overlap, catch_up: false, run_on: RunOn::All, job };
         let in_state = |state, wanted| Instance { state, wanted, ..Instance::new(now) };
-        let running = in_state(State::Running { inc: 1, pid: 1, since: now }, Wanted::Up);
+        let running = in_state(InstanceState::Running { inc: 1, pid: 1, since: now }, DesiredState::Up);
         let stopping = |wanted| {
             let next = AfterStop::default();
             let (cause, inc, pid) = (crate::lifecycle::Origin::Shutdown, 1, 1);
-            in_state(State::Stopping { inc, pid, since: now, deadline_ms: 5, killed: false, leader_gone: false, cause, next }, wanted)
+            in_state(
+                InstanceState::Stopping { inc, pid, since: now, deadline_ms: 5, killed: false, leader_gone: false, cause, next },
+                wanted,
+            )
         };
-        let retrying = in_state(State::Backoff { until_ms: 5 }, Wanted::Up);
+        let retrying = in_state(InstanceState::Backoff { until_ms: 5 }, DesiredState::Up);
         for (overlap, busy) in [(Overlap::Kill, OnTick::Restart), (Overlap::Queue, OnTick::Queue), (Overlap::Skip, OnTick::Skip)] {
             for job in [None, Some(super::super::JobSpec::default())] {
                 let spec = spec(overlap, job.clone());
                 assert_eq!(spec.on_tick(&running), busy);
-                assert_eq!(spec.on_tick(&stopping(Wanted::Up)), busy);
-                for rests in [in_state(State::Stopped, Wanted::Down), in_state(State::Errored, Wanted::Down), stopping(Wanted::Down)] {
+                assert_eq!(spec.on_tick(&stopping(DesiredState::Up)), busy);
+                for rests in [
+                    in_state(InstanceState::Stopped, DesiredState::Down),
+                    in_state(InstanceState::Errored, DesiredState::Down),
+                    stopping(DesiredState::Down),
+                ] {
                     assert_eq!(spec.on_tick(&rests), OnTick::Start);
                 }
                 assert_eq!(spec.on_tick(&retrying), if job.is_some() { busy } else { OnTick::Restart });

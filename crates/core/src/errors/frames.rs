@@ -1,7 +1,7 @@
 //! Frames of stacks, in the form of each language.
 
 use super::{FRAME, FRAMES, Frame, cut};
-use crate::logs::error_lines::{Form, is_cause, is_own};
+use crate::logs::error_lines::{ReportFormat, is_cause, is_own};
 
 /// Returns true for a line like `    at main (/srv/app.js:1:2)`.
 pub(super) fn is_at(line: &str) -> bool {
@@ -9,33 +9,33 @@ pub(super) fn is_at(line: &str) -> bool {
 }
 
 /// Returns the frames in the lines of one report, the innermost first.
-pub(super) fn of(form: Form, lines: &[&str]) -> Vec<Frame> {
+pub(super) fn of(form: ReportFormat, lines: &[&str]) -> Vec<Frame> {
     let lines: Vec<&str> = lines.iter().map(|line| cut(line, 2 * FRAME)).collect();
     let lines = &lines[..];
     match form {
-        Form::At => {
+        ReportFormat::At => {
             let first = lines.iter().position(|line| is_at(line)).unwrap_or(lines.len());
             let until = lines[first..].iter().take_while(|line| !is_cause(line));
             until.filter(|line| is_at(line)).take(FRAMES).map(|line| at(line)).collect()
         }
-        Form::Python => {
+        ReportFormat::Python => {
             let from = lines.iter().rposition(|line| line.starts_with("Traceback (")).unwrap_or(0);
             let places = lines[from..].iter().rev().filter(|line| line.trim_start().starts_with("File \""));
             places.take(FRAMES).filter_map(|line| python(line)).collect()
         }
-        Form::Php => {
+        ReportFormat::Php => {
             let from = lines.iter().rposition(|line| line.starts_with("Next ")).unwrap_or(0);
             let thrown = lines.get(from).and_then(|line| php_head(line));
             thrown.into_iter().chain(lines[from..].iter().filter_map(|line| php(line))).take(FRAMES).collect()
         }
-        Form::Ruby => {
+        ReportFormat::Ruby => {
             let thrown = lines.iter().take(1).filter_map(|line| ruby(line.split("': ").next()?));
             let calls = lines.iter().skip(1).map_while(|line| line.trim_start().strip_prefix("from "));
             thrown.chain(calls.filter_map(ruby)).take(FRAMES).collect()
         }
-        Form::Go => go(lines),
-        Form::Rust => rust(lines),
-        Form::Perl => {
+        ReportFormat::Go => go(lines),
+        ReportFormat::Rust => rust(lines),
+        ReportFormat::Perl => {
             let thrown = lines.iter().take(1).filter_map(|line| perl("", line, " at "));
             let calls = lines.iter().skip(1).filter_map(|line| {
                 let name = line.trim_start().split(['(', ' ']).next().unwrap_or_default();

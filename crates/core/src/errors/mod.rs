@@ -1,10 +1,10 @@
 //! Exceptions of apps: read from their output or their reports, and grouped.
 //!
 //! # Theory of operation
-//! [`Reader`] takes the lines of one output as they arrive and finds the error reports in them.
-//! [`crate::logs::error_lines`] knows their forms: Node, Java, Python, PHP, Ruby, Go, Rust, Perl.
-//! [`Exception::reported`] takes the messages that a Node app sends over its channel. Both return
-//! an [`Exception`]: type, message, frames.
+//! [`ReportReader`] takes the lines of one output as they arrive and finds the error reports in
+//! them. [`crate::logs::error_lines`] knows their forms: Node, Java, Python, PHP, Ruby, Go, Rust,
+//! Perl. [`Exception::reported`] takes the messages that a Node app sends over its channel. Both
+//! return an [`Exception`]: type, message, frames.
 //!
 //! Its [`Exception::fingerprint`] identifies its group: the type and the app's own frames, without
 //! line numbers, so that it stays the same over releases. If there are no such frames, it uses the
@@ -18,10 +18,10 @@ mod title;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::logs::error_lines::Form;
+use crate::logs::error_lines::ReportFormat;
 use crate::text::fnv::fnv_64;
 
-pub use reader::{Found, Reader};
+pub use reader::{FoundReport, ReportReader};
 pub use title::pattern;
 
 /// Longest type.
@@ -93,10 +93,10 @@ impl Exception {
         }
         let lines: Vec<&str> = stack.lines().collect();
         let head = lines.iter().take_while(|line| !frames::is_at(line)).copied().next().unwrap_or_default();
-        let (kind, said) = title::of(Form::At, &[head.to_owned()]);
+        let (kind, said) = title::of(ReportFormat::At, &[head.to_owned()]);
         let kind = if name.is_empty() { kind } else { name.to_owned() };
         let message = if message.is_empty() { said } else { message.to_owned() };
-        Some(Self::new(&kind, &message, frames::of(Form::At, &lines)))
+        Some(Self::new(&kind, &message, frames::of(ReportFormat::At, &lines)))
     }
 
     /// Returns the exception with its parts cut to their bounds.
@@ -107,7 +107,7 @@ impl Exception {
     }
 
     /// Returns the exception of a report in these lines.
-    fn printed(form: Form, head: &[String], lines: &[&str]) -> Self {
+    fn printed(form: ReportFormat, head: &[String], lines: &[&str]) -> Self {
         let (kind, message) = title::of(form, head);
         Self::new(&kind, &message, frames::of(form, lines))
     }

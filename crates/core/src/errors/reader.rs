@@ -21,7 +21,7 @@ const OPEN: usize = 100;
 
 /// A report in an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundReport {
     /// The exception.
     pub exception: Exception,
     /// The lines before it, the oldest first.
@@ -30,14 +30,14 @@ pub struct Found {
 
 /// Reader of one output. It holds at most 64 KiB.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct ReportReader {
     pub(super) lines: Vec<String>,
     pub(super) bytes: usize,
     /// Number of leading lines that are already searched; they are context for the next report.
-    known: usize,
+    searched: usize,
 }
 
-impl Reader {
+impl ReportReader {
     /// Takes a line, without colours and without a date before it.
     pub fn push(&mut self, line: &str) {
         let line = plain(cut(line, LINE));
@@ -47,7 +47,7 @@ impl Reader {
 
     /// Returns true if no line waits.
     pub fn is_empty(&self) -> bool {
-        self.known == self.lines.len()
+        self.searched == self.lines.len()
     }
 
     /// Returns true if it has to be searched before it takes more.
@@ -57,14 +57,14 @@ impl Reader {
 
     /// Searches the waiting lines and returns the reports, the oldest first. `settled`: no further
     /// line follows for the moment. Otherwise a report at the end waits for the rest of it.
-    pub fn take(&mut self, settled: bool) -> Vec<Found> {
+    pub fn take(&mut self, settled: bool) -> Vec<FoundReport> {
         let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
         let mut found = Vec::new();
         let (mut end, mut keep) = (lines.len(), if settled { lines.len() } else { self.open() });
-        while let Some((form, report)) = newest(&lines[self.known.min(end)..end]) {
-            let (from, until) = (self.known + report.place.start, self.known + report.place.end);
+        while let Some((form, report)) = newest(&lines[self.searched.min(end)..end]) {
+            let (from, until) = (self.searched + report.place.start, self.searched + report.place.end);
             // A report that fills the whole buffer cannot grow.
-            let waits = !settled && until + LINK > lines.len() && !(from == self.known && self.is_full());
+            let waits = !settled && until + LINK > lines.len() && !(from == self.searched && self.is_full());
             if waits {
                 keep = keep.min(from);
             } else {
@@ -73,7 +73,7 @@ impl Reader {
                 let before = lines[..from].iter().rev().filter(|line| !line.trim().is_empty()).take(BEFORE);
                 let mut before: Vec<String> = before.map(|line| cut(line, SHORT).to_owned()).collect();
                 before.reverse();
-                found.push(Found { exception, before });
+                found.push(FoundReport { exception, before });
             }
             if from >= end {
                 break;
@@ -83,18 +83,18 @@ impl Reader {
         found.reverse();
         let first = keep.saturating_sub(BEFORE);
         self.lines.drain(..first);
-        self.known = keep - first;
-        self.lines[..self.known].iter_mut().for_each(|line| line.truncate(cut(line, SHORT).len()));
+        self.searched = keep - first;
+        self.lines[..self.searched].iter_mut().for_each(|line| line.truncate(cut(line, SHORT).len()));
         self.bytes = self.lines.iter().map(String::len).sum();
         found
     }
 }
 
-impl Reader {
+impl ReportReader {
     /// Returns the index of the first of the last lines that may be the start of a report.
     fn open(&self) -> usize {
         let mut bytes = 0;
-        let open = self.lines[self.known..].iter().rev().take(OPEN).take_while(|line| {
+        let open = self.lines[self.searched..].iter().rev().take(OPEN).take_while(|line| {
             bytes += line.len();
             bytes <= BYTES / 2
         });

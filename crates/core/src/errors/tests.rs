@@ -6,8 +6,8 @@ use serde_json::json;
 use super::reader::{BYTES, LINE, LINES};
 use super::*;
 
-fn read(text: &str) -> Vec<Found> {
-    let mut reader = Reader::default();
+fn read(text: &str) -> Vec<FoundReport> {
+    let mut reader = ReportReader::default();
     let mut found = Vec::new();
     for line in text.lines() {
         reader.push(line);
@@ -108,7 +108,7 @@ fn split_output_gives_the_same_exceptions() {
     let whole: Vec<String> = read(&text).iter().map(|found| shown(&found.exception)).collect();
     assert_eq!(whole.len(), 80);
     for every in [1, 7, 50] {
-        let mut reader = Reader::default();
+        let mut reader = ReportReader::default();
         let mut seen = Vec::new();
         for (at, line) in text.lines().enumerate() {
             reader.push(line);
@@ -211,7 +211,7 @@ fn reader_memory_is_bounded() {
         "panic: a\ngoroutine 1 [running]:\nf()\n\t/a.go:1\n".repeat(1000),
         "thread 'x' panicked at a.rs:1:1:\n".repeat(3000),
     ] {
-        let mut reader = Reader::default();
+        let mut reader = ReportReader::default();
         for line in text.lines() {
             reader.push(line);
             assert!(
@@ -267,7 +267,7 @@ fn line() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn any_lines_are_read_within_bounds(lines in proptest::collection::vec(line(), 0..60), every in 1_usize..9, settled: bool) {
-        let mut reader = Reader::default();
+        let mut reader = ReportReader::default();
         for (at, line) in lines.iter().enumerate() {
             reader.push(line);
             if at % every == 0 {

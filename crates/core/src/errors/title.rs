@@ -1,7 +1,7 @@
 //! Type and message of an error, and the constant part of a message.
 
 use super::{MESSAGE, cut};
-use crate::logs::error_lines::Form;
+use crate::logs::error_lines::ReportFormat;
 
 /// Longest word with digits that counts as a name with a number rather than an id.
 const NAME: usize = 5;
@@ -9,26 +9,28 @@ const NAME: usize = 5;
 const HEX: usize = 8;
 
 /// Returns the type and message in the head of a report.
-pub(super) fn of(form: Form, head: &[String]) -> (String, String) {
+pub(super) fn of(form: ReportFormat, head: &[String]) -> (String, String) {
     let first = head.first().map_or("", |line| line.trim());
     let second = head.get(1).map_or("", |line| line.trim());
     let (kind, message) = match form {
-        Form::At => named(first).map_or(("", first), |(kind, message)| if message.is_empty() { (kind, second) } else { (kind, message) }),
-        Form::Python => first.split_once(": ").unwrap_or((first.trim_end_matches(':'), "")),
-        Form::Php => php(first),
-        Form::Ruby => {
-            let said = first.split_once(":in ").and_then(|(_, rest)| rest.split_once("': ")).map_or(first, |(_, said)| said);
-            match said.strip_suffix(')').and_then(|said| said.rsplit_once(" (")) {
+        ReportFormat::At => {
+            named(first).map_or(("", first), |(kind, message)| if message.is_empty() { (kind, second) } else { (kind, message) })
+        }
+        ReportFormat::Python => first.split_once(": ").unwrap_or((first.trim_end_matches(':'), "")),
+        ReportFormat::Php => php(first),
+        ReportFormat::Ruby => {
+            let error_text = first.split_once(":in ").and_then(|(_, rest)| rest.split_once("': ")).map_or(first, |(_, said)| said);
+            match error_text.strip_suffix(')').and_then(|said| said.rsplit_once(" (")) {
                 Some((message, kind)) => (kind, message),
-                None => ("", said),
+                None => ("", error_text),
             }
         }
-        Form::Go => first.split_once(": ").unwrap_or(("panic", first)),
-        Form::Rust => {
+        ReportFormat::Go => first.split_once(": ").unwrap_or(("panic", first)),
+        ReportFormat::Rust => {
             let old = first.split_once(" panicked at '").and_then(|(_, rest)| rest.rsplit_once("', "));
             ("panic", old.map_or(second, |(message, _)| message))
         }
-        Form::Perl => ("die", first.rsplit_once(" at ").map_or(first, |(message, _)| message)),
+        ReportFormat::Perl => ("die", first.rsplit_once(" at ").map_or(first, |(message, _)| message)),
     };
     (kind.to_owned(), message.to_owned())
 }

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::serving::Autoscale;
+use crate::serving::AutoscaleSettings;
 
 /// Time between two readings.
 pub const INTERVAL_MS: u64 = 2_000;
@@ -37,13 +37,13 @@ pub struct Scaler {
 
 impl Scaler {
     /// Takes a reading of `instances` running instances, and returns the number that is needed.
-    pub fn decide(&mut self, rules: &Autoscale, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
+    pub fn decide(&mut self, rules: &AutoscaleSettings, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
         let wanted = self.wanted(rules, instances, cpu_pct, now_ms);
         self.instances = Some(wanted);
         wanted
     }
 
-    fn wanted(&mut self, rules: &Autoscale, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
+    fn wanted(&mut self, rules: &AutoscaleSettings, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
         let (min, max) = (rules.min.max(1), rules.max.max(rules.min).max(1));
         if self.instances.is_some_and(|known| known != instances) {
             // A user's change counts as a change by ostler. Otherwise earlier measurements would
@@ -109,10 +109,10 @@ mod tests {
 
     use super::*;
 
-    const RULES: Autoscale = Autoscale { min: 1, max: 8, cpu: 70 };
+    const RULES: AutoscaleSettings = AutoscaleSettings { min: 1, max: 8, cpu: 70 };
 
     /// Feeds the load of each reading; returns the number of instances after each.
-    fn follow(rules: &Autoscale, start: u32, loads: impl IntoIterator<Item = f64>) -> Vec<u32> {
+    fn follow(rules: &AutoscaleSettings, start: u32, loads: impl IntoIterator<Item = f64>) -> Vec<u32> {
         let mut scaler = Scaler::default();
         let mut instances = start;
         let mut now = 0;
@@ -145,8 +145,8 @@ mod tests {
 
     #[test]
     fn autoscale_enforces_bounds_immediately() {
-        assert_eq!(follow(&Autoscale { min: 3, ..RULES }, 1, [0.0]), [3]);
-        assert_eq!(follow(&Autoscale { max: 2, ..RULES }, 4, [400.0]), [2]);
+        assert_eq!(follow(&AutoscaleSettings { min: 3, ..RULES }, 1, [0.0]), [3]);
+        assert_eq!(follow(&AutoscaleSettings { max: 2, ..RULES }, 4, [400.0]), [2]);
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
     proptest! {
         #[test]
         fn autoscale_settles_under_steady_load(load in 0.0..1000.0_f64, start in 1..9_u32, cpu in 10..100_u32) {
-            let numbers = follow(&Autoscale { cpu, ..RULES }, start, std::iter::repeat_n(load, 600));
+            let numbers = follow(&AutoscaleSettings { cpu, ..RULES }, start, std::iter::repeat_n(load, 600));
             let end = *numbers.last().unwrap();
             prop_assert!(numbers.iter().rev().take(100).all(|number| *number == end), "it swings: {numbers:?}");
             prop_assert!((1..=8).contains(&end));

@@ -2,7 +2,7 @@
 //! checks.
 //!
 //! [`Monitor`] judges one process. [`Pace`] limits how soon a replaced instance may be replaced
-//! again. [`Case`] decides about a process that is unhealthy or uses too much.
+//! again. [`RemedyInput`] decides about a process that is unhealthy or uses too much.
 
 pub mod autoscale;
 pub mod limits;
@@ -15,8 +15,8 @@ pub mod scrape;
 mod spec;
 mod verdict;
 
-pub use monitor::{Monitor, State};
+pub use monitor::{HealthState, Monitor};
 pub use pace::Pace;
-pub use remedy::{Case, Cause, Remedy, is_over};
-pub use spec::{Action, Ask, Check, HealthSpec, Phase};
-pub use verdict::Verdict;
+pub use remedy::{Remedy, RemedyCause, RemedyInput, is_complete};
+pub use spec::{Action, Check, CheckMethod, CheckPhase, HealthSpec};
+pub use verdict::ProbeVerdict;

@@ -2,13 +2,13 @@
 //! module decides; the daemon acts.
 
 use crate::health::Action;
-use crate::lifecycle::{Instance, PolicyName, State as Life};
+use crate::lifecycle::{Instance, InstanceState as Life, PolicyName};
 
-use super::State;
+use super::HealthState;
 
 /// Reason for a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum RemedyCause {
     /// Its checks fail, or its event loop hangs.
     Health,
     /// It uses too much memory.
@@ -19,9 +19,9 @@ pub enum Cause {
     Errors,
 }
 
-impl Cause {
+impl RemedyCause {
     /// Returns the word for users and records.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Health => "health",
             Self::Memory => "memory",
@@ -31,23 +31,23 @@ impl Cause {
     }
 }
 
-impl From<Cause> for PolicyName {
+impl From<RemedyCause> for PolicyName {
     /// Returns the policy that acts for this cause.
-    fn from(cause: Cause) -> Self {
+    fn from(cause: RemedyCause) -> Self {
         match cause {
-            Cause::Health => Self::Health,
-            Cause::Memory => Self::Memory,
-            Cause::Cpu => Self::Cpu,
-            Cause::Errors => Self::Errors,
+            RemedyCause::Health => Self::Health,
+            RemedyCause::Memory => Self::Memory,
+            RemedyCause::Cpu => Self::Cpu,
+            RemedyCause::Errors => Self::Errors,
         }
     }
 }
 
 /// Facts about a process that needs a remedy.
 #[derive(Clone, Copy, Debug)]
-pub struct Case {
+pub struct RemedyInput {
     /// The reason.
-    pub cause: Cause,
+    pub cause: RemedyCause,
     /// Action that its app declares for an unhealthy process.
     pub action: Action,
     /// Whether its app wants it stopped as if it had crashed.
@@ -57,7 +57,7 @@ pub struct Case {
     /// Whether another process of its app can serve at the same time.
     pub overlaps: bool,
     /// Whether a new process was started beside it and did not become ready.
-    pub beside_failed: bool,
+    pub candidate_failed: bool,
     /// Time (`mono_ms`) before which it may not be replaced, because a recent replacement is too
     /// close ([`super::Pace`]).
     pub not_before_ms: u64,
@@ -78,19 +78,19 @@ pub enum Remedy {
     RestartAt(u64),
 }
 
-impl Case {
+impl RemedyInput {
     /// Returns the remedy to apply now.
     pub fn remedy(&self, now_ms: u64) -> Remedy {
         let has_to_wait = self.not_before_ms > now_ms;
-        let keeps_old = self.cause == Cause::Health && self.action == Action::Reload;
-        if has_to_wait && self.cause != Cause::Memory {
+        let keeps_old = self.cause == RemedyCause::Health && self.action == Action::Reload;
+        if has_to_wait && self.cause != RemedyCause::Memory {
             Remedy::Wait(self.not_before_ms)
         } else if self.autokill || !self.may_restart {
             Remedy::Fail
         } else if has_to_wait {
             // A process that uses too much memory would use more while it waits.
             Remedy::RestartAt(self.not_before_ms)
-        } else if keeps_old || (self.overlaps && !self.beside_failed) {
+        } else if keeps_old || (self.overlaps && !self.candidate_failed) {
             Remedy::Replace
         } else {
             Remedy::Restart
@@ -101,12 +101,12 @@ impl Case {
 /// Returns true if other instances need not wait for a replacement of this instance any more.
 /// `is_same` is true while the old process still serves; `health` is set if the health of the
 /// present process is known.
-pub fn is_over(instance: &Instance, is_same: bool, health: Option<State>) -> bool {
+pub fn is_complete(instance: &Instance, is_same: bool, health: Option<HealthState>) -> bool {
     match instance.state {
         // Its next start waits; other instances need not.
         Life::Stopped | Life::Errored | Life::Gone | Life::Backoff { .. } => true,
         // The same process keeps running, because no new process became ready beside it.
-        Life::Running { .. } => is_same || health.is_none_or(|health| health != State::Starting),
+        Life::Running { .. } => is_same || health.is_none_or(|health| health != HealthState::Starting),
         Life::Waiting { .. }
         | Life::Preparing { .. }
         | Life::Spawning { .. }
@@ -123,13 +123,13 @@ pub fn is_over(instance: &Instance, is_same: bool, health: Option<State>) -> boo
 mod tests {
     use super::*;
 
-    const CASE: Case = Case {
-        cause: Cause::Health,
+    const CASE: RemedyInput = RemedyInput {
+        cause: RemedyCause::Health,
         action: Action::Restart,
         autokill: false,
         may_restart: true,
         overlaps: true,
-        beside_failed: false,
+        candidate_failed: false,
         not_before_ms: 0,
     };
 
@@ -138,19 +138,19 @@ mod tests {
         let late = 2000;
         for (case, remedy) in [
             (CASE, Remedy::Replace),
-            (Case { overlaps: false, ..CASE }, Remedy::Restart),
-            (Case { beside_failed: true, ..CASE }, Remedy::Restart),
+            (RemedyInput { overlaps: false, ..CASE }, Remedy::Restart),
+            (RemedyInput { candidate_failed: true, ..CASE }, Remedy::Restart),
             // A reload keeps the old process, even if the two cannot serve at the same time.
-            (Case { action: Action::Reload, beside_failed: true, overlaps: false, ..CASE }, Remedy::Replace),
-            (Case { action: Action::Reload, beside_failed: true, cause: Cause::Cpu, ..CASE }, Remedy::Restart),
-            (Case { autokill: true, ..CASE }, Remedy::Fail),
-            (Case { may_restart: false, ..CASE }, Remedy::Fail),
-            (Case { not_before_ms: late, ..CASE }, Remedy::Wait(late)),
-            (Case { not_before_ms: late, autokill: true, ..CASE }, Remedy::Wait(late)),
-            (Case { not_before_ms: late, cause: Cause::Errors, ..CASE }, Remedy::Wait(late)),
-            (Case { not_before_ms: late, cause: Cause::Memory, ..CASE }, Remedy::RestartAt(late)),
-            (Case { not_before_ms: late, cause: Cause::Memory, may_restart: false, ..CASE }, Remedy::Fail),
-            (Case { not_before_ms: 1000, ..CASE }, Remedy::Replace),
+            (RemedyInput { action: Action::Reload, candidate_failed: true, overlaps: false, ..CASE }, Remedy::Replace),
+            (RemedyInput { action: Action::Reload, candidate_failed: true, cause: RemedyCause::Cpu, ..CASE }, Remedy::Restart),
+            (RemedyInput { autokill: true, ..CASE }, Remedy::Fail),
+            (RemedyInput { may_restart: false, ..CASE }, Remedy::Fail),
+            (RemedyInput { not_before_ms: late, ..CASE }, Remedy::Wait(late)),
+            (RemedyInput { not_before_ms: late, autokill: true, ..CASE }, Remedy::Wait(late)),
+            (RemedyInput { not_before_ms: late, cause: RemedyCause::Errors, ..CASE }, Remedy::Wait(late)),
+            (RemedyInput { not_before_ms: late, cause: RemedyCause::Memory, ..CASE }, Remedy::RestartAt(late)),
+            (RemedyInput { not_before_ms: late, cause: RemedyCause::Memory, may_restart: false, ..CASE }, Remedy::Fail),
+            (RemedyInput { not_before_ms: 1000, ..CASE }, Remedy::Replace),
         ] {
             assert_eq!(case.remedy(1000), remedy, "{case:?}");
         }
@@ -159,16 +159,16 @@ mod tests {
     #[test]
     fn replacement_is_over_when_the_new_process_has_a_verdict() {
         let mut instance = Instance::new(crate::time::Now::at(0));
-        assert!(is_over(&instance, false, None), "nothing runs, and nothing is to");
+        assert!(is_complete(&instance, false, None), "nothing runs, and nothing is to");
         instance.state = Life::Running { inc: 2, pid: 5, since: crate::time::Now::at(0) };
         for (is_same, health, over) in [
-            (true, Some(State::Unhealthy), true),
-            (false, Some(State::Starting), false),
-            (false, Some(State::Healthy), true),
-            (false, Some(State::Unhealthy), true),
+            (true, Some(HealthState::Unhealthy), true),
+            (false, Some(HealthState::Starting), false),
+            (false, Some(HealthState::Healthy), true),
+            (false, Some(HealthState::Unhealthy), true),
             (false, None, true),
         ] {
-            assert_eq!(is_over(&instance, is_same, health), over, "{is_same} {health:?}");
+            assert_eq!(is_complete(&instance, is_same, health), over, "{is_same} {health:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::default_box::is_default;
 use crate::health::HealthSpec;
-use crate::health::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
+use crate::health::limits::{CpuLimit, ErrorLimit, HardLimits, MemoryAmount};
 
 /// Safeguards of a running app. [`crate::app::AppSpec`] allocates none for an app that sets none,
 /// so such an app costs nothing.
@@ -16,7 +16,7 @@ pub struct Safeguards {
     pub health: HealthSpec,
     /// `max_memory_restart`.
     #[serde(skip_serializing_if = "is_default")]
-    pub memory: Option<Amount>,
+    pub memory: Option<MemoryAmount>,
     /// `max_cpu`.
     #[serde(skip_serializing_if = "is_default")]
     pub cpu: Option<CpuLimit>,

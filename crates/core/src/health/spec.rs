@@ -34,28 +34,28 @@ pub struct HealthSpec {
 
 impl HealthSpec {
     /// Returns the check of a phase.
-    pub fn check(&self, phase: Phase) -> Option<&Check> {
+    pub fn check(&self, phase: CheckPhase) -> Option<&Check> {
         match phase {
-            Phase::Startup => self.startup.as_ref(),
-            Phase::Readiness => self.readiness.as_ref(),
-            Phase::Liveness => self.liveness.as_ref(),
+            CheckPhase::Startup => self.startup.as_ref(),
+            CheckPhase::Readiness => self.readiness.as_ref(),
+            CheckPhase::Liveness => self.liveness.as_ref(),
         }
     }
 
     /// Returns true if any check has to run.
-    pub fn asks(&self) -> bool {
-        Phase::ALL.into_iter().any(|phase| self.check(phase).is_some())
+    pub fn has_checks(&self) -> bool {
+        CheckPhase::ALL.into_iter().any(|phase| self.check(phase).is_some())
     }
 
     /// Returns true if its health is checked at all.
     pub fn is_watched(&self) -> bool {
-        self.asks() || self.heartbeat_ms.is_some()
+        self.has_checks() || self.heartbeat_ms.is_some()
     }
 }
 
 /// Purpose of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum CheckPhase {
     /// Has it started?
     Startup,
     /// May it get new connections?
@@ -64,7 +64,7 @@ pub enum Phase {
     Liveness,
 }
 
-impl Phase {
+impl CheckPhase {
     /// All phases.
     pub const ALL: [Self; 3] = [Self::Startup, Self::Readiness, Self::Liveness];
 }
@@ -73,7 +73,8 @@ impl Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// The question.
-    pub ask: Ask,
+    #[serde(rename = "ask")]
+    pub method: CheckMethod,
     /// Time from one check to the next.
     pub interval_ms: u64,
     /// Longest time for one answer.
@@ -90,7 +91,7 @@ pub struct Check {
 /// Question of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ask {
+pub enum CheckMethod {
     /// HTTP request. The interval and timeout of the probe are ignored; those of the check apply.
     Http(HttpProbe),
     /// A connection.

@@ -1,10 +1,10 @@
 //! Verdict on one attempt to check a process.
 
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 
 /// Result of one attempt to check a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProbeVerdict {
     /// The process answers as expected.
     Good,
     /// The process does not answer, or not as expected.
@@ -23,18 +23,20 @@ const NOT_FOUND: i32 = 127;
 /// memory, ports, protocol, route.
 const OUR_ERRORS: &[i32] = &[1, 11, 12, 13, 23, 24, 97, 98, 99, 101, 105];
 
-impl Verdict {
+impl ProbeVerdict {
     /// Returns the verdict on a check that is a command. None: the command was cancelled and has to
     /// run again.
     ///
     /// A check that a signal ends was killed from outside or crashed. Neither is an answer of the
     /// app. A check that takes too long is an answer, because it usually waits for the app.
-    pub fn of_command(outcome: &Outcome) -> Option<Self> {
+    pub fn of_command(outcome: &CommandOutcome) -> Option<Self> {
         match outcome {
-            Outcome::Code(0) => Some(Self::Good),
-            Outcome::Code(CANNOT_EXECUTE | NOT_FOUND) | Outcome::Signal(_) | Outcome::CouldNotStart(_) => Some(Self::Broken),
-            Outcome::Code(_) | Outcome::TimedOut(_) => Some(Self::Bad),
-            Outcome::Cancelled | Outcome::Lost => None,
+            CommandOutcome::Code(0) => Some(Self::Good),
+            CommandOutcome::Code(CANNOT_EXECUTE | NOT_FOUND) | CommandOutcome::Signal(_) | CommandOutcome::CouldNotStart(_) => {
+                Some(Self::Broken)
+            }
+            CommandOutcome::Code(_) | CommandOutcome::TimedOut(_) => Some(Self::Bad),
+            CommandOutcome::Cancelled | CommandOutcome::Lost => None,
         }
     }
 
@@ -50,21 +52,21 @@ mod tests {
 
     #[test]
     fn check_that_cannot_run_is_broken() {
-        use Verdict::{Bad, Broken, Good};
+        use ProbeVerdict::{Bad, Broken, Good};
         for (outcome, expected) in [
-            (Outcome::Code(0), Some(Good)),
-            (Outcome::Code(1), Some(Bad)),
-            (Outcome::Code(125), Some(Bad)),
-            (Outcome::Code(126), Some(Broken)),
-            (Outcome::Code(127), Some(Broken)),
-            (Outcome::Code(128), Some(Bad)),
-            (Outcome::Signal(9), Some(Broken)),
-            (Outcome::TimedOut(5000), Some(Bad)),
-            (Outcome::CouldNotStart("exec pg_isready: No such file or directory".into()), Some(Broken)),
-            (Outcome::Cancelled, None),
-            (Outcome::Lost, None),
+            (CommandOutcome::Code(0), Some(Good)),
+            (CommandOutcome::Code(1), Some(Bad)),
+            (CommandOutcome::Code(125), Some(Bad)),
+            (CommandOutcome::Code(126), Some(Broken)),
+            (CommandOutcome::Code(127), Some(Broken)),
+            (CommandOutcome::Code(128), Some(Bad)),
+            (CommandOutcome::Signal(9), Some(Broken)),
+            (CommandOutcome::TimedOut(5000), Some(Bad)),
+            (CommandOutcome::CouldNotStart("exec pg_isready: No such file or directory".into()), Some(Broken)),
+            (CommandOutcome::Cancelled, None),
+            (CommandOutcome::Lost, None),
         ] {
-            assert_eq!(Verdict::of_command(&outcome), expected, "{outcome:?}");
+            assert_eq!(ProbeVerdict::of_command(&outcome), expected, "{outcome:?}");
         }
     }
 
@@ -73,14 +75,14 @@ mod tests {
         let errno = |kind: std::io::ErrorKind| (1..200).find(|number| std::io::Error::from_raw_os_error(*number).kind() == kind).unwrap();
         use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, OutOfMemory};
         for (kind, expected) in [
-            (ConnectionRefused, Verdict::Bad),
-            (ConnectionReset, Verdict::Bad),
-            (HostUnreachable, Verdict::Bad),
-            (NetworkUnreachable, Verdict::Broken),
-            (AddrNotAvailable, Verdict::Broken),
-            (OutOfMemory, Verdict::Broken),
+            (ConnectionRefused, ProbeVerdict::Bad),
+            (ConnectionReset, ProbeVerdict::Bad),
+            (HostUnreachable, ProbeVerdict::Bad),
+            (NetworkUnreachable, ProbeVerdict::Broken),
+            (AddrNotAvailable, ProbeVerdict::Broken),
+            (OutOfMemory, ProbeVerdict::Broken),
         ] {
-            assert_eq!(Verdict::of_connection(errno(kind)), expected, "{kind:?}");
+            assert_eq!(ProbeVerdict::of_connection(errno(kind)), expected, "{kind:?}");
         }
         for text in ["Too many open files", "Operation not permitted", "Permission denied", "Resource temporarily unavailable"] {
             let known = OUR_ERRORS.iter().any(|number| std::io::Error::from_raw_os_error(*number).to_string().starts_with(text));

@@ -45,13 +45,13 @@ pub struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     /// Only the caller and root.
-    Nobody,
+    OwnerOnly,
     /// The members of this group.
     Group(u32),
     /// This user.
     User(u32),
     /// Every user of the machine.
-    Anybody,
+    Everyone,
 }
 
 /// How a command found a file.
@@ -67,7 +67,7 @@ pub enum Origin {
 
 /// Decision about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TrustVerdict {
     /// Use it.
     Accept,
     /// Use it, and warn that others can change it.
@@ -91,21 +91,21 @@ impl Caller {
     /// Returns the writers that the permission bits allow, beside the owner.
     fn by_mode(&self, inode: Inode) -> Writer {
         match inode.mode {
-            mode if mode & 0o002 != 0 => Writer::Anybody,
+            mode if mode & 0o002 != 0 => Writer::Everyone,
             mode if mode & 0o020 != 0 && !self.trusts_group(inode) => Writer::Group(inode.gid),
-            _ => Writer::Nobody,
+            _ => Writer::OwnerOnly,
         }
     }
 
     fn by_owner(&self, inode: Inode) -> Writer {
-        if self.trusts(inode.uid) { Writer::Nobody } else { Writer::User(inode.uid) }
+        if self.trusts(inode.uid) { Writer::OwnerOnly } else { Writer::User(inode.uid) }
     }
 
     /// Returns who can replace the entry in its folder. A sticky folder protects the entries of
     /// those whom the caller trusts.
     fn by_folder(&self, step: &PathStep) -> Writer {
         let is_protected = step.folder.mode & 0o1000 != 0 && self.trusts(step.entry.uid);
-        let by_mode = if is_protected { Writer::Nobody } else { self.by_mode(step.folder) };
+        let by_mode = if is_protected { Writer::OwnerOnly } else { self.by_mode(step.folder) };
         by_mode.max(self.by_owner(step.folder))
     }
 }
@@ -114,36 +114,36 @@ impl Caller {
 pub fn writer(caller: &Caller, steps: &[PathStep]) -> Writer {
     let of_path = steps.iter().map(|step| caller.by_folder(step).max(caller.by_owner(step.entry))).max();
     let file = steps.last().map(|step| step.entry).filter(|entry| !entry.is_link);
-    let of_file = file.map_or(Writer::Nobody, |file| caller.by_mode(file));
-    of_path.unwrap_or(Writer::Nobody).max(of_file)
+    let of_file = file.map_or(Writer::OwnerOnly, |file| caller.by_mode(file));
+    of_path.unwrap_or(Writer::OwnerOnly).max(of_file)
 }
 
 /// Returns the users, other than the caller and root, who can change the meaning of the path by
 /// replacing a folder, a link or the file. The content of the file does not count.
 pub fn path_writer(caller: &Caller, steps: &[PathStep]) -> Writer {
     let of_step = |step: &PathStep| {
-        let of_link = if step.entry.is_link { caller.by_owner(step.entry) } else { Writer::Nobody };
+        let of_link = if step.entry.is_link { caller.by_owner(step.entry) } else { Writer::OwnerOnly };
         caller.by_folder(step).max(of_link)
     };
-    steps.iter().map(of_step).max().unwrap_or(Writer::Nobody)
+    steps.iter().map(of_step).max().unwrap_or(Writer::OwnerOnly)
 }
 
 /// Decides whether a command obeys a file of this owner that these users can change.
-pub fn verdict(caller: &Caller, owner: u32, writer: Writer, origin: Origin) -> Verdict {
+pub fn verdict(caller: &Caller, owner: u32, writer: Writer, origin: Origin) -> TrustVerdict {
     let is_root = caller.uid == 0;
     match (writer, origin) {
-        (Writer::Nobody, _) => Verdict::Accept,
-        _ if caller.is_allowed => Verdict::Accept,
+        (Writer::OwnerOnly, _) => TrustVerdict::Accept,
+        _ if caller.is_allowed => TrustVerdict::Accept,
         // A team's folder is no attack on a member of the team.
-        (Writer::Group(_), _) if !is_root => Verdict::Accept,
-        (_, Origin::FolderAbove) => Verdict::Refuse,
+        (Writer::Group(_), _) if !is_root => TrustVerdict::Accept,
+        (_, Origin::FolderAbove) => TrustVerdict::Refuse,
         // A user's own file, started by that user, always works.
-        (Writer::Anybody, _) if !is_root && owner == caller.uid && !caller.as_pm2 => Verdict::Warn,
-        _ if !is_root && owner == caller.uid => Verdict::Accept,
-        (Writer::Anybody, Origin::Named) if caller.as_pm2 => Verdict::Warn,
-        (Writer::Anybody, _) => Verdict::Refuse,
-        _ if caller.as_pm2 => Verdict::Accept,
-        _ => Verdict::Refuse,
+        (Writer::Everyone, _) if !is_root && owner == caller.uid && !caller.as_pm2 => TrustVerdict::Warn,
+        _ if !is_root && owner == caller.uid => TrustVerdict::Accept,
+        (Writer::Everyone, Origin::Named) if caller.as_pm2 => TrustVerdict::Warn,
+        (Writer::Everyone, _) => TrustVerdict::Refuse,
+        _ if caller.as_pm2 => TrustVerdict::Accept,
+        _ => TrustVerdict::Refuse,
     }
 }
 
@@ -178,27 +178,27 @@ mod tests {
         let alice = Caller { uid: ALICE, gid: ALICE, ..root };
         let in_group = Caller { gid: STAFF, ..alice };
         let cases: &[(&str, &Caller, &[Inode], Writer)] = &[
-            ("root's file", &root, &[ROOT_DIR, inode(0, 0, 0o644)], Writer::Nobody),
-            ("root's file, group root", &root, &[ROOT_DIR, inode(0, 0, 0o664)], Writer::Nobody),
+            ("root's file", &root, &[ROOT_DIR, inode(0, 0, 0o644)], Writer::OwnerOnly),
+            ("root's file, group root", &root, &[ROOT_DIR, inode(0, 0, 0o664)], Writer::OwnerOnly),
             ("root's file, group staff", &root, &[ROOT_DIR, inode(0, STAFF, 0o664)], Writer::Group(STAFF)),
             ("root's folder, group staff", &root, &[inode(0, STAFF, 0o2775), inode(0, 0, 0o644)], Writer::Group(STAFF)),
-            ("world-writable file", &root, &[ROOT_DIR, inode(0, 0, 0o666)], Writer::Anybody),
-            ("world-writable folder", &root, &[inode(0, 0, 0o777), inode(0, 0, 0o644)], Writer::Anybody),
-            ("root's file in /tmp", &root, &[TMP, inode(0, 0, 0o644)], Writer::Nobody),
-            ("root's folder in /tmp", &root, &[TMP, ROOT_DIR, inode(0, 0, 0o644)], Writer::Nobody),
-            ("alice's file in /tmp", &root, &[TMP, inode(ALICE, ALICE, 0o600)], Writer::Anybody),
+            ("world-writable file", &root, &[ROOT_DIR, inode(0, 0, 0o666)], Writer::Everyone),
+            ("world-writable folder", &root, &[inode(0, 0, 0o777), inode(0, 0, 0o644)], Writer::Everyone),
+            ("root's file in /tmp", &root, &[TMP, inode(0, 0, 0o644)], Writer::OwnerOnly),
+            ("root's folder in /tmp", &root, &[TMP, ROOT_DIR, inode(0, 0, 0o644)], Writer::OwnerOnly),
+            ("alice's file in /tmp", &root, &[TMP, inode(ALICE, ALICE, 0o600)], Writer::Everyone),
             ("alice's file in her home", &root, &[inode(ALICE, ALICE, 0o700), inode(ALICE, ALICE, 0o600)], Writer::User(ALICE)),
             ("root's file in her home", &root, &[inode(ALICE, ALICE, 0o700), inode(0, 0, 0o600)], Writer::User(ALICE)),
             ("her link to root's file", &root, &[ROOT_DIR, link(ALICE)], Writer::User(ALICE)),
-            ("root's link to root's file", &root, &[ROOT_DIR, link(0)], Writer::Nobody),
-            ("by sudo of alice", &sudo, &[inode(ALICE, ALICE, 0o775), inode(ALICE, ALICE, 0o664)], Writer::Nobody),
+            ("root's link to root's file", &root, &[ROOT_DIR, link(0)], Writer::OwnerOnly),
+            ("by sudo of alice", &sudo, &[inode(ALICE, ALICE, 0o775), inode(ALICE, ALICE, 0o664)], Writer::OwnerOnly),
             ("by sudo of alice, bob's", &sudo, &[ROOT_DIR, inode(BOB, BOB, 0o644)], Writer::User(BOB)),
-            ("her own, umask 002", &alice, &[inode(ALICE, ALICE, 0o775), inode(ALICE, ALICE, 0o664)], Writer::Nobody),
+            ("her own, umask 002", &alice, &[inode(ALICE, ALICE, 0o775), inode(ALICE, ALICE, 0o664)], Writer::OwnerOnly),
             ("her own, for a group", &alice, &[ROOT_DIR, inode(ALICE, STAFF, 0o664)], Writer::Group(STAFF)),
-            ("her own, for her group", &in_group, &[ROOT_DIR, inode(ALICE, STAFF, 0o664)], Writer::Nobody),
-            ("root's, by alice", &alice, &[ROOT_DIR, inode(0, 0, 0o644)], Writer::Nobody),
+            ("her own, for her group", &in_group, &[ROOT_DIR, inode(ALICE, STAFF, 0o664)], Writer::OwnerOnly),
+            ("root's, by alice", &alice, &[ROOT_DIR, inode(0, 0, 0o644)], Writer::OwnerOnly),
             ("bob's, by alice", &alice, &[ROOT_DIR, inode(BOB, BOB, 0o644)], Writer::User(BOB)),
-            ("nothing", &root, &[], Writer::Nobody),
+            ("nothing", &root, &[], Writer::OwnerOnly),
         ];
         for (name, caller, inodes, expected) in cases {
             assert_eq!(writer(caller, &steps(inodes)), *expected, "{name}");
@@ -209,12 +209,12 @@ mod tests {
     fn path_writer_depends_on_links_and_folders() {
         let root = Caller::default();
         let cases: &[(&[Inode], Writer)] = &[
-            (&[ROOT_DIR, inode(ALICE, ALICE, 0o666)], Writer::Nobody),
-            (&[ROOT_DIR, link(0)], Writer::Nobody),
+            (&[ROOT_DIR, inode(ALICE, ALICE, 0o666)], Writer::OwnerOnly),
+            (&[ROOT_DIR, link(0)], Writer::OwnerOnly),
             (&[ROOT_DIR, link(ALICE)], Writer::User(ALICE)),
             (&[inode(ALICE, ALICE, 0o755), inode(0, 0, 0o600)], Writer::User(ALICE)),
-            (&[TMP, inode(0, 0, 0o600)], Writer::Nobody),
-            (&[TMP, inode(ALICE, ALICE, 0o600)], Writer::Anybody),
+            (&[TMP, inode(0, 0, 0o600)], Writer::OwnerOnly),
+            (&[TMP, inode(ALICE, ALICE, 0o600)], Writer::Everyone),
             (&[inode(0, STAFF, 0o775), inode(0, 0, 0o600)], Writer::Group(STAFF)),
         ];
         for (inodes, expected) in cases {
@@ -224,29 +224,29 @@ mod tests {
 
     #[test]
     fn config_file_of_an_untrusted_writer_is_refused() {
-        use Verdict::{Accept as A, Refuse as R, Warn as W};
+        use TrustVerdict::{Accept as A, Refuse as R, Warn as W};
         let root = Caller::default();
         let root_pm2 = Caller { as_pm2: true, ..root };
         let alice = Caller { uid: ALICE, gid: ALICE, ..root };
         let alice_pm2 = Caller { as_pm2: true, ..alice };
         // Named, in the caller's folder, in a folder above.
         let cases = [
-            (root, 0, Writer::Nobody, [A, A, A]),
+            (root, 0, Writer::OwnerOnly, [A, A, A]),
             (root, 0, Writer::Group(STAFF), [R, R, R]),
             (root, BOB, Writer::User(BOB), [R, R, R]),
-            (root, 0, Writer::Anybody, [R, R, R]),
+            (root, 0, Writer::Everyone, [R, R, R]),
             (root_pm2, 0, Writer::Group(STAFF), [A, A, R]),
             (root_pm2, BOB, Writer::User(BOB), [A, A, R]),
-            (root_pm2, BOB, Writer::Anybody, [W, R, R]),
-            (alice, ALICE, Writer::Nobody, [A, A, A]),
+            (root_pm2, BOB, Writer::Everyone, [W, R, R]),
+            (alice, ALICE, Writer::OwnerOnly, [A, A, A]),
             (alice, ALICE, Writer::Group(STAFF), [A, A, A]),
             (alice, ALICE, Writer::User(BOB), [A, A, R]),
-            (alice, ALICE, Writer::Anybody, [W, W, R]),
+            (alice, ALICE, Writer::Everyone, [W, W, R]),
             (alice, BOB, Writer::User(BOB), [R, R, R]),
-            (alice, BOB, Writer::Anybody, [R, R, R]),
-            (alice_pm2, ALICE, Writer::Anybody, [A, A, R]),
+            (alice, BOB, Writer::Everyone, [R, R, R]),
+            (alice_pm2, ALICE, Writer::Everyone, [A, A, R]),
             (alice_pm2, BOB, Writer::User(BOB), [A, A, R]),
-            (alice_pm2, BOB, Writer::Anybody, [W, R, R]),
+            (alice_pm2, BOB, Writer::Everyone, [W, R, R]),
         ];
         for (caller, owner, writer, expected) in cases {
             let origins = [Origin::Named, Origin::CurrentFolder, Origin::FolderAbove];

@@ -35,7 +35,7 @@ impl fmt::Display for Command {
 /// Outcome of a command. By then all processes that it started are gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CommandOutcome {
     /// It returned this code.
     Code(i32),
     /// A signal that the daemon did not send ended it.
@@ -50,14 +50,14 @@ pub enum Outcome {
     Lost,
 }
 
-impl Outcome {
+impl CommandOutcome {
     /// Returns true if it succeeded.
     pub fn is_success(&self) -> bool {
         *self == Self::Code(0)
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CommandOutcome {
     /// Writes the outcome in words that follow the command's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,13 +84,13 @@ mod tests {
     #[test]
     fn only_exit_code_0_is_a_success() {
         let failures = [
-            Outcome::Code(1),
-            Outcome::Signal(9),
-            Outcome::TimedOut(1),
-            Outcome::CouldNotStart(String::new()),
-            Outcome::Cancelled,
-            Outcome::Lost,
+            CommandOutcome::Code(1),
+            CommandOutcome::Signal(9),
+            CommandOutcome::TimedOut(1),
+            CommandOutcome::CouldNotStart(String::new()),
+            CommandOutcome::Cancelled,
+            CommandOutcome::Lost,
         ];
-        assert!(Outcome::Code(0).is_success() && failures.iter().all(|outcome| !outcome.is_success()));
+        assert!(CommandOutcome::Code(0).is_success() && failures.iter().all(|outcome| !outcome.is_success()));
     }
 }

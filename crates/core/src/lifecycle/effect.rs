@@ -2,7 +2,7 @@
 
 use super::state::ExitRecord;
 use crate::app::hooks::Hook;
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 
 /// An effect of a step. Effects are performed in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,11 +89,11 @@ pub enum Scope {
 
 /// Consequence for a process that is not ready in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Late {
+pub enum LateAction {
     /// It counts as ready.
     Accepted,
     /// It keeps running and becomes ready when it reports so.
-    GoesOn,
+    KeepsRunning,
     /// It will be stopped.
     Stopped,
 }
@@ -106,7 +106,7 @@ pub enum Transition {
     /// Ready: wire `online`.
     Online,
     /// Not ready in time; the field holds the consequence.
-    ReadyTimeout(Late),
+    ReadyTimeout(LateAction),
     /// A process exited.
     Exit(ExitRecord),
     /// The policy scheduled a restart in this many milliseconds (0 = immediately).
@@ -138,7 +138,7 @@ pub enum Transition {
         /// The hook.
         hook: Hook,
         /// Its outcome.
-        outcome: Outcome,
+        outcome: CommandOutcome,
     },
     /// Deleted.
     Deleted,

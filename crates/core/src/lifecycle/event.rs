@@ -1,9 +1,9 @@
 //! Events: what can happen to an instance.
 
 use super::origin::Origin;
-use super::state::Ending;
+use super::state::ProcessEnding;
 use crate::app::hooks::Hook;
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 
 /// Something that happened. Results of effects carry the incarnation they belong to.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +58,7 @@ pub enum Event {
         /// The hook.
         hook: Hook,
         /// Its outcome.
-        outcome: Outcome,
+        outcome: CommandOutcome,
     },
     /// Something that a process needs for its start is unavailable, for this reason. The start has
     /// failed, regardless of `on_failure` of its hook.
@@ -66,7 +66,7 @@ pub enum Event {
         /// The incarnation.
         inc: u32,
         /// The reason.
-        why: String,
+        reason: String,
     },
     /// Failure: the process is unhealthy and counts as crashed. It gets the polite signal, then
     /// SIGKILL if it does not exit, and the restart policy decides what follows. Only a running
@@ -141,7 +141,7 @@ impl SpawnFailure {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExitReport {
     /// Code or signal.
-    pub ending: Ending,
+    pub ending: ProcessEnding,
     /// Whether the kernel's out-of-memory killer did it.
     pub oom: bool,
 }

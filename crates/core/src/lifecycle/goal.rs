@@ -1,7 +1,7 @@
 //! Goals of requests: the state that an instance must reach, and its progress, read from its state
 //! after each step.
 
-use crate::lifecycle::{ExitCause, ExitRecord, Instance, Late, State, Transition, Wanted};
+use crate::lifecycle::{DesiredState, ExitCause, ExitRecord, Instance, InstanceState, LateAction, Transition};
 
 /// State that an instance must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +53,13 @@ impl Goal {
     /// Returns the goal of a process newer than those of this instance. A spawn that is already
     /// requested does not count as newer.
     pub fn newer_than(instance: &Instance) -> Self {
-        let coming = if let State::Spawning { inc, .. } = instance.state { inc } else { 0 };
+        let coming = if let InstanceState::Spawning { inc, .. } = instance.state { inc } else { 0 };
         Self::Up { after: instance.inc.max(coming) }
     }
 
     /// Judges the instance (none = forgotten) after a step, with the transition of that step, if
     /// any.
-    pub fn look<'a>(self, instance: Option<&'a Instance>, transition: Option<&'a Transition>) -> Progress<'a> {
+    pub fn judge<'a>(self, instance: Option<&'a Instance>, transition: Option<&'a Transition>) -> Progress<'a> {
         match (self, instance) {
             (Self::Up { .. }, None) => Progress::Failed(Failure::Deleted),
             (Self::Down | Self::Gone, None) => Progress::Reached,
@@ -72,9 +72,11 @@ impl Goal {
 
 fn down(instance: &Instance) -> Progress<'_> {
     match (&instance.state, instance.wanted) {
-        (State::Stopped | State::Errored | State::Gone, Wanted::Down | Wanted::Gone) => Progress::Reached,
-        (_, Wanted::Up) => Progress::Failed(Failure::StartedAgain),
-        (_, Wanted::Down | Wanted::Gone) => Progress::Waiting,
+        (InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone, DesiredState::Down | DesiredState::Gone) => {
+            Progress::Reached
+        }
+        (_, DesiredState::Up) => Progress::Failed(Failure::StartedAgain),
+        (_, DesiredState::Down | DesiredState::Gone) => Progress::Waiting,
     }
 }
 
@@ -83,8 +85,8 @@ fn down(instance: &Instance) -> Progress<'_> {
 fn by_transition<'a>(after: u32, instance: &Instance, transition: Option<&'a Transition>) -> Option<Progress<'a>> {
     match transition? {
         Transition::CouldNotStart(record) if record.inc > after => Some(Progress::Failed(Failure::Ended(record))),
-        Transition::ReadyTimeout(Late::Stopped) => Some(Progress::Failed(Failure::NotReady)),
-        Transition::ReadyTimeout(Late::GoesOn) if instance.inc > after => Some(Progress::Late),
+        Transition::ReadyTimeout(LateAction::Stopped) => Some(Progress::Failed(Failure::NotReady)),
+        Transition::ReadyTimeout(LateAction::KeepsRunning) if instance.inc > after => Some(Progress::Late),
         Transition::Exit(record) if record.inc > after => match record.cause {
             ExitCause::NotStarted { .. } => Some(Progress::Failed(Failure::Ended(record))),
             // The timeout itself was already reported.
@@ -98,12 +100,12 @@ fn by_transition<'a>(after: u32, instance: &Instance, transition: Option<&'a Tra
 fn up(after: u32, instance: &Instance) -> Progress<'_> {
     let last = instance.exits.last();
     match (&instance.state, instance.wanted) {
-        (State::Running { inc, .. }, _) if *inc > after => Progress::Reached,
-        (_, wanted @ (Wanted::Down | Wanted::Gone)) => {
-            let meanwhile = if wanted == Wanted::Gone { Failure::Deleted } else { Failure::Stopped };
+        (InstanceState::Running { inc, .. }, _) if *inc > after => Progress::Reached,
+        (_, wanted @ (DesiredState::Down | DesiredState::Gone)) => {
+            let meanwhile = if wanted == DesiredState::Gone { Failure::Deleted } else { Failure::Stopped };
             Progress::Failed(last.filter(|record| record.inc > after).map_or(meanwhile, Failure::Ended))
         }
-        (State::Errored, Wanted::Up) => Progress::Failed(last.map_or(Failure::GaveUp, Failure::Ended)),
+        (InstanceState::Errored, DesiredState::Up) => Progress::Failed(last.map_or(Failure::GaveUp, Failure::Ended)),
         _ => Progress::Waiting,
     }
 }
@@ -131,21 +133,21 @@ pub fn at_a_time(instances: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::{Ending, Origin};
+    use crate::lifecycle::{Origin, ProcessEnding};
     use crate::time::Now;
 
     fn exit(inc: u32, cause: ExitCause) -> ExitRecord {
         let (started, ended) = (Now::at(1), Now::at(2));
-        ExitRecord { inc, pid: 9, started, ended, ending: Ending::Code(1), cause, last_lines: Vec::new() }
+        ExitRecord { inc, pid: 9, started, ended, ending: ProcessEnding::Code(1), cause, last_lines: Vec::new() }
     }
 
-    fn instance(state: State, wanted: Wanted, exits: &[ExitRecord]) -> Instance {
+    fn instance(state: InstanceState, wanted: DesiredState, exits: &[ExitRecord]) -> Instance {
         let inc = exits.last().map_or(1, |exit| exit.inc);
         Instance { state, wanted, inc, exits: exits.to_vec(), ..Instance::new(Now::at(0)) }
     }
 
-    fn running(inc: u32) -> State {
-        State::Running { inc, pid: 9, since: Now::at(1) }
+    fn running(inc: u32) -> InstanceState {
+        InstanceState::Running { inc, pid: 9, since: Now::at(1) }
     }
 
     #[test]
@@ -154,22 +156,22 @@ mod tests {
         let crashed = exit(2, ExitCause::Itself);
         let before = exit(1, ExitCause::Itself);
         for (state, wanted, exits, expected) in [
-            (running(1), Wanted::Up, &[][..], Progress::Waiting),
-            (running(2), Wanted::Up, &[], Progress::Reached),
+            (running(1), DesiredState::Up, &[][..], Progress::Waiting),
+            (running(2), DesiredState::Up, &[], Progress::Reached),
             // A stop at this point comes after the process was up.
-            (running(2), Wanted::Down, &[], Progress::Reached),
-            (State::Stopped, Wanted::Up, &[], Progress::Waiting),
-            (State::Stopped, Wanted::Down, &[], Progress::Failed(Stopped)),
-            (State::Stopped, Wanted::Down, std::slice::from_ref(&before), Progress::Failed(Stopped)),
-            (State::Stopped, Wanted::Gone, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
-            (State::Stopped, Wanted::Gone, std::slice::from_ref(&before), Progress::Failed(Deleted)),
-            (State::Errored, Wanted::Up, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
-            (State::Errored, Wanted::Up, &[], Progress::Failed(GaveUp)),
+            (running(2), DesiredState::Down, &[], Progress::Reached),
+            (InstanceState::Stopped, DesiredState::Up, &[], Progress::Waiting),
+            (InstanceState::Stopped, DesiredState::Down, &[], Progress::Failed(Stopped)),
+            (InstanceState::Stopped, DesiredState::Down, std::slice::from_ref(&before), Progress::Failed(Stopped)),
+            (InstanceState::Stopped, DesiredState::Gone, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
+            (InstanceState::Stopped, DesiredState::Gone, std::slice::from_ref(&before), Progress::Failed(Deleted)),
+            (InstanceState::Errored, DesiredState::Up, std::slice::from_ref(&crashed), Progress::Failed(Ended(&crashed))),
+            (InstanceState::Errored, DesiredState::Up, &[], Progress::Failed(GaveUp)),
         ] {
             let instance = instance(state.clone(), wanted, exits);
-            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), None), expected, "{state:?} {wanted:?}");
+            assert_eq!(Goal::Up { after: 1 }.judge(Some(&instance), None), expected, "{state:?} {wanted:?}");
         }
-        assert_eq!(Goal::Up { after: 1 }.look(None, None), Progress::Failed(Failure::Deleted));
+        assert_eq!(Goal::Up { after: 1 }.judge(None, None), Progress::Failed(Failure::Deleted));
     }
 
     #[test]
@@ -184,37 +186,37 @@ mod tests {
             (of(2, not_started()), Progress::Failed(Ended(&exit(2, not_started())))),
             (Transition::CouldNotStart(exit(2, ExitCause::Itself)), Progress::Failed(Ended(&exit(2, ExitCause::Itself)))),
             (Transition::CouldNotStart(exit(1, ExitCause::Itself)), Progress::Waiting),
-            (Transition::ReadyTimeout(Late::Stopped), Progress::Failed(NotReady)),
-            (Transition::ReadyTimeout(Late::GoesOn), Progress::Late),
-            (Transition::ReadyTimeout(Late::Accepted), Progress::Waiting),
+            (Transition::ReadyTimeout(LateAction::Stopped), Progress::Failed(NotReady)),
+            (Transition::ReadyTimeout(LateAction::KeepsRunning), Progress::Late),
+            (Transition::ReadyTimeout(LateAction::Accepted), Progress::Waiting),
             (Transition::Stopping, Progress::Waiting),
         ] {
-            let instance = Instance { inc: 2, ..instance(State::Stopped, Wanted::Up, &[]) };
-            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), Some(&transition)), expected, "{transition:?}");
+            let instance = Instance { inc: 2, ..instance(InstanceState::Stopped, DesiredState::Up, &[]) };
+            assert_eq!(Goal::Up { after: 1 }.judge(Some(&instance), Some(&transition)), expected, "{transition:?}");
         }
     }
 
     #[test]
     fn down_is_reached_at_rest_and_gone_after_removal() {
         for (state, wanted, expected) in [
-            (State::Stopped, Wanted::Down, Progress::Reached),
-            (State::Errored, Wanted::Gone, Progress::Reached),
-            (running(1), Wanted::Down, Progress::Waiting),
-            (running(1), Wanted::Up, Progress::Failed(Failure::StartedAgain)),
-            (State::Stopped, Wanted::Up, Progress::Failed(Failure::StartedAgain)),
+            (InstanceState::Stopped, DesiredState::Down, Progress::Reached),
+            (InstanceState::Errored, DesiredState::Gone, Progress::Reached),
+            (running(1), DesiredState::Down, Progress::Waiting),
+            (running(1), DesiredState::Up, Progress::Failed(Failure::StartedAgain)),
+            (InstanceState::Stopped, DesiredState::Up, Progress::Failed(Failure::StartedAgain)),
         ] {
             let instance = instance(state.clone(), wanted, &[]);
-            assert_eq!(Goal::Down.look(Some(&instance), None), expected, "{state:?} {wanted:?}");
-            assert_eq!(Goal::Gone.look(Some(&instance), None), Progress::Waiting);
+            assert_eq!(Goal::Down.judge(Some(&instance), None), expected, "{state:?} {wanted:?}");
+            assert_eq!(Goal::Gone.judge(Some(&instance), None), Progress::Waiting);
         }
-        assert_eq!((Goal::Down.look(None, None), Goal::Gone.look(None, None)), (Progress::Reached, Progress::Reached));
+        assert_eq!((Goal::Down.judge(None, None), Goal::Gone.judge(None, None)), (Progress::Reached, Progress::Reached));
     }
 
     #[test]
     fn goal_is_newer_than_a_start_already_requested() {
-        let mut coming = instance(State::Stopped, Wanted::Up, &[exit(3, ExitCause::Asked(Origin::Resurrect))]);
+        let mut coming = instance(InstanceState::Stopped, DesiredState::Up, &[exit(3, ExitCause::Requested(Origin::Resurrect))]);
         assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 3 });
-        coming.state = State::Spawning { inc: 4, since: Now::at(1), automatic: false, ready: false, superseded: None };
+        coming.state = InstanceState::Spawning { inc: 4, since: Now::at(1), automatic: false, ready: false, superseded: None };
         assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 4 });
     }
 

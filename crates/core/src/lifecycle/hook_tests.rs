@@ -3,7 +3,7 @@
 use super::tests::{Story, exit, policy, user};
 use super::*;
 use crate::app::hooks::{Hook, HookPolicy, OnFailure};
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 
 const ALL: HookPolicy = HookPolicy {
     pre_start: Some(OnFailure::Abort),
@@ -18,11 +18,11 @@ fn hooked(hooks: HookPolicy) -> Policy {
 }
 
 fn done(inc: u32, hook: Hook) -> Event {
-    Event::HookDone { inc, hook, outcome: Outcome::Code(0) }
+    Event::HookDone { inc, hook, outcome: CommandOutcome::Code(0) }
 }
 
 fn failed(inc: u32, hook: Hook) -> Event {
-    Event::HookDone { inc, hook, outcome: Outcome::Code(3) }
+    Event::HookDone { inc, hook, outcome: CommandOutcome::Code(3) }
 }
 
 fn run(inc: u32, hook: Hook) -> Effect {
@@ -74,8 +74,8 @@ fn start_without_hooks_spawns_immediately() {
 fn failed_pre_start_fails_the_start() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
-    let told = story.transitions(failed(1, Hook::PreStart));
-    assert!(matches!(&told[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]));
+    let transitions = story.transitions(failed(1, Hook::PreStart));
+    assert!(matches!(&transitions[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]));
     assert_eq!((story.status(), story.instance.counters.unstable), ("waiting restart", 1));
     let record = story.instance.exits.last().unwrap();
     assert_eq!(record.cause, ExitCause::NotStarted { why: "pre_start exited with code 3".into() });
@@ -97,12 +97,12 @@ fn failed_pre_start_fails_the_start() {
 fn missing_secret_fails_the_start_regardless_of_the_hook() {
     for meaning in [OnFailure::Abort, OnFailure::Continue] {
         let policy = || hooked(HookPolicy { pre_start: Some(meaning), ..HookPolicy::default() });
-        let lacks = |inc| Event::Unprepared { inc, why: "secret TOKEN: the output of its command is empty".into() };
+        let lacks = |inc| Event::Unprepared { inc, reason: "secret TOKEN: the output of its command is empty".into() };
         let mut story = Story::new(policy());
         story.dispatch(Event::Start(user("start")));
         assert_eq!(story.dispatch(lacks(7)), [], "of another process");
-        let told = story.transitions(lacks(1));
-        assert!(matches!(&told[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]), "{told:?}");
+        let transitions = story.transitions(lacks(1));
+        assert!(matches!(&transitions[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]), "{transitions:?}");
         let cause = &story.instance.exits.last().unwrap().cause;
         assert_eq!(*cause, ExitCause::NotStarted { why: "secret TOKEN: the output of its command is empty".into() });
         assert_eq!(story.dispatch(lacks(1)), [], "told once");
@@ -154,7 +154,7 @@ fn restart_during_pre_start_runs_the_hook_again() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Restart(user("restart"))), [cancel(1, Hook::PreStart)]);
-    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStart, outcome: Outcome::Cancelled };
+    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStart, outcome: CommandOutcome::Cancelled };
     assert_eq!(story.dispatch(cancelled), [run(2, Hook::PreStart)]);
 }
 
@@ -164,7 +164,7 @@ fn stop_waits_for_pre_stop_unless_the_user_repeats_it() {
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.dispatch(Event::Stop(Origin::Shutdown)), []);
     assert_eq!(story.dispatch(Event::Delete(user("delete"))), [cancel(1, Hook::PreStop)]);
-    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStop, outcome: Outcome::Cancelled };
+    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStop, outcome: CommandOutcome::Cancelled };
     assert!(matches!(story.dispatch(cancelled)[..], [Effect::Signal { signal: 2, .. }]));
     // A stop during a restart does not count as insisting: the hook is part of both.
     let mut story = online(hooked(ALL));
@@ -183,7 +183,7 @@ fn exit_during_pre_stop_is_recorded_immediately() {
     story.dispatch(Event::Restart(user("restart")));
     assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: exit(5) }), []);
     assert_eq!((story.instance.pid(), story.instance.exits.len()), (None, 1));
-    assert!(matches!(story.instance.exits[0].cause, ExitCause::Asked(_)));
+    assert!(matches!(story.instance.exits[0].cause, ExitCause::Requested(_)));
     assert!(matches!(story.dispatch(done(1, Hook::PreStop))[..], [Effect::Sweep { inc: 1, kill: false, .. }]));
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
     assert_eq!(story.dispatch(done(1, Hook::PostStop)), [run(2, Hook::PreStart)]);
@@ -193,11 +193,11 @@ fn exit_during_pre_stop_is_recorded_immediately() {
 fn on_crash_hook_runs_beside_the_restart() {
     let only = HookPolicy { on_crash: true, ..HookPolicy::default() };
     for (ending, code_0_is_done, told) in [
-        (Ending::Code(1), false, true),
-        (Ending::Code(0), false, true),
-        (Ending::Code(0), true, false),
-        (Ending::Code(9), false, false),
-        (Ending::Signal { signal: 11, core: false }, true, true),
+        (ProcessEnding::Code(1), false, true),
+        (ProcessEnding::Code(0), false, true),
+        (ProcessEnding::Code(0), true, false),
+        (ProcessEnding::Code(9), false, false),
+        (ProcessEnding::Signal { signal: 11, core: false }, true, true),
     ] {
         let policy = Policy { autorestart: !code_0_is_done, stop_exit_codes: vec![9], ..hooked(only) };
         let mut story = Story::running(policy);
@@ -245,9 +245,9 @@ fn start_waits_for_its_dependencies() {
     // The dependency never becomes ready.
     let mut story = Story::new(waits.clone());
     story.dispatch(Event::Start(Origin::Resurrect));
-    let told = story.transitions(Event::Unmet("db is stopped".into()));
-    assert!(matches!(&told[..], [Transition::CouldNotStart(record)] if record.inc == 1));
-    assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
+    let transitions = story.transitions(Event::Unmet("db is stopped".into()));
+    assert!(matches!(&transitions[..], [Transition::CouldNotStart(record)] if record.inc == 1));
+    assert_eq!((story.status(), story.instance.wanted), ("errored", DesiredState::Down));
     // The next start has a new number: no number is used twice.
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Released), [Effect::Spawn { inc: 2 }]);

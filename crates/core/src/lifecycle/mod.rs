@@ -2,10 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! An [`Instance`] is one supervised slot of an app. It holds the intent of the user ([`Wanted`]) and
-//! the observed state ([`State`]); [`Instance::step`] reconciles the two. The daemon performs the
-//! returned [`Effect`]s *in order* and feeds results back as [`Event`]s. Each OS process of an
-//! instance has an incarnation number; an event of an older incarnation is ignored.
+//! An [`Instance`] is one supervised slot of an app. It holds the intent of the user
+//! ([`DesiredState`]) and the observed state ([`InstanceState`]); [`Instance::step`] reconciles the
+//! two. The daemon performs the returned [`Effect`]s *in order* and feeds results back as
+//! [`Event`]s. Each OS process of an instance has an incarnation number; an event of an older
+//! incarnation is ignored.
 //!
 //! A process of an instance's tree can be alive only in `Spawning`, `Starting`, `Completing`,
 //! `Running`, `Leaving`, `Draining` and `Stopping`. An unrequested exit therefore also passes
@@ -92,7 +93,7 @@
 //! SIGKILL, a sweep, and the attempt of a spawn that had failed. The attempt then has a new number.
 //! These never happen twice: a process, a restart in the counters, an exit in the history. If the
 //! keeper itself is lost, the ending of a process that exited while the keeper was down is
-//! [`Ending::Unknown`].
+//! [`ProcessEnding::Unknown`].
 //!
 //! # Waiting clients
 //!
@@ -102,6 +103,7 @@
 
 pub mod backoff;
 pub mod command;
+pub mod dependency_state;
 mod effect;
 mod event;
 pub mod goal;
@@ -121,7 +123,6 @@ mod recover;
 pub mod restart;
 pub mod runtime;
 pub mod signal;
-pub mod standing;
 mod state;
 mod step;
 pub mod stop;
@@ -129,9 +130,9 @@ pub mod stop;
 mod tests;
 mod trouble;
 
-pub use effect::{Effect, Late, Scope, Transition};
+pub use effect::{Effect, LateAction, Scope, Transition};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
-pub use origin::{Finding, Origin, PolicyName};
+pub use origin::{Origin, PolicyFinding, PolicyName};
 pub use policy::{Lateness, PATIENCE_MS, Policy};
-pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, State, Wanted};
+pub use state::{AfterStop, Counters, DesiredState, ExitCause, ExitRecord, Instance, InstanceState, ProcessEnding};
 pub use trouble::Trouble;

@@ -14,7 +14,7 @@ pub const TIMEOUT_MS: u64 = 60_000;
 /// Dependencies of an app.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Order {
+pub struct Dependencies {
     /// Names of other apps, and the condition that each must reach.
     #[serde(skip_serializing_if = "is_default")]
     pub depends_on: IndexMap<String, Condition>,
@@ -23,7 +23,7 @@ pub struct Order {
     pub timeout_ms: Option<u64>,
 }
 
-impl Order {
+impl Dependencies {
     /// Returns the longest time that a start waits.
     pub fn timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(TIMEOUT_MS)
@@ -57,7 +57,7 @@ impl Condition {
     }
 
     /// Returns the word that follows "is not".
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
             Self::Ready => "ready",
@@ -75,7 +75,7 @@ pub struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     /// Returns the graph of these apps and the names that they depend on.
-    pub fn new(apps: impl IntoIterator<Item = (&'a str, &'a Order)>) -> Self {
+    pub fn new(apps: impl IntoIterator<Item = (&'a str, &'a Dependencies)>) -> Self {
         let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, order) in apps {
             edges.entry(name).or_default().extend(order.depends_on.keys().map(String::as_str));
@@ -138,16 +138,16 @@ mod tests {
 
     use super::*;
 
-    fn orders(text: &str) -> Vec<(String, Order)> {
+    fn orders(text: &str) -> Vec<(String, Dependencies)> {
         let one = |app: &str| {
             let (name, all) = app.split_once(':').unwrap_or((app, ""));
             let depends_on = all.split_whitespace().map(|name| (name.to_owned(), Condition::Ready)).collect();
-            (name.trim().to_owned(), Order { depends_on, timeout_ms: None })
+            (name.trim().to_owned(), Dependencies { depends_on, timeout_ms: None })
         };
         text.split(',').map(one).collect()
     }
 
-    fn graph(orders: &[(String, Order)]) -> Graph<'_> {
+    fn graph(orders: &[(String, Dependencies)]) -> Graph<'_> {
         Graph::new(orders.iter().map(|(name, order)| (name.as_str(), order)))
     }
 
@@ -178,14 +178,14 @@ mod tests {
         #[test]
         fn app_starts_in_a_wave_after_its_dependencies(edges in prop::collection::vec((0_u8..12, 0_u8..12), 0..40)) {
             let names: Vec<String> = (0..12).map(|n| format!("n{n}")).collect();
-            let mut all: Vec<(String, Order)> = names.iter().map(|name| (name.clone(), Order::default())).collect();
+            let mut all: Vec<(String, Dependencies)> = names.iter().map(|name| (name.clone(), Dependencies::default())).collect();
             for (from, to) in edges {
                 all[usize::from(from)].1.depends_on.insert(names[usize::from(to)].clone(), Condition::Ready);
             }
             let graph = graph(&all);
             let (waves, cycle) = (graph.waves(), graph.cycle());
             prop_assert_eq!(waves.len(), names.len());
-            let later = |name: &str, order: &Order| order.depends_on.keys().all(|other| waves[other.as_str()] < waves[name]);
+            let later = |name: &str, order: &Dependencies| order.depends_on.keys().all(|other| waves[other.as_str()] < waves[name]);
             let in_order = all.iter().all(|(name, order)| later(name, order));
             prop_assert_eq!(cycle.is_none(), in_order);
             for pair in cycle.iter().flat_map(|cycle| cycle.windows(2)) {

@@ -25,7 +25,7 @@ pub enum Origin {
     /// The daemon itself is shutting down.
     Shutdown,
     /// A feature of ostler that acts by itself.
-    Policy(Finding),
+    Policy(PolicyFinding),
 }
 
 impl Origin {
@@ -36,7 +36,7 @@ impl Origin {
 
     /// Returns the origin of a policy with its finding or measurement.
     pub fn found(name: PolicyName, detail: impl Into<String>) -> Self {
-        Self::Policy(Finding { name, detail: Some(detail.into()) })
+        Self::Policy(PolicyFinding { name, detail: Some(detail.into()) })
     }
 
     /// Returns true if a client waits for the outcome.
@@ -48,7 +48,7 @@ impl Origin {
 /// Reason why a feature acted by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "AsWritten")]
-pub struct Finding {
+pub struct PolicyFinding {
     /// The feature.
     pub name: PolicyName,
     /// Finding or measurement in words: `uses 310 MB`, `src/app.js`.
@@ -56,13 +56,13 @@ pub struct Finding {
     pub detail: Option<String>,
 }
 
-impl From<PolicyName> for Finding {
+impl From<PolicyName> for PolicyFinding {
     fn from(name: PolicyName) -> Self {
         Self { name, detail: None }
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for PolicyFinding {
     /// Writes `watch: src/app.js`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.detail {
@@ -85,7 +85,7 @@ enum AsWritten {
     Line(String),
 }
 
-impl From<AsWritten> for Finding {
+impl From<AsWritten> for PolicyFinding {
     fn from(written: AsWritten) -> Self {
         match written {
             AsWritten::Finding { name, detail } => Self { name, detail },
@@ -197,12 +197,12 @@ mod tests {
     #[test]
     fn findings_round_trip_through_json() {
         for (finding, json) in [
-            (Finding::from(PolicyName::Cron), r#"{"name":"cron"}"#),
-            (Finding { name: PolicyName::Watch, detail: Some("src/a: b.js".into()) }, r#"{"name":"watch","detail":"src/a: b.js"}"#),
-            (Finding::from(PolicyName::from("of tomorrow")), r#"{"name":"of tomorrow"}"#),
+            (PolicyFinding::from(PolicyName::Cron), r#"{"name":"cron"}"#),
+            (PolicyFinding { name: PolicyName::Watch, detail: Some("src/a: b.js".into()) }, r#"{"name":"watch","detail":"src/a: b.js"}"#),
+            (PolicyFinding::from(PolicyName::from("of tomorrow")), r#"{"name":"of tomorrow"}"#),
         ] {
             assert_eq!(serde_json::to_string(&finding).unwrap(), json);
-            assert_eq!(serde_json::from_str::<Finding>(json).unwrap(), finding);
+            assert_eq!(serde_json::from_str::<PolicyFinding>(json).unwrap(), finding);
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
             ("post_start failed with code 1", PolicyName::Unknown("post_start failed with code 1".into()), None),
         ] {
             let origin: Origin = serde_json::from_value(serde_json::json!({ "Policy": line })).unwrap();
-            assert_eq!(origin, Origin::Policy(Finding { name, detail: detail.map(str::to_owned) }));
+            assert_eq!(origin, Origin::Policy(PolicyFinding { name, detail: detail.map(str::to_owned) }));
             assert!(matches!(origin, Origin::Policy(finding) if finding.to_string() == line));
         }
     }

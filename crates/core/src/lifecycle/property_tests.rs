@@ -6,7 +6,7 @@ use super::tests::{exit, policy, user};
 use super::*;
 use crate::app::KillMode;
 use crate::app::hooks::{Hook, HookPolicy, OnFailure};
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 use crate::time::Now;
 
 fn any_origin() -> impl Strategy<Value = Origin> {
@@ -15,9 +15,9 @@ fn any_origin() -> impl Strategy<Value = Origin> {
 
 fn any_exit() -> impl Strategy<Value = ExitReport> {
     let ending = prop_oneof![
-        (0..3).prop_map(Ending::Code),
-        (1..16, any::<bool>()).prop_map(|(signal, core)| Ending::Signal { signal, core }),
-        Just(Ending::Unknown),
+        (0..3).prop_map(ProcessEnding::Code),
+        (1..16, any::<bool>()).prop_map(|(signal, core)| ProcessEnding::Signal { signal, core }),
+        Just(ProcessEnding::Unknown),
     ];
     (ending, any::<bool>()).prop_map(|(ending, oom)| ExitReport { ending, oom })
 }
@@ -53,10 +53,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         (
             inc.clone(),
             prop::sample::select(Hook::ALL.to_vec()),
-            prop::sample::select(vec![Outcome::Code(0), Outcome::Code(1), Outcome::Cancelled])
+            prop::sample::select(vec![CommandOutcome::Code(0), CommandOutcome::Code(1), CommandOutcome::Cancelled])
         )
             .prop_map(|(inc, hook, outcome)| Event::HookDone { inc, hook, outcome }),
-        inc.prop_map(|inc| Event::Unprepared { inc, why: "secret TOKEN: its command exited with code 1".into() }),
+        inc.prop_map(|inc| Event::Unprepared { inc, reason: "secret TOKEN: its command exited with code 1".into() }),
         Just(Event::Tick),
         found.prop_map(Event::Recovered),
     ]
@@ -118,9 +118,9 @@ proptest! {
             let spawns = effects.iter().filter(|effect| matches!(effect, Effect::Spawn { .. })).count();
             prop_assert!(spawns <= 1);
             if spawns == 1 {
-                let is_spawning = matches!(instance.state, State::Spawning { inc, .. } if inc == instance.inc);
+                let is_spawning = matches!(instance.state, InstanceState::Spawning { inc, .. } if inc == instance.inc);
                 // A start in preparation already has its number.
-                let was_prepared = matches!(before.state, State::Preparing { inc, .. } if inc == instance.inc);
+                let was_prepared = matches!(before.state, InstanceState::Preparing { inc, .. } if inc == instance.inc);
                 let has_own_number = was_prepared || instance.inc == before.inc + 1;
                 prop_assert!(is_spawning && has_own_number, "{event:?}: {:?}", instance.state);
                 // The old process is gone: it was at rest, or this event reports its exit.
@@ -129,11 +129,11 @@ proptest! {
                     || (!policy.owns_tree() && matches!(event, Event::Exited { .. } | Event::Recovered(_)));
                 prop_assert!(over, "{event:?} in {:?}", before.state);
             }
-            if matches!(instance.state, State::Stopping { .. }) {
+            if matches!(instance.state, InstanceState::Stopping { .. }) {
                 prop_assert!(instance.deadline_ms().is_some());
             }
-            if before.wanted == Wanted::Gone {
-                prop_assert_eq!(instance.wanted, Wanted::Gone);
+            if before.wanted == DesiredState::Gone {
+                prop_assert_eq!(instance.wanted, DesiredState::Gone);
                 prop_assert_eq!(spawns, 0);
             }
             prop_assert!(instance.exits.len() <= policy::EXITS_KEPT);
@@ -160,21 +160,21 @@ proptest! {
         let mut effects = instance.step(&policy, last, Now::at(now));
         for _ in 0..10 {
             let answer = match instance.state {
-                State::Preparing { .. } | State::Completing { .. } | State::Leaving { .. } | State::Clearing { .. } => {
+                InstanceState::Preparing { .. } | InstanceState::Completing { .. } | InstanceState::Leaving { .. } | InstanceState::Clearing { .. } => {
                     let (inc, hook) = instance.hook().unwrap();
-                    Event::HookDone { inc, hook, outcome: Outcome::Cancelled }
+                    Event::HookDone { inc, hook, outcome: CommandOutcome::Cancelled }
                 }
-                State::Spawning { inc, .. } => Event::Spawned { inc, pid: 1 },
-                State::Draining { inc, .. } => Event::Drained { inc },
-                State::Stopping { inc, leader_gone: false, .. } => Event::Exited { inc, exit: exit(0) },
-                State::Stopping { inc, leader_gone: true, .. } => Event::TreeGone { inc },
-                State::Stopped
-                | State::Waiting { .. }
-                | State::Starting { .. }
-                | State::Running { .. }
-                | State::Backoff { .. }
-                | State::Errored
-                | State::Gone => break,
+                InstanceState::Spawning { inc, .. } => Event::Spawned { inc, pid: 1 },
+                InstanceState::Draining { inc, .. } => Event::Drained { inc },
+                InstanceState::Stopping { inc, leader_gone: false, .. } => Event::Exited { inc, exit: exit(0) },
+                InstanceState::Stopping { inc, leader_gone: true, .. } => Event::TreeGone { inc },
+                InstanceState::Stopped
+                | InstanceState::Waiting { .. }
+                | InstanceState::Starting { .. }
+                | InstanceState::Running { .. }
+                | InstanceState::Backoff { .. }
+                | InstanceState::Errored
+                | InstanceState::Gone => break,
             };
             effects.extend(instance.step(&policy, answer, Now::at(now)));
         }

@@ -20,7 +20,7 @@ fn wait_ready_delays_online_until_ready() {
     // A late start has failed, regardless of its exit code.
     let fails = Policy { lateness: Lateness::Fail, ..waits.clone() };
     let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..fails });
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Stopped), Transition::Stopping]);
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits[0].cause, ExitCause::NotReady);
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
@@ -31,7 +31,7 @@ fn wait_ready_delays_online_until_ready() {
     assert_eq!(story.status(), "errored");
 
     let mut story = Story::running(Policy { lateness: Lateness::Accept, ..waits });
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Accepted), Transition::Online]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Accepted), Transition::Online]);
 }
 
 #[test]
@@ -39,11 +39,11 @@ fn timed_restart_stops_immediately_and_starts_at_the_time() {
     let memory = || Origin::policy(PolicyName::Memory);
     let at = |at_ms| Event::RestartAt { origin: memory(), at_ms };
     let mut story = Story::running(policy());
-    let asked = story.at(5000).dispatch(at(9000));
-    assert!(matches!(asked[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{asked:?}");
+    let effects = story.at(5000).dispatch(at(9000));
+    assert!(matches!(effects[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{effects:?}");
     assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(6600)), "and its time to obey is that of any stop");
     story.at(5100).dispatch(Event::Exited { inc: 1, exit: exit(0) });
-    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(memory()));
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Requested(memory()));
     assert_eq!(story.transitions(Event::TreeGone { inc: 1 }), [Transition::RestartScheduled { delay_ms: 3900 }]);
     assert_eq!((story.status(), story.instance.counters.restarts), ("waiting restart", 0));
     assert_eq!(story.at(8999).dispatch(Event::Tick), []);
@@ -67,7 +67,7 @@ fn late_start_continues_unless_a_timeout_is_set() {
     let waits = Policy { wait_ready: true, ..policy() };
     assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
     let mut story = Story::running(waits.clone());
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
     // Lateness is reported once. No further deadline follows: neither a tick nor a stop.
     assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", None));
     assert_eq!(story.at(86_400_000).dispatch(Event::Tick), []);
@@ -77,15 +77,15 @@ fn late_start_continues_unless_a_timeout_is_set() {
     let mut story = Story::running(waits.clone());
     story.dispatch(Event::Extend { inc: 1, until_ms: 10_000 });
     assert_eq!(story.at(3000).dispatch(Event::Tick), []);
-    assert_eq!(story.at(10_000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(10_000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
     assert_eq!(story.dispatch(Event::Extend { inc: 1, until_ms: 20_000 }), []);
     assert_eq!(story.instance.deadline_ms(), None);
 
     // The new process of a reload has more time, too, but the time is bounded.
     let mut story = Story::running(Policy { lateness: Lateness::GoOn { at_most_ms: Some(60_000) }, ..waits.clone() });
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
     assert_eq!((story.instance.deadline_ms(), story.instance.exits.len()), (Some(60_000), 0));
-    assert_eq!(story.at(60_000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
+    assert_eq!(story.at(60_000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Stopped), Transition::Stopping]);
 
     // A user's stop works as for any other process.
     let mut story = Story::running(waits);
@@ -116,28 +116,28 @@ fn is_coming_again_reports_a_pending_restart() {
         story
     };
     let mut story = crashes(policy());
-    assert!(story.instance.is_coming_again(), "what is left of the tree is being removed");
+    assert!(story.instance.will_restart(), "what is left of the tree is being removed");
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert!(story.instance.is_coming_again(), "{}", story.status());
+    assert!(story.instance.will_restart(), "{}", story.status());
     let slow = Policy { restart_delay_ms: 1000, ..policy() };
     let mut story = crashes(slow);
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert!(story.instance.is_coming_again(), "it waits for its delay");
-    assert!(!crashes(Policy { autorestart: false, ..policy() }).instance.is_coming_again());
-    assert!(!crashes(Policy { stop_exit_codes: vec![1], ..policy() }).instance.is_coming_again());
+    assert!(story.instance.will_restart(), "it waits for its delay");
+    assert!(!crashes(Policy { autorestart: false, ..policy() }).instance.will_restart());
+    assert!(!crashes(Policy { stop_exit_codes: vec![1], ..policy() }).instance.will_restart());
 
     let mut story = Story::running(policy());
-    assert!(story.instance.is_coming_again());
+    assert!(story.instance.will_restart());
     story.dispatch(Event::Restart(user("restart")));
-    assert!(story.instance.is_coming_again(), "another one is wanted after it");
+    assert!(story.instance.will_restart(), "another one is wanted after it");
     story.dispatch(Event::Stop(user("stop")));
-    assert!(!story.instance.is_coming_again());
+    assert!(!story.instance.will_restart());
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert!(!story.instance.is_coming_again());
+    assert!(!story.instance.will_restart());
     story.dispatch(Event::Start(user("start")));
-    assert!(story.instance.is_coming_again());
+    assert!(story.instance.will_restart());
     // A stop during the spawn.
     story.dispatch(Event::Stop(user("stop")));
-    assert!(!story.instance.is_coming_again());
+    assert!(!story.instance.will_restart());
 }

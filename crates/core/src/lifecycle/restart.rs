@@ -15,7 +15,7 @@
 //! holds, and `stop_exit_codes` match codes only.
 
 use crate::lifecycle::backoff;
-use crate::lifecycle::{Ending, Policy};
+use crate::lifecycle::{Policy, ProcessEnding};
 
 /// First delay between attempts to execute a program that cannot be executed, unless the policy has
 /// its own growing delay.
@@ -41,12 +41,12 @@ pub struct Run {
     /// Whether it was ready (or did not have to report it).
     pub was_ready: bool,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: ProcessEnding,
 }
 
 /// Verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartDecision {
     /// Start a new process after this delay.
     Restart {
         /// 0 = immediately.
@@ -59,17 +59,17 @@ pub enum Verdict {
 }
 
 /// Returns the verdict and the history to remember.
-pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History) {
+pub fn decide(policy: &Policy, history: History, run: Run) -> (RestartDecision, History) {
     let (never_ran, done) = match run.ending {
-        Ending::Code(code) => (false, policy.stop_exit_codes.contains(&code)),
-        Ending::Signal { .. } | Ending::Unknown => (false, false),
-        Ending::SpawnFailed { .. } => (true, false),
+        ProcessEnding::Code(code) => (false, policy.stop_exit_codes.contains(&code)),
+        ProcessEnding::Signal { .. } | ProcessEnding::Unknown => (false, false),
+        ProcessEnding::SpawnFailed { .. } => (true, false),
     };
     if done || !policy.autorestart {
-        return (if never_ran { Verdict::GiveUp } else { Verdict::Stay }, history);
+        return (if never_ran { RestartDecision::GiveUp } else { RestartDecision::Stay }, history);
     }
     let is_short = never_ran || !run.was_ready || run.uptime_ms < policy.min_uptime_ms;
-    let finished = is_short && run.was_ready && run.ending == Ending::Code(0);
+    let finished = is_short && run.was_ready && run.ending == ProcessEnding::Code(0);
     let is_unstable = is_short && !finished;
     let unstable = match (is_unstable, finished) {
         (true, _) => history.unstable.saturating_add(1),
@@ -77,7 +77,7 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
         (false, false) => 0,
     };
     if is_unstable && unstable >= policy.max_restarts {
-        return (Verdict::GiveUp, History { unstable, ..history });
+        return (RestartDecision::GiveUp, History { unstable, ..history });
     }
     let reset = !is_short && run.uptime_ms >= policy.backoff_reset_ms;
     let previous = if reset { 0 } else { history.last_delay_ms };
@@ -92,7 +92,7 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
         (policy.restart_delay_ms, 0)
     };
     let pause_ms = if finished { FINISHED_EVERY_MS.saturating_sub(run.uptime_ms) } else { 0 };
-    (Verdict::Restart { delay_ms: delay_ms.max(pause_ms) }, History { unstable, last_delay_ms })
+    (RestartDecision::Restart { delay_ms: delay_ms.max(pause_ms) }, History { unstable, last_delay_ms })
 }
 
 #[cfg(test)]
@@ -104,20 +104,20 @@ mod tests {
         Policy::from_spec(&AppSpec::default(), 2, 1600, 3000, 30_000)
     }
 
-    fn run(uptime_ms: u64, ending: Ending) -> Run {
+    fn run(uptime_ms: u64, ending: ProcessEnding) -> Run {
         Run { uptime_ms, was_ready: true, ending }
     }
 
     /// Feeds the same run until the policy gives up, at most `limit` times. Returns the delays.
-    fn repeat(policy: &Policy, run: Run, limit: usize) -> (Vec<u64>, Option<Verdict>) {
+    fn repeat(policy: &Policy, run: Run, limit: usize) -> (Vec<u64>, Option<RestartDecision>) {
         let mut history = History::default();
         let mut delays = Vec::new();
         while delays.len() < limit {
             let (verdict, next) = decide(policy, history, run);
             history = next;
             match verdict {
-                Verdict::Restart { delay_ms } => delays.push(delay_ms),
-                Verdict::Stay | Verdict::GiveUp => return (delays, Some(verdict)),
+                RestartDecision::Restart { delay_ms } => delays.push(delay_ms),
+                RestartDecision::Stay | RestartDecision::GiveUp => return (delays, Some(verdict)),
             }
         }
         (delays, None)
@@ -125,27 +125,27 @@ mod tests {
 
     #[test]
     fn sixteenth_crash_in_a_row_gives_up() {
-        let (delays, end) = repeat(&policy(), run(50, Ending::Code(1)), 100);
-        assert_eq!((delays, end), (vec![0; 15], Some(Verdict::GiveUp)));
+        let (delays, end) = repeat(&policy(), run(50, ProcessEnding::Code(1)), 100);
+        assert_eq!((delays, end), (vec![0; 15], Some(RestartDecision::GiveUp)));
     }
 
     #[test]
     fn max_restarts_bounds_the_restarts() {
-        let crash = run(0, Ending::Code(1));
+        let crash = run(0, ProcessEnding::Code(1));
         for (max, restarts) in [(0, 0), (1, 0), (2, 1), (5, 4)] {
             let (delays, end) = repeat(&Policy { max_restarts: max, ..policy() }, crash, 100);
-            assert_eq!((delays.len(), end), (restarts, Some(Verdict::GiveUp)), "max_restarts {max}");
+            assert_eq!((delays.len(), end), (restarts, Some(RestartDecision::GiveUp)), "max_restarts {max}");
         }
     }
 
     #[test]
     fn restart_delay_keeps_the_crash_loop_protection() {
         let slow = Policy { restart_delay_ms: 700, ..policy() };
-        let (delays, end) = repeat(&slow, run(50, Ending::Code(1)), 100);
-        assert_eq!((delays, end), (vec![700; 15], Some(Verdict::GiveUp)));
+        let (delays, end) = repeat(&slow, run(50, ProcessEnding::Code(1)), 100);
+        assert_eq!((delays, end), (vec![700; 15], Some(RestartDecision::GiveUp)));
         let growing = Policy { exp_backoff_ms: 100, restart_delay_ms: 9, ..policy() };
-        let (delays, end) = repeat(&growing, run(50, Ending::Code(1)), 100);
-        assert_eq!((delays.len(), delays[..4].to_vec(), end), (15, vec![100, 150, 225, 337], Some(Verdict::GiveUp)));
+        let (delays, end) = repeat(&growing, run(50, ProcessEnding::Code(1)), 100);
+        assert_eq!((delays.len(), delays[..4].to_vec(), end), (15, vec![100, 150, 225, 337], Some(RestartDecision::GiveUp)));
     }
 
     #[test]
@@ -155,10 +155,10 @@ mod tests {
             ..AppSpec::default()
         };
         let policy = |max_restarts| Policy::from_spec(&spec(max_restarts), 2, 1600, 3000, 30_000);
-        let (delays, end) = repeat(&policy(None), run(50, Ending::Code(1)), 1000);
+        let (delays, end) = repeat(&policy(None), run(50, ProcessEnding::Code(1)), 1000);
         assert_eq!((delays.len(), delays[999], end), (1000, 15_000, None));
-        let (delays, end) = repeat(&policy(Some(5)), run(50, Ending::Code(1)), 1000);
-        assert_eq!((delays.len(), end), (4, Some(Verdict::GiveUp)));
+        let (delays, end) = repeat(&policy(Some(5)), run(50, ProcessEnding::Code(1)), 1000);
+        assert_eq!((delays.len(), end), (4, Some(RestartDecision::GiveUp)));
     }
 
     #[test]
@@ -176,27 +176,27 @@ mod tests {
             (&patient, 30_000, [0, 0, 0]),
             (&not_at_all, 50, [1950, 1950, 1950]),
         ] {
-            let (seen, end) = repeat(policy, run(uptime_ms, Ending::Code(0)), 1000);
+            let (seen, end) = repeat(policy, run(uptime_ms, ProcessEnding::Code(0)), 1000);
             assert_eq!((seen.len(), &seen[..3], end), (1000, &delays[..], None), "after {uptime_ms} ms");
         }
         // It is no failure, and it does not prove that the earlier crashes are over.
-        let (_, history) = decide(&policy(), History { unstable: 15, last_delay_ms: 0 }, run(50, Ending::Code(0)));
+        let (_, history) = decide(&policy(), History { unstable: 15, last_delay_ms: 0 }, run(50, ProcessEnding::Code(0)));
         assert_eq!(history.unstable, 15);
-        assert_eq!(decide(&policy(), history, run(50, Ending::Code(1))).0, Verdict::GiveUp);
+        assert_eq!(decide(&policy(), history, run(50, ProcessEnding::Code(1))).0, RestartDecision::GiveUp);
         // A process that was never ready has not finished anything.
-        let (delays, end) = repeat(&policy(), Run { was_ready: false, ..run(50, Ending::Code(0)) }, 100);
-        assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
+        let (delays, end) = repeat(&policy(), Run { was_ready: false, ..run(50, ProcessEnding::Code(0)) }, 100);
+        assert_eq!((delays.len(), end), (15, Some(RestartDecision::GiveUp)));
     }
 
     #[test]
     fn stable_run_resets_the_count_but_keeps_the_protection() {
         let policy = policy();
-        let (verdict, history) = decide(&policy, History { unstable: 15, last_delay_ms: 0 }, run(1000, Ending::Code(1)));
-        assert_eq!((verdict, history.unstable), (Verdict::Restart { delay_ms: 0 }, 0));
-        let mut history = decide(&policy, history, run(86_400_000, Ending::Code(1))).1;
+        let (verdict, history) = decide(&policy, History { unstable: 15, last_delay_ms: 0 }, run(1000, ProcessEnding::Code(1)));
+        assert_eq!((verdict, history.unstable), (RestartDecision::Restart { delay_ms: 0 }, 0));
+        let mut history = decide(&policy, history, run(86_400_000, ProcessEnding::Code(1))).1;
         for crash in 1..=16 {
-            let (verdict, next) = decide(&policy, history, run(999, Ending::Signal { signal: 11, core: true }));
-            assert_eq!(verdict == Verdict::GiveUp, crash == 16, "crash {crash}");
+            let (verdict, next) = decide(&policy, history, run(999, ProcessEnding::Signal { signal: 11, core: true }));
+            assert_eq!(verdict == RestartDecision::GiveUp, crash == 16, "crash {crash}");
             history = next;
         }
     }
@@ -206,7 +206,11 @@ mod tests {
         let policy = Policy { exp_backoff_ms: 100, ..policy() };
         let at = |last_delay_ms| History { unstable: 3, last_delay_ms };
         for (uptime, last, delay) in [(10, 0, 100), (10, 337, 505), (29_999, 337, 505), (30_000, 337, 100), (10, 15_000, 15_000)] {
-            assert_eq!(decide(&policy, at(last), run(uptime, Ending::Code(1))).0, Verdict::Restart { delay_ms: delay }, "{uptime} {last}");
+            assert_eq!(
+                decide(&policy, at(last), run(uptime, ProcessEnding::Code(1))).0,
+                RestartDecision::Restart { delay_ms: delay },
+                "{uptime} {last}"
+            );
         }
     }
 
@@ -214,17 +218,17 @@ mod tests {
     fn stop_exit_codes_and_autorestart_false_prevent_a_restart() {
         let zero = Policy { stop_exit_codes: vec![0, 7], ..policy() };
         let never = Policy { autorestart: false, ..policy() };
-        let sigkill = Ending::Signal { signal: 9, core: false };
-        let again = Verdict::Restart { delay_ms: 0 };
+        let sigkill = ProcessEnding::Signal { signal: 9, core: false };
+        let again = RestartDecision::Restart { delay_ms: 0 };
         for (policy, ending, verdict) in [
-            (&zero, Ending::Code(0), Verdict::Stay),
-            (&zero, Ending::Code(7), Verdict::Stay),
-            (&zero, Ending::Code(1), again),
+            (&zero, ProcessEnding::Code(0), RestartDecision::Stay),
+            (&zero, ProcessEnding::Code(7), RestartDecision::Stay),
+            (&zero, ProcessEnding::Code(1), again),
             (&zero, sigkill, again),
-            (&zero, Ending::Unknown, again),
-            (&never, Ending::Code(1), Verdict::Stay),
-            (&never, sigkill, Verdict::Stay),
-            (&never, Ending::SpawnFailed { errno: 2 }, Verdict::GiveUp),
+            (&zero, ProcessEnding::Unknown, again),
+            (&never, ProcessEnding::Code(1), RestartDecision::Stay),
+            (&never, sigkill, RestartDecision::Stay),
+            (&never, ProcessEnding::SpawnFailed { errno: 2 }, RestartDecision::GiveUp),
         ] {
             assert_eq!(decide(policy, History::default(), run(5000, ending)).0, verdict, "{ending:?}");
         }
@@ -232,21 +236,21 @@ mod tests {
 
     #[test]
     fn never_ready_run_is_unstable_regardless_of_uptime() {
-        let late = Run { uptime_ms: 60_000, was_ready: false, ending: Ending::Signal { signal: 2, core: false } };
+        let late = Run { uptime_ms: 60_000, was_ready: false, ending: ProcessEnding::Signal { signal: 2, core: false } };
         let (delays, end) = repeat(&Policy { exp_backoff_ms: 10, ..policy() }, late, 100);
-        assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
+        assert_eq!((delays.len(), end), (15, Some(RestartDecision::GiveUp)));
         assert!(delays.windows(2).all(|pair| pair[0] < pair[1]), "no reset: it was never up");
     }
 
     #[test]
     fn spawn_failure_is_retried_with_backoff() {
-        let failed = run(0, Ending::SpawnFailed { errno: 11 });
+        let failed = run(0, ProcessEnding::SpawnFailed { errno: 11 });
         let (delays, end) = repeat(&policy(), failed, 100);
-        assert_eq!((delays[..3].to_vec(), delays.len(), end), (vec![100, 150, 225], 15, Some(Verdict::GiveUp)));
+        assert_eq!((delays[..3].to_vec(), delays.len(), end), (vec![100, 150, 225], 15, Some(RestartDecision::GiveUp)));
         let slow = Policy { restart_delay_ms: 200, ..policy() };
         assert_eq!(repeat(&slow, failed, 3).0, [200, 200, 225]);
         // It does not affect the next real run.
-        let (verdict, history) = decide(&policy(), History { unstable: 2, last_delay_ms: 225 }, run(5000, Ending::Code(1)));
-        assert_eq!((verdict, history), (Verdict::Restart { delay_ms: 0 }, History::default()));
+        let (verdict, history) = decide(&policy(), History { unstable: 2, last_delay_ms: 225 }, run(5000, ProcessEnding::Code(1)));
+        assert_eq!((verdict, history), (RestartDecision::Restart { delay_ms: 0 }, History::default()));
     }
 }

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
+use crate::lifecycle::{DesiredState, ExitCause, Instance, InstanceState, ProcessEnding};
 
 /// Form of the apps' lines on the container's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum ContainerLogFormat {
     /// As in the app's own log files.
     #[default]
     Raw,
@@ -25,7 +25,7 @@ pub enum Form {
 #[serde(default)]
 pub struct RuntimeSpec {
     /// Form of the lines.
-    pub form: Form,
+    pub form: ContainerLogFormat,
     /// Whether labels have colours.
     pub color: bool,
     /// Whether it keeps running after all apps have exited.
@@ -40,7 +40,7 @@ pub struct RuntimeSpec {
 
 /// Meaning of a signal to the first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub enum SignalAction {
     /// Stop everything.
     Stop,
     /// Send it to every app.
@@ -56,19 +56,19 @@ const USR2: i32 = 12;
 
 impl RuntimeSpec {
     /// Returns the meaning of this signal. A signal that stops is never forwarded.
-    pub fn meaning(&self, signal: i32) -> Meaning {
+    pub fn meaning(&self, signal: i32) -> SignalAction {
         match signal {
-            _ if self.stop.contains(&signal) => Meaning::Stop,
-            _ if self.forward.contains(&signal) => Meaning::Forward,
-            USR2 => Meaning::ReloadLogs,
-            _ => Meaning::Nothing,
+            _ if self.stop.contains(&signal) => SignalAction::Stop,
+            _ if self.forward.contains(&signal) => SignalAction::Forward,
+            USR2 => SignalAction::ReloadLogs,
+            _ => SignalAction::Nothing,
         }
     }
 }
 
 /// State of an instance, to decide whether the runtime still has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum RunStatus {
     /// It runs, or will run.
     Up,
     /// It ended by itself for the last time: its exit code, or 128 + n for a signal.
@@ -79,37 +79,37 @@ pub enum Life {
 
 /// Returns the state of an instance. `returns`: something other than its restart policy (a
 /// schedule) will start it again.
-pub fn life(instance: &Instance, returns: bool) -> Life {
-    let rests = matches!(instance.state, State::Stopped | State::Errored | State::Gone);
-    if instance.wanted == Wanted::Up && instance.state != State::Errored || !rests {
-        return Life::Up;
+pub fn life(instance: &Instance, returns: bool) -> RunStatus {
+    let rests = matches!(instance.state, InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone);
+    if instance.wanted == DesiredState::Up && instance.state != InstanceState::Errored || !rests {
+        return RunStatus::Up;
     }
     match instance.exits.last() {
-        Some(exit) if !matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_)) => {
+        Some(exit) if !matches!(exit.cause, ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_)) => {
             match (exit_code(exit.ending), &instance.state) {
-                (_, State::Stopped) if returns => Life::Up,
+                (_, InstanceState::Stopped) if returns => RunStatus::Up,
                 // It failed repeatedly, so the exit code of the last run does not matter.
-                (0, State::Errored) => Life::Ended(1),
-                (code, _) => Life::Ended(code),
+                (0, InstanceState::Errored) => RunStatus::Ended(1),
+                (code, _) => RunStatus::Ended(code),
             }
         }
-        _ => Life::Down,
+        _ => RunStatus::Down,
     }
 }
 
 /// Returns the exit code as a shell reports it.
-pub fn exit_code(ending: Ending) -> u8 {
+pub fn exit_code(ending: ProcessEnding) -> u8 {
     match ending {
-        Ending::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
-        Ending::Signal { signal, .. } => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
-        Ending::SpawnFailed { .. } => 127,
-        Ending::Unknown => 1,
+        ProcessEnding::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
+        ProcessEnding::Signal { signal, .. } => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
+        ProcessEnding::SpawnFailed { .. } => 127,
+        ProcessEnding::Unknown => 1,
     }
 }
 
 /// Result of a runtime whose apps have all exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Over {
+pub struct RuntimeResult {
     /// Exit code of the runtime.
     pub code: u8,
     /// Whether a user stopped or deleted the last instance, perhaps to start another soon.
@@ -118,17 +118,17 @@ pub struct Over {
 
 /// Returns the result if everything has ended. The code is the common code of the apps, or 1 if the
 /// codes differ.
-pub fn over(lives: impl IntoIterator<Item = Life>) -> Option<Over> {
+pub fn runtime_result(lives: impl IntoIterator<Item = RunStatus>) -> Option<RuntimeResult> {
     let (mut code, mut by_hand, mut any) = (None, false, false);
     for life in lives {
         any = true;
         match life {
-            Life::Up => return None,
-            Life::Down => by_hand = true,
-            Life::Ended(one) => code = Some(if code.is_none_or(|other| other == one) { one } else { 1 }),
+            RunStatus::Up => return None,
+            RunStatus::Down => by_hand = true,
+            RunStatus::Ended(one) => code = Some(if code.is_none_or(|other| other == one) { one } else { 1 }),
         }
     }
-    Some(Over { code: code.unwrap_or(0), by_hand: by_hand || !any })
+    Some(RuntimeResult { code: code.unwrap_or(0), by_hand: by_hand || !any })
 }
 
 #[cfg(test)]
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn exit_code_is_the_common_code_of_the_apps_or_1() {
-        use Life::{Down, Ended, Up};
-        type Case<'a> = (&'a [Life], Option<(u8, bool)>);
+        use RunStatus::{Down, Ended, Up};
+        type Case<'a> = (&'a [RunStatus], Option<(u8, bool)>);
         let cases: [Case<'_>; 10] = [
             (&[], Some((0, true))),
             (&[Up], None),
@@ -154,20 +154,20 @@ mod tests {
             (&[Ended(3), Down], Some((3, true))),
         ];
         for (lives, expected) in cases {
-            assert_eq!(over(lives.iter().copied()).map(|over| (over.code, over.by_hand)), expected, "{lives:?}");
+            assert_eq!(runtime_result(lives.iter().copied()).map(|over| (over.code, over.by_hand)), expected, "{lives:?}");
         }
     }
 
     #[test]
     fn exit_code_of_an_ending_follows_the_shell() {
         for (ending, code) in [
-            (Ending::Code(0), 0),
-            (Ending::Code(255), 255),
-            (Ending::Code(256 + 7), 7),
-            (Ending::Signal { signal: 9, core: false }, 137),
-            (Ending::Signal { signal: 64, core: true }, 192),
-            (Ending::SpawnFailed { errno: 2 }, 127),
-            (Ending::Unknown, 1),
+            (ProcessEnding::Code(0), 0),
+            (ProcessEnding::Code(255), 255),
+            (ProcessEnding::Code(256 + 7), 7),
+            (ProcessEnding::Signal { signal: 9, core: false }, 137),
+            (ProcessEnding::Signal { signal: 64, core: true }, 192),
+            (ProcessEnding::SpawnFailed { errno: 2 }, 127),
+            (ProcessEnding::Unknown, 1),
         ] {
             assert_eq!(exit_code(ending), code, "{ending:?}");
         }
@@ -178,25 +178,26 @@ mod tests {
         let now = Now { mono_ms: 1, wall_ms: 1 };
         let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         let instance = |wanted, state, cause: Option<ExitCause>| {
-            let exit = |cause| ExitRecord { inc: 1, pid: 1, started: now, ended: now, ending: Ending::Code(5), cause, last_lines: vec![] };
+            let exit =
+                |cause| ExitRecord { inc: 1, pid: 1, started: now, ended: now, ending: ProcessEnding::Code(5), cause, last_lines: vec![] };
             Instance { wanted, state, inc: 1, exits: cause.into_iter().map(exit).collect(), ..Instance::new(now) }
         };
-        let running = State::Running { inc: 1, pid: 1, since: now };
+        let running = InstanceState::Running { inc: 1, pid: 1, since: now };
         let by_itself = || Some(ExitCause::Itself);
-        let mut gave_up = instance(Wanted::Down, State::Errored, by_itself());
-        gave_up.exits[0].ending = Ending::Code(0);
-        assert_eq!(life(&gave_up, false), Life::Ended(1));
+        let mut gave_up = instance(DesiredState::Down, InstanceState::Errored, by_itself());
+        gave_up.exits[0].ending = ProcessEnding::Code(0);
+        assert_eq!(life(&gave_up, false), RunStatus::Ended(1));
         for (instance, returns, expected) in [
-            (instance(Wanted::Up, running.clone(), None), false, Life::Up),
-            (instance(Wanted::Up, State::Backoff { until_ms: 9 }, by_itself()), false, Life::Up),
-            (instance(Wanted::Up, State::Stopped, by_itself()), false, Life::Up),
-            (instance(Wanted::Down, State::Errored, by_itself()), false, Life::Ended(5)),
-            (instance(Wanted::Down, State::Errored, by_itself()), true, Life::Ended(5)),
-            (instance(Wanted::Down, State::Stopped, by_itself()), false, Life::Ended(5)),
-            (instance(Wanted::Down, State::Stopped, by_itself()), true, Life::Up),
-            (instance(Wanted::Down, State::Stopped, Some(ExitCause::Asked(user()))), true, Life::Down),
-            (instance(Wanted::Down, State::Stopped, None), false, Life::Down),
-            (instance(Wanted::Down, running, None), false, Life::Up),
+            (instance(DesiredState::Up, running.clone(), None), false, RunStatus::Up),
+            (instance(DesiredState::Up, InstanceState::Backoff { until_ms: 9 }, by_itself()), false, RunStatus::Up),
+            (instance(DesiredState::Up, InstanceState::Stopped, by_itself()), false, RunStatus::Up),
+            (instance(DesiredState::Down, InstanceState::Errored, by_itself()), false, RunStatus::Ended(5)),
+            (instance(DesiredState::Down, InstanceState::Errored, by_itself()), true, RunStatus::Ended(5)),
+            (instance(DesiredState::Down, InstanceState::Stopped, by_itself()), false, RunStatus::Ended(5)),
+            (instance(DesiredState::Down, InstanceState::Stopped, by_itself()), true, RunStatus::Up),
+            (instance(DesiredState::Down, InstanceState::Stopped, Some(ExitCause::Requested(user()))), true, RunStatus::Down),
+            (instance(DesiredState::Down, InstanceState::Stopped, None), false, RunStatus::Down),
+            (instance(DesiredState::Down, running, None), false, RunStatus::Up),
         ] {
             assert_eq!(life(&instance, returns), expected, "{instance:?}");
         }
@@ -205,9 +206,11 @@ mod tests {
     #[test]
     fn signal_is_mapped_to_stop_forward_or_reload_logs() {
         let spec = RuntimeSpec { forward: vec![1, 15, 12], stop: vec![15, 2], ..RuntimeSpec::default() };
-        for (signal, meaning) in [(15, Meaning::Stop), (1, Meaning::Forward), (12, Meaning::Forward), (10, Meaning::Nothing)] {
+        for (signal, meaning) in
+            [(15, SignalAction::Stop), (1, SignalAction::Forward), (12, SignalAction::Forward), (10, SignalAction::Nothing)]
+        {
             assert_eq!(spec.meaning(signal), meaning);
         }
-        assert_eq!(RuntimeSpec::default().meaning(12), Meaning::ReloadLogs);
+        assert_eq!(RuntimeSpec::default().meaning(12), SignalAction::ReloadLogs);
     }
 }

@@ -12,7 +12,7 @@ use crate::time::Now;
 /// Intent of the user. Only the user changes it, except that the policy sets `Down` when it gives
 /// up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wanted {
+pub enum DesiredState {
     /// Keep it running.
     Up,
     /// Keep it stopped.
@@ -24,7 +24,7 @@ pub enum Wanted {
 /// Observed state. A variant holds only fields that are valid in that state. All times are [`Now`];
 /// deadlines are `mono_ms`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum State {
+pub enum InstanceState {
     /// No process runs (wire `stopped`).
     Stopped,
     /// Wanted up; waits for its dependencies (wire `launching`).
@@ -33,7 +33,7 @@ pub enum State {
         since: Now,
         /// End of the wait.
         deadline_ms: u64,
-        /// See `automatic` of [`State::Spawning`].
+        /// See `automatic` of [`InstanceState::Spawning`].
         #[serde(default)]
         automatic: bool,
     },
@@ -43,7 +43,7 @@ pub enum State {
         inc: u32,
         /// Start of the preparation.
         since: Now,
-        /// See `automatic` of [`State::Spawning`].
+        /// See `automatic` of [`InstanceState::Spawning`].
         #[serde(default)]
         automatic: bool,
         /// Origin of a later stop, restart or delete: the hook was cancelled, and its process is
@@ -178,7 +178,7 @@ pub enum State {
     Gone,
 }
 
-impl State {
+impl InstanceState {
     /// Returns true if no process runs, or the running process is stopping.
     pub fn is_down(&self) -> bool {
         match self {
@@ -204,9 +204,9 @@ impl State {
 /// counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterStop {
-    /// As [`Wanted`] requires: a new process, stopped, or gone.
+    /// As [`DesiredState`] requires: a new process, stopped, or gone.
     Settle {
-        /// See `automatic` of [`State::Spawning`].
+        /// See `automatic` of [`InstanceState::Spawning`].
         automatic: bool,
     },
     /// It did not become ready in time: the restart policy decides after its exit.
@@ -286,7 +286,7 @@ impl Counters {
 
 /// End of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ending {
+pub enum ProcessEnding {
     /// It returned this code.
     Code(i32),
     /// A signal ended it.
@@ -311,7 +311,8 @@ pub enum ExitCause {
     /// It ended by itself or by a signal from outside.
     Itself,
     /// ostler stopped it.
-    Asked(Origin),
+    #[serde(rename = "Asked")]
+    Requested(Origin),
     /// It did not obey in time and ostler killed it.
     KilledAfterTimeout(Origin),
     /// The kernel ran out of memory.
@@ -342,7 +343,7 @@ pub struct ExitRecord {
     /// Time of the exit.
     pub ended: Now,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: ProcessEnding,
     /// The cause.
     pub cause: ExitCause,
     /// Last lines of its error output (or output when that is empty), oldest first. Filled by the
@@ -355,9 +356,9 @@ pub struct ExitRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     /// Intent of the user.
-    pub wanted: Wanted,
+    pub wanted: DesiredState,
     /// Observed state.
-    pub state: State,
+    pub state: InstanceState,
     /// Number of the newest process; 0 = none yet.
     pub inc: u32,
     /// Counters.
@@ -370,8 +371,8 @@ impl Instance {
     /// Returns a new slot: stopped, never run.
     pub fn new(now: Now) -> Self {
         Self {
-            wanted: Wanted::Down,
-            state: State::Stopped,
+            wanted: DesiredState::Down,
+            state: InstanceState::Stopped,
             inc: 0,
             counters: Counters { created: Some(now), ..Counters::default() },
             exits: Vec::new(),
@@ -381,38 +382,41 @@ impl Instance {
     /// Returns PM2's word for the state.
     pub fn status(&self) -> &'static str {
         match self.state {
-            State::Stopped | State::Gone => "stopped",
-            State::Waiting { .. }
-            | State::Preparing { .. }
-            | State::Spawning { .. }
-            | State::Starting { .. }
-            | State::Completing { .. } => "launching",
-            State::Running { .. } => "online",
-            State::Stopping { next: AfterStop::Restart { .. }, .. } | State::Clearing { next: AfterStop::Restart { .. }, .. } => {
-                "waiting restart"
-            }
-            State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => "stopping",
-            State::Backoff { .. } => "waiting restart",
-            State::Errored => "errored",
+            InstanceState::Stopped | InstanceState::Gone => "stopped",
+            InstanceState::Waiting { .. }
+            | InstanceState::Preparing { .. }
+            | InstanceState::Spawning { .. }
+            | InstanceState::Starting { .. }
+            | InstanceState::Completing { .. } => "launching",
+            InstanceState::Running { .. } => "online",
+            InstanceState::Stopping { next: AfterStop::Restart { .. }, .. }
+            | InstanceState::Clearing { next: AfterStop::Restart { .. }, .. } => "waiting restart",
+            InstanceState::Leaving { .. }
+            | InstanceState::Draining { .. }
+            | InstanceState::Stopping { .. }
+            | InstanceState::Clearing { .. } => "stopping",
+            InstanceState::Backoff { .. } => "waiting restart",
+            InstanceState::Errored => "errored",
         }
     }
 
     /// Returns the pid of the live main process, if any.
     pub fn pid(&self) -> Option<i32> {
         match self.state {
-            State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. } | State::Draining { pid, .. } => {
-                Some(pid)
-            }
-            State::Leaving { pid, ended, .. } => (!ended).then_some(pid),
-            State::Stopping { pid, leader_gone, .. } => (!leader_gone).then_some(pid),
-            State::Stopped
-            | State::Waiting { .. }
-            | State::Preparing { .. }
-            | State::Spawning { .. }
-            | State::Clearing { .. }
-            | State::Backoff { .. }
-            | State::Errored
-            | State::Gone => None,
+            InstanceState::Starting { pid, .. }
+            | InstanceState::Completing { pid, .. }
+            | InstanceState::Running { pid, .. }
+            | InstanceState::Draining { pid, .. } => Some(pid),
+            InstanceState::Leaving { pid, ended, .. } => (!ended).then_some(pid),
+            InstanceState::Stopping { pid, leader_gone, .. } => (!leader_gone).then_some(pid),
+            InstanceState::Stopped
+            | InstanceState::Waiting { .. }
+            | InstanceState::Preparing { .. }
+            | InstanceState::Spawning { .. }
+            | InstanceState::Clearing { .. }
+            | InstanceState::Backoff { .. }
+            | InstanceState::Errored
+            | InstanceState::Gone => None,
         }
     }
 
@@ -420,20 +424,20 @@ impl Instance {
     /// that only a damaged journal can leave.
     pub fn inc_of_process(&self) -> Option<u32> {
         match self.state {
-            State::Starting { inc, .. }
-            | State::Completing { inc, .. }
-            | State::Running { inc, .. }
-            | State::Leaving { inc, .. }
-            | State::Draining { inc, .. }
-            | State::Stopping { inc, .. } => self.pid().map(|_| inc),
-            State::Stopped
-            | State::Waiting { .. }
-            | State::Preparing { .. }
-            | State::Spawning { .. }
-            | State::Clearing { .. }
-            | State::Backoff { .. }
-            | State::Errored
-            | State::Gone => None,
+            InstanceState::Starting { inc, .. }
+            | InstanceState::Completing { inc, .. }
+            | InstanceState::Running { inc, .. }
+            | InstanceState::Leaving { inc, .. }
+            | InstanceState::Draining { inc, .. }
+            | InstanceState::Stopping { inc, .. } => self.pid().map(|_| inc),
+            InstanceState::Stopped
+            | InstanceState::Waiting { .. }
+            | InstanceState::Preparing { .. }
+            | InstanceState::Spawning { .. }
+            | InstanceState::Clearing { .. }
+            | InstanceState::Backoff { .. }
+            | InstanceState::Errored
+            | InstanceState::Gone => None,
         }
     }
 
@@ -447,22 +451,25 @@ impl Instance {
     /// instance that gave up is settled too (`wanted` is then `Down`).
     pub fn settled(&self) -> bool {
         match self.wanted {
-            Wanted::Up => matches!(self.state, State::Running { .. } | State::Starting { ready_deadline_ms: None, .. }),
-            Wanted::Down => matches!(self.state, State::Stopped | State::Errored),
-            Wanted::Gone => matches!(self.state, State::Gone),
+            DesiredState::Up => {
+                matches!(self.state, InstanceState::Running { .. } | InstanceState::Starting { ready_deadline_ms: None, .. })
+            }
+            DesiredState::Down => matches!(self.state, InstanceState::Stopped | InstanceState::Errored),
+            DesiredState::Gone => matches!(self.state, InstanceState::Gone),
         }
     }
 
     /// Returns true if another process follows, as far as that is decided.
-    pub fn is_coming_again(&self) -> bool {
+    pub fn will_restart(&self) -> bool {
         match self.state {
-            State::Leaving { next, .. } | State::Stopping { next, .. } | State::Clearing { next, .. } => match next {
+            InstanceState::Leaving { next, .. } | InstanceState::Stopping { next, .. } | InstanceState::Clearing { next, .. } => match next
+            {
                 AfterStop::Restart { .. } => true,
-                AfterStop::Settle { .. } => self.wanted == Wanted::Up,
+                AfterStop::Settle { .. } => self.wanted == DesiredState::Up,
                 AfterStop::Judge | AfterStop::Failed | AfterStop::GiveUp { .. } => false,
             },
-            State::Draining { .. } | State::Errored | State::Gone => false,
-            _ => self.wanted == Wanted::Up,
+            InstanceState::Draining { .. } | InstanceState::Errored | InstanceState::Gone => false,
+            _ => self.wanted == DesiredState::Up,
         }
     }
 
@@ -486,49 +493,56 @@ impl Instance {
     /// Returns true if a process of its tree may be alive.
     pub fn may_have_processes(&self) -> bool {
         match self.state {
-            State::Spawning { .. }
-            | State::Starting { .. }
-            | State::Completing { .. }
-            | State::Running { .. }
-            | State::Leaving { .. }
-            | State::Draining { .. }
-            | State::Stopping { .. } => true,
-            State::Stopped
-            | State::Waiting { .. }
-            | State::Preparing { .. }
-            | State::Clearing { .. }
-            | State::Backoff { .. }
-            | State::Errored
-            | State::Gone => false,
+            InstanceState::Spawning { .. }
+            | InstanceState::Starting { .. }
+            | InstanceState::Completing { .. }
+            | InstanceState::Running { .. }
+            | InstanceState::Leaving { .. }
+            | InstanceState::Draining { .. }
+            | InstanceState::Stopping { .. } => true,
+            InstanceState::Stopped
+            | InstanceState::Waiting { .. }
+            | InstanceState::Preparing { .. }
+            | InstanceState::Clearing { .. }
+            | InstanceState::Backoff { .. }
+            | InstanceState::Errored
+            | InstanceState::Gone => false,
         }
     }
 
     /// Returns the next time (`mono_ms`) at which [`Event::Tick`](super::Event::Tick) is due.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
-            State::Starting { ready_deadline_ms, .. } => ready_deadline_ms,
-            State::Waiting { deadline_ms, .. } | State::Draining { deadline_ms, .. } | State::Stopping { deadline_ms, .. } => {
-                Some(deadline_ms)
-            }
-            State::Backoff { until_ms } => Some(until_ms),
+            InstanceState::Starting { ready_deadline_ms, .. } => ready_deadline_ms,
+            InstanceState::Waiting { deadline_ms, .. }
+            | InstanceState::Draining { deadline_ms, .. }
+            | InstanceState::Stopping { deadline_ms, .. } => Some(deadline_ms),
+            InstanceState::Backoff { until_ms } => Some(until_ms),
             // A hook has its own time limit, and its answer always comes.
-            State::Preparing { .. } | State::Completing { .. } | State::Leaving { .. } | State::Clearing { .. } => None,
-            State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => None,
+            InstanceState::Preparing { .. }
+            | InstanceState::Completing { .. }
+            | InstanceState::Leaving { .. }
+            | InstanceState::Clearing { .. } => None,
+            InstanceState::Stopped
+            | InstanceState::Spawning { .. }
+            | InstanceState::Running { .. }
+            | InstanceState::Errored
+            | InstanceState::Gone => None,
         }
     }
 
     /// Returns true if a start is being prepared but is no longer wanted.
     pub fn is_called_off(&self) -> bool {
-        matches!(self.state, State::Preparing { superseded: Some(_), .. })
+        matches!(self.state, InstanceState::Preparing { superseded: Some(_), .. })
     }
 
     /// Returns the hook that it waits for, and the incarnation that the hook belongs to.
     pub fn hook(&self) -> Option<(u32, Hook)> {
         match self.state {
-            State::Preparing { inc, .. } => Some((inc, Hook::PreStart)),
-            State::Completing { inc, .. } => Some((inc, Hook::PostStart)),
-            State::Leaving { inc, .. } => Some((inc, Hook::PreStop)),
-            State::Clearing { inc, .. } => Some((inc, Hook::PostStop)),
+            InstanceState::Preparing { inc, .. } => Some((inc, Hook::PreStart)),
+            InstanceState::Completing { inc, .. } => Some((inc, Hook::PostStart)),
+            InstanceState::Leaving { inc, .. } => Some((inc, Hook::PreStop)),
+            InstanceState::Clearing { inc, .. } => Some((inc, Hook::PostStop)),
             _ => None,
         }
     }

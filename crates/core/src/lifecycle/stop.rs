@@ -28,7 +28,7 @@ const DEFAULT_GRACE_MS: u64 = 5_000;
 const REKILL_MIN_MS: u64 = 1000;
 
 /// Returns the processes that get the polite request.
-fn asked(policy: &Policy) -> Scope {
+fn request_scope(policy: &Policy) -> Scope {
     match policy.kill_mode {
         KillMode::Tree => Scope::Tree,
         KillMode::Mixed | KillMode::Process => Scope::Leader,
@@ -44,8 +44,8 @@ fn killed(policy: &Policy) -> Scope {
 }
 
 /// Returns the polite request to a running process.
-pub fn ask(policy: &Policy, inc: u32) -> Effect {
-    let (signal, scope) = (policy.kill_signal, asked(policy));
+pub fn stop_request(policy: &Policy, inc: u32) -> Effect {
+    let (signal, scope) = (policy.kill_signal, request_scope(policy));
     if policy.shutdown_with_message {
         Effect::ShutdownMessage { inc, fallback_signal: signal, scope }
     } else {
@@ -71,7 +71,7 @@ pub fn sweep(policy: &Policy, inc: u32, kill: bool) -> Effect {
 
 /// State of a process that a sweep has just found and signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met {
+pub enum SweptProcess {
     /// The kernel will report its exit.
     Watched,
     /// It exited after the process table was read: its exit will not be reported.
@@ -86,12 +86,12 @@ const LOOK_AGAIN_MS: u64 = 20;
 
 /// Returns the time of the next scan of a tree in which a process was found; `None` = scan when one
 /// of its processes exits.
-pub fn next_look(kill: bool, met: &[Met], now_ms: u64) -> Option<u64> {
-    if kill || met.contains(&Met::Unwatched) {
+pub fn next_scan(kill: bool, met: &[SweptProcess], now_ms: u64) -> Option<u64> {
+    if kill || met.contains(&SweptProcess::Unwatched) {
         Some(now_ms + LOOK_AGAIN_MS)
     } else {
         // The exited process may have been the last.
-        met.contains(&Met::Gone).then_some(now_ms)
+        met.contains(&SweptProcess::Gone).then_some(now_ms)
     }
 }
 
@@ -120,15 +120,15 @@ mod tests {
     #[test]
     fn tree_is_polled_again_unless_its_exit_is_watched() {
         for (kill, met, next) in [
-            (false, &[Met::Watched, Met::Watched][..], None),
-            (false, &[Met::Gone], Some(1_000)),
-            (false, &[Met::Watched, Met::Gone], Some(1_000)),
-            (false, &[Met::Gone, Met::Unwatched], Some(1_020)),
-            (false, &[Met::Unwatched, Met::Watched], Some(1_020)),
-            (true, &[Met::Watched], Some(1_020)),
-            (true, &[Met::Gone], Some(1_020)),
+            (false, &[SweptProcess::Watched, SweptProcess::Watched][..], None),
+            (false, &[SweptProcess::Gone], Some(1_000)),
+            (false, &[SweptProcess::Watched, SweptProcess::Gone], Some(1_000)),
+            (false, &[SweptProcess::Gone, SweptProcess::Unwatched], Some(1_020)),
+            (false, &[SweptProcess::Unwatched, SweptProcess::Watched], Some(1_020)),
+            (true, &[SweptProcess::Watched], Some(1_020)),
+            (true, &[SweptProcess::Gone], Some(1_020)),
         ] {
-            assert_eq!(next_look(kill, met, 1_000), next, "{kill} {met:?}");
+            assert_eq!(next_scan(kill, met, 1_000), next, "{kill} {met:?}");
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
             (&mixed, Effect::Signal { inc: 3, signal: 15, scope: Scope::Leader }),
             (&message, Effect::ShutdownMessage { inc: 3, fallback_signal: 15, scope: Scope::Tree }),
         ] {
-            assert_eq!(ask(policy, 3), expected);
+            assert_eq!(stop_request(policy, 3), expected);
         }
         assert_eq!(kill(&base, 3), Effect::Signal { inc: 3, signal: 9, scope: Scope::Tree });
         assert_eq!(kill(&mixed, 3), Effect::Signal { inc: 3, signal: 9, scope: Scope::Tree });

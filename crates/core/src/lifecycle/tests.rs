@@ -13,11 +13,11 @@ pub(super) fn user(command: &str) -> Origin {
 }
 
 pub(super) fn exit(code: i32) -> ExitReport {
-    ExitReport { ending: Ending::Code(code), oom: false }
+    ExitReport { ending: ProcessEnding::Code(code), oom: false }
 }
 
 fn killed() -> ExitReport {
-    ExitReport { ending: Ending::Signal { signal: 9, core: false }, oom: false }
+    ExitReport { ending: ProcessEnding::Signal { signal: 9, core: false }, oom: false }
 }
 
 /// One instance and its clock.
@@ -88,7 +88,7 @@ fn instance_starts_stops_and_starts_again() {
     assert_eq!((story.status(), story.instance.pid()), ("stopping", None));
     assert_eq!(story.transitions(Event::TreeGone { inc: 1 }), [Transition::Stopped]);
     assert_eq!((story.status(), story.instance.settled()), ("stopped", true));
-    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Requested(user("stop")));
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
     assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 0);
@@ -135,7 +135,7 @@ fn mixed_mode_signals_the_main_process_and_kills_the_rest() {
     let mut story = Story::running(mixed.clone());
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
     assert_eq!(story.at(100).dispatch(Event::Exited { inc: 1, exit: exit(0) }), [KILL_SWEEP]);
-    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Requested(user("stop")));
     // No process was late: SIGKILL is repeated, and no timeout is reported.
     assert_eq!(story.at(1699).dispatch(Event::Tick), []);
     assert_eq!(story.at(1700).transitions(Event::Tick), []);
@@ -171,7 +171,7 @@ fn sixteen_crashes_give_up_and_a_start_resets_the_count() {
         assert!(spawned < 50);
     }
     assert_eq!((story.status(), spawned, story.instance.counters.restarts), ("errored", 17, 16));
-    assert_eq!((story.instance.wanted, story.instance.settled()), (Wanted::Down, true));
+    assert_eq!((story.instance.wanted, story.instance.settled()), (DesiredState::Down, true));
     assert_eq!(story.instance.exits.len(), policy::EXITS_KEPT);
     assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 18 }]);
     assert_eq!(story.instance.counters.unstable, 0);
@@ -249,7 +249,7 @@ fn latest_command_during_a_stop_wins() {
     }
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert_eq!(story.instance.state, State::Gone);
+    assert_eq!(story.instance.state, InstanceState::Gone);
 }
 
 #[test]
@@ -291,10 +291,10 @@ fn spawn_failure_fails_a_start_and_retries_a_restart() {
     story.dispatch(Event::Start(user("start")));
     let transitions = story.transitions(failed(1));
     assert!(
-        matches!(&transitions[..], [Transition::CouldNotStart(record)] if record.ending == Ending::SpawnFailed { errno: 13 }),
+        matches!(&transitions[..], [Transition::CouldNotStart(record)] if record.ending == ProcessEnding::SpawnFailed { errno: 13 }),
         "{transitions:?}"
     );
-    assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
+    assert_eq!((story.status(), story.instance.wanted), ("errored", DesiredState::Down));
 
     // No caller waits for an automatic restart: it is retried with growing delays.
     let mut story = Story::running(policy());
@@ -322,21 +322,21 @@ fn new_daemon_adopts_running_instances() {
     // The daemon died after it read the app's `ready`.
     let mut story = Story::running(Policy { lateness: Lateness::Fail, ..waits.clone() });
     story.dispatch(alive(1));
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Accepted), Transition::Online]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Accepted), Transition::Online]);
     // Without a set time it gets more time, but the wait is bounded.
     for (found_at, taken_at) in [(100, 60_000), (7000, 67_000), (600_000, 660_000)] {
         let mut story = Story::running(waits.clone());
         if found_at > 3000 {
-            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
         }
         story.at(found_at).dispatch(alive(1));
         if found_at < 3000 {
-            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
         }
         assert_eq!(story.at(taken_at - 1).dispatch(Event::Tick), []);
         assert_eq!(
             story.at(taken_at).transitions(Event::Tick),
-            [Transition::ReadyTimeout(Late::Accepted), Transition::Online],
+            [Transition::ReadyTimeout(LateAction::Accepted), Transition::Online],
             "{found_at}"
         );
     }
@@ -354,7 +354,7 @@ fn new_daemon_adopts_running_instances() {
 
     let mut story = Story::running(policy());
     story.at(5000).dispatch(nothing());
-    assert_eq!(story.instance.exits[0].ending, Ending::Unknown);
+    assert_eq!(story.instance.exits[0].ending, ProcessEnding::Unknown);
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 
     // A stop continues where it was, with its old deadline.
@@ -375,7 +375,7 @@ fn new_daemon_adopts_running_instances() {
     assert_eq!(story.dispatch(alive(1)), [ASK]);
     // The journal has `Up`, but knows no process.
     let mut story = Story::new(policy());
-    story.instance = Instance { inc: 1, wanted: Wanted::Up, state: State::Backoff { until_ms: 9 }, ..story.instance };
+    story.instance = Instance { inc: 1, wanted: DesiredState::Up, state: InstanceState::Backoff { until_ms: 9 }, ..story.instance };
     assert_eq!(story.dispatch(alive(1)), []);
     assert_eq!(story.status(), "online");
     // A leftover of an older number.
@@ -399,14 +399,14 @@ fn journal_of_an_older_version_is_readable() {
     for (text, state) in [
         (
             format!(r#"{{"Spawning":{{"inc":1,"since":{since}}}}}"#),
-            State::Spawning { inc: 1, since: Now::at(5), automatic: false, ready: false, superseded: None },
+            InstanceState::Spawning { inc: 1, since: Now::at(5), automatic: false, ready: false, superseded: None },
         ),
         (
             format!(r#"{{"Starting":{{"inc":1,"pid":2,"since":{since},"ready_deadline_ms":9}}}}"#),
-            State::Starting { inc: 1, pid: 2, since: Now::at(5), ready_deadline_ms: Some(9), late: false, adopted: false },
+            InstanceState::Starting { inc: 1, pid: 2, since: Now::at(5), ready_deadline_ms: Some(9), late: false, adopted: false },
         ),
     ] {
-        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+        assert_eq!(serde_json::from_str::<InstanceState>(&text).unwrap(), state);
     }
 }
 
@@ -420,7 +420,7 @@ fn hurry_cuts_drain_and_grace_period_short() {
     assert_eq!(story.dispatch(Event::Hurry), [], "once is enough");
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert_eq!(story.instance.state, State::Stopped);
+    assert_eq!(story.instance.state, InstanceState::Stopped);
 }
 
 #[test]
@@ -470,13 +470,13 @@ fn graceful_stop_waits_for_requests_in_flight() {
     assert!(matches!(story.at(9000).dispatch(Event::Tick)[..], [Effect::Signal { signal: 2, .. }]));
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert_eq!(story.instance.state, State::Gone);
+    assert_eq!(story.instance.state, InstanceState::Gone);
     // It may also exit by itself, and a user's immediate stop takes precedence.
     let mut story = Story::running(gentle.clone());
     story.dispatch(Event::StopGently(user("stop")));
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert_eq!((&story.instance.state, story.instance.counters.restarts), (&State::Stopped, 0));
+    assert_eq!((&story.instance.state, story.instance.counters.restarts), (&InstanceState::Stopped, 0));
     let mut story = Story::running(gentle);
     story.dispatch(Event::StopGently(user("stop")));
     assert!(matches!(story.dispatch(Event::Stop(user("stop")))[..], [Effect::Signal { .. }]));
@@ -551,7 +551,7 @@ fn start_during_a_drain_spawns_a_new_process() {
 fn failed_instance_is_stopped_and_restarted_by_policy() {
     let fail = || Event::Fail(Origin::policy(PolicyName::Health));
     let mut story = Story::running(policy());
-    assert_eq!(story.at(5000).dispatch(fail()), [crate::lifecycle::stop::ask(&story.policy, 1)]);
+    assert_eq!(story.at(5000).dispatch(fail()), [crate::lifecycle::stop::stop_request(&story.policy, 1)]);
     // It does not obey.
     assert_eq!(story.at(6600).dispatch(Event::Tick), [crate::lifecycle::stop::kill(&story.policy, 1)]);
     story.dispatch(Event::Exited { inc: 1, exit: killed() });
@@ -567,13 +567,13 @@ fn failed_instance_is_stopped_and_restarted_by_policy() {
         story.dispatch(Event::TreeGone { inc });
         story.dispatch(Event::Spawned { inc: inc + 1, pid: 1 });
     }
-    assert_eq!(story.instance.state, State::Errored);
+    assert_eq!(story.instance.state, InstanceState::Errored);
     // Without automatic restarts it stays down; an instance that does not run cannot fail.
     let mut story = Story::running(Policy { autorestart: false, ..policy() });
     story.dispatch(fail());
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert_eq!((&story.instance.state, story.instance.wanted), (&State::Stopped, Wanted::Down));
+    assert_eq!((&story.instance.state, story.instance.wanted), (&InstanceState::Stopped, DesiredState::Down));
     assert_eq!(story.dispatch(fail()), []);
 }
 
@@ -594,12 +594,12 @@ fn restart_budget_counts_restarts_of_any_cause() {
     story.dispatch(Event::Spawned { inc: 3, pid: 1 });
     assert!(!story.instance.may_restart(&story.policy, Now::at(14_999)) && story.instance.may_restart(&story.policy, Now::at(15_000)));
     crash(story.at(15_000), 3);
-    assert!(matches!(story.instance.state, State::Running { inc: 4, .. }));
+    assert!(matches!(story.instance.state, InstanceState::Running { inc: 4, .. }));
     crash(story.at(15_500), 4);
-    assert_eq!(story.instance.state, State::Errored);
+    assert_eq!(story.instance.state, InstanceState::Errored);
     // A user's command resets the history.
     story.at(15_600).dispatch(Event::Start(user("start")));
     story.dispatch(Event::Spawned { inc: 5, pid: 1 });
     crash(story.at(15_700), 5);
-    assert!(matches!(story.instance.state, State::Running { inc: 6, .. }), "{:?}", story.instance.state);
+    assert!(matches!(story.instance.state, InstanceState::Running { inc: 6, .. }), "{:?}", story.instance.state);
 }

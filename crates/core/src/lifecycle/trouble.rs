@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, ExitCause, ExitRecord, Instance, Origin, PolicyName, State};
+use super::{ExitCause, ExitRecord, Instance, InstanceState, Origin, PolicyName, ProcessEnding};
 use crate::time::Now;
 
 /// Time in which the exits of an instance are counted.
@@ -26,8 +26,8 @@ impl Instance {
     /// purpose.
     pub fn trouble(&self, stop_codes: &[i32], is_job: bool, now: Now) -> Option<Trouble> {
         match self.state {
-            State::Gone | State::Errored => None,
-            State::Stopped => self.exits.last().is_some_and(|exit| is_crash(exit, stop_codes)).then_some(Trouble::Crashed),
+            InstanceState::Gone | InstanceState::Errored => None,
+            InstanceState::Stopped => self.exits.last().is_some_and(|exit| is_crash(exit, stop_codes)).then_some(Trouble::Crashed),
             _ if is_job => None,
             _ => {
                 let is_recent = |exit: &&ExitRecord| now.mono_ms.saturating_sub(exit.ended.mono_ms) < WITHIN_MS;
@@ -42,7 +42,7 @@ impl Instance {
 /// check made the daemon stop it.
 fn is_unasked(cause: &ExitCause) -> bool {
     match cause {
-        ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
+        ExitCause::Requested(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
             Origin::Policy(finding) => {
                 matches!(finding.name, PolicyName::Memory | PolicyName::Cpu | PolicyName::Errors | PolicyName::Health)
             }
@@ -54,9 +54,9 @@ fn is_unasked(cause: &ExitCause) -> bool {
 
 fn is_crash(exit: &ExitRecord, stop_codes: &[i32]) -> bool {
     let has_failed = match exit.ending {
-        Ending::Code(code) => code != 0 && !stop_codes.contains(&code),
-        Ending::Signal { .. } | Ending::SpawnFailed { .. } => true,
-        Ending::Unknown => false,
+        ProcessEnding::Code(code) => code != 0 && !stop_codes.contains(&code),
+        ProcessEnding::Signal { .. } | ProcessEnding::SpawnFailed { .. } => true,
+        ProcessEnding::Unknown => false,
     };
     has_failed && is_unasked(&exit.cause)
 }
@@ -67,52 +67,52 @@ mod tests {
 
     const NOW_MS: u64 = 1_000_000;
 
-    fn exit(ago_ms: u64, ending: Ending, cause: ExitCause) -> ExitRecord {
+    fn exit(ago_ms: u64, ending: ProcessEnding, cause: ExitCause) -> ExitRecord {
         let ended = Now::at(NOW_MS - ago_ms);
         ExitRecord { inc: 1, pid: 7, started: Now::at(1), ended, ending, cause, last_lines: Vec::new() }
     }
 
-    fn trouble(state: State, is_job: bool, exits: Vec<ExitRecord>) -> Option<Trouble> {
+    fn trouble(state: InstanceState, is_job: bool, exits: Vec<ExitRecord>) -> Option<Trouble> {
         let mut instance = Instance::new(Now::at(1));
         (instance.state, instance.exits) = (state, exits);
         instance.trouble(&[9], is_job, Now::at(NOW_MS))
     }
 
-    fn online() -> State {
-        State::Running { inc: 1, pid: 7, since: Now::at(NOW_MS) }
+    fn online() -> InstanceState {
+        InstanceState::Running { inc: 1, pid: 7, since: Now::at(NOW_MS) }
     }
 
     #[test]
     fn failed_exit_without_a_restart_is_a_crash() {
-        let by = |name| ExitCause::Asked(Origin::policy(name));
-        let signal = Ending::Signal { signal: 11, core: false };
+        let by = |name| ExitCause::Requested(Origin::policy(name));
+        let signal = ProcessEnding::Signal { signal: 11, core: false };
         for (ending, cause, crashed) in [
-            (Ending::Code(3), ExitCause::Itself, true),
+            (ProcessEnding::Code(3), ExitCause::Itself, true),
             (signal, ExitCause::Itself, true),
             (signal, ExitCause::OutOfMemory, true),
-            (Ending::Code(1), by(PolicyName::Memory), true),
-            (Ending::Code(0), ExitCause::Itself, false),
-            (Ending::Code(9), ExitCause::Itself, false),
-            (signal, ExitCause::Asked(Origin::Shutdown), false),
-            (Ending::Code(1), by(PolicyName::Cron), false),
-            (Ending::Unknown, ExitCause::Itself, false),
+            (ProcessEnding::Code(1), by(PolicyName::Memory), true),
+            (ProcessEnding::Code(0), ExitCause::Itself, false),
+            (ProcessEnding::Code(9), ExitCause::Itself, false),
+            (signal, ExitCause::Requested(Origin::Shutdown), false),
+            (ProcessEnding::Code(1), by(PolicyName::Cron), false),
+            (ProcessEnding::Unknown, ExitCause::Itself, false),
         ] {
-            let found = trouble(State::Stopped, false, vec![exit(1, ending, cause.clone())]);
+            let found = trouble(InstanceState::Stopped, false, vec![exit(1, ending, cause.clone())]);
             assert_eq!(found.is_some(), crashed, "{ending:?} {cause:?}");
         }
-        assert_eq!(trouble(State::Stopped, false, Vec::new()), None);
-        let old = exit(900_000, Ending::Code(1), ExitCause::Itself);
-        assert_eq!(trouble(State::Stopped, true, vec![old.clone()]), Some(Trouble::Crashed), "a failed job, too");
-        assert_eq!(trouble(State::Errored, false, vec![old]), None, "its state says that");
+        assert_eq!(trouble(InstanceState::Stopped, false, Vec::new()), None);
+        let old = exit(900_000, ProcessEnding::Code(1), ExitCause::Itself);
+        assert_eq!(trouble(InstanceState::Stopped, true, vec![old.clone()]), Some(Trouble::Crashed), "a failed job, too");
+        assert_eq!(trouble(InstanceState::Errored, false, vec![old]), None, "its state says that");
     }
 
     #[test]
     fn three_exits_in_five_minutes_keep_restarting() {
-        let ends = |agos: &[u64]| agos.iter().map(|ago| exit(*ago, Ending::Code(0), ExitCause::Itself)).collect::<Vec<_>>();
+        let ends = |agos: &[u64]| agos.iter().map(|ago| exit(*ago, ProcessEnding::Code(0), ExitCause::Itself)).collect::<Vec<_>>();
         assert_eq!(trouble(online(), false, ends(&[299_000, 9, 1])), Some(Trouble::KeepsRestarting));
         assert_eq!(trouble(online(), false, ends(&[300_000, 9, 1])), None);
         assert_eq!(trouble(online(), true, ends(&[3, 2, 1])), None, "a job");
-        let asked = (1..5).map(|ago| exit(ago, Ending::Code(0), ExitCause::Asked(Origin::Resurrect))).collect();
-        assert_eq!(trouble(online(), false, asked), None);
+        let requested = (1..5).map(|ago| exit(ago, ProcessEnding::Code(0), ExitCause::Requested(Origin::Resurrect))).collect();
+        assert_eq!(trouble(online(), false, requested), None);
     }
 }

@@ -26,7 +26,7 @@ const AFTER: usize = 5;
 
 /// Form of a report, by language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum ReportFormat {
     /// Node, Deno, Java, .NET: a head, then lines that begin with `at`.
     At,
     Python,
@@ -40,18 +40,18 @@ pub(crate) enum Form {
 /// Finder of the newest report of one form.
 type Find = fn(&[&str]) -> Option<Report>;
 
-const FINDERS: [(Form, Find); 7] = [
-    (Form::Python, python),
-    (Form::Php, php),
-    (Form::Go, go),
-    (Form::Ruby, ruby),
-    (Form::At, at_frames),
-    (Form::Rust, rust),
-    (Form::Perl, perl),
+const FINDERS: [(ReportFormat, Find); 7] = [
+    (ReportFormat::Python, python),
+    (ReportFormat::Php, php),
+    (ReportFormat::Go, go),
+    (ReportFormat::Ruby, ruby),
+    (ReportFormat::At, at_frames),
+    (ReportFormat::Rust, rust),
+    (ReportFormat::Perl, perl),
 ];
 
 /// Returns the newest report in these lines.
-pub(crate) fn newest(lines: &[&str]) -> Option<(Form, Report)> {
+pub(crate) fn newest(lines: &[&str]) -> Option<(ReportFormat, Report)> {
     FINDERS.iter().filter_map(|(form, find)| Some((*form, find(lines)?))).max_by_key(|(_, report)| report.place.end)
 }
 

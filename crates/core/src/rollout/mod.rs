@@ -20,7 +20,7 @@
 //! failure is started again.
 //!
 //! Commands of a user take precedence: a replica that a user stops, restarts or deletes during the
-//! rollout is left alone ([`Event::Overruled`]).
+//! rollout is left alone ([`RolloutEvent::Overruled`]).
 //!
 //! The owner performs the effects and dispatches the results; the same event may come twice. All
 //! state is plain data, so a fresh daemon continues from the state of the previous one.
@@ -44,7 +44,7 @@ pub struct Rollout {
     /// Whether the old release can be started again, because it differs from the new one.
     pub reversible: bool,
     /// Present phase.
-    pub phase: Phase,
+    pub phase: RolloutPhase,
 }
 
 /// Replica: one instance of the rollout.
@@ -75,7 +75,8 @@ pub enum ReplicaState {
     /// restart policy starts one.
     Failed,
     /// A user's command took it over.
-    Left,
+    #[serde(rename = "left")]
+    TakenOver,
     /// Rollback: the old release has to replace it.
     ToRevert,
     /// Rollback: a process of the old release was launched.
@@ -89,7 +90,7 @@ pub enum ReplicaState {
 /// Phase of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum RolloutPhase {
     /// Batches are being replaced.
     Advancing,
     /// The canary is watched.
@@ -100,27 +101,28 @@ pub enum Phase {
     /// Rollback after a failure.
     Returning {
         /// Failure that caused it.
-        fault: Fault,
+        fault: RolloutFault,
     },
     /// The rollout is complete.
-    Over(Outcome),
+    #[serde(rename = "over")]
+    Complete(RolloutOutcome),
 }
 
 /// Outcome of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RolloutOutcome {
     /// Every replica that no user took over has the new release.
     Done,
     /// A replica failed. All others have the old release, or returned to it as far as possible.
-    Failed(Fault),
+    Failed(RolloutFault),
     /// Users took over every replica.
     Overruled,
 }
 
 /// Failure of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
+pub struct RolloutFault {
     /// Index of the replica.
     #[serde(rename = "place")]
     pub replica: usize,
@@ -130,7 +132,7 @@ pub struct Fault {
 
 /// Event of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum RolloutEvent {
     /// Its candidate (or restarted process) is ready.
     Ready(usize),
     /// Its candidate failed, or exited after it was ready.
@@ -146,13 +148,13 @@ pub enum Event {
 /// Effect: one action to perform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Effect {
+pub enum RolloutEffect {
     /// Start a process of the new release in this replica.
     Launch(usize),
     /// Start a process of the old release in this replica.
     LaunchOld(usize),
     /// The candidate serves from now on, and the process beside it retires. Answer:
-    /// [`Event::Gone`].
+    /// [`RolloutEvent::Gone`].
     Promote(usize),
     /// Remove the candidate.
     Discard(usize),
@@ -163,22 +165,22 @@ impl Rollout {
     /// nothing before [`Rollout::begin`].
     pub fn new(in_place: &[bool], batch: u32, canary_ms: u64, reversible: bool) -> Self {
         let replicas = in_place.iter().map(|&in_place| Replica { in_place, state: ReplicaState::Waiting }).collect();
-        Self { replicas, batch: batch.max(1), canary_ms, reversible, phase: Phase::Advancing }
+        Self { replicas, batch: batch.max(1), canary_ms, reversible, phase: RolloutPhase::Advancing }
     }
 
     /// Returns the outcome, once it is over.
-    pub fn outcome(&self) -> Option<&Outcome> {
+    pub fn outcome(&self) -> Option<&RolloutOutcome> {
         match &self.phase {
-            Phase::Over(outcome) => Some(outcome),
-            Phase::Advancing | Phase::Watching { .. } | Phase::Returning { .. } => None,
+            RolloutPhase::Complete(outcome) => Some(outcome),
+            RolloutPhase::Advancing | RolloutPhase::Watching { .. } | RolloutPhase::Returning { .. } => None,
         }
     }
 
-    /// Returns the time when [`Event::Tick`] is due.
+    /// Returns the time when [`RolloutEvent::Tick`] is due.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
-            Phase::Watching { until_ms } => Some(until_ms),
-            Phase::Advancing | Phase::Returning { .. } | Phase::Over(_) => None,
+            RolloutPhase::Watching { until_ms } => Some(until_ms),
+            RolloutPhase::Advancing | RolloutPhase::Returning { .. } | RolloutPhase::Complete(_) => None,
         }
     }
 }

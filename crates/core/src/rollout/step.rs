@@ -1,29 +1,29 @@
 //! Step function of a rollout.
 
-use super::{Effect, Event, Fault, Outcome, Phase, ReplicaState, Rollout};
+use super::{ReplicaState, Rollout, RolloutEffect, RolloutEvent, RolloutFault, RolloutOutcome, RolloutPhase};
 
 impl Rollout {
     /// Begins the rollout and returns the first effects.
-    pub fn begin(&mut self) -> Vec<Effect> {
+    pub fn begin(&mut self) -> Vec<RolloutEffect> {
         let mut effects = Vec::new();
-        self.go_on(&mut effects);
+        self.begin_next_batch(&mut effects);
         effects
     }
 
     /// Handles an event and returns the effects. Total: an old or repeated event changes nothing.
-    pub fn step(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
+    pub fn step(&mut self, event: RolloutEvent, now_ms: u64) -> Vec<RolloutEffect> {
         let mut effects = Vec::new();
         if self.outcome().is_some() {
             return effects;
         }
         match event {
-            Event::Ready(replica) => self.on_ready(replica, now_ms, &mut effects),
-            Event::Failed(replica, reason) => self.on_failed(replica, reason, &mut effects),
-            Event::Gone(replica) => self.on_gone(replica),
-            Event::Overruled(replica) => self.on_overruled(replica, &mut effects),
-            Event::Tick => self.on_tick(now_ms, &mut effects),
+            RolloutEvent::Ready(replica) => self.on_ready(replica, now_ms, &mut effects),
+            RolloutEvent::Failed(replica, reason) => self.on_failed(replica, reason, &mut effects),
+            RolloutEvent::Gone(replica) => self.on_gone(replica),
+            RolloutEvent::Overruled(replica) => self.on_overruled(replica, &mut effects),
+            RolloutEvent::Tick => self.on_tick(now_ms, &mut effects),
         }
-        self.go_on(&mut effects);
+        self.begin_next_batch(&mut effects);
         effects
     }
 
@@ -45,7 +45,7 @@ impl Rollout {
         self.replicas.iter().any(|replica| states.contains(&replica.state))
     }
 
-    fn on_ready(&mut self, replica: usize, now_ms: u64, effects: &mut Vec<Effect>) {
+    fn on_ready(&mut self, replica: usize, now_ms: u64, effects: &mut Vec<RolloutEffect>) {
         match self.state(replica) {
             Some(ReplicaState::Starting) => self.set(replica, ReplicaState::Ready),
             Some(ReplicaState::Reverting) => return self.promote(replica, ReplicaState::Returning, ReplicaState::Reverted, effects),
@@ -56,31 +56,31 @@ impl Rollout {
         }
         let is_first = !self.any_in(&[ReplicaState::Done, ReplicaState::Retiring]);
         if is_first && self.canary_ms > 0 {
-            self.phase = Phase::Watching { until_ms: now_ms.saturating_add(self.canary_ms) };
+            self.phase = RolloutPhase::Watching { until_ms: now_ms.saturating_add(self.canary_ms) };
         } else {
             self.promote_batch(effects);
         }
     }
 
-    fn promote_batch(&mut self, effects: &mut Vec<Effect>) {
+    fn promote_batch(&mut self, effects: &mut Vec<RolloutEffect>) {
         for replica in self.all_in(ReplicaState::Ready) {
             self.promote(replica, ReplicaState::Retiring, ReplicaState::Done, effects);
         }
     }
 
-    fn promote(&mut self, replica: usize, on_its_way: ReplicaState, done: ReplicaState, effects: &mut Vec<Effect>) {
+    fn promote(&mut self, replica: usize, on_its_way: ReplicaState, done: ReplicaState, effects: &mut Vec<RolloutEffect>) {
         if self.replicas.get(replica).is_some_and(|replica| replica.in_place) {
             self.set(replica, done);
         } else {
             self.set(replica, on_its_way);
-            effects.push(Effect::Promote(replica));
+            effects.push(RolloutEffect::Promote(replica));
         }
     }
 
     fn on_gone(&mut self, replica: usize) {
         match self.state(replica) {
             // Another replica failed in the meantime, so this replica has to return, too.
-            Some(ReplicaState::Retiring) if self.reversible && matches!(self.phase, Phase::Returning { .. }) => {
+            Some(ReplicaState::Retiring) if self.reversible && matches!(self.phase, RolloutPhase::Returning { .. }) => {
                 self.set(replica, ReplicaState::ToRevert);
             }
             Some(ReplicaState::Retiring) => self.set(replica, ReplicaState::Done),
@@ -89,7 +89,7 @@ impl Rollout {
         }
     }
 
-    fn on_failed(&mut self, replica: usize, reason: String, effects: &mut Vec<Effect>) {
+    fn on_failed(&mut self, replica: usize, reason: String, effects: &mut Vec<RolloutEffect>) {
         match self.state(replica) {
             // A replica that failed after its promotion cannot be discarded; the restart policy
             // handles it.
@@ -102,10 +102,10 @@ impl Rollout {
             _ => return,
         }
         // One fault ends the rollout; a failure during the rollback changes nothing.
-        if matches!(self.phase, Phase::Returning { .. }) {
+        if matches!(self.phase, RolloutPhase::Returning { .. }) {
             return;
         }
-        self.phase = Phase::Returning { fault: Fault { replica, reason } };
+        self.phase = RolloutPhase::Returning { fault: RolloutFault { replica, reason } };
         for index in 0..self.replicas.len() {
             match self.replicas[index].state {
                 ReplicaState::Starting | ReplicaState::Ready if self.replicas[index].in_place => {
@@ -121,38 +121,38 @@ impl Rollout {
         }
     }
 
-    fn discard(&mut self, replica: usize, effects: &mut Vec<Effect>) {
+    fn discard(&mut self, replica: usize, effects: &mut Vec<RolloutEffect>) {
         if self.replicas.get(replica).is_some_and(|replica| !replica.in_place) {
-            effects.push(Effect::Discard(replica));
+            effects.push(RolloutEffect::Discard(replica));
         }
     }
 
-    fn on_overruled(&mut self, replica: usize, effects: &mut Vec<Effect>) {
+    fn on_overruled(&mut self, replica: usize, effects: &mut Vec<RolloutEffect>) {
         let Some(state) = self.state(replica) else { return };
         if matches!(state, ReplicaState::Starting | ReplicaState::Ready | ReplicaState::Reverting) {
             self.discard(replica, effects);
         }
-        self.set(replica, ReplicaState::Left);
+        self.set(replica, ReplicaState::TakenOver);
         // The others of its batch may have waited for this replica only.
-        if matches!(self.phase, Phase::Advancing) && !self.any_in(&[ReplicaState::Starting]) {
+        if matches!(self.phase, RolloutPhase::Advancing) && !self.any_in(&[ReplicaState::Starting]) {
             self.promote_batch(effects);
         }
-        if matches!(self.phase, Phase::Watching { .. }) && !self.any_in(&[ReplicaState::Ready]) {
-            self.phase = Phase::Advancing;
+        if matches!(self.phase, RolloutPhase::Watching { .. }) && !self.any_in(&[ReplicaState::Ready]) {
+            self.phase = RolloutPhase::Advancing;
         }
     }
 
-    fn on_tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
-        if let Phase::Watching { until_ms } = self.phase
+    fn on_tick(&mut self, now_ms: u64, effects: &mut Vec<RolloutEffect>) {
+        if let RolloutPhase::Watching { until_ms } = self.phase
             && until_ms <= now_ms
         {
-            self.phase = Phase::Advancing;
+            self.phase = RolloutPhase::Advancing;
             self.promote_batch(effects);
         }
     }
 
     /// Begins the next batch if no replica is in progress; ends the rollout if none is left.
-    fn go_on(&mut self, effects: &mut Vec<Effect>) {
+    fn begin_next_batch(&mut self, effects: &mut Vec<RolloutEffect>) {
         if self.any_in(&[ReplicaState::Starting, ReplicaState::Ready, ReplicaState::Reverting]) {
             return;
         }
@@ -160,30 +160,30 @@ impl Rollout {
         // finish in parallel. Only the end of the rollout waits.
         let somebody_goes = self.any_in(&[ReplicaState::Retiring, ReplicaState::Returning]);
         match &self.phase {
-            Phase::Returning { fault } => {
+            RolloutPhase::Returning { fault } => {
                 let fault = fault.clone();
                 let next = self.next_batch(ReplicaState::ToRevert, self.batch);
                 if next.is_empty() && !somebody_goes {
-                    self.phase = Phase::Over(Outcome::Failed(fault));
+                    self.phase = RolloutPhase::Complete(RolloutOutcome::Failed(fault));
                 }
                 for replica in next {
                     self.set(replica, ReplicaState::Reverting);
-                    effects.push(Effect::LaunchOld(replica));
+                    effects.push(RolloutEffect::LaunchOld(replica));
                 }
             }
-            Phase::Advancing => {
+            RolloutPhase::Advancing => {
                 let is_first = !self.any_in(&[ReplicaState::Done, ReplicaState::Retiring]);
                 let next = self.next_batch(ReplicaState::Waiting, if is_first { 1 } else { self.batch });
                 if next.is_empty() && !somebody_goes {
                     let done = self.any_in(&[ReplicaState::Done]) || self.replicas.is_empty();
-                    self.phase = Phase::Over(if done { Outcome::Done } else { Outcome::Overruled });
+                    self.phase = RolloutPhase::Complete(if done { RolloutOutcome::Done } else { RolloutOutcome::Overruled });
                 }
                 for replica in next {
                     self.set(replica, ReplicaState::Starting);
-                    effects.push(Effect::Launch(replica));
+                    effects.push(RolloutEffect::Launch(replica));
                 }
             }
-            Phase::Watching { .. } | Phase::Over(_) => {}
+            RolloutPhase::Watching { .. } | RolloutPhase::Complete(_) => {}
         }
     }
 

@@ -46,16 +46,16 @@ pub enum Choice {
     /// this time.
     NotBefore(u64),
     /// No worker, until a worker answers or joins.
-    Nobody,
+    NoWorker,
 }
 
 /// Workers of one listening socket, and the number of connections that each got.
 #[derive(Clone, Debug, Default)]
-pub struct Turns {
+pub struct ConnectionCounts {
     given: BTreeMap<u32, u64>,
 }
 
-impl Turns {
+impl ConnectionCounts {
     /// Adds a worker that listens. It is not compensated for earlier connections of the others.
     pub fn join(&mut self, worker: u32) {
         let most = self.given.values().copied().max().unwrap_or(0);
@@ -89,13 +89,13 @@ impl Turns {
         match able.filter(|(.., load)| !load.is_stuck(now_ms)).min_by_key(|(given, worker, _)| (*given, *worker)) {
             Some((_, worker, load)) if load.unanswered < WINDOW => Choice::Worker(worker),
             Some((.., load)) => Choice::NotBefore(load.since_ms + PATIENCE_MS),
-            None => Choice::Nobody,
+            None => Choice::NoWorker,
         }
     }
 
     /// Records that this worker got a connection. Workers that were unavailable get nothing back;
     /// workers that were skipped because they were stuck get their turns back, within a bound.
-    pub fn gave(&mut self, worker: u32, load: impl Fn(u32) -> Option<Load>) {
+    pub fn record(&mut self, worker: u32, load: impl Fn(u32) -> Option<Load>) {
         let Some(given) = self.given.get_mut(&worker) else { return };
         *given += 1;
         let now = *given;
@@ -136,7 +136,7 @@ mod tests {
 
     /// Model of workers that get and answer connections.
     struct World {
-        turns: Turns,
+        turns: ConnectionCounts,
         now_ms: u64,
         unanswered: BTreeMap<u32, Vec<u64>>,
         got: BTreeMap<u32, u64>,
@@ -144,7 +144,7 @@ mod tests {
 
     impl World {
         fn new(workers: u32) -> Self {
-            let mut turns = Turns::default();
+            let mut turns = ConnectionCounts::default();
             (0..workers).for_each(|worker| turns.join(worker));
             let none = |worker| (worker, Vec::new());
             Self { turns, now_ms: 0, unanswered: (0..workers).map(none).collect(), got: (0..workers).map(|worker| (worker, 0)).collect() }
@@ -159,7 +159,7 @@ mod tests {
             let unanswered = &self.unanswered;
             let choice = self.turns.next(self.now_ms, |worker| Self::load(unanswered, worker));
             if let Choice::Worker(worker) = choice {
-                self.turns.gave(worker, |other| Self::load(unanswered, other));
+                self.turns.record(worker, |other| Self::load(unanswered, other));
                 self.unanswered.get_mut(&worker).unwrap().push(self.now_ms);
                 *self.got.get_mut(&worker).unwrap() += 1;
             }
@@ -207,7 +207,7 @@ mod tests {
                         waited += at - world.now_ms;
                         world.now_ms = at;
                     }
-                    Choice::Nobody => prop_assert!(false, "two workers answer at once"),
+                    Choice::NoWorker => prop_assert!(false, "two workers answer at once"),
                 }
                 world.answer(1, WINDOW);
                 world.answer(2, WINDOW);
@@ -273,13 +273,13 @@ mod tests {
 
     #[test]
     fn connection_is_offered_only_to_available_workers() {
-        let mut turns = Turns::default();
-        assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Nobody);
+        let mut turns = ConnectionCounts::default();
+        assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::NoWorker);
         turns.join(3);
-        assert_eq!(turns.next(0, |_| None), Choice::Nobody);
+        assert_eq!(turns.next(0, |_| None), Choice::NoWorker);
         assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Worker(3));
         assert_eq!(turns.next(5, |_| Some(Load { unanswered: WINDOW, since_ms: 0 })), Choice::NotBefore(PATIENCE_MS));
-        assert_eq!(turns.next(PATIENCE_MS, |_| Some(Load { unanswered: 1, since_ms: 0 })), Choice::Nobody);
+        assert_eq!(turns.next(PATIENCE_MS, |_| Some(Load { unanswered: 1, since_ms: 0 })), Choice::NoWorker);
         turns.leave(3);
         assert!(turns.is_empty() && !turns.has(3));
     }

@@ -116,9 +116,9 @@ impl Channel {
 
 /// Number of bytes that are kept for an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept(usize);
+pub struct BufferedBytes(usize);
 
-impl Kept {
+impl BufferedBytes {
     /// Replaces a value of one size (0: no value) by a value of another size. Returns false if
     /// there is no room; the former value then stays.
     pub fn replace(&mut self, former: usize, size: usize) -> bool {
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn app_messages_are_dropped_and_internal_messages_are_kept() {
         let mut channel = Channel::default();
-        let heard = (0..10_000).filter(|_| channel.message(false, 5) == Admission::Taken).count();
-        assert_eq!((heard as u64, channel.take_wait()), (MESSAGES.burst, None));
+        let taken = (0..10_000).filter(|_| channel.message(false, 5) == Admission::Taken).count();
+        assert_eq!((taken as u64, channel.take_wait()), (MESSAGES.burst, None));
         assert!((0..INTERNAL.burst).all(|_| channel.message(true, 5) == Admission::Taken));
         assert_eq!(channel.take_wait(), None);
         assert_eq!(channel.message(true, 5), Admission::Taken);
@@ -195,7 +195,7 @@ mod tests {
     proptest! {
         #[test]
         fn kept_values_never_exceed_the_budget(sizes in prop::collection::vec((0_usize..8, 0_usize..40_000), 0..60)) {
-            let (mut kept, mut places) = (Kept::default(), [0_usize; 8]);
+            let (mut kept, mut places) = (BufferedBytes::default(), [0_usize; 8]);
             for (place, size) in sizes {
                 if kept.replace(places[place], size) {
                     places[place] = size;

@@ -136,7 +136,7 @@ pub struct RolloutSpec {
 
 /// Range of the number of instances, which follows the load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Autoscale {
+pub struct AutoscaleSettings {
     /// Least number.
     pub min: u32,
     /// Largest number.

@@ -7,7 +7,7 @@ pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Part of a head that is searched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sought {
+pub enum StickyKey {
     /// A cookie of this name with the number of an instance, and perhaps of its process.
     Cookie(String),
     /// The address of the client as a proxy reports it.
@@ -16,7 +16,7 @@ pub enum Sought {
 
 /// Result of a search in the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum StickyMatch {
     /// The cookie names this instance.
     Instance(u32),
     /// The cookie names this instance, and the incarnation of its process.
@@ -34,10 +34,10 @@ pub enum Found {
 /// Searches the head of an HTTP/1 request for `Cookie: …; name=<number>; …`, or for the client in
 /// `X-Forwarded-For`, `Forwarded` or `X-Real-IP`. A proxy appends to the first two, so the client
 /// is the first address. A client that invents an address can only choose its own worker.
-pub fn find(bytes: &[u8], sought: &Sought) -> Found {
+pub fn find(bytes: &[u8], sought: &StickyKey) -> StickyMatch {
     // A method begins with a letter; TLS does not.
     if bytes.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) {
-        return Found::Nothing;
+        return StickyMatch::Nothing;
     }
     let mut rest = bytes;
     let (mut first, mut is_http_1) = (true, false);
@@ -45,7 +45,7 @@ pub fn find(bytes: &[u8], sought: &Sought) -> Found {
         let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
         rest = &rest[end + 1..];
         if line.is_empty() {
-            return if is_http_1 { Found::Absent } else { Found::Nothing };
+            return if is_http_1 { StickyMatch::Absent } else { StickyMatch::Nothing };
         }
         if std::mem::take(&mut first) {
             is_http_1 = line.windows(9).any(|word| word == b" HTTP/1.0" || word == b" HTTP/1.1");
@@ -53,29 +53,29 @@ pub fn find(bytes: &[u8], sought: &Sought) -> Found {
             return found;
         }
     }
-    if bytes.len() >= MAX_HEAD_BYTES { Found::Nothing } else { Found::More }
+    if bytes.len() >= MAX_HEAD_BYTES { StickyMatch::Nothing } else { StickyMatch::More }
 }
 
-fn in_line(line: &[u8], sought: &Sought) -> Option<Found> {
+fn in_line(line: &[u8], sought: &StickyKey) -> Option<StickyMatch> {
     let (header, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
     match sought {
-        Sought::Cookie(name) if header.eq_ignore_ascii_case("cookie") => cookie(value, name),
-        Sought::Forwarded if header.eq_ignore_ascii_case("forwarded") => forwarded(value).map(Found::Client),
-        Sought::Forwarded if ["x-forwarded-for", "x-real-ip"].iter().any(|name| header.eq_ignore_ascii_case(name)) => {
-            address(value.split(',').next()?).map(Found::Client)
+        StickyKey::Cookie(name) if header.eq_ignore_ascii_case("cookie") => cookie(value, name),
+        StickyKey::Forwarded if header.eq_ignore_ascii_case("forwarded") => forwarded(value).map(StickyMatch::Client),
+        StickyKey::Forwarded if ["x-forwarded-for", "x-real-ip"].iter().any(|name| header.eq_ignore_ascii_case(name)) => {
+            address(value.split(',').next()?).map(StickyMatch::Client)
         }
-        Sought::Cookie(_) | Sought::Forwarded => None,
+        StickyKey::Cookie(_) | StickyKey::Forwarded => None,
     }
 }
 
 /// Reads the instance in `name=3`, or also its process in `name=3.7`.
-fn cookie(cookies: &str, name: &str) -> Option<Found> {
+fn cookie(cookies: &str, name: &str) -> Option<StickyMatch> {
     let mut pairs = cookies.split(';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
     let value = value.trim().trim_matches('"');
     match value.split_once('.') {
-        Some((index, inc)) => Some(Found::Process(index.parse().ok()?, inc.parse().ok()?)),
-        None => value.parse().ok().map(Found::Instance),
+        Some((index, inc)) => Some(StickyMatch::Process(index.parse().ok()?, inc.parse().ok()?)),
+        None => value.parse().ok().map(StickyMatch::Instance),
     }
 }
 
@@ -109,13 +109,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn who() -> Sought {
-        Sought::Cookie("who".into())
+    fn who() -> StickyKey {
+        StickyKey::Cookie("who".into())
     }
 
     #[test]
     fn client_address_is_read_from_proxy_headers() {
-        let client = |text: &str| Found::Client(text.parse().unwrap());
+        let client = |text: &str| StickyMatch::Client(text.parse().unwrap());
         for (lines, found) in [
             ("X-Forwarded-For: 203.0.113.7, 10.0.0.1", client("203.0.113.7")),
             ("x-forwarded-for:203.0.113.7:4711", client("203.0.113.7")),
@@ -125,13 +125,13 @@ mod tests {
             ("Forwarded: proto=https;For=\"[2001:db8::1]:47011\", for=10.0.0.1", client("2001:db8::1")),
             ("Forwarded: for=192.0.2.60;proto=http", client("192.0.2.60")),
             ("Forwarded: for=_hidden\r\nX-Forwarded-For: 192.0.2.1", client("192.0.2.1")),
-            ("X-Forwarded-For: unknown", Found::Absent),
-            ("X-Forwarded-For:", Found::Absent),
-            ("Cookie: x-forwarded-for=1.2.3.4", Found::Absent),
+            ("X-Forwarded-For: unknown", StickyMatch::Absent),
+            ("X-Forwarded-For:", StickyMatch::Absent),
+            ("Cookie: x-forwarded-for=1.2.3.4", StickyMatch::Absent),
         ] {
-            assert_eq!(find(format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n").as_bytes(), &Sought::Forwarded), found, "{lines}");
+            assert_eq!(find(format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n").as_bytes(), &StickyKey::Forwarded), found, "{lines}");
         }
-        assert_eq!(find(b"GET / HTTP/1.1\r\nX-Forwarded-For: 1.2.3", &Sought::Forwarded), Found::More);
+        assert_eq!(find(b"GET / HTTP/1.1\r\nX-Forwarded-For: 1.2.3", &StickyKey::Forwarded), StickyMatch::More);
         for (address, expected) in [
             ("127.0.0.1", true),
             ("::ffff:10.1.2.3", true),
@@ -149,36 +149,36 @@ mod tests {
     #[test]
     fn instance_is_read_from_the_sticky_cookie() {
         for (head, found) in [
-            ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3; b=2\r\n\r\n", Found::Instance(3)),
-            ("GET / HTTP/1.1\r\ncOOkie:who=\"12\"\r\n", Found::Instance(12)),
-            ("GET / HTTP/1.1\nCookie: other=1\nCookie: who=0\n", Found::Instance(0)),
-            ("GET / HTTP/1.1\r\nCookie: who=3.7; b=2\r\n\r\n", Found::Process(3, 7)),
-            ("GET / HTTP/1.1\r\nCookie: who=\"0.12\"\r\n\r\n", Found::Process(0, 12)),
-            ("GET / HTTP/1.1\r\nCookie: who=3.\r\n\r\n", Found::Absent),
-            ("GET / HTTP/1.1\r\nCookie: who=3.7.1\r\n\r\n", Found::Absent),
-            ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3", Found::More),
-            ("", Found::More),
-            ("GET / HTTP/1.1\r\nX-Cookie: who=3\r\nCookie: whoever=3; xwho=3\r\n\r\n", Found::Absent),
-            ("GET / HTTP/1.1\r\nCookie: who=-1\r\n\r\n", Found::Absent),
-            ("GET / HTTP/1.1\r\nCookie: who=99999999999\r\n\r\n", Found::Absent),
-            ("POST / HTTP/1.1\r\n\r\nCookie: who=3\r\n", Found::Absent),
-            ("Cookie: who=3\r\n\r\n", Found::Nothing),
-            ("\u{16}\u{3}\u{1}", Found::Nothing),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Found::Nothing),
+            ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3; b=2\r\n\r\n", StickyMatch::Instance(3)),
+            ("GET / HTTP/1.1\r\ncOOkie:who=\"12\"\r\n", StickyMatch::Instance(12)),
+            ("GET / HTTP/1.1\nCookie: other=1\nCookie: who=0\n", StickyMatch::Instance(0)),
+            ("GET / HTTP/1.1\r\nCookie: who=3.7; b=2\r\n\r\n", StickyMatch::Process(3, 7)),
+            ("GET / HTTP/1.1\r\nCookie: who=\"0.12\"\r\n\r\n", StickyMatch::Process(0, 12)),
+            ("GET / HTTP/1.1\r\nCookie: who=3.\r\n\r\n", StickyMatch::Absent),
+            ("GET / HTTP/1.1\r\nCookie: who=3.7.1\r\n\r\n", StickyMatch::Absent),
+            ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3", StickyMatch::More),
+            ("", StickyMatch::More),
+            ("GET / HTTP/1.1\r\nX-Cookie: who=3\r\nCookie: whoever=3; xwho=3\r\n\r\n", StickyMatch::Absent),
+            ("GET / HTTP/1.1\r\nCookie: who=-1\r\n\r\n", StickyMatch::Absent),
+            ("GET / HTTP/1.1\r\nCookie: who=99999999999\r\n\r\n", StickyMatch::Absent),
+            ("POST / HTTP/1.1\r\n\r\nCookie: who=3\r\n", StickyMatch::Absent),
+            ("Cookie: who=3\r\n\r\n", StickyMatch::Nothing),
+            ("\u{16}\u{3}\u{1}", StickyMatch::Nothing),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", StickyMatch::Nothing),
         ] {
             assert_eq!(find(head.as_bytes(), &who()), found, "{head:?}");
         }
-        assert_eq!(find(&[b'G'; MAX_HEAD_BYTES], &who()), Found::Nothing);
-        assert_eq!(find(b"GET / HTTP/1.1\r\n\xff\xfe: x\r\nCookie: who=3\r\n", &who()), Found::Instance(3));
+        assert_eq!(find(&[b'G'; MAX_HEAD_BYTES], &who()), StickyMatch::Nothing);
+        assert_eq!(find(b"GET / HTTP/1.1\r\n\xff\xfe: x\r\nCookie: who=3\r\n", &who()), StickyMatch::Instance(3));
     }
 
     proptest! {
         #[test]
         fn more_bytes_do_not_change_a_found_result(bytes in prop::collection::vec(any::<u8>(), 0..200), more in prop::collection::vec(any::<u8>(), 0..50)) {
-            for sought in &[who(), Sought::Forwarded] {
+            for sought in &[who(), StickyKey::Forwarded] {
             let before = find(&bytes, sought);
             let all: Vec<u8> = bytes.iter().chain(&more).copied().collect();
-            prop_assert!(before == Found::More || before == find(&all, sought));
+            prop_assert!(before == StickyMatch::More || before == find(&all, sought));
             }
         }
     }

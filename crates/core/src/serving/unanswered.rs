@@ -18,11 +18,11 @@ pub struct Connection {
     /// Unique number of the connection.
     pub id: u64,
     /// Bytes that its client has sent.
-    pub asked: u64,
+    pub received: u64,
     /// Number of answer segments that were sent.
     pub answers: u32,
     /// Whether the client sent the last data.
-    pub asks: bool,
+    pub client_sent_last: bool,
     /// Whether a part of an answer has not reached the client yet.
     pub unsent: bool,
 }
@@ -30,12 +30,12 @@ pub struct Connection {
 /// Connections that were found, and the answer that is still owed on each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unanswered {
-    known: BTreeMap<u64, Owed>,
+    connections: BTreeMap<u64, PendingResponse>,
 }
 
 /// Answer that is owed on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owed {
+enum PendingResponse {
     /// No answer, or the connection belongs to another process.
     Nothing,
     /// Its client has connected but has sent no data yet.
@@ -52,45 +52,45 @@ enum Owed {
 impl Unanswered {
     /// Takes the open connections at one check; `is_own` tests only new connections. Returns the
     /// number of requests to wait for.
-    pub fn seen(&mut self, connections: &[Connection], is_own: impl Fn(u64) -> bool, now_ms: u64) -> usize {
-        let before = std::mem::take(&mut self.known);
+    pub fn update(&mut self, connections: &[Connection], is_own: impl Fn(u64) -> bool, now_ms: u64) -> usize {
+        let before = std::mem::take(&mut self.connections);
         for connection in connections {
-            let owed = match before.get(&connection.id) {
+            let pending = match before.get(&connection.id) {
                 Some(owed) => owed.after(connection, now_ms),
-                None if is_own(connection.id) => Owed::at_first(connection, now_ms),
-                None => Owed::Nothing,
+                None if is_own(connection.id) => PendingResponse::at_first(connection, now_ms),
+                None => PendingResponse::Nothing,
             };
-            self.known.insert(connection.id, owed);
+            self.connections.insert(connection.id, pending);
         }
-        self.known.values().filter(|owed| owed.is_due(now_ms)).count()
+        self.connections.values().filter(|owed| owed.is_due(now_ms)).count()
     }
 
     /// Returns true if this connection was found at the last check.
-    pub fn knows(&self, id: u64) -> bool {
-        self.known.contains_key(&id)
+    pub fn contains(&self, id: u64) -> bool {
+        self.connections.contains_key(&id)
     }
 }
 
-impl Owed {
+impl PendingResponse {
     fn at_first(seen: &Connection, now_ms: u64) -> Self {
         let until_ms = now_ms.saturating_add(KEPT_MS);
-        match (seen.asked, seen.answers) {
+        match (seen.received, seen.answers) {
             (0, 0) => Self::Silent { until_ms: now_ms.saturating_add(SILENT_MS) },
             (_, 0) => Self::First,
-            (_, answers) if seen.asks => Self::Again { until_ms, answers },
+            (_, answers) if seen.client_sent_last => Self::Again { until_ms, answers },
             (asked, answers) => Self::Rest { until_ms, asked, answers },
         }
     }
 
     fn after(self, seen: &Connection, now_ms: u64) -> Self {
         let until_ms = now_ms.saturating_add(KEPT_MS);
-        let rest = |until_ms| Self::Rest { until_ms, asked: seen.asked, answers: seen.answers };
+        let rest = |until_ms| Self::Rest { until_ms, asked: seen.received, answers: seen.answers };
         match self {
             Self::Silent { .. } if seen.answers > 0 => rest(until_ms),
-            Self::Silent { .. } if seen.asked > 0 => Self::First,
+            Self::Silent { .. } if seen.received > 0 => Self::First,
             Self::First if seen.answers > 0 => rest(until_ms),
             Self::Again { until_ms, answers } if seen.answers > answers => rest(until_ms),
-            Self::Rest { asked, .. } if seen.asked > asked => Self::Nothing,
+            Self::Rest { asked, .. } if seen.received > asked => Self::Nothing,
             Self::Rest { answers, .. } if seen.answers == answers && !seen.unsent => Self::Nothing,
             Self::Rest { until_ms, .. } => rest(until_ms),
             same => same,
@@ -107,7 +107,7 @@ impl Owed {
 }
 
 /// Returns the message about requests that are cut off, in words that follow the name of the app.
-pub fn still_under_way(requests: u32, drain_ms: u64) -> String {
+pub fn cut_warning(requests: u32, drain_ms: u64) -> String {
     let were = if requests == 1 { "request was" } else { "requests were" };
     format!("{requests} {were} still in flight after drain_timeout ({drain_ms} ms)")
 }
@@ -118,11 +118,11 @@ mod tests {
 
     /// Returns a connection with these numbers: bytes of requests, segments of answers.
     fn at(asked: u64, answers: u32) -> Connection {
-        Connection { id: 1, asked, answers, asks: false, unsent: false }
+        Connection { id: 1, received: asked, answers, client_sent_last: false, unsent: false }
     }
 
     fn asks(asked: u64, answers: u32) -> Connection {
-        Connection { asks: true, ..at(asked, answers) }
+        Connection { client_sent_last: true, ..at(asked, answers) }
     }
 
     fn unsent(asked: u64, answers: u32) -> Connection {
@@ -156,7 +156,7 @@ mod tests {
             (&[(at(0, 0), 0), (at(9, 1), 500), (at(9, 1), 550)], &[1, 1, 0]),
         ] {
             let mut unanswered = Unanswered::default();
-            let seen: Vec<usize> = looks.iter().map(|(seen, now_ms)| unanswered.seen(&[*seen], |_| true, *now_ms)).collect();
+            let seen: Vec<usize> = looks.iter().map(|(seen, now_ms)| unanswered.update(&[*seen], |_| true, *now_ms)).collect();
             assert_eq!(seen, expected, "{looks:?}");
         }
     }
@@ -165,9 +165,9 @@ mod tests {
     fn only_open_connections_of_the_process_count() {
         let mut unanswered = Unanswered::default();
         let two = [asks(9, 0), Connection { id: 2, ..asks(9, 0) }];
-        assert_eq!(unanswered.seen(&two, |id| id == 1, 0), 1);
-        assert!(unanswered.knows(2));
-        assert_eq!(unanswered.seen(&two[1..], |_| panic!("it is known whose it is"), 50), 0);
-        assert!(!unanswered.knows(1), "it was closed");
+        assert_eq!(unanswered.update(&two, |id| id == 1, 0), 1);
+        assert!(unanswered.contains(2));
+        assert_eq!(unanswered.update(&two[1..], |_| panic!("it is known whose it is"), 50), 0);
+        assert!(!unanswered.contains(1), "it was closed");
     }
 }

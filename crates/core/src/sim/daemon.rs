@@ -4,15 +4,15 @@
 use std::collections::VecDeque;
 
 use super::rng::Rng;
-use super::world::{Child, Forgotten, HookRun, Order, Report, World};
+use super::world::{Child, ForgottenExit, HookRun, KeeperOrder, KeeperReport, World};
 use crate::app::hooks::Hook;
-use crate::lifecycle::command::Outcome as HookOutcome;
-use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
+use crate::lifecycle::command::CommandOutcome as HookOutcome;
+use crate::lifecycle::{Effect, Event, ExitReport, Instance, InstanceState, Policy, Recovered, SpawnFailure};
 use crate::time::Now;
 
 /// Cause of a journal write.
 #[derive(Clone, Debug)]
-pub(super) enum Cause {
+pub(super) enum WriteCause {
     /// A command.
     Command(Event),
     /// Any other event.
@@ -21,22 +21,22 @@ pub(super) enum Cause {
 
 /// One step of an instance that has to be journaled.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct JournaledStep {
     pub(super) slot: usize,
-    pub(super) cause: Cause,
+    pub(super) cause: WriteCause,
     /// The instance after the step, if another step of it follows in the same write.
     pub(super) after: Option<Instance>,
     /// Hooks that the step requests, and hooks that it cancels.
     pub(super) hooks: Vec<(u32, Hook)>,
     pub(super) cancels: Vec<(u32, Hook)>,
     /// Hook whose end caused the step.
-    pub(super) told: Option<(u32, Hook)>,
+    pub(super) ended_hook: Option<(u32, Hook)>,
 }
 
 /// One indivisible operation of the daemon.
 #[derive(Debug)]
 enum Op {
-    Journal(Vec<Step>),
+    Journal(Vec<JournaledStep>),
     Ack(usize, u32),
     /// Remove the handover that an app announced from its channel.
     TakeHandover(usize, u32),
@@ -51,7 +51,7 @@ pub(super) enum Outcome {
     /// Internal operation of the daemon.
     Internal,
     /// All of these steps have to be journaled in one write.
-    Write(Vec<Step>),
+    Write(Vec<JournaledStep>),
 }
 
 /// Memory of the daemon. All of it is lost when the daemon dies.
@@ -60,7 +60,7 @@ pub(super) struct Daemon {
     pub(super) instances: Vec<Option<Instance>>,
     ops: VecDeque<Op>,
     /// Steps that share the next journal write, and the acks and effects that follow it.
-    batch: Vec<Step>,
+    batch: Vec<JournaledStep>,
     acks: Vec<(usize, u32)>,
     effects: Vec<(usize, Effect)>,
     /// Findings that a fresh daemon has not handled yet, and the exited children that only need an
@@ -74,14 +74,14 @@ pub(super) struct Daemon {
     /// yet.
     in_channel: Vec<(usize, u32)>,
     /// Hooks whose end was seen but is not journaled yet.
-    told: Vec<(usize, u32, Hook)>,
+    ended_hooks: Vec<(usize, u32, Hook)>,
     /// Whether the keeper is lost; the daemon starts a new one after the current work.
     keeper_lost: bool,
 }
 
 impl Daemon {
     /// Boots a fresh daemon from the journal.
-    pub(super) fn boot(journal: &[Option<Instance>], world: &mut World, rng: &mut Rng, forgotten: &mut Vec<Forgotten>) -> Self {
+    pub(super) fn boot(journal: &[Option<Instance>], world: &mut World, rng: &mut Rng, forgotten: &mut Vec<ForgottenExit>) -> Self {
         let mut daemon = Self {
             instances: journal.to_vec(),
             ops: VecDeque::new(),
@@ -92,7 +92,7 @@ impl Daemon {
             sweeps: Vec::new(),
             drains: Vec::new(),
             in_channel: Vec::new(),
-            told: Vec::new(),
+            ended_hooks: Vec::new(),
             keeper_lost: false,
         };
         // The keeper reads the old link to its end before it sends its inventory.
@@ -113,7 +113,7 @@ impl Daemon {
         if std::mem::take(&mut world.keeper_is_new) {
             for (slot, instance) in self.instances.iter().enumerate() {
                 let Some(instance) = instance.as_ref() else { continue };
-                if instance.pid().is_some() || matches!(instance.state, State::Spawning { .. }) {
+                if instance.pid().is_some() || matches!(instance.state, InstanceState::Spawning { .. }) {
                     world.adopt(slot, instance.inc, instance.pid());
                 }
             }
@@ -158,7 +158,7 @@ impl Daemon {
         if (self.keeper_lost || ended.is_some())
             && let Some((slot, event)) = self.next_handover(world, ended)
         {
-            self.dispatch(slot, policies, event, Cause::Event, None, world.now);
+            self.dispatch(slot, policies, event, WriteCause::Event, None, world.now);
             return Outcome::Internal;
         }
         if std::mem::take(&mut self.keeper_lost) {
@@ -171,7 +171,7 @@ impl Daemon {
             return Outcome::Internal;
         }
         if let Some((slot, event, ended)) = self.next_event(world, rng) {
-            self.dispatch(slot, policies, event, Cause::Event, ended, world.now);
+            self.dispatch(slot, policies, event, WriteCause::Event, ended, world.now);
             return Outcome::Internal;
         }
         if self.batch.is_empty() && self.acks.is_empty() {
@@ -188,7 +188,7 @@ impl Daemon {
             Recovered::Ended { inc, pid, .. } => (!self.is_former(slot, inc, pid)).then_some(inc),
             Recovered::Alive { .. } | Recovered::Nothing => None,
         };
-        self.dispatch(slot, policies, Event::Recovered(found), Cause::Event, ended, now);
+        self.dispatch(slot, policies, Event::Recovered(found), WriteCause::Event, ended, now);
         true
     }
 
@@ -206,7 +206,7 @@ impl Daemon {
     fn next_event(&mut self, world: &mut World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
         // Links and channels are different descriptors, so either may be read first. But all
         // earlier messages come before an exit.
-        let is_end = matches!(world.reports.front(), Some(Report::Exited { .. }));
+        let is_end = matches!(world.reports.front(), Some(KeeperReport::Exited { .. }));
         if (is_end || rng.percent(50))
             && let Some((slot, event)) = self.next_handover(world, None)
         {
@@ -219,13 +219,15 @@ impl Daemon {
         }
         while let Some(report) = world.reports.pop_front() {
             return Some(match report {
-                Report::Spawned { slot, inc, pid } => (slot, Event::Spawned { inc, pid }, None),
-                Report::SpawnFailed { slot, inc } => {
+                KeeperReport::Spawned { slot, inc, pid } => (slot, Event::Spawned { inc, pid }, None),
+                KeeperReport::SpawnFailed { slot, inc } => {
                     let failure = SpawnFailure { step: String::new(), errno: 2 };
                     (slot, Event::SpawnFailed { inc, failure }, None)
                 }
-                Report::Exited { slot, inc, pid, .. } if self.is_former(slot, inc, pid) => continue,
-                Report::Exited { slot, inc, ending, oom, .. } => (slot, Event::Exited { inc, exit: ExitReport { ending, oom } }, Some(inc)),
+                KeeperReport::Exited { slot, inc, pid, .. } if self.is_former(slot, inc, pid) => continue,
+                KeeperReport::Exited { slot, inc, ending, oom, .. } => {
+                    (slot, Event::Exited { inc, exit: ExitReport { ending, oom } }, Some(inc))
+                }
             });
         }
         if let Some((slot, event)) = self.next_handover(world, None) {
@@ -272,7 +274,7 @@ impl Daemon {
                     break;
                 }
                 let runs = |instance: &&Instance| instance.inc == child.inc && child.is_alive(pid) && instance.pid() != Some(pid);
-                let may = |instance: &&Instance| instance.pid().is_some() || matches!(instance.state, State::Spawning { .. });
+                let may = |instance: &&Instance| instance.pid().is_some() || matches!(instance.state, InstanceState::Spawning { .. });
                 if self.instances[slot].as_ref().filter(runs).is_some_and(|instance| may(&instance)) {
                     self.in_channel.push((slot, child.inc));
                     return Some((slot, Event::Followed { inc: child.inc, pid }));
@@ -286,13 +288,13 @@ impl Daemon {
     /// Takes the end of a hook.
     fn next_hook(&mut self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
         let is_told = |told: &[(usize, u32, Hook)], run: &HookRun| told.contains(&(run.slot, run.inc, run.hook));
-        let run = world.hook_runs.iter().find(|run| !is_told(&self.told, run) && rng.percent(50))?;
+        let run = world.hook_runs.iter().find(|run| !is_told(&self.ended_hooks, run) && rng.percent(50))?;
         let outcome = world.hook_ends(run, rng)?;
-        self.told.push((run.slot, run.inc, run.hook));
+        self.ended_hooks.push((run.slot, run.inc, run.hook));
         let inc = run.inc;
         let event = match outcome {
             // The hook succeeded, but something else that the start needs was unavailable.
-            HookOutcome::CouldNotStart(why) if run.hook == Hook::PreStart => Event::Unprepared { inc, why },
+            HookOutcome::CouldNotStart(why) if run.hook == Hook::PreStart => Event::Unprepared { inc, reason: why },
             outcome => Event::HookDone { inc, hook: run.hook, outcome },
         };
         Some((run.slot, event, None))
@@ -300,7 +302,7 @@ impl Daemon {
 
     /// Takes the answer that the dependencies of an instance are met or will not be.
     fn next_release(&self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
-        let waits = |instance: &Option<Instance>| matches!(instance, Some(Instance { state: State::Waiting { .. }, .. }));
+        let waits = |instance: &Option<Instance>| matches!(instance, Some(Instance { state: InstanceState::Waiting { .. }, .. }));
         let slot = self.instances.iter().position(waits).filter(|_| rng.percent(10))?;
         let met = rng.percent(world.tendency[slot].is_met);
         (met || rng.percent(5)).then(|| (slot, if met { Event::Released } else { Event::Unmet(String::new()) }, None))
@@ -314,16 +316,16 @@ impl Daemon {
             }
             self.instances[slot] = Some(Instance::new(Now::at(now)));
         }
-        self.dispatch(slot, policies, event.clone(), Cause::Command(event), None, now);
+        self.dispatch(slot, policies, event.clone(), WriteCause::Command(event), None, now);
     }
 
-    fn dispatch(&mut self, slot: usize, policies: &[Policy], event: Event, cause: Cause, ended: Option<u32>, now: u64) {
+    fn dispatch(&mut self, slot: usize, policies: &[Policy], event: Event, cause: WriteCause, ended: Option<u32>, now: u64) {
         self.acks.extend(ended.map(|inc| (slot, inc)));
         let Some(instance) = &mut self.instances[slot] else { return };
         if let Some(earlier) = self.batch.iter_mut().rev().find(|step| step.slot == slot) {
             earlier.after = Some(instance.clone());
         }
-        let told = match &event {
+        let finished_hook = match &event {
             Event::HookDone { inc, hook, .. } => Some((*inc, *hook)),
             Event::Unprepared { inc, .. } => Some((*inc, Hook::PreStart)),
             _ => None,
@@ -337,23 +339,25 @@ impl Daemon {
                 effect => self.effects.push((slot, effect)),
             }
         }
-        self.batch.push(Step { slot, cause, after: None, hooks, cancels, told });
+        self.batch.push(JournaledStep { slot, cause, after: None, hooks, cancels, ended_hook: finished_hook });
     }
 
     fn perform(&mut self, op: Op, world: &mut World) -> Outcome {
         let order = match op {
             Op::Journal(steps) => return Outcome::Write(steps),
-            Op::Ack(slot, inc) => Order::Ack { slot, inc },
+            Op::Ack(slot, inc) => KeeperOrder::Ack { slot, inc },
             Op::TakeHandover(slot, inc) => {
                 self.in_channel.retain(|taken| *taken != (slot, inc));
                 world.child(slot, inc).into_iter().for_each(|child| child.taken += 1);
                 return Outcome::Internal;
             }
             Op::Perform(slot, effect) => match effect {
-                Effect::Spawn { inc } => Order::Spawn { slot, inc },
-                Effect::Follow { inc, pid } => Order::Follow { slot, inc, pid },
-                Effect::Signal { inc, signal, scope } => Order::Signal { slot, inc, signal, scope },
-                Effect::ShutdownMessage { inc, fallback_signal, scope } => Order::Signal { slot, inc, signal: fallback_signal, scope },
+                Effect::Spawn { inc } => KeeperOrder::Spawn { slot, inc },
+                Effect::Follow { inc, pid } => KeeperOrder::Follow { slot, inc, pid },
+                Effect::Signal { inc, signal, scope } => KeeperOrder::Signal { slot, inc, signal, scope },
+                Effect::ShutdownMessage { inc, fallback_signal, scope } => {
+                    KeeperOrder::Signal { slot, inc, signal: fallback_signal, scope }
+                }
                 Effect::Sweep { inc, kill, signal } => {
                     world.sweep(slot, inc, if kill { 9 } else { signal });
                     if !self.sweeps.contains(&(slot, inc)) {
@@ -379,7 +383,7 @@ impl Daemon {
     pub(super) fn stuck_slot(&self, world: &World) -> Option<usize> {
         let nobody_runs = |slot, inc, hook| !world.hook_runs.iter().any(|run| run.is(slot, inc, hook));
         let in_vain = |(slot, instance): (usize, &Option<Instance>)| match instance.as_ref()?.state {
-            State::Stopping { inc, leader_gone: true, .. } if !self.sweeps.contains(&(slot, inc)) => Some(slot),
+            InstanceState::Stopping { inc, leader_gone: true, .. } if !self.sweeps.contains(&(slot, inc)) => Some(slot),
             _ => instance.as_ref()?.hook().is_some_and(|(inc, hook)| nobody_runs(slot, inc, hook)).then_some(slot),
         };
         self.instances.iter().enumerate().find_map(in_vain)
@@ -387,12 +391,12 @@ impl Daemon {
 
     /// Records that the end of a hook is journaled.
     pub(super) fn hook_is_recorded(&mut self, slot: usize, inc: u32, hook: Hook) {
-        self.told.retain(|told| *told != (slot, inc, hook));
+        self.ended_hooks.retain(|told| *told != (slot, inc, hook));
     }
 
     /// Forgets an instance whose end was journaled.
     pub(super) fn drop_if_gone(&mut self, slot: usize) {
-        if self.instances[slot].as_ref().is_some_and(|instance| matches!(instance.state, State::Gone)) {
+        if self.instances[slot].as_ref().is_some_and(|instance| matches!(instance.state, InstanceState::Gone)) {
             self.instances[slot] = None;
         }
     }

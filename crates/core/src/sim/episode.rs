@@ -1,10 +1,10 @@
 //! One episode: a few instances and some hundred random steps. Then no further commands or deaths
 //! happen, and all instances must come to rest as wanted.
 
-use super::daemon::{Daemon, Outcome, Step};
+use super::daemon::{Daemon, JournaledStep, Outcome};
 use super::oracle::Oracle;
 use super::rng::Rng;
-use super::shrink::{Broken, Played};
+use super::shrink::{BrokenPromise, EpisodeResult};
 use super::world::{Child, HookRun, Tendency, World};
 use crate::app::KillMode;
 use crate::app::hooks::{Hook, HookPolicy, OnFailure};
@@ -53,7 +53,7 @@ impl Tally {
 }
 
 /// All participants of an episode.
-struct Stage {
+struct Participants {
     world: World,
     daemon: Daemon,
     journal: Vec<Option<Instance>>,
@@ -70,9 +70,9 @@ struct Stage {
 
 /// Runs one episode: `seed` determines the setting, and each word is one step. The same arguments
 /// result in the same episode.
-pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> Played<Tally> {
+pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> EpisodeResult<Tally> {
     let mut rng = Rng::new(seed);
-    let mut stage = Stage::new(&mut rng);
+    let mut stage = Participants::new(&mut rng);
     stage.add_hooks(&mut Rng::new(seed ^ HOOKS));
     if traced {
         stage.trace = Some(stage.policies.iter().enumerate().map(|(slot, policy)| format!("#{slot} {policy:?}")).collect());
@@ -80,16 +80,16 @@ pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> Played<Tally> {
     for (index, word) in words.iter().enumerate() {
         stage.random_step(&mut Rng::new(*word));
         if let Some(what) = stage.broken.take() {
-            return (Err(Broken { after: index + 1, what }), stage.trace.unwrap_or_default());
+            return (Err(BrokenPromise { after: index + 1, description: what }), stage.trace.unwrap_or_default());
         }
     }
     let calm = rng.percent(60);
-    let result = stage.come_to_rest(calm, &mut rng).map_err(|what| Broken { after: words.len(), what });
+    let result = stage.settle(calm, &mut rng).map_err(|what| BrokenPromise { after: words.len(), description: what });
     stage.tally.spawns = stage.world.seq;
     (result.map(|()| stage.tally), stage.trace.unwrap_or_default())
 }
 
-impl Stage {
+impl Participants {
     fn new(rng: &mut Rng) -> Self {
         let mut world = World::new(SLOTS, rng);
         let journal = vec![None; SLOTS];
@@ -180,8 +180,8 @@ impl Stage {
     }
 
     /// Judges each step of a write; then all steps take effect at the same time.
-    fn check_write(&mut self, steps: &[Step]) {
-        for (index, Step { slot, cause, after, .. }) in steps.iter().enumerate() {
+    fn check_write(&mut self, steps: &[JournaledStep]) {
+        for (index, JournaledStep { slot, cause, after, .. }) in steps.iter().enumerate() {
             let slot = *slot;
             self.tally.state_steps += 1;
             let earlier = steps[..index].iter().rev().find(|step| step.slot == slot);
@@ -200,7 +200,7 @@ impl Stage {
 
     /// Checks that the step that requests a hook adds it to the journal, and that the step after
     /// its end removes it.
-    fn note_hooks(&mut self, Step { slot, hooks, cancels, told, .. }: &Step) {
+    fn note_hooks(&mut self, JournaledStep { slot, hooks, cancels, ended_hook: told, .. }: &JournaledStep) {
         let slot = *slot;
         if let Some((inc, hook)) = *told {
             self.world.hook_runs.retain(|run| !run.is(slot, inc, hook));
@@ -218,7 +218,7 @@ impl Stage {
 
     fn write(&mut self, slot: usize) {
         let Some(new) = &self.daemon.instances[slot] else { return };
-        if matches!(new.state, crate::lifecycle::State::Gone) {
+        if matches!(new.state, crate::lifecycle::InstanceState::Gone) {
             self.journal[slot] = None;
             self.world.forget(slot);
             self.daemon.drop_if_gone(slot);
@@ -295,7 +295,7 @@ impl Stage {
         let Some(instance) = &self.daemon.instances[slot] else { return };
         let Some(inc) = instance.inc.checked_sub(1) else { return };
         self.tally.steps += 1;
-        let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::Ending::Code(3), oom: false };
+        let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::ProcessEnding::Code(3), oom: false };
         let is_due = instance.deadline_ms().is_some_and(|due| due <= self.world.now);
         let event = match rng.below(9) {
             0 if !is_due => Event::Tick,
@@ -306,7 +306,7 @@ impl Stage {
             5 => Event::Drained { inc },
             7 if self.policies[slot].hooks != HookPolicy::default() => {
                 let hook = Hook::ALL[rng.below(Hook::ALL.len())];
-                Event::HookDone { inc, hook, outcome: crate::lifecycle::command::Outcome::Code(1) }
+                Event::HookDone { inc, hook, outcome: crate::lifecycle::command::CommandOutcome::Code(1) }
             }
             6 => Event::Followed { inc, pid: 1 },
             7 => Event::Extend { inc, until_ms: u64::MAX },
@@ -341,11 +341,14 @@ impl Stage {
 
     /// Continues without commands and deaths. The programs behave, or (not `calm`) each crashes as
     /// soon as it runs.
-    fn come_to_rest(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
+    fn settle(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
         self.note(|| format!("silence; programs behave: {calm}"));
         for tendency in &mut self.world.tendency {
-            *tendency =
-                if calm { Tendency::GOOD } else { Tendency { crashes: 100, obeys: 100, says_ready: 50, hooks_fail: 50, ..Tendency::GOOD } };
+            *tendency = if calm {
+                Tendency::GOOD
+            } else {
+                Tendency { crashes: 100, obeys: 100, sends_ready: 50, hooks_fail: 50, ..Tendency::GOOD }
+            };
         }
         // A program that can crash without limit and never count as unstable never comes to rest. A
         // run that began before this phase and never becomes ready does not either, but the policy

@@ -35,7 +35,7 @@ mod world;
 
 pub use episode::Tally;
 pub use rng::Rng;
-pub use shrink::{Broken, Failure, Played, play_seed};
+pub use shrink::{BrokenPromise, EpisodeResult, Failure, play_seed};
 
 /// Random steps in one episode before the silence.
 const EPISODE_STEPS: usize = 400;
@@ -48,7 +48,7 @@ pub fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
     while total.steps < steps {
-        total.add(&run_episode(seeds.word())?);
+        total.add(&run_episode(seeds.next_u64())?);
     }
     Ok(total)
 }

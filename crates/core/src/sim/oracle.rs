@@ -1,11 +1,13 @@
 //! Oracle: checks promises against the truth of the world and the journal, independently of the
 //! machine's rules.
 
-use super::daemon::Cause;
-use super::world::{Forgotten, World};
+use super::daemon::WriteCause;
+use super::world::{ForgottenExit, World};
 use crate::app::KillMode;
 use crate::app::hooks::{Hook, OnFailure};
-use crate::lifecycle::{AfterStop, Ending, Event, ExitCause, ExitRecord, Instance, Lateness, Origin, Policy, State, Wanted};
+use crate::lifecycle::{
+    AfterStop, DesiredState, Event, ExitCause, ExitRecord, Instance, InstanceState, Lateness, Origin, Policy, ProcessEnding,
+};
 
 /// A broken promise.
 pub(super) type Verdict = Result<(), String>;
@@ -33,7 +35,7 @@ pub(super) struct Slot {
     /// Whether the policy stopped restarting it after the last command to be up.
     may_rest: bool,
     /// Whether a new process is requested but not spawned yet.
-    owed: bool,
+    needs_spawn: bool,
     /// The process must be younger than this.
     fresh_after: u64,
     /// Unstable runs in a row, counted from the history of exits.
@@ -43,7 +45,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    const NEW: Self = Self { intent: Intent::Down, may_rest: true, owed: false, fresh_after: 0, streak: 0, recorded: 0 };
+    const NEW: Self = Self { intent: Intent::Down, may_rest: true, needs_spawn: false, fresh_after: 0, streak: 0, recorded: 0 };
 }
 
 /// Oracle for all instances.
@@ -63,7 +65,7 @@ impl Oracle {
         slot: usize,
         old: Option<&Instance>,
         new: &Instance,
-        cause: &Cause,
+        cause: &WriteCause,
         policy: &Policy,
         world: &mut World,
     ) -> Verdict {
@@ -76,7 +78,7 @@ impl Oracle {
         ensure!(new.inc == old.inc || new.inc == old.inc + 1, "inc went from {} to {}", old.inc, new.inc);
         numbers_agree(new)?;
         follows_the_named_process(slot, new, world)?;
-        if let Cause::Command(command) = cause {
+        if let WriteCause::Command(command) = cause {
             take_command(memo, old, new, command, world)?;
         }
         if let Some(record) = new.exits.last().filter(|record| record.inc > memo.recorded || old.exits.last() != Some(record)) {
@@ -88,18 +90,18 @@ impl Oracle {
             spawn_is_allowed(memo, old, new, cause, policy)?;
         }
         ensure!(
-            matches!(cause, Cause::Command(Event::Reset))
+            matches!(cause, WriteCause::Command(Event::Reset))
                 || (0..=1).contains(&(i64::from(new.counters.restarts) - i64::from(old.counters.restarts))),
             "restarts went from {} to {}",
             old.counters.restarts,
             new.counters.restarts
         );
-        if matches!(cause, Cause::Event) {
+        if matches!(cause, WriteCause::Event) {
             policy_may_end_it(memo, old, new, policy)?;
         }
         stop_is_justified(old, new, cause, slot, policy, world)?;
         online_is_true(old, new, slot, policy, world)?;
-        if matches!(new.state, State::Gone) {
+        if matches!(new.state, InstanceState::Gone) {
             ensure!(memo.intent == Intent::Gone, "gone, but wanted {:?}", memo.intent);
             for child in &world.children[slot] {
                 ensure!(!child.leader_alive() && (!child.tree_alive() || !policy.owns_tree()), "gone, but inc {} is alive", child.inc);
@@ -110,7 +112,7 @@ impl Oracle {
     }
 
     /// Checks that the keeper may forget an exit.
-    pub(super) fn on_forgotten(forgotten: Forgotten) -> Verdict {
+    pub(super) fn on_forgotten(forgotten: ForgottenExit) -> Verdict {
         ensure!(forgotten.recorded, "exit of inc {} is lost: acked, but never journaled", forgotten.inc);
         Ok(())
     }
@@ -132,7 +134,7 @@ impl Oracle {
     /// Checks at any moment that an instance has at most one tree.
     pub(super) fn one_tree(slot: usize, policy: &Policy, world: &World) -> Verdict {
         if policy.kill_mode == KillMode::Mixed {
-            let disturbed = world.children[slot].iter().find(|child| child.asked_beside);
+            let disturbed = world.children[slot].iter().find(|child| child.other_got_stop);
             ensure!(
                 disturbed.is_none(),
                 "a child of inc {} was asked to end beside its main process",
@@ -164,12 +166,12 @@ impl Oracle {
         match memo.intent {
             Intent::Gone => Err("wanted gone, but still there".into()),
             Intent::Down => {
-                ensure!(matches!(instance.state, State::Stopped), "wanted down, but {:?}", instance.state);
+                ensure!(matches!(instance.state, InstanceState::Stopped), "wanted down, but {:?}", instance.state);
                 ensure!(!anything, "wanted down, but a process is alive");
                 Ok(())
             }
             Intent::Up => match (&instance.state, leader) {
-                (State::Running { inc, pid, .. }, Some(child)) => {
+                (InstanceState::Running { inc, pid, .. }, Some(child)) => {
                     ensure!(calm || policy.min_uptime_ms == 0, "running for ever, but it only crashes");
                     ensure!(child.inc == *inc && child.main == *pid, "says inc {inc} pid {pid}, but {} {} runs", child.inc, child.main);
                     ensure!(!child.had_handed_over(*pid), "pid {pid} had handed over, and nobody listened");
@@ -177,7 +179,7 @@ impl Oracle {
                     ensure!(child.seq > memo.fresh_after, "inc {inc} began before the last restart was asked for");
                     Ok(())
                 }
-                (State::Starting { inc, ready_deadline_ms: None, .. }, Some(child)) => {
+                (InstanceState::Starting { inc, ready_deadline_ms: None, .. }, Some(child)) => {
                     ensure!(policy.lateness == Lateness::GoOn { at_most_ms: None }, "it starts for ever, but its time was named");
                     ensure!(
                         child.inc == *inc && child.ready_at.is_none(),
@@ -187,7 +189,7 @@ impl Oracle {
                     ensure!(child.seq > memo.fresh_after, "inc {inc} began before the last restart was asked for");
                     Ok(())
                 }
-                (State::Stopped | State::Errored, None) => {
+                (InstanceState::Stopped | InstanceState::Errored, None) => {
                     ensure!(memo.may_rest, "wanted up, but {:?}", instance.state);
                     ensure!(!anything, "at rest, but a process is alive");
                     Ok(())
@@ -201,18 +203,22 @@ impl Oracle {
 /// Checks that the incarnation in the state is the newest.
 fn numbers_agree(new: &Instance) -> Verdict {
     match new.state {
-        State::Preparing { inc, .. }
-        | State::Spawning { inc, .. }
-        | State::Starting { inc, .. }
-        | State::Completing { inc, .. }
-        | State::Running { inc, .. }
-        | State::Leaving { inc, .. }
-        | State::Draining { inc, .. }
-        | State::Stopping { inc, .. }
-        | State::Clearing { inc, .. } => {
+        InstanceState::Preparing { inc, .. }
+        | InstanceState::Spawning { inc, .. }
+        | InstanceState::Starting { inc, .. }
+        | InstanceState::Completing { inc, .. }
+        | InstanceState::Running { inc, .. }
+        | InstanceState::Leaving { inc, .. }
+        | InstanceState::Draining { inc, .. }
+        | InstanceState::Stopping { inc, .. }
+        | InstanceState::Clearing { inc, .. } => {
             ensure!(inc == new.inc, "state is of inc {inc}, the newest is {}", new.inc);
         }
-        State::Stopped | State::Waiting { .. } | State::Backoff { .. } | State::Errored | State::Gone => {}
+        InstanceState::Stopped
+        | InstanceState::Waiting { .. }
+        | InstanceState::Backoff { .. }
+        | InstanceState::Errored
+        | InstanceState::Gone => {}
     }
     Ok(())
 }
@@ -229,11 +235,15 @@ fn follows_the_named_process(slot: usize, new: &Instance, world: &mut World) -> 
 fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event, world: &mut World) -> Verdict {
     let runs = matches!(
         old.state,
-        State::Preparing { .. } | State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. }
+        InstanceState::Preparing { .. }
+            | InstanceState::Spawning { .. }
+            | InstanceState::Starting { .. }
+            | InstanceState::Completing { .. }
+            | InstanceState::Running { .. }
     );
     match command {
         Event::Start(_) if memo.intent != Intent::Gone => {
-            memo.owed |= !runs || memo.intent == Intent::Down;
+            memo.needs_spawn |= !runs || memo.intent == Intent::Down;
             memo.intent = Intent::Up;
             memo.may_rest = false;
         }
@@ -248,13 +258,13 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
                 return Ok(());
             }
             world.seq += 1;
-            *memo = Slot { intent: Intent::Up, may_rest: false, owed: true, fresh_after: world.seq, ..*memo };
-            let counts = u32::from(matches!(old.state, State::Running { .. }));
+            *memo = Slot { intent: Intent::Up, may_rest: false, needs_spawn: true, fresh_after: world.seq, ..*memo };
+            let counts = u32::from(matches!(old.state, InstanceState::Running { .. }));
             ensure!(new.counters.restarts == old.counters.restarts + counts, "restart by hand counts {counts}");
         }
-        Event::RestartAt { .. } if old.wanted == Wanted::Up && matches!(old.state, State::Running { .. }) => {
+        Event::RestartAt { .. } if old.wanted == DesiredState::Up && matches!(old.state, InstanceState::Running { .. }) => {
             world.seq += 1;
-            *memo = Slot { may_rest: false, owed: true, fresh_after: world.seq, ..*memo };
+            *memo = Slot { may_rest: false, needs_spawn: true, fresh_after: world.seq, ..*memo };
             ensure!(new.counters.restarts == old.counters.restarts, "it is counted when it comes");
         }
         Event::RestartAt { .. } => ensure!(new == old, "a restart at a time changed what does not run"),
@@ -265,16 +275,16 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
     // An earlier verdict remains valid, even if the counters are reset later.
     let judged = matches!(
         new.state,
-        State::Stopping { next: AfterStop::GiveUp { .. }, .. } | State::Clearing { next: AfterStop::GiveUp { .. }, .. }
+        InstanceState::Stopping { next: AfterStop::GiveUp { .. }, .. } | InstanceState::Clearing { next: AfterStop::GiveUp { .. }, .. }
     );
     if new.counters.unstable == 0 && !judged {
         memo.streak = 0;
     }
     let wanted = match memo.intent {
         Intent::Up if memo.may_rest => new.wanted,
-        Intent::Up => Wanted::Up,
-        Intent::Down => Wanted::Down,
-        Intent::Gone => Wanted::Gone,
+        Intent::Up => DesiredState::Up,
+        Intent::Down => DesiredState::Down,
+        Intent::Gone => DesiredState::Gone,
     };
     ensure!(new.wanted == wanted, "command {command:?} left wanted at {:?}", new.wanted);
     Ok(())
@@ -282,27 +292,27 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
 
 /// Checks that an exit in the history is true, and updates the count of unstable runs.
 fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, policy: &Policy, world: &mut World) -> Verdict {
-    let never_ran = matches!(record.ending, Ending::SpawnFailed { .. });
+    let never_ran = matches!(record.ending, ProcessEnding::SpawnFailed { .. });
     let truth = world.child(slot, record.inc).map(|child| {
         child.recorded = true;
         let pid = if record.pid == 0 { child.spawned() } else { record.pid };
         (child.ending(pid), child.held, child.had_handed_over(pid))
     });
     match (record.ending, truth) {
-        (Ending::SpawnFailed { .. }, _) => {}
+        (ProcessEnding::SpawnFailed { .. }, _) => {}
         (_, None) => return Err(format!("exit of inc {}, which never ran", record.inc)),
         (_, Some((_, _, true))) => return Err(format!("inc {} had handed over, and what it named lives", record.inc)),
         (_, Some((None, ..))) => return Err(format!("exit of inc {}, which is alive", record.inc)),
         // Lost with a keeper.
-        (Ending::Unknown, Some((Some(_), held, _))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
+        (ProcessEnding::Unknown, Some((Some(_), held, _))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
         (ending, Some((Some((real, _)), ..))) => ensure!(ending == real, "inc {} ended by {real:?}, not {ending:?}", record.inc),
     }
-    let failed = matches!(old.state, State::Stopping { next: AfterStop::Failed, .. });
+    let failed = matches!(old.state, InstanceState::Stopping { next: AfterStop::Failed, .. });
     let unstable = match &record.cause {
-        ExitCause::Asked(_) | ExitCause::OutOfMemory if failed => record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms,
-        ExitCause::Asked(_) => return Ok(()),
+        ExitCause::Requested(_) | ExitCause::OutOfMemory if failed => record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms,
+        ExitCause::Requested(_) => return Ok(()),
         ExitCause::KilledAfterTimeout(_) => {
-            let by_kill = matches!(record.ending, Ending::Signal { signal: 9, .. } | Ending::Unknown);
+            let by_kill = matches!(record.ending, ProcessEnding::Signal { signal: 9, .. } | ProcessEnding::Unknown);
             let unasked = world.child(slot, record.inc).is_some_and(|child| child.killed_unasked);
             ensure!(!unasked, "inc {} was killed without having been asked", record.inc);
             ensure!(by_kill, "inc {} was not killed, it ended by {:?}", record.inc, record.ending);
@@ -312,20 +322,25 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
             record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms
         }
         // Another process is wanted anyway, so the failure does not count.
-        ExitCause::CouldNotStart { .. } if matches!(old.state, State::Spawning { superseded: Some(_), .. }) => return Ok(()),
-        ExitCause::OutOfMemory if matches!(old.state, State::Leaving { .. } | State::Stopping { .. }) => return Ok(()),
+        ExitCause::CouldNotStart { .. } if matches!(old.state, InstanceState::Spawning { superseded: Some(_), .. }) => return Ok(()),
+        ExitCause::OutOfMemory if matches!(old.state, InstanceState::Leaving { .. } | InstanceState::Stopping { .. }) => return Ok(()),
         // A failed dependency is not the app's fault.
-        ExitCause::NotStarted { .. } if matches!(old.state, State::Waiting { .. }) => return Ok(()),
+        ExitCause::NotStarted { .. } if matches!(old.state, InstanceState::Waiting { .. }) => return Ok(()),
         ExitCause::Itself | ExitCause::OutOfMemory => {
-            let ready = matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready;
+            let ready = matches!(old.state, InstanceState::Completing { .. } | InstanceState::Running { .. }) || !policy.wait_ready;
             !ready || record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms
         }
         ExitCause::NotReady | ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. } => true,
     };
-    ensure!(never_ran == (record.pid == 0) || matches!(old.state, State::Spawning { .. }), "pid {} of {:?}", record.pid, record.ending);
+    ensure!(
+        never_ran == (record.pid == 0) || matches!(old.state, InstanceState::Spawning { .. }),
+        "pid {} of {:?}",
+        record.pid,
+        record.ending
+    );
     let finished = matches!(record.cause, ExitCause::Itself)
-        && record.ending == Ending::Code(0)
-        && (matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready);
+        && record.ending == ProcessEnding::Code(0)
+        && (matches!(old.state, InstanceState::Completing { .. } | InstanceState::Running { .. }) || !policy.wait_ready);
     memo.streak = match (unstable, finished) {
         (true, false) => memo.streak + 1,
         // Short, but it had finished its work.
@@ -336,36 +351,36 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
 }
 
 /// Checks that a new process is wanted.
-fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cause, policy: &Policy) -> Verdict {
+fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &WriteCause, policy: &Policy) -> Verdict {
     // A number without a process: the wait for the dependencies failed.
-    if matches!((&old.state, &new.state), (State::Waiting { .. }, State::Errored)) {
+    if matches!((&old.state, &new.state), (InstanceState::Waiting { .. }, InstanceState::Errored)) {
         return Ok(());
     }
     ensure!(memo.intent == Intent::Up, "spawned, but wanted {:?}", memo.intent);
-    let owed = std::mem::take(&mut memo.owed);
-    let by_policy = matches!(cause, Cause::Event) && new.counters.restarts == old.counters.restarts + 1;
-    if by_policy && !owed {
+    let needed_spawn = std::mem::take(&mut memo.needs_spawn);
+    let by_policy = matches!(cause, WriteCause::Event) && new.counters.restarts == old.counters.restarts + 1;
+    if by_policy && !needed_spawn {
         ensure!(policy.autorestart, "restarted in spite of autorestart: false");
         ensure!(memo.streak == 0 || memo.streak < policy.max_restarts, "restarted after {} unstable runs", memo.streak);
     } else {
         // After a death, a spawn that never ran is repeated.
         let again = match old.state {
-            State::Spawning { .. } => true,
-            State::Stopping { pid, .. } => pid == 0,
-            State::Stopped
-            | State::Waiting { .. }
-            | State::Preparing { .. }
-            | State::Starting { .. }
-            | State::Completing { .. }
-            | State::Running { .. }
-            | State::Leaving { .. }
-            | State::Draining { .. }
-            | State::Clearing { .. }
-            | State::Backoff { .. }
-            | State::Errored
-            | State::Gone => false,
+            InstanceState::Spawning { .. } => true,
+            InstanceState::Stopping { pid, .. } => pid == 0,
+            InstanceState::Stopped
+            | InstanceState::Waiting { .. }
+            | InstanceState::Preparing { .. }
+            | InstanceState::Starting { .. }
+            | InstanceState::Completing { .. }
+            | InstanceState::Running { .. }
+            | InstanceState::Leaving { .. }
+            | InstanceState::Draining { .. }
+            | InstanceState::Clearing { .. }
+            | InstanceState::Backoff { .. }
+            | InstanceState::Errored
+            | InstanceState::Gone => false,
         };
-        ensure!(owed || again, "spawned inc {}, but nobody asked for it", new.inc);
+        ensure!(needed_spawn || again, "spawned inc {}, but nobody asked for it", new.inc);
     }
     Ok(())
 }
@@ -375,21 +390,26 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
     if new.wanted == old.wanted {
         return Ok(());
     }
-    ensure!((old.wanted, new.wanted) == (Wanted::Up, Wanted::Down), "wanted went from {:?} to {:?} by itself", old.wanted, new.wanted);
+    ensure!(
+        (old.wanted, new.wanted) == (DesiredState::Up, DesiredState::Down),
+        "wanted went from {:?} to {:?} by itself",
+        old.wanted,
+        new.wanted
+    );
     let Some(last) = new.exits.last() else { return Err("gave up without any exit".into()) };
     let done = match last.ending {
-        Ending::Code(code) => policy.stop_exit_codes.contains(&code),
-        Ending::Signal { .. } | Ending::Unknown | Ending::SpawnFailed { .. } => false,
+        ProcessEnding::Code(code) => policy.stop_exit_codes.contains(&code),
+        ProcessEnding::Signal { .. } | ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => false,
     };
     let failed_for_caller =
-        matches!((&old.state, &last.cause), (State::Spawning { automatic: false, .. }, ExitCause::CouldNotStart { .. }));
+        matches!((&old.state, &last.cause), (InstanceState::Spawning { automatic: false, .. }, ExitCause::CouldNotStart { .. }));
     let over = memo.streak >= policy.max_restarts.max(1);
-    let unmet = matches!((&old.state, &last.cause), (State::Waiting { .. }, ExitCause::NotStarted { .. }));
+    let unmet = matches!((&old.state, &last.cause), (InstanceState::Waiting { .. }, ExitCause::NotStarted { .. }));
     let spent = policy.budget.is_some_and(|budget| old.counters.recent.len() >= budget.n as usize);
     // The verdict remains valid, even if the counters are reset before it takes effect.
     let judged = matches!(
         old.state,
-        State::Stopping { next: AfterStop::GiveUp { .. }, .. } | State::Clearing { next: AfterStop::GiveUp { .. }, .. }
+        InstanceState::Stopping { next: AfterStop::GiveUp { .. }, .. } | InstanceState::Clearing { next: AfterStop::GiveUp { .. }, .. }
     );
     let spent = spent || (policy.budget.is_some() && judged);
     let may = done || failed_for_caller || unmet || over || spent || !policy.autorestart;
@@ -400,28 +420,31 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
 }
 
 /// Checks a stop: it has a deadline, and it follows a command or a missed readiness deadline.
-fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
-    if matches!(new.state, State::Leaving { .. }) && !matches!(old.state, State::Leaving { .. }) {
-        ensure!(matches!(cause, Cause::Command(_)), "leaves {:?}, but nobody asked for it", old.state);
+fn stop_is_justified(old: &Instance, new: &Instance, cause: &WriteCause, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
+    if matches!(new.state, InstanceState::Leaving { .. }) && !matches!(old.state, InstanceState::Leaving { .. }) {
+        ensure!(matches!(cause, WriteCause::Command(_)), "leaves {:?}, but nobody asked for it", old.state);
     }
-    let State::Stopping { inc, deadline_ms, leader_gone, next, .. } = new.state else { return Ok(()) };
+    let InstanceState::Stopping { inc, deadline_ms, leader_gone, next, .. } = new.state else { return Ok(()) };
     let finishes = if policy.drains_after_signal { policy.drain_timeout_ms.unwrap_or(0) } else { 0 };
     let latest = world.now + policy.kill_timeout_ms.max(1000).max(finishes);
     ensure!(deadline_ms <= latest, "the deadline {deadline_ms} is later than {latest}");
-    if matches!(old.state, State::Stopping { .. }) || leader_gone || matches!(cause, Cause::Command(_)) {
+    if matches!(old.state, InstanceState::Stopping { .. }) || leader_gone || matches!(cause, WriteCause::Command(_)) {
         return Ok(());
     }
     match (&old.state, next) {
-        (State::Spawning { superseded: Some(_), .. } | State::Leaving { .. } | State::Draining { .. }, AfterStop::Settle { .. }) => Ok(()),
-        (State::Leaving { next: AfterStop::Restart { .. }, .. }, AfterStop::Restart { .. }) => Ok(()),
-        (State::Completing { .. }, AfterStop::Judge) if policy.hooks.post_start == Some(OnFailure::Abort) => Ok(()),
-        (State::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
+        (
+            InstanceState::Spawning { superseded: Some(_), .. } | InstanceState::Leaving { .. } | InstanceState::Draining { .. },
+            AfterStop::Settle { .. },
+        ) => Ok(()),
+        (InstanceState::Leaving { next: AfterStop::Restart { .. }, .. }, AfterStop::Restart { .. }) => Ok(()),
+        (InstanceState::Completing { .. }, AfterStop::Judge) if policy.hooks.post_start == Some(OnFailure::Abort) => Ok(()),
+        (InstanceState::Starting { ready_deadline_ms, .. }, AfterStop::Judge) => {
             ensure!(policy.lateness != Lateness::GoOn { at_most_ms: None }, "inc {inc} was stopped as not ready, but nobody named a time");
             let Some(deadline_ms) = ready_deadline_ms else {
                 return Err(format!("inc {inc} was stopped as not ready, but nothing was due"));
             };
-            let said = world.child(slot, inc).and_then(|child| child.ready_at);
-            ensure!(said.is_none_or(|at| at >= *deadline_ms), "inc {inc} was ready at {said:?}, but stopped as not ready");
+            let ready_at = world.child(slot, inc).and_then(|child| child.ready_at);
+            ensure!(ready_at.is_none_or(|at| at >= *deadline_ms), "inc {inc} was ready at {ready_at:?}, but stopped as not ready");
             Ok(())
         }
         (state, _) => Err(format!("stopped from {state:?}, but nobody asked for it")),
@@ -430,22 +453,23 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
 
 /// Checks that an online instance is really online.
 fn online_is_true(old: &Instance, new: &Instance, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
-    let (State::Completing { inc, .. } | State::Running { inc, .. }) = new.state else { return Ok(()) };
+    let (InstanceState::Completing { inc, .. } | InstanceState::Running { inc, .. }) = new.state else { return Ok(()) };
     ensure!(
-        !(matches!(new.state, State::Running { .. }) && matches!(old.state, State::Spawning { .. } | State::Starting { .. }))
+        !(matches!(new.state, InstanceState::Running { .. })
+            && matches!(old.state, InstanceState::Spawning { .. } | InstanceState::Starting { .. }))
             || policy.hooks.post_start.is_none(),
         "online without its post_start"
     );
-    if matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready {
+    if matches!(old.state, InstanceState::Completing { .. } | InstanceState::Running { .. }) || !policy.wait_ready {
         return Ok(());
     }
-    let said = world.child(slot, inc).is_some_and(|child| child.ready_at.is_some());
+    let is_ready = world.child(slot, inc).is_some_and(|child| child.ready_at.is_some());
     let accepted = match old.state {
-        State::Starting { ready_deadline_ms, adopted, .. } => {
+        InstanceState::Starting { ready_deadline_ms, adopted, .. } => {
             (adopted || policy.lateness == Lateness::Accept) && ready_deadline_ms.is_some_and(|at| at <= world.now)
         }
         _ => false,
     };
-    ensure!(said || accepted, "online, but inc {inc} never said that it is ready");
+    ensure!(is_ready || accepted, "online, but inc {inc} never said that it is ready");
     Ok(())
 }

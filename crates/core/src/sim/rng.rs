@@ -11,7 +11,7 @@ impl Rng {
     }
 
     /// Returns 64 random bits.
-    pub fn word(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,7 +24,7 @@ impl Rng {
         if bound == 0 {
             return 0;
         }
-        usize::try_from((self.word() >> 32).wrapping_mul(bound as u64) >> 32).unwrap_or(0)
+        usize::try_from((self.next_u64() >> 32).wrapping_mul(bound as u64) >> 32).unwrap_or(0)
     }
 
     /// Returns true with this chance in percent.

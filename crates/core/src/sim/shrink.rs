@@ -8,15 +8,15 @@ const LINES_SHOWN: usize = 150;
 
 /// A broken promise, and the number of words until it broke.
 #[derive(Clone, Debug)]
-pub struct Broken {
+pub struct BrokenPromise {
     /// Words played until then.
     pub after: usize,
     /// Description of the broken promise.
-    pub what: String,
+    pub description: String,
 }
 
 /// Result of an episode, and its trace if one was requested.
-pub type Played<T> = (Result<T, Broken>, Vec<String>);
+pub type EpisodeResult<T> = (Result<T, BrokenPromise>, Vec<String>);
 
 /// A broken promise, ready to print.
 #[derive(Clone, Debug)]
@@ -24,14 +24,14 @@ pub struct Failure {
     /// Seed of its episode.
     pub seed: u64,
     /// Description of the broken promise.
-    pub what: String,
+    pub description: String,
     /// Trace of the shortened episode, step by step.
     pub trace: Vec<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "episode seed {}: {}", self.seed, self.what)?;
+        writeln!(f, "episode seed {}: {}", self.seed, self.description)?;
         // An episode that never comes to rest has a long trace; its beginning is enough.
         self.trace.iter().take(LINES_SHOWN).try_for_each(|line| writeln!(f, "  {line}"))?;
         match self.trace.len().checked_sub(LINES_SHOWN) {
@@ -49,19 +49,25 @@ impl std::error::Error for Failure {}
 ///
 /// # Errors
 /// Returns the broken promise, with the shortest trace that was found.
-pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Result<T, Box<Failure>> {
+pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> EpisodeResult<T>) -> Result<T, Box<Failure>> {
     let mut rng = Rng::new(seed);
-    let setting = rng.word();
-    let words: Vec<u64> = (0..steps).map(|_| rng.word()).collect();
+    let setting = rng.next_u64();
+    let words: Vec<u64> = (0..steps).map(|_| rng.next_u64()).collect();
     play(setting, &words, false).0.map_err(|broken| Box::new(shrink(seed, setting, &words, &broken, play)))
 }
 
 /// Shortens the episode of the failure.
-fn shrink<T>(seed: u64, setting: u64, words: &[u64], broken: &Broken, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Failure {
+fn shrink<T>(
+    seed: u64,
+    setting: u64,
+    words: &[u64],
+    broken: &BrokenPromise,
+    play: impl Fn(u64, &[u64], bool) -> EpisodeResult<T>,
+) -> Failure {
     let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
     let (result, trace) = play(setting, &words, true);
-    let what = result.err().map_or_else(|| broken.what.clone(), |still| still.what);
-    Failure { seed, what, trace }
+    let what = result.err().map_or_else(|| broken.description.clone(), |still| still.description);
+    Failure { seed, description: what, trace }
 }
 
 /// Removes smaller and smaller pieces of a sequence while it still breaks a promise; `breaks`

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use super::rng::Rng;
 use crate::app::hooks::Hook;
-use crate::lifecycle::command::Outcome;
-use crate::lifecycle::{Ending, Scope};
+use crate::lifecycle::command::CommandOutcome;
+use crate::lifecycle::{ProcessEnding, Scope};
 
 /// Behaviour of the programs of one instance, in percent.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Tendency {
     pub(super) spawn_fails: u8,
     pub(super) crashes: u8,
     pub(super) obeys: u8,
-    pub(super) says_ready: u8,
+    pub(super) sends_ready: u8,
     pub(super) forks: u8,
     /// Hands over to another process.
     pub(super) hands_over: u8,
@@ -34,7 +34,7 @@ impl Tendency {
             spawn_fails: rng.pick(&[0, 0, 5, 30, 100]),
             crashes: rng.pick(&[0, 5, 30, 100]),
             obeys: rng.pick(&[0, 50, 100, 100]),
-            says_ready: rng.pick(&[0, 50, 100, 100]),
+            sends_ready: rng.pick(&[0, 50, 100, 100]),
             forks: rng.pick(&[0, 0, 30, 80]),
             hands_over: rng.pick(&[0, 0, 10, 40]),
             hangs: rng.pick(&[0, 0, 50]),
@@ -57,7 +57,7 @@ impl Tendency {
         spawn_fails: 0,
         crashes: 0,
         obeys: 100,
-        says_ready: 100,
+        sends_ready: 100,
         forks: 0,
         hands_over: 0,
         hangs: 0,
@@ -71,7 +71,7 @@ impl Tendency {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pid: i32,
-    asked: bool,
+    got_stop: bool,
     killed: bool,
     obeys: bool,
     hangs: bool,
@@ -79,17 +79,17 @@ pub(super) struct Process {
 
 impl Process {
     fn new(pid: i32, tendency: Tendency, rng: &mut Rng) -> Self {
-        Self { pid, asked: false, killed: false, obeys: rng.percent(tendency.obeys), hangs: rng.percent(tendency.hangs) }
+        Self { pid, got_stop: false, killed: false, obeys: rng.percent(tendency.obeys), hangs: rng.percent(tendency.hangs) }
     }
 
     fn signal(&mut self, signal: i32) {
-        self.asked = true;
+        self.got_stop = true;
         self.killed |= signal == 9;
     }
 
     /// Returns true if it got a signal that will end it sooner or later.
     fn is_ending(self) -> bool {
-        self.killed || (self.asked && self.obeys)
+        self.killed || (self.got_stop && self.obeys)
     }
 }
 
@@ -97,11 +97,11 @@ impl Process {
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     pid: i32,
-    ending: Ending,
+    ending: ProcessEnding,
     /// Whether the out-of-memory killer did it.
     oom: bool,
     /// Number of main processes that were named by then.
-    said: usize,
+    named: usize,
 }
 
 /// One incarnation with all its processes.
@@ -114,7 +114,7 @@ pub(super) struct Child {
     processes: Vec<Process>,
     ended: Vec<Ended>,
     /// Main processes that it named, in order; the first is the spawned process.
-    said: Vec<i32>,
+    main_pids: Vec<i32>,
     /// Number of them that the daemon has taken from the channel.
     pub(super) taken: usize,
     /// Its main process according to the journal; before that, the spawned process.
@@ -124,11 +124,11 @@ pub(super) struct Child {
     /// Whether the keeper holds it: alive, or exited and not acked.
     pub(super) held: bool,
     /// Whether one of its main processes got the polite request.
-    asked: bool,
+    main_got_stop: bool,
     /// Whether it got SIGKILL without an earlier polite request.
     pub(super) killed_unasked: bool,
     /// Whether a process other than its main process got a polite signal.
-    pub(super) asked_beside: bool,
+    pub(super) other_got_stop: bool,
     /// Whether a keeper died during its life, perhaps with the polite request unread.
     lost_a_keeper: bool,
     /// Whether its exit is in the journal.
@@ -155,40 +155,40 @@ impl Child {
 
     /// Returns the spawned process.
     pub(super) fn spawned(&self) -> i32 {
-        self.said[0]
+        self.main_pids[0]
     }
 
     /// Returns how one of its processes ended.
-    pub(super) fn ending(&self, pid: i32) -> Option<(Ending, bool)> {
+    pub(super) fn ending(&self, pid: i32) -> Option<(ProcessEnding, bool)> {
         self.ended.iter().find(|ended| ended.pid == pid).map(|ended| (ended.ending, ended.oom))
     }
 
     /// Returns how the process ended that the keeper watches. A keeper that never saw it alive
     /// cannot know.
-    pub(super) fn watched_ending(&self) -> Option<(Ending, bool)> {
+    pub(super) fn watched_ending(&self) -> Option<(ProcessEnding, bool)> {
         self.ending(self.watched)
     }
 
     /// Returns the newest main process that it named and the daemon has not taken yet.
     pub(super) fn untaken(&self) -> Option<i32> {
-        self.said.get(self.taken).copied()
+        self.main_pids.get(self.taken).copied()
     }
 
     /// Returns true if it had named a live process when this one exited.
     pub(super) fn had_handed_over(&self, pid: i32) -> bool {
-        let later = self.said.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
-        let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.said.len(), |ended| ended.said);
-        self.said[later..by_then.max(later)].iter().any(|&pid| self.is_alive(pid))
+        let later = self.main_pids.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
+        let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.main_pids.len(), |ended| ended.named);
+        self.main_pids[later..by_then.max(later)].iter().any(|&pid| self.is_alive(pid))
     }
 
     /// Returns true if it named this process as its main process.
     pub(super) fn named(&self, pid: i32) -> bool {
-        self.said.contains(&pid)
+        self.main_pids.contains(&pid)
     }
 
     /// Returns the process that acts as its main process: the newest live one.
     fn leader(&self) -> Option<usize> {
-        self.said.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
+        self.main_pids.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
     }
 }
 
@@ -209,7 +209,7 @@ impl HookRun {
 
 /// Daemon to keeper.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
+pub(super) enum KeeperOrder {
     Spawn { slot: usize, inc: u32 },
     Signal { slot: usize, inc: u32, signal: i32, scope: Scope },
     Ack { slot: usize, inc: u32 },
@@ -218,15 +218,15 @@ pub(super) enum Order {
 
 /// Keeper to daemon.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Report {
+pub(super) enum KeeperReport {
     Spawned { slot: usize, inc: u32, pid: i32 },
     SpawnFailed { slot: usize, inc: u32 },
-    Exited { slot: usize, inc: u32, pid: i32, ending: Ending, oom: bool },
+    Exited { slot: usize, inc: u32, pid: i32, ending: ProcessEnding, oom: bool },
 }
 
 /// An exit that the keeper has forgotten.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Forgotten {
+pub(super) struct ForgottenExit {
     pub(super) slot: usize,
     pub(super) inc: u32,
     /// Whether the exit is in the journal.
@@ -242,10 +242,10 @@ pub(super) struct World {
     /// All processes of each instance so far, oldest first.
     pub(super) children: Vec<Vec<Child>>,
     pub(super) tendency: Vec<Tendency>,
-    orders: VecDeque<Order>,
+    orders: VecDeque<KeeperOrder>,
     /// Whether a keeper was killed and the live processes are not yet handed to the next one.
     pub(super) keeper_is_new: bool,
-    pub(super) reports: VecDeque<Report>,
+    pub(super) reports: VecDeque<KeeperReport>,
     /// Journaled hooks: they outlive daemon and keeper.
     pub(super) hook_runs: Vec<HookRun>,
 }
@@ -268,7 +268,7 @@ impl World {
         self.children[slot].iter_mut().rev().find(|child| child.inc == inc)
     }
 
-    pub(super) fn order(&mut self, order: Order) {
+    pub(super) fn order(&mut self, order: KeeperOrder) {
         self.orders.push_back(order);
     }
 
@@ -278,37 +278,37 @@ impl World {
 
     /// Lets the keeper take one order. Returns the exit that it has forgotten, and whether it was
     /// journaled.
-    pub(super) fn keeper_turn(&mut self, rng: &mut Rng) -> Option<Forgotten> {
+    pub(super) fn keeper_turn(&mut self, rng: &mut Rng) -> Option<ForgottenExit> {
         match self.orders.pop_front()? {
-            Order::Spawn { slot, inc } => self.spawn(slot, inc, rng),
-            Order::Signal { slot, inc, signal, scope } => {
+            KeeperOrder::Spawn { slot, inc } => self.spawn(slot, inc, rng),
+            KeeperOrder::Signal { slot, inc, signal, scope } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.held) {
                     let is_alive = child.is_alive(child.watched);
-                    child.killed_unasked |= is_alive && signal == 9 && !child.asked && !child.lost_a_keeper;
+                    child.killed_unasked |= is_alive && signal == 9 && !child.main_got_stop && !child.lost_a_keeper;
                     // This also holds if it has just exited: the process that it handed over to has
                     // had the same time.
-                    child.asked = true;
+                    child.main_got_stop = true;
                     if !is_alive {
                         return None;
                     }
                     let watched = child.watched;
-                    child.asked_beside |=
+                    child.other_got_stop |=
                         signal != 9 && scope == Scope::Tree && child.processes.iter().any(|process| process.pid != watched);
                     let reached = child.processes.iter_mut().filter(|process| scope == Scope::Tree || process.pid == watched);
                     reached.for_each(|process| process.signal(signal));
                 }
             }
-            Order::Ack { slot, inc } => {
+            KeeperOrder::Ack { slot, inc } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.held && !child.is_alive(child.watched)) {
                     child.held = false;
-                    return Some(Forgotten { slot, inc, recorded: child.recorded });
+                    return Some(ForgottenExit { slot, inc, recorded: child.recorded });
                 }
             }
-            Order::Follow { slot, inc, pid } => {
+            KeeperOrder::Follow { slot, inc, pid } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.watched != pid) {
                     (child.watched, child.held) = (pid, true);
                     if let Some((ending, oom)) = child.watched_ending() {
-                        self.reports.push_back(Report::Exited { slot, inc, pid, ending, oom });
+                        self.reports.push_back(KeeperReport::Exited { slot, inc, pid, ending, oom });
                     }
                 }
             }
@@ -322,7 +322,7 @@ impl World {
         }
         let tendency = self.tendency[slot];
         if rng.percent(tendency.spawn_fails) {
-            self.reports.push_back(Report::SpawnFailed { slot, inc });
+            self.reports.push_back(KeeperReport::SpawnFailed { slot, inc });
             return;
         }
         let pid = self.new_pid();
@@ -331,21 +331,21 @@ impl World {
             seq: self.seq,
             processes: vec![Process::new(pid, tendency, rng)],
             ended: Vec::new(),
-            said: vec![pid],
+            main_pids: vec![pid],
             taken: 1,
             main: pid,
             watched: pid,
             held: true,
-            asked: false,
+            main_got_stop: false,
             killed_unasked: false,
-            asked_beside: false,
+            other_got_stop: false,
             lost_a_keeper: false,
             recorded: false,
-            will_be_ready: rng.percent(tendency.says_ready),
+            will_be_ready: rng.percent(tendency.sends_ready),
             ready_at: None,
             ready_read: false,
         });
-        self.reports.push_back(Report::Spawned { slot, inc, pid });
+        self.reports.push_back(KeeperReport::Spawned { slot, inc, pid });
     }
 
     fn new_pid(&mut self) -> i32 {
@@ -368,10 +368,10 @@ impl World {
     /// Closes the channels with daemon and keeper: unread messages are lost.
     pub(super) fn channels_are_lost(&mut self) {
         for child in self.children.iter_mut().flatten() {
-            let main = child.said.iter().rposition(|&said| said == child.main).unwrap_or(0);
+            let main = child.main_pids.iter().rposition(|&said| said == child.main).unwrap_or(0);
             child.taken = child.taken.max(main + 1);
-            child.said.truncate(child.taken);
-            child.ended.iter_mut().for_each(|ended| ended.said = ended.said.min(child.taken));
+            child.main_pids.truncate(child.taken);
+            child.ended.iter_mut().for_each(|ended| ended.named = ended.named.min(child.taken));
         }
     }
 
@@ -392,24 +392,25 @@ impl World {
                 let child = &self.children[slot][index];
                 if child.held && child.is_alive(child.watched) && rng.percent(10) {
                     let pid = child.watched;
-                    self.end(slot, index, pid, Ending::Code(7), false);
+                    self.end(slot, index, pid, ProcessEnding::Code(7), false);
                 }
             }
         }
     }
 
     /// Returns the end of a hook, if it ends now.
-    pub(super) fn hook_ends(&self, run: &HookRun, rng: &mut Rng) -> Option<Outcome> {
+    pub(super) fn hook_ends(&self, run: &HookRun, rng: &mut Rng) -> Option<CommandOutcome> {
         let tendency = self.tendency[run.slot];
         if run.cancelled {
-            return rng.percent(50).then_some(Outcome::Cancelled);
+            return rng.percent(50).then_some(CommandOutcome::Cancelled);
         }
         if rng.percent(tendency.hooks_hang) {
             // It ends only at its timeout.
-            return rng.percent(2).then_some(Outcome::TimedOut(1));
+            return rng.percent(2).then_some(CommandOutcome::TimedOut(1));
         }
-        let failure = [Outcome::Code(3), Outcome::Signal(9), Outcome::CouldNotStart(String::new()), Outcome::Lost];
-        Some(if rng.percent(tendency.hooks_fail) { failure[rng.below(failure.len())].clone() } else { Outcome::Code(0) })
+        let failure =
+            [CommandOutcome::Code(3), CommandOutcome::Signal(9), CommandOutcome::CouldNotStart(String::new()), CommandOutcome::Lost];
+        Some(if rng.percent(tendency.hooks_fail) { failure[rng.below(failure.len())].clone() } else { CommandOutcome::Code(0) })
     }
 
     /// Lets the processes of one instance act. Returns whether anything happened.
@@ -430,12 +431,12 @@ impl World {
         if leader.killed {
             let ends = !(leader.hangs && rng.percent(95));
             if ends {
-                self.end(slot, index, leader.pid, Ending::Signal { signal: 9, core: false }, false);
+                self.end(slot, index, leader.pid, ProcessEnding::Signal { signal: 9, core: false }, false);
             }
             return ends;
         }
         if leader.is_ending() {
-            let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Signal { signal: 2, core: false }]);
+            let ending = rng.pick(&[ProcessEnding::Code(0), ProcessEnding::Code(1), ProcessEnding::Signal { signal: 2, core: false }]);
             self.end(slot, index, leader.pid, ending, false);
         } else if child.will_be_ready && child.ready_at.is_none() && rng.percent(50) {
             child.ready_at = Some(now);
@@ -443,14 +444,20 @@ impl World {
             self.fork(slot, index, rng);
         } else if rng.percent(tendency.hands_over) && few {
             let pid = self.fork(slot, index, rng);
-            self.children[slot][index].said.push(pid);
+            self.children[slot][index].main_pids.push(pid);
             if rng.percent(50) {
-                self.end(slot, index, leader.pid, Ending::Code(0), false);
+                self.end(slot, index, leader.pid, ProcessEnding::Code(0), false);
             }
         } else if rng.percent(tendency.crashes) {
-            let crash = Ending::Signal { signal: 11, core: true };
-            let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Code(7), crash, Ending::Signal { signal: 9, core: false }]);
-            let oom = matches!(ending, Ending::Signal { signal: 9, .. }) && rng.percent(50);
+            let crash = ProcessEnding::Signal { signal: 11, core: true };
+            let ending = rng.pick(&[
+                ProcessEnding::Code(0),
+                ProcessEnding::Code(1),
+                ProcessEnding::Code(7),
+                crash,
+                ProcessEnding::Signal { signal: 9, core: false },
+            ]);
+            let oom = matches!(ending, ProcessEnding::Signal { signal: 9, .. }) && rng.percent(50);
             self.end(slot, index, leader.pid, ending, oom);
         } else {
             return false;
@@ -470,7 +477,7 @@ impl World {
         let process = child.processes[rng.below(child.processes.len())];
         if process.is_ending() && !(process.hangs && rng.percent(95)) {
             let signal = if process.killed { 9 } else { 2 };
-            self.end(slot, index, process.pid, Ending::Signal { signal, core: false }, false);
+            self.end(slot, index, process.pid, ProcessEnding::Signal { signal, core: false }, false);
             return true;
         }
         let forks = !process.killed && child.processes.len() < 5 && rng.percent(self.tendency[slot].forks / 4);
@@ -480,13 +487,13 @@ impl World {
         forks
     }
 
-    fn end(&mut self, slot: usize, index: usize, pid: i32, ending: Ending, oom: bool) {
+    fn end(&mut self, slot: usize, index: usize, pid: i32, ending: ProcessEnding, oom: bool) {
         let child = &mut self.children[slot][index];
         child.processes.retain(|process| process.pid != pid);
-        child.ended.push(Ended { pid, ending, oom, said: child.said.len() });
+        child.ended.push(Ended { pid, ending, oom, named: child.main_pids.len() });
         let inc = child.inc;
         if child.watched == pid && child.held {
-            self.reports.push_back(Report::Exited { slot, inc, pid, ending, oom });
+            self.reports.push_back(KeeperReport::Exited { slot, inc, pid, ending, oom });
         }
     }
 
@@ -494,7 +501,7 @@ impl World {
     pub(super) fn sweep(&mut self, slot: usize, inc: u32, signal: i32) {
         if let Some(child) = self.child(slot, inc) {
             let main = child.main;
-            child.asked_beside |= signal != 9 && child.processes.iter().any(|process| process.pid != main);
+            child.other_got_stop |= signal != 9 && child.processes.iter().any(|process| process.pid != main);
             child.processes.iter_mut().for_each(|process| process.signal(signal));
         }
     }
@@ -506,7 +513,7 @@ impl World {
         self.children[slot].retain(|child| child.held);
         for child in &mut self.children[slot] {
             child.processes.clear();
-            (child.ready_read, child.taken) = (true, child.said.len());
+            (child.ready_read, child.taken) = (true, child.main_pids.len());
         }
     }
 }

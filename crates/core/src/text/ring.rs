@@ -18,7 +18,7 @@ pub struct Position {
 /// Entries that a follower can never get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Missed {
+pub enum MissedEntries {
     /// This many were dropped.
     Count(u64),
     /// An unknown number: its ring is gone.
@@ -83,14 +83,14 @@ impl Ring {
 
     /// Returns the entries that a follower at this position has lost, and the entries that it does
     /// not have yet. A follower without a position gets all entries.
-    pub fn after(&self, position: Option<Position>) -> (Option<Missed>, impl Iterator<Item = (u64, &[u8])>) {
+    pub fn after(&self, position: Option<Position>) -> (Option<MissedEntries>, impl Iterator<Item = (u64, &[u8])>) {
         let (missed, known) = match position {
             None => (None, 0),
             // A number that was never assigned belongs to another ring, too.
-            Some(Position { epoch, seq }) if epoch != self.epoch || seq > self.last => (Some(Missed::Unknown), 0),
+            Some(Position { epoch, seq }) if epoch != self.epoch || seq > self.last => (Some(MissedEntries::Unknown), 0),
             Some(Position { seq, .. }) => {
                 let gone = self.first().saturating_sub(seq + 1);
-                ((gone > 0).then_some(Missed::Count(gone)), seq)
+                ((gone > 0).then_some(MissedEntries::Count(gone)), seq)
             }
         };
         (missed, self.iter().filter(move |(seq, _)| *seq > known))
@@ -126,15 +126,15 @@ mod tests {
             (&[1, 1], at(7, 1), None, vec![2]),
             (&[1, 1], at(7, 2), None, vec![]),
             // Dropped by number, and by bytes.
-            (&[1, 1, 1, 1, 1], at(7, 1), Some(Missed::Count(1)), vec![3, 4, 5]),
+            (&[1, 1, 1, 1, 1], at(7, 1), Some(MissedEntries::Count(1)), vec![3, 4, 5]),
             (&[1, 1, 1, 1, 1], at(7, 2), None, vec![3, 4, 5]),
             (&[1, 1, 1, 1, 1], None, None, vec![3, 4, 5]),
-            (&[4, 4, 4], at(7, 0), Some(Missed::Count(1)), vec![2, 3]),
-            (&[4, 40], at(7, 0), Some(Missed::Count(1)), vec![2]),
+            (&[4, 4, 4], at(7, 0), Some(MissedEntries::Count(1)), vec![2, 3]),
+            (&[4, 40], at(7, 0), Some(MissedEntries::Count(1)), vec![2]),
             // The position belongs to another ring, or was never assigned.
-            (&[1, 1], at(8, 2), Some(Missed::Unknown), vec![1, 2]),
-            (&[1, 1], at(7, 3), Some(Missed::Unknown), vec![1, 2]),
-            (&[1, 1], at(7, u64::MAX), Some(Missed::Unknown), vec![1, 2]),
+            (&[1, 1], at(8, 2), Some(MissedEntries::Unknown), vec![1, 2]),
+            (&[1, 1], at(7, 3), Some(MissedEntries::Unknown), vec![1, 2]),
+            (&[1, 1], at(7, u64::MAX), Some(MissedEntries::Unknown), vec![1, 2]),
         ] {
             let ring = ring(sizes);
             let (found, rest) = ring.after(position);
@@ -157,8 +157,8 @@ mod tests {
                     let (missed, rest) = ring.after(Some(position));
                     let gone = match missed {
                         None => 0,
-                        Some(Missed::Count(gone)) => gone,
-                        Some(Missed::Unknown) => panic!("the ring is the same"),
+                        Some(MissedEntries::Count(gone)) => gone,
+                        Some(MissedEntries::Unknown) => panic!("the ring is the same"),
                     };
                     let seqs: Vec<u64> = rest.map(|(seq, _)| seq).collect();
                     prop_assert_eq!(&seqs, &(position.seq + gone + 1..=ring.position().seq).collect::<Vec<_>>());

@@ -33,8 +33,8 @@ impl GitIgnore {
     /// Returns the verdict on this path, relative to the folder of the file. None: no line matches.
     pub fn verdict(&self, path: &[u8], is_folder: bool) -> Option<bool> {
         let parts = parts(path);
-        let said = self.lines.iter().rev().find(|line| (is_folder || !line.only_folders) && line.glob.matches_parts(&parts));
-        said.map(|line| !line.negated)
+        let last_match = self.lines.iter().rev().find(|line| (is_folder || !line.only_folders) && line.glob.matches_parts(&parts));
+        last_match.map(|line| !line.negated)
     }
 }
 

@@ -24,12 +24,12 @@ const SHORTEST_WINDOW_MS: u64 = 1_000;
 pub struct Guard {
     /// Path of the change and age of the process, for the last restarts in a row.
     strikes: Vec<(String, u64)>,
-    habit: Option<Habit>,
+    habit: Option<StartupWrite>,
 }
 
 /// File that an app writes at each start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Habit {
+pub struct StartupWrite {
     /// A path, or a folder in which the names differ each time.
     pub path: String,
     /// Whether `path` is a folder.
@@ -40,7 +40,7 @@ pub struct Habit {
 
 /// Judgement of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum ChangeOrigin {
     /// It does not come from the app.
     Counts,
     /// The app wrote it while it started.
@@ -60,18 +60,18 @@ pub enum Outcome {
         is_first: bool,
     },
     /// No restart: the app wrote the file, as at each start.
-    Nothing(Habit),
+    Nothing(StartupWrite),
 }
 
 impl Guard {
     /// Judges a change of this path, with the age of the app's newest process at that time (none =
     /// no process).
-    pub fn judge(&self, path: &str, age_ms: Option<u64>) -> Judgement {
-        let is_own = |habit: &Habit| {
+    pub fn judge(&self, path: &str, age_ms: Option<u64>) -> ChangeOrigin {
+        let is_own = |habit: &StartupWrite| {
             let covers = if habit.is_folder { folder_of(path) == habit.path } else { path == habit.path };
             covers && age_ms.is_some_and(|age| age <= habit.window_ms)
         };
-        if self.habit.as_ref().is_some_and(is_own) { Judgement::Own } else { Judgement::Counts }
+        if self.habit.as_ref().is_some_and(is_own) { ChangeOrigin::Own } else { ChangeOrigin::Counts }
     }
 
     /// Decides about a burst that began with this path, at this age of the newest process.
@@ -102,16 +102,20 @@ impl Guard {
         Outcome::Later { delay_ms: FIRST_DELAY_MS << doublings, is_first: count == FREE + 1 }
     }
 
-    fn habit_of(&self, path: &str) -> Option<Habit> {
+    fn habit_of(&self, path: &str) -> Option<StartupWrite> {
         // The first changes may come from a user who saved a file.
         let last = self.strikes.get(FREE..).unwrap_or_default();
         let oldest = last.iter().map(|(_, age)| *age).max().unwrap_or(0);
         let window_ms = (2 * oldest).max(SHORTEST_WINDOW_MS);
         if last.iter().all(|(other, _)| other == path) {
-            return Some(Habit { path: path.to_owned(), is_folder: false, window_ms });
+            return Some(StartupWrite { path: path.to_owned(), is_folder: false, window_ms });
         }
         let folder = folder_of(path);
-        last.iter().all(|(other, _)| folder_of(other) == folder).then(|| Habit { path: folder.to_owned(), is_folder: true, window_ms })
+        last.iter().all(|(other, _)| folder_of(other) == folder).then(|| StartupWrite {
+            path: folder.to_owned(),
+            is_folder: true,
+            window_ms,
+        })
     }
 }
 
@@ -130,7 +134,7 @@ mod tests {
 
     /// Simulates an app that writes this path after each start; returns the delays until the habit
     /// was detected.
-    fn loops(path: impl Fn(usize) -> String, age: u64) -> (Vec<u64>, Option<Habit>, Guard) {
+    fn loops(path: impl Fn(usize) -> String, age: u64) -> (Vec<u64>, Option<StartupWrite>, Guard) {
         let mut guard = Guard::default();
         let mut waits = Vec::new();
         for turn in 0..12 {
@@ -150,15 +154,15 @@ mod tests {
     fn restart_loop_by_own_writes_is_detected() {
         let (waits, habit, guard) = loops(|_| "/w/db.json".into(), 400);
         assert_eq!(waits, [0, 0, 0, 500, 1000, 2000, 4000]);
-        assert_eq!(habit, Some(Habit { path: "/w/db.json".into(), is_folder: false, window_ms: 1000 }));
-        assert_eq!(guard.judge("/w/db.json", Some(900)), Judgement::Own);
-        assert_eq!(guard.judge("/w/db.json", Some(1001)), Judgement::Counts);
-        assert_eq!(guard.judge("/w/db.json", None), Judgement::Counts);
-        assert_eq!(guard.judge("/w/app.js", Some(400)), Judgement::Counts);
+        assert_eq!(habit, Some(StartupWrite { path: "/w/db.json".into(), is_folder: false, window_ms: 1000 }));
+        assert_eq!(guard.judge("/w/db.json", Some(900)), ChangeOrigin::Own);
+        assert_eq!(guard.judge("/w/db.json", Some(1001)), ChangeOrigin::Counts);
+        assert_eq!(guard.judge("/w/db.json", None), ChangeOrigin::Counts);
+        assert_eq!(guard.judge("/w/app.js", Some(400)), ChangeOrigin::Counts);
         assert_eq!(loops(|turn| ["/w/app.js", "/w/db.json"][turn.min(1)].into(), 400).1, habit);
         let (_, habit, guard) = loops(|turn| format!("/w/tmp/{turn}"), 2000);
-        assert_eq!(habit, Some(Habit { path: "/w/tmp".into(), is_folder: true, window_ms: 4000 }));
-        assert_eq!(guard.judge("/w/tmp/other", Some(3999)), Judgement::Own);
+        assert_eq!(habit, Some(StartupWrite { path: "/w/tmp".into(), is_folder: true, window_ms: 4000 }));
+        assert_eq!(guard.judge("/w/tmp/other", Some(3999)), ChangeOrigin::Own);
         // The paths have nothing in common: each restart waits.
         let (waits, habit, _) = loops(|turn| format!("/w/{turn}/x"), 10);
         assert_eq!((waits.last(), habit), (Some(&8000), None));

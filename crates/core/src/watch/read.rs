@@ -38,8 +38,8 @@ impl WatchSpec {
         }
         if let Some(Value::Object(table)) = attributes.get("watch_options") {
             for (name, value) in table.iter().filter(|(_, value)| !value.is_null()) {
-                let told = |message: String| BadWatch { key: "watch_options", message: format!("{name}: {message}") };
-                spec.set_option(name, value).map_err(told)?;
+                let fault = |message: String| BadWatch { key: "watch_options", message: format!("{name}: {message}") };
+                spec.set_option(name, value).map_err(fault)?;
             }
         }
         if spec != Self::default() {

@@ -1,7 +1,7 @@
 //! Rules of a watch: whether a path counts.
 
 use super::glob::{Glob, GlobError, is_glob, split_base};
-use super::own::OwnFile;
+use super::own_files::OwnFile;
 use super::spec::{BadWatch, WatchSpec};
 use crate::app::{AppSpec, CombinedLog};
 use crate::serving::{LogPattern, PatternError};
@@ -67,7 +67,7 @@ pub struct Rules {
 
 /// A path to judge.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct WatchPath<'a> {
     /// Index of the root above it.
     pub root: usize,
     /// Absolute path of its folder, without a slash at the end.
@@ -82,7 +82,7 @@ pub struct Place<'a> {
 
 /// Verdict on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PathVerdict {
     /// Neither it nor its contents count.
     Ignored,
     /// A folder that does not count itself, but its contents may.
@@ -154,41 +154,42 @@ impl Rules {
     /// Returns true for the root itself, and for one of its files that is watched by name. Only the
     /// user's own `ignore_watch` can exclude them.
     pub fn root_counts(&self, folder: &[u8], name: &[u8]) -> bool {
-        !self.is_ours(folder, name) && !self.is_named(folder, name, false)
+        !self.is_daemon_file(folder, name) && !self.is_named(folder, name, false)
     }
 
     /// Judges a path whose folder was entered. `.gitignore` files are not consulted here.
-    pub fn judge(&self, place: &Place<'_>) -> Verdict {
-        let Place { folder, name, is_folder, .. } = *place;
-        if NEVER.contains(&name) || folder == b"/" && NEVER_AT_TOP.contains(&name) || is_scratch(name) || self.is_ours(folder, name) {
-            return Verdict::Ignored;
+    pub fn judge(&self, place: &WatchPath<'_>) -> PathVerdict {
+        let WatchPath { folder, name, is_folder, .. } = *place;
+        if NEVER.contains(&name) || folder == b"/" && NEVER_AT_TOP.contains(&name) || is_scratch(name) || self.is_daemon_file(folder, name)
+        {
+            return PathVerdict::Ignored;
         }
         if self.defaults && self.is_ignored_by_default(place) || self.is_named(folder, name, is_folder) {
-            return Verdict::Ignored;
+            return PathVerdict::Ignored;
         }
         let filter = self.roots.get(place.root).and_then(|root| root.filter.as_ref());
         if is_folder {
             let is_too_deep = self.depth.is_some_and(|depth| place.depth >= depth);
             return match (is_too_deep, filter.is_some() || !self.ext.is_empty()) {
-                (true, _) => Verdict::Ignored,
-                (false, true) => Verdict::Entered,
-                (false, false) => Verdict::Counts,
+                (true, _) => PathVerdict::Ignored,
+                (false, true) => PathVerdict::Entered,
+                (false, false) => PathVerdict::Counts,
             };
         }
         let has_ending = self.ext.is_empty() || self.ext.iter().any(|ext| name.ends_with(ext.as_bytes()));
-        if has_ending && filter.is_none_or(|glob| glob.matches(&join(folder, name))) { Verdict::Counts } else { Verdict::Ignored }
+        if has_ending && filter.is_none_or(|glob| glob.matches(&join(folder, name))) { PathVerdict::Counts } else { PathVerdict::Ignored }
     }
 
     /// Returns true for the paths that are ignored without `ignore_watch`: names with a leading dot
     /// (as in PM2), and files and folders with the name of a log.
-    fn is_ignored_by_default(&self, place: &Place<'_>) -> bool {
-        let Place { folder, name, is_folder, depth, .. } = *place;
+    fn is_ignored_by_default(&self, place: &WatchPath<'_>) -> bool {
+        let WatchPath { folder, name, is_folder, depth, .. } = *place;
         let at_top = depth == 0 || folder == self.base.as_bytes();
         name.starts_with(b".") || (is_folder && at_top && name == b"logs") || (!is_folder && name.ends_with(b".log"))
     }
 
     /// Returns true for the home of the daemon, and for files that it writes for the app.
-    fn is_ours(&self, folder: &[u8], name: &[u8]) -> bool {
+    fn is_daemon_file(&self, folder: &[u8], name: &[u8]) -> bool {
         (!self.home.is_empty() && self.home.strip_suffix(name).and_then(|rest| rest.strip_suffix(b"/")) == Some(folder))
             || self.own.iter().any(|own| own.is(folder, name))
     }
@@ -311,10 +312,10 @@ mod tests {
         for (depth, name) in names.iter().enumerate() {
             let is_folder = depth + 1 < names.len();
             let place =
-                Place { root: 0, folder: folder.as_bytes(), name: name.as_bytes(), depth: u32::try_from(depth).unwrap(), is_folder };
+                WatchPath { root: 0, folder: folder.as_bytes(), name: name.as_bytes(), depth: u32::try_from(depth).unwrap(), is_folder };
             match rules.judge(&place) {
-                Verdict::Ignored => return false,
-                Verdict::Entered | Verdict::Counts => {}
+                PathVerdict::Ignored => return false,
+                PathVerdict::Entered | PathVerdict::Counts => {}
             }
             folder = format!("{folder}/{name}");
         }
@@ -383,8 +384,8 @@ mod tests {
         let spec = WatchSpec { on: true, ..WatchSpec::default() };
         let rules = Rules::new(&spec, &Surroundings { cwd: "/", ..Surroundings::default() }).unwrap();
         assert_eq!(rules.roots()[0].path, "/");
-        for (name, expected) in [("app", Verdict::Counts), ("proc", Verdict::Ignored), ("dev", Verdict::Ignored)] {
-            let place = Place { root: 0, folder: b"/", name: name.as_bytes(), depth: 0, is_folder: true };
+        for (name, expected) in [("app", PathVerdict::Counts), ("proc", PathVerdict::Ignored), ("dev", PathVerdict::Ignored)] {
+            let place = WatchPath { root: 0, folder: b"/", name: name.as_bytes(), depth: 0, is_folder: true };
             assert_eq!(rules.judge(&place), expected, "{name}");
         }
     }

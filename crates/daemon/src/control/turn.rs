@@ -6,7 +6,7 @@ use std::time::Duration;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use crate::engine::{Answer, Ask, Ending, Input, Work, clock};
+use crate::engine::{ClientRequest, FeatureAnswer, Input, ShutdownKind, Work, clock};
 use crate::features::Features;
 use crate::platform::reactor::{Ready, Source};
 use crate::state::marked::marked;
@@ -33,7 +33,7 @@ impl Control {
     /// # Errors
     ///
     /// Returns an error only if waiting itself fails; the keeper then starts another daemon.
-    pub(crate) fn run(mut self) -> io::Result<Ending> {
+    pub(crate) fn run(mut self) -> io::Result<ShutdownKind> {
         self.open();
         loop {
             if let Some(ending) = self.ctx.outbox.shutdown.ending {
@@ -120,7 +120,7 @@ impl Control {
     fn tick(&mut self) {
         let now = self.ctx.now;
         for id in self.ctx.state.slots.due(now.mono_ms) {
-            self.ctx.look_if_vanished(id);
+            self.ctx.check_vanished(id);
             if !self.features.on_due(&mut self.ctx, id) {
                 self.dispatch_event(id, Event::Tick);
             }
@@ -184,7 +184,7 @@ impl Control {
                 Input::Request(request) => {
                     let _ = self.features.on_request(&mut self.ctx, request);
                 }
-                Input::Ask(ask) => self.asked(ask),
+                Input::Ask(ask) => self.handle_request(ask),
                 Input::Answer(answer) => self.answered(&answer),
                 Input::Settings => self.features.on_settings(&mut self.ctx),
             }
@@ -193,16 +193,16 @@ impl Control {
 
     /// Dispatches a request of a client. Inputs that follow from it are handled before those that
     /// were queued already.
-    fn asked(&mut self, ask: Ask) {
+    fn handle_request(&mut self, ask: ClientRequest) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
-        let _ = self.features.on_ask(&mut self.ctx, ask);
+        let _ = self.features.on_client_request(&mut self.ctx, ask);
         self.features.on_replies(&mut self.ctx);
         self.ctx.outbox.queue.append(&mut later);
     }
 
     /// Dispatches an answer. Inputs that follow from it are handled before those that were queued
     /// already.
-    fn answered(&mut self, answer: &Answer) {
+    fn answered(&mut self, answer: &FeatureAnswer) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         self.features.on_answer(&mut self.ctx, answer);
         self.ctx.outbox.queue.append(&mut later);
@@ -222,7 +222,8 @@ impl Control {
             let mut batch = self.ctx.outbox.effects.take(written);
             let mut orders = 0;
             while let Some(work) = batch.pop_front() {
-                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.io.keeper.waiting_fds() > self.ctx.io.fds.may_wait() {
+                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.io.keeper.waiting_fds() > self.ctx.io.fds.queue_limit()
+                {
                     batch.push_front(work);
                     self.ctx.outbox.effects.put_back(batch);
                     return false;
@@ -334,10 +335,10 @@ impl Control {
         self.ctx.io.log.flush();
     }
 
-    pub(crate) fn leave(&mut self, ending: Ending) {
+    pub(crate) fn leave(&mut self, ending: ShutdownKind) {
         self.write_journal();
         match ending {
-            Ending::Everything => {
+            ShutdownKind::Everything => {
                 self.ctx.state.groups.remove_all();
                 self.ctx.state.state_file.remove();
                 self.ctx.io.keeper.send(match self.ctx.outbox.shutdown.exit_code {
@@ -345,14 +346,14 @@ impl Control {
                     None => ToKeeper::Exit,
                 });
             }
-            Ending::Retire => {
+            ShutdownKind::Retire => {
                 self.write_state_file();
             }
         }
         self.ctx.io.log.flush();
         self.features.on_leave(&mut self.ctx, ending);
         self.ctx.io.keeper.continue_stopped();
-        if ending == Ending::Everything && self.ctx.io.settings.keeps_copy {
+        if ending == ShutdownKind::Everything && self.ctx.io.settings.keeps_copy {
             self.end_strays();
             state_copy::remove_folder(&self.ctx.io.settings.home);
         }

@@ -2,10 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use ostler_core::lifecycle::command::Outcome;
-use ostler_sys::Wiped;
+use ostler_core::lifecycle::command::CommandOutcome;
+use ostler_sys::SecretBytes;
 
-use crate::state::store::command::{CommandSpec, Owner};
+use crate::state::store::command::{CommandOwner, CommandSpec};
 
 /// Process that a feature runs beside an instance. It has the instance's user, directory and
 /// environment, and a cgroup of its own.
@@ -25,7 +25,7 @@ pub(crate) struct ChildRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildEvent<'a> {
     /// The process was requested from the keeper.
-    Asked {
+    Requested {
         /// Folder of its cgroup.
         group: Option<&'a str>,
         /// Sizes of the app's error and output log at the time of the request.
@@ -37,31 +37,31 @@ pub(crate) enum ChildEvent<'a> {
     NotSpawned { step: &'a str, errno: i32 },
     /// The process has exited. The keeper forgets that when the feature allows it
     /// ([`super::Work::Ack`]).
-    Exited(ostler_sys::Ending),
+    Exited(ostler_sys::WaitStatus),
 }
 
-/// End of a command ([`super::Request::Run`]): none of its processes is left.
+/// End of a command ([`super::FeatureRequest::Run`]): none of its processes is left.
 #[derive(Debug)]
 pub(crate) struct CommandEnd {
     /// Number of the command; `None` if no command was running.
     pub number: Option<u32>,
     /// Slot that the command ran for, if any.
     pub slot: Option<u32>,
-    pub owner: Owner,
-    pub report: Report,
+    pub owner: CommandOwner,
+    pub report: CommandReport,
 }
 
 /// Report of a command's end, for its owner.
-pub(crate) struct Report {
+pub(crate) struct CommandReport {
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: CommandOutcome,
     /// Captured output, if the command captures it.
-    pub output: Wiped,
+    pub output: SecretBytes,
     /// Last lines that a failed command wrote to the app's logs.
     pub last_lines: Vec<String>,
 }
 
-impl std::fmt::Debug for Report {
+impl std::fmt::Debug for CommandReport {
     /// Leaves out the output, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Report").field("outcome", &self.outcome).field("output_bytes", &self.output.len()).finish_non_exhaustive()

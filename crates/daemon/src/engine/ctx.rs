@@ -12,14 +12,14 @@ use ostler_core::lifecycle::observation::Observation;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::{Failure, Response};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 use serde_json::Value;
 
 use super::process_view::ProcessView;
-use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
+use super::{ChildRequest, ClientRequest, Effects, FeatureAnswer, FeatureRequest, Input, Timers};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
-use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::keeper_connection::KeeperConnection;
 use crate::platform::log::DaemonLog;
 use crate::platform::node_version::NodeVersions;
 use crate::platform::probe::Probes;
@@ -32,7 +32,7 @@ use crate::state::slots::groups::Groups;
 use crate::state::slots::listening::Listening;
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Journal;
-use crate::state::store::events::{Draft, Events};
+use crate::state::store::events::{EventDraft, Events};
 use crate::state::store::state_file::StateFile;
 
 /// Number of reply slots whose memory is kept.
@@ -53,7 +53,7 @@ pub(crate) struct Io {
     pub settings: Settings,
     pub log: DaemonLog,
     pub reactor: Reactor,
-    pub keeper: KeeperDoor,
+    pub keeper: KeeperConnection,
     /// Budget of descriptors.
     pub fds: FdBudget,
     /// Settings that apps inherit; a new keeper needs them.
@@ -92,11 +92,11 @@ pub(crate) struct DaemonState {
     pub log_files: LogFiles,
     pub complaints: Complaints,
     /// Instances that a request will start later; empty if no app waits for others.
-    pub coming: BTreeSet<u32>,
+    pub pending_starts: BTreeSet<u32>,
     /// Instances that wait for others before they start.
     pub waiting: BTreeSet<u32>,
     /// Number of requests that are in progress.
-    pub requests_under_way: usize,
+    pub open_requests: usize,
 }
 
 /// Results of a turn, until they are dispatched, journaled or sent.
@@ -128,14 +128,14 @@ pub(crate) struct Shutdown {
     /// Whether a signal requested it.
     pub is_signalled: bool,
     /// End of the daemon after this turn.
-    pub ending: Option<Ending>,
+    pub ending: Option<ShutdownKind>,
     /// Exit code of the keeper if it is the first process of a container.
     pub exit_code: Option<u8>,
 }
 
 /// Reason why the daemon exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ShutdownKind {
     /// Everything was stopped, so the keeper exits, too.
     Everything,
     /// Another daemon takes over.
@@ -145,9 +145,9 @@ pub(crate) enum Ending {
 impl Ctx {
     /// Records facts about instances that were found outside the event loop. Only complete answers
     /// need them.
-    pub(crate) fn learn(&mut self) {
-        self.state.slots.learn_node_versions(&self.io.node_versions);
-        for (id, version) in self.state.slots.learn_working_trees(&self.io.working_trees) {
+    pub(crate) fn record_findings(&mut self) {
+        self.state.slots.record_node_versions(&self.io.node_versions);
+        for (id, version) in self.state.slots.record_working_trees(&self.io.working_trees) {
             self.set_version(id, version);
         }
     }
@@ -209,7 +209,7 @@ impl Ctx {
 
     /// If the kernel no longer has the main process of an instance, asks the keeper what happened
     /// to it. Returns true if it asked.
-    pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
+    pub(crate) fn check_vanished(&mut self, id: u32) -> bool {
         let Some((_, process)) = self.state.slots.get(id).and_then(Slot::process) else { return false };
         let is_there = self.is_listed(process.pid) || !process.is_gone();
         let Some((inc, slot)) = self.state.slots.get(id).filter(|_| !is_there).and_then(|slot| Some((slot.process()?.0, slot))) else {
@@ -250,29 +250,34 @@ impl Ctx {
     }
 
     /// Queues the answer to a request.
-    pub(crate) fn answer(&mut self, answer: Answer) {
+    pub(crate) fn answer(&mut self, answer: FeatureAnswer) {
         self.outbox.queue.push_back(Input::Answer(answer));
     }
 
     /// Emits an event of an instance that is not one of its steps.
-    pub(crate) fn emit(&mut self, id: u32, what: What, cause: Cause) {
-        let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_seen()) else { return };
+    pub(crate) fn emit(&mut self, id: u32, what: EventKind, cause: EventCause) {
+        let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_visible()) else { return };
         let status = slot.durable.instance.status();
-        let draft =
-            Draft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((status, status)) };
+        let draft = EventDraft {
+            app: Some(slot.spec().name.clone()),
+            id: Some(slot.durable.pm_id),
+            kind: what,
+            cause,
+            status: Some((status, status)),
+        };
         self.state.events.push(self.now.wall_ms, draft);
     }
 
     /// Emits an event of a whole app, under its name.
-    pub(crate) fn emit_for_app(&mut self, key: &str, what: What, cause: Cause) {
+    pub(crate) fn emit_for_app(&mut self, key: &str, what: EventKind, cause: EventCause) {
         let slot = self.state.slots.iter().find(|slot| slot.spec().key() == key);
         let app = slot.map_or(key, |slot| &slot.spec().name).to_owned();
-        self.state.events.push(self.now.wall_ms, Draft { app: Some(app), id: None, what, cause, status: None });
+        self.state.events.push(self.now.wall_ms, EventDraft { app: Some(app), id: None, kind: what, cause, status: None });
     }
 
     /// Emits an event of the daemon itself.
-    pub(crate) fn emit_for_manager(&mut self, what: What, cause: Cause) {
-        self.state.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
+    pub(crate) fn emit_for_manager(&mut self, what: EventKind, cause: EventCause) {
+        self.state.events.push(self.now.wall_ms, EventDraft { app: None, id: None, kind: what, cause, status: None });
     }
 
     /// Sends a client the answer or the progress of its request.
@@ -289,12 +294,12 @@ impl Ctx {
     }
 
     /// Queues a client's request.
-    pub(crate) fn ask(&mut self, ask: Ask) {
+    pub(crate) fn queue_request(&mut self, ask: ClientRequest) {
         self.outbox.queue.push_back(Input::Ask(ask));
     }
 
     /// Queues a request to another feature.
-    pub(crate) fn request(&mut self, request: Request) {
+    pub(crate) fn request(&mut self, request: FeatureRequest) {
         self.outbox.queue.push_back(Input::Request(request));
     }
 }

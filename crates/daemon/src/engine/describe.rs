@@ -12,7 +12,7 @@ use ostler_core::watch::WatchSpec;
 use ostler_proto::control::Change;
 use serde_json::Value;
 
-use super::{Ctx, Input, Request};
+use super::{Ctx, FeatureRequest, Input};
 use crate::state::slots::inherited::inherited;
 use crate::state::slots::{Slot, file_names};
 
@@ -33,7 +33,7 @@ impl Ctx {
         let ids: Vec<u32> = (0..count).map(|_| self.state.slots.add(&app, &base, stem.as_deref(), self.now, &self.io.settings)).collect();
         if !app.spec.autostart {
             // The first start of a job is a tick of its schedule.
-            ids.iter().for_each(|id| self.request(Request::Schedule { id: *id, saved: None }));
+            ids.iter().for_each(|id| self.request(FeatureRequest::Schedule { id: *id, saved: None }));
         }
         (name, ids)
     }
@@ -146,11 +146,11 @@ pub(crate) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpe
 
 /// Merges another environment into a caller's environment. Returns `None` if nothing changes.
 pub(crate) fn changed_vars(vars: &EnvMap, change: &Change) -> Option<EnvMap> {
-    Some(laid_over(vars, change.env.as_ref()?))
+    Some(overlaid(vars, change.env.as_ref()?))
 }
 
 /// Returns variables with others laid on top.
-pub(crate) fn laid_over(vars: &EnvMap, more: &EnvMap) -> EnvMap {
+pub(crate) fn overlaid(vars: &EnvMap, more: &EnvMap) -> EnvMap {
     let mut all = vars.clone();
     all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
     all

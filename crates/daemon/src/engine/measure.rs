@@ -38,7 +38,7 @@ impl Ctx {
             }
         }
         for id in unseen {
-            complete &= !self.look_if_vanished(id);
+            complete &= !self.check_vanished(id);
         }
         complete
     }

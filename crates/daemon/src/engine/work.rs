@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
-use ostler_core::health::Cause;
+use ostler_core::health::RemedyCause;
 use ostler_core::lifecycle::{Effect, Event, Origin};
 use ostler_proto::control::{self as proto, Action, Progress, RolloutReport};
 use ostler_proto::node::Message;
@@ -16,7 +16,7 @@ use super::CommandEnd;
 use crate::logs::reclaim::{FileKey, Rotating};
 use crate::state::slots::{App, Base};
 use crate::state::store::Written;
-use crate::state::store::command::{CommandSpec, Owner};
+use crate::state::store::command::{CommandOwner, CommandSpec};
 
 /// Input in the queue. Inputs are dispatched before the next write of the journal, in this order.
 #[derive(Debug)]
@@ -37,36 +37,36 @@ pub(crate) enum Input {
     /// An instance serves from now on, in place of another process.
     Serving(u32),
     /// A request of one feature to others.
-    Request(Request),
+    Request(FeatureRequest),
     /// A request of a client.
-    Ask(Ask),
+    Ask(ClientRequest),
     /// The answer to a request.
-    Answer(Answer),
+    Answer(FeatureAnswer),
     /// The settings of the home may have changed.
     Settings,
 }
 
 /// Request of a feature to others, as data.
 #[derive(Debug)]
-pub(crate) enum Request {
+pub(crate) enum FeatureRequest {
     /// Replace these instances of one app by the same release without a gap. If a reload of a user
     /// prevents that, nothing is replaced, and a line with these words gives the reason.
     /// `canary_ms`: see [`RolloutRequest`].
     Replace { app: String, ids: Vec<u32>, canary_ms: Option<u64>, origin: Origin, what: &'static str },
     /// Replace instances of one app by another release. Its progress is reported by
-    /// [`Answer::Rollout`].
+    /// [`FeatureAnswer::Rollout`].
     Rollout(Box<RolloutRequest>),
     /// A user's command took over these instances, all that it concerns. Replacements leave them
     /// alone. This request comes after the events of the command.
     TakenOver { ids: Vec<u32> },
     /// Find the relevant lines of the last output of this instance's process. Answered by
-    /// [`Answer::LastLines`].
+    /// [`FeatureAnswer::LastLines`].
     LastLines { id: u32 },
     /// Restart or reload these instances of one app, as if a user had requested it. The action's
     /// rule gives the number at the same time. No answer is sent.
     Act { action: Action, ids: Vec<u32>, origin: Origin },
     /// Read the usage of these instances, sorted by their numbers. Answered by
-    /// [`Answer::Measured`], for the feature that asks.
+    /// [`FeatureAnswer::Measured`], for the feature that asks.
     Measure { by: &'static str, ids: Vec<u32> },
     /// Start the schedule of this instance now, or continue it as saved: after a start, and for
     /// apps of a saved list.
@@ -90,11 +90,12 @@ pub(crate) enum Request {
     /// has.
     FinishRequests { id: u32, inc: u32 },
     /// Run a command for an instance. Nothing happens if a command of this owner is already
-    /// running. Answered once by [`Answer::CommandEnded`], when none of its processes is left.
-    Run { owner: Owner, spec: Box<CommandSpec> },
+    /// running. Answered once by [`FeatureAnswer::CommandEnded`], when none of its processes is
+    /// left.
+    Run { owner: CommandOwner, spec: Box<CommandSpec> },
     /// Kill the command of this owner. If the owner has no command, the answer is that of a
     /// cancelled one.
-    CallOff(Owner),
+    CallOff(CommandOwner),
     /// Cancel all commands.
     CallOffAll,
     /// Kill, a moment later, the processes that this process started and that are outside its
@@ -104,13 +105,13 @@ pub(crate) enum Request {
     /// signal once; `None` = SIGKILL.
     Sweep { id: u32, inc: u32, signal: Option<i32> },
     /// Rename a log with its content; its apps continue to write at the old path. Nothing happens
-    /// if the log is being rotated already. Answered by [`Answer::Rotated`].
+    /// if the log is being rotated already. Answered by [`FeatureAnswer::Rotated`].
     Rotate(Box<Rotating>),
     /// Remedy this process, which is unhealthy or uses too much, for this cause. The words follow
-    /// its name in the report. If the cause is new, it is reported by [`Answer::Remedy`].
-    Remedy { id: u32, inc: u32, cause: Cause, why: String },
+    /// its name in the report. If the cause is new, it is reported by [`FeatureAnswer::Remedy`].
+    Remedy { id: u32, inc: u32, cause: RemedyCause, why: String },
     /// This cause no longer calls for a remedy of this instance's process.
-    NoRemedy { id: u32, cause: Cause },
+    NoRemedy { id: u32, cause: RemedyCause },
     /// Share the sockets of this process on addresses where a worker of these apps wants to listen.
     /// The apps move over from another manager.
     ShareSockets { of: ProcRef, apps: BTreeSet<String> },
@@ -121,7 +122,7 @@ pub(crate) enum Request {
 /// Answer to a request. Each feature gets it ([`super::Feature::on_answer`]) and recognises its
 /// own.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum FeatureAnswer {
     /// A log was rotated: the new name of its old lines, or the reason for the failure.
     Rotated { path: String, target: PathBuf, file: FileKey, result: Result<String, String> },
     /// The slots have the requested measurements. False if an instance has no earlier reading to
@@ -135,7 +136,7 @@ pub(crate) enum Answer {
     Rollout { ticket: u64, news: RolloutNews },
     /// The process of this instance will be remedied, for this cause, in these words. Others may be
     /// replaced first.
-    Remedy { id: u32, cause: Cause, why: String },
+    Remedy { id: u32, cause: RemedyCause, why: String },
     /// The process of this instance got the stop signal while it had this many open requests, in
     /// these words.
     Cut { id: u32, requests: u32, warning: String },
@@ -239,7 +240,7 @@ pub(crate) const PM2_CLIENT: u32 = u32::MAX;
 
 /// Request of a client through a socket. It is answered by [`super::Ctx::reply`].
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ClientRequest {
     /// The connection.
     pub client: u32,
     /// Client's number of the request.

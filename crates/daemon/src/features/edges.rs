@@ -40,7 +40,7 @@ pub(crate) fn allowed(row: &[&'static str]) -> Vec<&'static str> {
 /// come.
 fn shuffled(row: &[&'static str], seed: u64) -> Vec<&'static str> {
     let mut left = row.to_vec();
-    left.sort_by_cached_key(|name| Rng::new(seed ^ fnv_64(name.as_bytes())).word());
+    left.sort_by_cached_key(|name| Rng::new(seed ^ fnv_64(name.as_bytes())).next_u64());
     let mut order = Vec::new();
     while let Some(at) = left.iter().position(|name| !left.iter().any(|other| is_before(other, name))) {
         order.push(left.remove(at));

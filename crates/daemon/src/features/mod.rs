@@ -30,7 +30,7 @@ use ostler_sys::ProcRef;
 
 use crate::api::native::Native;
 use crate::api::pm2::Pm2Sockets;
-use crate::engine::{Answer, Ask, Beside, ChildEvent, Ctx, Ending, InstanceStep, Request};
+use crate::engine::{ChildEvent, ClientRequest, Ctx, FeatureAnswer, FeatureRequest, InstanceStep, ShutdownKind, SpawnExtras};
 use crate::features::health::autoscale::Autoscale;
 use crate::features::health::checks::HealthChecks;
 use crate::features::health::lifetime::Lifetime;
@@ -68,7 +68,7 @@ use crate::features::rollouts::Rollouts;
 use crate::features::schedule::commands::Commands;
 use crate::features::schedule::cron::Cron;
 use crate::features::schedule::hooks::Hooks;
-use crate::features::schedule::order::Order;
+use crate::features::schedule::order::StartOrder;
 use crate::features::serving::channels::Channels;
 use crate::features::serving::cluster::Cluster;
 use crate::features::serving::drains::Drains;
@@ -104,7 +104,7 @@ features! {
     limits: Limits,
     log_writers: LogWriters,
     native: Native,
-    order: Order,
+    order: StartOrder,
     pid_files: PidFiles,
     pm2_log: Pm2Log,
     pm2_sockets: Pm2Sockets,
@@ -160,7 +160,7 @@ reactions! {
     each on_turn_end() => reclaim, native, pm2_sockets;
 
     /// The daemon exits after this: everything stops, or another daemon takes over.
-    each on_leave(ending: Ending) => log_writers, reclaim, sweeps, native, pm2_sockets;
+    each on_leave(ending: ShutdownKind) => log_writers, reclaim, sweeps, native, pm2_sockets;
 
     // Occasions of an instance.
 
@@ -187,10 +187,10 @@ reactions! {
 
     /// A process of an instance is about to be requested. Features add what the process needs. An
     /// error prevents the start.
-    attempt on_prepare(id: u32, inc: u32, beside: &mut Beside) => log_writers, inspector, preload, tracing, input, channels, cluster, hooks, sockets, readiness, cgroups, pm2_sockets;
+    attempt on_prepare(id: u32, inc: u32, beside: &mut SpawnExtras) => log_writers, inspector, preload, tracing, input, channels, cluster, hooks, sockets, readiness, cgroups, pm2_sockets;
 
     /// A command beside an instance's process is about to be requested, for that instance.
-    attempt on_prepare_command(id: u32, beside: &mut Beside) => log_writers;
+    attempt on_prepare_command(id: u32, beside: &mut SpawnExtras) => log_writers;
 
     /// The next process of an instance is about to be created, in its cgroup if it has one. Limits
     /// that the kernel enforces are set now.
@@ -242,13 +242,13 @@ reactions! {
     // Occasions of requests.
 
     /// A client sends a request, through any of the sockets. Returned if no feature answers it.
-    offer on_ask(; ask: Ask) => reclaim, rollouts, jobs, actions, collecting, autosave, input, events, flush, home, host, update, usage;
+    offer on_client_request(; ask: ClientRequest) => reclaim, rollouts, jobs, actions, collecting, autosave, input, events, flush, home, host, update, usage;
 
     /// A feature requests something of another. Returned if no feature does it.
-    offer on_request(; request: Request) => last_lines, drains, handover, reclaim, sweeps, rollouts, remediation, commands, jobs, autosave, cluster, cron, usage;
+    offer on_request(; request: FeatureRequest) => last_lines, drains, handover, reclaim, sweeps, rollouts, remediation, commands, jobs, autosave, cluster, cron, usage;
 
     /// A request is done, or failed.
-    each on_answer(answer: &Answer) => rollouts, commands, jobs, runtime, autoscale, health, hooks, limits, rotation;
+    each on_answer(answer: &FeatureAnswer) => rollouts, commands, jobs, runtime, autoscale, health, hooks, limits, rotation;
 
     /// A client's request was dispatched. Its socket takes the answers, to count the answers that
     /// wait for a slow client. They are sent when the turn is over.
@@ -280,11 +280,11 @@ reactions! {
 
     /// The keeper held this descriptor while no daemon ran. Called before `on_boot`. Returned if it
     /// belongs to no feature.
-    offer take_back(name: &str; fd: OwnedFd) => log_writers, reclaim, channels, cluster, sockets, readiness, watch, pm2_sockets;
+    offer adopt_fd(name: &str; fd: OwnedFd) => log_writers, reclaim, channels, cluster, sockets, readiness, watch, pm2_sockets;
 
     /// The daemon took back everything that the keeper held. Messages and exits of processes come
     /// after this.
-    each on_taken_back() => cluster;
+    each on_fds_adopted() => cluster;
 }
 
 impl Features {

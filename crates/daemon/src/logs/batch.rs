@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::MutexGuard;
 
-use super::control::{Control, RETRY, Report};
+use super::control::{Control, RETRY, WriterReport};
 use super::format::Batch;
-use super::record::{Checkpoint, Lead, TARGETS, TargetCheckpoint};
+use super::record::{Checkpoint, LineStart, TARGETS, TargetCheckpoint};
 use super::sink::{FileState, Sink};
 
 /// Files of a stream with their locks.
@@ -35,7 +35,7 @@ pub(super) fn aim(formatted: &Batch, sink: &Sink, state: &FileState, checkpoint:
     let lead = sink.lead(state, offset, open_end);
     let length = to_u32(formatted.for_target(at, lead).len());
     // The batch is only the end of an open line, and that line is no longer open here.
-    let length = if checkpoint.count == 0 && lead != Lead::Continue { 0 } else { length };
+    let length = if checkpoint.count == 0 && lead != LineStart::Continue { 0 } else { length };
     Ok(TargetCheckpoint { key: sink.key, offset, length, lead })
 }
 
@@ -47,7 +47,7 @@ pub(super) fn write_all(
     formatted: &Batch,
     todo: [bool; TARGETS],
     control: &Control,
-    report: &(dyn Fn(Report) + Send + Sync),
+    report: &(dyn Fn(WriterReport) + Send + Sync),
 ) -> bool {
     for (at, guard) in guards.iter_mut().enumerate() {
         let Some((sink, state)) = guard else { continue };
@@ -60,14 +60,14 @@ pub(super) fn write_all(
         while !rest.is_empty() {
             match sink.write_some(state, rest) {
                 Ok(count) => {
-                    state.nobody = false;
+                    state.reported_no_reader = false;
                     rest = &rest[count..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     // One report is enough until the stream has a reader again.
-                    if !std::mem::replace(&mut state.nobody, true) {
-                        report(Report::Nobody { path: sink.path.clone() });
+                    if !std::mem::replace(&mut state.reported_no_reader, true) {
+                        report(WriterReport::NoReader { path: sink.path.clone() });
                     }
                     break;
                 }
@@ -80,7 +80,7 @@ pub(super) fn write_all(
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut stuck, true) {
-                        report(Report::Stuck { path: sink.path.clone(), errno: error.raw_os_error().unwrap_or(0) });
+                        report(WriterReport::Stuck { path: sink.path.clone(), errno: error.raw_os_error().unwrap_or(0) });
                     }
                     if control.is_time_up() {
                         return false;
@@ -91,7 +91,7 @@ pub(super) fn write_all(
             }
         }
         if stuck {
-            report(Report::Resumed { path: sink.path.clone() });
+            report(WriterReport::Resumed { path: sink.path.clone() });
         }
     }
     true
@@ -99,7 +99,7 @@ pub(super) fn write_all(
 
 /// Returns true if a file has its part of a batch. An incomplete part is completed, or removed if
 /// that fails.
-pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckpoint, wanted: &[u8]) -> bool {
+pub(super) fn has_part(sink: &Sink, state: &mut FileState, target: &TargetCheckpoint, wanted: &[u8]) -> bool {
     if target.length == 0 && target.key != (0, 0) {
         return true;
     }

@@ -50,7 +50,7 @@ pub(crate) struct Carried {
     /// Length of the file when the carry-over began.
     pub from: u64,
     /// Rights with which the path is opened.
-    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    #[serde(default, skip_serializing_if = "Rights::is_daemon_user")]
     pub rights: Rights,
 }
 
@@ -72,12 +72,12 @@ pub(crate) struct Deleted {
 #[derive(Debug)]
 pub(crate) enum CarrierReport {
     /// Lines wait, for this reason. Reported once until the thread can write again.
-    Waits(FileKey, String),
+    Stuck(FileKey, String),
     /// Everything was carried, and the file is closed.
     Ended(FileKey),
 }
 
-enum Order {
+enum CarryOrder {
     Begin(Box<Carry>),
     /// Reopen the path.
     Reopen(FileKey, SyncSender<io::Result<()>>),
@@ -89,7 +89,7 @@ enum Order {
 
 /// Handle of the thread. If the handle is dropped, the thread exits and carries nothing more.
 pub(crate) struct Carrier {
-    orders: Sender<Order>,
+    orders: Sender<CarryOrder>,
     waker: Arc<Waker>,
 }
 
@@ -117,7 +117,7 @@ impl Carrier {
         let sink = files.open(&deleted.path, &deleted.streams.places())?;
         let carry =
             Carry { at: begin_of_rest(&deleted.source, deleted.from), deleted, files: files.clone(), sink, partial: None, stuck: None };
-        self.order(Order::Begin(Box::new(carry)));
+        self.order(CarryOrder::Begin(Box::new(carry)));
         Ok(())
     }
 
@@ -127,24 +127,24 @@ impl Carrier {
     ///
     /// Returns an error if the file cannot be opened.
     pub(crate) fn reopen(&self, key: FileKey, within: Duration) -> io::Result<()> {
-        let (told, done) = mpsc::sync_channel(1);
-        self.order(Order::Reopen(key, told));
+        let (sender, done) = mpsc::sync_channel(1);
+        self.order(CarryOrder::Reopen(key, sender));
         done.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Carries everything that is there now, and waits at most this long for it.
     pub(crate) fn finish(&self, key: FileKey, within: Duration) {
-        let (told, done) = mpsc::sync_channel(1);
-        self.order(Order::Finish(key, told));
+        let (sender, done) = mpsc::sync_channel(1);
+        self.order(CarryOrder::Finish(key, sender));
         let _ = done.recv_timeout(within);
     }
 
     /// Stops a carry-over when no process has the file open for writing any more.
     pub(crate) fn end(&self, key: FileKey) {
-        self.order(Order::End(key));
+        self.order(CarryOrder::End(key));
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: CarryOrder) {
         // The thread lives as long as this handle.
         let _ = self.orders.send(order);
         self.waker.wake();
@@ -203,7 +203,7 @@ struct Carry {
 
 impl Carry {
     /// Carries whole lines. With `all`, or after a while, it also carries an incomplete line.
-    fn go_on(&mut self, all: bool) -> io::Result<()> {
+    fn carry_lines(&mut self, all: bool) -> io::Result<()> {
         let mut buffer = Vec::new();
         loop {
             let end = self.deleted.source.metadata()?.len();
@@ -241,7 +241,7 @@ impl Carry {
             let mut state = self.sink.lock();
             let count = self.sink.write_some(&mut state, bytes)?;
             drop(state);
-            self.give_back(self.at, count as u64);
+            self.free_space(self.at, count as u64);
             self.at += count as u64;
             bytes = &bytes[count..];
         }
@@ -250,7 +250,7 @@ impl Carry {
 
     /// Frees the space of carried bytes. If the file system cannot free parts of a file, the space
     /// is freed at the app's next start.
-    fn give_back(&self, from: u64, count: u64) {
+    fn free_space(&self, from: u64, count: u64) {
         if count > 0 {
             let _ = fallocate(&*self.deleted.source, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, count);
         }
@@ -264,7 +264,7 @@ impl Carry {
 }
 
 struct Thread {
-    received: Receiver<Order>,
+    received: Receiver<CarryOrder>,
     waker: Arc<Waker>,
     changes: Inotify,
     /// Carried files, by the number of their watch.
@@ -278,7 +278,7 @@ impl Thread {
                 return;
             }
             for carry in self.all.values_mut() {
-                go_on(carry, false, report);
+                carry_and_report(carry, false, report);
             }
             self.wait();
         }
@@ -293,30 +293,30 @@ impl Thread {
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             };
             match order {
-                Order::Begin(mut carry) => {
+                CarryOrder::Begin(mut carry) => {
                     // The carried part is freed.
-                    carry.give_back(0, carry.at);
+                    carry.free_space(0, carry.at);
                     match self.changes.watch_open(&*carry.deleted.source, WatchFlags::MODIFY) {
                         Ok(number) => _ = self.all.insert(number, *carry),
                         Err(errno) => {
-                            go_on(&mut carry, true, report);
-                            report(CarrierReport::Waits(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
+                            carry_and_report(&mut carry, true, report);
+                            report(CarrierReport::Stuck(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
                         }
                     }
                 }
-                Order::Reopen(key, told) => {
+                CarryOrder::Reopen(key, told) => {
                     let reopened = self.find(key).map_or(Ok(()), |(_, carry)| carry.reopen());
                     let _ = told.send(reopened);
                 }
-                Order::Finish(key, told) => {
+                CarryOrder::Finish(key, told) => {
                     if let Some((_, carry)) = self.find(key) {
-                        go_on(carry, true, report);
+                        carry_and_report(carry, true, report);
                     }
                     let _ = told.send(());
                 }
-                Order::End(key) => {
+                CarryOrder::End(key) => {
                     if let Some((number, carry)) = self.find(key) {
-                        go_on(carry, true, report);
+                        carry_and_report(carry, true, report);
                         self.all.remove(&number);
                         self.changes.forget(number);
                     }
@@ -344,16 +344,16 @@ impl Thread {
     }
 }
 
-fn go_on(carry: &mut Carry, all: bool, report: &dyn Fn(CarrierReport)) {
+fn carry_and_report(carry: &mut Carry, all: bool, report: &dyn Fn(CarrierReport)) {
     if !all && carry.stuck.is_some_and(|until| Instant::now() < until) {
         return;
     }
-    match carry.go_on(all) {
+    match carry.carry_lines(all) {
         Ok(()) => carry.stuck = None,
         Err(error) => {
             let is_news = carry.stuck.replace(Instant::now() + RETRY).is_none();
             if is_news {
-                report(CarrierReport::Waits(carry.deleted.key, error.to_string()));
+                report(CarrierReport::Stuck(carry.deleted.key, error.to_string()));
             }
         }
     }

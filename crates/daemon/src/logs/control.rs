@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::format::Formats;
-use super::open::{OpenError, Places};
+use super::open::{LogTargets, OpenError};
 use super::sink::{OpenFiles, Sink, timespec};
 use crate::platform::rights::Rights;
 use crate::platform::threads;
@@ -47,7 +47,7 @@ pub(crate) struct Config {
     /// Home and the runtime's own streams.
     pub runtime: RuntimeStreams,
     /// Receiver of reports; called from the pipeline's thread.
-    pub report: Arc<dyn Fn(Report) + Send + Sync>,
+    pub report: Arc<dyn Fn(WriterReport) + Send + Sync>,
 }
 
 /// Home, and the runtime's own streams as they were at its start.
@@ -65,17 +65,17 @@ pub(crate) struct RuntimeStreams {
 
 impl RuntimeStreams {
     /// Returns the borrowed form, for opening files.
-    pub(crate) fn places(&self) -> Places<'_> {
+    pub(crate) fn places(&self) -> LogTargets<'_> {
         let (stdout, stderr) = (self.stdout.as_ref().map(|fd| fd.as_fd()), self.stderr.as_ref().map(|fd| fd.as_fd()));
-        Places { home: &self.home, rights: &self.rights, stdout, stderr }
+        LogTargets { home: &self.home, rights: &self.rights, stdout, stderr }
     }
 }
 
 /// Report of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum WriterReport {
     /// Writing failed (disk full, …). The writer retries and the app waits. Reported once until
-    /// [`Report::Resumed`].
+    /// [`WriterReport::Resumed`].
     Stuck {
         /// Path of the file.
         path: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) enum Report {
         path: PathBuf,
     },
     /// The stream has no reader any more (broken pipe), so its lines are discarded.
-    Nobody {
+    NoReader {
         /// Path of the file.
         path: PathBuf,
     },
@@ -115,12 +115,12 @@ pub(crate) enum Report {
         message: String,
     },
     /// The thread has ended.
-    Ended(Ending),
+    Ended(PipelineEnd),
 }
 
 /// Reason why a pipeline has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum PipelineEnd {
     /// Both streams ended and everything is in the files.
     Drained,
     /// The time ran out: all available bytes are in the files, but a process still has the other
@@ -155,7 +155,7 @@ pub(super) struct Requests {
     /// Number of requests to carry everything over, and the number that is done.
     pub end_lines: (u32, u32),
     /// True when the thread has ended and carries out no more requests.
-    pub over: bool,
+    pub is_finished: bool,
     /// Time at which the thread stops waiting for processes that still have the other end open.
     pub finish_by: Option<Instant>,
     /// Time at which the thread stops waiting for a disk.
@@ -175,7 +175,7 @@ impl Control {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn ask(&self, change: impl FnOnce(&mut Requests)) {
+    pub(super) fn update(&self, change: impl FnOnce(&mut Requests)) {
         change(&mut self.lock());
         self.waker.wake();
     }
@@ -194,8 +194,8 @@ impl Control {
         self.done.notify_all();
     }
 
-    pub(super) fn over(&self) {
-        self.lock().over = true;
+    pub(super) fn mark_finished(&self) {
+        self.lock().is_finished = true;
         self.done.notify_all();
     }
 

@@ -2,10 +2,10 @@
 
 use memchr::{memchr, memchr_iter};
 
-use super::record::{Lead, SHOWN};
+use super::record::{LineStart, SHOWN};
 
 /// Writer of the date of a wall-clock time (ms since the epoch).
-pub(crate) type Stamp = Box<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
+pub(crate) type DateWriter = Box<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
 
 /// Writer of the label before a line of output (0) or error output (1) at a wall-clock time.
 pub(crate) type Label = Box<dyn Fn(usize, u64, &mut Vec<u8>) + Send + Sync>;
@@ -15,14 +15,14 @@ pub(crate) enum Format {
     /// As the app wrote it.
     Plain,
     /// `<date>: <line>`.
-    Dated(Stamp),
+    Dated(DateWriter),
     /// `<label><line>`.
     Labelled(Label),
     /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`. A
     /// piece of a line that has no end yet has `"partial":true` at the end of the object.
     Json {
         /// Format of the timestamp; without it, ISO 8601, UTC, milliseconds.
-        stamp: Option<Stamp>,
+        stamp: Option<DateWriter>,
         /// `pm_id`.
         process_id: u32,
         /// Name of the app.
@@ -51,11 +51,11 @@ pub(super) struct Formatted {
 
 impl Formatted {
     /// Returns the bytes for a file whose first line begins with this lead.
-    pub(super) fn for_lead(&self, lead: Lead) -> &[u8] {
+    pub(super) fn for_lead(&self, lead: LineStart) -> &[u8] {
         let skip = match lead {
-            Lead::Break => 0,
-            Lead::Fresh => 1,
-            Lead::Continue => 1 + self.prefix,
+            LineStart::Break => 0,
+            LineStart::Fresh => 1,
+            LineStart::Continue => 1 + self.prefix,
         };
         &self.bytes[skip..]
     }
@@ -106,7 +106,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Returns the bytes for this target if its first line begins with this lead.
-    pub(super) fn for_target(&self, target: usize, lead: Lead) -> &[u8] {
+    pub(super) fn for_target(&self, target: usize, lead: LineStart) -> &[u8] {
         self.shown.as_ref().filter(|_| target == SHOWN).unwrap_or(&self.files).for_lead(lead)
     }
 
@@ -179,7 +179,7 @@ fn prefixed(input: &[u8], output: &mut Vec<u8>) {
 }
 
 /// Returns the rest of an object behind the message, with the newline.
-fn json_tail(stamp: Option<&Stamp>, stream: usize, process_id: u32, app_name: &str, wall_ms: u64) -> Vec<u8> {
+fn json_tail(stamp: Option<&DateWriter>, stream: usize, process_id: u32, app_name: &str, wall_ms: u64) -> Vec<u8> {
     let mut date = Vec::new();
     match stamp {
         Some(stamp) => stamp(wall_ms, &mut date),
@@ -270,7 +270,7 @@ mod tests {
         Format::Dated(Box::new(|ms, out| out.extend_from_slice(ms.to_string().as_bytes())))
     }
 
-    fn text(format: &Format, input: &[u8], close: bool, lead: Lead) -> String {
+    fn text(format: &Format, input: &[u8], close: bool, lead: LineStart) -> String {
         let mut output = Formatted::default();
         format.format(input, 1, close, 42, &mut output);
         String::from_utf8_lossy(output.for_lead(lead)).into_owned()
@@ -279,33 +279,33 @@ mod tests {
     #[test]
     fn each_line_gets_its_date() {
         let format = dated_format();
-        let cases: [(&str, bool, Lead, &str); 8] = [
-            ("a\nb\n", false, Lead::Fresh, "42: a\n42: b\n"),
-            ("a\nb\n", false, Lead::Continue, "a\n42: b\n"),
-            ("a\nb\n", false, Lead::Break, "\n42: a\n42: b\n"),
-            ("a\nb", false, Lead::Fresh, "42: a\n42: b"),
-            ("a\nb", true, Lead::Fresh, "42: a\n42: b\n"),
-            ("", true, Lead::Continue, "\n"),
-            ("\n\n", false, Lead::Fresh, "42: \n42: \n"),
-            ("a", true, Lead::Continue, "a\n"),
+        let cases: [(&str, bool, LineStart, &str); 8] = [
+            ("a\nb\n", false, LineStart::Fresh, "42: a\n42: b\n"),
+            ("a\nb\n", false, LineStart::Continue, "a\n42: b\n"),
+            ("a\nb\n", false, LineStart::Break, "\n42: a\n42: b\n"),
+            ("a\nb", false, LineStart::Fresh, "42: a\n42: b"),
+            ("a\nb", true, LineStart::Fresh, "42: a\n42: b\n"),
+            ("", true, LineStart::Continue, "\n"),
+            ("\n\n", false, LineStart::Fresh, "42: \n42: \n"),
+            ("a", true, LineStart::Continue, "a\n"),
         ];
         for (input, close, lead, expected) in cases {
             assert_eq!(text(&format, input.as_bytes(), close, lead), expected, "{input:?} {lead:?}");
         }
-        assert_eq!(text(&Format::Plain, b"a\nb\n", false, Lead::Fresh), "a\nb\n");
+        assert_eq!(text(&Format::Plain, b"a\nb\n", false, LineStart::Fresh), "a\nb\n");
     }
 
     #[test]
     fn non_utf8_bytes_are_unchanged() {
         let mut output = Formatted::default();
         dated_format().format(b"\xff\x00\xc3\n\xc3\xa9\n", 0, false, 1, &mut output);
-        assert_eq!(output.for_lead(Lead::Fresh), b"1: \xff\x00\xc3\n1: \xc3\xa9\n");
+        assert_eq!(output.for_lead(LineStart::Fresh), b"1: \xff\x00\xc3\n1: \xc3\xa9\n");
     }
 
     #[test]
     fn json_format_writes_one_object_per_line() {
         let format = Format::Json { stamp: None, process_id: 3, app_name: "a\"b".into() };
-        let lines = text(&format, b"he said \"hi\"\\\t\x01\xff\xc3\xa9\n\nlast", true, Lead::Fresh);
+        let lines = text(&format, b"he said \"hi\"\\\t\x01\xff\xc3\xa9\n\nlast", true, LineStart::Fresh);
         let values: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(values.len(), 3);
         assert_eq!(
@@ -319,7 +319,7 @@ mod tests {
     fn only_an_unfinished_line_is_partial() {
         let format = Format::Json { stamp: None, process_id: 0, app_name: "x".into() };
         let partial = |input: &str, close| -> Vec<bool> {
-            let lines = text(&format, input.as_bytes(), close, Lead::Fresh);
+            let lines = text(&format, input.as_bytes(), close, LineStart::Fresh);
             let objects = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
             objects.map(|object| object.get("partial").is_some_and(|partial| partial == true)).collect()
         };
@@ -358,7 +358,9 @@ mod tests {
             let mut output = Formatted::default();
             dated_format().format(&input, 0, false, 42, &mut output);
             let mut back = Vec::new();
-            for line in output.for_lead(if input.is_empty() { Lead::Continue } else { Lead::Fresh }).split_inclusive(|byte| *byte == b'\n')
+            for line in output
+                .for_lead(if input.is_empty() { LineStart::Continue } else { LineStart::Fresh })
+                .split_inclusive(|byte| *byte == b'\n')
             {
                 assert!(line.starts_with(b"42: "));
                 back.extend_from_slice(&line[4..]);
@@ -372,7 +374,7 @@ mod tests {
         for input in samples() {
             let mut output = Formatted::default();
             Format::Json { stamp: None, process_id: 0, app_name: "x".into() }.format(&input, 0, false, 42, &mut output);
-            for line in output.for_lead(Lead::Fresh).split_inclusive(|byte| *byte == b'\n') {
+            for line in output.for_lead(LineStart::Fresh).split_inclusive(|byte| *byte == b'\n') {
                 assert!(serde_json::from_slice::<serde_json::Value>(line).is_ok());
             }
         }

@@ -2,12 +2,12 @@
 //!
 //! # Theory of operation
 //!
-//! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log
-//! files. [`needs_pipe`] is true if that is not enough because the daemon must process each line. A
-//! renamed direct file stays the file of its app until the app's next start, or until [`reclaim`]
-//! gives it back to its path. Lines that go to a deleted file are carried over by [`carry`]. In the
-//! other mode, the app writes into two pipes ([`log_pipe`]). A [`Pipeline`], which is one thread
-//! per instance, carries whole lines from the pipes to the files:
+//! *Direct* mode is [`LogTargets::open`] and nothing more: the app's descriptors 1 and 2 are the
+//! log files. [`needs_pipe`] is true if that is not enough because the daemon must process each
+//! line. A renamed direct file stays the file of its app until the app's next start, or until
+//! [`reclaim`] gives it back to its path. Lines that go to a deleted file are carried over by
+//! [`carry`]. In the other mode, the app writes into two pipes ([`log_pipe`]). A [`Pipeline`],
+//! which is one thread per instance, carries whole lines from the pipes to the files:
 //!
 //! 1. *peek*: copy the content of the pipe without consuming it (`tee(2)`), up to the last newline;
 //!    format it;
@@ -37,16 +37,16 @@
 
 mod batch;
 pub(crate) mod carry;
+mod container_output;
 mod control;
 mod format;
 mod open;
 pub(crate) mod outputs;
-mod piped;
 mod pipeline;
 mod pipes;
 pub(crate) mod reclaim;
 mod record;
-mod shown;
+mod running_writer;
 mod sink;
 mod tail;
 #[cfg(test)]
@@ -62,14 +62,14 @@ use std::sync::Arc;
 
 use ostler_core::lifecycle::runtime::RuntimeSpec;
 
-pub(crate) use control::{Config, Ending, PipelineError, Report, RuntimeStreams};
-pub(crate) use format::{Format, Formats, Label, Stamp};
-pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
+pub(crate) use container_output::ShownAs;
+pub(crate) use control::{Config, PipelineEnd, PipelineError, RuntimeStreams, WriterReport};
+pub(crate) use format::{DateWriter, Format, Formats, Label};
+pub(crate) use open::{LogTargets, OpenError, is_nowhere, needs_pipe};
 pub(crate) use outputs::Outputs;
-pub(crate) use piped::{Destination, Ends, LogPipes, Piped, end_name, ends_of_name};
 pub(crate) use pipeline::{Handle, Pipeline};
 pub(crate) use pipes::{holding_pipe, log_pipe};
-pub(crate) use shown::ShownAs;
+pub(crate) use running_writer::{Destination, LogPipes, RunningWriter, WriterPipes, end_name, ends_of_name};
 pub(crate) use sink::OpenFiles;
 pub(crate) use tail::{last_lines, length};
 

@@ -68,7 +68,7 @@ pub(crate) fn needs_pipe(logs: &LogSpec) -> bool {
 
 /// Folder of log files, and the runtime's own streams as they were at its start.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Places<'a> {
+pub(crate) struct LogTargets<'a> {
     /// Home: everything below it is for the owner only.
     pub home: &'a Path,
     /// Rights of the app.
@@ -81,20 +81,20 @@ pub(crate) struct Places<'a> {
 
 /// Open log file.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedLog {
     /// The file.
     pub file: File,
     /// New name of root's file that was at the path, in a folder of the app's user.
     pub aside: Option<PathBuf>,
 }
 
-impl From<File> for Opened {
+impl From<File> for OpenedLog {
     fn from(file: File) -> Self {
         Self { file, aside: None }
     }
 }
 
-impl Places<'_> {
+impl LogTargets<'_> {
     /// Opens a file for appending. Creates it if it is missing (0600 below the home, otherwise
     /// 0640), and missing folders, too (0700, otherwise 0755). Never blocks, neither on a FIFO
     /// without a reader nor on a terminal.
@@ -102,16 +102,16 @@ impl Places<'_> {
     /// # Errors
     ///
     /// Returns the failed step and the system's error; nothing was started yet.
-    pub(crate) fn open(&self, path: &Path) -> Result<Opened, OpenError> {
+    pub(crate) fn open(&self, path: &Path) -> Result<OpenedLog, OpenError> {
         let fail = |step| move |source| OpenError { path: path.to_owned(), step, hint: String::new(), source };
         if is_nowhere(path) {
-            return OpenOptions::new().write(true).open("/dev/null").map(Opened::from).map_err(fail("open"));
+            return OpenOptions::new().write(true).open("/dev/null").map(OpenedLog::from).map_err(fail("open"));
         }
-        if let Some(kept) = self.kept(path) {
+        if let Some(kept) = self.original_stream(path) {
             return kept.try_clone_to_owned().map(|fd| File::from(fd).into()).map_err(fail("open"));
         }
         let private = path.starts_with(self.home);
-        if !self.rights.are_ours() && runtime_stream(path).is_none() {
+        if !self.rights.is_daemon_user() && runtime_stream(path).is_none() {
             return self.open_with_rights(path, private);
         }
         let opened = match open_without_waiting(path, private) {
@@ -121,11 +121,11 @@ impl Places<'_> {
             }
             other => other,
         };
-        opened.map(Opened::from).map_err(fail("open"))
+        opened.map(OpenedLog::from).map_err(fail("open"))
     }
 
     /// Opens a file for an app of another user.
-    fn open_with_rights(&self, path: &Path, private: bool) -> Result<Opened, OpenError> {
+    fn open_with_rights(&self, path: &Path, private: bool) -> Result<OpenedLog, OpenError> {
         let opened = self.append(path, private).or_else(|error| {
             // Another manager that ran as root may have created the file in the user's own folder,
             // without access for that user.
@@ -133,7 +133,7 @@ impl Places<'_> {
                 return Err(error);
             }
             let aside = self.rights.entry(path)?.and_then(|entry| set_aside(&entry)).ok_or(error)?;
-            Ok(Opened { aside: Some(aside), ..self.append(path, private)? })
+            Ok(OpenedLog { aside: Some(aside), ..self.append(path, private)? })
         });
         opened.map_err(|source| {
             let user = self.rights.user().map_or(0, |user| user.uid);
@@ -147,7 +147,7 @@ impl Places<'_> {
         })
     }
 
-    fn append(&self, path: &Path, private: bool) -> io::Result<Opened> {
+    fn append(&self, path: &Path, private: bool) -> io::Result<OpenedLog> {
         let (mode, folders) = modes(private);
         let open = |access: OFlags| -> io::Result<File> {
             let opened = self.rights.open(path, access | OFlags::APPEND | OFlags::CREATE, mode, Some(folders))?;
@@ -158,7 +158,7 @@ impl Places<'_> {
             Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => open(OFlags::RDWR)?,
             opened => opened?,
         };
-        waiting(file).map(Opened::from)
+        waiting(file).map(OpenedLog::from)
     }
 
     /// Creates a folder that was removed.
@@ -174,7 +174,7 @@ impl Places<'_> {
         path.parent().map_or(Ok(()), |folder| self.rights.make_folder(folder, modes(private).1))
     }
 
-    fn kept(&self, path: &Path) -> Option<BorrowedFd<'_>> {
+    fn original_stream(&self, path: &Path) -> Option<BorrowedFd<'_>> {
         match runtime_stream(path)? {
             Stream::Stdout => self.stdout,
             Stream::Stderr => self.stderr,
@@ -193,19 +193,19 @@ fn set_aside(entry: &FolderEntry) -> Option<PathBuf> {
     let rights = entry.rights();
     let stat = entry.act(|folder, name| Ok(rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)).ok()?;
     let is_ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
-    if rights.are_ours() || !is_ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    if rights.is_daemon_user() || !is_ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
     let from = entry.through();
     for again in 0..MOST_ASIDE {
         let suffix = if again == 0 { ".root-owned".to_owned() } else { format!(".root-owned-{again}") };
-        let beside = |path: &Path| {
+        let neighbor = |path: &Path| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(&suffix);
             path.with_file_name(name)
         };
-        match rights.act(|| rename_to_free(&from, beside(&from))) {
-            Ok(()) => return Some(beside(entry.path())),
+        match rights.act(|| rename_to_free(&from, neighbor(&from))) {
+            Ok(()) => return Some(neighbor(entry.path())),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(_) => return None,
         }
@@ -260,8 +260,8 @@ mod tests {
     use super::*;
     use crate::platform::rights::OURS;
 
-    fn places(home: &Path) -> Places<'_> {
-        Places { home, rights: &OURS, stdout: None, stderr: None }
+    fn places(home: &Path) -> LogTargets<'_> {
+        LogTargets { home, rights: &OURS, stdout: None, stderr: None }
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
     fn kept_runtime_streams_are_used_for_stdout_paths() {
         let folder = Folder::new("open-stdout");
         let kept = File::create(folder.path().join("stdout")).unwrap();
-        let places = Places { home: Path::new("/nowhere"), rights: &OURS, stdout: Some(std::os::fd::AsFd::as_fd(&kept)), stderr: None };
+        let places = LogTargets { home: Path::new("/nowhere"), rights: &OURS, stdout: Some(std::os::fd::AsFd::as_fd(&kept)), stderr: None };
         for path in ["/dev/stdout", "/proc/1/fd/1", "/proc/self/fd/1", "/dev/fd/1"] {
             places.open(Path::new(path)).unwrap().file.write_all(b"x").unwrap();
         }

@@ -11,7 +11,7 @@ use ostler_proto::control::Files;
 use rustix::io::Errno;
 
 use super::reclaim::FileKey;
-use super::{OpenError, Places, RuntimeStreams, ShownAs};
+use super::{LogTargets, OpenError, RuntimeStreams, ShownAs};
 use crate::platform::rights::Rights;
 
 /// Standard output and error of an app.
@@ -36,7 +36,7 @@ fn failure(error: &OpenError) -> SpawnFailure {
 
 /// Opens the log files for the app itself.
 pub(crate) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights) -> Result<Outputs, SpawnFailure> {
-    let places = Places { home, rights, stdout: None, stderr: None };
+    let places = LogTargets { home, rights, stdout: None, stderr: None };
     let (mut aside, mut lost) = (Vec::new(), Vec::new());
     let mut open = |path: &Option<String>| {
         let path = path.as_deref().filter(|_| !spec.disable_logs).unwrap_or("/dev/null");

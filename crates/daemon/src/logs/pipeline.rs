@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::control::{Config, Control, Ending, PipelineError, Report, Requests};
+use super::control::{Config, Control, PipelineEnd, PipelineError, Requests, WriterReport};
 use super::worker::Worker;
 use crate::platform::threads::{self, Thread};
 use crate::platform::waker::Waker;
@@ -13,7 +13,7 @@ pub(crate) struct Pipeline {
     worker: Worker,
     control: Arc<Control>,
     name: String,
-    report: Arc<dyn Fn(Report) + Send + Sync>,
+    report: Arc<dyn Fn(WriterReport) + Send + Sync>,
 }
 
 impl Pipeline {
@@ -57,8 +57,8 @@ impl Pipeline {
         let control_of_thread = Arc::clone(&control);
         let thread = threads::spawn(name, 128 << 10, move || {
             let ending = run(&mut worker, &report);
-            control_of_thread.over();
-            report(Report::Ended(ending));
+            control_of_thread.mark_finished();
+            report(WriterReport::Ended(ending));
             ending
         })
         .map_err(|source| PipelineError::System { step: "start the thread", source })?;
@@ -67,7 +67,7 @@ impl Pipeline {
 }
 
 /// Runs the worker until it ends. After a panic, the worker resumes from its record.
-fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Ending {
+fn run(worker: &mut Worker, report: &Arc<dyn Fn(WriterReport) + Send + Sync>) -> PipelineEnd {
     let mut pause = Duration::from_millis(100);
     loop {
         match threads::catch(|| worker.run()) {
@@ -75,14 +75,14 @@ fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Endin
             Err(panic) => {
                 let message =
                     panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
-                report(Report::Panicked { message: message.unwrap_or_default() });
+                report(WriterReport::Panicked { message: message.unwrap_or_default() });
                 worker.distrust();
                 worker.pause(pause);
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
         }
         if worker.is_time_up() {
-            return Ending::Unwritten;
+            return PipelineEnd::Unwritten;
         }
     }
 }
@@ -91,13 +91,13 @@ fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Endin
 #[derive(Debug)]
 pub(crate) struct Handle {
     control: Arc<Control>,
-    thread: Thread<Ending>,
+    thread: Thread<PipelineEnd>,
 }
 
 impl Handle {
     /// Reopens the files by their paths at the next line.
     pub(crate) fn reopen(&self) {
-        self.control.ask(|requests| requests.reopen = true);
+        self.control.update(|requests| requests.reopen = true);
     }
 
     /// Writes everything in the pipes to the files when a process has exited and another one may
@@ -105,8 +105,8 @@ impl Handle {
     /// not continue it. Waits at most this long. Returns false if it is not done by then because
     /// the disk is full or slow; the thread completes it later.
     pub(crate) fn end_lines(&self, longest: Duration) -> bool {
-        self.control.ask(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
-        let is_waiting = |requests: &mut Requests| !requests.over && requests.end_lines.0 != requests.end_lines.1;
+        self.control.update(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
+        let is_waiting = |requests: &mut Requests| !requests.is_finished && requests.end_lines.0 != requests.end_lines.1;
         if self.thread.is_waited_for(|| !is_waiting(&mut self.control.lock())) {
             return !is_waiting(&mut self.control.lock());
         }
@@ -116,21 +116,21 @@ impl Handle {
 
     /// Stops the pipeline after the app's exit. It carries over the rest and stops at the end of
     /// both streams. After this time it stops as soon as the available bytes are on disk. Does not
-    /// wait; [`Report::Ended`] follows.
+    /// wait; [`WriterReport::Ended`] follows.
     pub(crate) fn finish(&self, within: Duration) {
-        self.control.ask(|requests| requests.finish_by = Some(threads::now() + within));
+        self.control.update(|requests| requests.finish_by = Some(threads::now() + within));
     }
 
     /// Stops the pipeline like [`Self::finish`], and gives up bytes that cannot be written by then.
     pub(crate) fn give_up(&self, within: Duration) {
         let by = threads::now() + within;
-        self.control.ask(|requests| (requests.finish_by, requests.give_up_by) = (Some(by), Some(by)));
+        self.control.update(|requests| (requests.finish_by, requests.give_up_by) = (Some(by), Some(by)));
     }
 
-    /// Returns true if the thread has nothing more to do: [`Report::Ended`] was sent, or is just
-    /// being sent.
-    pub(crate) fn is_over(&self) -> bool {
-        self.control.lock().over
+    /// Returns true if the thread has nothing more to do: [`WriterReport::Ended`] was sent, or is
+    /// just being sent.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.control.lock().is_finished
     }
 
     /// Returns true if the thread has not ended.
@@ -139,7 +139,7 @@ impl Handle {
     }
 
     /// Waits for the end of the thread; call [`Self::give_up`] first.
-    pub(crate) fn join(self) -> Ending {
-        self.thread.join().unwrap_or(Ending::Unwritten)
+    pub(crate) fn join(self) -> PipelineEnd {
+        self.thread.join().unwrap_or(PipelineEnd::Unwritten)
     }
 }

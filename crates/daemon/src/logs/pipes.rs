@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use ostler_sys::fd::pipe::{Ends, reopen};
+use ostler_sys::fd::pipe::{PipeAccess, reopen};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
 
@@ -24,7 +24,7 @@ pub(crate) const WANTED_BYTES: usize = 1 << 20;
 pub(crate) fn log_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     widen(&read, WANTED_BYTES);
-    let both = reopen(&write, Ends::Both).unwrap_or(write);
+    let both = reopen(&write, PipeAccess::Both).unwrap_or(write);
     Ok((read, both))
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn log_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
 /// Returns an error if no descriptors are left, or `/proc` is missing.
 pub(crate) fn holding_pipe() -> std::io::Result<OwnedFd> {
     let (read, _write) = pipe_with(PipeFlags::CLOEXEC)?;
-    reopen(&read, Ends::Both)
+    reopen(&read, PipeAccess::Both)
 }
 
 /// Asks for a larger pipe; a smaller size is fine (`pipe-user-pages-soft`). Returns its size.
@@ -50,7 +50,7 @@ pub(super) fn widen(pipe: impl AsFd, wanted: usize) -> usize {
 
 /// Result of a peek into a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peek {
+pub(super) enum PeekResult {
     /// This many bytes were copied.
     Bytes(usize),
     /// The pipe is empty now.
@@ -88,13 +88,13 @@ impl Scratch {
 
     /// Copies the first bytes of `pipe`, at most `limit`. Afterwards `buffer` holds exactly these
     /// bytes.
-    pub(super) fn peek(&self, pipe: &OwnedFd, limit: usize, buffer: &mut Vec<u8>) -> rustix::io::Result<Peek> {
+    pub(super) fn peek(&self, pipe: &OwnedFd, limit: usize, buffer: &mut Vec<u8>) -> rustix::io::Result<PeekResult> {
         buffer.clear();
         let count = loop {
             match tee(pipe, &self.write, limit, SpliceFlags::NONBLOCK) {
-                Ok(0) => return Ok(Peek::End),
+                Ok(0) => return Ok(PeekResult::End),
                 Ok(count) => break count,
-                Err(Errno::AGAIN) => return Ok(Peek::Empty),
+                Err(Errno::AGAIN) => return Ok(PeekResult::Empty),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
@@ -107,7 +107,7 @@ impl Scratch {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Peek::Bytes(count))
+        Ok(PeekResult::Bytes(count))
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) const SHOWN: usize = 2;
 
 /// Progress of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum BatchPhase {
     /// No batch is in transit; the holding pipe is empty.
     #[default]
     Idle,
@@ -39,7 +39,7 @@ pub(super) enum Phase {
 
 /// Beginning of the first line of a batch in one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Lead {
+pub(super) enum LineStart {
     /// The line begins like every line.
     #[default]
     Fresh,
@@ -59,13 +59,13 @@ pub(super) struct TargetCheckpoint {
     /// Bytes to write.
     pub length: u32,
     /// Beginning of the first line.
-    pub lead: Lead,
+    pub lead: LineStart,
 }
 
 /// Content of the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoint {
-    pub phase: Phase,
+    pub phase: BatchPhase,
     /// Stream: 0 = out, 1 = error.
     pub stream: usize,
     /// True if the batch ends with the stream: an open line gets its newline.
@@ -191,10 +191,10 @@ fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     let [phase, stream, close, open_out, open_error, leaves_open, ..] = reader.take::<8>()?;
     let mut checkpoint = Checkpoint {
         phase: match phase {
-            0 => Phase::Idle,
-            1 => Phase::Moving,
-            2 => Phase::Written,
-            3 => Phase::Copied,
+            0 => BatchPhase::Idle,
+            1 => BatchPhase::Moving,
+            2 => BatchPhase::Written,
+            3 => BatchPhase::Copied,
             _ => return None,
         },
         stream: usize::from(stream.min(1)),
@@ -211,9 +211,9 @@ fn decode(bytes: &[u8]) -> Option<Checkpoint> {
             target.offset = reader.u64()?;
             target.length = reader.u32()?;
             target.lead = match reader.take::<1>()? {
-                [0] => Lead::Fresh,
-                [1] => Lead::Continue,
-                [2] => Lead::Break,
+                [0] => LineStart::Fresh,
+                [1] => LineStart::Continue,
+                [2] => LineStart::Break,
                 _ => return None,
             };
         }
@@ -232,16 +232,16 @@ mod tests {
     #[test]
     fn checkpoint_round_trips_and_detects_damage() {
         let checkpoint = Checkpoint {
-            phase: Phase::Moving,
+            phase: BatchPhase::Moving,
             stream: 1,
             close: true,
             leaves_open: true,
             count: 7,
             wall_ms: 1 << 40,
             targets: [
-                TargetCheckpoint { key: (1, 2), offset: 3, length: 4, lead: Lead::Break },
-                TargetCheckpoint { key: (5, 6), offset: 7, length: 8, lead: Lead::Continue },
-                TargetCheckpoint { key: (13, 14), offset: 15, length: 16, lead: Lead::Fresh },
+                TargetCheckpoint { key: (1, 2), offset: 3, length: 4, lead: LineStart::Break },
+                TargetCheckpoint { key: (5, 6), offset: 7, length: 8, lead: LineStart::Continue },
+                TargetCheckpoint { key: (13, 14), offset: 15, length: 16, lead: LineStart::Fresh },
             ],
             open: [true, false],
             open_ends: [[9, 10, 17], [11, 12, 18]],

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use super::open::{OpenError, Opened, Places, identity, runtime_stream};
-use super::record::Lead;
+use super::open::{LogTargets, OpenError, OpenedLog, identity, runtime_stream};
+use super::record::LineStart;
 use crate::platform::threads;
 
 /// Every file that is being written to, by device and inode. Instances that share a file take turns
@@ -35,7 +35,7 @@ pub(super) struct FileState {
     /// True if the file ends within a line.
     pub ends_open: bool,
     /// True if the missing reader was reported.
-    pub nobody: bool,
+    pub reported_no_reader: bool,
     /// True if the file was rotated: new lines go to a new file at its path.
     pub moved: bool,
 }
@@ -45,13 +45,13 @@ const PIPE_PIECE: usize = 4096;
 
 /// Behavior of a write to a full target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Full {
+enum FullBehavior {
     /// The write blocks.
-    Waits,
+    Blocks,
     /// The write fails.
     Fails,
     /// The write would block, so `poll` precedes it.
-    IsAsked,
+    Polled,
 }
 
 /// Open log file.
@@ -60,17 +60,17 @@ pub(super) struct Sink {
     pub path: PathBuf,
     pub key: (u64, u64),
     pub regular: bool,
-    /// New name of the file that was in the way: see [`super::open::Opened::aside`].
+    /// New name of the file that was in the way: see [`super::open::OpenedLog::aside`].
     pub aside: Option<PathBuf>,
     file: File,
-    full: Full,
+    full: FullBehavior,
     /// The file, open for reading its content.
     reader: Option<File>,
     state: Arc<Mutex<FileState>>,
 }
 
 impl OpenFiles {
-    pub(super) fn open(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
+    pub(super) fn open(&self, path: &Path, places: &LogTargets<'_>) -> Result<Sink, OpenError> {
         for _ in 0..TRIES {
             let sink = self.open_once(path, places)?;
             // The file was rotated while it was opened, so this is not the file at the path.
@@ -82,9 +82,9 @@ impl OpenFiles {
         self.open_once(path, places)
     }
 
-    fn open_once(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
-        let Opened { file, aside } = places.open(path)?;
-        let (file, full) = if runtime_stream(path).is_some() { unwaiting(file) } else { (file, Full::Waits) };
+    fn open_once(&self, path: &Path, places: &LogTargets<'_>) -> Result<Sink, OpenError> {
+        let OpenedLog { file, aside } = places.open(path)?;
+        let (file, full) = if runtime_stream(path).is_some() { unwaiting(file) } else { (file, FullBehavior::Blocks) };
         let fail = |source| OpenError { path: path.to_owned(), step: "inspect", hint: String::new(), source };
         let (key, regular) = identity(&file).map_err(fail)?;
         // Opened by the descriptor, because the path may name another file by now.
@@ -105,15 +105,15 @@ impl OpenFiles {
 /// the writer must be able to do other work. Apps share the descriptor and expect it to block, so a
 /// pipe or terminal is opened again. If that is not allowed (it belongs to another user) or
 /// impossible (a socket), the writer asks before it writes.
-fn unwaiting(file: File) -> (File, Full) {
+fn unwaiting(file: File) -> (File, FullBehavior) {
     if file.metadata().is_ok_and(|meta| meta.is_file()) {
-        return (file, Full::Waits);
+        return (file, FullBehavior::Blocks);
     }
     let again = OpenOptions::new()
         .write(true)
         .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
         .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)));
-    again.map_or((file, Full::IsAsked), |again| (again, Full::Fails))
+    again.map_or((file, FullBehavior::Polled), |again| (again, FullBehavior::Fails))
 }
 
 impl OpenFiles {
@@ -180,20 +180,20 @@ impl Sink {
 
     /// Returns the beginning that a line needs here. `open_end` is the end of this stream's own
     /// open line, if any.
-    pub(super) fn lead(&self, state: &FileState, length: u64, open_end: Option<u64>) -> Lead {
+    pub(super) fn lead(&self, state: &FileState, length: u64, open_end: Option<u64>) -> LineStart {
         match open_end {
-            Some(end) if end == length && length > 0 => Lead::Continue,
-            _ if state.ends_open && length > 0 => Lead::Break,
-            _ => Lead::Fresh,
+            Some(end) if end == length && length > 0 => LineStart::Continue,
+            _ if state.ends_open && length > 0 => LineStart::Break,
+            _ => LineStart::Fresh,
         }
     }
 
     /// Writes once, and returns the number of written bytes.
     pub(super) fn write_some(&self, state: &mut FileState, bytes: &[u8]) -> io::Result<usize> {
         let bytes = match self.full {
-            Full::Waits | Full::Fails => bytes,
-            Full::IsAsked if self.has_room(Duration::ZERO) => &bytes[..bytes.len().min(PIPE_PIECE)],
-            Full::IsAsked => return Err(io::ErrorKind::WouldBlock.into()),
+            FullBehavior::Blocks | FullBehavior::Fails => bytes,
+            FullBehavior::Polled if self.has_room(Duration::ZERO) => &bytes[..bytes.len().min(PIPE_PIECE)],
+            FullBehavior::Polled => return Err(io::ErrorKind::WouldBlock.into()),
         };
         threads::point();
         let room = threads::room(bytes.len())?;

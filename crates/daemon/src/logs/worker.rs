@@ -11,12 +11,12 @@ use memchr::memrchr;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use super::batch::{aim, is_moved, is_there, lock, to_u32, write_all};
-use super::control::{Config, Control, Ending, PipelineError, RETRY, Report, RuntimeStreams};
+use super::batch::{aim, has_part, is_moved, lock, to_u32, write_all};
+use super::control::{Config, Control, PipelineEnd, PipelineError, RETRY, RuntimeStreams, WriterReport};
 use super::format::{Batch, Formats, cut};
 use super::open::OpenError;
-use super::pipes::{self, Peek, Scratch};
-use super::record::{Checkpoint, Phase, Slot, TARGETS};
+use super::pipes::{self, PeekResult, Scratch};
+use super::record::{BatchPhase, Checkpoint, Slot, TARGETS};
 use super::sink::{OpenFiles, Sink, timespec};
 use crate::platform::threads;
 
@@ -32,12 +32,12 @@ const JSON_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Beginning of a line, still in the pipe.
 #[derive(Clone, Copy, Debug)]
-struct Partial {
+struct PartialLine {
     bytes: usize,
     since: Instant,
     /// Time of the next peek. A peek copies the whole line so far, so long lines are peeked less
     /// often.
-    look_again: Instant,
+    next_peek: Instant,
 }
 
 /// State of the thread. All of it can be rebuilt from the record.
@@ -57,13 +57,13 @@ pub(super) struct Worker {
     paths: Paths,
     files: OpenFiles,
     runtime: RuntimeStreams,
-    report: Arc<dyn Fn(Report) + Send + Sync>,
+    report: Arc<dyn Fn(WriterReport) + Send + Sync>,
     control: Arc<Control>,
     scratch: Option<Scratch>,
     buffer: Vec<u8>,
     formatted: Batch,
     look: usize,
-    partial: [Option<Partial>; 2],
+    partial: [Option<PartialLine>; 2],
     /// True, per stream, if it was skipped because it is too early for its partial line.
     skipped: [bool; 2],
     ended: [bool; 2],
@@ -124,27 +124,27 @@ impl Worker {
 
     /// Works until both streams have ended or the time is up. Failures are reported once and
     /// retried.
-    pub(super) fn run(&mut self) -> Ending {
+    pub(super) fn run(&mut self) -> PipelineEnd {
         let mut pause = RETRY.0;
         loop {
             match self.work() {
                 Ok(ending) => return ending,
                 Err(error) => {
                     if !std::mem::replace(&mut self.in_trouble, true) {
-                        (self.report)(Report::Trouble { reason: error.to_string() });
+                        (self.report)(WriterReport::Trouble { reason: error.to_string() });
                     }
                     self.distrust();
                     self.control.pause(pause);
                     pause = (pause * 2).min(RETRY.1);
                     if self.control.is_time_up() {
-                        return Ending::Unwritten;
+                        return PipelineEnd::Unwritten;
                     }
                 }
             }
         }
     }
 
-    fn work(&mut self) -> io::Result<Ending> {
+    fn work(&mut self) -> io::Result<PipelineEnd> {
         let waiter = self.waiter()?;
         if std::mem::take(&mut self.distrusted) {
             self.settle()?;
@@ -152,7 +152,7 @@ impl Worker {
         if let Some(todo) = self.pending
             && !self.write_pending(todo)?
         {
-            return Ok(Ending::Unwritten);
+            return Ok(PipelineEnd::Unwritten);
         }
         loop {
             let requests = self.control.take();
@@ -161,24 +161,24 @@ impl Worker {
             }
             if requests.end_lines.0 != requests.end_lines.1 {
                 if !self.carry_everything()? {
-                    return Ok(Ending::Unwritten);
+                    return Ok(PipelineEnd::Unwritten);
                 }
                 self.control.lines_ended(requests.end_lines.0);
             }
             let mut busy = false;
             for stream in 0..2 {
-                match self.turn(stream)? {
-                    Turn::Unwritten => return Ok(Ending::Unwritten),
-                    Turn::Worked => busy = true,
-                    Turn::Nothing => {}
+                match self.step(stream)? {
+                    StepResult::Unwritten => return Ok(PipelineEnd::Unwritten),
+                    StepResult::Worked => busy = true,
+                    StepResult::Nothing => {}
                 }
             }
             self.in_trouble = false;
             if self.ended == [true; 2] {
-                return Ok(Ending::Drained);
+                return Ok(PipelineEnd::Drained);
             }
             if requests.finish_by.is_some_and(|by| threads::now() >= by) {
-                return Ok(if self.carry_everything()? { Ending::TimeUp } else { Ending::Unwritten });
+                return Ok(if self.carry_everything()? { PipelineEnd::TimeUp } else { PipelineEnd::Unwritten });
             }
             if !busy {
                 self.rest(&waiter, requests.finish_by)?;
@@ -208,8 +208,8 @@ impl Worker {
             return Ok(());
         }
         let patience = self.patience();
-        let due = |(partial, skipped): (&Option<Partial>, &bool)| {
-            partial.map(|partial| if *skipped { partial.look_again } else { partial.since + patience })
+        let due = |(partial, skipped): (&Option<PartialLine>, &bool)| {
+            partial.map(|partial| if *skipped { partial.next_peek } else { partial.since + patience })
         };
         let next = self.partial.iter().zip(&self.skipped).filter_map(due).chain(finish_by).min();
         let timeout = next.map(|at| timespec(at.saturating_duration_since(threads::now())));
@@ -227,15 +227,15 @@ impl Worker {
     }
 
     /// Runs one step for one stream.
-    fn turn(&mut self, stream: usize) -> io::Result<Turn> {
-        self.skipped[stream] = self.partial[stream].is_some_and(|partial| threads::now() < partial.look_again);
+    fn step(&mut self, stream: usize) -> io::Result<StepResult> {
+        self.skipped[stream] = self.partial[stream].is_some_and(|partial| threads::now() < partial.next_peek);
         if self.ended[stream] || self.skipped[stream] {
-            return Ok(Turn::Nothing);
+            return Ok(StepResult::Nothing);
         }
         let seen = match self.peek(stream)? {
-            Peek::Empty => return Ok(Turn::Nothing),
-            Peek::End => return self.close(stream),
-            Peek::Bytes(seen) => seen,
+            PeekResult::Empty => return Ok(StepResult::Nothing),
+            PeekResult::End => return self.close(stream),
+            PeekResult::Bytes(seen) => seen,
         };
         if let Some(end) = memrchr(b'\n', &self.buffer) {
             self.partial[stream] = None;
@@ -247,7 +247,7 @@ impl Worker {
         let size = self.size(stream);
         if seen >= nearly(self.look) && self.look < size {
             self.look = (self.look * 4).min(size);
-            return Ok(Turn::Worked);
+            return Ok(StepResult::Worked);
         }
         if seen >= nearly(size) {
             return self.deliver(stream, self.piece(seen), false);
@@ -258,9 +258,9 @@ impl Worker {
         self.wait_for_the_rest(stream, seen)
     }
 
-    fn wait_for_the_rest(&mut self, stream: usize, seen: usize) -> io::Result<Turn> {
+    fn wait_for_the_rest(&mut self, stream: usize, seen: usize) -> io::Result<StepResult> {
         let now = threads::now();
-        let mut partial = self.partial[stream].unwrap_or(Partial { bytes: 0, since: now, look_again: now });
+        let mut partial = self.partial[stream].unwrap_or(PartialLine { bytes: 0, since: now, next_peek: now });
         if self.format.is_json() && partial.bytes != seen {
             partial.since = now;
         }
@@ -269,9 +269,9 @@ impl Worker {
             return self.deliver(stream, self.piece(seen), false);
         }
         partial.bytes = seen;
-        partial.look_again = now + Duration::from_millis(seen as u64 >> 15);
+        partial.next_peek = now + Duration::from_millis(seen as u64 >> 15);
         self.partial[stream] = Some(partial);
-        Ok(Turn::Nothing)
+        Ok(StepResult::Nothing)
     }
 
     /// Carries all available bytes, and completes an incomplete line. Returns false if it cannot be
@@ -281,21 +281,21 @@ impl Worker {
             let mut left = if self.ended[stream] { 0 } else { pipes::level(&self.pipes[stream])? };
             self.look = LARGE_LOOK;
             while left > 0 {
-                let Peek::Bytes(seen) = self.peek(stream)? else { break };
+                let PeekResult::Bytes(seen) = self.peek(stream)? else { break };
                 let count = memrchr(b'\n', &self.buffer).map_or(seen, |end| end + 1);
                 left = left.saturating_sub(count);
-                if matches!(self.deliver(stream, count, false)?, Turn::Unwritten) {
+                if matches!(self.deliver(stream, count, false)?, StepResult::Unwritten) {
                     return Ok(false);
                 }
             }
-            if matches!(self.end_line(stream)?, Turn::Unwritten) {
+            if matches!(self.end_line(stream)?, StepResult::Unwritten) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn peek(&mut self, stream: usize) -> io::Result<Peek> {
+    fn peek(&mut self, stream: usize) -> io::Result<PeekResult> {
         let mut scratch = match self.scratch.take() {
             Some(scratch) => scratch,
             None => Scratch::new()?,
@@ -321,24 +321,24 @@ impl Worker {
     }
 
     /// Handles the end of a stream.
-    fn close(&mut self, stream: usize) -> io::Result<Turn> {
+    fn close(&mut self, stream: usize) -> io::Result<StepResult> {
         let turn = self.end_line(stream)?;
-        self.ended[stream] = matches!(turn, Turn::Worked);
+        self.ended[stream] = matches!(turn, StepResult::Worked);
         Ok(turn)
     }
 
     /// Completes an open line.
-    fn end_line(&mut self, stream: usize) -> io::Result<Turn> {
+    fn end_line(&mut self, stream: usize) -> io::Result<StepResult> {
         self.partial[stream] = None;
         if !self.checkpoint.open[stream] {
-            return Ok(Turn::Worked);
+            return Ok(StepResult::Worked);
         }
         self.buffer.clear();
         self.deliver(stream, 0, true)
     }
 
     /// Carries the first `count` bytes of the buffer (the first bytes of the pipe) to the files.
-    fn deliver(&mut self, stream: usize, count: usize, close: bool) -> io::Result<Turn> {
+    fn deliver(&mut self, stream: usize, count: usize, close: bool) -> io::Result<StepResult> {
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         self.buffer.truncate(count);
         self.format.format(&self.buffer, stream, close, wall_ms, &mut self.formatted);
@@ -351,7 +351,7 @@ impl Worker {
     }
 
     /// Carries formatted lines. Returns `None` if a file was rotated.
-    fn deliver_formatted(&mut self, stream: usize, count: usize, close: bool, wall_ms: u64) -> io::Result<Option<Turn>> {
+    fn deliver_formatted(&mut self, stream: usize, count: usize, close: bool, wall_ms: u64) -> io::Result<Option<StepResult>> {
         let mut guards = lock(&self.sinks, &self.routes[stream]);
         if is_moved(&guards) {
             return Ok(None);
@@ -359,7 +359,7 @@ impl Worker {
         let leaves_open = !self.format.is_all_json() && !close && self.buffer.last() != Some(&b'\n');
         let targets = Default::default();
         let mut checkpoint =
-            Checkpoint { phase: Phase::Moving, stream, close, leaves_open, count: to_u32(count), wall_ms, targets, ..self.checkpoint };
+            Checkpoint { phase: BatchPhase::Moving, stream, close, leaves_open, count: to_u32(count), wall_ms, targets, ..self.checkpoint };
         for (at, guard) in guards.iter().enumerate() {
             if let Some((sink, state)) = guard {
                 checkpoint.targets[at] = aim(&self.formatted, sink, state, &checkpoint, at)?;
@@ -368,36 +368,36 @@ impl Worker {
         self.checkpoint = checkpoint;
         self.slot.store(&checkpoint)?;
         if !write_all(&mut guards, &checkpoint, &self.formatted, [true; TARGETS], &self.control, &*self.report) {
-            return Ok(Some(Turn::Unwritten));
+            return Ok(Some(StepResult::Unwritten));
         }
         // Stored while the files are still locked: a batch that is recorded as in transit is never
         // in a rotated file.
-        self.checkpoint.phase = Phase::Copied;
+        self.checkpoint.phase = BatchPhase::Copied;
         self.slot.store(&self.checkpoint)?;
         drop(guards);
         self.complete()?;
-        Ok(Some(Turn::Worked))
+        Ok(Some(StepResult::Worked))
     }
 
     /// Completes a batch: all files have the recorded batch.
     fn complete(&mut self) -> io::Result<()> {
         let mut checkpoint = self.checkpoint;
-        if checkpoint.phase == Phase::Moving {
-            checkpoint.phase = Phase::Copied;
+        if checkpoint.phase == BatchPhase::Moving {
+            checkpoint.phase = BatchPhase::Copied;
             self.slot.store(&checkpoint)?;
         }
-        if checkpoint.phase == Phase::Copied {
+        if checkpoint.phase == BatchPhase::Copied {
             let missing = (checkpoint.count as usize).saturating_sub(pipes::level(&self.holding)?);
             // The pipe has fewer bytes only if another process reads from it.
             pipes::hold(&self.pipes[checkpoint.stream], &self.holding, missing)?;
-            checkpoint.phase = Phase::Written;
+            checkpoint.phase = BatchPhase::Written;
             self.slot.store(&checkpoint)?;
         }
         if self.buffer.is_empty() {
             self.buffer.resize(4096, 0);
         }
         pipes::discard(&self.holding, &mut self.buffer)?;
-        checkpoint.phase = Phase::Idle;
+        checkpoint.phase = BatchPhase::Idle;
         checkpoint.open[checkpoint.stream] = checkpoint.leaves_open;
         checkpoint.open_ends[checkpoint.stream] = checkpoint.targets.map(|target| target.offset + u64::from(target.length));
         self.slot.store(&checkpoint)?;
@@ -419,22 +419,22 @@ impl Worker {
         self.pending = None;
         let is_holding_lost = std::mem::take(&mut self.is_holding_lost);
         match self.checkpoint.phase {
-            Phase::Idle => {
+            BatchPhase::Idle => {
                 let stray = pipes::level(&self.holding)?;
                 if stray == 0 {
                     return Ok(());
                 }
                 // Impossible unless the record was lost: a duplicate is better than a loss.
-                self.checkpoint = Checkpoint { phase: Phase::Moving, count: to_u32(stray), ..self.checkpoint };
+                self.checkpoint = Checkpoint { phase: BatchPhase::Moving, count: to_u32(stray), ..self.checkpoint };
             }
-            Phase::Copied => {
+            BatchPhase::Copied => {
                 if is_holding_lost && !self.is_still_in_pipe()? {
-                    self.checkpoint.phase = Phase::Written;
+                    self.checkpoint.phase = BatchPhase::Written;
                 }
                 return self.complete();
             }
-            Phase::Written => return self.complete(),
-            Phase::Moving => {}
+            BatchPhase::Written => return self.complete(),
+            BatchPhase::Moving => {}
         }
         self.read_batch()?;
         let checkpoint = self.checkpoint;
@@ -443,7 +443,7 @@ impl Worker {
         let mut todo = [false; TARGETS];
         for (at, guard) in guards.iter_mut().enumerate() {
             if let Some((sink, state)) = guard {
-                todo[at] = !is_there(sink, state, &checkpoint.targets[at], self.formatted.for_target(at, checkpoint.targets[at].lead));
+                todo[at] = !has_part(sink, state, &checkpoint.targets[at], self.formatted.for_target(at, checkpoint.targets[at].lead));
             }
         }
         drop(guards);
@@ -513,7 +513,7 @@ impl Worker {
                 checkpoint.targets[at] = aim(&self.formatted, sink, state, &checkpoint, at)?;
             }
         }
-        checkpoint.phase = Phase::Moving;
+        checkpoint.phase = BatchPhase::Moving;
         self.checkpoint = checkpoint;
         self.slot.store(&checkpoint)?;
         let written = write_all(&mut guards, &checkpoint, &self.formatted, todo, &self.control, &*self.report);
@@ -535,7 +535,7 @@ impl Worker {
     fn reopen(&mut self) {
         match open_all(&self.paths, &self.files, &self.runtime, &*self.report) {
             Ok((sinks, routes)) => (self.sinks, self.routes) = (sinks, routes),
-            Err(error) => (self.report)(Report::NotReopened { reason: with_causes(&error) }),
+            Err(error) => (self.report)(WriterReport::NotReopened { reason: with_causes(&error) }),
         }
     }
 }
@@ -547,7 +547,7 @@ fn nearly(size: usize) -> usize {
 }
 
 /// Result of a step.
-enum Turn {
+enum StepResult {
     Nothing,
     Worked,
     Unwritten,
@@ -557,17 +557,17 @@ enum Turn {
 /// output.
 type Paths = [Option<std::path::PathBuf>; 5];
 
-type Opened = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);
+type OpenedSinks = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);
 
 /// Opens every file once, even if several paths name it.
-fn open_all(paths: &Paths, files: &OpenFiles, runtime: &RuntimeStreams, report: &dyn Fn(Report)) -> Result<Opened, OpenError> {
+fn open_all(paths: &Paths, files: &OpenFiles, runtime: &RuntimeStreams, report: &dyn Fn(WriterReport)) -> Result<OpenedSinks, OpenError> {
     let mut sinks: Vec<Sink> = Vec::new();
     let mut indices = [None; 5];
     for (index, path) in indices.iter_mut().zip(paths) {
         let Some(path) = path else { continue };
         let sink = files.open(path, &runtime.places())?;
         if let Some(aside) = &sink.aside {
-            report(Report::SetAside { path: path.clone(), aside: aside.clone() });
+            report(WriterReport::SetAside { path: path.clone(), aside: aside.clone() });
         }
         let known = sinks.iter().position(|other| other.key == sink.key);
         *index = Some(known.unwrap_or(sinks.len()));

@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 use crate::platform::log::DaemonLog;
 
 /// Stamp that identifies a state of the file: inode, size, time of change.
-type Stamp = Option<(u64, u64, i64, i64)>;
+type ConfStamp = Option<(u64, u64, i64, i64)>;
 
 /// Settings as they were last read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conf {
     path: PathBuf,
     all: Map<String, Value>,
-    stamp: Stamp,
+    stamp: ConfStamp,
     /// Number of reads so far.
     version: u64,
 }

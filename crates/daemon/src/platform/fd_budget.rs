@@ -58,12 +58,12 @@ impl FdBudget {
     }
 
     /// Returns how many descriptors may wait in the daemon for the keeper.
-    pub(crate) fn may_wait(&self) -> usize {
+    pub(crate) fn queue_limit(&self) -> usize {
         usize::try_from(self.free_share() / 2).unwrap_or(0)
     }
 
     /// Frees the reserved descriptors for a new keeper.
-    pub(crate) fn give_back(&mut self) {
+    pub(crate) fn release_reserve(&mut self) {
         self.aside.clear();
     }
 
@@ -96,7 +96,7 @@ mod tests {
     fn part_of_the_descriptor_limit_is_reserved() {
         for (limit, share) in [(20, 16), (256, 32), (1024, 128), (1 << 20, 128)] {
             let budget = FdBudget { limit, aside: Vec::new() };
-            assert_eq!((budget.free_share(), budget.may_wait()), (share, usize::try_from(share / 2).unwrap()), "{limit}");
+            assert_eq!((budget.free_share(), budget.queue_limit()), (share, usize::try_from(share / 2).unwrap()), "{limit}");
         }
         assert!(!FdBudget { limit: LEAST, aside: Vec::new() }.has_room());
         assert!(FdBudget { limit: 1 << 20, aside: Vec::new() }.has_room());
@@ -115,7 +115,7 @@ mod tests {
     fn descriptors_for_a_new_keeper_are_set_aside() {
         let mut budget = FdBudget::new();
         assert_eq!(budget.aside.len(), SET_ASIDE);
-        budget.give_back();
+        budget.release_reserve();
         assert!(budget.aside.is_empty());
         budget.set_aside();
         assert_eq!(budget.aside.len(), SET_ASIDE);

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use ostler_core::serving::budget::{Channel, Kept, MESSAGE_BYTES};
+use ostler_core::serving::budget::{BufferedBytes, Channel, MESSAGE_BYTES};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub(crate) struct Ipc {
     /// Budget of the app's messages.
     pub budget: Channel,
     /// Budget of the stored data of the app; `None` until the first check.
-    pub kept: Option<Kept>,
+    pub kept: Option<BufferedBytes>,
     /// Time before which the channel is not read.
     muted_until_ms: Option<u64>,
     /// Bytes that were handled but not yet consumed from the socket.
@@ -56,7 +56,7 @@ pub(crate) struct Ipc {
 
 /// Result of a read.
 #[derive(Debug, Default)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedLines {
     /// Range of the buffer with whole lines, without the last newline; `None` if it has no whole
     /// line.
     pub lines: Option<std::ops::Range<usize>>,
@@ -74,9 +74,9 @@ pub(crate) struct Received {
 
 /// Result of sending a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum SendResult {
     /// The descriptor was sent.
-    Yes,
+    Sent,
     /// The app does not read, so the caller must wait. [`crate::platform::reactor`] reports when
     /// there is room.
     NoRoom,
@@ -143,8 +143,8 @@ impl Ipc {
     }
 
     /// Reads available input. Returned lines stay in the socket until [`Ipc::consume`].
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Received {
-        let mut received = Received::default();
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> ReceivedLines {
+        let mut received = ReceivedLines::default();
         if self.ended {
             return received;
         }
@@ -236,25 +236,25 @@ impl Ipc {
     }
 
     /// Hands over a descriptor with its line at once, or not at all. The caller keeps its copies.
-    pub(crate) fn hand_over(&mut self, reactor: &Reactor, line: &[u8], fd: BorrowedFd<'_>) -> Sent {
+    pub(crate) fn send_fd(&mut self, reactor: &Reactor, line: &[u8], fd: BorrowedFd<'_>) -> SendResult {
         if self.ended {
-            return Sent::Ended;
+            return SendResult::Ended;
         }
         if !self.out.is_empty() || !self.has_room_for(line.len()) {
             return self.no_room(reactor);
         }
         match self.send(line, Some(fd)) {
-            Ok(sent) if sent == line.len() => Sent::Yes,
+            Ok(sent) if sent == line.len() => SendResult::Sent,
             Ok(sent) => {
                 // The kernel sent the descriptor with the first byte.
                 self.out.push_back(Queued { line: line.to_vec(), sent, fd: None });
                 self.no_room(reactor);
-                Sent::Yes
+                SendResult::Sent
             }
             Err(Errno::AGAIN | Errno::INTR) => self.no_room(reactor),
             // The socket reports no event for these errors, so the caller retries.
-            Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => Sent::NoRoom,
-            Err(_) => Sent::Ended,
+            Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => SendResult::NoRoom,
+            Err(_) => SendResult::Ended,
         }
     }
 
@@ -272,9 +272,9 @@ impl Ipc {
         Ok(sent)
     }
 
-    fn no_room(&mut self, reactor: &Reactor) -> Sent {
+    fn no_room(&mut self, reactor: &Reactor) -> SendResult {
         self.wait_for_room(reactor, true);
-        Sent::NoRoom
+        SendResult::NoRoom
     }
 
     fn wait_for_room(&mut self, reactor: &Reactor, waits: bool) -> bool {
@@ -350,7 +350,7 @@ struct Queued {
 
 /// Makes one call; the descriptor goes with the first byte.
 fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
-    ostler_sys::played::step();
+    ostler_sys::simulated::step();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = fd.map(|fd| [fd]);

@@ -5,7 +5,7 @@ pub(crate) mod fd_budget;
 pub(crate) mod files;
 pub(crate) mod incident;
 pub(crate) mod ipc;
-pub(crate) mod keeper_door;
+pub(crate) mod keeper_connection;
 pub(crate) mod log;
 pub(crate) mod node_version;
 pub(crate) mod probe;

@@ -42,21 +42,21 @@ impl Binary {
 /// Versions of all programs that were run; `None` if the program has not answered.
 #[derive(Debug, Default)]
 pub(crate) struct NodeVersions {
-    known: Arc<Mutex<BTreeMap<Binary, Option<String>>>>,
+    versions: Arc<Mutex<BTreeMap<Binary, Option<String>>>>,
 }
 
 impl NodeVersions {
     /// Starts to determine the version of this program. Returns the key of its result.
-    pub(crate) fn ask(&self, program: &Path, user: Option<Credentials>) -> Option<Binary> {
+    pub(crate) fn query(&self, program: &Path, user: Option<Credentials>) -> Option<Binary> {
         let binary = Binary::of(program)?;
         let is_new = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
             let is_new = !known.contains_key(&binary);
             known.entry(binary).or_default();
             is_new
         };
         if is_new {
-            let known = Arc::clone(&self.known);
+            let known = Arc::clone(&self.versions);
             let program = CString::new(program.as_os_str().as_bytes()).ok()?;
             let asking = move || {
                 let version = version_of(program, user);
@@ -70,7 +70,7 @@ impl NodeVersions {
 
     /// Returns the version, if it is known.
     pub(crate) fn get(&self, binary: &Binary) -> Option<String> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(binary).cloned().flatten()
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(binary).cloned().flatten()
     }
 }
 
@@ -151,15 +151,15 @@ mod tests {
             versions.get(binary)
         };
         write("v1.2.3");
-        let first = versions.ask(&node, None).unwrap();
+        let first = versions.query(&node, None).unwrap();
         assert_eq!(wait(&first).as_deref(), Some("1.2.3"));
-        assert_eq!(versions.ask(&node, None), Some(first));
+        assert_eq!(versions.query(&node, None), Some(first));
         write("v1.2.34");
-        let second = versions.ask(&node, None).unwrap();
+        let second = versions.query(&node, None).unwrap();
         assert_eq!(wait(&second).as_deref(), Some("1.2.34"));
         assert_eq!(versions.get(&first).as_deref(), Some("1.2.3"));
         assert_eq!(std::fs::read_to_string(folder.join("count")).unwrap(), "asked\nasked\n");
-        assert_eq!(versions.ask(&folder.join("gone"), None), None);
+        assert_eq!(versions.query(&folder.join("gone"), None), None);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ostler_core::time::Now;
 use ostler_proto::control::Monit;
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::{ProcRef, ProcTable, process::sample};
 
 /// Shortest time between two readings that are compared.
@@ -51,7 +51,7 @@ pub(crate) struct Leader {
 
 /// CPU time of a tree at an instant.
 #[derive(Clone, Copy, Debug)]
-struct Used {
+struct CpuReading {
     at_ms: u64,
     cpu_ns: u64,
 }
@@ -60,8 +60,8 @@ struct Used {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CpuHistory {
     pid: i32,
-    base: Option<Used>,
-    last: Option<Used>,
+    base: Option<CpuReading>,
+    last: Option<CpuReading>,
     /// CPU time of the newest reading.
     used_ns: u64,
     monit: Monit,
@@ -86,8 +86,8 @@ impl CpuHistory {
         self.monit.processes = reading.processes;
         self.leader = reading.leader;
         self.used_ns = reading.cpu_ns;
-        let used = Used { at_ms: at, cpu_ns: reading.cpu_ns };
-        let is_settled = |since: Used| at.saturating_sub(since.at_ms) >= SETTLED_MS;
+        let used = CpuReading { at_ms: at, cpu_ns: reading.cpu_ns };
+        let is_settled = |since: CpuReading| at.saturating_sub(since.at_ms) >= SETTLED_MS;
         if self.last.is_some_and(is_settled) {
             self.base = self.last;
         }
@@ -98,7 +98,7 @@ impl CpuHistory {
             let start = started?.mono_ms;
             // The CPU use while a process loads is spread over a moment. Otherwise it would read as
             // several hundred percent.
-            (at.saturating_sub(start) < YOUNG_MS).then_some(Used { at_ms: start.min(at.saturating_sub(BOOT_MS)), cpu_ns: 0 })
+            (at.saturating_sub(start) < YOUNG_MS).then_some(CpuReading { at_ms: start.min(at.saturating_sub(BOOT_MS)), cpu_ns: 0 })
         });
         match base {
             Some(base) => {
@@ -152,7 +152,10 @@ impl Sampler {
             // It leads the group and session in which it was started; its parent does not matter
             // here.
             let children_ticks = leader.children_ticks;
-            known.insert(pid, Entry { pid, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks, ..Entry::default() });
+            known.insert(
+                pid,
+                ProcessEntry { pid, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks, ..ProcessEntry::default() },
+            );
             asleep.insert(pid, leader);
             all_alone &= leader.alone;
         }

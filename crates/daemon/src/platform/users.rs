@@ -25,7 +25,7 @@ pub(crate) fn name_of(uid: &str) -> Rc<str> {
 }
 
 /// Returns the name of the user that the daemon runs as.
-pub(crate) fn own() -> Rc<str> {
+pub(crate) fn daemon_user() -> Rc<str> {
     static UID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     name_of(UID.get_or_init(|| rustix::process::geteuid().as_raw().to_string()))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ostler_core::app::AppSpec;
-use ostler_core::app::git::{Kind, WorkingTree, working_tree};
+use ostler_core::app::git::{PathKind, WorkingTree, working_tree};
 use ostler_core::app::package;
 use ostler_sys::{Credentials, fs::text_file, users::rights};
 
@@ -19,9 +19,9 @@ const STACK_BYTES: usize = 64 << 10;
 
 /// Question about the folder of a process that starts.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
+pub(crate) struct WorkingTreeQuery {
     /// Slot and incarnation.
-    pub of: (u32, u32),
+    pub process: (u32, u32),
     /// Working directory; none if the app wants no `versioning`.
     pub folder: Option<PathBuf>,
     /// Folder from which its `package.json` is searched upwards.
@@ -32,7 +32,7 @@ pub(crate) struct Question {
 
 /// Result for a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct WorkingTreeInfo {
     /// Working tree that its folder is in.
     pub tree: Option<Arc<WorkingTree>>,
     /// Version of its package.
@@ -40,12 +40,12 @@ pub(crate) struct Found {
 }
 
 /// Answer: slot, incarnation and result.
-type Answer = ((u32, u32), Found);
+type LookupAnswer = ((u32, u32), WorkingTreeInfo);
 
 #[derive(Debug, Default)]
 struct Shared {
-    waiting: Vec<Question>,
-    answers: Vec<Answer>,
+    waiting: Vec<WorkingTreeQuery>,
+    answers: Vec<LookupAnswer>,
     /// Whether the thread runs.
     is_read: bool,
 }
@@ -59,7 +59,7 @@ pub(crate) struct WorkingTrees {
 impl WorkingTrees {
     /// Requests the working tree and version of a folder. Without a thread there is no answer,
     /// which is harmless.
-    pub(crate) fn ask(&self, question: Question) {
+    pub(crate) fn query(&self, question: WorkingTreeQuery) {
         let mut shared = lock(&self.shared);
         if shared.waiting.len() >= MOST_WAITING {
             return;
@@ -73,7 +73,7 @@ impl WorkingTrees {
     }
 
     /// Takes the answers that have arrived.
-    pub(crate) fn answers(&self) -> Vec<Answer> {
+    pub(crate) fn answers(&self) -> Vec<LookupAnswer> {
         std::mem::take(&mut lock(&self.shared).answers)
     }
 }
@@ -94,9 +94,9 @@ fn read_all(shared: &Mutex<Shared>) {
         if batch.is_empty() {
             return;
         }
-        let mut known: Vec<(Question, Found)> = Vec::new();
+        let mut known: Vec<(WorkingTreeQuery, WorkingTreeInfo)> = Vec::new();
         for question in batch {
-            let is_same = |(other, _): &&(Question, _)| {
+            let is_same = |(other, _): &&(WorkingTreeQuery, _)| {
                 (&other.folder, &other.package, &other.user) == (&question.folder, &question.package, &question.user)
             };
             let found = match known.iter().find(is_same) {
@@ -107,16 +107,18 @@ fn read_all(shared: &Mutex<Shared>) {
                     found
                 }
             };
-            lock(shared).answers.push((question.of, found));
+            lock(shared).answers.push((question.process, found));
         }
     }
 }
 
-fn read(question: &Question) -> Found {
+fn read(question: &WorkingTreeQuery) -> WorkingTreeInfo {
     let tree = |folder: &PathBuf| working_tree(folder, kind, |path| text_file::read(path, MOST_BYTES)).map(Arc::new);
-    let read = || Found { tree: question.folder.as_ref().and_then(tree), version: version(&question.package) };
+    let read = || WorkingTreeInfo { tree: question.folder.as_ref().and_then(tree), version: version(&question.package) };
     match &question.user {
-        Some(user) => rights::with_file_rights_of(user, read).unwrap_or_else(|_| Found { tree: None, version: package::UNKNOWN.into() }),
+        Some(user) => {
+            rights::with_file_rights_of(user, read).unwrap_or_else(|_| WorkingTreeInfo { tree: None, version: package::UNKNOWN.into() })
+        }
         None => read(),
     }
 }
@@ -135,9 +137,9 @@ pub(crate) fn version_of(spec: &AppSpec, user: Option<&Credentials>) -> String {
     }
 }
 
-fn kind(path: &Path) -> Option<Kind> {
+fn kind(path: &Path) -> Option<PathKind> {
     path.symlink_metadata().ok()?;
-    Some(if path.is_dir() { Kind::Folder } else { Kind::Other })
+    Some(if path.is_dir() { PathKind::Folder } else { PathKind::Other })
 }
 
 #[cfg(test)]
@@ -153,8 +155,9 @@ mod tests {
         std::fs::create_dir_all(folder.join(".git")).unwrap();
         std::fs::create_dir_all(folder.join("src")).unwrap();
         let trees = WorkingTrees::default();
-        let ask =
-            |inc: u32, folder: PathBuf| trees.ask(Question { of: (7, inc), package: folder.clone(), folder: Some(folder), user: None });
+        let ask = |inc: u32, folder: PathBuf| {
+            trees.query(WorkingTreeQuery { process: (7, inc), package: folder.clone(), folder: Some(folder), user: None })
+        };
         let answers = |count: usize| {
             let (mut all, until) = (Vec::new(), Instant::now() + Duration::from_secs(20));
             while all.len() < count && Instant::now() < until {
@@ -166,7 +169,7 @@ mod tests {
         std::fs::write(folder.join(".git/HEAD"), HASH).unwrap();
         ask(1, folder.join("src"));
         ask(2, folder.clone());
-        let tree = |hash: &str| Found {
+        let tree = |hash: &str| WorkingTreeInfo {
             tree: Some(Arc::new(WorkingTree { root: folder.clone(), revision: hash.into(), branch: None, url: None })),
             version: "N/A".into(),
         };
@@ -178,7 +181,7 @@ mod tests {
         std::fs::remove_dir_all(folder.join(".git")).unwrap();
         std::fs::write(folder.join("package.json"), "{\"version\":\"1.2.3\"}").unwrap();
         ask(4, folder.join("src"));
-        assert_eq!(answers(1), [((7, 4), Found { tree: None, version: "1.2.3".into() })]);
+        assert_eq!(answers(1), [((7, 4), WorkingTreeInfo { tree: None, version: "1.2.3".into() })]);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

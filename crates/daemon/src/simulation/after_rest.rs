@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::health::{Action, Ask, HealthSpec, State as Health};
-use ostler_core::lifecycle::State;
+use ostler_core::health::{Action, CheckMethod, HealthSpec, HealthState};
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::sim::Rng;
 
 use super::episode::Episode;
-use super::probes::{Mood, is_asked_alone};
+use super::probes::{ServerMood, is_asked_alone};
 use super::reach::Extra;
 use super::verdict::Verdict;
 use super::watched::has_habit;
@@ -82,16 +82,17 @@ impl Episode {
         let Some(control) = &self.daemon else { return Ok(()) };
         let is_chosen = |slot: &&Slot| {
             let spec = slot.spec();
-            self.machine.state.borrow().network.asks(&spec.name) && spec.autoscale.is_none() && is_asked_alone(spec)
+            self.machine.state.borrow().network.probes_app(&spec.name) && spec.autoscale.is_none() && is_asked_alone(spec)
         };
         let running = |slot: &Slot| match slot.durable.instance.state {
-            State::Running { pid, .. } => Some((slot.durable.id, pid, slot.spec().health()?.clone())),
+            InstanceState::Running { pid, .. } => Some((slot.durable.id, pid, slot.spec().health()?.clone())),
             _ => None,
         };
         let chosen: Vec<(u32, i32, HealthSpec)> = control.ctx.state.slots.iter().filter(is_chosen).filter_map(running).collect();
         let Some((id, pid, health)) = chosen.get(rng.below(chosen.len())).cloned() else { return Ok(()) };
-        let is_http = health.liveness.as_ref().or(health.readiness.as_ref()).is_some_and(|check| matches!(check.ask, Ask::Http(_)));
-        let mood = if is_http { rng.pick(&[Mood::Ill, Mood::Silent]) } else { Mood::Ill };
+        let is_http =
+            health.liveness.as_ref().or(health.readiness.as_ref()).is_some_and(|check| matches!(check.method, CheckMethod::Http(_)));
+        let mood = if is_http { rng.pick(&[ServerMood::Unhealthy, ServerMood::Silent]) } else { ServerMood::Unhealthy };
         self.set_mood(pid, mood);
         let mut before = self.mains();
         if rng.percent(50) {
@@ -123,7 +124,7 @@ impl Episode {
         }
         self.calm(rng)?;
         ensure!(self.mains() == before, "{pid} is ill and to be left alone, and {:?} run instead of {before:?}", self.mains());
-        self.set_mood(pid, Mood::Well);
+        self.set_mood(pid, ServerMood::Healthy);
         self.until(rng, "a recovery", |_| true)?;
         ensure!(self.mains() == before, "{pid} is well again, and {:?} run instead of {before:?}", self.mains());
         Ok(())
@@ -131,10 +132,11 @@ impl Episode {
 
     fn is_known_unhealthy(&self, id: u32) -> bool {
         let slot = self.daemon.as_ref().and_then(|control| control.ctx.state.slots.get(id));
-        slot.and_then(|slot| slot.live.health.as_ref()).is_some_and(|report| matches!(report.state, Health::Unready | Health::Unhealthy))
+        slot.and_then(|slot| slot.live.health.as_ref())
+            .is_some_and(|report| matches!(report.state, HealthState::Unready | HealthState::Unhealthy))
     }
 
-    fn set_mood(&mut self, pid: i32, mood: Mood) {
+    fn set_mood(&mut self, pid: i32, mood: ServerMood) {
         self.trace_line(Some(format!("{pid} is {mood:?} from now on")));
         let mut state = self.machine.state.borrow_mut();
         if let Some(server) = state.processes.get_mut(&pid).and_then(|process| process.server.as_mut()) {
@@ -145,8 +147,8 @@ impl Episode {
     fn ignored_files_change(&mut self, rng: &mut Rng) -> Verdict {
         let before = self.mains();
         for app in self.files.apps() {
-            let said = self.files.change_of(&app, false, &self.machine, true, rng);
-            self.trace_line(said);
+            let done = self.files.change_of(&app, false, &self.machine, true, rng);
+            self.trace_line(done);
         }
         self.calm(rng)?;
         ensure!(self.mains() == before, "after changes of ignored files {:?} run, and not {before:?}", self.mains());
@@ -170,8 +172,8 @@ impl Episode {
         let rest = of_app.len() - expected;
         // The last change that a poll found must not be at the same instant.
         self.machine.advance(1000);
-        let said = self.files.change_of(&app, true, &self.machine, true, rng);
-        self.trace_line(said);
+        let done = self.files.change_of(&app, true, &self.machine, true, rng);
+        self.trace_line(done);
         let changed_ms = self.machine.now_ms();
         if dies {
             self.machine.state.borrow_mut().dies_after = Some(rng.below(12) as u32);
@@ -187,7 +189,8 @@ impl Episode {
             let control = episode.daemon.as_ref();
             let of_app = control.into_iter().flat_map(|control| control.ctx.state.slots.iter()).filter(|slot| slot.spec().name == app);
             let is_new = |pid: &i32| !before.contains_key(pid);
-            let new = of_app.filter(|slot| matches!(&slot.durable.instance.state, State::Running { pid, .. } if is_new(pid))).count();
+            let new =
+                of_app.filter(|slot| matches!(&slot.durable.instance.state, InstanceState::Running { pid, .. } if is_new(pid))).count();
             new == expected || control.is_some_and(|control| has_habit(control, &app))
         };
         self.until(rng, &format!("a restart of {expected} of {app}"), is_done)?;

@@ -4,15 +4,15 @@ use ostler_core::app::hooks::{Hook, HookSpec};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::cron::CronSpec;
 use ostler_core::health::safeguards::Safeguards;
-use ostler_core::health::{Ask, Check, HealthSpec};
+use ostler_core::health::{Check, CheckMethod, HealthSpec};
 use ostler_core::lifecycle::command::Command;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::serving::{Autoscale, Scheduling};
+use ostler_core::serving::{AutoscaleSettings, Scheduling};
 use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
 
 use super::lines::writes;
-use super::probes::is_asked;
+use super::probes::add_check;
 use super::reach::{Extra, Reach};
 use super::watched::watches;
 
@@ -35,7 +35,7 @@ pub(super) fn descriptions(rng: &mut Rng, reach: Reach, cwd: &str) -> Vec<AppSpe
 fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     if reach.has(Extra::Autoscale) && rng.percent(60) {
         let min = 1 + rng.below(2) as u32;
-        spec.autoscale = Some(Autoscale { min, max: min + rng.below(3) as u32, cpu: rng.pick(&[30, 50, 80]) });
+        spec.autoscale = Some(AutoscaleSettings { min, max: min + rng.below(3) as u32, cpu: rng.pick(&[30, 50, 80]) });
         spec.instances = min;
         // An app whose instances are replaced all the time is not scaled.
         (spec.restart.max_lifetime_ms, spec.cron) = (None, None);
@@ -51,7 +51,7 @@ fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     }
     if reach.has(Extra::Probes) && rng.percent(80) {
         let number = spec.name.trim_start_matches('a').parse().unwrap_or_default();
-        is_asked(spec, number, spec.interpreter.as_deref() == Some(NODE), rng);
+        add_check(spec, number, spec.interpreter.as_deref() == Some(NODE), rng);
     }
     if reach.has(Extra::Watch) && rng.percent(70) {
         watches(spec, home, rng);
@@ -99,8 +99,14 @@ fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {
         spec.cron = Some(Box::new(CronSpec::restarts("*/1 * * * *".into())));
     }
     if rng.percent(20) {
-        let check =
-            Check { ask: Ask::Command(vec!["true".into()]), interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 };
+        let check = Check {
+            method: CheckMethod::Command(vec!["true".into()]),
+            interval_ms: 1000,
+            timeout_ms: 500,
+            failures: 2,
+            successes: 1,
+            delay_ms: 0,
+        };
         let health = HealthSpec { liveness: Some(check), ..HealthSpec::default() };
         spec.safeguards = Some(Box::new(Safeguards { health, ..Safeguards::default() }));
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::State;
-use ostler_core::sim::{Broken, Played, Rng};
+use ostler_core::lifecycle::InstanceState;
+use ostler_core::sim::{BrokenPromise, EpisodeResult, Rng};
 use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
 use ostler_sys::process::signal::SignalFd;
 
@@ -19,18 +19,18 @@ use super::keeper::Keeper;
 use super::lines::Lines;
 use super::machine::{BOOT_MS, Killed, Machine, Temper, WALL_MS};
 use super::oracle::Oracle;
-use super::probes::{Network, is_asked_alone, is_well};
+use super::probes::{Network, is_asked_alone, is_healthy};
 use super::reach::{Extra, Reach};
 use super::user::{Outcome, User};
 use super::verdict::Verdict;
 use super::watched::Files;
 use super::worker::{Clients, path_of};
-use crate::boot::{Beginning, begin};
+use crate::boot::{BootInputs, begin};
 use crate::control::Control;
 use crate::features::edges;
 use crate::features::home::runtime::Runtime;
 use crate::platform::settings::Settings;
-use crate::platform::threads::{self, played::Disk};
+use crate::platform::threads::{self, simulated::Disk};
 use crate::state::slots::Slot;
 use crate::state::slots::groups::Groups;
 
@@ -95,7 +95,7 @@ pub(super) struct Episode {
 }
 
 /// Plays an episode. The same setting and words give the same result.
-pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> Played<Tally> {
+pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> EpisodeResult<Tally> {
     edges::shuffle(reach.has(Extra::Orders).then_some(setting));
     let mut episode = Episode::new(&mut Rng::new(setting), reach, traced);
     let result = episode.run(words);
@@ -127,14 +127,14 @@ impl Episode {
         }
         if reach.has(Extra::Logs) {
             machine.state.borrow_mut().lines = Lines::of(&specs);
-            threads::played::play(Some(rng.word()));
+            threads::simulated::play(Some(rng.next_u64()));
         }
         let files = Files::of(&specs, &home.to_string_lossy(), &machine);
         let oracle = Oracle::of(&specs);
         let keeper: SharedKeeper = Rc::default();
-        ostler_sys::played::play(Some(Rc::clone(&machine) as _));
+        ostler_sys::simulated::simulate(Some(Rc::clone(&machine) as _));
         let (of_keeper, of_machine) = (Rc::clone(&keeper), Rc::clone(&machine));
-        ostler_keeper::played::play(Some(Box::new(move |revival| {
+        ostler_keeper::fake_keeper::simulate_revive(Some(Box::new(move |revival| {
             let was_in_daemon = std::mem::take(&mut of_machine.state.borrow_mut().is_in_daemon);
             let (revived, link) = Keeper::revived(&of_machine, revival);
             let pid = revived.pid();
@@ -197,12 +197,12 @@ impl Episode {
         lines.into_iter().for_each(|line| self.log(|| format!("    daemon: {line}")));
     }
 
-    fn run(&mut self, words: &[u64]) -> Result<(), Broken> {
+    fn run(&mut self, words: &[u64]) -> Result<(), BrokenPromise> {
         for (at, word) in words.iter().enumerate() {
             let result = self.step(&mut Rng::new(*word));
-            result.map_err(|what| Broken { what, after: at + 1 })?;
+            result.map_err(|what| BrokenPromise { description: what, after: at + 1 })?;
         }
-        self.fall_silent(&mut Rng::new(7)).map_err(|what| Broken { what, after: words.len() })
+        self.fall_silent(&mut Rng::new(7)).map_err(|what| BrokenPromise { description: what, after: words.len() })
     }
 
     fn step(&mut self, rng: &mut Rng) -> Verdict {
@@ -210,7 +210,7 @@ impl Episode {
         if self.reach.has(Extra::Autoscale) {
             match rng.below(100) {
                 0..4 => self.load_changes(rng),
-                4..6 => self.a_while_passes(rng)?,
+                4..6 => self.pass_time(rng)?,
                 _ => {}
             }
         }
@@ -262,7 +262,7 @@ impl Episode {
         let settings = Settings::from_env(self.home.clone());
         let signals = SignalFd::new(&[]).unwrap();
         let beginning =
-            Beginning { settings, link, inventory, fds, signals, groups: Groups::default(), runtime: Runtime::default(), threads: Ok(()) };
+            BootInputs { settings, link, inventory, fds, signals, groups: Groups::default(), runtime: Runtime::default(), threads: Ok(()) };
         let start = move || {
             let mut control = Box::new(begin(beginning).unwrap());
             control.open();
@@ -297,7 +297,7 @@ impl Episode {
 
     fn daemon_died(&mut self, rng: &mut Rng) -> Verdict {
         self.tally.deaths += 1;
-        threads::played::kill();
+        threads::simulated::kill();
         let mut state = self.machine.state.borrow_mut();
         (state.dies_after, state.is_dying) = (None, false);
         state.network.daemon_died();
@@ -324,10 +324,10 @@ impl Episode {
     fn keeper_acts(&mut self, rng: &mut Rng) {
         let mut shared = self.keeper.borrow_mut();
         let Some(keeper) = shared.as_mut() else { return };
-        keeper.look_at_adopted();
-        let said = keeper.act(rng);
+        keeper.check_adopted();
+        let done = keeper.act(rng);
         drop(shared);
-        if let Some(line) = said {
+        if let Some(line) = done {
             self.tally.spawns += u64::from(line.starts_with("keeper: spawn"));
             self.log(|| line);
         }
@@ -355,8 +355,8 @@ impl Episode {
             return;
         }
         let pid = alive[rng.below(alive.len())];
-        let said = self.machine.state.borrow_mut().act(pid, rng);
-        if let Some(line) = said {
+        let done = self.machine.state.borrow_mut().act(pid, rng);
+        if let Some(line) = done {
             self.log(|| line);
         }
     }
@@ -376,13 +376,13 @@ impl Episode {
     fn threads_act(&mut self, rng: &mut Rng) {
         match rng.below(100) {
             0..40 => {
-                threads::played::turn(rng.below(threads::played::count()), rng.pick(&[1, 2, 5, 30, 200]));
+                threads::simulated::turn(rng.below(threads::simulated::count()), rng.pick(&[1, 2, 5, 30, 200]));
             }
             40..43 => {
                 let disk = rng.pick(&[Disk::Good, Disk::Good, Disk::Slow, Disk::Full]);
                 self.log(|| format!("the disk is {disk:?}"));
                 self.machine.state.borrow_mut().lines.disk_is(disk == Disk::Good);
-                threads::played::disk_is(disk);
+                threads::simulated::disk_is(disk);
             }
             _ => {}
         }
@@ -390,7 +390,7 @@ impl Episode {
 
     /// Lets each thread continue until it waits for something. Returns true if one did anything.
     fn threads_rest(&mut self) -> bool {
-        (0..threads::played::count()).filter(|which| threads::played::turn(*which, usize::MAX)).count() > 0
+        (0..threads::simulated::count()).filter(|which| threads::simulated::turn(*which, usize::MAX)).count() > 0
     }
 
     fn client_connects(&mut self, rng: &mut Rng) {
@@ -407,7 +407,7 @@ impl Episode {
 
     fn files_change(&mut self, rng: &mut Rng) {
         let has_daemon = self.daemon.is_some();
-        let said = match rng.below(100) {
+        let done = match rng.below(100) {
             0..6 => self.files.change(&self.machine, has_daemon, rng),
             6..46 => {
                 self.files.thread_turns();
@@ -423,11 +423,11 @@ impl Episode {
             }
             _ => None,
         };
-        self.trace_line(said);
+        self.trace_line(done);
     }
 
     /// Lets up to two minutes pass in which the only requests are for another number of instances.
-    fn a_while_passes(&mut self, rng: &mut Rng) -> Verdict {
+    fn pass_time(&mut self, rng: &mut Rng) -> Verdict {
         for _ in 0..rng.below(120) {
             self.tally.steps += 1;
             self.machine.advance(LEAP_MS);
@@ -461,7 +461,7 @@ impl Episode {
 
     fn user_wants(&mut self, at: usize, command: UserCommand) {
         let socket = self.home.join(SOCKET_FILE);
-        if self.user.ask(&socket, &self.specs[at], command) {
+        if self.user.send_request(&socket, &self.specs[at], command) {
             self.tally.requests += 1;
             let line = format!("the user wants {command:?} of {}", self.specs[at].name);
             self.log(|| line);
@@ -494,11 +494,11 @@ impl Episode {
         let mut anything = self.files.thread_turns();
         anything |= self.threads_rest();
         for _ in 0..4 {
-            let said = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
-                keeper.look_at_adopted();
+            let done = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
+                keeper.check_adopted();
                 keeper.act(rng)
             });
-            anything |= self.trace_line(said);
+            anything |= self.trace_line(done);
         }
         let alive = self.machine.state.borrow().alive();
         for pid in alive {
@@ -523,7 +523,7 @@ impl Episode {
         state.dies_after = None;
         state.become_good();
         drop(state);
-        threads::played::disk_is(Disk::Good);
+        threads::simulated::disk_is(Disk::Good);
         let (mut quiet, mut rests) = (0, 0);
         let looks = [Extra::Probes, Extra::Watch, Extra::Logs].into_iter().any(|extra| self.reach.has(extra));
         let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
@@ -595,11 +595,16 @@ impl Episode {
     /// Returns true if no work is in progress.
     pub(super) fn is_at_rest(&self) -> bool {
         let Some(control) = &self.daemon else { return false };
-        let rests = |state: &State| matches!(state, State::Running { .. } | State::Stopped | State::Errored);
+        let rests =
+            |state: &InstanceState| matches!(state, InstanceState::Running { .. } | InstanceState::Stopped | InstanceState::Errored);
         let state = self.machine.state.borrow();
         let nothing_beside = !state.has_zombies() && state.processes.values().all(|process| process.mark.is_some());
-        let are_well =
-            control.ctx.state.slots.iter().all(|slot| !matches!(slot.durable.instance.state, State::Running { .. }) || is_well(slot));
+        let are_well = control
+            .ctx
+            .state
+            .slots
+            .iter()
+            .all(|slot| !matches!(slot.durable.instance.state, InstanceState::Running { .. }) || is_healthy(slot));
         let has_changed = control
             .ctx
             .state
@@ -609,7 +614,7 @@ impl Episode {
         !self.user.waits()
             && !has_changed
             && (!self.reach.has(Extra::Probes) || are_well)
-            && self.files.are_known()
+            && self.files.all_known()
             && nothing_beside
             && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
             && control
@@ -631,10 +636,10 @@ fn text_of(payload: &(dyn Any + Send)) -> &str {
 
 impl Drop for Episode {
     fn drop(&mut self) {
-        threads::played::play(None);
+        threads::simulated::play(None);
         self.daemon = None;
-        ostler_keeper::played::play(None);
-        ostler_sys::played::play(None);
+        ostler_keeper::fake_keeper::simulate_revive(None);
+        ostler_sys::simulated::simulate(None);
         let _ = std::fs::remove_dir_all(&self.home);
     }
 }

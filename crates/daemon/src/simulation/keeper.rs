@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::sim::Rng;
-use ostler_keeper::played::Peer;
+use ostler_keeper::fake_keeper::Peer;
 use ostler_keeper::{Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Link, Originals, Revival, ToKeeper};
 use ostler_sys::process::Target;
-use ostler_sys::{Ending, ProcRef, Usage};
+use ostler_sys::{ProcRef, Usage, WaitStatus};
 
 use super::machine::Machine;
 
@@ -141,7 +141,7 @@ impl Keeper {
     }
 
     /// Checks processes that are not its children, and notices their exit at once.
-    pub(super) fn look_at_adopted(&mut self) {
+    pub(super) fn check_adopted(&mut self) {
         let gone = |child: &Child| {
             let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
             let state = self.machine.state.borrow();
@@ -153,10 +153,10 @@ impl Keeper {
             .filter(|child| gone(child))
             .map(|child| ProcRef { pid: child.pid, start_ticks: child.start_ticks })
             .collect();
-        gone.into_iter().for_each(|process| self.ended(process, Ending::Unknown));
+        gone.into_iter().for_each(|process| self.ended(process, WaitStatus::Unknown));
     }
 
-    fn ended(&mut self, process: ProcRef, ending: Ending) {
+    fn ended(&mut self, process: ProcRef, ending: WaitStatus) {
         let at_boot_ms = self.machine.now_ms();
         let known = self.children.values_mut().find(|child| child.pid == process.pid && child.ended.is_none());
         let Some(child) = known else { return };
@@ -230,7 +230,7 @@ impl Keeper {
     fn watch(&mut self, key: u64, process: ProcRef) {
         self.children.insert(key, Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None });
         if !self.machine.state.borrow().lives(process) {
-            self.ended(process, Ending::Unknown);
+            self.ended(process, WaitStatus::Unknown);
         }
     }
 
@@ -244,7 +244,7 @@ impl Keeper {
             None if self.machine.state.borrow().lives(asked) => self.watch(key, asked),
             None => {
                 let now = self.machine.now_ms();
-                let ended = Ended { ending: Ending::Unknown, usage: Usage::default(), at_boot_ms: now, at_wall_ms: now };
+                let ended = Ended { ending: WaitStatus::Unknown, usage: Usage::default(), at_boot_ms: now, at_wall_ms: now };
                 self.send(&exited(key, asked.pid, ended));
             }
         }

@@ -22,7 +22,7 @@ const MAX_SIZE: u64 = 3000;
 
 /// App whose lines go through a log writer or directly into its files.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct LineStyle {
     json: bool,
     dated: bool,
     /// Whether its processes write halves of lines now and then. No other app writes to their
@@ -36,7 +36,7 @@ type Stream = (i32, usize);
 
 /// Lines that were written to a stream so far.
 #[derive(Default)]
-struct Said {
+struct WrittenLines {
     app: String,
     lines: u32,
     /// End of an incomplete line.
@@ -49,8 +49,8 @@ struct Said {
 /// Lines of all processes of an episode.
 #[derive(Default)]
 pub(super) struct Lines {
-    ways: BTreeMap<String, Way>,
-    said: BTreeMap<Stream, Said>,
+    styles: BTreeMap<String, LineStyle>,
+    written: BTreeMap<Stream, WrittenLines>,
     /// True when no process begins another line.
     pub are_good: bool,
     /// Whether lines may be missing because no process had their pipe any more.
@@ -88,7 +88,7 @@ impl Lines {
         let way = |spec: &AppSpec| {
             let logs = &spec.logs;
             let are_own = logs.log_file.is_none() && !logs.merge_logs && logs.out_file != logs.error_file;
-            let way = Way {
+            let way = LineStyle {
                 json: logs.json,
                 dated: logs.date_format.is_some(),
                 halves: logs.date_format.is_some() && are_own && *spec.log_rotate == RotateSpec::default(),
@@ -96,38 +96,38 @@ impl Lines {
             };
             (spec.name.clone(), way)
         };
-        Self { ways: specs.iter().map(way).collect(), is_disk_good: true, ..Self::default() }
+        Self { styles: specs.iter().map(way).collect(), is_disk_good: true, ..Self::default() }
     }
 
     /// Sets whether the disk accepts all writes from now on.
     pub(super) fn disk_is(&mut self, good: bool) {
         self.is_disk_good = good;
-        self.said.values_mut().for_each(|said| said.may_be_open |= !good);
+        self.written.values_mut().for_each(|said| said.may_be_open |= !good);
     }
 
     /// Returns true if no app writes lines.
-    pub(super) fn is_nobody(&self) -> bool {
-        self.ways.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.styles.is_empty()
     }
 
     /// Registers the output or error output of a new process.
     pub(super) fn begins(&mut self, app: &str, stream: Stream, fd: &OwnedFd) {
-        if self.ways.contains_key(app) {
+        if self.styles.contains_key(app) {
             // A pipe may be full, and no thread empties it while this one waits.
             let flags = fcntl_getfl(fd).unwrap_or(OFlags::empty());
             let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
-            self.said.insert(stream, Said { app: app.to_owned(), ..Said::default() });
+            self.written.insert(stream, WrittenLines { app: app.to_owned(), ..WrittenLines::default() });
         }
     }
 
     /// Writes some lines of a process, or the rest of one. Returns how many it began.
     pub(super) fn write(&mut self, stream: Stream, fd: impl AsFd, rng: &mut Rng) -> Option<u32> {
-        let said = self.said.get_mut(&stream)?;
-        let way = self.ways.get(&said.app)?;
+        let written = self.written.get_mut(&stream)?;
+        let way = self.styles.get(&written.app)?;
         let put = |text: &str| matches!(rustix::io::write(&fd, text.as_bytes()), Ok(count) if count == text.len());
-        if let Some(rest) = &said.rest {
+        if let Some(rest) = &written.rest {
             return put(rest).then(|| {
-                said.rest = None;
+                written.rest = None;
                 0
             });
         }
@@ -139,17 +139,17 @@ impl Lines {
         let mut done = 0;
         for _ in 0..wanted {
             let (pid, at) = stream;
-            let number = said.lines + 1;
-            let begun = format!("<{} {pid} {at} {number} {}|", said.app, "x".repeat(long));
+            let number = written.lines + 1;
+            let start = format!("<{} {pid} {at} {number} {}|", written.app, "x".repeat(long));
             let rest = format!("{pid} {at} {number}>\n");
             let is_half = way.halves && rng.percent(20);
-            if !put(&if is_half { begun } else { format!("{begun}{rest}") }) {
+            if !put(&if is_half { start } else { format!("{start}{rest}") }) {
                 break;
             }
-            (said.lines, done) = (number, done + 1);
+            (written.lines, done) = (number, done + 1);
             if is_half {
-                said.rest = Some(rest);
-                said.may_be_open = !self.is_disk_good;
+                written.rest = Some(rest);
+                written.may_be_open = !self.is_disk_good;
                 break;
             }
         }
@@ -158,26 +158,26 @@ impl Lines {
 
     /// Checks when everything was carried: each line is in each of its files once.
     pub(super) fn at_rest(&self, folder: &Path) -> Verdict {
-        if self.ways.is_empty() {
+        if self.styles.is_empty() {
             return Ok(());
         }
-        let mut seen = Seen::new();
+        let mut seen = FoundLines::new();
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             ensure!(!name.starts_with('.'), "{name} is left");
             let Some((app, rest)) = name.split_once('-') else { continue };
-            let Some(way) = self.ways.get(app) else { continue };
+            let Some(way) = self.styles.get(app) else { continue };
             let text = text_of(&entry.path(), &name)?;
             let last = take(&text, way, rest.starts_with("all"), &mut seen).map_err(|what| format!("{name}: {what}"))?;
-            let may_be_open = last.and_then(|last| self.said.get(&last)).is_some_and(|said| said.may_be_open);
+            let may_be_open = last.and_then(|last| self.written.get(&last)).is_some_and(|said| said.may_be_open);
             ensure!(text.is_empty() || text.ends_with('\n') || may_be_open, "{name} ends within a line");
         }
         self.judge(seen)
     }
 
-    fn judge(&self, mut seen: Seen) -> Verdict {
-        for (stream, said) in &self.said {
-            let way = &self.ways[&said.app];
+    fn judge(&self, mut seen: FoundLines) -> Verdict {
+        for (stream, said) in &self.written {
+            let way = &self.styles[&said.app];
             for (number, combined) in (1..=said.lines).flat_map(|number| [(number, false), (number, true)]) {
                 let wanted = u32::from(!combined || way.has_combined);
                 let wanted = [wanted, if number == said.lines && said.rest.is_some() { 0 } else { wanted }];
@@ -198,7 +198,7 @@ impl Lines {
 
 /// How often the beginning and the end of a line were found in its files. The key is its stream and
 /// number, and whether the file is the combined one.
-type Seen = BTreeMap<(Stream, u32, bool), [u32; 2]>;
+type FoundLines = BTreeMap<(Stream, u32, bool), [u32; 2]>;
 
 fn text_of(path: &Path, name: &str) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
@@ -212,12 +212,12 @@ fn text_of(path: &Path, name: &str) -> Result<String, String> {
 
 /// Reads a file: the lines of each stream must be in order, and whole unless its process wrote
 /// halves. Returns the stream of the last line.
-fn take(text: &str, way: &Way, is_combined: bool, seen: &mut Seen) -> Result<Option<Stream>, String> {
+fn take(text: &str, way: &LineStyle, is_combined: bool, seen: &mut FoundLines) -> Result<Option<Stream>, String> {
     let mut last: BTreeMap<Stream, u32> = BTreeMap::new();
     let mut latest = None;
     for line in text.lines() {
-        let said = plain(line, way).ok_or_else(|| format!("in another form: {line:.200}"))?;
-        let pieces: Vec<&str> = said.split_inclusive(['|', '>']).collect();
+        let content = plain(line, way).ok_or_else(|| format!("in another form: {line:.200}"))?;
+        let pieces: Vec<&str> = content.split_inclusive(['|', '>']).collect();
         let mut ends = Vec::new();
         for piece in pieces {
             let (stream, number, end) = piece_of(piece).ok_or_else(|| format!("cut: {line:.200}"))?;
@@ -233,7 +233,7 @@ fn take(text: &str, way: &Way, is_combined: bool, seen: &mut Seen) -> Result<Opt
 }
 
 /// Returns a line as its process wrote it.
-fn plain(line: &str, way: &Way) -> Option<String> {
+fn plain(line: &str, way: &LineStyle) -> Option<String> {
     if way.json {
         let object: serde_json::Value = serde_json::from_str(line).ok()?;
         return object["message"].as_str().map(|text| text.trim_end().to_owned());

@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::Target;
-use ostler_sys::{Clocks, Ending, ProcRef};
+use ostler_sys::{Clocks, ProcRef, WaitStatus};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
 use super::lines::Lines;
 use super::probes::{Network, Server};
-use super::worker::{Deed, Worker, Workers};
+use super::worker::{Worker, WorkerAction, Workers};
 use crate::platform::threads;
 use crate::state::slots::processes::MARK;
 
@@ -41,7 +41,7 @@ pub(super) struct Temper {
     pub spawn_fails: u8,
     pub crashes: u8,
     pub obeys: u8,
-    pub says_ready: u8,
+    pub sends_ready: u8,
     pub forks: u8,
     /// Processes that take long to die, even of SIGKILL.
     pub hangs: u8,
@@ -54,14 +54,14 @@ pub(super) struct Temper {
 impl Temper {
     /// Programs that behave well.
     pub(super) const GOOD: Self =
-        Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
+        Self { spawn_fails: 0, crashes: 0, obeys: 100, sends_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
 
     pub(super) fn random(rng: &mut Rng) -> Self {
         Self {
             spawn_fails: rng.pick(&[0, 0, 5, 30, 100]),
             crashes: rng.pick(&[0, 5, 30, 100]),
             obeys: rng.pick(&[0, 50, 100, 100]),
-            says_ready: rng.pick(&[0, 50, 100, 100]),
+            sends_ready: rng.pick(&[0, 50, 100, 100]),
             forks: rng.pick(&[0, 0, 30, 80]),
             hangs: rng.pick(&[0, 0, 50]),
             commands_fail: rng.pick(&[0, 0, 10, 50]),
@@ -72,7 +72,7 @@ impl Temper {
 
 /// Played process.
 pub(super) struct Process {
-    entry: Entry,
+    entry: ProcessEntry,
     /// App that it belongs to.
     pub app: String,
     /// Mark of its instance and incarnation, or `None` if it is a command.
@@ -86,12 +86,12 @@ pub(super) struct Process {
     outputs: [Option<OwnedFd>; 2],
     /// Descriptors that watch for its exit.
     watchers: Vec<OwnedFd>,
-    asked: bool,
+    got_stop: bool,
     killed: bool,
     obeys: bool,
     hangs: bool,
     will_be_ready: bool,
-    ending: Option<Ending>,
+    ending: Option<WaitStatus>,
     cpu_ns: u64,
     /// Role as a worker of Node's cluster.
     worker: Option<Worker>,
@@ -108,30 +108,30 @@ impl Process {
         self.ending.is_none()
     }
 
-    pub(super) fn ending(&self) -> Option<Ending> {
+    pub(super) fn ending(&self) -> Option<WaitStatus> {
         self.ending
     }
 
     fn reach(&mut self, signal: i32) {
-        self.asked |= signal != 0;
+        self.got_stop |= signal != 0;
         self.killed |= signal == KILL;
     }
 
     /// Returns true if the other end of its channel is closed.
     pub(super) fn has_a_broken_channel(&self) -> bool {
-        self.channel.as_ref().is_some_and(is_over)
+        self.channel.as_ref().is_some_and(is_closed)
     }
 }
 
 /// Returns true if the other end is closed.
-fn is_over(connection: &OwnedFd) -> bool {
+fn is_closed(connection: &OwnedFd) -> bool {
     let mut looked_at = [PollFd::new(connection, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
 }
 
 /// State of everything that is played except the keeper.
-pub(super) struct State {
+pub(super) struct MachineState {
     clocks: Clocks,
     next_pid: i32,
     pub processes: BTreeMap<i32, Process>,
@@ -157,13 +157,13 @@ pub(super) struct State {
 
 /// Played kernel of an episode.
 pub(super) struct Machine {
-    pub state: RefCell<State>,
+    pub state: RefCell<MachineState>,
 }
 
 impl Machine {
     pub(super) fn new() -> Self {
         let clocks = Clocks { boot_ms: BOOT_MS, wall_ms: WALL_MS };
-        let state = State {
+        let state = MachineState {
             clocks,
             next_pid: FIRST_PID,
             processes: BTreeMap::new(),
@@ -207,11 +207,11 @@ impl Machine {
         state.clocks.wall_ms += ms;
         state.work(ms);
         drop(state);
-        threads::played::pass(ms);
+        threads::simulated::pass(ms);
     }
 }
 
-impl State {
+impl MachineState {
     pub(super) fn new_pid(&mut self) -> i32 {
         self.next_pid += 1;
         self.next_pid
@@ -268,7 +268,15 @@ impl State {
         let worker = variable("NODE_UNIQUE_ID").and_then(|number| self.workers.start(&app, number.parse().ok()?));
         let server = if is_command { None } else { self.network.server(&app, variable("PORT").and_then(|port| port.parse().ok())) };
         let process = Process {
-            entry: Entry { pid, ppid: keeper, pgid: pid, sid: pid, start_ticks: self.clocks.boot_ms / 10, state: b'S', ..Entry::default() },
+            entry: ProcessEntry {
+                pid,
+                ppid: keeper,
+                pgid: pid,
+                sid: pid,
+                start_ticks: self.clocks.boot_ms / 10,
+                state: b'S',
+                ..ProcessEntry::default()
+            },
             app,
             mark,
             incarnation: variable(INCARNATION_VAR).unwrap_or_default(),
@@ -276,11 +284,11 @@ impl State {
             channel,
             outputs,
             watchers: Vec::new(),
-            asked: false,
+            got_stop: false,
             killed: false,
             obeys: rng.percent(temper.obeys),
             hangs: rng.percent(temper.hangs),
-            will_be_ready: rng.percent(temper.says_ready),
+            will_be_ready: rng.percent(temper.sends_ready),
             ending: None,
             cpu_ns: 0,
             worker,
@@ -310,13 +318,13 @@ impl State {
         if signal == KILL {
             let killed = |process: &&Process| process.killed && !process.hangs && process.is_alive();
             let pids: Vec<i32> = self.processes.values().filter(killed).map(|process| process.entry.pid).collect();
-            pids.into_iter().for_each(|pid| self.end(pid, Ending::Signal { signal: KILL, core: false }));
+            pids.into_iter().for_each(|pid| self.end(pid, WaitStatus::Signal { signal: KILL, core: false }));
         }
         Ok(())
     }
 
     /// Ends a process. Its children get another parent, and its parent must reap it.
-    fn end(&mut self, pid: i32, ending: Ending) {
+    fn end(&mut self, pid: i32, ending: WaitStatus) {
         let adopter = self.keeper.unwrap_or(INIT);
         for child in self.processes.values_mut().filter(|process| process.entry.ppid == pid) {
             child.entry.ppid = adopter;
@@ -348,7 +356,7 @@ impl State {
     }
 
     /// Reaps a child of the keeper that has ended.
-    pub(super) fn reap(&mut self) -> Option<(ProcRef, Ending)> {
+    pub(super) fn reap(&mut self) -> Option<(ProcRef, WaitStatus)> {
         let keeper = self.keeper?;
         let zombie = self.processes.values().find(|process| process.entry.ppid == keeper && !process.is_alive())?;
         let (process, ending) = (zombie.process(), zombie.ending()?);
@@ -407,12 +415,12 @@ impl State {
         let (app, is_command) = (process.app.clone(), process.mark.is_none());
         if process.killed {
             return rng.percent(50).then(|| {
-                self.end(pid, Ending::Signal { signal: KILL, core: false });
+                self.end(pid, WaitStatus::Signal { signal: KILL, core: false });
                 format!("{pid} of {app} dies of SIGKILL at last")
             });
         }
-        if process.asked && process.obeys {
-            let ending = rng.pick(&[Ending::Code(0), Ending::Signal { signal: ostler_sys::process::signal::INT, core: false }]);
+        if process.got_stop && process.obeys {
+            let ending = rng.pick(&[WaitStatus::Code(0), WaitStatus::Signal { signal: ostler_sys::process::signal::INT, core: false }]);
             self.end(pid, ending);
             return Some(format!("{pid} of {app} obeys: {ending:?}"));
         }
@@ -421,7 +429,7 @@ impl State {
                 return None;
             }
             let code = if rng.percent(temper.commands_fail) { 3 } else { 0 };
-            self.end(pid, Ending::Code(code));
+            self.end(pid, WaitStatus::Code(code));
             return Some(format!("command {pid} of {app} ends with {code}"));
         }
         let is_worker = process.worker.is_some() && (self.workers.are_good || rng.percent(60));
@@ -438,14 +446,14 @@ impl State {
         if is_to_be_ready && (self.is_prompt || rng.percent(50)) {
             let process = self.processes.get_mut(&pid)?;
             process.will_be_ready = false;
-            let told = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
-            return Some(format!("{pid} of {app} says that it is ready: {told:?}"));
+            let sent = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
+            return Some(format!("{pid} of {app} says that it is ready: {sent:?}"));
         }
         if rng.percent(temper.forks) && self.processes.len() < 40 {
             return Some(self.fork(pid, rng));
         }
         if rng.percent(temper.crashes) {
-            let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Signal { signal: 11, core: false }]);
+            let ending = rng.pick(&[WaitStatus::Code(0), WaitStatus::Code(1), WaitStatus::Signal { signal: 11, core: false }]);
             self.end(pid, ending);
             return Some(format!("{pid} of {app} ends by itself: {ending:?}"));
         }
@@ -457,15 +465,15 @@ impl State {
         let process = self.processes.get_mut(&pid)?;
         let worker = process.worker.as_mut()?;
         let deed = worker.act(process.channel.as_ref()?, &mut self.workers, rng);
-        let asked = std::mem::take(&mut worker.asked);
-        for connection in asked {
-            self.is_asked(pid, connection);
+        let connections = std::mem::take(&mut worker.probe_connections);
+        for connection in connections {
+            self.on_probe(pid, connection);
         }
         match deed {
-            Deed::Nothing => None,
-            Deed::Did(what) => Some(format!("{pid}: {what}")),
-            Deed::Ends => {
-                self.end(pid, Ending::Code(0));
+            WorkerAction::Nothing => None,
+            WorkerAction::Did(what) => Some(format!("{pid}: {what}")),
+            WorkerAction::Exits => {
+                self.end(pid, WaitStatus::Code(0));
                 Some(format!("{pid} has disconnected and ends"))
             }
         }
@@ -473,15 +481,15 @@ impl State {
 
     /// Handles a probe of a worker. Only the daemon knows which probe it is, and whether it is for
     /// another worker.
-    fn is_asked(&mut self, pid: i32, connection: OwnedFd) {
-        let meant = self.network.meant(&connection);
+    fn on_probe(&mut self, pid: i32, connection: OwnedFd) {
+        let target = self.network.target_instance(&connection);
         let Some(process) = self.processes.get(&pid) else { return };
         let is_alone = process.app.is_empty() || self.workers.shares(&process.app);
-        if let Some(meant) = meant.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
+        if let Some(meant) = target.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
             let other = self.processes.values().find(|other| other.is_main && other.is_alive() && other.mark.as_ref() == Some(&meant));
             let listens = other.and_then(|other| other.worker.as_ref()).is_some_and(|worker| worker.key().is_some());
             // An answer after the probe has closed its connection does no harm.
-            if listens && !is_over(&connection) {
+            if listens && !is_closed(&connection) {
                 self.network.broken.get_or_insert(format!("{pid} of {} is asked how {meant} is", process.app));
             }
         }
@@ -493,7 +501,7 @@ impl State {
     /// Makes a process write lines.
     fn write(&mut self, pid: i32, rng: &mut Rng) -> Option<u32> {
         let Self { processes, lines, .. } = self;
-        if lines.is_nobody() {
+        if lines.is_empty() {
             return None;
         }
         let at = rng.below(2);
@@ -544,7 +552,7 @@ impl State {
             channel: None,
             outputs: [None, None],
             watchers: Vec::new(),
-            asked: false,
+            got_stop: false,
             killed: false,
             obeys: rng.percent(50),
             hangs: rng.percent(temper_hangs),
@@ -559,19 +567,19 @@ impl State {
     }
 }
 
-impl ostler_sys::played::Kernel for Machine {
+impl ostler_sys::simulated::Kernel for Machine {
     fn clocks(&self) -> Clocks {
         self.state.borrow().clocks
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self) -> Vec<ProcessEntry> {
         self.state.borrow().processes.values().map(|process| process.entry).collect()
     }
 
-    fn entry(&self, pid: i32) -> Option<Entry> {
+    fn entry(&self, pid: i32) -> Option<ProcessEntry> {
         let state = self.state.borrow();
         if Some(pid) == state.keeper {
-            return Some(Entry { pid, ppid: INIT, pgid: pid, sid: pid, start_ticks: 1, state: b'S', ..Entry::default() });
+            return Some(ProcessEntry { pid, ppid: INIT, pgid: pid, sid: pid, start_ticks: 1, state: b'S', ..ProcessEntry::default() });
         }
         state.processes.get(&pid).map(|process| process.entry)
     }

@@ -9,9 +9,9 @@
 //! together with the daemon. Then all disturbances end, and everything must come to rest in the
 //! wanted state. `oracle` has the promises.
 //!
-//! Processes and clocks come from `ostler_sys::played`, the keeper's end of the link from
-//! `ostler_keeper::played`. Files, sockets and memory are the kernel's own. No threads run freely,
-//! so a seed always gives the same result.
+//! Processes and clocks come from `ostler_sys::simulated`, the keeper's end of the link from
+//! `ostler_keeper::fake_keeper`. Files, sockets and memory are the kernel's own. No threads run
+//! freely, so a seed always gives the same result.
 //!
 //! ```text
 //! cargo xtask sim --daemon --seed 7 --steps 10000000
@@ -55,7 +55,7 @@ fn run(seed: u64, steps: u64, reach: impl Fn(Reach) -> Reach) -> Result<Tally, B
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
     while total.steps < steps {
-        let seed = seeds.word();
+        let seed = seeds.next_u64();
         let own = Reach::random(&mut seeds);
         total.add(&run_episode(seed, reach(own))?);
     }
@@ -66,7 +66,7 @@ fn run(seed: u64, steps: u64, reach: impl Fn(Reach) -> Reach) -> Result<Tally, B
 /// both.
 fn run_episode(seed: u64, reach: Reach) -> Result<Tally, Box<Failure>> {
     play_seed(seed, EPISODE_STEPS, |setting, words, traced| play(setting, reach, words, traced)).map_err(|mut failure| {
-        failure.what.insert_str(0, &reach.to_string());
+        failure.description.insert_str(0, &reach.to_string());
         failure
     })
 }

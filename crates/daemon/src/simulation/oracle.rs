@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{State, Wanted};
-use ostler_proto::event::{Event, Position, What};
+use ostler_core::lifecycle::{DesiredState, InstanceState};
+use ostler_proto::event::{Event, EventKind, Position};
 
 use super::keeper::Keeper;
 use super::machine::Machine;
@@ -36,7 +36,7 @@ pub(super) struct Oracle {
     exits: BTreeSet<i32>,
     reader: Reader,
     /// Length of the journal at the last check, and turns since then.
-    looked_at: (u64, u32),
+    last_check: (u64, u32),
     scaling: Scaling,
     pub watching: Watching,
     /// Reported health changes of instances.
@@ -57,13 +57,13 @@ impl Oracle {
         self.routing.after_turn(control)?;
         channels_are_whole(control, machine)?;
         let length = rustix::fs::fstat(control.ctx.state.journal.fd()).map_or(0, |stat| stat.st_size as u64);
-        let (former, turns) = self.looked_at;
+        let (former, turns) = self.last_check;
         let nothing_new = keeper.as_ref().is_none_or(|keeper| keeper.acknowledged.is_empty());
         if length == former && turns < UNCHANGED_TURNS && nothing_new {
-            self.looked_at = (length, turns + 1);
+            self.last_check = (length, turns + 1);
             return Ok(());
         }
-        self.looked_at = (length, 0);
+        self.last_check = (length, 0);
         let written = self.reader.read(control.ctx.state.journal.fd());
         let known = added_up(&control.ctx.state.slots, &control.ctx.state.boot_id, &control.features);
         let verdict = self.judge(&written, &known, keeper);
@@ -96,7 +96,7 @@ impl Oracle {
 
     /// Checks that the next daemon gets every port of a wanted worker.
     pub(super) fn ports_are_held(&self, keeper: &Keeper) -> Verdict {
-        for slot in journal(keeper.journal()).slots.values().filter(|slot| slot.instance.wanted == Wanted::Up) {
+        for slot in journal(keeper.journal()).slots.values().filter(|slot| slot.instance.wanted == DesiredState::Up) {
             for key in slot.listening.iter().chain(&slot.served) {
                 ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, which nobody holds", slot.id);
             }
@@ -119,12 +119,12 @@ impl Oracle {
             }
             let last = self.events.keys().next_back().copied();
             ensure!(last.is_none_or(|last| event.seq == last + 1), "event {} follows {last:?}", event.seq);
-            if let What::Exit { pid, ending, .. } = &event.what {
+            if let EventKind::Exit { pid, ending, .. } = &event.kind {
                 ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is reported twice: {ending:?}");
             }
             self.scaling.take(event)?;
             self.watching.take(event);
-            if matches!(event.what, What::Health { .. }) {
+            if matches!(event.kind, EventKind::Health { .. }) {
                 self.found.push(event.clone());
             }
             self.events.insert(event.seq, event.clone());
@@ -142,12 +142,12 @@ impl Oracle {
             let name = format!("{} ({}, {:?})", slot.spec().name, slot.durable.id, slot.durable.role);
             ensure!(slot.durable.role == Role::Serving, "{name} is left of a reload");
             match &slot.durable.instance.state {
-                State::Running { inc, pid, .. } => {
+                InstanceState::Running { inc, pid, .. } => {
                     ensure!(state.processes.get(pid).is_some_and(|process| process.is_alive()), "{name} runs, but {pid} does not");
                     ensure!(keeper.watches(slot.key(*inc)) == Some(*pid), "{name}: {pid} is not watched by the keeper");
                     mains.insert(*pid);
                 }
-                State::Stopped | State::Errored => {
+                InstanceState::Stopped | InstanceState::Errored => {
                     let left: Vec<i32> = state.marked(&slot.durable.unique_id);
                     ensure!(left.is_empty(), "{name} is {:?}, but {left:?} live", slot.durable.instance.state);
                 }
@@ -171,13 +171,13 @@ impl Oracle {
                 Intent::Gone => ensure!(of_app.peek().is_none(), "{app} was deleted and is listed"),
                 Intent::Down => {
                     ensure!(
-                        of_app.all(|slot| matches!(slot.durable.instance.state, State::Stopped | State::Errored)),
+                        of_app.all(|slot| matches!(slot.durable.instance.state, InstanceState::Stopped | InstanceState::Errored)),
                         "{app} was stopped and runs"
                     )
                 }
                 Intent::Up => {
                     ensure!(of_app.peek().is_some(), "{app} was started and is not listed");
-                    let gave_up = |state: &State| matches!(state, State::Stopped | State::Errored);
+                    let gave_up = |state: &InstanceState| matches!(state, InstanceState::Stopped | InstanceState::Errored);
                     for slot in of_app {
                         let had_reason = !slot.durable.instance.exits.is_empty();
                         ensure!(!gave_up(&slot.durable.instance.state) || had_reason, "{app} was started and rests without a reason");
@@ -206,7 +206,9 @@ fn one_process_each(machine: &Machine) -> Verdict {
 fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
     for slot in control.ctx.state.slots.iter() {
-        let (State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. }) = slot.durable.instance.state else {
+        let (InstanceState::Starting { pid, .. } | InstanceState::Completing { pid, .. } | InstanceState::Running { pid, .. }) =
+            slot.durable.instance.state
+        else {
             continue;
         };
         let broken = state.processes.get(&pid).is_some_and(|process| process.is_alive() && process.has_a_broken_channel());
@@ -223,7 +225,7 @@ fn acknowledged_is_journaled(written: &Snapshot, keys: Vec<u64>) -> Verdict {
         let instance = &slot.instance;
         let is_past = instance.inc > inc
             || instance.inc_of_process() != Some(inc)
-            || matches!(instance.state, State::Stopping { leader_gone: true, .. });
+            || matches!(instance.state, InstanceState::Stopping { leader_gone: true, .. });
         ensure!(is_past, "the end of inc {inc} of {id} is acknowledged, but the journal has {:?}", instance.state);
     }
     Ok(())
@@ -285,7 +287,7 @@ fn same_fields(one: &Fields, other: &Fields) -> Verdict {
 
 /// Checks that two snapshots are equal.
 fn same(one: &Snapshot, other: &Snapshot, what: &str) -> Verdict {
-    let is_fresh = |slot: &SlotRecord| matches!(slot.instance.state, State::Spawning { .. });
+    let is_fresh = |slot: &SlotRecord| matches!(slot.instance.state, InstanceState::Spawning { .. });
     for id in one.slots.keys().chain(other.slots.keys()) {
         if one.slots.get(id) == other.slots.get(id) {
             continue;

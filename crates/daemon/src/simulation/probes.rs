@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::health::safeguards::Safeguards;
-use ostler_core::health::{Action, Ask, Check, HealthSpec, State as Health};
-use ostler_core::lifecycle::State as Stage;
+use ostler_core::health::{Action, Check, CheckMethod, HealthSpec, HealthState};
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::serving::{HttpProbe, ReadyBy, Scheduling};
 use ostler_core::sim::Rng;
-use ostler_proto::event::{Event, Health as Shown, What};
+use ostler_proto::event::{Event, EventKind, Health};
 use ostler_sys::net::dial;
 use rustix::io::Errno;
 use rustix::net::{
@@ -40,7 +40,7 @@ const SILENT_MS: u64 = 3000;
 const BACKLOG: i32 = 1000;
 
 /// Adds a random health check to an app.
-pub(super) fn is_asked(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &mut Rng) {
+pub(super) fn add_check(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &mut Rng) {
     let port = FIRST_PORT + number * PORTS;
     if !is_worker {
         (spec.mode, spec.interpreter, spec.script) = (ExecMode::Fork, None, "/bin/true".into());
@@ -58,9 +58,9 @@ pub(super) fn is_asked(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &m
         headers: Vec::new(),
     };
     let is_http = is_worker || rng.percent(70);
-    let ask = if is_http { Ask::Http(http.clone()) } else { Ask::Tcp { host: HOST.into(), port } };
+    let ask = if is_http { CheckMethod::Http(http.clone()) } else { CheckMethod::Tcp { host: HOST.into(), port } };
     let (timeout_ms, delay_ms, successes) = (rng.pick(&[200, 500, 900]), rng.pick(&[0, 0, 700]), rng.pick(&[1, 1, 2]));
-    let check = |failures| Some(Check { ask: ask.clone(), interval_ms: INTERVAL_MS, timeout_ms, failures, successes, delay_ms });
+    let check = |failures| Some(Check { method: ask.clone(), interval_ms: INTERVAL_MS, timeout_ms, failures, successes, delay_ms });
     let failures = rng.pick(&[1, 2, 3]);
     let mut health = HealthSpec {
         grace_ms: rng.pick(&[None, Some(0), Some(3000)]),
@@ -81,15 +81,15 @@ pub(super) fn is_asked(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &m
 }
 
 fn health_of(spec: &AppSpec) -> Option<&HealthSpec> {
-    spec.health().filter(|health| health.asks())
+    spec.health().filter(|health| health.has_checks())
 }
 
 /// Temper of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mood {
-    Well,
+pub(super) enum ServerMood {
+    Healthy,
     /// It answers that it is ill. A server that gets only connections stops listening.
-    Ill,
+    Unhealthy,
     /// It does not answer.
     Silent,
 }
@@ -99,7 +99,7 @@ pub(super) enum Mood {
 pub(super) struct Network {
     /// Folder of the sockets; `None` if no app is probed.
     folder: Option<PathBuf>,
-    apps: BTreeMap<String, Asked>,
+    apps: BTreeMap<String, ProbedApp>,
     attempts: Vec<Attempt>,
     /// Number of attempts of dead daemons.
     void: usize,
@@ -108,7 +108,7 @@ pub(super) struct Network {
     pub broken: Option<String>,
 }
 
-struct Asked {
+struct ProbedApp {
     first_port: u16,
     is_worker: bool,
     is_http: bool,
@@ -122,13 +122,13 @@ struct Asked {
 struct Attempt {
     port: u16,
     at_ms: u64,
-    answer: Answer,
+    answer: ServerAnswer,
     /// Target instance, once it is known.
-    meant: Option<(u32, String)>,
+    target: Option<(u32, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum ServerAnswer {
     None,
     Good(u64),
     Bad,
@@ -138,9 +138,9 @@ impl Attempt {
     /// Returns true if the attempt may have counted as failed at this time.
     fn is_bad(&self, timeout_ms: u64, now_ms: u64) -> bool {
         match self.answer {
-            Answer::Bad => true,
-            Answer::Good(at) => at.min(now_ms) >= self.at_ms + timeout_ms,
-            Answer::None => now_ms >= self.at_ms + timeout_ms,
+            ServerAnswer::Bad => true,
+            ServerAnswer::Good(at) => at.min(now_ms) >= self.at_ms + timeout_ms,
+            ServerAnswer::None => now_ms >= self.at_ms + timeout_ms,
         }
     }
 }
@@ -150,21 +150,21 @@ impl Network {
         let apps = specs.iter().zip(0..).filter_map(|(spec, number)| {
             let health = health_of(spec)?;
             let check = health.liveness.as_ref().or(health.readiness.as_ref())?;
-            let is_http = match check.ask {
-                Ask::Http(_) => true,
-                Ask::Tcp { .. } => false,
-                Ask::Command(_) => return None,
+            let is_http = match check.method {
+                CheckMethod::Http(_) => true,
+                CheckMethod::Tcp { .. } => false,
+                CheckMethod::Command(_) => return None,
             };
-            let asked = Asked {
+            let app = ProbedApp {
                 first_port: FIRST_PORT + number * PORTS,
                 is_worker: spec.mode == ExecMode::Cluster,
                 is_http,
                 timeout_ms: check.timeout_ms,
                 moody: rng.pick(&[0, 0, 3, 20]),
             };
-            Some((spec.name.clone(), asked))
+            Some((spec.name.clone(), app))
         });
-        let apps: BTreeMap<String, Asked> = apps.collect();
+        let apps: BTreeMap<String, ProbedApp> = apps.collect();
         Self { folder: (!apps.is_empty()).then(|| folder.to_owned()), apps, ..Self::default() }
     }
 
@@ -173,12 +173,12 @@ impl Network {
         let (folder, asked) = (self.folder.as_ref()?, self.apps.get(app)?);
         let port = if asked.is_worker { None } else { Some(port?) };
         let path = port.map(|port| folder.join(format!("port-{port}")));
-        Some(Server { app: app.into(), port, path, listener: None, mood: Mood::Well, is_doomed: false, open: Vec::new() })
+        Some(Server { app: app.into(), port, path, listener: None, mood: ServerMood::Healthy, is_doomed: false, open: Vec::new() })
     }
 
     fn path(&self, port: u16) -> Option<PathBuf> {
         let folder = self.folder.as_ref()?;
-        let of = |asked: &Asked| (asked.first_port..asked.first_port + PORTS).contains(&port);
+        let of = |asked: &ProbedApp| (asked.first_port..asked.first_port + PORTS).contains(&port);
         let (app, asked) = self.apps.iter().find(|(_, asked)| of(asked))?;
         Some(if asked.is_worker { path_of(&folder.to_string_lossy(), app).into() } else { folder.join(format!("port-{port}")) })
     }
@@ -191,11 +191,11 @@ impl Network {
         let socket = begin(&folder.join(format!("{HOST}:{number}")), &path).map_err(|_| Errno::CONNREFUSED);
         let is_http = self.apps.values().any(|asked| asked.is_http && (asked.first_port..asked.first_port + PORTS).contains(&to.port()));
         let answer = match &socket {
-            Ok(_) if is_http => Answer::None,
-            Ok(_) => Answer::Good(now_ms),
-            Err(_) => Answer::Bad,
+            Ok(_) if is_http => ServerAnswer::None,
+            Ok(_) => ServerAnswer::Good(now_ms),
+            Err(_) => ServerAnswer::Bad,
         };
-        self.attempts.push(Attempt { port: to.port(), at_ms: now_ms, answer, meant: None });
+        self.attempts.push(Attempt { port: to.port(), at_ms: now_ms, answer, target: None });
         Some(socket)
     }
 
@@ -213,8 +213,8 @@ impl Network {
         }
         for (address, id) in control.ctx.io.checks.asking() {
             let Some(slot) = control.ctx.state.slots.get(id) else { continue };
-            if let Some(attempt) = self.attempt(address).filter(|attempt| attempt.meant.is_none()) {
-                attempt.meant = Some((id, slot.durable.unique_id.clone()));
+            if let Some(attempt) = self.attempt(address).filter(|attempt| attempt.target.is_none()) {
+                attempt.target = Some((id, slot.durable.unique_id.clone()));
             }
         }
     }
@@ -225,24 +225,24 @@ impl Network {
 
     /// Handles the end of a server.
     pub(super) fn died(&mut self, server: &Server, mark: Option<&str>) {
-        let is_its_own = |attempt: &Attempt| match (server.port, &attempt.meant) {
+        let is_its_own = |attempt: &Attempt| match (server.port, &attempt.target) {
             (Some(port), _) => attempt.port == port,
             (None, Some((_, meant))) => Some(meant.as_str()) == mark,
             (None, None) => false,
         };
-        let open = self.attempts.iter_mut().rev().take(100).filter(|attempt| attempt.answer == Answer::None);
-        open.filter(|attempt| is_its_own(attempt)).for_each(|attempt| attempt.answer = Answer::Bad);
+        let open = self.attempts.iter_mut().rev().take(100).filter(|attempt| attempt.answer == ServerAnswer::None);
+        open.filter(|attempt| is_its_own(attempt)).for_each(|attempt| attempt.answer = ServerAnswer::Bad);
     }
 
     /// Returns the target instance of this connection, or `None` if it is not a probe.
-    pub(super) fn meant(&mut self, connection: &OwnedFd) -> Option<String> {
-        Some(self.attempt(dial::peer(connection)?)?.meant.as_ref()?.1.clone())
+    pub(super) fn target_instance(&mut self, connection: &OwnedFd) -> Option<String> {
+        Some(self.attempt(dial::peer(connection)?)?.target.as_ref()?.1.clone())
     }
 
     /// Checks that each reported health change has its reasons.
     pub(super) fn judge(&self, found: &[Event], offset_ms: u64, control: &Control) -> Verdict {
         for event in found {
-            let (Some(app), What::Health { state }) = (&event.app, &event.what) else { continue };
+            let (Some(app), EventKind::Health { state }) = (&event.app, &event.kind) else { continue };
             let Some(asked) = self.apps.get(app) else { continue };
             let of_instance = |slot: &&Slot| slot.spec().name == *app && Some(slot.durable.pm_id) == event.id;
             let slots: Vec<&Slot> = control.ctx.state.slots.iter().filter(of_instance).collect();
@@ -253,7 +253,7 @@ impl Network {
                 true => {
                     // If the connection failed, only the daemon knows its target.
                     let is_of = |id: u32| slots.iter().any(|slot| slot.durable.id == id);
-                    let is_meant = attempt.meant.as_ref().map_or(attempt.answer == Answer::Bad, |(id, _)| is_of(*id));
+                    let is_meant = attempt.target.as_ref().map_or(attempt.answer == ServerAnswer::Bad, |(id, _)| is_of(*id));
                     is_meant && (asked.first_port..asked.first_port + PORTS).contains(&attempt.port)
                 }
             };
@@ -261,14 +261,14 @@ impl Network {
             let bad = own.clone().take_while(|attempt| attempt.is_bad(asked.timeout_ms, now_ms)).count() as u32;
             let failures = |check: &Option<Check>| check.as_ref().map(|check| check.failures);
             let needed = match state {
-                Shown::Healthy => {
-                    let has_good = own.clone().any(|attempt| matches!(attempt.answer, Answer::Good(at) if at <= now_ms));
+                Health::Healthy => {
+                    let has_good = own.clone().any(|attempt| matches!(attempt.answer, ServerAnswer::Good(at) if at <= now_ms));
                     ensure!(has_good, "{app} is healthy, and no question was answered: {:?}", own.collect::<Vec<_>>());
                     continue;
                 }
-                Shown::Broken => Some(0),
-                Shown::Unready => failures(&health.readiness),
-                Shown::Unhealthy => failures(&health.startup).into_iter().chain(failures(&health.liveness)).min(),
+                Health::Broken => Some(0),
+                Health::Unready => failures(&health.readiness),
+                Health::Unhealthy => failures(&health.startup).into_iter().chain(failures(&health.liveness)).min(),
             };
             let last: Vec<&Attempt> = own.take(4).collect();
             ensure!(needed.is_some_and(|needed| bad >= needed), "{event:?} after {bad} bad answers, {needed:?} are needed: {last:?}");
@@ -278,13 +278,13 @@ impl Network {
 
     /// Checks that every running instance is known to be healthy, and is still probed.
     pub(super) fn at_rest(&self, control: &Control, now_ms: u64) -> Verdict {
-        for slot in control.ctx.state.slots.iter().filter(|slot| matches!(slot.durable.instance.state, Stage::Running { .. })) {
+        for slot in control.ctx.state.slots.iter().filter(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. })) {
             let (name, id) = (&slot.spec().name, slot.durable.id);
             let Some(asked) = self.apps.get(name) else { continue };
-            ensure!(is_well(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
+            ensure!(is_healthy(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
             let port = asked.first_port + slot.durable.index as u16;
             let is_own = |attempt: &&Attempt| match asked.is_worker {
-                true => attempt.meant.as_ref().is_some_and(|(meant, _)| *meant == id),
+                true => attempt.target.as_ref().is_some_and(|(meant, _)| *meant == id),
                 false => attempt.port == port,
             };
             let last = self.attempts.iter().rev().find(is_own).map(|attempt| attempt.at_ms);
@@ -296,14 +296,14 @@ impl Network {
         Ok(())
     }
 
-    pub(super) fn asks(&self, app: &str) -> bool {
+    pub(super) fn probes_app(&self, app: &str) -> bool {
         self.apps.contains_key(app)
     }
 }
 
 /// Returns true if the instance is known to be healthy, or is not probed.
-pub(super) fn is_well(slot: &Slot) -> bool {
-    health_of(slot.spec()).is_none() || slot.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
+pub(super) fn is_healthy(slot: &Slot) -> bool {
+    health_of(slot.spec()).is_none() || slot.live.health.as_ref().is_some_and(|report| report.state == HealthState::Healthy)
 }
 
 /// Returns true if each of its processes can be probed separately.
@@ -332,7 +332,7 @@ pub(super) struct Server {
     port: Option<u16>,
     path: Option<PathBuf>,
     listener: Option<OwnedFd>,
-    mood: Mood,
+    mood: ServerMood,
     /// Whether it stays ill even after all others behave well.
     is_doomed: bool,
     open: Vec<OwnedFd>,
@@ -340,8 +340,8 @@ pub(super) struct Server {
 
 impl Server {
     /// Sets the mood until the process ends.
-    pub(super) fn set_mood(&mut self, mood: Mood) {
-        (self.mood, self.is_doomed) = (mood, mood != Mood::Well);
+    pub(super) fn set_mood(&mut self, mood: ServerMood) {
+        (self.mood, self.is_doomed) = (mood, mood != ServerMood::Healthy);
     }
 
     /// Takes a probe that was handed to it.
@@ -351,15 +351,15 @@ impl Server {
 
     /// Answers all probes. Returns a text if it does.
     pub(super) fn act(&mut self, network: &mut Network, now_ms: u64, rng: &mut Rng) -> Option<String> {
-        let asked = network.apps.get(&self.app)?;
-        let is_http = asked.is_http;
+        let app = network.apps.get(&self.app)?;
+        let is_http = app.is_http;
         if network.are_good {
-            self.mood = if self.is_doomed { self.mood } else { Mood::Well };
-        } else if rng.percent(asked.moody) {
-            self.mood = rng.pick(&[Mood::Well, Mood::Well, Mood::Ill, Mood::Silent]);
+            self.mood = if self.is_doomed { self.mood } else { ServerMood::Healthy };
+        } else if rng.percent(app.moody) {
+            self.mood = rng.pick(&[ServerMood::Healthy, ServerMood::Healthy, ServerMood::Unhealthy, ServerMood::Silent]);
         }
         if let Some(path) = &self.path {
-            let listens = is_http || self.mood == Mood::Well;
+            let listens = is_http || self.mood == ServerMood::Healthy;
             match &self.listener {
                 None if listens => self.listener = open(path).ok(),
                 Some(_) if !listens => self.listener = None,
@@ -371,10 +371,10 @@ impl Server {
         {
             self.open.push(connection);
         }
-        if self.mood == Mood::Silent || self.open.is_empty() || !is_http {
+        if self.mood == ServerMood::Silent || self.open.is_empty() || !is_http {
             return None;
         }
-        let is_good = self.mood == Mood::Well;
+        let is_good = self.mood == ServerMood::Healthy;
         let count = self.open.len();
         for connection in self.open.drain(..) {
             // A closed connection already has its answer.
@@ -383,7 +383,7 @@ impl Server {
             let sent = send(&connection, text.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
             let attempt = dial::peer(&connection).and_then(|peer| network.attempt(peer));
             if let Some(attempt) = attempt.filter(|_| !is_over && sent.is_ok()) {
-                attempt.answer = if is_good { Answer::Good(now_ms) } else { Answer::Bad };
+                attempt.answer = if is_good { ServerAnswer::Good(now_ms) } else { ServerAnswer::Bad };
             }
         }
         Some(format!("{} answers {count} as {:?}", self.app, self.mood))
@@ -413,7 +413,7 @@ impl Routing {
     pub(super) fn after_turn(&mut self, control: &Control) -> Verdict {
         let slots = || control.ctx.state.slots.iter().filter(|slot| !slot.live.worker.served_by.is_empty());
         let is_ready = |slot: &&Slot| {
-            slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, Stage::Running { .. }) && !slot.live.unready
+            slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, InstanceState::Running { .. }) && !slot.live.unready
         };
         let mut handed_now = BTreeSet::new();
         for slot in slots() {

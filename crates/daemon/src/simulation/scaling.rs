@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{PolicyName, State};
-use ostler_core::serving::Autoscale;
-use ostler_proto::event::{Cause, Event, What};
+use ostler_core::lifecycle::{InstanceState, PolicyName};
+use ostler_core::serving::AutoscaleSettings;
+use ostler_proto::event::{Event, EventCause, EventKind};
 
 use super::machine::Machine;
 use super::verdict::Verdict;
@@ -18,7 +18,7 @@ const DOWN_AFTER_MS: u64 = 60_000;
 /// Observations of self-scaling apps.
 #[derive(Default)]
 pub(super) struct Scaling {
-    rules: BTreeMap<String, Autoscale>,
+    rules: BTreeMap<String, AutoscaleSettings>,
     /// Time of the last change of each app's number of instances, by anyone.
     changed: BTreeMap<String, u64>,
 }
@@ -32,10 +32,10 @@ impl Scaling {
     /// Checks that an app removes one instance at a time, and only after a minute since the last
     /// change of the number by anyone.
     pub(super) fn take(&mut self, event: &Event) -> Verdict {
-        let (What::Scaled { from, to }, Some(app)) = (&event.what, &event.app) else { return Ok(()) };
+        let (EventKind::Scaled { from, to }, Some(app)) = (&event.kind, &event.app) else { return Ok(()) };
         let Some(rules) = self.rules.get(app) else { return Ok(()) };
         let before = self.changed.insert(app.clone(), event.at_ms);
-        if !matches!(&event.cause, Cause::Policy { name: PolicyName::Autoscale, .. }) {
+        if !matches!(&event.cause, EventCause::Policy { name: PolicyName::Autoscale, .. }) {
             return Ok(());
         }
         ensure!((rules.min..=rules.max).contains(to), "{app} is scaled from {from} to {to}, outside of {rules:?}");
@@ -53,7 +53,7 @@ impl Scaling {
             let of_app = || control.ctx.state.slots.iter().filter(|slot| slot.spec().name == *app);
             let count = of_app().count() as u64;
             // Instances that a user stopped, or that gave up, are not scaled.
-            if count == 0 || of_app().any(|slot| !matches!(slot.durable.instance.state, State::Running { .. })) {
+            if count == 0 || of_app().any(|slot| !matches!(slot.durable.instance.state, InstanceState::Running { .. })) {
                 continue;
             }
             let (min, max, aim) = (u64::from(rules.min), u64::from(rules.max), u64::from(rules.cpu));

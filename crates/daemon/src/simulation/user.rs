@@ -40,9 +40,9 @@ pub(super) enum Outcome {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownIntent {
     intent: Intent,
-    under_way: usize,
+    open_requests: usize,
     /// Whether several requests were open at once since the state was known.
     is_muddled: bool,
 }
@@ -51,12 +51,12 @@ struct Known {
 #[derive(Default)]
 pub(super) struct User {
     clients: Vec<Client>,
-    known: BTreeMap<String, Known>,
+    intents: BTreeMap<String, KnownIntent>,
 }
 
 impl User {
     /// Sends a request. Returns false if no daemon listens.
-    pub(super) fn ask(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
+    pub(super) fn send_request(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
         let Ok(mut stream) = UnixStream::connect(socket) else { return false };
         stream.set_nonblocking(true).unwrap();
         let hello = Request::Hello { protocol: PROTOCOL, version: "0".into(), read_only: false, on_behalf_of: None };
@@ -65,9 +65,9 @@ impl User {
                 return false;
             }
         }
-        let known = self.known.entry(spec.name.clone()).or_default();
-        known.is_muddled |= known.under_way > 0;
-        known.under_way += 1;
+        let known = self.intents.entry(spec.name.clone()).or_default();
+        known.is_muddled |= known.open_requests > 0;
+        known.open_requests += 1;
         // The state is unknown until the request is answered.
         known.intent = Intent::Unknown;
         self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), command });
@@ -102,23 +102,23 @@ impl User {
     }
 
     fn note(&mut self, app: String, command: UserCommand, outcome: Outcome) -> (String, UserCommand, Outcome, bool) {
-        let known = self.known.entry(app.clone()).or_default();
-        known.under_way -= 1;
-        let is_certain = !known.is_muddled && known.under_way == 0;
+        let known = self.intents.entry(app.clone()).or_default();
+        known.open_requests -= 1;
+        let is_certain = !known.is_muddled && known.open_requests == 0;
         known.intent = match (outcome, command) {
             (Outcome::Done, UserCommand::Start | UserCommand::Restart | UserCommand::RestartWatch) if is_certain => Intent::Up,
             (Outcome::Done, UserCommand::Stop | UserCommand::StopWatch) if is_certain => Intent::Down,
             (Outcome::Done, UserCommand::Delete) if is_certain => Intent::Gone,
             _ => Intent::Unknown,
         };
-        if known.under_way == 0 {
+        if known.open_requests == 0 {
             known.is_muddled = false;
         }
         (app, command, outcome, is_certain)
     }
 
     pub(super) fn intents(&self) -> impl Iterator<Item = (&str, Intent)> {
-        self.known.iter().map(|(app, known)| (app.as_str(), known.intent))
+        self.intents.iter().map(|(app, known)| (app.as_str(), known.intent))
     }
 }
 

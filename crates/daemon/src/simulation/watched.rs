@@ -1,24 +1,24 @@
 //! Files that apps watch, their changes, and the promises about the consequences.
 //!
 //! Files and the kernel's queue of changes are real. Their times are played, and so is the thread
-//! that reads the queue (`crate::features::process::watch::played`): its turns are between those of
-//! the daemon. A change that the thread has read and the journal does not have yet is lost with the
-//! daemon (`docs/watch.md`). No other change may be lost.
+//! that reads the queue (`crate::features::process::watch::simulated`): its turns are between those
+//! of the daemon. A change that the thread has read and the journal does not have yet is lost with
+//! the daemon (`docs/watch.md`). No other change may be lost.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{PolicyName, State};
+use ostler_core::lifecycle::{InstanceState, PolicyName};
 use ostler_core::sim::Rng;
 use ostler_core::watch::WatchSpec;
-use ostler_proto::event::{Cause, Event, What};
+use ostler_proto::event::{Event, EventCause, EventKind};
 
 use super::machine::Machine;
 use super::verdict::Verdict;
 use crate::control::Control;
-use crate::features::process::watch::played;
+use crate::features::process::watch::simulated;
 
 /// Tolerance of times: of the clock of files, and of a start whose time is known only in kernel
 /// ticks.
@@ -51,12 +51,12 @@ pub(super) fn watches(spec: &mut AppSpec, home: &str, rng: &mut Rng) {
 pub(super) struct Files {
     /// Folder of all watched files; `None` if no app watches files.
     folder: Option<PathBuf>,
-    apps: BTreeMap<String, Watched>,
+    apps: BTreeMap<String, WatchedApp>,
     /// Watched paths at the death of the daemon whose queue the keeper holds.
     inherited: Vec<PathBuf>,
 }
 
-struct Watched {
+struct WatchedApp {
     folder: PathBuf,
     /// Whether its whole folder counts, and not only the named paths.
     counts_all: bool,
@@ -66,8 +66,8 @@ struct Watched {
     /// Times of changes that count.
     made: Vec<u64>,
     /// Time of the last change that the daemon knows.
-    known: u64,
-    on_their_way: Vec<Change>,
+    known_ms: u64,
+    in_flight: Vec<Change>,
     files: Vec<PathBuf>,
     last_name: u32,
     /// Whether the last change replaced its sources.
@@ -86,11 +86,11 @@ struct Change {
 impl Files {
     pub(super) fn of(specs: &[AppSpec], home: &str, machine: &Machine) -> Self {
         let watched = specs.iter().filter(|spec| spec.watch.on);
-        let apps: BTreeMap<String, Watched> = watched.map(|spec| (spec.name.clone(), Watched::of(spec, machine))).collect();
+        let apps: BTreeMap<String, WatchedApp> = watched.map(|spec| (spec.name.clone(), WatchedApp::of(spec, machine))).collect();
         if apps.is_empty() {
             return Self::default();
         }
-        played::play(true);
+        simulated::play(true);
         Self { folder: Some(PathBuf::from(format!("{home}-files"))), apps, inherited: Vec::new() }
     }
 
@@ -103,16 +103,16 @@ impl Files {
         if self.apps.is_empty() {
             return false;
         }
-        let any = played::turn();
+        let any = simulated::turn();
         for app in self.apps.values_mut() {
-            app.on_their_way.iter_mut().for_each(|change| change.is_read = true);
+            app.in_flight.iter_mut().for_each(|change| change.is_read = true);
         }
         any
     }
 
     /// Records that the daemon knows all read changes after its turn.
     pub(super) fn daemon_turned(&mut self) {
-        self.apps.values_mut().for_each(Watched::learn);
+        self.apps.values_mut().for_each(WatchedApp::note_changes);
     }
 
     /// Handles the death of the daemon. `holds` is true if the keeper has the kernel's queue.
@@ -120,12 +120,12 @@ impl Files {
         if self.apps.is_empty() {
             return;
         }
-        self.inherited = if holds { played::watched() } else { Vec::new() };
-        played::die();
+        self.inherited = if holds { simulated::watched() } else { Vec::new() };
+        simulated::die();
         for app in self.apps.values_mut() {
             // Polling starts from the present times.
             let is_kept = holds && !app.polls;
-            app.on_their_way.retain(|change| is_kept && !change.is_read && !change.is_replacement);
+            app.in_flight.retain(|change| is_kept && !change.is_read && !change.is_replacement);
         }
     }
 
@@ -137,37 +137,37 @@ impl Files {
 
     /// Changes a file of this app: a watched one, or an ignored one.
     pub(super) fn change_of(&mut self, name: &str, counts: bool, machine: &Machine, has_daemon: bool, rng: &mut Rng) -> Option<String> {
-        let watched = if has_daemon { played::watched() } else { self.inherited.clone() };
+        let watched = if has_daemon { simulated::watched() } else { self.inherited.clone() };
         let app = self.apps.get_mut(name)?;
         if !counts {
             return Some(app.change_ignored(machine, rng));
         }
-        let said = app.change(machine, rng);
+        let done = app.change(machine, rng);
         let at_ms = machine.now_ms();
         app.made.push(at_ms);
         // Polling finds only the last change, and none in its first pass.
         let is_replacement = app.is_replaced && !app.counts_all;
         let is_noticed = !app.polls && (has_daemon || !is_replacement) && watched.iter().any(|path| path.starts_with(&app.folder));
         if is_noticed {
-            app.on_their_way.push(Change { at_ms, is_read: false, is_replacement });
+            app.in_flight.push(Change { at_ms, is_read: false, is_replacement });
         }
-        Some(format!("{said}{}", if is_noticed { "" } else { ", which may be missed" }))
+        Some(format!("{done}{}", if is_noticed { "" } else { ", which may be missed" }))
     }
 
     /// Returns true if the daemon knows all changes.
-    pub(super) fn are_known(&self) -> bool {
-        self.apps.values().all(|app| app.on_their_way.is_empty())
+    pub(super) fn all_known(&self) -> bool {
+        self.apps.values().all(|app| app.in_flight.is_empty())
     }
 
     /// Returns the time of the last change that the daemon knows.
     pub(super) fn known_ms(&self, app: &str) -> u64 {
-        self.apps.get(app).map_or(0, |app| app.known)
+        self.apps.get(app).map_or(0, |app| app.known_ms)
     }
 
     /// Checks that each instance that restarts because of a change had one since its process was
     /// requested.
-    pub(super) fn judge(&self, caused: Vec<Caused>, offset_ms: u64) -> Verdict {
-        for Caused { event, since_ms } in caused {
+    pub(super) fn judge(&self, caused: Vec<CausedAction>, offset_ms: u64) -> Verdict {
+        for CausedAction { event, since_ms } in caused {
             let Some(app) = event.app.as_ref().and_then(|app| self.apps.get(app)) else {
                 return Err(format!("{:?} watches nothing: {event:?}", event.app));
             };
@@ -183,10 +183,10 @@ impl Files {
         let state = machine.state.borrow();
         for slot in control.ctx.state.slots.iter().filter(|slot| slot.spec().watch.on) {
             let name = &slot.spec().name;
-            let (Some(app), State::Running { pid, .. }) = (self.apps.get(name), &slot.durable.instance.state) else { continue };
+            let (Some(app), InstanceState::Running { pid, .. }) = (self.apps.get(name), &slot.durable.instance.state) else { continue };
             let Some(started_ms) = state.processes.get(pid).map(|process| (process.process().start_ticks + 1) * 10) else { continue };
-            let is_new = app.known <= started_ms || has_habit(control, name);
-            ensure!(is_new, "{pid} of {name} was started at {started_ms}, and files were changed at {}", app.known);
+            let is_new = app.known_ms <= started_ms || has_habit(control, name);
+            ensure!(is_new, "{pid} of {name} was started at {started_ms}, and files were changed at {}", app.known_ms);
         }
         Ok(())
     }
@@ -201,13 +201,13 @@ pub(super) fn has_habit(control: &Control, app: &str) -> bool {
 impl Drop for Files {
     fn drop(&mut self) {
         if let Some(folder) = &self.folder {
-            played::play(false);
+            simulated::play(false);
             let _ = fs::remove_dir_all(folder);
         }
     }
 }
 
-impl Watched {
+impl WatchedApp {
     fn of(spec: &AppSpec, machine: &Machine) -> Self {
         let folder = PathBuf::from(&spec.cwd);
         let mut app = Self {
@@ -215,8 +215,8 @@ impl Watched {
             ignores: spec.watch.ignore.is_some(),
             polls: spec.watch.polling == Some(true),
             made: Vec::new(),
-            known: 0,
-            on_their_way: Vec::new(),
+            known_ms: 0,
+            in_flight: Vec::new(),
             files: Vec::new(),
             last_name: 0,
             is_replaced: false,
@@ -233,8 +233,8 @@ impl Watched {
         if self.polls { LOOK_MS } else { INEXACT_MS }
     }
 
-    fn learn(&mut self) {
-        let Self { known, on_their_way, .. } = self;
+    fn note_changes(&mut self) {
+        let Self { known_ms: known, in_flight: on_their_way, .. } = self;
         on_their_way.retain(|change| {
             if change.is_read {
                 *known = (*known).max(change.at_ms);
@@ -267,7 +267,7 @@ impl Watched {
         let file = self.files[at].clone();
         let path = self.folder.join(&file);
         self.is_replaced = false;
-        let said = match rng.below(8) {
+        let done = match rng.below(8) {
             0 => {
                 let new = PathBuf::from(format!("src/n{}.js", self.new_name()));
                 fs::rename(&path, self.folder.join(&new)).unwrap();
@@ -307,7 +307,7 @@ impl Watched {
                 format!("{} is written", file.display())
             }
         };
-        format!("{}: {said}", self.folder.display())
+        format!("{}: {done}", self.folder.display())
     }
 
     /// Replaces the sources with another release.
@@ -338,7 +338,7 @@ impl Watched {
 }
 
 /// Action because of a changed file.
-pub(super) struct Caused {
+pub(super) struct CausedAction {
     event: Event,
     /// Wall-clock time before which the affected process was not requested.
     since_ms: u64,
@@ -349,23 +349,23 @@ pub(super) struct Caused {
 pub(super) struct Watching {
     /// Last event of each instance, and the event before its present process.
     instances: BTreeMap<(String, u32), (u64, u64)>,
-    pub caused: Vec<Caused>,
+    pub caused: Vec<CausedAction>,
 }
 
 impl Watching {
     pub(super) fn take(&mut self, event: &Event) {
-        let is_watch = matches!(&event.cause, Cause::Policy { name: PolicyName::Watch, .. });
+        let is_watch = matches!(&event.cause, EventCause::Policy { name: PolicyName::Watch, .. });
         let (Some(app), Some(id)) = (&event.app, event.id) else { return };
         let (last, since) = self.instances.entry((app.clone(), id)).or_default();
-        if matches!(event.what, What::Launched { .. }) {
+        if matches!(event.kind, EventKind::Launched { .. }) {
             *since = *last;
         }
         *last = event.at_ms;
         let since_ms = *since;
         // A process that is not ready in time is stopped by the policy that started it, so only
         // online ones count.
-        if is_watch && matches!(event.what, What::Stopping) && event.before.as_deref() == Some("online") {
-            self.caused.push(Caused { event: event.clone(), since_ms });
+        if is_watch && matches!(event.kind, EventKind::Stopping) && event.before.as_deref() == Some("online") {
+            self.caused.push(CausedAction { event: event.clone(), since_ms });
         }
     }
 

@@ -70,32 +70,32 @@ pub(super) fn path_of(folder: &str, app: &str) -> String {
 pub(super) struct Worker {
     app: String,
     path: String,
-    stage: Stage,
+    stage: WorkerStage,
     /// Whether it asks for a socket, in addition to other work.
     wants: bool,
     unread: Vec<u8>,
     fds: VecDeque<OwnedFd>,
     connections: Vec<OwnedFd>,
     /// Connections of probes that it was handed.
-    pub asked: Vec<OwnedFd>,
+    pub probe_connections: Vec<OwnedFd>,
     last_seq: u64,
     /// Whether it ends when it is idle.
     disconnects: bool,
 }
 
-enum Stage {
+enum WorkerStage {
     Idle,
-    Asked,
+    Requested,
     /// The worker listens with this key, and with the socket itself if that is shared.
     Listens(String, Option<OwnedFd>),
 }
 
 /// Action of a worker.
-pub(super) enum Deed {
+pub(super) enum WorkerAction {
     Nothing,
     Did(String),
     /// The worker has disconnected and ends.
-    Ends,
+    Exits,
 }
 
 impl Worker {
@@ -103,12 +103,12 @@ impl Worker {
         Self {
             app: app.into(),
             path: path_of(folder, app),
-            stage: Stage::Idle,
+            stage: WorkerStage::Idle,
             wants: true,
             unread: Vec::new(),
             fds: VecDeque::new(),
             connections: Vec::new(),
-            asked: Vec::new(),
+            probe_connections: Vec::new(),
             last_seq: 0,
             disconnects: false,
         }
@@ -117,60 +117,60 @@ impl Worker {
     /// Returns the key of its server.
     pub(super) fn key(&self) -> Option<&str> {
         match &self.stage {
-            Stage::Listens(key, _) => Some(key),
-            Stage::Idle | Stage::Asked => None,
+            WorkerStage::Listens(key, _) => Some(key),
+            WorkerStage::Idle | WorkerStage::Requested => None,
         }
     }
 
     /// Handles one received message, or does something by itself.
-    pub(super) fn act(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> Deed {
+    pub(super) fn act(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> WorkerAction {
         self.read(channel);
         if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
-            return Deed::Did(self.hear(&line, channel, all, rng));
+            return WorkerAction::Did(self.handle_message(&line, channel, all, rng));
         }
         if self.disconnects {
-            return Deed::Ends;
+            return WorkerAction::Exits;
         }
         self.by_itself(channel, all, rng)
     }
 
-    fn by_itself(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> Deed {
+    fn by_itself(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> WorkerAction {
         if all.are_good {
             self.wants = true;
         } else if rng.percent(10) {
             self.wants = !self.wants;
         }
         match &self.stage {
-            Stage::Idle if self.wants => {
+            WorkerStage::Idle if self.wants => {
                 let query = json!({"act": "queryServer", "address": self.path, "port": -1, "addressType": -1, "index": 0});
-                self.stage = Stage::Asked;
-                Deed::Did(self.say(channel, query))
+                self.stage = WorkerStage::Requested;
+                WorkerAction::Did(self.send(channel, query))
             }
-            Stage::Listens(key, _) if !self.wants => {
+            WorkerStage::Listens(key, _) if !self.wants => {
                 let close = json!({"act": "close", "key": key});
-                self.stage = Stage::Idle;
-                Deed::Did(self.say(channel, close))
+                self.stage = WorkerStage::Idle;
+                WorkerAction::Did(self.send(channel, close))
             }
-            Stage::Listens(_, Some(socket)) => match rustix::net::accept(socket) {
+            WorkerStage::Listens(_, Some(socket)) => match rustix::net::accept(socket) {
                 Ok(connection) => {
                     self.serve(connection, all);
-                    Deed::Did(format!("a worker of {} accepts", self.app))
+                    WorkerAction::Did(format!("a worker of {} accepts", self.app))
                 }
-                Err(_) => Deed::Nothing,
+                Err(_) => WorkerAction::Nothing,
             },
-            Stage::Idle | Stage::Asked | Stage::Listens(..) => Deed::Nothing,
+            WorkerStage::Idle | WorkerStage::Requested | WorkerStage::Listens(..) => WorkerAction::Nothing,
         }
     }
 
-    fn say(&mut self, channel: &OwnedFd, mut message: Value) -> String {
+    fn send(&mut self, channel: &OwnedFd, mut message: Value) -> String {
         self.last_seq += 1;
         message["cmd"] = "NODE_CLUSTER".into();
         message["seq"] = self.last_seq.into();
-        self.say_line(channel, &message)
+        self.send_line(channel, &message)
     }
 
-    fn say_line(&self, channel: &OwnedFd, message: &Value) -> String {
+    fn send_line(&self, channel: &OwnedFd, message: &Value) -> String {
         let sent = send(channel, format!("{message}\n").as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         format!("a worker of {} says {message}: {sent:?}", self.app)
     }
@@ -195,11 +195,11 @@ impl Worker {
     }
 
     /// Handles one message.
-    fn hear(&mut self, line: &[u8], channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
+    fn handle_message(&mut self, line: &[u8], channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
         let Ok(message) = serde_json::from_slice::<Value>(line) else { return format!("{} heard nonsense", self.app) };
         let (message, fd) = match message["cmd"].as_str() {
             Some("NODE_HANDLE") => {
-                self.say_line(channel, &json!({"cmd": "NODE_HANDLE_ACK"}));
+                self.send_line(channel, &json!({"cmd": "NODE_HANDLE_ACK"}));
                 (message["msg"].clone(), self.fds.pop_front())
             }
             _ => (message, None),
@@ -207,14 +207,14 @@ impl Worker {
         match message["act"].as_str() {
             Some("newconn") => return self.take(&message, fd, channel, all, rng),
             Some("disconnect") => self.disconnects = true,
-            _ if message["key"].is_string() && matches!(self.stage, Stage::Asked) => {
+            _ if message["key"].is_string() && matches!(self.stage, WorkerStage::Requested) => {
                 let is_refused = message["errno"].as_i64().is_some_and(|errno| errno != 0);
                 let key = message["key"].as_str().unwrap_or_default().to_owned();
-                self.stage = if is_refused { Stage::Idle } else { Stage::Listens(key, fd) };
+                self.stage = if is_refused { WorkerStage::Idle } else { WorkerStage::Listens(key, fd) };
                 if is_refused {
                     all.breaks(format!("a worker of {} does not get its port: {message}", self.app));
                 } else {
-                    self.say(channel, json!({"act": "listening", "addressType": -1, "address": self.path, "port": -1}));
+                    self.send(channel, json!({"act": "listening", "addressType": -1, "address": self.path, "port": -1}));
                 }
             }
             _ => {}
@@ -224,7 +224,7 @@ impl Worker {
 
     fn serve(&mut self, connection: OwnedFd, all: &mut Workers) {
         if ostler_sys::net::dial::peer(&connection).is_some() {
-            return self.asked.push(connection);
+            return self.probe_connections.push(connection);
         }
         all.serve(&self.app, &connection);
         self.connections.push(connection);
@@ -238,7 +238,7 @@ impl Worker {
         if let Some(connection) = fd.filter(|_| accepted) {
             self.serve(connection, all);
         }
-        self.say_line(channel, &answer)
+        self.send_line(channel, &answer)
     }
 }
 

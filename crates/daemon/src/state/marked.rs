@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ostler_keeper::{HOME_VAR, INCARNATION_VAR, ROLE_VAR};
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::tree::marker;
 use ostler_sys::{ProcRef, ProcTable};
 
@@ -17,7 +17,7 @@ const HOME_MARK: &str = "PM2_HOME";
 
 /// Session leader, as main processes are, with the marks of an instance of this home.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Marked {
+pub(crate) struct MarkedLeader {
     pub unique_id: String,
     pub inc: u32,
     pub process: ProcRef,
@@ -27,9 +27,9 @@ pub(crate) struct Marked {
 
 /// Returns all marked processes: the newest incarnation of each instance first, and within one
 /// incarnation the oldest process first.
-pub(crate) fn marked(home: &Path) -> Vec<Marked> {
-    let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
-    let mut found: Vec<Marked> = ProcTable::scan().entries().iter().filter(leads).filter_map(|entry| read(entry, home)).collect();
+pub(crate) fn marked(home: &Path) -> Vec<MarkedLeader> {
+    let leads = |entry: &&ProcessEntry| entry.pid == entry.sid && !entry.is_zombie();
+    let mut found: Vec<MarkedLeader> = ProcTable::scan().entries().iter().filter(leads).filter_map(|entry| read(entry, home)).collect();
     found.sort_by_key(|of| (std::cmp::Reverse(of.inc), of.process.start_ticks, of.process.pid));
     found
 }
@@ -41,7 +41,7 @@ pub(crate) fn has_manager(home: &Path) -> bool {
     ProcTable::scan().entries().iter().any(|entry| !entry.is_zombie() && is_of_home(entry.pid))
 }
 
-fn read(entry: &Entry, home: &Path) -> Option<Marked> {
+fn read(entry: &ProcessEntry, home: &Path) -> Option<MarkedLeader> {
     let text = |name| String::from_utf8(marker(entry.pid, name)?).ok();
     let mark = text(INC_MARK)?;
     let (unique_id, inc) = mark.split_once(':')?;
@@ -50,5 +50,10 @@ fn read(entry: &Entry, home: &Path) -> Option<Marked> {
     let is_main = text(MARK).as_deref() == Some(unique_id) && marker(entry.pid, ROLE_VAR).is_none();
     let is_here = marker(entry.pid, HOME_MARK)? == home.as_os_str().as_encoded_bytes();
     let inc = inc.parse().ok().filter(|_| is_main && is_here)?;
-    Some(Marked { unique_id: unique_id.to_owned(), inc, process: entry.process(), is_owned: text("treekill").as_deref() != Some("false") })
+    Some(MarkedLeader {
+        unique_id: unique_id.to_owned(),
+        inc,
+        process: entry.process(),
+        is_owned: text("treekill").as_deref() != Some("false"),
+    })
 }

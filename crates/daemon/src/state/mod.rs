@@ -1,6 +1,6 @@
 //! State of apps and instances, and its part that outlives the daemon.
 
-pub(crate) mod left_behind;
+pub(crate) mod leftovers;
 pub(crate) mod marked;
 pub(crate) mod policy;
 pub(crate) mod slots;

@@ -11,7 +11,7 @@ use crate::engine::{ChildEvent, ChildRequest};
 use crate::state::store::command::Output;
 
 /// Process that was requested from the keeper.
-struct Asked {
+struct RequestedProcess {
     /// Folder of its cgroup.
     group: Option<Box<str>>,
     /// Sizes of the app's error and output log.
@@ -24,18 +24,20 @@ impl Control {
         for child in std::mem::take(&mut self.ctx.outbox.children) {
             let key = child.key;
             match self.ask_for(child) {
-                Ok(Asked { group, log_start }) => self.is_of_feature(key, ChildEvent::Asked { group: group.as_deref(), log_start }),
+                Ok(RequestedProcess { group, log_start }) => {
+                    self.is_of_feature(key, ChildEvent::Requested { group: group.as_deref(), log_start })
+                }
                 Err(failure) => self.is_of_feature(key, ChildEvent::NotSpawned { step: &failure.step, errno: failure.errno }),
             };
         }
     }
 
-    fn ask_for(&mut self, child: ChildRequest) -> Result<Asked, SpawnFailure> {
+    fn ask_for(&mut self, child: ChildRequest) -> Result<RequestedProcess, SpawnFailure> {
         let ChildRequest { key, spec, mark, out } = child;
         let home = self.ctx.io.settings.home.to_string_lossy().into_owned();
         let Some(slot) = self.ctx.state.slots.get(spec.slot) else { return Err(failure("its app was deleted", 0)) };
         let program = command_program(slot, &spec, &mark, &home, &self.ctx.io.settings)?;
-        let outputs = if spec.output == Output::Nowhere { None } else { self.outputs_beside(spec.slot)? };
+        let outputs = if spec.output == Output::Nowhere { None } else { self.command_outputs(spec.slot)? };
         let (mut fds, mut targets): (Vec<OwnedFd>, Vec<i32>) = (Vec::new(), Vec::new());
         let mut give = |fd: OwnedFd, target: i32| {
             fds.push(fd);
@@ -54,6 +56,6 @@ impl Control {
             path
         });
         self.ctx.io.keeper.send_with(ToKeeper::Spawn(Box::new(SpawnRequest { key, spec: program, targets })), fds);
-        Ok(Asked { group, log_start })
+        Ok(RequestedProcess { group, log_start })
     }
 }

@@ -1,6 +1,6 @@
 //! Reports of the keeper.
 
-use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
+use ostler_core::lifecycle::{Event, ExitReport, ProcessEnding, SpawnFailure};
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_sys::ProcRef;
 use ostler_sys::process::signal::KILL;
@@ -81,7 +81,7 @@ impl Control {
             }
             FromKeeper::Signal { signal } => self.on_signal(signal),
             FromKeeper::Retire => {
-                self.ctx.outbox.shutdown.ending = Some(crate::engine::Ending::Retire);
+                self.ctx.outbox.shutdown.ending = Some(crate::engine::ShutdownKind::Retire);
             }
             FromKeeper::HoldFailed { name, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
@@ -136,7 +136,7 @@ impl Control {
 
     /// Handles the exit of the main process of an instance.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
-        let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
+        let killed = matches!(exit.ending, ProcessEnding::Signal { signal: KILL, .. });
         exit.oom |= killed && self.ctx.state.slots.get(id).is_some_and(Slot::was_short_of_memory);
         self.process_is_gone(id, inc);
         self.dispatch_event(id, Event::Exited { inc, exit });

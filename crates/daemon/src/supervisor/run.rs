@@ -1,11 +1,11 @@
 //! Dispatch of events, and their effects.
 
-use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
+use ostler_core::lifecycle::{Effect, Event, InstanceState, Scope, SpawnFailure};
 use ostler_keeper::ToKeeper;
 use ostler_sys::process::signal::KILL;
 
 use crate::control::Control;
-use crate::engine::{Beside, InstanceStep, Request, Work, hooks, spawns, transitions};
+use crate::engine::{FeatureRequest, InstanceStep, SpawnExtras, Work, hooks, spawns, transitions};
 use crate::logs::Outputs;
 use crate::platform::users::account;
 use crate::state::slots::Slot;
@@ -19,7 +19,7 @@ impl Control {
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
         let transitions = transitions(&effects);
-        let gone = slot.durable.instance.state == State::Gone;
+        let gone = slot.durable.instance.state == InstanceState::Gone;
         self.ctx.state.slots.changed(id);
         let (hooks, spawns) = (hooks(&effects), spawns(&effects));
         for effect in effects {
@@ -57,7 +57,7 @@ impl Control {
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => {
                 if !self.features.on_drain(&mut self.ctx, id, inc) {
-                    self.ctx.request(Request::FinishRequests { id, inc });
+                    self.ctx.request(FeatureRequest::FinishRequests { id, inc });
                 }
             }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
@@ -69,7 +69,7 @@ impl Control {
             }
             // Requested together with the step itself.
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
-            Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
+            Effect::Sweep { inc, kill, signal } => self.ctx.request(FeatureRequest::Sweep { id, inc, signal: (!kill).then_some(signal) }),
             Effect::Notify(transition) => {
                 self.features.on_transition(&mut self.ctx, id, &transition);
                 if matches!(transition, ostler_core::lifecycle::Transition::Deleted) {
@@ -105,7 +105,7 @@ impl Control {
             }
         };
         if !was_seen {
-            self.ctx.look_if_vanished(id);
+            self.ctx.check_vanished(id);
         }
     }
 
@@ -115,19 +115,19 @@ impl Control {
             return Err(self.ctx.io.fds.refusal());
         }
         let Some(slot) = self.ctx.state.slots.get(id) else { return Ok(false) };
-        let mut beside = Beside { account: account(slot.spec())?, ..Beside::default() };
-        self.features.on_prepare(&mut self.ctx, id, inc, &mut beside)?;
-        let Some(outputs) = beside.outputs.take() else { return Ok(false) };
+        let mut extras = SpawnExtras { account: account(slot.spec())?, ..SpawnExtras::default() };
+        self.features.on_prepare(&mut self.ctx, id, inc, &mut extras)?;
+        let Some(outputs) = extras.outputs.take() else { return Ok(false) };
         let (log_start, log_files) = (outputs.sizes, outputs.files);
         let Some(slot) = self.ctx.state.slots.get(id) else { return Ok(false) };
-        let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.io.settings)?;
+        let prepared = super::spawn::prepare(slot, inc, outputs, extras, &self.ctx.io.settings)?;
         self.features.on_birth(&mut self.ctx, id);
         let Some(slot) = self.ctx.state.slots.get_mut(id) else { return Ok(false) };
         slot.durable.former_leaders.clear();
         slot.durable.log_start = log_start;
         slot.durable.log_files = log_files;
         slot.live.script_runs = false;
-        slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.io.node_versions.ask(&program, user));
+        slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.io.node_versions.query(&program, user));
         slot.live.cpu = crate::platform::sample::CpuHistory::default();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.ctx.io.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
@@ -135,10 +135,10 @@ impl Control {
     }
 
     /// Returns standard output and error for a command that runs beside a slot's process.
-    pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
-        let mut beside = Beside::default();
-        self.features.on_prepare_command(&mut self.ctx, id, &mut beside)?;
-        Ok(beside.outputs)
+    pub(crate) fn command_outputs(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
+        let mut extras = SpawnExtras::default();
+        self.features.on_prepare_command(&mut self.ctx, id, &mut extras)?;
+        Ok(extras.outputs)
     }
 
     /// Removes a deleted instance from the tables.

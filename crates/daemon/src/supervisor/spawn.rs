@@ -20,7 +20,7 @@ use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, process::rlimit};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
-use crate::engine::Beside;
+use crate::engine::SpawnExtras;
 use crate::logs::Outputs;
 use crate::platform::secrets::Values;
 use crate::platform::settings::Settings;
@@ -45,9 +45,9 @@ pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
 }
 
 /// Builds incarnation `inc` of a slot.
-pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, settings: &Settings) -> Result<Prepared, SpawnFailure> {
+pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: SpawnExtras, settings: &Settings) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
-    let Beside { account, fds: beside_fds, vars, node_args, last_node_args, secrets, .. } = beside;
+    let SpawnExtras { account, fds: beside_fds, vars, node_args, last_node_args, secrets, .. } = beside;
     let secrets = crate::platform::secrets::read(spec, Some(secrets), &settings.credentials)?;
     let home = settings.home.to_string_lossy();
     let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;

@@ -1,7 +1,7 @@
 //! Probes. Kubernetes runs a check itself if it can do so in the same way. For all other checks it
 //! asks ostler, which checks the app.
 
-use ostler_core::health::{Action, Ask, Check, Phase};
+use ostler_core::health::{Action, Check, CheckMethod, CheckPhase};
 use ostler_core::serving::{HttpProbe, ReadyBy};
 
 use crate::base::Base;
@@ -24,10 +24,10 @@ pub(super) fn put(service: &Service<'_>, map: &mut Map) {
     }
     let health = service.spec.health();
     let of = |phase| health.and_then(|health| health.check(phase));
-    map.put("startupProbe", startup(service, of(Phase::Startup)));
-    match of(Phase::Readiness) {
+    map.put("startupProbe", startup(service, of(CheckPhase::Startup)));
+    match of(CheckPhase::Readiness) {
         Some(check) => {
-            let mut probe = asked(service, &check.ask);
+            let mut probe = asked(service, &check.method);
             pace(&mut probe, check, check.failures);
             if check.successes > 1 {
                 probe.put("successThreshold", check.successes);
@@ -39,9 +39,9 @@ pub(super) fn put(service: &Service<'_>, map: &mut Map) {
             map.put("readinessProbe", probe.with("periodSeconds", 10_u32).with("timeoutSeconds", 5_u32));
         }
     }
-    match of(Phase::Liveness).filter(|_| health.is_some_and(|health| health.action != Action::None)) {
+    match of(CheckPhase::Liveness).filter(|_| health.is_some_and(|health| health.action != Action::None)) {
         Some(check) => {
-            let mut probe = asked(service, &check.ask);
+            let mut probe = asked(service, &check.method);
             pace(&mut probe, check, check.failures.saturating_mul(2));
             map.say("Needs twice as many failures as ostler: ostler restarts the app first, then Kubernetes the container.");
             map.put("livenessProbe", probe);
@@ -56,7 +56,7 @@ fn startup(service: &Service<'_>, check: Option<&Check>) -> Map {
     let spec = service.spec;
     let deadline = spec.ready.listen_timeout_ms.max(spec.health().and_then(|health| health.grace_ms)).unwrap_or(START_MS);
     let (mut probe, period_ms) = match (check, spec.ready.proof()) {
-        (Some(check), _) => (asked(service, &check.ask), check.interval_ms.clamp(1000, 10_000)),
+        (Some(check), _) => (asked(service, &check.method), check.interval_ms.clamp(1000, 10_000)),
         (None, Some(ReadyBy::Http(http))) => (over_http(service, &http), 1000),
         (None, Some(ReadyBy::Tcp { port, .. })) => (Map::new().with("tcpSocket", Map::new().with("port", port_of(service, port))), 1000),
         // The app reports its own readiness to ostler.
@@ -75,12 +75,12 @@ fn pace(probe: &mut Map, check: &Check, failures: u32) {
     probe.put("failureThreshold", failures.max(1));
 }
 
-fn asked(service: &Service<'_>, ask: &Ask) -> Map {
+fn asked(service: &Service<'_>, ask: &CheckMethod) -> Map {
     match ask {
-        Ask::Http(http) => over_http(service, http),
-        Ask::Tcp { host, port } if is_local(host) => Map::new().with("tcpSocket", Map::new().with("port", port_of(service, *port))),
+        CheckMethod::Http(http) => over_http(service, http),
+        CheckMethod::Tcp { host, port } if is_local(host) => Map::new().with("tcpSocket", Map::new().with("port", port_of(service, *port))),
         // A command needs the app's folder and variables, so ostler runs it.
-        Ask::Tcp { .. } | Ask::Command(_) => exec(&["ostler", "health"]),
+        CheckMethod::Tcp { .. } | CheckMethod::Command(_) => exec(&["ostler", "health"]),
     }
 }
 

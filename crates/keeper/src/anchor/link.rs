@@ -13,7 +13,7 @@ use super::name_of;
 use crate::daemon::respawn::Respawn;
 use crate::link::Channel;
 use crate::link::codec::encode;
-use crate::state::hold::Held;
+use crate::state::hold::HeldFds;
 
 /// Maximum number of names, and of descriptors, in one packet. A packet with the longest names
 /// still fits a small socket buffer.
@@ -75,7 +75,7 @@ impl AnchorLink {
     ///
     /// # Errors
     /// Returns an error if the anchor is gone.
-    pub(super) fn send_unsent(&mut self, held: &Held) -> io::Result<()> {
+    pub(super) fn send_unsent(&mut self, held: &HeldFds) -> io::Result<()> {
         while let Some(first) = self.unsent.first() {
             // A packet is either all holds or all releases.
             let is_held = held.get(first).is_some();
@@ -105,8 +105,8 @@ impl AnchorLink {
     /// Asks the anchor to exit. If the request cannot be sent, the keeper kills it: the anchor must
     /// not conclude from our closed end that both processes are gone.
     pub(super) fn leave(self) -> OwnedFd {
-        let told = self.channel.offer(&encode(&ToAnchor::Leave), &[]);
-        if !matches!(told, Ok(true)) {
+        let sent = self.channel.offer(&encode(&ToAnchor::Leave), &[]);
+        if !matches!(sent, Ok(true)) {
             self.kill();
         }
         self.channel.into_socket()
@@ -181,7 +181,7 @@ mod tests {
         std::fs::File::open("/dev/null").unwrap().into()
     }
 
-    fn hold(held: &mut Held, name: &str) {
+    fn hold(held: &mut HeldFds, name: &str) {
         held.hold(name.to_owned(), null(), 0, 100_000).unwrap();
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn link_sends_only_the_final_state_of_each_name() {
         let (ours, theirs) = packet_pair().unwrap();
         let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
-        let mut held = Held::default();
+        let mut held = HeldFds::default();
         for n in 0..100 {
             let name = format!("ipc:{n:03}");
             hold(&mut held, &name);
@@ -201,30 +201,30 @@ mod tests {
         link.mark_changed("z");
         link.send_unsent(&held).unwrap();
         assert!(!link.has_unsent());
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         while let Some(packet) = anchor.recv().unwrap() {
-            told.push((decode::<ToAnchor>(&packet.payload).unwrap(), packet.fds.len()));
+            received.push((decode::<ToAnchor>(&packet.payload).unwrap(), packet.fds.len()));
         }
         let names = |range: std::ops::Range<usize>| range.map(|n| format!("ipc:{n:03}")).collect::<Vec<_>>();
-        assert_eq!(told[0], (ToAnchor::Release { names: vec!["a".into()] }, 0));
-        assert_eq!(told[1], (ToAnchor::Hold { names: names(0..64) }, 64));
-        assert_eq!(told[2], (ToAnchor::Hold { names: names(64..100) }, 36));
-        assert_eq!(told[3], (ToAnchor::Release { names: vec!["z".into()] }, 0));
-        assert_eq!(told.len(), 4);
+        assert_eq!(received[0], (ToAnchor::Release { names: vec!["a".into()] }, 0));
+        assert_eq!(received[1], (ToAnchor::Hold { names: names(0..64) }, 64));
+        assert_eq!(received[2], (ToAnchor::Hold { names: names(64..100) }, 36));
+        assert_eq!(received[3], (ToAnchor::Release { names: vec!["z".into()] }, 0));
+        assert_eq!(received.len(), 4);
     }
 
     #[test]
     fn slow_anchor_receives_the_final_state_later() {
         let (ours, theirs) = packet_pair().unwrap();
         let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
-        let mut held = Held::default();
+        let mut held = HeldFds::default();
         hold(&mut held, "same");
-        let mut told = 0;
+        let mut count = 0;
         while !link.has_unsent() {
             link.mark_changed("same");
             link.send_unsent(&held).unwrap();
-            told += 1;
-            assert!(told < 100_000, "the test needs a full socket");
+            count += 1;
+            assert!(count < 100_000, "the test needs a full socket");
         }
         held.drop_name("same");
         while anchor.recv().unwrap().is_some() {}

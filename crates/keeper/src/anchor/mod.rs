@@ -25,7 +25,7 @@
 mod link;
 mod message;
 mod process;
-mod tend;
+mod supervise;
 
 use std::os::fd::OwnedFd;
 

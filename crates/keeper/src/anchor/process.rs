@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ostler_sys::process::exec::{OWN_EXE, replace};
-use ostler_sys::process::fork::{Side, fork};
+use ostler_sys::process::fork::{ForkSide, fork};
 use ostler_sys::process::signal::SignalFd;
 use ostler_sys::process::tree::marker;
 use ostler_sys::{
@@ -29,7 +29,7 @@ use crate::keeper::{Keeper, REST_AFTER_MS, duration};
 use crate::link::codec::decode;
 use crate::link::message::{HELD_LOCK, Originals};
 use crate::link::{Channel, Packet};
-use crate::state::{LOCK_FILE, State};
+use crate::state::{KeeperState, LOCK_FILE};
 use crate::title::{anchor_title, keeper_title};
 
 /// Number of attempts to become the keeper when memory or descriptors are short.
@@ -55,9 +55,9 @@ pub(crate) struct Anchor {
 }
 
 /// Reason why the anchor woke up.
-enum End {
+enum WakeReason {
     /// The keeper asked it to exit.
-    Left,
+    Dismissed,
     /// Daemon and keeper are gone.
     BothGone,
 }
@@ -85,10 +85,10 @@ impl Anchor {
             // Apps must not inherit batch scheduling.
             let _ = scheduling::set_batch(false);
             match end {
-                End::BothGone if self.armed => {}
+                WakeReason::BothGone if self.armed => {}
                 // The anchor was not armed: either another anchor is, or the daemon cannot run
                 // without its keeper yet.
-                End::Left | End::BothGone => return ExitCode::SUCCESS,
+                WakeReason::Dismissed | WakeReason::BothGone => return ExitCode::SUCCESS,
             }
             match self.become_keeper() {
                 Role::Keeper => return ExitCode::FAILURE,
@@ -98,7 +98,7 @@ impl Anchor {
         }
     }
 
-    fn hold_until_end(&mut self) -> End {
+    fn hold_until_end(&mut self) -> WakeReason {
         let mut resting = false;
         loop {
             match self.link.recv() {
@@ -112,8 +112,8 @@ impl Anchor {
                 Ok(None) => {}
                 // Only a closed link proves that both are gone. A sender of an unknown packet is
                 // alive.
-                Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return End::BothGone,
-                Err(_) => return End::Left,
+                Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return WakeReason::BothGone,
+                Err(_) => return WakeReason::Dismissed,
             }
             let timeout = duration(REST_AFTER_MS);
             match poll(&mut [PollFd::new(&self.link, PollFlags::IN)], (!resting).then_some(&timeout)) {
@@ -131,15 +131,15 @@ impl Anchor {
     }
 
     /// Executes the request in a packet. `Some` means that the anchor's work is over.
-    fn take(&mut self, Packet { payload, fds, lost_fds }: Packet) -> Option<End> {
+    fn take(&mut self, Packet { payload, fds, lost_fds }: Packet) -> Option<WakeReason> {
         match decode::<ToAnchor>(&payload) {
             Ok(ToAnchor::Arm) => self.armed = true,
             Ok(ToAnchor::Hold { names }) if names.len() == fds.len() && !lost_fds => self.held.extend(names.into_iter().zip(fds)),
             Ok(ToAnchor::Release { names }) => names.iter().for_each(|name| drop(self.held.remove(name))),
-            Ok(ToAnchor::Leave) => return Some(End::Left),
+            Ok(ToAnchor::Leave) => return Some(WakeReason::Dismissed),
             // An anchor that lacks a descriptor is worse than a new one. The keeper starts a new
             // one as soon as we are gone.
-            Ok(ToAnchor::Hold { .. }) | Err(_) => return Some(End::Left),
+            Ok(ToAnchor::Hold { .. }) | Err(_) => return Some(WakeReason::Dismissed),
         }
         None
     }
@@ -151,7 +151,7 @@ impl Anchor {
     /// copy, this function returns with the copy's end of the link. Otherwise it returns only if
     /// there is nothing to do.
     fn become_keeper(&mut self) -> Role {
-        if !self.home_is_ours() {
+        if !self.owns_home() {
             complain("the daemon, the keeper and their home are gone: nothing is restarted");
             return Role::Keeper;
         }
@@ -188,7 +188,7 @@ impl Anchor {
 
     /// Returns true if the home is still ours. The folder may have been removed, or replaced by a
     /// folder that has its own keeper. A home that was moved is still ours.
-    fn home_is_ours(&self) -> bool {
+    fn owns_home(&self) -> bool {
         let lock = self.held.get(HELD_LOCK).and_then(|lock| rustix::fs::fstat(lock).ok());
         let Some(lock) = lock else { return false };
         match rustix::fs::lstat(self.home.join(LOCK_FILE)) {
@@ -213,20 +213,20 @@ impl Anchor {
         // If this fails, no anchor exists until the keeper starts one.
         let (ours, theirs) = socket::packet_pair().ok()?;
         match fork().ok()? {
-            Side::Child => return Some(theirs),
-            Side::Parent(pid) => drop(ProcRef::of(pid).map(|anchor| self.held.insert(name_of(anchor), ours))),
+            ForkSide::Child => return Some(theirs),
+            ForkSide::Parent(pid) => drop(ProcRef::of(pid).map(|anchor| self.held.insert(name_of(anchor), ours))),
         }
         None
     }
 
     fn replace_by_keeper(&self) -> Result<std::convert::Infallible, Errno> {
         let number = |fd: &OwnedFd| fd.as_raw_fd();
-        let state = State {
+        let state = KeeperState {
             home: self.home.clone(),
             as_pm2: self.as_pm2,
             originals: self.originals,
             held: self.held.iter().map(|(name, fd)| (name.clone(), number(fd))).collect(),
-            ..State::default()
+            ..KeeperState::default()
         };
         let memory = state.to_memfd()?;
         for fd in self.held.values().chain([&memory]) {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::process::{Target, ending_by_fd, is_refusal};
 use ostler_sys::{
-    Ending, ProcRef, Rlimit, Step, Usage,
+    ProcRef, Rlimit, SpawnStep, Usage, WaitStatus,
     process::{child, rlimit},
 };
 use rustix::io::Errno;
@@ -77,7 +77,7 @@ impl Keeper {
         self.exiting = Some(code);
         self.remove_files();
         self.end_anchor();
-        self.let_daemon_leave();
+        self.allow_daemon_exit();
     }
 
     fn spawn(&mut self, request: SpawnRequest, mut fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {
@@ -86,11 +86,11 @@ impl Keeper {
             return Err(Malformed("as many descriptors as targets belong to a spawn"));
         }
         if !self.children.is_free(key) {
-            self.spawn_failed(key, Step::Key, Errno::EXIST.raw_os_error());
+            self.spawn_failed(key, SpawnStep::Key, Errno::EXIST.raw_os_error());
             return Ok(());
         }
         if lost_fds || !self.has_room() {
-            self.spawn_failed(key, Step::Receive, Errno::MFILE.raw_os_error());
+            self.spawn_failed(key, SpawnStep::Receive, Errno::MFILE.raw_os_error());
             return Ok(());
         }
         spec.umask.get_or_insert(self.originals.umask);
@@ -114,15 +114,15 @@ impl Keeper {
         Ok(())
     }
 
-    fn spawn_failed(&mut self, key: u64, step: Step, errno: i32) {
+    fn spawn_failed(&mut self, key: u64, step: SpawnStep, errno: i32) {
         self.send(&FromKeeper::SpawnFailed { key, step: step.as_str().to_owned(), errno }, &[]);
     }
 
     fn adopt_or_refuse(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
         let problem = if !self.children.is_free(key) || self.children.alive(process.pid).is_some() {
-            Some((Step::Key, Errno::EXIST))
+            Some((SpawnStep::Key, Errno::EXIST))
         } else if !self.has_room() {
-            Some((Step::Receive, Errno::MFILE))
+            Some((SpawnStep::Receive, Errno::MFILE))
         } else {
             None
         };
@@ -148,7 +148,7 @@ impl Keeper {
             self.watch_or_send_exit(key, process, pidfd);
         } else {
             complain(&format!("cannot watch process {}", process.pid));
-            self.add_ended(key, process, Ending::Unknown);
+            self.add_ended(key, process, WaitStatus::Unknown);
         }
     }
 
@@ -158,12 +158,12 @@ impl Keeper {
         match self.children.get(key) {
             Some((process, Some(ended))) => self.send(&exited(key, process.pid, ended), &[]),
             Some((process, None)) => {
-                let reaped_by_another = matches!(self.children.alive(process.pid), Some((.., None))) && !child::is_ours(process.pid);
+                let reaped_by_another = matches!(self.children.alive(process.pid), Some((.., None))) && !child::is_own_child(process.pid);
                 if reaped_by_another {
-                    self.ended(process.pid, ended(Ending::Unknown, Usage::default()));
+                    self.ended(process.pid, ended(WaitStatus::Unknown, Usage::default()));
                 }
             }
-            None if asked.is_gone() => self.send(&exited(key, asked.pid, ended(Ending::Unknown, Usage::default())), &[]),
+            None if asked.is_gone() => self.send(&exited(key, asked.pid, ended(WaitStatus::Unknown, Usage::default())), &[]),
             None => self.watch_or_send_exit(key, asked, None),
         }
     }
@@ -172,7 +172,7 @@ impl Keeper {
         match pidfd.map_or_else(|| process.open(), Ok) {
             Ok(pidfd) if process.exists() => self.adopt(key, process, pidfd),
             // Without pidfds, our own children are reaped and other processes are polled.
-            Err(errno) if is_refusal(errno) && child::is_ours(process.pid) && process.exists() => {
+            Err(errno) if is_refusal(errno) && child::is_own_child(process.pid) && process.exists() => {
                 self.children.add(key, process, Watch::Reap)
             }
             Err(errno) if is_refusal(errno) && !process.has_ended() => self.adopt_by_looking(key, process),
@@ -183,7 +183,7 @@ impl Keeper {
         }
     }
 
-    fn add_ended(&mut self, key: u64, process: ProcRef, ending: Ending) {
+    fn add_ended(&mut self, key: u64, process: ProcRef, ending: WaitStatus) {
         let ended = ended(ending, Usage::default());
         self.children.add_ended(key, process, ended);
         self.send(&exited(key, process.pid, ended), &[]);

@@ -28,11 +28,11 @@ pub(crate) enum Watch {
 #[derive(Debug)]
 struct Record {
     process: ProcRef,
-    state: State,
+    state: ChildState,
 }
 
 #[derive(Debug)]
-enum State {
+enum ChildState {
     Alive(Watch),
     Ended(Ended),
 }
@@ -58,7 +58,7 @@ impl Children {
 
     pub(crate) fn add(&mut self, key: u64, process: ProcRef, watch: Watch) {
         self.by_pid.insert(process.pid, key);
-        self.by_key.insert(key, Record { process, state: State::Alive(watch) });
+        self.by_key.insert(key, Record { process, state: ChildState::Alive(watch) });
     }
 
     /// Returns the process of this key, alive or exited.
@@ -70,8 +70,8 @@ impl Children {
     pub(crate) fn get(&self, key: u64) -> Option<(ProcRef, Option<Ended>)> {
         let Record { process, state } = self.by_key.get(&key)?;
         let ended = match state {
-            State::Alive(_) => None,
-            State::Ended(ended) => Some(*ended),
+            ChildState::Alive(_) => None,
+            ChildState::Ended(ended) => Some(*ended),
         };
         Some((*process, ended))
     }
@@ -79,7 +79,7 @@ impl Children {
     /// Forgets the process of this key, alive or not. Returns its pidfd, if it had one.
     pub(crate) fn remove(&mut self, key: u64) -> Option<OwnedFd> {
         let Record { process, state } = self.by_key.remove(&key)?;
-        let State::Alive(watch) = state else { return None };
+        let ChildState::Alive(watch) = state else { return None };
         self.by_pid.remove(&process.pid);
         match watch {
             Watch::Reap | Watch::Polled => None,
@@ -88,7 +88,7 @@ impl Children {
     }
 
     pub(crate) fn add_ended(&mut self, key: u64, process: ProcRef, ended: Ended) {
-        self.by_key.insert(key, Record { process, state: State::Ended(ended) });
+        self.by_key.insert(key, Record { process, state: ChildState::Ended(ended) });
     }
 
     /// Returns key, name and pidfd of the living process with this pid. A child of ours has no
@@ -97,9 +97,9 @@ impl Children {
         let key = *self.by_pid.get(&pid)?;
         let record = self.by_key.get(&key)?;
         let pidfd = match &record.state {
-            State::Alive(Watch::Pidfd(fd)) => Some(fd.as_fd()),
-            State::Alive(Watch::Reap | Watch::Polled) => None,
-            State::Ended(_) => return None,
+            ChildState::Alive(Watch::Pidfd(fd)) => Some(fd.as_fd()),
+            ChildState::Alive(Watch::Reap | Watch::Polled) => None,
+            ChildState::Ended(_) => return None,
         };
         Some((key, record.process, pidfd))
     }
@@ -108,13 +108,13 @@ impl Children {
     pub(crate) fn end(&mut self, pid: i32, ended: Ended) -> Option<u64> {
         let key = self.by_pid.remove(&pid)?;
         let record = self.by_key.get_mut(&key)?;
-        record.state = State::Ended(ended);
+        record.state = ChildState::Ended(ended);
         Some(key)
     }
 
     /// Forgets an exited process. A living process stays.
     pub(crate) fn acknowledge(&mut self, key: u64) {
-        if matches!(self.by_key.get(&key), Some(Record { state: State::Ended(_), .. })) {
+        if matches!(self.by_key.get(&key), Some(Record { state: ChildState::Ended(_), .. })) {
             self.by_key.remove(&key);
         }
     }
@@ -126,25 +126,25 @@ impl Children {
     /// Returns `ESRCH` if the process has exited, otherwise the error of the kernel.
     pub(crate) fn signal(&self, key: u64, signal: i32, target: Target) -> Result<(), Errno> {
         match self.by_key.get(&key) {
-            Some(Record { process, state: State::Alive(Watch::Reap) }) => child::signal(process.pid, signal, target),
-            Some(Record { state: State::Alive(Watch::Pidfd(fd)), .. }) => signal_fd(fd.as_fd(), signal, target),
-            Some(Record { process, state: State::Alive(Watch::Polled) }) => process.send(signal, target),
-            Some(Record { state: State::Ended(_), .. }) | None => Err(Errno::SRCH),
+            Some(Record { process, state: ChildState::Alive(Watch::Reap) }) => child::signal(process.pid, signal, target),
+            Some(Record { state: ChildState::Alive(Watch::Pidfd(fd)), .. }) => signal_fd(fd.as_fd(), signal, target),
+            Some(Record { process, state: ChildState::Alive(Watch::Polled) }) => process.send(signal, target),
+            Some(Record { state: ChildState::Ended(_), .. }) | None => Err(Errno::SRCH),
         }
     }
 
     /// Returns the processes that the keeper polls.
     pub(crate) fn polled(&self) -> impl Iterator<Item = ProcRef> {
-        self.by_key.values().filter(|record| matches!(record.state, State::Alive(Watch::Polled))).map(|record| record.process)
+        self.by_key.values().filter(|record| matches!(record.state, ChildState::Alive(Watch::Polled))).map(|record| record.process)
     }
 
     /// Returns all processes by key as the inventory lists them, with their pidfds.
     pub(crate) fn list(&self) -> impl Iterator<Item = (Child, Option<BorrowedFd<'_>>)> {
         self.by_key.iter().map(|(&key, Record { process, state })| {
             let (ended, pidfd) = match state {
-                State::Alive(Watch::Reap | Watch::Polled) => (None, None),
-                State::Alive(Watch::Pidfd(fd)) => (None, Some(fd.as_fd())),
-                State::Ended(ended) => (Some(*ended), None),
+                ChildState::Alive(Watch::Reap | Watch::Polled) => (None, None),
+                ChildState::Alive(Watch::Pidfd(fd)) => (None, Some(fd.as_fd())),
+                ChildState::Ended(ended) => (Some(*ended), None),
             };
             (Child { key, pid: process.pid, start_ticks: process.start_ticks, ended }, pidfd)
         })
@@ -154,9 +154,9 @@ impl Children {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_sys::{Ending, Usage};
+    use ostler_sys::{Usage, WaitStatus};
 
-    const ENDED: Ended = Ended { ending: Ending::Code(0), usage: Usage { cpu_us: 0, max_rss_bytes: 0 }, at_boot_ms: 1, at_wall_ms: 2 };
+    const ENDED: Ended = Ended { ending: WaitStatus::Code(0), usage: Usage { cpu_us: 0, max_rss_bytes: 0 }, at_boot_ms: 1, at_wall_ms: 2 };
 
     fn process(pid: i32) -> ProcRef {
         ProcRef { pid, start_ticks: 7 }

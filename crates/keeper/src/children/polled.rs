@@ -13,12 +13,12 @@ impl Keeper {
     /// Watches a process that is not our child on a kernel without pidfds.
     pub(crate) fn adopt_by_looking(&mut self, key: u64, process: ProcRef) {
         self.children.add(key, process, Watch::Polled);
-        self.look_at_ms.get_or_insert(clock::boot_ms() + LOOK_MS);
+        self.poll_ms.get_or_insert(clock::boot_ms() + LOOK_MS);
     }
 
     /// Checks whether processes without a pidfd have exited.
-    pub(crate) fn look_at_polled(&mut self, now_ms: u64) {
-        if self.look_at_ms.is_none_or(|at| at > now_ms) {
+    pub(crate) fn poll_children(&mut self, now_ms: u64) {
+        if self.poll_ms.is_none_or(|at| at > now_ms) {
             return;
         }
         // The keeper has become the parent of orphans: for these the kernel reports how they
@@ -28,6 +28,6 @@ impl Keeper {
         for process in ends {
             self.ended(process.pid, ended(process.ending(), Usage::default()));
         }
-        self.look_at_ms = self.children.polled().next().map(|_| now_ms + LOOK_MS);
+        self.poll_ms = self.children.polled().next().map(|_| now_ms + LOOK_MS);
     }
 }

@@ -2,7 +2,7 @@
 //! decide how long to wait before the next start, which answer clients get until then, and whether
 //! every failure concerned the same record.
 
-use ostler_sys::{Ending, time::clock};
+use ostler_sys::{WaitStatus, time::clock};
 
 use crate::link::Packet;
 use crate::link::codec::decode;
@@ -84,17 +84,17 @@ pub(crate) fn decode_report(packet: &Packet) -> Option<DaemonReport> {
 
 /// Reports of a daemon about itself, kept in case it dies.
 #[derive(Debug, Default)]
-pub(crate) struct Life {
+pub(crate) struct DaemonReports {
     /// Time at which it reached its loop.
     pub(super) up_ms: Option<u64>,
     /// Record that it is processing.
     pub(super) record: Option<u32>,
     /// Reason for its exit.
     pub(super) reason: Option<String>,
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<WaitStatus>,
 }
 
-impl Life {
+impl DaemonReports {
     /// Returns the life of a daemon that another keeper started.
     pub(crate) fn taken_over() -> Self {
         Self { up_ms: Some(clock::boot_ms()), ..Self::default() }
@@ -112,14 +112,14 @@ impl Life {
         }
     }
 
-    pub(super) fn in_words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         if let Some(reason) = &self.reason {
             return reason.clone();
         }
         match self.ending {
-            Some(Ending::Code(code)) => format!("it exited with code {code} and reported no reason; see pm2.log"),
-            Some(Ending::Signal { signal, .. }) => format!("it was killed by {}", ostler_sys::process::signal::name(signal)),
-            Some(Ending::Unknown) | None => "it exited and reported no reason; see pm2.log".to_owned(),
+            Some(WaitStatus::Code(code)) => format!("it exited with code {code} and reported no reason; see pm2.log"),
+            Some(WaitStatus::Signal { signal, .. }) => format!("it was killed by {}", ostler_sys::process::signal::name(signal)),
+            Some(WaitStatus::Unknown) | None => "it exited and reported no reason; see pm2.log".to_owned(),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The daemon from the keeper's side: a process to start, to talk to and to restart.
 
-mod door;
 pub(crate) mod failures;
 pub(crate) mod respawn;
 mod supervise;
+mod waiting_clients;
 pub(crate) mod watchdog;
 
-pub use door::refusal;
+pub use waiting_clients::refusal;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ostler_sys::ProcRef;
 use rustix::event::epoll::EventFlags;
 
-use crate::daemon::failures::Life;
+use crate::daemon::failures::DaemonReports;
 use crate::daemon::watchdog::Watchdog;
 use crate::link::{Channel, Packet};
 use crate::state::DaemonState;
@@ -36,7 +36,7 @@ pub(crate) struct Running {
     /// Whether we asked it to exit: then the exit does not count as a death.
     leaving: bool,
     pub(crate) watchdog: Watchdog,
-    pub(crate) life: Life,
+    pub(crate) life: DaemonReports,
     /// Polling of a daemon that is neither our child nor has a pidfd, after its link has ended.
     poll: Option<Poll>,
 }
@@ -57,7 +57,7 @@ impl Running {
             kill_at_ms: None,
             leaving: false,
             watchdog: Watchdog::default(),
-            life: Life::default(),
+            life: DaemonReports::default(),
             poll: None,
         }
     }
@@ -85,7 +85,7 @@ impl Daemon {
     }
 
     /// Returns true if the daemon has a link and was not asked to exit.
-    pub(crate) fn is_there_to_stay(&self) -> bool {
+    pub(crate) fn is_staying(&self) -> bool {
         matches!(self, Self::Running(Running { link: Some(_), leaving: false, .. }))
     }
 

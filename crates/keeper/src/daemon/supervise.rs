@@ -9,8 +9,8 @@ use ostler_sys::process::{Activity, Target, activity, signal_fd};
 use ostler_sys::{CStrings, ProcRef, SpawnSpec, fd::fdpass, net::socket, process::child, spawn, time::clock};
 use rustix::event::epoll::EventFlags;
 
-use super::failures::{DaemonReport, Failures, Life, REFUSED_FROM, decode_report};
-use super::watchdog::{Phase, Watchdog};
+use super::failures::{DaemonReport, DaemonReports, Failures, REFUSED_FROM, decode_report};
+use super::watchdog::{Watchdog, WatchdogPhase};
 use super::{Daemon, Poll, Running};
 use crate::environment::{ROLE_VAR, RUNTIME_VAR, for_role, runtime};
 use crate::keeper::{Keeper, complain};
@@ -176,7 +176,7 @@ impl Keeper {
             (Some(_), true) => Some(clock::boot_ms() + RETIRE_GRACE_MS),
             (None, _) => Some(clock::boot_ms() + CLOSED_GRACE_MS),
         };
-        let poll = (pidfd.is_none() && !child::is_ours(process.pid)).then_some(Poll { at_ms: u64::MAX });
+        let poll = (pidfd.is_none() && !child::is_own_child(process.pid)).then_some(Poll { at_ms: u64::MAX });
         let link = link.map(|link| (link, EventFlags::IN));
         self.daemon = Daemon::Running(Running {
             process,
@@ -185,7 +185,7 @@ impl Keeper {
             kill_at_ms,
             leaving: state.retire,
             watchdog: Watchdog::default(),
-            life: Life::taken_over(),
+            life: DaemonReports::taken_over(),
             poll,
         });
         if gone {
@@ -231,7 +231,7 @@ impl Keeper {
     }
 
     /// Lets the daemon leave: after an `Exit` its exit is intended.
-    pub(crate) fn let_daemon_leave(&mut self) {
+    pub(crate) fn allow_daemon_exit(&mut self) {
         if let Daemon::Running(running) = &mut self.daemon {
             running.leaving = true;
             running.kill_at_ms.get_or_insert(clock::boot_ms() + RETIRE_GRACE_MS);
@@ -278,7 +278,7 @@ impl Keeper {
     }
 
     /// Examines a daemon that owes an answer.
-    pub(crate) fn look_at_daemon(&mut self, now_ms: u64) {
+    pub(crate) fn check_daemon(&mut self, now_ms: u64) {
         let Daemon::Running(running) = &mut self.daemon else { return };
         if running.watchdog.deadline_ms().is_none_or(|at| at > now_ms) {
             return;
@@ -292,13 +292,13 @@ impl Keeper {
             running.watchdog.killed_ms = Some(now_ms);
             return;
         }
-        if let Phase::Expecting { .. } = running.watchdog.phase {
+        if let WatchdogPhase::Expecting { .. } = running.watchdog.phase {
             running.watchdog.on_answer();
             return self.doubt_daemon();
         }
         // Other code notices an exited daemon.
         let found = activity(pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
-        if let Some(hang) = running.watchdog.look(now_ms, found) {
+        if let Some(hang) = running.watchdog.check(now_ms, found) {
             complain(&format!("the daemon (pid {pid}) does not answer: {}; replacing it; apps keep running", hang.describe()));
             self.kill_daemon();
         }
@@ -339,7 +339,7 @@ impl Keeper {
     }
 
     /// Judges an unintended death of the daemon. Returns how long to wait before the next start.
-    pub(crate) fn delay_after(&mut self, life: &Life, now_ms: u64) -> u64 {
+    pub(crate) fn delay_after(&mut self, life: &DaemonReports, now_ms: u64) -> u64 {
         if life.up_ms.is_some_and(|up| now_ms.saturating_sub(up) > WELL_AFTER_MS) {
             self.failures = Failures::default();
         }
@@ -347,7 +347,7 @@ impl Keeper {
         if life.up_ms.is_some() && life.reason.is_none() && life.record.is_none() {
             return self.respawn.died(now_ms);
         }
-        let delay = self.failures.failed(life.record, life.in_words(), life.up_ms.is_some(), now_ms);
+        let delay = self.failures.failed(life.record, life.describe(), life.up_ms.is_some(), now_ms);
         if self.failures.count() >= REFUSED_FROM {
             let later = if delay >= 1000 { format!("in {} s", delay / 1000) } else { "at once".to_owned() };
             complain(&format!(

@@ -36,7 +36,7 @@ const DIES_WITHIN_MS: u64 = 2_000;
 
 /// Way in which a process hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hang {
+pub enum HangKind {
     /// Stopped by a signal.
     Stopped,
     /// In an endless loop.
@@ -47,7 +47,7 @@ pub enum Hang {
     Blocked,
 }
 
-impl Hang {
+impl HangKind {
     /// Returns the reason in words.
     pub fn describe(self) -> &'static str {
         match self {
@@ -62,55 +62,56 @@ impl Hang {
 /// Watchdog for a process that owes answers; pure.
 #[derive(Debug, Default)]
 pub struct Watchdog {
-    pub(super) phase: Phase,
+    pub(super) phase: WatchdogPhase,
     /// Time at which SIGKILL was sent.
     pub(super) killed_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-pub(super) enum Phase {
+pub(super) enum WatchdogPhase {
     /// No answer is expected.
     #[default]
-    Calm,
+    Idle,
     /// An acknowledgement is expected by this time.
     Expecting { until_ms: u64 },
     /// The answer to a question is expected.
-    Asked(Asked),
+    Questioned(PendingQuestion),
 }
 
 #[derive(Debug)]
-pub(super) struct Asked {
-    looks: u32,
+pub(super) struct PendingQuestion {
+    checks: u32,
     last_ms: u64,
     next_ms: u64,
     cpu_ms: u64,
     /// CPU time used since the question.
     busy_ms: u64,
     /// State without any CPU use, and its duration.
-    idle: (Option<Hang>, u64),
+    idle: (Option<HangKind>, u64),
 }
 
 impl Watchdog {
     /// Expects an answer, because a message that needs one was sent.
     pub fn expect(&mut self, now_ms: u64) {
-        if matches!(self.phase, Phase::Calm) {
-            self.phase = Phase::Expecting { until_ms: now_ms + EXPECT_MS };
+        if matches!(self.phase, WatchdogPhase::Idle) {
+            self.phase = WatchdogPhase::Expecting { until_ms: now_ms + EXPECT_MS };
         }
     }
 
     /// Notes that the process responds.
     pub fn on_answer(&mut self) {
-        self.phase = Phase::Calm;
+        self.phase = WatchdogPhase::Idle;
     }
 
     /// Returns true if the keeper must ask the process now. It returns false if a question is
     /// already pending.
     pub fn doubt(&mut self, now_ms: u64, activity: Activity) -> bool {
-        if matches!(self.phase, Phase::Asked(_)) {
+        if matches!(self.phase, WatchdogPhase::Questioned(_)) {
             return false;
         }
-        let asked = Asked { looks: 0, last_ms: now_ms, next_ms: now_ms + LOOK_MS, cpu_ms: activity.cpu_ms, busy_ms: 0, idle: (None, 0) };
-        self.phase = Phase::Asked(asked);
+        let question =
+            PendingQuestion { checks: 0, last_ms: now_ms, next_ms: now_ms + LOOK_MS, cpu_ms: activity.cpu_ms, busy_ms: 0, idle: (None, 0) };
+        self.phase = WatchdogPhase::Questioned(question);
         true
     }
 
@@ -124,29 +125,29 @@ impl Watchdog {
             return Some(killed + DIES_WITHIN_MS);
         }
         match &self.phase {
-            Phase::Calm => None,
-            Phase::Expecting { until_ms } => Some(*until_ms),
-            Phase::Asked(asked) => Some(asked.next_ms),
+            WatchdogPhase::Idle => None,
+            WatchdogPhase::Expecting { until_ms } => Some(*until_ms),
+            WatchdogPhase::Questioned(asked) => Some(asked.next_ms),
         }
     }
 
     /// Performs one more check. `None` means: keep waiting.
-    pub fn look(&mut self, now_ms: u64, activity: Activity) -> Option<Hang> {
-        let Phase::Asked(asked) = &mut self.phase else { return None };
-        let interval = if asked.looks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
+    pub fn check(&mut self, now_ms: u64, activity: Activity) -> Option<HangKind> {
+        let WatchdogPhase::Questioned(asked) = &mut self.phase else { return None };
+        let interval = if asked.checks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
         // This process may have been suspended as well; nothing is known about that time.
         let passed = now_ms.saturating_sub(asked.last_ms).min(2 * interval);
         let used = activity.cpu_ms.saturating_sub(asked.cpu_ms);
-        asked.looks = asked.looks.saturating_add(1);
+        asked.checks = asked.checks.saturating_add(1);
         (asked.last_ms, asked.next_ms, asked.cpu_ms) = (now_ms, now_ms + interval, activity.cpu_ms);
         asked.busy_ms += used;
         let state = match activity.state {
             _ if used > 0 => None,
-            b'T' => Some(Hang::Stopped),
-            b'D' => Some(Hang::Blocked),
+            b'T' => Some(HangKind::Stopped),
+            b'D' => Some(HangKind::Blocked),
             // The thread can run but does not get the CPU, or a debugger has stopped it.
             b'R' | b't' => None,
-            _ => Some(Hang::Still),
+            _ => Some(HangKind::Still),
         };
         asked.idle = match state {
             Some(_) if asked.idle.0 == state => (state, asked.idle.1 + passed),
@@ -154,12 +155,12 @@ impl Watchdog {
             None => (None, 0),
         };
         let limit = match asked.idle.0 {
-            Some(Hang::Stopped) => STOPPED_MS,
-            Some(Hang::Still) => STILL_MS,
-            Some(Hang::Blocked) => BLOCKED_MS,
-            Some(Hang::Busy) | None => u64::MAX,
+            Some(HangKind::Stopped) => STOPPED_MS,
+            Some(HangKind::Still) => STILL_MS,
+            Some(HangKind::Blocked) => BLOCKED_MS,
+            Some(HangKind::Busy) | None => u64::MAX,
         };
-        if asked.busy_ms >= BUSY_MS { Some(Hang::Busy) } else { asked.idle.0.filter(|_| asked.idle.1 >= limit) }
+        if asked.busy_ms >= BUSY_MS { Some(HangKind::Busy) } else { asked.idle.0.filter(|_| asked.idle.1 >= limit) }
     }
 }
 
@@ -169,7 +170,7 @@ mod tests {
 
     /// Returns the verdict on a daemon that shows these states, one per check, with this CPU use in
     /// between, and the time of the verdict.
-    fn verdict(states: &[u8], cpu_per_look: u64, looks: usize) -> Option<(Hang, u64)> {
+    fn verdict(states: &[u8], cpu_per_look: u64, looks: usize) -> Option<(HangKind, u64)> {
         let mut watchdog = Watchdog::default();
         let mut cpu_ms = 70;
         assert!(watchdog.doubt(1_000, Activity { state: b'R', cpu_ms }));
@@ -178,17 +179,17 @@ mod tests {
             cpu_ms += cpu_per_look;
             let now = watchdog.deadline_ms().unwrap();
             let state = states[look % states.len()];
-            watchdog.look(now, Activity { state, cpu_ms }).map(|hang| (hang, now - 1_000))
+            watchdog.check(now, Activity { state, cpu_ms }).map(|hang| (hang, now - 1_000))
         })
     }
 
     #[test]
     fn hung_daemon_is_distinguished_from_a_starved_one() {
         for (states, cpu, expected) in [
-            (&b"T"[..], 0, Some((Hang::Stopped, 2_000))),
-            (b"S", 0, Some((Hang::Still, 10_000))),
-            (b"D", 0, Some((Hang::Blocked, 30_000))),
-            (b"R", 500, Some((Hang::Busy, 10_000))),
+            (&b"T"[..], 0, Some((HangKind::Stopped, 2_000))),
+            (b"S", 0, Some((HangKind::Still, 10_000))),
+            (b"D", 0, Some((HangKind::Blocked, 30_000))),
+            (b"R", 500, Some((HangKind::Busy, 10_000))),
             // A busy machine: the daemon runs now and then.
             (b"R", 0, None),
             (b"SR", 0, None),
@@ -209,7 +210,7 @@ mod tests {
         let mut watchdog = Watchdog::default();
         watchdog.doubt(0, Activity { state: b'S', cpu_ms: 0 });
         // A laptop was suspended.
-        assert_eq!(watchdog.look(3_600_000, Activity { state: b'S', cpu_ms: 0 }), None);
+        assert_eq!(watchdog.check(3_600_000, Activity { state: b'S', cpu_ms: 0 }), None);
     }
 
     #[test]

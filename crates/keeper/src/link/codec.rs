@@ -9,7 +9,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use ostler_sys::{CStrings, Credentials, Ending, Rlimit, SpawnSpec, Usage, Wiped};
+use ostler_sys::{CStrings, Credentials, Rlimit, SecretBytes, SpawnSpec, Usage, WaitStatus};
 
 use crate::link::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
 
@@ -20,13 +20,13 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// A value that can be encoded and decoded.
 pub(crate) trait Wire: Sized {
-    fn put(&self, out: &mut Wiped);
+    fn put(&self, out: &mut SecretBytes);
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed>;
 }
 
 /// Returns the bytes of a value. They may contain secrets, because messages contain environments.
-pub(crate) fn encode(value: &impl Wire) -> Wiped {
-    let mut out = Wiped::with_capacity(64);
+pub(crate) fn encode(value: &impl Wire) -> SecretBytes {
+    let mut out = SecretBytes::with_capacity(64);
     value.put(&mut out);
     out
 }
@@ -56,7 +56,7 @@ impl<'a> Input<'a> {
 macro_rules! number {
     ($($t:ty),*) => {$(
         impl Wire for $t {
-            fn put(&self, out: &mut Wiped) {
+            fn put(&self, out: &mut SecretBytes) {
                 out.extend_from_slice(&self.to_le_bytes());
             }
             fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -71,7 +71,7 @@ number!(u8, u32, i32, u64);
 macro_rules! record {
     ($t:ident { $($field:ident),* $(,)? }) => {
         impl Wire for $t {
-            fn put(&self, out: &mut ostler_sys::Wiped) {
+            fn put(&self, out: &mut ostler_sys::SecretBytes) {
                 let $t { $($field),* } = self;
                 $($field.put(out);)*
             }
@@ -85,7 +85,7 @@ macro_rules! record {
 pub(crate) use record;
 
 impl Wire for bool {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         out.push(u8::from(*self));
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -97,7 +97,7 @@ impl Wire for bool {
     }
 }
 
-fn put_bytes(bytes: &[u8], out: &mut Wiped) {
+fn put_bytes(bytes: &[u8], out: &mut SecretBytes) {
     // Packets are limited far below 4 GiB, see `link`.
     u32::try_from(bytes.len()).unwrap_or(u32::MAX).put(out);
     out.extend_from_slice(bytes);
@@ -109,7 +109,7 @@ fn take_bytes<'a>(input: &mut Input<'a>) -> Result<&'a [u8], Malformed> {
 }
 
 impl Wire for String {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         put_bytes(self.as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -118,7 +118,7 @@ impl Wire for String {
 }
 
 impl Wire for CString {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         put_bytes(self.as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -127,7 +127,7 @@ impl Wire for CString {
 }
 
 impl Wire for CStrings {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         put_bytes(self.as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -136,7 +136,7 @@ impl Wire for CStrings {
 }
 
 impl<T: Wire> Wire for Vec<T> {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         u32::try_from(self.len()).unwrap_or(u32::MAX).put(out);
         self.iter().for_each(|item| item.put(out));
     }
@@ -152,7 +152,7 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl<T: Wire> Wire for Option<T> {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         self.is_some().put(out);
         if let Some(value) = self {
             value.put(out);
@@ -164,7 +164,7 @@ impl<T: Wire> Wire for Option<T> {
 }
 
 impl Wire for PathBuf {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         put_bytes(self.as_os_str().as_bytes(), out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -173,7 +173,7 @@ impl Wire for PathBuf {
 }
 
 impl<T: Wire> Wire for Box<T> {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         T::put(self, out);
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -181,8 +181,8 @@ impl<T: Wire> Wire for Box<T> {
     }
 }
 
-impl Wire for Ending {
-    fn put(&self, out: &mut Wiped) {
+impl Wire for WaitStatus {
+    fn put(&self, out: &mut SecretBytes) {
         match self {
             Self::Code(code) => (0u8, *code).put(out),
             Self::Signal { signal, core } => {
@@ -203,7 +203,7 @@ impl Wire for Ending {
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
-    fn put(&self, out: &mut Wiped) {
+    fn put(&self, out: &mut SecretBytes) {
         self.0.put(out);
         self.1.put(out);
     }
@@ -226,7 +226,7 @@ record!(Inventory { keeper_pid, originals, children, held, failures, poison, las
 macro_rules! messages {
     ($t:ident { $($code:literal => $variant:ident $({ $($field:ident),* })? $(($inner:ident))?),* $(,)? }) => {
         impl Wire for $t {
-            fn put(&self, out: &mut ostler_sys::Wiped) {
+            fn put(&self, out: &mut ostler_sys::SecretBytes) {
                 match self {
                     $($t::$variant $({ $($field),* })? $(($inner))? => {
                         out.push($code);
@@ -287,7 +287,7 @@ messages!(FromKeeper {
 });
 
 /// Checks that any bytes are either malformed or a message that encodes to the same bytes again.
-#[cfg(any(test, feature = "played"))]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn check(bytes: &[u8]) {
     if let Ok(message) = decode::<ToKeeper>(bytes) {
         assert_eq!(&*encode(&message), bytes, "{message:?}");
@@ -372,9 +372,9 @@ mod tests {
             originals: Originals { umask: 0o77, nofile: Some(Rlimit { resource: 7, soft: 1, hard: 2 }), oom_score_adj: Some(0) },
             children: vec![
                 child(1, None),
-                child(2, Some(ended(Ending::Code(3)))),
-                child(3, Some(ended(Ending::Signal { signal: 11, core: true }))),
-                child(4, Some(ended(Ending::Unknown))),
+                child(2, Some(ended(WaitStatus::Code(3)))),
+                child(3, Some(ended(WaitStatus::Signal { signal: 11, core: true }))),
+                child(4, Some(ended(WaitStatus::Unknown))),
             ],
             held: vec!["lock".into(), "socket".into()],
             failures: 3,
@@ -386,7 +386,7 @@ mod tests {
             FromKeeper::InventoryPart(inventory),
             FromKeeper::Spawned { key: 1, pid: 2, start_ticks: 3 },
             FromKeeper::SpawnFailed { key: 1, step: "exec".into(), errno: 2 },
-            FromKeeper::Exited { key: 1, pid: 2, ending: Ending::Unknown, usage: Usage::default(), at_boot_ms: 1, at_wall_ms: 2 },
+            FromKeeper::Exited { key: 1, pid: 2, ending: WaitStatus::Unknown, usage: Usage::default(), at_boot_ms: 1, at_wall_ms: 2 },
             FromKeeper::OrphanExited { pid: 7 },
             FromKeeper::Signal { signal: 15 },
             FromKeeper::HoldFailed { name: "x".into(), errno: 24 },

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ostler_sys::{Ending, Rlimit, SpawnSpec, Usage};
+use ostler_sys::{Rlimit, SpawnSpec, Usage, WaitStatus};
 
 /// Name of the held lock file, see [`crate::LOCK_FILE`].
 pub const HELD_LOCK: &str = "lock";
@@ -153,7 +153,7 @@ pub enum FromKeeper {
     SpawnFailed {
         /// The key.
         key: u64,
-        /// The failing step, see [`ostler_sys::Step`].
+        /// The failing step, see [`ostler_sys::SpawnStep`].
         step: String,
         /// Its errno.
         errno: i32,
@@ -165,7 +165,7 @@ pub enum FromKeeper {
         /// The pid that it had.
         pid: i32,
         /// How it exited.
-        ending: Ending,
+        ending: WaitStatus,
         /// Resources that it used; zero if it was not the keeper's child.
         usage: Usage,
         /// Time at which the keeper noticed it: `CLOCK_BOOTTIME` in milliseconds.
@@ -261,7 +261,7 @@ pub struct Child {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// How it exited.
-    pub ending: Ending,
+    pub ending: WaitStatus,
     /// Resources that it used; zero if it was not the keeper's child.
     pub usage: Usage,
     /// Time at which the keeper noticed it: `CLOCK_BOOTTIME` in milliseconds.

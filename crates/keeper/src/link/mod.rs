@@ -15,7 +15,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_sys::fd::{fdpass, memfd};
-use ostler_sys::memory::wiped::{Wiped, wipe};
+use ostler_sys::memory::secret_bytes::{SecretBytes, wipe};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -188,7 +188,7 @@ pub(crate) fn invalid(error: Malformed) -> io::Error {
 /// One packet as received.
 #[derive(Debug)]
 pub(crate) struct Packet {
-    pub(crate) payload: Wiped,
+    pub(crate) payload: SecretBytes,
     pub(crate) fds: Vec<OwnedFd>,
     /// Whether some descriptors did not arrive because our table of descriptors is full.
     pub(crate) lost_fds: bool,
@@ -198,15 +198,15 @@ pub(crate) struct Packet {
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: OwnedFd,
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<QueuedPacket>,
     buffer: Vec<u8>,
 }
 
 /// A packet that waits until the socket has room.
 #[derive(Debug)]
-struct Waiting {
+struct QueuedPacket {
     form: u8,
-    payload: Wiped,
+    payload: SecretBytes,
     fds: Vec<OwnedFd>,
 }
 
@@ -259,7 +259,7 @@ impl Channel {
             }
         }
         let fds = fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3)).collect::<Result<_, _>>()?;
-        self.queue.push_back(Waiting { form, payload: payload.into(), fds });
+        self.queue.push_back(QueuedPacket { form, payload: payload.into(), fds });
         Ok(())
     }
 
@@ -296,8 +296,10 @@ impl Channel {
         let lost_fds = received.lost_fds;
         let packet = self.buffer.get_mut(..received.len).unwrap_or_default();
         let payload = match packet {
-            [VERSION, INLINE, payload @ ..] if !received.cut => Ok(Wiped::from(&*payload)),
-            [VERSION, IN_MEMORY] if !fds.is_empty() => memfd::read(fds.remove(0), PAYLOAD_MAX).map(Wiped::from).map_err(io::Error::from),
+            [VERSION, INLINE, payload @ ..] if !received.cut => Ok(SecretBytes::from(&*payload)),
+            [VERSION, IN_MEMORY] if !fds.is_empty() => {
+                memfd::read(fds.remove(0), PAYLOAD_MAX).map(SecretBytes::from).map_err(io::Error::from)
+            }
             _ => Err(invalid(Malformed("no packet of this version"))),
         };
         // The next packet may be shorter and arrive much later, so it would not overwrite these

@@ -20,11 +20,11 @@ pub(crate) fn headroom(limit: u64) -> u64 {
 
 /// All held descriptors, sorted by name.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct HeldFds {
     by_name: BTreeMap<String, OwnedFd>,
 }
 
-impl Held {
+impl HeldFds {
     /// Holds a descriptor, and replaces the descriptor that had the name before. `others` is the
     /// number of other descriptors in use or reserved; `limit` is the limit of open files. Held
     /// descriptors may use half of the headroom, so that a process which could be spawned also
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn hold_keeps_headroom_but_always_replaces_a_held_name() {
-        let mut held = Held::default();
+        let mut held = HeldFds::default();
         let limit = 800;
         let room = usize::try_from(limit - headroom(limit) / 2).unwrap();
         assert_eq!(held.hold("a".into(), null(), room - 1, limit), Ok(()));

@@ -48,7 +48,7 @@ const MAX_BYTES: usize = 64 << 20;
 
 /// State of a keeper.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct State {
+pub(crate) struct KeeperState {
     pub(crate) home: PathBuf,
     pub(crate) as_pm2: bool,
     pub(crate) originals: Originals,
@@ -78,9 +78,9 @@ impl DaemonState {
 }
 
 record!(DaemonState { pid, start_ticks, link, retire });
-record!(State { home, as_pm2, originals, children, held, daemon, signals });
+record!(KeeperState { home, as_pm2, originals, children, held, daemon, signals });
 
-impl State {
+impl KeeperState {
     /// Writes the state into a memfd.
     pub(crate) fn to_memfd(&self) -> Result<OwnedFd, Errno> {
         let mut bytes = encode(&VERSION);
@@ -120,26 +120,26 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
 
-    fn state() -> State {
-        State {
+    fn state() -> KeeperState {
+        KeeperState {
             home: "/tmp/h".into(),
             as_pm2: true,
             children: vec![(Child { key: 1, pid: 2, start_ticks: 3, ended: None }, Some(9))],
             held: vec![("socket".into(), 5)],
             daemon: Some(DaemonState { pid: 4, start_ticks: 5, link: Some(6), retire: true }),
             signals: 1 << 15,
-            ..State::default()
+            ..KeeperState::default()
         }
     }
 
     #[test]
     fn state_round_trips_through_a_memfd() {
-        assert_eq!(State::from_memfd(state().to_memfd().unwrap().as_fd()).unwrap(), state());
+        assert_eq!(KeeperState::from_memfd(state().to_memfd().unwrap().as_fd()).unwrap(), state());
     }
 
     #[test]
     fn state_of_another_version_or_malformed_is_rejected() {
-        let refused = |bytes: &[u8]| State::from_memfd(memfd::with("test", bytes).unwrap().as_fd()).unwrap_err();
+        let refused = |bytes: &[u8]| KeeperState::from_memfd(memfd::with("test", bytes).unwrap().as_fd()).unwrap_err();
         assert!(matches!(refused(&[2, 0, 0, 0, 1, 2, 3]), StateError::Version(2)));
         assert!(matches!(refused(&[1, 0, 0]), StateError::Malformed(_)));
         assert!(matches!(refused(&[1, 0, 0, 0, 9]), StateError::Malformed(_)));
@@ -156,7 +156,7 @@ mod tests {
         bytes.extend([0; 8]); // no children, nothing held
         bytes.push(0); // no daemon
         bytes.extend_from_slice(&encode(&0u64)); // signals
-        let state = State::from_memfd(memfd::with("test", &bytes).unwrap().as_fd()).unwrap();
+        let state = KeeperState::from_memfd(memfd::with("test", &bytes).unwrap().as_fd()).unwrap();
         assert_eq!((state.home, state.originals.umask), (PathBuf::from("/h"), 0o22));
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 use ostler_sys::process::Target;
 use ostler_sys::process::exec::replace;
 use ostler_sys::process::signal::KILL;
-use ostler_sys::{Ending, SpawnSpec, process::child, spawn, time::clock};
+use ostler_sys::{SpawnSpec, WaitStatus, process::child, spawn, time::clock};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
@@ -25,7 +25,7 @@ use crate::environment::{CHECK_VAR, ROLE_VAR, STATE_FD_VAR};
 use crate::keeper::{Check, Keeper};
 use crate::launch::EXIT_CHECKED;
 use crate::link::message::FromKeeper;
-use crate::state::{State, number};
+use crate::state::{KeeperState, number};
 use crate::title::keeper_title;
 
 /// Time for the new binary to start, read the state and exit.
@@ -79,9 +79,9 @@ impl Keeper {
     }
 
     /// Handles the verdict of the new binary.
-    pub(crate) fn checked(&mut self, ending: Ending) {
+    pub(crate) fn checked(&mut self, ending: WaitStatus) {
         let Some(check) = self.check.take() else { return };
-        if ending != Ending::Code(i32::from(EXIT_CHECKED)) {
+        if ending != WaitStatus::Code(i32::from(EXIT_CHECKED)) {
             return self.upgrade_failed(("check", 0));
         }
         let errno = match self.become_binary(&check.exe) {
@@ -110,8 +110,8 @@ impl Keeper {
     }
 
     /// Returns the state for the next keeper, with the descriptor numbers of this process.
-    fn state(&self) -> State {
-        State {
+    fn state(&self) -> KeeperState {
+        KeeperState {
             home: self.home.clone(),
             as_pm2: self.as_pm2,
             originals: self.originals,

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use ostler_keeper::{Child, FromKeeper, Revival, ToKeeper, anchor_of};
-use ostler_sys::{Ending, ProcRef};
+use ostler_sys::{ProcRef, WaitStatus};
 
 use crate::home::{Home, has_exited, label, labelled, wait_for};
 
@@ -49,7 +49,7 @@ fn killed_keeper_is_revived_with_children_and_descriptors() {
     let mut is_alive = false;
     while told.len() < 2 || !is_alive {
         match daemon.receive() {
-            FromKeeper::Exited { key, ending: Ending::Unknown | Ending::Signal { signal: 9, .. }, .. } => told.push(key),
+            FromKeeper::Exited { key, ending: WaitStatus::Unknown | WaitStatus::Signal { signal: 9, .. }, .. } => told.push(key),
             FromKeeper::Pong => is_alive = true,
             other => panic!("{other:?}"),
         }
@@ -84,7 +84,7 @@ fn killed_keeper_is_revived_with_children_and_descriptors() {
     match daemon.receive() {
         FromKeeper::Exited { key: 1, pid, ending, .. } => {
             assert_eq!(pid, app.pid);
-            assert!(matches!(ending, Ending::Code(7) | Ending::Unknown), "{ending:?}");
+            assert!(matches!(ending, WaitStatus::Code(7) | WaitStatus::Unknown), "{ending:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -97,7 +97,7 @@ fn verify_repeats_the_exit_of_a_missing_process() {
     let (_, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exit 3"));
     let first = daemon.receive();
-    assert!(matches!(first, FromKeeper::Exited { key: 1, ending: Ending::Code(3), .. }), "{first:?}");
+    assert!(matches!(first, FromKeeper::Exited { key: 1, ending: WaitStatus::Code(3), .. }), "{first:?}");
     let verify = |key, ProcRef { pid, start_ticks }| ToKeeper::Verify { key, pid, start_ticks };
     // Before the acknowledgement, the keeper repeats the same report, to the millisecond. After it,
     // the keeper only knows that the process is gone.
@@ -105,7 +105,7 @@ fn verify_repeats_the_exit_of_a_missing_process() {
     assert_eq!(daemon.receive(), first);
     daemon.send(&ToKeeper::Ack { key: 1 }, &[]);
     daemon.send(&verify(1, app), &[]);
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Unknown, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: WaitStatus::Unknown, .. }));
     // There is no answer about a living process, and an unwatched one becomes watched.
     let lives = daemon.spawn(home.shell(2, "exec sleep 1000"));
     let mut stranger = std::process::Command::new("sleep").arg("1000").env("OSTLER_TEST_HOME", &home.path).spawn().unwrap();
@@ -135,7 +135,7 @@ fn any_process_can_be_adopted() {
     let ProcRef { pid, start_ticks } = refs[0];
     daemon.send(&ToKeeper::Adopt { key: 3, pid: i32::MAX, start_ticks: 5 }, &[]);
     assert!(matches!(daemon.receive(), FromKeeper::Spawned { key: 3, .. }));
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 3, ending: Ending::Unknown, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 3, ending: WaitStatus::Unknown, .. }));
     daemon.send(&ToKeeper::Adopt { key: 1, pid, start_ticks }, &[]);
     assert_eq!(daemon.receive(), FromKeeper::SpawnFailed { key: 1, step: "key".into(), errno: 17 });
 
@@ -148,7 +148,7 @@ fn any_process_can_be_adopted() {
     let mut ended: Vec<_> = (0..2)
         .map(|_| match daemon.receive() {
             FromKeeper::Exited { key, ending, .. } => {
-                assert!(matches!(ending, Ending::Signal { signal: 15, .. } | Ending::Unknown), "{ending:?}");
+                assert!(matches!(ending, WaitStatus::Signal { signal: 15, .. } | WaitStatus::Unknown), "{ending:?}");
                 key
             }
             other => panic!("{other:?}"),
@@ -179,7 +179,7 @@ fn app_hands_over_to_another_of_its_processes() {
     // The exit of the former process was reported, and is forgotten without an acknowledgement. A
     // repeated follow changes nothing.
     std::fs::write(file("end"), "x\n").unwrap();
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(5), .. } if pid == app.pid));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: WaitStatus::Code(5), .. } if pid == app.pid));
     daemon.send(&follow(a), &[]);
     daemon.send(&follow(a), &[a.open().unwrap().as_fd()]);
     daemon.send(&ToKeeper::Ack { key: 1 }, &[]);
@@ -195,10 +195,10 @@ fn app_hands_over_to_another_of_its_processes() {
     std::fs::write(file("a"), "1\n").unwrap();
     assert_eq!(daemon.next().0, FromKeeper::OrphanExited { pid: a.pid });
     std::fs::write(file("b"), "7\n").unwrap();
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(7), .. } if pid == b.pid));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: WaitStatus::Code(7), .. } if pid == b.pid));
     // Follow a process that has already exited.
     daemon.send(&follow(a), &[]);
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Unknown, .. } if pid == a.pid));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: WaitStatus::Unknown, .. } if pid == a.pid));
     daemon.send(&ToKeeper::Ack { key: 1 }, &[]);
     daemon.ping();
 }

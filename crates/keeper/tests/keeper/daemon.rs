@@ -3,8 +3,8 @@
 use std::os::fd::AsFd;
 use std::process::Command;
 
-use ostler_keeper::{FromKeeper, Launched, ToKeeper};
-use ostler_sys::{Ending, ProcTable, net::socket};
+use ostler_keeper::{FromKeeper, LaunchResult, ToKeeper};
+use ostler_sys::{ProcTable, WaitStatus, net::socket};
 
 use crate::home::{Home, command_line, fixture, label, labelled, mode, wait_for};
 
@@ -19,7 +19,7 @@ fn launch_takes_the_home() {
     for file in ["pm2.pid", "pm2.log", "ostler.sock", "ostler.lock"] {
         assert_eq!(mode(&home.path.join(file)).unwrap(), 0o600, "{file}");
     }
-    assert_eq!(home.launcher().launch().unwrap(), Launched::Already);
+    assert_eq!(home.launcher().launch().unwrap(), LaunchResult::Already);
     assert!(daemon.process.exists());
 }
 
@@ -27,7 +27,7 @@ fn launch_takes_the_home() {
 fn keeper_as_pm2_has_the_title_of_the_god_daemon() {
     let home = Home::new();
     let exe = std::ffi::CString::new(fixture()).unwrap();
-    let Launched::New(pid) = ostler_keeper::Launcher::new(&home.path, true).exe(exe).launch().unwrap() else { panic!() };
+    let LaunchResult::New(pid) = ostler_keeper::Launcher::new(&home.path, true).exe(exe).launch().unwrap() else { panic!() };
     assert_eq!(command_line(pid), format!("PM2 v7.0.4: God Daemon ({})", home.path.display()));
     home.next_daemon();
 }
@@ -44,7 +44,7 @@ fn launch_waits_for_the_lock_of_a_killed_keeper() {
     wait_for("a try", || std::fs::remove_file(&log).ok());
     wait_for("another one", || log.exists().then_some(()));
     drop(lock);
-    assert!(matches!(launch.join().unwrap(), Ok(Launched::New(_))));
+    assert!(matches!(launch.join().unwrap(), Ok(LaunchResult::New(_))));
     home.next_daemon();
 }
 
@@ -80,7 +80,7 @@ fn missing_home_is_created_private_to_its_user() {
     let exe = std::ffi::CString::new(fixture()).unwrap();
     let launched = ostler_keeper::Launcher::new(&deep, false).exe(exe).launch().unwrap();
     assert_eq!(mode(&deep).unwrap(), 0o700);
-    let Launched::New(pid) = launched else { panic!() };
+    let LaunchResult::New(pid) = launched else { panic!() };
     // Its daemons find no test to report to. They exit, and the keeper restarts them with growing
     // delays.
     ostler_sys::ProcRef::of(pid).unwrap().signal(9).unwrap();
@@ -111,7 +111,7 @@ fn next_daemon_gets_children_and_descriptors() {
     let named = |name: &str| &fds[inventory.held.iter().position(|held| held == name).unwrap()];
     assert_eq!((label(named("ipc/1")), label(named("log"))), ("ipc/1".into(), "another log".into()));
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.ended.map(|e| e.ending))).collect();
-    assert_eq!(known, [(1, alive.pid, None), (2, unacked.pid, Some(Ending::Code(5)))]);
+    assert_eq!(known, [(1, alive.pid, None), (2, unacked.pid, Some(WaitStatus::Code(5)))]);
     assert!(alive.exists());
     // The client that connected between the two daemons waits in the queue.
     let waiting = socket::accept(named("socket")).unwrap().expect("a connection");
@@ -158,7 +158,7 @@ fn exits_without_a_daemon_are_kept() {
     let mut ended: Vec<_> = inventory.children.iter().filter(|c| c.ended.is_some()).map(|c| c.key).collect();
     while ended.len() < 50 {
         let FromKeeper::Exited { key, ending, .. } = daemon.receive() else { panic!() };
-        assert_eq!(ending, Ending::Code(9));
+        assert_eq!(ending, WaitStatus::Code(9));
         ended.push(key);
     }
     ended.sort_unstable();
@@ -222,7 +222,7 @@ fn exit_keeps_only_the_apps_running() {
     let lock = home.path.join("ostler.lock");
     assert!(ostler_sys::fs::lock::try_lock(&lock).unwrap().is_none(), "the home is theirs while the daemon lives");
     drop(daemon);
-    assert_eq!(ostler_sys::process::child::reap(keeper.pid).unwrap().ending, Ending::Code(0));
+    assert_eq!(ostler_sys::process::child::reap(keeper.pid).unwrap().ending, WaitStatus::Code(0));
     assert!(ostler_sys::fs::lock::try_lock(&lock).unwrap().is_some());
     assert!(app.exists());
 }

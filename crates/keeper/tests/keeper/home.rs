@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ostler_keeper::{FromKeeper, Inventory, Launched, Launcher, Link, SpawnRequest, ToKeeper, anchor_of};
+use ostler_keeper::{FromKeeper, Inventory, LaunchResult, Launcher, Link, SpawnRequest, ToKeeper, anchor_of};
 use ostler_sys::{ProcRef, ProcTable, SpawnSpec, fd::fdpass, process::tree};
 
 /// Maximum wait for anything on a loaded machine.
@@ -53,7 +53,7 @@ impl Home {
 
     /// Starts keeper and daemon, and reads the daemon's inventory.
     pub(crate) fn start(&self) -> (ProcRef, Daemon) {
-        let Launched::New(pid) = self.launcher().launch().unwrap() else { panic!("there was a keeper") };
+        let LaunchResult::New(pid) = self.launcher().launch().unwrap() else { panic!("there was a keeper") };
         let (daemon, inventory) = self.next_daemon();
         assert_eq!(inventory.0.keeper_pid, pid);
         (ProcRef::of(pid).unwrap(), daemon)

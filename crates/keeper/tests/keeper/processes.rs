@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use ostler_keeper::{FromKeeper, ToKeeper};
-use ostler_sys::{Ending, ProcTable};
+use ostler_sys::{ProcTable, WaitStatus};
 
 use crate::home::{Home, wait_for};
 
@@ -12,10 +12,10 @@ fn exit_codes_and_signals_are_reported() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     for (key, script, expected) in [
-        (1, "exit 0", Ending::Code(0)),
-        (2, "exit 37", Ending::Code(37)),
-        (3, "kill -TERM $$", Ending::Signal { signal: 15, core: false }),
-        (4, "kill -KILL $$", Ending::Signal { signal: 9, core: false }),
+        (1, "exit 0", WaitStatus::Code(0)),
+        (2, "exit 37", WaitStatus::Code(37)),
+        (3, "kill -TERM $$", WaitStatus::Signal { signal: 15, core: false }),
+        (4, "kill -KILL $$", WaitStatus::Signal { signal: 9, core: false }),
     ] {
         let process = daemon.spawn(home.shell(key, script));
         match daemon.receive() {
@@ -94,7 +94,7 @@ fn keeper_reaps_orphans() {
     request.targets = vec![4];
     daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);
     let FromKeeper::Spawned { pid: leader, start_ticks, .. } = daemon.receive() else { panic!() };
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Code(0), .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: WaitStatus::Code(0), .. }));
     let leader = ostler_sys::ProcRef { pid: leader, start_ticks };
     let mark = home.path.as_os_str().as_encoded_bytes();
     let orphan = wait_for("the orphan", || {
@@ -117,7 +117,7 @@ fn signals_reach_the_process_or_group_but_never_an_exited_one() {
     let (_, mut daemon) = home.start();
     daemon.spawn(home.shell(1, "exec sleep 1000"));
     daemon.send(&ToKeeper::Kill { key: 1, signal: 15, group: false }, &[]);
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Signal { signal: 15, .. }, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: WaitStatus::Signal { signal: 15, .. }, .. }));
     daemon.send(&ToKeeper::Kill { key: 1, signal: 9, group: true }, &[]);
     daemon.send(&ToKeeper::Kill { key: 77, signal: 9, group: false }, &[]);
     daemon.send(&ToKeeper::Kill { key: 1, signal: 9999, group: false }, &[]);
@@ -125,7 +125,7 @@ fn signals_reach_the_process_or_group_but_never_an_exited_one() {
     let leader = daemon.spawn(home.shell(2, "sleep 1000 & sleep 1000 & wait"));
     wait_for("both children", || (ProcTable::scan().in_group(leader.pid).count() == 3).then_some(()));
     daemon.send(&ToKeeper::Kill { key: 2, signal: 9, group: true }, &[]);
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 2, ending: Ending::Signal { signal: 9, .. }, .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 2, ending: WaitStatus::Signal { signal: 9, .. }, .. }));
     wait_for("the end of the group", || (ProcTable::scan().in_group(leader.pid).count() == 0).then_some(()));
     daemon.ping();
 }

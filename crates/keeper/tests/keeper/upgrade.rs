@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use ostler_keeper::{FromKeeper, ToKeeper};
-use ostler_sys::Ending;
+use ostler_sys::WaitStatus;
 
 use crate::home::{Home, command_line, fixture, has_exited, label, labelled, wait_for};
 
@@ -42,11 +42,11 @@ fn upgrade_keeps_pid_children_and_descriptors() {
     assert_eq!(inventory.held, ["journal", "lock", "log", "socket"]);
     assert_eq!(label(&fds[2]), "log");
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.ended.map(|e| e.ending))).collect();
-    assert_eq!(known, [(1, None), (2, Some(Ending::Code(5))), (3, None)]);
+    assert_eq!(known, [(1, None), (2, Some(WaitStatus::Code(5))), (3, None)]);
     // The keeper is still the parent: it reaps the process and knows the exit code.
     drop(read);
     drop(write);
-    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Code(7), .. }));
+    assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: WaitStatus::Code(7), .. }));
     daemon.send(&ToKeeper::Kill { key: 3, signal: 9, group: false }, &[]);
     assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 3, pid, .. } if pid == late.pid));
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ostler_config::{Context, Overlay, from_options, merge, normalize};
 use ostler_core::app::AppSpec;
 use ostler_proto::control::{Event, Existing, Failure, Request, Response, Summary};
-use ostler_proto::event::What;
+use ostler_proto::event::EventKind;
 use serde_json::{Map, Value, json};
 
 use super::change::EnvChoice;
@@ -205,7 +205,7 @@ impl Session {
 
 impl Observer for Session {
     fn on_event(&mut self, out: &mut Out, event: &Event) {
-        if let (What::Online { .. }, Some(app)) = (&event.what, &event.app) {
+        if let (EventKind::Online { .. }, Some(app)) = (&event.kind, &event.app) {
             out.line(format_args!("[rundev] App {app} restarted"));
             out.flush();
             if let Some(Err(error)) = self.post.as_mut().map(Post::run) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ostler_core::errors::Reader;
+use ostler_core::errors::ReportReader;
 use ostler_web::errors::{Book, Group, Resolved, State, read_book, read_resolved, resolve};
 use ostler_web::settings::Settings;
 use serde_json::{Value, json};
@@ -114,7 +114,7 @@ fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
 /// Collects the exceptions in the current log files. Their times are unknown.
 fn in_logs(cx: &mut Cx) -> Result<Book, CliError> {
     let mut book = Book::empty();
-    let mut readers: BTreeMap<(String, u32), Reader> = BTreeMap::new();
+    let mut readers: BTreeMap<(String, u32), ReportReader> = BTreeMap::new();
     crate::logs::last_errors(cx, LINES, &mut |app, id, line| {
         let reader = readers.entry((app.to_owned(), id)).or_default();
         reader.push(&String::from_utf8_lossy(line));

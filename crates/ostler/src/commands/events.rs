@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ostler_client::News;
 use ostler_core::text::units;
-use ostler_proto::control::{Event, Missed, Position, Request, Response};
+use ostler_proto::control::{Event, MissedEntries, Position, Request, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -78,11 +78,11 @@ impl EventFilter {
     }
 
     /// Reports missed events. With `--json`, standard output is for events alone.
-    fn missed(&self, out: &mut Out, missed: Missed) {
+    fn missed(&self, out: &mut Out, missed: MissedEntries) {
         let text = match missed {
-            Missed::Count(1) => "1 event is missing: it is not known any more".to_owned(),
-            Missed::Count(n) => format!("{n} events are missing: they are not known any more"),
-            Missed::Unknown => "events may be missing: the daemon and its keeper were both replaced".to_owned(),
+            MissedEntries::Count(1) => "1 event is missing: it is not known any more".to_owned(),
+            MissedEntries::Count(n) => format!("{n} events are missing: they are not known any more"),
+            MissedEntries::Unknown => "events may be missing: the daemon and its keeper were both replaced".to_owned(),
         };
         out.warn_err(text);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ostler_config::{Overlay, Problems, finish_order, from_options};
-use ostler_core::app::select::{Entry, select};
+use ostler_core::app::select::{Selectable, select};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
 use serde_json::{Map, Value};
@@ -230,9 +230,9 @@ fn exists(cx: &mut Cx, target: &str) -> Result<bool, CliError> {
         Some(client) => client.list()?,
         None => return Ok(false),
     };
-    let entries: Vec<Entry<'_>> = rows
+    let entries: Vec<Selectable<'_>> = rows
         .iter()
-        .map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: row.module })
+        .map(|row| Selectable { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: row.module })
         .collect();
     Ok(select(target, &entries, &cwd).is_ok_and(|ids| !ids.is_empty()))
 }

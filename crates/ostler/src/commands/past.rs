@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use ostler_core::text::units;
-use ostler_history::{Answer, Figure, Folder, History};
+use ostler_history::{Figure, Folder, History, QueryResult};
 use ostler_web::history::{self, Key, Of};
 use ostler_web::settings::Settings;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ impl Past {
     }
 
     /// Returns the CPU and memory use of each app in this time span.
-    pub(super) fn usage(&self) -> Vec<(App, Answer, Answer)> {
+    pub(super) fn usage(&self) -> Vec<(App, QueryResult, QueryResult)> {
         let of = |app: &App, metric: &str| self.ask(&Key::app(&app.0, &app.1, None, metric));
         let all = self.apps().into_iter().map(|app| {
             let (cpu, memory) = (of(&app, "cpu"), of(&app, "memory"));
@@ -87,7 +87,7 @@ impl Past {
     }
 
     /// Returns the values of one series.
-    pub(super) fn ask(&self, key: &Key) -> Answer {
+    pub(super) fn ask(&self, key: &Key) -> QueryResult {
         self.history.query(&key.text(), self.from, self.to, self.points)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ostler_core::app::ExecMode;
-use ostler_core::app::select::{Entry, select};
+use ostler_core::app::select::{Selectable, select};
 use ostler_proto::control::{Confirm, Detail, Request};
 use ostler_sys::{ProcTable, net::listening};
 
@@ -52,9 +52,15 @@ fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<Old>, CliE
     let rows = client.list()?;
     let ids: BTreeSet<u32> = match request {
         Request::Act { targets, cwd, .. } => {
-            let entries: Vec<Entry<'_>> = rows
+            let entries: Vec<Selectable<'_>> = rows
                 .iter()
-                .map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: row.module })
+                .map(|row| Selectable {
+                    id: row.id,
+                    name: &row.name,
+                    namespace: &row.namespace,
+                    script: &row.script,
+                    is_module: row.module,
+                })
                 .collect();
             targets.iter().filter_map(|target| select(target, &entries, cwd).ok()).flatten().collect()
         }

@@ -2,7 +2,7 @@
 
 use ostler_config::{Again, Context, Overlay, Problems, RawApp, normalize, normalize_again};
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::Wanted;
+use ostler_core::lifecycle::DesiredState;
 use ostler_proto::control::Detail;
 
 use crate::cx::Cx;
@@ -29,7 +29,7 @@ impl Present {
         if !client.list()?.iter().any(|row| names.contains(&row.name)) {
             return Ok(Self { details: none, is_pm2 });
         }
-        let stays = client.inspect(&[])?.into_iter().filter(|detail| detail.instance.wanted != Wanted::Gone);
+        let stays = client.inspect(&[])?.into_iter().filter(|detail| detail.instance.wanted != DesiredState::Gone);
         let details = stays.filter(|detail| names.contains(&detail.spec.name)).collect();
         Ok(Self { details, is_pm2 })
     }

@@ -2,7 +2,7 @@
 //! reads them directly: no daemon has to run.
 
 use ostler_core::text::units;
-use ostler_history::{Answer, Figure};
+use ostler_history::{Figure, QueryResult};
 use ostler_web::history::{Key, Of};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Metrics of an app that `stats` shows.
 impl Past {
     /// Returns the series of an app that have values in this time span.
-    fn series(&self, (of_namespace, of_name): &App) -> Vec<(Option<u32>, String, Answer)> {
+    fn series(&self, (of_namespace, of_name): &App) -> Vec<(Option<u32>, String, QueryResult)> {
         let of_app = |key: &Key| match &key.of {
             Of::App { namespace, name, instance } if namespace == of_namespace && name == of_name => Some((*instance, key.metric.clone())),
             _ => None,
@@ -53,7 +53,7 @@ impl Past {
     }
 
     fn app_json(&self, app: &App) -> Value {
-        let one = |(instance, metric, answer): (Option<u32>, String, Answer)| json!({ "instance": instance, "metric": metric, "step": answer.step_ms, "figures": rows(&answer.figures) });
+        let one = |(instance, metric, answer): (Option<u32>, String, QueryResult)| json!({ "instance": instance, "metric": metric, "step": answer.step_ms, "figures": rows(&answer.figures) });
         let series: Vec<Value> = self.series(app).into_iter().map(one).collect();
         json!({ "app": app.1, "namespace": app.0, "from": self.from, "to": self.to, "series": series })
     }

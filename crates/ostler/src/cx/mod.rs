@@ -385,7 +385,7 @@ impl Cx {
         self.out.spawned();
         // A sandbox restricts this process in the same way as the daemon. The command that starts
         // the daemon reports it once.
-        for refused in ostler_sys::refused::refused() {
+        for refused in ostler_sys::refused_calls::refused() {
             self.out.warn_err(refused);
         }
         self.with_alarm(client)

@@ -24,7 +24,7 @@ pub(super) fn look(daemon: &Daemon, findings: &mut Vec<Finding>) {
     }
     findings.push(clock());
     findings.push(groups(daemon));
-    let refused = ostler_sys::refused::refused();
+    let refused = ostler_sys::refused_calls::refused();
     if refused.is_empty() {
         findings.push(Finding::fine("system calls", "all system calls that ostler needs are allowed"));
     }

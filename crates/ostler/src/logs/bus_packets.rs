@@ -74,7 +74,7 @@ impl BusPackets {
         for LogPlace { path, dev, ino, end, since_ms } in missing {
             self.open(out, Path::new(&path), Place { key: (dev, ino), end, since_ms });
         }
-        self.put(out, &Packet::Begun { at_ms: told.at_ms });
+        self.put(out, &Packet::Started { at_ms: told.at_ms });
     }
 
     fn open(&mut self, out: &mut Out, path: &Path, place: Place) -> u32 {

@@ -221,7 +221,7 @@ impl Printer {
     /// Prints an event of an app, in the formats for programs.
     pub(super) fn happened(&self, out: &mut Out, event: &Event) {
         if self.form == Form::Json
-            && let Some(word) = event.what.pm2_word()
+            && let Some(word) = event.kind.pm2_word()
         {
             let line = json!({ "timestamp": iso(event.at_ms), "type": "process_event", "status": word, "app_name": event.app });
             out.data(format!("{line}\n").as_bytes());

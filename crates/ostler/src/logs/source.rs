@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ostler_core::app::select::{Entry, SelectError, select};
+use ostler_core::app::select::{SelectError, Selectable, select};
 use ostler_core::logs::files::own_stream;
 use ostler_proto::control::{Failure, Summary};
 use ostler_sys::users::rights::as_user;
@@ -213,9 +213,9 @@ fn without_account(user: &str) -> Credentials {
 
 fn meant(target: &str, list: &[Summary], cwd: &str) -> Result<Vec<u32>, SelectError> {
     // As in PM2: logs of modules are among all logs.
-    let entries: Vec<Entry<'_>> = list
+    let entries: Vec<Selectable<'_>> = list
         .iter()
-        .map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: false })
+        .map(|row| Selectable { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: false })
         .collect();
     select(target, &entries, cwd)
 }

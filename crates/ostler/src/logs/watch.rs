@@ -125,11 +125,11 @@ impl Watch {
                 return;
             }
             let path = folder.join(OsStr::from_bytes(event.name));
-            if event.what.contains(ReadFlags::MOVED_FROM) {
+            if event.flags.contains(ReadFlags::MOVED_FROM) {
                 // The other half arrives next, or the file was moved to another folder.
                 leaving.clear();
                 leaving.insert(event.cookie, path);
-            } else if event.what.contains(ReadFlags::MOVED_TO) && names.contains(&path) {
+            } else if event.flags.contains(ReadFlags::MOVED_TO) && names.contains(&path) {
                 moves.push(Move { from: leaving.remove(&event.cookie), to: path });
             }
         });

@@ -6,8 +6,8 @@ use ostler_core::app::git::WorkingTree;
 use ostler_core::app::hooks::{Hook, Hooks};
 use ostler_core::app::secrets::Secrets;
 use ostler_core::app::{CombinedLog, ExecMode};
-use ostler_core::lifecycle::order::Order;
-use ostler_core::lifecycle::{ExitRecord, State};
+use ostler_core::lifecycle::order::Dependencies;
+use ostler_core::lifecycle::{ExitRecord, InstanceState};
 use ostler_proto::control::Detail;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
@@ -75,7 +75,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
     let counters = &detail.instance.counters;
     let given = |key: &str| spec.given.open().get(key).map(plain);
     let or_none = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "N/A".into());
-    let online = matches!(detail.instance.state, State::Running { .. });
+    let online = matches!(detail.instance.state, InstanceState::Running { .. });
     let uptime = counters.last_start.filter(|_| online).map_or_else(|| "0".into(), |start| age(view.since(start.wall_ms)));
     let combined = spec.logs.log_file.as_ref().and_then(|log| match log {
         CombinedLog::Path(path) => detail.files.combined.clone().or_else(|| Some(path.clone())),
@@ -138,8 +138,8 @@ fn revision(of: &WorkingTree) -> Vec<(String, String)> {
 }
 
 /// Formats dependencies as `db (healthy), cache (ready)`.
-fn dependencies(order: &Order) -> String {
-    let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.word()));
+fn dependencies(order: &Dependencies) -> String {
+    let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.as_str()));
     shown.collect::<Vec<_>>().join(", ")
 }
 

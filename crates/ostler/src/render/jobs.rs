@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::Style;
 use ostler_client::words::span;
 use ostler_core::cron::{CronSpec, Overlap, RunOn};
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, PolicyName, State};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, InstanceState, Origin, PolicyName, ProcessEnding};
 use ostler_proto::control::Detail;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -105,8 +105,8 @@ pub(crate) fn job_json(detail: &Detail) -> Value {
             "duration_ms": duration_ms(run),
             "ok": succeeded(run),
             "outcome": outcome(run),
-            "exit_code": match run.ending { Ending::Code(code) => Some(code), _ => None },
-            "signal": match run.ending { Ending::Signal { signal, .. } => Some(ostler_sys::process::signal::name(signal)), _ => None },
+            "exit_code": match run.ending { ProcessEnding::Code(code) => Some(code), _ => None },
+            "signal": match run.ending { ProcessEnding::Signal { signal, .. } => Some(ostler_sys::process::signal::name(signal)), _ => None },
             "pid": run.pid,
             "last_lines": run.last_lines,
         })
@@ -173,38 +173,43 @@ fn in_time(next_ms: u64, view: &View) -> String {
 
 fn state(detail: &Detail) -> (&'static str, Style) {
     match detail.instance.state {
-        State::Waiting { .. }
-        | State::Preparing { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Completing { .. }
-        | State::Running { .. } => ("running", styles::GREEN),
-        State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => ("ending", styles::YELLOW),
-        State::Backoff { .. } => ("retrying", styles::YELLOW),
+        InstanceState::Waiting { .. }
+        | InstanceState::Preparing { .. }
+        | InstanceState::Spawning { .. }
+        | InstanceState::Starting { .. }
+        | InstanceState::Completing { .. }
+        | InstanceState::Running { .. } => ("running", styles::GREEN),
+        InstanceState::Leaving { .. }
+        | InstanceState::Draining { .. }
+        | InstanceState::Stopping { .. }
+        | InstanceState::Clearing { .. } => ("ending", styles::YELLOW),
+        InstanceState::Backoff { .. } => ("retrying", styles::YELLOW),
         _ if !detail.ticks.armed => ("stopped", styles::RED),
-        State::Errored => ("failed", styles::RED),
-        State::Stopped | State::Gone => ("waiting", Style::new()),
+        InstanceState::Errored => ("failed", styles::RED),
+        InstanceState::Stopped | InstanceState::Gone => ("waiting", Style::new()),
     }
 }
 
 fn succeeded(run: &ExitRecord) -> bool {
-    run.ending == Ending::Code(0) && run.cause == ExitCause::Itself
+    run.ending == ProcessEnding::Code(0) && run.cause == ExitCause::Itself
 }
 
 fn outcome(run: &ExitRecord) -> String {
     match (&run.cause, run.ending) {
-        (ExitCause::Asked(Origin::Policy(by)) | ExitCause::KilledAfterTimeout(Origin::Policy(by)), _) if by.name == PolicyName::Timeout => {
+        (ExitCause::Requested(Origin::Policy(by)) | ExitCause::KilledAfterTimeout(Origin::Policy(by)), _)
+            if by.name == PolicyName::Timeout =>
+        {
             "timeout".into()
         }
         (ExitCause::NotStarted { why }, _) => format!("no start: {}", shown(why)),
         (ExitCause::CouldNotStart { step }, _) => format!("no start: {}", shown(step)),
-        (ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
+        (ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
         (ExitCause::OutOfMemory, _) => "out of memory".into(),
         (ExitCause::NotReady, _) => "not ready".into(),
-        (ExitCause::Itself, Ending::Code(0)) => "ok".into(),
-        (ExitCause::Itself, Ending::Code(code)) => format!("exit code {code}"),
-        (ExitCause::Itself, Ending::Signal { signal, .. }) => ostler_sys::process::signal::name(signal).to_string(),
-        (ExitCause::Itself, Ending::Unknown | Ending::SpawnFailed { .. }) => "unknown".into(),
+        (ExitCause::Itself, ProcessEnding::Code(0)) => "ok".into(),
+        (ExitCause::Itself, ProcessEnding::Code(code)) => format!("exit code {code}"),
+        (ExitCause::Itself, ProcessEnding::Signal { signal, .. }) => ostler_sys::process::signal::name(signal).to_string(),
+        (ExitCause::Itself, ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. }) => "unknown".into(),
     }
 }
 

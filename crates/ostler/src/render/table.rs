@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use ostler_core::app::ExecMode;
-use ostler_core::health::State as Health;
+use ostler_core::health::HealthState as Health;
 use ostler_proto::control::TableRow;
 use unicode_width::UnicodeWidthStr;
 
@@ -218,7 +218,7 @@ fn with_health(mut columns: Vec<Column>, rows: &[TableRow]) -> Vec<Column> {
     if rows.iter().any(|row| row.health.is_some())
         && let Some(status) = columns.iter().position(|column| column.title == "status")
     {
-        let cell = |row: &TableRow| row.health.map_or_else(String::new, |health| health.word().to_owned());
+        let cell = |row: &TableRow| row.health.map_or_else(String::new, |health| health.as_str().to_owned());
         columns.insert(status + 1, Column { style: |row| row.health.map(health_style), ..plain("health", 11, cell) });
     }
     columns

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use ostler_client::words::{cause as event_cause, exit_cause, how, span, what_and_why};
-use ostler_core::health::State as Health;
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, State};
+use ostler_core::health::HealthState as Health;
+use ostler_core::lifecycle::{ExitCause, ExitRecord, InstanceState, ProcessEnding};
 use ostler_proto::control::{Detail, HealthReport};
-use ostler_proto::event::{Event, What};
+use ostler_proto::event::{Event, EventKind};
 
 use super::style::styles;
 use super::table::status_style;
@@ -84,8 +84,8 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
 pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Event> {
     let is_own = |event: &Event| event.app.as_ref() == Some(&detail.spec.name) && (event.id.is_none() || event.id == Some(detail.id));
     // Another instance had this id before.
-    let is_of_another = |event: &&Event| is_own(event) && matches!(event.what, What::Deleted);
-    let is_of_all = |event: &Event| matches!(event.what, What::Recovered { .. } | What::Updated { .. });
+    let is_of_another = |event: &&Event| is_own(event) && matches!(event.kind, EventKind::Deleted);
+    let is_of_all = |event: &Event| matches!(event.kind, EventKind::Recovered { .. } | EventKind::Updated { .. });
     let mut known: Vec<&Event> =
         events.iter().rev().take_while(|event| !is_of_another(event)).filter(|event| is_own(event) || is_of_all(event)).collect();
     let first = known.iter().rposition(|event| event.app.is_some()).map_or(0, |first| first + 1);
@@ -97,15 +97,15 @@ pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Eve
 /// of reloads. A rotated log is left out, because it has no consequences.
 fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     let exits = &detail.instance.exits;
-    match &event.what {
-        What::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
-        What::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, Ending::SpawnFailed { .. })),
-        What::Health { .. } | What::LimitExceeded { .. } => detail.observations.iter().any(|note| note.at.wall_ms == event.at_ms),
-        What::ReloadBegun { .. }
-        | What::ReloadDone { .. }
-        | What::ReloadFailed { .. }
-        | What::ReloadOverruled { .. }
-        | What::LogRotated { .. } => true,
+    match &event.kind {
+        EventKind::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
+        EventKind::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, ProcessEnding::SpawnFailed { .. })),
+        EventKind::Health { .. } | EventKind::LimitExceeded { .. } => detail.observations.iter().any(|note| note.at.wall_ms == event.at_ms),
+        EventKind::ReloadBegun { .. }
+        | EventKind::ReloadDone { .. }
+        | EventKind::ReloadFailed { .. }
+        | EventKind::ReloadOverruled { .. }
+        | EventKind::LogRotated { .. } => true,
         _ => false,
     }
 }
@@ -116,7 +116,7 @@ pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
     let since = span(view.since(health.since.wall_ms));
     let mut line = match health.state {
         Health::Broken => format!("its health check has been broken for {since}"),
-        state => format!("it has been {} for {since}", state.word()),
+        state => format!("it has been {} for {since}", state.as_str()),
     };
     if health.failures > 0 {
         let answers = if health.failures == 1 { "answer" } else { "answers in a row" };
@@ -136,7 +136,7 @@ fn circumstances(detail: &Detail, view: &View) -> String {
     if let Some(pid) = detail.instance.pid() {
         parts.push(format!("pid {pid}"));
     }
-    if let (State::Running { .. } | State::Starting { .. }, Some(start)) = (&detail.instance.state, counters.last_start) {
+    if let (InstanceState::Running { .. } | InstanceState::Starting { .. }, Some(start)) = (&detail.instance.state, counters.last_start) {
         parts.push(format!("for {}", span(view.since(start.wall_ms))));
     }
     match counters.restarts {
@@ -156,7 +156,7 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
     let ago = span(view.since(exit.ended.wall_ms));
     let when = view.local(exit.ended.wall_ms);
     let how = match exit.ending {
-        Ending::SpawnFailed { errno } => {
+        ProcessEnding::SpawnFailed { errno } => {
             if let ExitCause::NotStarted { why } = &exit.cause {
                 return format!("{ago} ago ({when}) it was not started: {}", shown(why));
             }
@@ -167,8 +167,8 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
             let reason = std::io::Error::from_raw_os_error(errno).to_string();
             return format!("{ago} ago ({when}) it could not be started: {step}: {reason}");
         }
-        Ending::Code(_) | Ending::Signal { .. } => how(exit.ending),
-        Ending::Unknown => format!("{} (its keeper was killed)", how(exit.ending)),
+        ProcessEnding::Code(_) | ProcessEnding::Signal { .. } => how(exit.ending),
+        ProcessEnding::Unknown => format!("{} (its keeper was killed)", how(exit.ending)),
     };
     let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
     format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", exit_cause(&exit.cause), exit.pid)
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    fn exit(ending: Ending, cause: ExitCause) -> ExitRecord {
+    fn exit(ending: ProcessEnding, cause: ExitCause) -> ExitRecord {
         ExitRecord { inc: 1, pid: 4711, started: Now::at(1_000), ended: Now::at(1_850), ending, cause, last_lines: vec![] }
     }
 
@@ -190,32 +190,36 @@ mod tests {
         let user = Origin::User { command: "restart".into(), uid: 1000, pid: 7, on_behalf_of: None };
         let other = Origin::User { command: "stop".into(), uid: 0, pid: 8, on_behalf_of: Some("ali\u{1b}ce".into()) };
         for (ending, why, words) in [
-            (Ending::Code(1), ExitCause::Itself, "exited with code 1, by itself, after 850 ms (pid 4711)"),
-            (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was killed by SIGSEGV (core dumped), by itself"),
+            (ProcessEnding::Code(1), ExitCause::Itself, "exited with code 1, by itself, after 850 ms (pid 4711)"),
+            (ProcessEnding::Signal { signal: 11, core: true }, ExitCause::Itself, "was killed by SIGSEGV (core dumped), by itself"),
             (
-                Ending::Signal { signal: 9, core: false },
+                ProcessEnding::Signal { signal: 9, core: false },
                 ExitCause::OutOfMemory,
                 "was killed by SIGKILL, killed by the kernel: out of memory",
             ),
             (
-                Ending::Code(0),
-                ExitCause::Asked(other),
+                ProcessEnding::Code(0),
+                ExitCause::Requested(other),
                 "exited with code 0, requested by `stop` of uid 0 (pid 8) on behalf of ali\u{fffd}ce, after 850 ms",
             ),
             (
-                Ending::Signal { signal: 2, core: false },
-                ExitCause::Asked(user.clone()),
+                ProcessEnding::Signal { signal: 2, core: false },
+                ExitCause::Requested(user.clone()),
                 "was killed by SIGINT, requested by `restart` of uid 1000",
             ),
-            (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not stop in time"),
             (
-                Ending::SpawnFailed { errno: 13 },
+                ProcessEnding::Signal { signal: 9, core: false },
+                ExitCause::KilledAfterTimeout(user),
+                "killed because it did not stop in time",
+            ),
+            (
+                ProcessEnding::SpawnFailed { errno: 13 },
                 ExitCause::CouldNotStart { step: "chdir".into() },
                 "could not be started: chdir: Permission denied",
             ),
-            (Ending::Unknown, ExitCause::Asked(Origin::Resurrect), "how is unknown"),
+            (ProcessEnding::Unknown, ExitCause::Requested(Origin::Resurrect), "how is unknown"),
             (
-                Ending::Signal { signal: 15, core: false },
+                ProcessEnding::Signal { signal: 15, core: false },
                 ExitCause::NotReady,
                 "was killed by SIGTERM, stopped because it was not ready in time",
             ),
@@ -227,29 +231,39 @@ mod tests {
 
     #[test]
     fn events_of_previous_instance_with_same_id_are_excluded() {
-        use ostler_proto::event::{Cause, Lost};
+        use ostler_proto::event::{EventCause, LostProcesses};
         let detail = crate::tests::data::stopped();
-        let recovered = || What::Recovered { lost: Lost::Daemon, running: 0, ended: 0 };
-        let of = |rows: Vec<(Option<&str>, Option<u32>, What)>| -> Vec<What> {
+        let recovered = || EventKind::Recovered { lost: LostProcesses::Daemon, running: 0, ended: 0 };
+        let of = |rows: Vec<(Option<&str>, Option<u32>, EventKind)>| -> Vec<EventKind> {
             let event = |(app, id, what): (Option<&str>, _, _)| Event {
                 epoch: 1,
                 seq: 1,
                 at_ms: 1,
                 app: app.map(str::to_owned),
                 id,
-                what,
-                cause: Cause::App,
+                kind: what,
+                cause: EventCause::App,
                 before: None,
                 after: None,
             };
             let events: Vec<Event> = rows.into_iter().map(event).collect();
-            events_of(&detail, &events).into_iter().map(|event| event.what.clone()).collect()
+            events_of(&detail, &events).into_iter().map(|event| event.kind.clone()).collect()
         };
         assert!(of(vec![(None, None, recovered())]).is_empty(), "it says nothing without one of its own");
         let own = |what| (Some("web"), Some(0), what);
-        let rows = vec![own(What::Stopped), own(What::Deleted), own(What::Draining), (None, None, recovered()), own(What::Stopping)];
-        assert_eq!(of(rows), [What::Stopping, recovered(), What::Draining]);
-        let rows = vec![own(What::Draining), (Some("web"), Some(1), What::Deleted), (Some("web"), None, What::Scaled { from: 2, to: 1 })];
-        assert_eq!(of(rows), [What::Scaled { from: 2, to: 1 }, What::Draining]);
+        let rows = vec![
+            own(EventKind::Stopped),
+            own(EventKind::Deleted),
+            own(EventKind::Draining),
+            (None, None, recovered()),
+            own(EventKind::Stopping),
+        ];
+        assert_eq!(of(rows), [EventKind::Stopping, recovered(), EventKind::Draining]);
+        let rows = vec![
+            own(EventKind::Draining),
+            (Some("web"), Some(1), EventKind::Deleted),
+            (Some("web"), None, EventKind::Scaled { from: 2, to: 1 }),
+        ];
+        assert_eq!(of(rows), [EventKind::Scaled { from: 2, to: 1 }, EventKind::Draining]);
     }
 }

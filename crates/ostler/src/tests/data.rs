@@ -2,14 +2,14 @@
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{CronSpec, JobSpec, Ticks};
-use ostler_core::health::State as Health;
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Origin, PolicyName, State};
+use ostler_core::health::HealthState as Health;
+use ostler_core::lifecycle::{ExitCause, ExitRecord, Instance, InstanceState, Origin, PolicyName, ProcessEnding};
 use ostler_core::time::Now;
 use ostler_proto::control::{
-    Detail, FaultReport, Files, HealthReport, HostReport, InterfaceReport, Learned, Monit, MountReport, ReplicaReport, RolloutReport,
+    AppFacts, Detail, FaultReport, Files, HealthReport, HostReport, InterfaceReport, Monit, MountReport, ReplicaReport, RolloutReport,
     RolloutState, TableRow,
 };
-use ostler_proto::event::{Cause, Event, Lost, What};
+use ostler_proto::event::{Event, EventCause, EventKind, LostProcesses};
 use ostler_proto::health::LastAnswer;
 use serde_json::json;
 
@@ -105,7 +105,7 @@ pub(crate) fn stopped() -> Detail {
         unique_id: "u".into(),
         spec,
         instance: Instance::new(Now::at(NOW_MS - 54_465)),
-        learned: Learned::default(),
+        learned: AppFacts::default(),
         monit: Monit::default(),
         files: Files {
             out: Some("/h/logs/web-out.log".into()),
@@ -125,23 +125,23 @@ pub(crate) fn stopped() -> Detail {
 
 /// Events that led to the state of [`troubled`], and unrelated events.
 pub(crate) fn events() -> Vec<Event> {
-    let crash = || Cause::policy(PolicyName::Autorestart, "exited with code 1".to_owned());
-    let measured = Cause::policy(PolicyName::Autoscale, "uses 171 % of a core with 2 instances".to_owned());
-    let by_user = Cause::User { command: "start".into(), uid: 1000, pid: 70, on_behalf_of: None };
-    let exit = |pid| What::Exit { pid, ending: Ending::Code(1), uptime_ms: 850 };
-    let recovered = |lost| What::Recovered { lost, running: 3, ended: 0 };
+    let crash = || EventCause::policy(PolicyName::Autorestart, "exited with code 1".to_owned());
+    let measured = EventCause::policy(PolicyName::Autoscale, "uses 171 % of a core with 2 instances".to_owned());
+    let by_user = EventCause::User { command: "start".into(), uid: 1000, pid: 70, on_behalf_of: None };
+    let exit = |pid| EventKind::Exit { pid, ending: ProcessEnding::Code(1), uptime_ms: 850 };
+    let recovered = |lost| EventKind::Recovered { lost, running: 3, ended: 0 };
     let happened = [
-        (None, None, recovered(Lost::Keeper), Cause::policy(PolicyName::Recovery, None)),
-        (Some("checkout-service"), Some(3), What::Online { pid: 4711 }, by_user),
-        (Some("checkout-service"), Some(4), What::Stopped, Cause::App),
-        (Some("checkout-service"), Some(3), exit(4712), Cause::App),
-        (Some("checkout-service"), Some(3), What::Restarting { delay_ms: 100 }, crash()),
-        (None, None, recovered(Lost::Daemon), Cause::policy(PolicyName::Recovery, None)),
-        (Some("checkout-service"), Some(3), What::Online { pid: 4713 }, crash()),
-        (None, None, What::ListSaved { instances: 4 }, Cause::App),
-        (Some("checkout-service"), None, What::LogRotated { file: "/x".into() }, Cause::App),
-        (Some("checkout-service"), None, What::Scaled { from: 2, to: 4 }, measured),
-        (Some("other"), Some(3), What::Stopped, Cause::App),
+        (None, None, recovered(LostProcesses::Keeper), EventCause::policy(PolicyName::Recovery, None)),
+        (Some("checkout-service"), Some(3), EventKind::Online { pid: 4711 }, by_user),
+        (Some("checkout-service"), Some(4), EventKind::Stopped, EventCause::App),
+        (Some("checkout-service"), Some(3), exit(4712), EventCause::App),
+        (Some("checkout-service"), Some(3), EventKind::Restarting { delay_ms: 100 }, crash()),
+        (None, None, recovered(LostProcesses::Daemon), EventCause::policy(PolicyName::Recovery, None)),
+        (Some("checkout-service"), Some(3), EventKind::Online { pid: 4713 }, crash()),
+        (None, None, EventKind::ListSaved { instances: 4 }, EventCause::App),
+        (Some("checkout-service"), None, EventKind::LogRotated { file: "/x".into() }, EventCause::App),
+        (Some("checkout-service"), None, EventKind::Scaled { from: 2, to: 4 }, measured),
+        (Some("other"), Some(3), EventKind::Stopped, EventCause::App),
     ];
     let event = |(seq, (app, id, what, cause)): (u64, (Option<&str>, _, _, _))| Event {
         epoch: 1,
@@ -149,7 +149,7 @@ pub(crate) fn events() -> Vec<Event> {
         at_ms: NOW_MS - 200_000 + seq * 1_000,
         app: app.map(str::to_owned),
         id,
-        what,
+        kind: what,
         cause,
         before: None,
         after: None,
@@ -165,21 +165,21 @@ pub(crate) fn troubled() -> Detail {
     detail.spec.script = "/srv/shop/releases/2026-11-20T18-00-00Z/services/checkout/dist/server.js".into();
     detail.spec.mode = ExecMode::Cluster;
     detail.spec.env.vars.insert("DATABASE_URL".into(), format!("postgres://db.internal:5432/{}", "shop".repeat(20)));
-    detail.instance.state = State::Running { inc: 3, pid: 4713, since: Now::at(NOW_MS - 180_000) };
+    detail.instance.state = InstanceState::Running { inc: 3, pid: 4713, since: Now::at(NOW_MS - 180_000) };
     detail.instance.counters.restarts = 2;
     detail.instance.counters.last_start = Some(Now::at(NOW_MS - 180_000));
     detail.instance.exits.push(exit(
         1,
         400_000,
-        Ending::Signal { signal: 15, core: false },
-        ExitCause::Asked(Origin::User { command: "restart".into(), uid: 1000, pid: 77, on_behalf_of: Some("alice".into()) }),
+        ProcessEnding::Signal { signal: 15, core: false },
+        ExitCause::Requested(Origin::User { command: "restart".into(), uid: 1000, pid: 77, on_behalf_of: Some("alice".into()) }),
     ));
     let lines =
         ["Error: \u{1b}[31mconnect ECONNREFUSED 10.0.0.5:5432", "    at TCPConnectWrap.afterConnect [as oncomplete] (node:net:1607:16)"];
     detail
         .instance
         .exits
-        .push(ExitRecord { last_lines: lines.map(str::to_owned).into(), ..exit(2, 181_000, Ending::Code(1), ExitCause::Itself) });
+        .push(ExitRecord { last_lines: lines.map(str::to_owned).into(), ..exit(2, 181_000, ProcessEnding::Code(1), ExitCause::Itself) });
     detail.learned.node_version = Some("22.11.0".into());
     detail.learned.axm_actions.push(json!({ "action_name": "km:heapdump" }));
     detail.learned.axm_monitor.insert("Heap Usage".into(), json!({ "value": 59.94, "unit": "%" }));
@@ -195,12 +195,12 @@ pub(crate) fn troubled() -> Detail {
 /// An instance that waits for another app.
 pub(crate) fn waiting() -> Detail {
     let mut detail = stopped();
-    detail.instance.state = State::Waiting { since: Now::at(NOW_MS - 1_000), deadline_ms: NOW_MS, automatic: false };
+    detail.instance.state = InstanceState::Waiting { since: Now::at(NOW_MS - 1_000), deadline_ms: NOW_MS, automatic: false };
     detail.waits_for = vec!["db is not healthy yet".into()];
     detail
 }
 
-fn exit(inc: u32, ago_ms: u64, ending: Ending, cause: ExitCause) -> ExitRecord {
+fn exit(inc: u32, ago_ms: u64, ending: ProcessEnding, cause: ExitCause) -> ExitRecord {
     let ended = NOW_MS - ago_ms;
     ExitRecord {
         inc,
@@ -224,7 +224,7 @@ pub(crate) fn jobs() -> Vec<Detail> {
         detail
     };
     let mut ran = job(4, "nightly-report", NOW_MS + 82_800_000);
-    ran.instance.exits.push(exit(1, 3_400_000, Ending::Code(1), ExitCause::Itself));
+    ran.instance.exits.push(exit(1, 3_400_000, ProcessEnding::Code(1), ExitCause::Itself));
     vec![ran, job(5, "cleanup", NOW_MS + 600_000)]
 }
 

@@ -1,7 +1,7 @@
 //! Lists, and the output about one instance.
 
 use ostler_proto::control::Detail;
-use ostler_proto::event::Cause;
+use ostler_proto::event::EventCause;
 
 use super::{data, golden, golden_at_each_width, golden_in_colours_and_ascii};
 use crate::render::{
@@ -47,7 +47,7 @@ fn list_of_jobs_matches_golden_files() {
 
 #[test]
 fn reasons_of_last_exits_match_golden_files() {
-    let by = |command: &str| Cause::User { command: command.into(), uid: 1000, pid: 81, on_behalf_of: None };
+    let by = |command: &str| EventCause::User { command: command.into(), uid: 1000, pid: 81, on_behalf_of: None };
     // For this instance no event is known; only its record has a cause.
     let stopped = Detail { cause: Some(by("stop")), ..data::stopped() };
     let details = [data::troubled(), data::waiting(), stopped];

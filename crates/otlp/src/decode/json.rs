@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 use super::protobuf::Sink;
 use super::{DecodeError, Signal};
-use crate::span::{ATTRIBUTES, Attribute, EVENTS, KEY, Kind, NAME, Resource, STACK, STACK_KEY, Span, SpanEvent, TraceId, VALUE, cut, id};
+use crate::span::{
+    ATTRIBUTES, Attribute, EVENTS, KEY, NAME, Resource, STACK, STACK_KEY, Span, SpanEvent, SpanKind, TraceId, VALUE, cut, id,
+};
 
 /// Maximum depth of nested lists that is shown.
 const DEEPEST: usize = 4;
@@ -262,7 +264,7 @@ impl JsonSpan<'_> {
         let span = Span {
             id: own,
             parent: self.parent_span_id.as_deref().and_then(id::<8>),
-            kind: Kind::of(self.kind.unsigned()),
+            kind: SpanKind::of(self.kind.unsigned()),
             failed: status.code.unsigned() == 2,
             start_ns,
             took_ns: self.end_time_unix_nano.unsigned().saturating_sub(start_ns),

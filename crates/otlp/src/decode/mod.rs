@@ -11,7 +11,7 @@ pub const INSTANCES: usize = 64;
 
 /// Encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum BodyEncoding {
     /// `application/x-protobuf`.
     Protobuf,
     /// `application/json`.
@@ -42,7 +42,7 @@ pub enum DecodeError {
 
 /// Result of reading a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Read {
+pub struct DecodeResult {
     /// Spans that were passed to the sink.
     pub taken: usize,
     /// Spans without valid ids, or beyond the maximum number of a request.
@@ -54,8 +54,8 @@ pub struct Read {
 ///
 /// # Errors
 /// Returns a [`DecodeError`] if the body is invalid. Spans that were already passed on are valid.
-pub fn traces(form: Form, body: &[u8], sink: &mut dyn FnMut(&Resource, TraceId, Span)) -> Result<Read, DecodeError> {
-    let mut read = Read::default();
+pub fn traces(form: BodyEncoding, body: &[u8], sink: &mut dyn FnMut(&Resource, TraceId, Span)) -> Result<DecodeResult, DecodeError> {
+    let mut read = DecodeResult::default();
     let mut bounded = |resource: &Resource, found: Option<(TraceId, Span)>| match found {
         Some((trace, span)) if read.taken < SPANS => {
             read.taken += 1;
@@ -64,8 +64,8 @@ pub fn traces(form: Form, body: &[u8], sink: &mut dyn FnMut(&Resource, TraceId, 
         _ => read.refused += 1,
     };
     match form {
-        Form::Protobuf => protobuf::traces(body, &mut bounded)?,
-        Form::Json => json::traces(body, &mut bounded)?,
+        BodyEncoding::Protobuf => protobuf::traces(body, &mut bounded)?,
+        BodyEncoding::Json => json::traces(body, &mut bounded)?,
     }
     Ok(read)
 }
@@ -75,7 +75,7 @@ pub fn traces(form: Form, body: &[u8], sink: &mut dyn FnMut(&Resource, TraceId, 
 ///
 /// # Errors
 /// Returns a [`DecodeError`] if the body is invalid.
-pub fn instances(form: Form, body: &[u8]) -> Result<Vec<Box<str>>, DecodeError> {
+pub fn instances(form: BodyEncoding, body: &[u8]) -> Result<Vec<Box<str>>, DecodeError> {
     let mut found: Vec<Box<str>> = Vec::new();
     let mut add = |resource: Resource| {
         if found.len() < INSTANCES && !resource.instance.is_empty() && !found.contains(&resource.instance) {
@@ -83,8 +83,8 @@ pub fn instances(form: Form, body: &[u8]) -> Result<Vec<Box<str>>, DecodeError> 
         }
     };
     match form {
-        Form::Protobuf => protobuf::resources(body, &mut add)?,
-        Form::Json => json::resources(body, &mut add)?,
+        BodyEncoding::Protobuf => protobuf::resources(body, &mut add)?,
+        BodyEncoding::Json => json::resources(body, &mut add)?,
     }
     Ok(found)
 }
@@ -93,10 +93,10 @@ pub fn instances(form: Form, body: &[u8]) -> Result<Vec<Box<str>>, DecodeError> 
 ///
 /// # Errors
 /// Returns a [`DecodeError`] if the body is invalid.
-pub fn count(form: Form, signal: Signal, body: &[u8]) -> Result<usize, DecodeError> {
+pub fn count(form: BodyEncoding, signal: Signal, body: &[u8]) -> Result<usize, DecodeError> {
     match form {
-        Form::Protobuf => Ok(protobuf::count(signal, body)?),
-        Form::Json => json::count(signal, body),
+        BodyEncoding::Protobuf => Ok(protobuf::count(signal, body)?),
+        BodyEncoding::Json => json::count(signal, body),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Protobuf decoding, with the field numbers of `opentelemetry-proto` 1.5.
 
 use super::Signal;
-use crate::span::{ATTRIBUTES, Attribute, EVENTS, KEY, Kind, NAME, Resource, STACK, STACK_KEY, Span, SpanEvent, TraceId, VALUE, cut, text};
+use crate::span::{
+    ATTRIBUTES, Attribute, EVENTS, KEY, NAME, Resource, STACK, STACK_KEY, Span, SpanEvent, SpanKind, TraceId, VALUE, cut, text,
+};
 use crate::wire::{Fields, Malformed, Value, messages};
 
 /// Maximum depth of nested lists that is shown.
@@ -92,7 +94,7 @@ fn span(message: &[u8]) -> Result<Option<(TraceId, Span)>, Malformed> {
             }
             (4, Value::Bytes(id)) => span.parent = id.try_into().ok().filter(|id| *id != [0; 8]),
             (5, Value::Bytes(name)) => span.name = text(name, NAME),
-            (6, Value::Varint(kind)) => span.kind = Kind::of(kind),
+            (6, Value::Varint(kind)) => span.kind = SpanKind::of(kind),
             (7, Value::Fixed64(at)) => span.start_ns = at,
             (8, Value::Fixed64(at)) => end_ns = at,
             (9, Value::Bytes(pair)) => push(&mut attributes, pair, ATTRIBUTES, &mut span.left_out)?,

@@ -2,7 +2,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::json;
 
 use super::*;
-use crate::span::{ATTRIBUTES, EVENTS, KEY, Kind, NAME, VALUE};
+use crate::span::{ATTRIBUTES, EVENTS, KEY, NAME, SpanKind, VALUE};
 
 /// Protobuf message builder.
 #[derive(Clone, Default)]
@@ -55,7 +55,7 @@ fn request(spans: &[Message]) -> Vec<u8> {
 /// Decoded spans with service and trace id.
 type Found = Vec<(String, TraceId, Span)>;
 
-fn read(form: Form, body: &[u8]) -> (Result<Read, DecodeError>, Found) {
+fn read(form: BodyEncoding, body: &[u8]) -> (Result<DecodeResult, DecodeError>, Found) {
     let mut all = Vec::new();
     let read =
         traces(form, body, &mut |resource, trace, span| all.push((format!("{} {}", resource.service, resource.instance), trace, span)));
@@ -63,7 +63,7 @@ fn read(form: Form, body: &[u8]) -> (Result<Read, DecodeError>, Found) {
 }
 
 /// Returns the same span in both encodings.
-fn both() -> [(Form, Vec<u8>); 2] {
+fn both() -> [(BodyEncoding, Vec<u8>); 2] {
     let list = message().with(1, &words("a")).with(1, &message().varint(3, (-7_i64).cast_unsigned())).with(1, &message().varint(2, 1));
     let map = message().with(1, &pair("k", &message().fixed64(4, 1.5_f64.to_bits())));
     let event = message().fixed64(1, 1500).bytes(2, b"exception").with(3, &pair("exception.message", &words("no")));
@@ -102,18 +102,18 @@ fn both() -> [(Form, Vec<u8>); 2] {
             { "key": "service.name", "value": { "stringValue": "api" } }, { "key": "service.instance.id", "value": { "stringValue": "u-1" } },
         ] },
     }] });
-    [(Form::Protobuf, request(&[span])), (Form::Json, value.to_string().into_bytes())]
+    [(BodyEncoding::Protobuf, request(&[span])), (BodyEncoding::Json, value.to_string().into_bytes())]
 }
 
 #[test]
 fn json_and_protobuf_decode_to_the_same() {
     for (form, body) in both() {
-        let (told, all) = read(form, &body);
-        assert_eq!(told.unwrap(), Read { taken: 1, refused: 0 }, "{form:?}");
+        let (result, all) = read(form, &body);
+        assert_eq!(result.unwrap(), DecodeResult { taken: 1, refused: 0 }, "{form:?}");
         assert_eq!(instances(form, &body).unwrap(), ["u-1".into()]);
         let (from, trace, span) = &all[0];
         assert_eq!((from.as_str(), trace, span.id, span.parent), ("api u-1", &[0xab; 16], [1; 8], Some([2; 8])));
-        assert_eq!((&*span.name, span.kind, span.start_ns, span.took_ns, span.failed), ("GET", Kind::Server, 1000, 2000, true));
+        assert_eq!((&*span.name, span.kind, span.start_ns, span.took_ns, span.failed), ("GET", SpanKind::Server, 1000, 2000, true));
         assert_eq!((&*span.message, span.left_out), ("it broke", 4));
         for (key, value) in [("http.route", "/x"), ("list", "[a, -7, true]"), ("map", "{k: 1.5}"), ("raw", "(3 bytes)")] {
             assert_eq!(span.attribute(key), Some(value), "{form:?}");
@@ -136,24 +136,24 @@ fn hostile_spans_are_truncated_or_rejected() {
         message().bytes(1, &[0; 16]).bytes(2, &[1; 8]),
         message().bytes(1, &[1; 15]).bytes(2, &[1; 8]),
     ];
-    let (told, all) = read(Form::Protobuf, &request(&[&bad_ids[..], &[events]].concat()));
-    assert_eq!(told.unwrap(), Read { taken: 1, refused: 4 });
+    let (result, all) = read(BodyEncoding::Protobuf, &request(&[&bad_ids[..], &[events]].concat()));
+    assert_eq!(result.unwrap(), DecodeResult { taken: 1, refused: 4 });
     let span = &all[0].2;
     assert!(span.name.len() <= NAME && span.attributes.len() == ATTRIBUTES && span.events.len() == EVENTS);
     assert!(span.attributes.iter().all(|(key, value)| key.len() <= KEY && value.len() <= VALUE));
     assert_eq!(span.left_out, 100_000 - 48 + 100 - 16);
     // More spans than would fit in memory if the decoder kept them all.
-    let (told, all) = read(Form::Protobuf, &request(&vec![good; SPANS + 5]));
-    assert_eq!((told.unwrap(), all.len()), (Read { taken: SPANS, refused: 5 }, SPANS));
+    let (read_result, all) = read(BodyEncoding::Protobuf, &request(&vec![good; SPANS + 5]));
+    assert_eq!((read_result.unwrap(), all.len()), (DecodeResult { taken: SPANS, refused: 5 }, SPANS));
     let end_first = message().bytes(1, &[1; 16]).bytes(2, &[1; 8]).fixed64(7, u64::MAX).fixed64(8, 1);
-    assert_eq!(read(Form::Protobuf, &request(&[end_first])).1[0].2.took_ns, 0);
+    assert_eq!(read(BodyEncoding::Protobuf, &request(&[end_first])).1[0].2.took_ns, 0);
 }
 
 #[test]
 fn deeply_nested_lists_are_cut_off() {
     let deep = (0..2000).fold(words("x"), |value, _| message().with(5, &message().with(1, &value)));
     let span = message().bytes(1, &[1; 16]).bytes(2, &[1; 8]).with(9, &pair("deep", &deep));
-    assert_eq!(read(Form::Protobuf, &request(&[span])).1[0].2.attribute("deep"), Some("[[[[…]]]]"));
+    assert_eq!(read(BodyEncoding::Protobuf, &request(&[span])).1[0].2.attribute("deep"), Some("[[[[…]]]]"));
     let nested = |depth: usize| {
         let value = format!("{}{{\"stringValue\":\"x\"}}{}", "{\"arrayValue\":{\"values\":[".repeat(depth), "]}}".repeat(depth));
         format!(
@@ -162,9 +162,9 @@ fn deeply_nested_lists_are_cut_off() {
             "01".repeat(8)
         )
     };
-    assert_eq!(read(Form::Json, nested(20).as_bytes()).1[0].2.attribute("deep"), Some("[[[[…]]]]"));
+    assert_eq!(read(BodyEncoding::Json, nested(20).as_bytes()).1[0].2.attribute("deep"), Some("[[[[…]]]]"));
     // A document that is nested too deeply must not crash the reader.
-    let _ = read(Form::Json, nested(100_000).as_bytes());
+    let _ = read(BodyEncoding::Json, nested(100_000).as_bytes());
 }
 
 #[test]
@@ -172,9 +172,9 @@ fn malformed_bodies_are_rejected() {
     for body in
         ["", "[]", "null", "{\"resourceSpans\":7}", "{\"resourceSpans\":[{\"scopeSpans\":[7]}]}", "{\"resourceSpans\":[", "\u{feff}{}"]
     {
-        assert!(read(Form::Json, body.as_bytes()).0.is_err(), "{body}");
+        assert!(read(BodyEncoding::Json, body.as_bytes()).0.is_err(), "{body}");
     }
-    assert!(read(Form::Json, b"{\"a\":\"\xff\"}").0.is_err());
+    assert!(read(BodyEncoding::Json, b"{\"a\":\"\xff\"}").0.is_err());
     for body in [
         "{}",
         "{\"resourceSpans\":[]}",
@@ -182,13 +182,13 @@ fn malformed_bodies_are_rejected() {
         "{\"resourceSpans\":[{}]}",
         "{\"resourceSpans\":[{\"resource\":null}]}",
     ] {
-        assert_eq!(read(Form::Json, body.as_bytes()).0.unwrap(), Read::default(), "{body}");
+        assert_eq!(read(BodyEncoding::Json, body.as_bytes()).0.unwrap(), DecodeResult::default(), "{body}");
     }
-    assert!(read(Form::Protobuf, b"{}").0.is_err());
-    assert_eq!(read(Form::Protobuf, b"").0.unwrap(), Read::default());
+    assert!(read(BodyEncoding::Protobuf, b"{}").0.is_err());
+    assert_eq!(read(BodyEncoding::Protobuf, b"").0.unwrap(), DecodeResult::default());
     for body in [json!([{ "traceId": "zz", "spanId": "01" }]), json!([{}]), json!([{ "traceId": null }])] {
         let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": body }] }] }).to_string();
-        assert_eq!(read(Form::Json, body.as_bytes()).0.unwrap(), Read { taken: 0, refused: 1 }, "{body}");
+        assert_eq!(read(BodyEncoding::Json, body.as_bytes()).0.unwrap(), DecodeResult { taken: 0, refused: 1 }, "{body}");
     }
 }
 
@@ -198,22 +198,22 @@ fn unsupported_items_are_counted() {
         message().bytes(1, b"m").with(kind, &(0..points).fold(message(), |data, _| data.with(1, &message().fixed64(3, 1))))
     };
     let metrics = message().with(1, &message().with(2, &message().with(2, &metric(5, 2)).with(2, &metric(7, 3)).with(2, &metric(9, 1))));
-    assert_eq!(count(Form::Protobuf, Signal::Metrics, &metrics.0).unwrap(), 6);
+    assert_eq!(count(BodyEncoding::Protobuf, Signal::Metrics, &metrics.0).unwrap(), 6);
     let records = message().with(1, &message().with(2, &message().with(2, &message()).with(2, &message())));
-    assert_eq!(count(Form::Protobuf, Signal::Logs, &records.0).unwrap(), 2);
+    assert_eq!(count(BodyEncoding::Protobuf, Signal::Logs, &records.0).unwrap(), 2);
     let value = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [
         { "gauge": { "dataPoints": [{}, {}] } }, { "histogram": { "dataPoints": [{}] } }, { "name": "empty" },
     ] }] }] });
-    assert_eq!(count(Form::Json, Signal::Metrics, value.to_string().as_bytes()).unwrap(), 3);
+    assert_eq!(count(BodyEncoding::Json, Signal::Metrics, value.to_string().as_bytes()).unwrap(), 3);
     let value = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{}, {}] }] }] });
-    assert_eq!(count(Form::Json, Signal::Logs, value.to_string().as_bytes()).unwrap(), 2);
-    assert!(count(Form::Json, Signal::Logs, b"7").is_err() && count(Form::Protobuf, Signal::Logs, b"{").is_err());
+    assert_eq!(count(BodyEncoding::Json, Signal::Logs, value.to_string().as_bytes()).unwrap(), 2);
+    assert!(count(BodyEncoding::Json, Signal::Logs, b"7").is_err() && count(BodyEncoding::Protobuf, Signal::Logs, b"{").is_err());
 }
 
 proptest::proptest! {
     #[test]
     fn decoding_never_panics_on_arbitrary_bytes(bytes: Vec<u8>, at in 0_usize..2000, with: u8) {
-        for form in [Form::Protobuf, Form::Json] {
+        for form in [BodyEncoding::Protobuf, BodyEncoding::Json] {
             let _ = read(form, &bytes);
             let _ = count(form, Signal::Metrics, &bytes);
         }

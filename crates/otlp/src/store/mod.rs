@@ -22,9 +22,9 @@ use serde::Serialize;
 
 use crate::span::{Span, TraceId};
 use routes::Routes;
-use trace::{Entry, Trace};
-pub use trace::{Sender, Why};
-pub use view::{Detail, Filter, Pairs, Shown, SpanShown, Summary};
+use trace::{EntrySpan, Trace};
+pub use trace::{KeepReason, Sender};
+pub use view::{Detail, Filter, Pairs, SenderView, SpanShown, Summary};
 
 /// Time without a new span after which a trace is dropped if there is no reason to keep it, in ms.
 pub const QUIET_MS: u64 = 10_000;
@@ -38,11 +38,11 @@ const PLACES: usize = 192;
 
 /// Result of adding a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Added {
+pub enum AddOutcome {
     /// It was added.
     Taken,
     /// It was a duplicate.
-    Twice,
+    Duplicate,
     /// Its trace has too many spans or is too large.
     Full,
     /// Its trace was dropped before.
@@ -133,12 +133,12 @@ impl Store {
     }
 
     /// Adds a span. `now_ms` is the wall clock at its arrival.
-    pub fn add(&mut self, sender: &Sender, id: TraceId, span: Span, now_ms: u64) -> Added {
+    pub fn add(&mut self, sender: &Sender, id: TraceId, span: Span, now_ms: u64) -> AddOutcome {
         self.counts.spans += 1;
         let is_known = self.traces.contains_key(&id);
         if !is_known && self.is_dropped.contains(&id) && !span.failed {
             self.counts.left_out += 1;
-            return Added::Late;
+            return AddOutcome::Late;
         }
         let owner = sender.owner();
         if !is_known {
@@ -149,14 +149,14 @@ impl Store {
             self.traces.insert(id, trace);
             self.waiting.push_back((now_ms + QUIET_MS, id));
         }
-        let Some(trace) = self.traces.get_mut(&id) else { return Added::Full };
+        let Some(trace) = self.traces.get_mut(&id) else { return AddOutcome::Full };
         let (owner, before) = (trace.owner.clone(), trace.bytes());
         let added = trace.add(sender, span, now_ms);
-        let (after, news) = (trace.bytes(), trace.news().filter(|_| added == Added::Taken));
+        let (after, news) = (trace.bytes(), trace.news().filter(|_| added == AddOutcome::Taken));
         match added {
-            Added::Taken => {}
-            Added::Twice => self.counts.twice += 1,
-            Added::Full | Added::Late => self.counts.left_out += 1,
+            AddOutcome::Taken => {}
+            AddOutcome::Duplicate => self.counts.twice += 1,
+            AddOutcome::Full | AddOutcome::Late => self.counts.left_out += 1,
         }
         self.grow(&owner, before, after);
         if let Some(entry) = news {
@@ -174,7 +174,7 @@ impl Store {
             && let Some((_, id)) = self.waiting.pop_front()
         {
             let Some(trace) = self.traces.get_mut(&id) else { continue };
-            if trace.why.is_some() {
+            if trace.reason.is_some() {
                 continue;
             }
             let due = trace.last_ms + QUIET_MS;
@@ -187,7 +187,7 @@ impl Store {
             if let Some(entry) = chance {
                 self.judge(&id, &owner, &entry, now_ms);
             }
-            if self.traces.get(&id).is_some_and(|trace| trace.why.is_none()) {
+            if self.traces.get(&id).is_some_and(|trace| trace.reason.is_none()) {
                 self.counts.dropped += 1;
                 self.forget(id);
                 self.remember_dropped(id);
@@ -196,7 +196,7 @@ impl Store {
         self.bound_accounts();
     }
 
-    fn judge(&mut self, id: &TraceId, owner: &Option<Box<str>>, entry: &Entry, now_ms: u64) {
+    fn judge(&mut self, id: &TraceId, owner: &Option<Box<str>>, entry: &EntrySpan, now_ms: u64) {
         let routes = &mut self.accounts.entry(owner.clone()).or_default().routes;
         let before = routes.bytes();
         let why = routes.judge(entry, now_ms);
@@ -269,7 +269,7 @@ impl Store {
     /// Returns the traces that match the filter, the newest first, from senders that `sees`
     /// accepts, and whether there are more.
     pub fn list(&self, filter: &Filter, sees: &dyn Fn(&Sender) -> bool) -> (Vec<Summary>, bool) {
-        let mut all: Vec<(&TraceId, &Trace)> = self.traces.iter().filter(|(_, trace)| trace.why.is_some()).collect();
+        let mut all: Vec<(&TraceId, &Trace)> = self.traces.iter().filter(|(_, trace)| trace.reason.is_some()).collect();
         all.sort_by_key(|(_, trace)| std::cmp::Reverse(trace.sequence));
         let mut found = all.into_iter().filter_map(|(id, trace)| view::summary(id, trace, sees)).filter(|summary| filter.lets(summary));
         let list = found.by_ref().take(filter.limit).collect();

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::trace::{Entry, Why};
+use super::trace::{EntrySpan, KeepReason};
 
 /// Maximum number of routes of an app; all further routes share one entry.
 const MOST: usize = 256;
@@ -25,7 +25,7 @@ const EVERY_MS: u64 = 60_000;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Route {
-    seen: u32,
+    count: u32,
     mean_ns: f64,
     sampled_ms: u64,
 }
@@ -34,46 +34,46 @@ struct Route {
 /// colliding names.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    known: HashMap<u64, Route>,
+    routes: HashMap<u64, Route>,
     numbers: RandomState,
     other: Route,
 }
 
 impl Routes {
     pub(super) fn bytes(&self) -> usize {
-        self.known.capacity() * (size_of::<(u64, Route)>() + 8)
+        self.routes.capacity() * (size_of::<(u64, Route)>() + 8)
     }
 
     /// Decides whether to keep a trace because of its entry span. Returns the reason.
-    pub(super) fn judge(&mut self, entry: &Entry, now_ms: u64) -> Option<Why> {
+    pub(super) fn judge(&mut self, entry: &EntrySpan, now_ms: u64) -> Option<KeepReason> {
         let number = self.numbers.hash_one(&entry.route);
-        if self.known.len() < MOST {
-            self.known.entry(number).or_default();
+        if self.routes.len() < MOST {
+            self.routes.entry(number).or_default();
         }
-        let route = self.known.get_mut(&number).unwrap_or(&mut self.other);
+        let route = self.routes.get_mut(&number).unwrap_or(&mut self.other);
         route.judge(entry.took_ns, entry.is_counted, now_ms)
     }
 }
 
 impl Route {
     #[expect(clippy::cast_precision_loss, reason = "a mean")]
-    fn judge(&mut self, took_ns: u64, is_counted: bool, now_ms: u64) -> Option<Why> {
-        let unusual = self.seen >= KNOWN && took_ns >= QUICK_NS && took_ns as f64 > self.mean_ns * TIMES;
+    fn judge(&mut self, took_ns: u64, is_counted: bool, now_ms: u64) -> Option<KeepReason> {
+        let unusual = self.count >= KNOWN && took_ns >= QUICK_NS && took_ns as f64 > self.mean_ns * TIMES;
         let is_slow = took_ns >= SLOW_NS || unusual;
         if is_counted {
-            return is_slow.then_some(Why::Slow);
+            return is_slow.then_some(KeepReason::Slow);
         }
         let took = took_ns as f64;
-        self.mean_ns = if self.seen == 0 { took } else { self.mean_ns + (took - self.mean_ns) * WEIGHT };
-        self.seen = self.seen.saturating_add(1);
+        self.mean_ns = if self.count == 0 { took } else { self.mean_ns + (took - self.mean_ns) * WEIGHT };
+        self.count = self.count.saturating_add(1);
         if is_slow {
-            return Some(Why::Slow);
+            return Some(KeepReason::Slow);
         }
         // If the clock was set back, the trace is a sample.
-        let is_sample = self.seen <= FIRST || now_ms < self.sampled_ms || now_ms - self.sampled_ms >= EVERY_MS;
+        let is_sample = self.count <= FIRST || now_ms < self.sampled_ms || now_ms - self.sampled_ms >= EVERY_MS;
         is_sample.then(|| {
             self.sampled_ms = now_ms;
-            Why::Sample
+            KeepReason::Sample
         })
     }
 }
@@ -82,21 +82,21 @@ impl Route {
 mod tests {
     use super::*;
 
-    fn entry(route: &str, ms: u64) -> Entry {
-        Entry { route: route.into(), took_ns: ms * 1_000_000, is_counted: false }
+    fn entry(route: &str, ms: u64) -> EntrySpan {
+        EntrySpan { route: route.into(), took_ns: ms * 1_000_000, is_counted: false }
     }
 
     #[test]
     fn slow_is_judged_by_limit_or_by_usual_duration() {
         let mut routes = Routes::default();
         let judged: Vec<_> = (0..30).map(|_| routes.judge(&entry("GET /", 10), 1000)).collect();
-        assert_eq!(judged.iter().filter(|why| **why == Some(Why::Sample)).count(), 3, "{judged:?}");
-        for (ms, expected) in [(15, None), (39, None), (60, Some(Why::Slow)), (1000, Some(Why::Slow))] {
+        assert_eq!(judged.iter().filter(|why| **why == Some(KeepReason::Sample)).count(), 3, "{judged:?}");
+        for (ms, expected) in [(15, None), (39, None), (60, Some(KeepReason::Slow)), (1000, Some(KeepReason::Slow))] {
             assert_eq!(routes.judge(&entry("GET /", ms), 1000), expected, "{ms}");
         }
-        assert_eq!(routes.judge(&entry("GET /", 10), 62_000), Some(Why::Sample), "one a minute");
-        assert_eq!(routes.judge(&entry("GET /new", 999), 1000), Some(Why::Sample), "of another route nothing is known");
-        let again = Entry { is_counted: true, ..entry("GET /", 10) };
+        assert_eq!(routes.judge(&entry("GET /", 10), 62_000), Some(KeepReason::Sample), "one a minute");
+        assert_eq!(routes.judge(&entry("GET /new", 999), 1000), Some(KeepReason::Sample), "of another route nothing is known");
+        let again = EntrySpan { is_counted: true, ..entry("GET /", 10) };
         assert_eq!(routes.judge(&again, 1_000_000), None, "a trace is a sample once");
     }
 
@@ -104,6 +104,6 @@ mod tests {
     fn number_of_routes_is_bounded() {
         let mut routes = Routes::default();
         let kept = (0..100_000).filter(|n| routes.judge(&entry(&format!("GET /{n}"), 1), 1000).is_some()).count();
-        assert!(kept <= MOST + 3 && routes.known.len() == MOST && routes.bytes() < 100_000, "{kept} {}", routes.bytes());
+        assert!(kept <= MOST + 3 && routes.routes.len() == MOST && routes.bytes() < 100_000, "{kept} {}", routes.bytes());
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::span::{Kind, SpanId};
+use crate::span::{SpanId, SpanKind};
 
 const MB: usize = 1 << 20;
 
@@ -62,7 +62,7 @@ fn slow_failed_and_sampled_traces_are_kept() {
     let list = summaries(&store);
     let why = |n: u64| list.iter().find(|one| one.id == crate::span::hex(&trace(n))).map(|one| (one.kept, one.spans, one.failed));
     assert_eq!(why(1), None, "nothing speaks for it yet");
-    assert_eq!((why(2), why(3)), (Some((Some(Why::Slow), 1, false)), Some((Some(Why::Failed), 3, true))));
+    assert_eq!((why(2), why(3)), (Some((Some(KeepReason::Slow), 1, false)), Some((Some(KeepReason::Failed), 3, true))));
     // A span that fails later keeps a waiting trace. A quiet trace is dropped and does not start
     // again.
     store.add(&app("api"), trace(4), span(0, None, 10), now);
@@ -70,26 +70,30 @@ fn slow_failed_and_sampled_traces_are_kept() {
     store.add(&app("shop"), trace(4), failed(span(1, Some(0), 10)), now + QUIET_MS - 1);
     store.settle(now + QUIET_MS);
     assert_eq!(store.len(), 3 + 3);
-    assert_eq!(store.add(&app("api"), trace(1), span(5, Some(0), 10), now + QUIET_MS), Added::Late);
-    assert_eq!(store.add(&app("api"), trace(1), failed(span(6, Some(0), 10)), now + QUIET_MS), Added::Taken, "a failure is never late");
+    assert_eq!(store.add(&app("api"), trace(1), span(5, Some(0), 10), now + QUIET_MS), AddOutcome::Late);
+    assert_eq!(
+        store.add(&app("api"), trace(1), failed(span(6, Some(0), 10)), now + QUIET_MS),
+        AddOutcome::Taken,
+        "a failure is never late"
+    );
     assert_eq!(store.counts().dropped, 27 + 1);
 }
 
 #[test]
 fn duplicate_late_and_rootless_spans_are_handled() {
     let mut store = warmed_up_store();
-    assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), Added::Taken);
-    assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), Added::Twice);
+    assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), AddOutcome::Taken);
+    assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), AddOutcome::Duplicate);
     assert!(summaries(&store).iter().all(|one| one.took_ms < 5000.0), "a part is no entry");
     store.settle(20_000 + QUIET_MS);
     let list = summaries(&store);
-    assert_eq!((list[0].took_ms, list[0].kept), (5000.0, Some(Why::Slow)), "without a root what is there is judged");
+    assert_eq!((list[0].took_ms, list[0].kept), (5000.0, Some(KeepReason::Slow)), "without a root what is there is judged");
     store.add(&app("api"), trace(1), span(0, None, 7000), 90_000);
     assert_eq!(summaries(&store)[0].took_ms, 7000.0, "a root that is late is the entry");
     // A request whose root is in another service.
-    let server = Span { kind: Kind::Server, ..span(1, Some(77), 3000) };
+    let server = Span { kind: SpanKind::Server, ..span(1, Some(77), 3000) };
     store.add(&app("api"), trace(2), server, 90_000);
-    assert_eq!(summaries(&store)[0].kept, Some(Why::Slow));
+    assert_eq!(summaries(&store)[0].kept, Some(KeepReason::Slow));
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn byte_accounting_matches_stored_traces() {
     let places: usize = store.accounts.values().map(|account| account.order.len()).sum();
     assert_eq!(places, store.len());
     store.settle(u64::MAX / 2);
-    assert!(store.traces.values().all(|trace| trace.why.is_some()) && store.waiting.is_empty());
+    assert!(store.traces.values().all(|trace| trace.reason.is_some()) && store.waiting.is_empty());
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn tree_is_ordered_for_circular_and_orphan_spans() {
 fn partial_access_returns_only_visible_spans() {
     let mut store = Store::new(MB);
     store.add(&app("api"), trace(1), failed(span(0, None, 10)), 1000);
-    store.add(&app("shop"), trace(1), Span { kind: Kind::Server, ..span(1, Some(0), 5) }, 1000);
+    store.add(&app("shop"), trace(1), Span { kind: SpanKind::Server, ..span(1, Some(0), 5) }, 1000);
     store.add(&foreign("x"), trace(1), span(2, Some(1), 1), 1000);
     let only = |name: &'static str| move |sender: &Sender| sender.app.as_ref().is_some_and(|(_, app)| &**app == name);
     let shop = store.get(&trace(1), &only("shop")).unwrap();

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Added;
+use super::AddOutcome;
 use crate::span::{Attribute, Span};
 
 /// Maximum number of spans in a trace.
@@ -17,7 +17,7 @@ const ALLOCATION: usize = 16;
 /// Reason for keeping a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Why {
+pub enum KeepReason {
     /// It is one of the samples of its route.
     Sample,
     /// It was slow.
@@ -51,7 +51,7 @@ impl Sender {
 
 /// Data by which a trace is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct EntrySpan {
     pub(super) route: Box<str>,
     pub(super) took_ns: u64,
     /// True if another span of the trace was already counted for its route.
@@ -60,7 +60,7 @@ pub(super) struct Entry {
 
 /// Span with the index of its sender.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct StoredSpan {
     pub(super) span: Span,
     pub(super) sender: u8,
 }
@@ -74,8 +74,8 @@ pub(super) struct Trace {
     pub(super) first_ms: u64,
     pub(super) last_ms: u64,
     /// Reason for keeping it; none = undecided.
-    pub(super) why: Option<Why>,
-    pub(super) spans: Vec<Kept>,
+    pub(super) reason: Option<KeepReason>,
+    pub(super) spans: Vec<StoredSpan>,
     pub(super) senders: Vec<Sender>,
     /// Number of spans that did not fit.
     pub(super) left_out: u32,
@@ -92,7 +92,7 @@ impl Trace {
             sequence,
             first_ms: now_ms,
             last_ms: now_ms,
-            why: None,
+            reason: None,
             spans: Vec::new(),
             senders: Vec::new(),
             left_out: 0,
@@ -103,19 +103,19 @@ impl Trace {
 
     pub(super) fn bytes(&self) -> usize {
         let owner = self.owner.as_ref().map_or(0, |owner| owner.len());
-        size_of::<Self>() + owner + self.spans.capacity() * size_of::<Kept>() + self.heap
+        size_of::<Self>() + owner + self.spans.capacity() * size_of::<StoredSpan>() + self.heap
     }
 
-    pub(super) fn add(&mut self, sender: &Sender, span: Span, now_ms: u64) -> Added {
+    pub(super) fn add(&mut self, sender: &Sender, span: Span, now_ms: u64) -> AddOutcome {
         let at = self.senders.iter().position(|known| known == sender);
         let own = heap(&span) + if at.is_some() { 0 } else { sender.bytes() };
         let is_full = self.spans.len() >= SPANS || self.bytes() + own > BYTES || at.is_none() && self.senders.len() >= SENDERS;
         if is_full {
             self.left_out = self.left_out.saturating_add(1);
-            return Added::Full;
+            return AddOutcome::Full;
         }
         if self.spans.iter().any(|kept| kept.span.id == span.id) {
-            return Added::Twice;
+            return AddOutcome::Duplicate;
         }
         let at = at.unwrap_or_else(|| {
             self.senders.push(sender.clone());
@@ -124,14 +124,14 @@ impl Trace {
         self.last_ms = now_ms;
         self.heap += own;
         if span.failed {
-            self.why = Some(Why::Failed);
+            self.reason = Some(KeepReason::Failed);
         }
-        self.spans.push(Kept { span, sender: u8::try_from(at).unwrap_or(u8::MAX) });
-        Added::Taken
+        self.spans.push(StoredSpan { span, sender: u8::try_from(at).unwrap_or(u8::MAX) });
+        AddOutcome::Taken
     }
 
     /// Returns the data to judge if the newest span is a better entry than the one judged before.
-    pub(super) fn news(&mut self) -> Option<Entry> {
+    pub(super) fn news(&mut self) -> Option<EntrySpan> {
         let newest = self.spans.last()?;
         let rank = rank(&newest.span);
         let before = self.judged.and_then(|at| self.spans.get(at)).map_or(0, |kept| self::rank(&kept.span));
@@ -139,7 +139,7 @@ impl Trace {
     }
 
     /// Returns the data to judge if no entry span arrived.
-    pub(super) fn last_chance(&mut self) -> Option<Entry> {
+    pub(super) fn last_chance(&mut self) -> Option<EntrySpan> {
         if self.judged.is_some() {
             return None;
         }
@@ -147,14 +147,14 @@ impl Trace {
         Some(self.judge(first.0))
     }
 
-    fn judge(&mut self, at: usize) -> Entry {
+    fn judge(&mut self, at: usize) -> EntrySpan {
         let is_counted = self.judged.replace(at).is_some();
         let span = self.spans.get(at).map(|kept| &kept.span);
-        Entry { route: span.map(Span::route).unwrap_or_default().into(), took_ns: span.map_or(0, |span| span.took_ns), is_counted }
+        EntrySpan { route: span.map(Span::route).unwrap_or_default().into(), took_ns: span.map_or(0, |span| span.took_ns), is_counted }
     }
 
-    pub(super) fn judged(&mut self, why: Option<Why>) {
-        self.why = self.why.max(why);
+    pub(super) fn judged(&mut self, why: Option<KeepReason>) {
+        self.reason = self.reason.max(why);
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::trace::{Kept, Sender, Trace, Why, rank};
-use crate::span::{Kind, Span, SpanEvent, SpanId, TraceId, hex};
+use super::trace::{KeepReason, Sender, StoredSpan, Trace, rank};
+use crate::span::{Span, SpanEvent, SpanId, SpanKind, TraceId, hex};
 
 /// Distance from the entry span, in ns, beyond which a sender's clock counts as wrong.
 const FAR_NS: u64 = 3_600_000_000_000;
@@ -44,7 +44,7 @@ impl Filter {
 
 /// Sender in display form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shown {
+pub struct SenderView {
     /// Name of the app; none = foreign, because its claimed identity matches no app.
     pub app: Option<String>,
     /// Its namespace.
@@ -55,7 +55,7 @@ pub struct Shown {
     pub service: String,
 }
 
-impl From<&Sender> for Shown {
+impl From<&Sender> for SenderView {
     fn from(sender: &Sender) -> Self {
         let (namespace, app) = sender.app.as_ref().map(|(namespace, app)| (namespace.to_string(), app.to_string())).unzip();
         Self { app, namespace, instance: sender.instance, service: sender.service.to_string() }
@@ -74,7 +74,7 @@ pub struct Summary {
     /// Name of the request.
     pub route: String,
     /// Senders of its spans, that of the entry span first.
-    pub from: Vec<Shown>,
+    pub from: Vec<SenderView>,
     /// Number of spans.
     pub spans: usize,
     /// True if one of its spans failed.
@@ -82,7 +82,7 @@ pub struct Summary {
     /// Message of the first failed span.
     pub message: String,
     /// Reason for keeping it; none = undecided.
-    pub kept: Option<Why>,
+    pub kept: Option<KeepReason>,
 }
 
 /// Attributes: key and value.
@@ -100,7 +100,7 @@ pub struct SpanShown {
     /// Its name; for HTTP: method and route.
     pub name: String,
     /// Its role.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// Index of its sender in `from`.
     pub from: usize,
     /// Start in ms after the start of the entry span; negative if before it.
@@ -134,17 +134,17 @@ pub struct Detail {
 }
 
 /// Visible spans, and the index of the entry span.
-struct Seen<'a> {
-    spans: Vec<&'a Kept>,
-    entry: &'a Kept,
+struct VisibleSpans<'a> {
+    spans: Vec<&'a StoredSpan>,
+    entry: &'a StoredSpan,
     /// Indices of the senders, that of the entry span first.
     senders: Vec<u8>,
 }
 
-fn seen<'a>(trace: &'a Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Seen<'a>> {
+fn visible_spans<'a>(trace: &'a Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<VisibleSpans<'a>> {
     let visible: Vec<bool> = trace.senders.iter().map(sees).collect();
-    let is_seen = |kept: &&Kept| visible.get(usize::from(kept.sender)).copied().unwrap_or(false);
-    let spans: Vec<&Kept> = trace.spans.iter().filter(is_seen).collect();
+    let is_seen = |kept: &&StoredSpan| visible.get(usize::from(kept.sender)).copied().unwrap_or(false);
+    let spans: Vec<&StoredSpan> = trace.spans.iter().filter(is_seen).collect();
     let entry = *spans.iter().min_by_key(|kept| (std::cmp::Reverse(rank(&kept.span)), kept.span.start_ns))?;
     let mut senders = vec![entry.sender];
     for kept in &spans {
@@ -152,39 +152,39 @@ fn seen<'a>(trace: &'a Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Seen<'a>
             senders.push(kept.sender);
         }
     }
-    Some(Seen { spans, entry, senders })
+    Some(VisibleSpans { spans, entry, senders })
 }
 
 pub(super) fn summary(id: &TraceId, trace: &Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Summary> {
-    Some(seen(trace, sees)?.summary(id, trace))
+    Some(visible_spans(trace, sees)?.summary(id, trace))
 }
 
 pub(super) fn detail(id: &TraceId, trace: &Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Detail> {
-    let seen = seen(trace, sees)?;
+    let seen = visible_spans(trace, sees)?;
     let tree = tree(&seen.spans).into_iter().map(|(kept, depth)| seen.shown(kept, depth)).collect();
     Some(Detail { summary: seen.summary(id, trace), tree, left_out: trace.left_out })
 }
 
-impl Seen<'_> {
+impl VisibleSpans<'_> {
     fn summary(&self, id: &TraceId, trace: &Trace) -> Summary {
         let begin_ms = self.entry.span.start_ns / 1_000_000;
         let can_be = begin_ms + EARLY_MS >= trace.first_ms && begin_ms <= trace.first_ms + LATE_MS;
         let failed = || self.spans.iter().map(|kept| &kept.span).filter(|span| span.failed);
-        let message = failed().find_map(said).unwrap_or_default();
+        let message = failed().find_map(failure_message).unwrap_or_default();
         Summary {
             id: hex(id),
             at: if can_be { begin_ms } else { trace.first_ms },
             took_ms: ms(self.entry.span.took_ns),
             route: self.entry.span.route(),
-            from: self.senders.iter().filter_map(|at| trace.senders.get(usize::from(*at))).map(Shown::from).collect(),
+            from: self.senders.iter().filter_map(|at| trace.senders.get(usize::from(*at))).map(SenderView::from).collect(),
             spans: self.spans.len(),
             failed: failed().next().is_some(),
             message,
-            kept: trace.why,
+            kept: trace.reason,
         }
     }
 
-    fn shown(&self, kept: &Kept, depth: u32) -> SpanShown {
+    fn shown(&self, kept: &StoredSpan, depth: u32) -> SpanShown {
         let (span, begin) = (&kept.span, self.entry.span.start_ns);
         let skewed = span.start_ns.abs_diff(begin) > FAR_NS;
         let at = |at_ns: u64| match at_ns.abs_diff(begin) {
@@ -213,7 +213,7 @@ impl Seen<'_> {
 }
 
 /// Returns the message of a failed span: its status, else its exception, else the HTTP status.
-fn said(span: &Span) -> Option<String> {
+fn failure_message(span: &Span) -> Option<String> {
     if !span.message.is_empty() {
         return Some(span.message.to_string());
     }
@@ -230,9 +230,9 @@ fn ms(ns: u64) -> f64 {
 
 /// Returns each span after its parent, siblings by their start, with the number of its ancestors.
 /// Spans that claim to be their own ancestors come last.
-fn tree<'a>(spans: &[&'a Kept]) -> Vec<(&'a Kept, u32)> {
+fn tree<'a>(spans: &[&'a StoredSpan]) -> Vec<(&'a StoredSpan, u32)> {
     let here: HashMap<SpanId, usize> = spans.iter().enumerate().map(|(at, kept)| (kept.span.id, at)).collect();
-    let parent = |kept: &Kept| kept.span.parent.and_then(|id| here.get(&id).copied());
+    let parent = |kept: &StoredSpan| kept.span.parent.and_then(|id| here.get(&id).copied());
     let mut below: HashMap<Option<usize>, Vec<usize>> = HashMap::new();
     for (at, kept) in spans.iter().enumerate() {
         below.entry(parent(kept)).or_default().push(at);

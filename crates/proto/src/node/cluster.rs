@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 256;
 
 /// A worker's answer about a connection that was handed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum WorkerAnswer {
     /// The descriptor has arrived; the outcome follows.
     Received,
     /// The message came without its descriptor.
@@ -37,18 +37,18 @@ struct Line<'a> {
 
 /// Returns the answer in a line that concerns a connection. Returns `None` for every other line,
 /// however malformed.
-pub fn answer(line: &[u8]) -> Option<Answer> {
+pub fn answer(line: &[u8]) -> Option<WorkerAnswer> {
     match line {
-        br#"{"cmd":"NODE_HANDLE_ACK"}"# => return Some(Answer::Received),
-        br#"{"cmd":"NODE_HANDLE_NACK"}"# => return Some(Answer::NotReceived),
+        br#"{"cmd":"NODE_HANDLE_ACK"}"# => return Some(WorkerAnswer::Received),
+        br#"{"cmd":"NODE_HANDLE_NACK"}"# => return Some(WorkerAnswer::NotReceived),
         // All other lines take the general path.
         _ if line.len() > MAX_BYTES || line.first() != Some(&b'{') => return None,
         _ => {}
     }
     match serde_json::from_slice(line).ok()? {
-        Line { cmd: "NODE_CLUSTER", ack: Some(seq), accepted: Some(accepted) } => Some(Answer::Connection { seq, accepted }),
-        Line { cmd: "NODE_HANDLE_ACK", .. } => Some(Answer::Received),
-        Line { cmd: "NODE_HANDLE_NACK", .. } => Some(Answer::NotReceived),
+        Line { cmd: "NODE_CLUSTER", ack: Some(seq), accepted: Some(accepted) } => Some(WorkerAnswer::Connection { seq, accepted }),
+        Line { cmd: "NODE_HANDLE_ACK", .. } => Some(WorkerAnswer::Received),
+        Line { cmd: "NODE_HANDLE_NACK", .. } => Some(WorkerAnswer::NotReceived),
         _ => None,
     }
 }
@@ -73,13 +73,13 @@ mod tests {
     #[test]
     fn answers_of_workers_are_recognized() {
         for (line, seen) in [
-            (r#"{"cmd":"NODE_HANDLE_ACK"}"#, Some(Answer::Received)),
-            (r#"{"cmd":"NODE_HANDLE_NACK"}"#, Some(Answer::NotReceived)),
-            (r#"{ "x": 1, "cmd": "NODE_HANDLE_NACK" }"#, Some(Answer::NotReceived)),
-            (r#"{"cmd":"NODE_CLUSTER","ack":7,"accepted":true,"seq":3}"#, Some(Answer::Connection { seq: 7, accepted: true })),
+            (r#"{"cmd":"NODE_HANDLE_ACK"}"#, Some(WorkerAnswer::Received)),
+            (r#"{"cmd":"NODE_HANDLE_NACK"}"#, Some(WorkerAnswer::NotReceived)),
+            (r#"{ "x": 1, "cmd": "NODE_HANDLE_NACK" }"#, Some(WorkerAnswer::NotReceived)),
+            (r#"{"cmd":"NODE_CLUSTER","ack":7,"accepted":true,"seq":3}"#, Some(WorkerAnswer::Connection { seq: 7, accepted: true })),
             (
                 r#"{"seq":3,"accepted":false,"ack":9007199254740991,"cmd":"NODE_CLUSTER"}"#,
-                Some(Answer::Connection { seq: 9007199254740991, accepted: false }),
+                Some(WorkerAnswer::Connection { seq: 9007199254740991, accepted: false }),
             ),
             (r#"{"cmd":"NODE_CLUSTER","act":"close","key":"x","seq":3}"#, None),
             (r#"{"cmd":"NODE_CLUSTER","ack":-7,"accepted":true}"#, None),

@@ -19,7 +19,7 @@
 
 use ostler_core::app::AppSpec;
 use ostler_core::cron::Ticks;
-use ostler_core::lifecycle::{State, Wanted};
+use ostler_core::lifecycle::{DesiredState, InstanceState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -84,7 +84,7 @@ pub struct EntryError {
 
 /// The part of an entry that only ostler understands.
 #[derive(Serialize, Deserialize)]
-struct Own {
+struct OstlerEntry {
     version: u32,
     seal: String,
     /// Names of the lowest environment layer, in order. Their values are in the entry's `env`;
@@ -98,7 +98,7 @@ struct Own {
 
 /// Returns the text of `dump.pm2`, without instances that are being deleted.
 pub fn to_dump(details: &[Detail]) -> String {
-    let entries: Vec<Value> = details.iter().filter(|detail| detail.instance.wanted != Wanted::Gone).map(to_entry).collect();
+    let entries: Vec<Value> = details.iter().filter(|detail| detail.instance.wanted != DesiredState::Gone).map(to_entry).collect();
     serde_json::to_string_pretty(&entries).expect("keys are text and numbers are finite")
 }
 
@@ -108,7 +108,7 @@ fn to_entry(detail: &Detail) -> Value {
         map.shift_remove(key);
     }
     let catch_up = detail.spec.cron.as_ref().map(|cron| cron.catch_up);
-    let own = Own {
+    let own = OstlerEntry {
         version: VERSION,
         seal: seal(&map),
         base: detail.spec.env.base.keys().cloned().collect(),
@@ -127,10 +127,10 @@ fn to_entry(detail: &Detail) -> Value {
 /// started again, as in PM2.
 fn saved_status(detail: &Detail) -> &'static str {
     match (&detail.instance.wanted, &detail.instance.state) {
-        (_, State::Errored) => "errored",
-        (Wanted::Down | Wanted::Gone, _) => "stopped",
-        (Wanted::Up, State::Stopped | State::Gone) => "launching",
-        (Wanted::Up, _) => detail.instance.status(),
+        (_, InstanceState::Errored) => "errored",
+        (DesiredState::Down | DesiredState::Gone, _) => "stopped",
+        (DesiredState::Up, InstanceState::Stopped | InstanceState::Gone) => "launching",
+        (DesiredState::Up, _) => detail.instance.status(),
     }
 }
 
@@ -189,7 +189,7 @@ fn from_entry(value: Value) -> Result<DumpEntry, (Option<String>, String)> {
 
 /// Returns our own description, if it still matches the attributes of the entry.
 fn own_spec(own: Value, map: &Map<String, Value>) -> Option<(AppSpec, Option<Ticks>)> {
-    let own: Own = serde_json::from_slice(own.to_string().as_bytes()).ok()?;
+    let own: OstlerEntry = serde_json::from_slice(own.to_string().as_bytes()).ok()?;
     if own.version != VERSION || own.seal != seal(map) {
         return None;
     }

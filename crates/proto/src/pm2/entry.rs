@@ -3,7 +3,7 @@
 use ostler_core::app::inherit::EnvPolicy;
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
 use ostler_core::cron::{CronSpec, JobSpec, Schedule};
-use ostler_core::health::limits::Amount;
+use ostler_core::health::limits::MemoryAmount;
 use ostler_core::health::safeguards::Safeguards;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -202,7 +202,7 @@ fn read(entry: &Entry<'_>) -> Result<AppSpec, AttributeError> {
 
 /// Returns the schedule; a schedule that PM2 accepted but ostler cannot parse is left out.
 fn cron(given: &Map<String, Value>) -> Option<CronSpec> {
-    fn word<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Option<T> {
+    fn parse_word<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Option<T> {
         value.and_then(|value| T::deserialize(value).ok())
     }
     let pattern = |value: &Value| value.as_str().map(|text| text.trim().to_owned()).filter(|text| Schedule::parse(text).is_ok());
@@ -212,8 +212,8 @@ fn cron(given: &Map<String, Value>) -> Option<CronSpec> {
         (None, None) => return None,
     };
     cron.zone = given.get("timezone").and_then(to_text);
-    cron.overlap = word(given.get("overlap")).unwrap_or(cron.overlap);
-    cron.run_on = word(given.get("run_on")).unwrap_or(cron.run_on);
+    cron.overlap = parse_word(given.get("overlap")).unwrap_or(cron.overlap);
+    cron.run_on = parse_word(given.get("run_on")).unwrap_or(cron.run_on);
     cron.catch_up = given.get("catch_up") == Some(&Value::Bool(true));
     Some(cron)
 }
@@ -237,7 +237,7 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), AttributeError
     spec.stop.kill_mode = entry.text("kill_mode").as_deref().and_then(KillMode::named);
     spec.env.policy = entry.text("env_policy").as_deref().and_then(EnvPolicy::named).unwrap_or_default();
     spec.stop.shutdown_with_message = entry.flag("shutdown_with_message").unwrap_or(false);
-    let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(Amount::Bytes);
+    let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(MemoryAmount::Bytes);
     spec.safeguards = memory.map(|memory| Box::new(Safeguards { memory: Some(memory), ..Safeguards::default() }));
     spec.ready.wait_ready = entry.flag("wait_ready").unwrap_or(false);
     spec.ready.listen_timeout_ms = entry.number("listen_timeout");

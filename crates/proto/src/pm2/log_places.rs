@@ -159,7 +159,7 @@ pub enum Packet<'a> {
         file: u32,
     },
     /// All start places are known.
-    Begun {
+    Started {
         /// The time from which on lines are read, in ms since the epoch.
         at_ms: u64,
     },
@@ -186,7 +186,7 @@ impl Packet<'_> {
                 put(to, 2, *file, place.end, &[&numbers, place.path.as_bytes()]);
             }
             Packet::Gone { file } => put(to, 3, *file, 0, &[]),
-            Packet::Begun { at_ms } => put(to, 4, 0, *at_ms, &[]),
+            Packet::Started { at_ms } => put(to, 4, 0, *at_ms, &[]),
         }
     }
 
@@ -208,7 +208,7 @@ impl Packet<'_> {
             1 => Packet::Line { file, end: number, frame: content },
             2 => Packet::File { file, place: place(number, content).ok_or(PacketError::Malformed(kind))? },
             3 => Packet::Gone { file },
-            4 => Packet::Begun { at_ms: number },
+            4 => Packet::Started { at_ms: number },
             kind => return Err(PacketError::Malformed(kind)),
         };
         Ok(Some((packet, HEAD_BYTES + length)))
@@ -255,7 +255,7 @@ impl LogAccount {
             Packet::Line { file, end, .. } => Packet::Line { file: *file, end: *end, frame: &[] },
             Packet::File { file, place } => Packet::File { file: *file, place: place.clone() },
             Packet::Gone { file } => Packet::Gone { file: *file },
-            Packet::Begun { at_ms } => Packet::Begun { at_ms: *at_ms },
+            Packet::Started { at_ms } => Packet::Started { at_ms: *at_ms },
         };
         put_entry(copy, position, &packet);
         self.later.push_back((position, packet));
@@ -280,14 +280,14 @@ impl LogAccount {
             }
             Packet::File { file, place } => _ = self.places.insert(file, place),
             Packet::Gone { file } => _ = self.places.remove(&file),
-            Packet::Begun { at_ms } => self.at_ms = at_ms,
+            Packet::Started { at_ms } => self.at_ms = at_ms,
         }
     }
 
     /// Returns a fresh, minimal copy.
     pub fn copy(&self) -> Vec<u8> {
         let mut copy = Vec::new();
-        put_entry(&mut copy, 0, &Packet::Begun { at_ms: self.at_ms });
+        put_entry(&mut copy, 0, &Packet::Started { at_ms: self.at_ms });
         for (file, place) in &self.places {
             put_entry(&mut copy, 0, &Packet::File { file: *file, place: place.clone() });
         }
@@ -316,7 +316,7 @@ impl LogPlaces {
             && let Ok(Some((packet, length))) = Packet::decode(rest)
             && u64::from_le_bytes(*position) <= delivered
         {
-            has_begun |= matches!(packet, Packet::Begun { .. });
+            has_begun |= matches!(packet, Packet::Started { .. });
             account.take(packet);
             copy = rest.get(length..).unwrap_or_default();
         }
@@ -360,7 +360,7 @@ mod tests {
     fn packets_round_trip_and_need_all_their_bytes() {
         let packets = [
             Packet::File { file: 3, place: place("/l/a.log", 9, 1 << 40) },
-            Packet::Begun { at_ms: 12 },
+            Packet::Started { at_ms: 12 },
             Packet::Line { file: 3, end: 1 << 41, frame: b"frame" },
             Packet::Gone { file: 3 },
         ];
@@ -405,7 +405,7 @@ mod tests {
         let line = |file, end| Packet::Line { file, end, frame: b"not kept" };
         for (position, packet) in [
             (0, Packet::File { file: 0, place: place("/l/a", 1, 10) }),
-            (0, Packet::Begun { at_ms: 4 }),
+            (0, Packet::Started { at_ms: 4 }),
             (100, line(0, 20)),
             (200, Packet::File { file: 1, place: place("/l/b", 2, 0) }),
             (300, line(1, 5)),
@@ -445,7 +445,7 @@ mod tests {
         ) {
             let mut account = LogAccount::default();
             let mut copy = Vec::new();
-            account.note(0, &Packet::Begun { at_ms: 1 }, &mut copy);
+            account.note(0, &Packet::Started { at_ms: 1 }, &mut copy);
             let mut lengths = vec![copy.len()];
             let mut states = vec![account.clone().all()];
             for (position, (file, end, opens)) in (1..).zip(facts) {

@@ -18,4 +18,4 @@ pub use entry::AttributeError;
 pub use log_places::{LogAccount, LogPlace, LogPlaces, Packet, PacketError, ReaderInput};
 pub use pm2_env::{PM2_VERSION, View, pm2_env, scalar_env, versioning};
 pub use prepare::{Prepared, prepared, reconfigured, restart_vars};
-pub use process::{Form, Process};
+pub use process::{Process, ProcessForm};

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use indexmap::IndexMap;
 use ostler_core::app::git::WorkingTree;
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
-use ostler_core::lifecycle::{Counters, Ending, Instance};
+use ostler_core::lifecycle::{Counters, Instance, ProcessEnding};
 use serde_json::{Map, Value, json};
 
 use super::attributes;
@@ -63,11 +63,11 @@ impl<'a> View<'a> {
     /// Returns the wire `exit_code` of an instance.
     pub fn exit_code_of(instance: &Instance) -> Option<i32> {
         instance.exits.last().map(|exit| match exit.ending {
-            Ending::Code(code) => code,
+            ProcessEnding::Code(code) => code,
             // PM2 stores 0 for a death by signal, and scripts compare with 0. `ostler why` shows
             // the signal.
-            Ending::Signal { .. } | Ending::Unknown => 0,
-            Ending::SpawnFailed { .. } => 1,
+            ProcessEnding::Signal { .. } | ProcessEnding::Unknown => 0,
+            ProcessEnding::SpawnFailed { .. } => 1,
         })
     }
 }
@@ -239,7 +239,7 @@ pub fn versioning(tree: &WorkingTree) -> Value {
 /// Returns the health of an instance with checks; PM2 has no such attribute.
 pub(super) fn health_status(health: &HealthReport) -> Value {
     let last = health.last.as_ref().map(|last| json!({"at": last.at.wall_ms, "good": last.good, "text": last.words}));
-    json!({"status": health.state.word(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
+    json!({"status": health.state.as_str(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
 }
 
 /// Returns a number as JavaScript prints it: 0, not 0.0.

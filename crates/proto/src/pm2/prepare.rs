@@ -159,10 +159,10 @@ pub fn reconfigured(spec: &AppSpec, pm2_env: &Map<String, Value>, conf: &Map<Str
 fn carry_over(spec: AppSpec, before: &AppSpec, after: &AppSpec) -> AppSpec {
     let values = [&spec, before, after].map(|spec| serde_json::to_value(spec).unwrap_or_default());
     let [now, before, after] = values;
-    serde_json::from_value(laid_over(now, &before, &after)).unwrap_or(spec)
+    serde_json::from_value(overlaid(now, &before, &after)).unwrap_or(spec)
 }
 
-fn laid_over(now: Value, before: &Value, after: &Value) -> Value {
+fn overlaid(now: Value, before: &Value, after: &Value) -> Value {
     match (now, before, after) {
         (now, before, after) if before == after => now,
         (Value::Object(mut now), Value::Object(before), Value::Object(after)) => {
@@ -170,7 +170,7 @@ fn laid_over(now: Value, before: &Value, after: &Value) -> Value {
                 now.shift_remove(key);
             }
             for (key, value) in after.iter().filter(|(key, value)| before.get(*key) != Some(value)) {
-                let merged = laid_over(now.get(key).cloned().unwrap_or_default(), before.get(key).unwrap_or(&Value::Null), value);
+                let merged = overlaid(now.get(key).cloned().unwrap_or_default(), before.get(key).unwrap_or(&Value::Null), value);
                 now.insert(key.clone(), merged);
             }
             Value::Object(now)

@@ -1,7 +1,8 @@
 //! One item of `jlist`, written directly as text. With a hundred apps, the list is 400 KB that only
 //! the client parses.
 //!
-//! For repeated requests, a [`Form`] caches the parts that do not change while the app lives.
+//! For repeated requests, a [`ProcessForm`] caches the parts that do not change while the app
+//! lives.
 
 use std::borrow::Cow;
 
@@ -34,7 +35,7 @@ pub struct Process<'a> {
 }
 
 /// Value at a key of `pm2_env`.
-enum Entry<'a> {
+enum EnvEntry<'a> {
     /// It does not change as long as the description does not change.
     Fixed(&'a Value),
     /// All variables.
@@ -78,7 +79,7 @@ fn entries<E>(
     process: &Process<'_>,
     vars: &IndexMap<&str, Cow<'_, str>>,
     changing: &Changing,
-    each: &mut dyn FnMut(&str, Entry<'_>) -> Result<(), E>,
+    each: &mut dyn FnMut(&str, EnvEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let view = &process.view;
     let Changing { tail, last } = changing;
@@ -86,36 +87,36 @@ fn entries<E>(
     head.insert(instance_var(view.spec).into(), view.index.into());
     for (key, value) in &head {
         match changing.get(key) {
-            Some(later) => each(key, Entry::Changing(later))?,
-            None if key == "env" && value.is_object() => each(key, Entry::Vars)?,
-            None => each(key, Entry::Fixed(value))?,
+            Some(later) => each(key, EnvEntry::Changing(later))?,
+            None if key == "env" && value.is_object() => each(key, EnvEntry::Vars)?,
+            None => each(key, EnvEntry::Fixed(value))?,
         }
     }
     let is_flat = |key: &str| vars.contains_key(key) && !attributes::is_attribute(key);
     for (key, text) in vars.iter().filter(|(key, _)| !head.contains_key(**key) && !tail.contains_key(**key) && is_flat(key)) {
         match last.get(*key) {
-            Some(later) => each(key, Entry::Changing(later))?,
-            None => each(key, Entry::Var(text))?,
+            Some(later) => each(key, EnvEntry::Changing(later))?,
+            None => each(key, EnvEntry::Var(text))?,
         }
     }
     for (key, value) in tail.iter().filter(|(key, _)| !head.contains_key(*key)) {
-        each(key, Entry::Changing(last.get(key).unwrap_or(value)))?;
+        each(key, EnvEntry::Changing(last.get(key).unwrap_or(value)))?;
     }
     let is_new = |key: &str| !head.contains_key(key) && !tail.contains_key(key) && !is_flat(key);
     for (key, value) in last.iter().filter(|(key, _)| is_new(key)) {
-        each(key, Entry::Changing(value))?;
+        each(key, EnvEntry::Changing(value))?;
     }
     Ok(())
 }
 
 /// CPU and memory in PM2's format.
 #[derive(Serialize)]
-struct Shown {
+struct MonitValues {
     memory: u64,
     cpu: Value,
 }
 
-impl From<Monit> for Shown {
+impl From<Monit> for MonitValues {
     fn from(monit: Monit) -> Self {
         Self { memory: monit.memory_bytes, cpu: number(monit.cpu_pct) }
     }
@@ -128,7 +129,7 @@ impl Serialize for Process<'_> {
         item.serialize_entry("name", &self.view.spec.name)?;
         item.serialize_entry("pm2_env", &Env(self))?;
         item.serialize_entry("pm_id", &self.view.id)?;
-        item.serialize_entry("monit", &Shown::from(self.monit))?;
+        item.serialize_entry("monit", &MonitValues::from(self.monit))?;
         item.end()
     }
 }
@@ -143,9 +144,9 @@ impl Serialize for Env<'_> {
         let shown = Vars { view, vars: &vars };
         let mut map = serializer.serialize_map(None)?;
         entries(self.0, &vars, &Changing::of(self.0), &mut |key, entry| match entry {
-            Entry::Fixed(value) | Entry::Changing(value) => map.serialize_entry(key, value),
-            Entry::Vars => map.serialize_entry(key, &shown),
-            Entry::Var(text) => shown.entry(&mut map, key, text),
+            EnvEntry::Fixed(value) | EnvEntry::Changing(value) => map.serialize_entry(key, value),
+            EnvEntry::Vars => map.serialize_entry(key, &shown),
+            EnvEntry::Var(text) => shown.entry(&mut map, key, text),
         })?;
         map.end()
     }
@@ -154,7 +155,7 @@ impl Serialize for Env<'_> {
 /// Text of an item without the values that change while the app lives: pid, state, counters,
 /// metrics, figures.
 #[derive(Clone, Debug)]
-pub struct Form {
+pub struct ProcessForm {
     /// From after the pid to the end of `pm2_env`.
     text: Box<str>,
     /// Offsets in it, ascending, and the keys whose values belong there.
@@ -163,7 +164,7 @@ pub struct Form {
     keys: Box<str>,
 }
 
-impl Form {
+impl ProcessForm {
     /// Creates the form of an item.
     ///
     /// # Errors
@@ -182,13 +183,13 @@ impl Form {
             text.push_str(&serde_json::to_string(key)?);
             text.push(':');
             match entry {
-                Entry::Fixed(value) => text.push_str(&serde_json::to_string(value)?),
-                Entry::Vars => text.push_str(&serde_json::to_string(&Vars { view, vars: &vars })?),
-                Entry::Var(value) => match attributes::bare(view.spec, key, value) {
+                EnvEntry::Fixed(value) => text.push_str(&serde_json::to_string(value)?),
+                EnvEntry::Vars => text.push_str(&serde_json::to_string(&Vars { view, vars: &vars })?),
+                EnvEntry::Var(value) => match attributes::bare(view.spec, key, value) {
                     Some(bare) => text.push_str(&serde_json::to_string(&bare)?),
                     None => text.push_str(&serde_json::to_string(value)?),
                 },
-                Entry::Changing(_) => holes.push((text.len(), key.into())),
+                EnvEntry::Changing(_) => holes.push((text.len(), key.into())),
             }
             Ok(())
         })?;
@@ -218,7 +219,7 @@ impl Form {
         out.extend_from_slice(b",\"pm_id\":");
         serde_json::to_writer(&mut *out, &process.view.id)?;
         out.extend_from_slice(b",\"monit\":");
-        serde_json::to_writer(&mut *out, &Shown::from(process.monit))?;
+        serde_json::to_writer(&mut *out, &MonitValues::from(process.monit))?;
         out.push(b'}');
         Ok(true)
     }

@@ -162,7 +162,7 @@ pub fn invocation(id: &str, method: &str, args: &[Value]) -> Vec<u8> {
 
 /// Answer of a daemon.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct RpcResponse {
     /// Number of the request, as it is on the wire.
     pub id: Vec<u8>,
     /// The values, or the error in the daemon's words.
@@ -170,7 +170,7 @@ pub struct Answer {
 }
 
 /// Returns the answer in a frame, or `None` if the frame is not an answer.
-pub fn answer(args: Vec<Vec<u8>>) -> Option<Answer> {
+pub fn answer(args: Vec<Vec<u8>>) -> Option<RpcResponse> {
     let [answer, id] = <[Vec<u8>; 2]>::try_from(args).ok()?;
     let mut answer: Value = serde_json::from_slice(answer.strip_prefix(b"j:")?).ok()?;
     let mut take = |key: &str| answer.get_mut(key).map(Value::take).filter(|value| !value.is_null());
@@ -179,7 +179,7 @@ pub fn answer(args: Vec<Vec<u8>>) -> Option<Answer> {
         (None, Some(Value::Array(values))) => Ok(values),
         (None, _) => Ok(Vec::new()),
     };
-    Some(Answer { id, result })
+    Some(RpcResponse { id, result })
 }
 
 /// Returns an event for a subscriber of `pub.sock`.
@@ -232,11 +232,11 @@ mod tests {
             decoder.push(frame);
             decoder.take().unwrap().unwrap()
         };
-        let asked = request(args(&invocation("9:1", "stopProcessId", &[json!(3)]))).unwrap();
-        assert_eq!(asked, Request { id: b"s:9:1".to_vec(), call: Call::Method { name: "stopProcessId".into(), args: vec![json!(3)] } });
+        let parsed = request(args(&invocation("9:1", "stopProcessId", &[json!(3)]))).unwrap();
+        assert_eq!(parsed, Request { id: b"s:9:1".to_vec(), call: Call::Method { name: "stopProcessId".into(), args: vec![json!(3)] } });
         let answered = |frame: Vec<u8>| answer(args(&frame)).map(|answer| (answer.id, answer.result));
-        assert_eq!(answered(success(&asked.id, &["[1]", "null"])), Some((asked.id.clone(), Ok(vec![json!([1]), json!(null)]))));
-        assert_eq!(answered(failure(&asked.id, "no")), Some((asked.id.clone(), Err("no".into()))));
+        assert_eq!(answered(success(&parsed.id, &["[1]", "null"])), Some((parsed.id.clone(), Ok(vec![json!([1]), json!(null)]))));
+        assert_eq!(answered(failure(&parsed.id, "no")), Some((parsed.id.clone(), Err("no".into()))));
         assert_eq!(answered(amp::encode(&[b"s:x", b"s:1"])), None);
         assert_eq!(answered(amp::encode(&[b"j:{"])), None);
     }

@@ -28,20 +28,20 @@ pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) ->
     if fds.len() > MAX_FDS || (!fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds))) {
         return Err(Errno::INVAL);
     }
-    crate::played::step();
+    crate::simulated::step();
     let sent = loop {
         match sendmsg(&socket, parts, &mut control, SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
             sent => break sent,
         }
     };
-    crate::played::step();
+    crate::simulated::step();
     sent
 }
 
 /// A received message.
 #[derive(Debug)]
-pub struct Received {
+pub struct ReceivedMessage {
     /// Bytes in the buffer; 0 = the other side has closed (or sent an empty packet).
     pub len: usize,
     /// Whether the packet was longer than the buffer. The rest is lost.
@@ -55,7 +55,7 @@ pub struct Received {
 ///
 /// # Errors
 /// Returns `EAGAIN` if a nonblocking socket has no message, and `ECONNRESET`.
-pub fn recv(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<Received, Errno> {
+pub fn recv(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<ReceivedMessage, Errno> {
     let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
@@ -69,7 +69,7 @@ pub fn recv(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Res
             fds.extend(received);
         }
     }
-    Ok(Received {
+    Ok(ReceivedMessage {
         len: message.bytes,
         cut: message.flags.contains(ReturnFlags::TRUNC),
         lost_fds: message.flags.contains(ReturnFlags::CTRUNC),

@@ -30,9 +30,9 @@ pub fn with(name: &str, content: &[u8]) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Returns `ENOMEM` or `ENOSPC`; a part of the content may have been written.
 pub fn write_at(file: &File, content: &[u8], offset: u64) -> std::io::Result<()> {
-    crate::played::step();
+    crate::simulated::step();
     file.write_all_at(content, offset)?;
-    crate::played::step();
+    crate::simulated::step();
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! Descriptors: pipes, memory behind a descriptor, and descriptors in messages.
 
-pub mod counted;
+pub mod counted_sends;
 pub mod fdpass;
 pub mod input;
-pub mod lent;
 pub mod memfd;
 pub mod pipe;
+pub mod socket_copies;

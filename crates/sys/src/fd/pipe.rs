@@ -39,7 +39,7 @@ pub fn with_size(bytes: usize) -> Result<((OwnedFd, OwnedFd), usize), Errno> {
 
 /// Ends of a pipe that a descriptor gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub enum PipeAccess {
     /// The descriptor reads, and never waits.
     Read,
     /// The descriptor reads and writes, as the descriptor of a named FIFO can (fifo(7)).
@@ -50,10 +50,10 @@ pub enum Ends {
 ///
 /// # Errors
 /// Returns an error if `/proc` is missing, no descriptor is free, or another user created the pipe.
-pub fn reopen(pipe: impl AsFd, ends: Ends) -> io::Result<OwnedFd> {
-    let flags = if ends == Ends::Read { OFlags::NONBLOCK } else { OFlags::empty() };
+pub fn reopen(pipe: impl AsFd, ends: PipeAccess) -> io::Result<OwnedFd> {
+    let flags = if ends == PipeAccess::Read { OFlags::NONBLOCK } else { OFlags::empty() };
     let mut options = OpenOptions::new();
-    options.read(true).write(ends == Ends::Both).custom_flags(flags.bits().cast_signed());
+    options.read(true).write(ends == PipeAccess::Both).custom_flags(flags.bits().cast_signed());
     Ok(options.open(format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd()))?.into())
 }
 
@@ -88,12 +88,12 @@ mod tests {
     fn pipe_of_a_process_is_found_and_read_by_a_new_descriptor() {
         let me = crate::ProcRef::me().pid;
         let (read, write) = pipe().unwrap();
-        let both = reopen(&write, Ends::Both).unwrap();
+        let both = reopen(&write, PipeAccess::Both).unwrap();
         let key = identity(&both).unwrap();
         drop((read, write));
         // The only reader is the writer itself.
         rustix::io::write(&both, b"line").unwrap();
-        let again = reopen(of_process(me, key).unwrap(), Ends::Read).unwrap();
+        let again = reopen(of_process(me, key).unwrap(), PipeAccess::Read).unwrap();
         let mut buffer = [0; 8];
         assert_eq!(rustix::io::read(&again, &mut buffer).unwrap(), 4);
         assert_eq!(rustix::io::read(&again, &mut buffer), Err(Errno::AGAIN));

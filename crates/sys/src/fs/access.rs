@@ -15,7 +15,7 @@ use crate::users::user::Credentials;
 pub fn can_read(path: &Path, user: &Credentials) -> io::Result<bool> {
     // Use a separate thread: its changed rights end with it, even on an error.
     thread::scope(|scope| {
-        let asked = thread::Builder::new().spawn_scoped(scope, || {
+        let spawned = thread::Builder::new().spawn_scoped(scope, || {
             act_as(user)?;
             match std::fs::File::open(path) {
                 Ok(_) => Ok(true),
@@ -23,7 +23,7 @@ pub fn can_read(path: &Path, user: &Credentials) -> io::Result<bool> {
                 Err(error) => Err(error),
             }
         })?;
-        asked.join().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))
+        spawned.join().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))
     })
 }
 

@@ -31,7 +31,7 @@ pub struct Event<'a> {
     /// Number of the watch, or -1 if events were lost.
     pub watch: i32,
     /// Kind of event.
-    pub what: ReadFlags,
+    pub flags: ReadFlags,
     /// Number that both halves of a rename share; otherwise 0.
     pub cookie: u32,
     /// Name of the affected entry in the watched folder; empty = the watched file or folder itself.
@@ -43,14 +43,14 @@ impl Event<'_> {
     /// changed then.
     #[must_use]
     pub fn is_overflow(&self) -> bool {
-        self.what.contains(ReadFlags::QUEUE_OVERFLOW)
+        self.flags.contains(ReadFlags::QUEUE_OVERFLOW)
     }
 }
 
 impl fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.escape_ascii();
-        write!(f, "{:?} of {}: \"{name}\" ({})", self.what, self.watch, self.cookie)
+        write!(f, "{:?} of {}: \"{name}\" ({})", self.flags, self.watch, self.cookie)
     }
 }
 
@@ -119,7 +119,7 @@ impl Inotify {
 fn next(reader: &mut Reader<'_, &OwnedFd>, take: &mut impl FnMut(Event<'_>)) -> bool {
     let Ok(event) = reader.next() else { return false };
     let name = event.file_name().map_or(&[][..], |name| name.to_bytes());
-    take(Event { watch: event.wd(), what: event.events(), cookie: event.cookie(), name });
+    take(Event { watch: event.wd(), flags: event.events(), cookie: event.cookie(), name });
     true
 }
 
@@ -151,7 +151,7 @@ mod tests {
 
     fn all(inotify: &Inotify) -> Vec<(i32, ReadFlags, u32, Vec<u8>)> {
         let mut all = Vec::new();
-        inotify.read(|event| all.push((event.watch, event.what, event.cookie, event.name.to_owned())));
+        inotify.read(|event| all.push((event.watch, event.flags, event.cookie, event.name.to_owned())));
         all
     }
 

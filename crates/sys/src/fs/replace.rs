@@ -85,12 +85,12 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability, writers: Write
 /// # Errors
 /// On an error, the old file or link remains, and no temporary link.
 pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".new-{}", std::process::id()));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".new-{}", std::process::id()));
     // A killed process with the same pid may have left it.
-    let _ = fs::remove_file(&beside);
-    symlink(target, &beside)?;
-    fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))
+    let _ = fs::remove_file(&temporary);
+    symlink(target, &temporary)?;
+    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl HostSample {
         Self {
             cpu_ticks: cpu(&text("/proc/stat")),
             memory_bytes: memory(&text("/proc/meminfo")),
-            mounts: Mount::look("/".to_owned()).into_iter().collect(),
+            mounts: Mount::mount_at("/".to_owned()).into_iter().collect(),
             ..Self::default()
         }
     }
@@ -75,7 +75,7 @@ impl HostSample {
             memory_bytes: memory(&text("proc/meminfo")),
             interfaces: interfaces(&text("proc/net/dev")),
             disk_bytes: disks(&text("proc/diskstats"), is_disk),
-            mounts: mounts(&text("proc/self/mounts")).into_iter().filter_map(Mount::look).collect(),
+            mounts: mounts(&text("proc/self/mounts")).into_iter().filter_map(Mount::mount_at).collect(),
         }
     }
 }
@@ -170,7 +170,7 @@ fn unescape(text: &str) -> String {
 }
 
 impl Mount {
-    fn look(path: String) -> Option<Self> {
+    fn mount_at(path: String) -> Option<Self> {
         let stat = rustix::fs::statvfs(path.as_str()).ok().filter(|stat| stat.f_blocks > 0)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         let used = stat.f_blocks.saturating_sub(stat.f_bfree);

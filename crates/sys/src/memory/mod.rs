@@ -1,6 +1,6 @@
 //! Memory that a process returns to the kernel before a long rest.
 
-pub mod wiped;
+pub mod secret_bytes;
 
 use std::fs::File;
 use std::ops::Range;

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, getpeer
 /// # Errors
 /// Returns an error if the connection fails immediately, or if no descriptor is free.
 pub fn connect(peer: SocketAddr) -> Result<OwnedFd, Errno> {
-    crate::played::ask(|kernel| kernel.connect(peer)).flatten().unwrap_or_else(|| begin(peer))
+    crate::simulated::ask(|kernel| kernel.connect(peer)).flatten().unwrap_or_else(|| begin(peer))
 }
 
 fn begin(peer: SocketAddr) -> Result<OwnedFd, Errno> {
@@ -28,7 +28,7 @@ fn begin(peer: SocketAddr) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Returns `EALREADY` while the attempt is in progress, otherwise the reason for its failure.
 pub fn outcome(socket: impl AsFd, peer: SocketAddr) -> Result<(), Errno> {
-    if crate::played::is_played(&socket) {
+    if crate::simulated::is_played(&socket) {
         return Ok(());
     }
     match rustix::net::connect(&socket, &peer) {
@@ -50,5 +50,5 @@ pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
 }
 
 fn address(of: SocketAddrAny) -> Option<SocketAddr> {
-    SocketAddr::try_from(of.clone()).ok().or_else(|| crate::played::address(&of))
+    SocketAddr::try_from(of.clone()).ok().or_else(|| crate::simulated::address(&of))
 }

@@ -8,7 +8,7 @@ use crate::process::Target;
 
 /// Way in which a process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum WaitStatus {
     /// It called `exit` with this code.
     Code(i32),
     /// This signal killed it.
@@ -22,7 +22,7 @@ pub enum Ending {
     Unknown,
 }
 
-impl Ending {
+impl WaitStatus {
     /// Converts the status word of `wait`. A status that means neither exited nor signaled is
     /// `Unknown`.
     pub fn from_wait_status(status: i32) -> Self {
@@ -51,7 +51,7 @@ pub struct Reaped {
     /// Its pid, free for reuse from now on.
     pub pid: i32,
     /// How it exited.
-    pub ending: Ending,
+    pub ending: WaitStatus,
     /// Resources that it used.
     pub usage: Usage,
 }
@@ -62,7 +62,7 @@ pub fn reap_any() -> Option<Reaped> {
 }
 
 /// Returns true if the process is our child, running or not yet reaped.
-pub fn is_ours(pid: i32) -> bool {
+pub fn is_own_child(pid: i32) -> bool {
     let Ok(id) = libc::id_t::try_from(pid) else { return false };
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: the pointer is valid for writes; nothing is reaped.
@@ -95,7 +95,7 @@ fn wait(pid: i32, flags: i32) -> Option<Reaped> {
     }
     // SAFETY: zeroed is a valid rusage, and the kernel filled it.
     let usage = unsafe { usage.assume_init() };
-    Some(Reaped { pid: reaped, ending: Ending::from_wait_status(status), usage: Usage::from(&usage) })
+    Some(Reaped { pid: reaped, ending: WaitStatus::from_wait_status(status), usage: Usage::from(&usage) })
 }
 
 impl From<&libc::rusage> for Usage {

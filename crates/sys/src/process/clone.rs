@@ -28,11 +28,11 @@ struct Stack([std::mem::MaybeUninit<u8>; STACK_BYTES]);
 
 /// The child's only function. It must exit the process or execute another program. `handlers_reset`
 /// means that the signal handlers are already reset.
-pub(crate) type Main<P> = unsafe fn(plan: &mut P, handlers_reset: bool) -> !;
+pub(crate) type ChildMain<P> = unsafe fn(plan: &mut P, handlers_reset: bool) -> !;
 
 /// Data that both sides of the clone need.
 struct Start<'a, P> {
-    main: Main<P>,
+    main: ChildMain<P>,
     plan: &'a mut P,
     handlers_reset: bool,
 }
@@ -47,7 +47,7 @@ struct Start<'a, P> {
 /// # Safety
 /// All signals must be blocked; `main` must not allocate, lock or panic.
 pub(crate) unsafe fn clone_and_wait<P>(
-    main: Main<P>,
+    main: ChildMain<P>,
     plan: &mut P,
     parent: Parent,
     cgroup: Option<BorrowedFd<'_>>,
@@ -85,7 +85,7 @@ pub(crate) fn try_birth(cgroup: BorrowedFd<'_>) -> Result<(), i32> {
     // SAFETY: as in `clone_and_wait`.
     let pid = unsafe { clone3(&mut start, &mut stack, Parent::Us, Some(cgroup)) }?;
     let ending = crate::process::child::reap(pid).map(|reaped| reaped.ending);
-    if ending == Some(crate::Ending::Code(0)) { Ok(()) } else { Err(libc::EKEYREJECTED) }
+    if ending == Some(crate::WaitStatus::Code(0)) { Ok(()) } else { Err(libc::EKEYREJECTED) }
 }
 
 extern "C" fn enter<P>(start: *mut libc::c_void) -> libc::c_int {

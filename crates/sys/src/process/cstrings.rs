@@ -4,14 +4,14 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-use crate::memory::wiped::Wiped;
+use crate::memory::secret_bytes::SecretBytes;
 
 /// A list of C strings in one allocation. An environment of a hundred variables is built, sent and
 /// executed without a hundred copies.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CStrings {
     /// Each text with its NUL. An environment may contain secrets.
-    bytes: Wiped,
+    bytes: SecretBytes,
     count: usize,
 }
 

@@ -58,7 +58,7 @@ pub fn has_open_for_writing(pid: i32, key: (u64, u64)) -> io::Result<bool> {
 
 /// Returns true if every thread of the process has stopped (by SIGSTOP or a tracer) or exited. Also
 /// returns true for a process that is gone.
-pub fn stands_still(pid: i32) -> bool {
+pub fn is_stopped(pid: i32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads.flatten().all(|thread| match fs::read(thread.path().join("stat")) {
         Ok(line) => Stat::parse(&line).is_some_and(|stat| matches!(stat.state, b'T' | b't' | b'Z' | b'X')),
@@ -116,7 +116,7 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let pid = child.id().cast_signed();
-        assert!(!has_open_for_writing(pid, (0, 0)).unwrap() && stands_still(pid));
-        assert!(!stands_still(ProcRef::me().pid), "this very thread runs");
+        assert!(!has_open_for_writing(pid, (0, 0)).unwrap() && is_stopped(pid));
+        assert!(!is_stopped(ProcRef::me().pid), "this very thread runs");
     }
 }

@@ -24,7 +24,7 @@ pub const COMM_BYTES: usize = 15;
 
 /// A process at the time when the table was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct ProcessEntry {
     /// Process id.
     pub pid: i32,
     /// Parent process id.
@@ -43,7 +43,7 @@ pub struct Entry {
     pub comm: [u8; COMM_BYTES],
 }
 
-impl Entry {
+impl ProcessEntry {
     /// Returns its identity.
     pub fn process(&self) -> ProcRef {
         ProcRef { pid: self.pid, start_ticks: self.start_ticks }
@@ -62,7 +62,7 @@ impl Entry {
     }
 }
 
-impl From<Stat> for Entry {
+impl From<Stat> for ProcessEntry {
     fn from(Stat { pid, comm, ppid, pgid, sid, start_ticks, state, children_ticks, .. }: Stat) -> Self {
         Self { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm }
     }
@@ -86,9 +86,9 @@ pub(crate) struct Stat {
     pub(crate) exit_code: i32,
 }
 
-impl From<Entry> for Stat {
-    fn from(entry: Entry) -> Self {
-        let Entry { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm } = entry;
+impl From<ProcessEntry> for Stat {
+    fn from(entry: ProcessEntry) -> Self {
+        let ProcessEntry { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm } = entry;
         Self { pid, comm, state, ppid, pgid, sid, own_ticks: 0, children_ticks, start_ticks, exit_code: 0 }
     }
 }

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 /// The process in which a call of [`fork`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum ForkSide {
     /// The caller, with the pid of the child.
     Parent(i32),
     /// The new process: a copy of everything, descriptors included.
@@ -19,7 +19,7 @@ pub enum Side {
 /// Returns `EBUSY` if this process has more than one thread, because locks that other threads hold
 /// during the copy would never be released. Returns `EAGAIN` or `ENOMEM` if processes or memory are
 /// short.
-pub fn fork() -> Result<Side, Errno> {
+pub fn fork() -> Result<ForkSide, Errno> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(Errno::BUSY);
@@ -27,8 +27,8 @@ pub fn fork() -> Result<Side, Errno> {
     // SAFETY: this is the only thread, so the copy is a complete process that may do anything.
     match unsafe { libc::fork() } {
         -1 => Err(crate::process::last_errno()),
-        0 => Ok(Side::Child),
-        pid => Ok(Side::Parent(pid)),
+        0 => Ok(ForkSide::Child),
+        pid => Ok(ForkSide::Parent(pid)),
     }
 }
 

@@ -28,10 +28,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::played;
-use crate::process::child::Ending;
+use crate::process::child::WaitStatus;
+use crate::simulated;
 
-pub use entry::{COMM_BYTES, Entry, ProcRef, Target};
+pub use entry::{COMM_BYTES, ProcRef, ProcessEntry, Target};
 pub(crate) use entry::{Stat, number};
 pub(crate) use errno::last_errno;
 
@@ -67,8 +67,8 @@ impl ProcRef {
             // SAFETY: signal 0 to a plain number only checks.
             unsafe { libc::kill(pid, 0) < 0 && last_errno() == Errno::SRCH }
         };
-        let nobody = self.pid > 0 && played::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
-        nobody || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
+        let is_missing = self.pid > 0 && simulated::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
+        is_missing || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
     }
 
     /// Opens a descriptor of exactly this process (CLOEXEC). It becomes readable when the process
@@ -77,7 +77,7 @@ impl ProcRef {
     /// # Errors
     /// Returns `ESRCH` if the process is gone, even if another process has its pid by now.
     pub fn open(&self) -> Result<OwnedFd, Errno> {
-        if let Some(opened) = played::ask(|kernel| kernel.open(*self)) {
+        if let Some(opened) = simulated::ask(|kernel| kernel.open(*self)) {
             return opened;
         }
         let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
@@ -89,7 +89,7 @@ impl ProcRef {
     /// Returns true for a process, alive or zombie, and false for a thread. The check needs no
     /// descriptor.
     pub fn is_process(&self) -> bool {
-        if let Some(entry) = played::ask(|kernel| kernel.entry(self.pid)) {
+        if let Some(entry) = simulated::ask(|kernel| kernel.entry(self.pid)) {
             return entry.is_some_and(|entry| entry.process() == *self);
         }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
@@ -107,8 +107,8 @@ impl ProcRef {
     }
 
     /// Returns how the process exited, as far as that can be known without a descriptor.
-    pub fn ending(&self) -> Ending {
-        zombie_ending(*self).unwrap_or(Ending::Unknown)
+    pub fn ending(&self) -> WaitStatus {
+        zombie_ending(*self).unwrap_or(WaitStatus::Unknown)
     }
 
     /// Sends a signal to exactly this process.
@@ -126,7 +126,7 @@ impl ProcRef {
     /// # Errors
     /// Returns the errors of [`ProcRef::signal`].
     pub fn send(&self, signal: i32, target: Target) -> Result<(), Errno> {
-        if let Some(sent) = played::ask(|kernel| kernel.signal(*self, signal, target)) {
+        if let Some(sent) = simulated::ask(|kernel| kernel.signal(*self, signal, target)) {
             return sent;
         }
         match self.open() {
@@ -210,8 +210,8 @@ pub fn pid_of_fd(pidfd: BorrowedFd<'_>) -> Option<i32> {
 /// descriptor is readable. Since 6.15, the kernel reports this (`PIDFD_GET_INFO` with
 /// `PIDFD_INFO_EXIT`) once the parent has reaped the process. Before that, a zombie's `exit_code`
 /// is readable for its own user. Otherwise the result is `Unknown`.
-pub fn ending_by_fd(pidfd: BorrowedFd<'_>, process: ProcRef) -> Ending {
-    exit_info(pidfd).or_else(|| zombie_ending(process)).or_else(|| exit_info(pidfd)).unwrap_or(Ending::Unknown)
+pub fn ending_by_fd(pidfd: BorrowedFd<'_>, process: ProcRef) -> WaitStatus {
+    exit_info(pidfd).or_else(|| zombie_ending(process)).or_else(|| exit_info(pidfd)).unwrap_or(WaitStatus::Unknown)
 }
 
 /// `struct pidfd_info` of `linux/pidfd.h`, first version (64 bytes).
@@ -224,17 +224,17 @@ struct PidfdInfo {
     exit_code: i32,
 }
 
-fn exit_info(pidfd: BorrowedFd<'_>) -> Option<Ending> {
+fn exit_info(pidfd: BorrowedFd<'_>) -> Option<WaitStatus> {
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
     // _IOWR(0xFF, 11, struct pidfd_info), written out because the macro is C.
     const PIDFD_GET_INFO: libc::Ioctl = 0xC000_FF0B_u32 as libc::Ioctl | ((size_of::<PidfdInfo>() as libc::Ioctl) << 16);
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
     // SAFETY: the size of the structure is part of the request number.
     let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| Ending::from_wait_status(info.exit_code))
+    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| WaitStatus::from_wait_status(info.exit_code))
 }
 
-fn zombie_ending(process: ProcRef) -> Option<Ending> {
+fn zombie_ending(process: ProcRef) -> Option<WaitStatus> {
     let mut buf = [0u8; STAT_BYTES];
     let stat = Stat::parse(read_stat(process.pid, &mut buf).ok()?)?;
     if stat.start_ticks != process.start_ticks || !matches!(stat.state, b'Z' | b'X') {
@@ -242,7 +242,7 @@ fn zombie_ending(process: ProcRef) -> Option<Ending> {
     }
     // The kernel shows 0 to readers that may not know the code: trust 0 only if we may know it.
     let ours = stat.exit_code != 0 || owner(process.pid) == Some(rustix::process::geteuid().as_raw());
-    ours.then(|| Ending::from_wait_status(stat.exit_code))
+    ours.then(|| WaitStatus::from_wait_status(stat.exit_code))
 }
 
 /// Returns the effective uid of a process.
@@ -260,7 +260,7 @@ pub fn start_ticks(pid: i32) -> Result<u64, Errno> {
 
 /// Returns all parsed fields, as [`start_ticks`] returns the start time.
 pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
-    if let Some(entry) = played::ask(|kernel| kernel.entry(pid)) {
+    if let Some(entry) = simulated::ask(|kernel| kernel.entry(pid)) {
         return entry.map(Stat::from).ok_or(Errno::SRCH);
     }
     let mut buf = [0u8; STAT_BYTES];
@@ -269,7 +269,7 @@ pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
 
 /// Returns true if a process group has no member at all, not even a zombie.
 pub fn is_group_empty(group: i32) -> bool {
-    match played::ask(|kernel| kernel.entries()) {
+    match simulated::ask(|kernel| kernel.entries()) {
         Some(entries) => entries.iter().all(|entry| entry.pgid != group),
         None => Pid::from_raw(group).is_some_and(|group| rustix::process::test_kill_process_group(group) == Err(Errno::SRCH)),
     }
@@ -290,7 +290,7 @@ pub struct Activity {
 /// Returns `ENOENT` or `ESRCH` if the process is gone, and `EIO` if the line is invalid. Returns
 /// `ENOSYS` if the kernel is simulated: its processes do nothing.
 pub fn activity(pid: i32) -> Result<Activity, Errno> {
-    if played::ask(|_| ()).is_some() {
+    if simulated::ask(|_| ()).is_some() {
         return Err(Errno::NOSYS);
     }
     let path = format!("/proc/{pid}/task/{pid}/stat");

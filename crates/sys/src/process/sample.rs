@@ -17,7 +17,7 @@ const STATM_BYTES: usize = 256;
 /// # Errors
 /// Returns `ENOENT` or `ESRCH` if the process is gone.
 pub fn memory(pid: i32) -> Result<u64, Errno> {
-    if let Some(usage) = crate::played::ask(|kernel| kernel.usage(pid)) {
+    if let Some(usage) = crate::simulated::ask(|kernel| kernel.usage(pid)) {
         return usage.map(|(_, memory)| memory).ok_or(Errno::SRCH);
     }
     let mut buf = [0u8; STATM_BYTES];
@@ -27,7 +27,7 @@ pub fn memory(pid: i32) -> Result<u64, Errno> {
     Ok(resident.unwrap_or(0).saturating_mul(page_bytes()))
 }
 
-/// Returns the CPU time of a process's waited-for children (`Entry::children_ticks`), in
+/// Returns the CPU time of a process's waited-for children (`ProcessEntry::children_ticks`), in
 /// nanoseconds. Together with [`cpu_ns`] of all living members, the sum over a tree does not fall
 /// when a member exits.
 pub fn children_cpu_ns(children_ticks: u64) -> u64 {
@@ -37,7 +37,7 @@ pub fn children_cpu_ns(children_ticks: u64) -> u64 {
 /// Returns the CPU time of a process by its own clock. It is exact to the nanosecond; `/proc`
 /// counts in ticks of 10 ms.
 pub fn cpu_ns(pid: i32) -> Option<u64> {
-    if let Some(usage) = crate::played::ask(|kernel| kernel.usage(pid)) {
+    if let Some(usage) = crate::simulated::ask(|kernel| kernel.usage(pid)) {
         return usage.map(|(cpu_ns, _)| cpu_ns);
     }
     // 0 would mean this process, and so would a number that loses its upper bits below. The kernel

@@ -121,7 +121,7 @@ pub struct SignalFd {
 
 /// A received signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedSignal {
     /// Its number.
     pub signal: i32,
     /// Pid of the sender, 0 = the kernel.
@@ -149,7 +149,7 @@ impl SignalFd {
 
     /// Returns the next signal, or `None` if none is pending. The kernel may have merged several
     /// signals of one kind.
-    pub fn next(&self) -> Option<Received> {
+    pub fn next(&self) -> Option<ReceivedSignal> {
         const BYTES: usize = size_of::<libc::signalfd_siginfo>();
         let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
         loop {
@@ -158,7 +158,7 @@ impl SignalFd {
             if n == BYTES as isize {
                 // SAFETY: just filled.
                 let info = unsafe { info.assume_init() };
-                return Some(Received {
+                return Some(ReceivedSignal {
                     signal: i32::try_from(info.ssi_signo).unwrap_or(0),
                     pid: i32::try_from(info.ssi_pid).unwrap_or(0),
                     uid: info.ssi_uid,
@@ -193,8 +193,8 @@ fn is_ignored(signal: i32) -> bool {
     // `struct sigaction`. On others, handlers and ignored signals are reset one by one anyway.
     let mut action = [0usize; 16];
     // SAFETY: the buffer is larger than the structure that the kernel writes.
-    let asked = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<usize>(), action.as_mut_ptr(), SIGSET_BYTES) };
-    asked == 0 && action[0] == libc::SIG_IGN
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<usize>(), action.as_mut_ptr(), SIGSET_BYTES) };
+    result == 0 && action[0] == libc::SIG_IGN
 }
 
 /// Returns the signals that programs started by us need to have reset.

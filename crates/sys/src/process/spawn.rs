@@ -60,7 +60,7 @@ pub type Spawned = ProcRef;
 /// Step in which a start failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Step {
+pub enum SpawnStep {
     /// Memory or process could not be created.
     Clone = 1,
     /// New session.
@@ -92,7 +92,7 @@ pub enum Step {
     Unknown = 255,
 }
 
-impl Step {
+impl SpawnStep {
     /// Returns the step as users know it: the name of the system call.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -118,28 +118,28 @@ impl Step {
         self as u8
     }
 
-    /// Returns the step of a [`Step::code`]; unknown codes give `Unknown`.
+    /// Returns the step of a [`SpawnStep::code`]; unknown codes give `Unknown`.
     pub fn from_code(code: u8) -> Self {
-        const ALL: [Step; 13] = [
-            Step::Clone,
-            Step::Session,
-            Step::Descriptors,
-            Step::OomScore,
-            Step::Nice,
-            Step::Rlimit,
-            Step::Groups,
-            Step::Gid,
-            Step::Uid,
-            Step::Chdir,
-            Step::Exec,
-            Step::Receive,
-            Step::Key,
+        const ALL: [SpawnStep; 13] = [
+            SpawnStep::Clone,
+            SpawnStep::Session,
+            SpawnStep::Descriptors,
+            SpawnStep::OomScore,
+            SpawnStep::Nice,
+            SpawnStep::Rlimit,
+            SpawnStep::Groups,
+            SpawnStep::Gid,
+            SpawnStep::Uid,
+            SpawnStep::Chdir,
+            SpawnStep::Exec,
+            SpawnStep::Receive,
+            SpawnStep::Key,
         ];
         ALL.into_iter().find(|step| step.code() == code).unwrap_or(Self::Unknown)
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for SpawnStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -150,7 +150,7 @@ impl fmt::Display for Step {
 #[error("{step} failed: {}", std::io::Error::from_raw_os_error(*.errno))]
 pub struct SpawnError {
     /// The failing step.
-    pub step: Step,
+    pub step: SpawnStep,
     /// Its errno.
     pub errno: i32,
 }
@@ -184,10 +184,10 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
     let argv = spec.argv.pointers();
     let (envp, pid_texts) = spec.envp.environment();
     let oom = spec.oom_score_adj.map(|adj| adj.to_string());
-    let mut moves: Vec<Move> = fds.iter().map(|&(fd, target)| Move { source: fd.as_raw_fd(), target }).collect();
+    let mut moves: Vec<FdMove> = fds.iter().map(|&(fd, target)| FdMove { source: fd.as_raw_fd(), target }).collect();
     // SAFETY: these read our own ids and cannot fail.
     let ours = unsafe { (libc::geteuid(), libc::getegid()) };
-    let mut plan = Plan {
+    let mut plan = ChildPlan {
         spec,
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
@@ -205,7 +205,7 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
         // SAFETY: plain prctl without pointers.
         unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
     }
-    let pid = cloned.map_err(|errno| SpawnError { step: Step::Clone, errno })?;
+    let pid = cloned.map_err(|errno| SpawnError { step: SpawnStep::Clone, errno })?;
     if let Some(failure) = plan.failure {
         if placement.parent == Parent::Us {
             crate::process::child::reap_failed(pid);
@@ -218,12 +218,12 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
 }
 
 /// Plan of the child's work, prepared completely.
-struct Plan<'a> {
+struct ChildPlan<'a> {
     spec: &'a SpawnSpec,
     argv: *const *const libc::c_char,
     envp: *const *const libc::c_char,
     pid_texts: PidTexts,
-    moves: &'a mut [Move],
+    moves: &'a mut [FdMove],
     /// First number above all targets. Sources move to numbers from here on before a target
     /// overwrites them.
     spare: RawFd,
@@ -234,7 +234,7 @@ struct Plan<'a> {
     failure: Option<SpawnError>,
 }
 
-struct Move {
+struct FdMove {
     source: RawFd,
     target: RawFd,
 }
@@ -251,7 +251,7 @@ fn errno() -> i32 {
 }
 
 /// Runs the plan in a child. Returns when the child has executed the program or exited.
-fn run_in_child(plan: &mut Plan<'_>, placement: Placement<'_>) -> Result<libc::pid_t, i32> {
+fn run_in_child(plan: &mut ChildPlan<'_>, placement: Placement<'_>) -> Result<libc::pid_t, i32> {
     let _blocked = AllSignalsBlocked::new();
     // SAFETY: all signals are blocked, and `run` fulfils the conditions in the module
     // documentation.
@@ -259,7 +259,7 @@ fn run_in_child(plan: &mut Plan<'_>, placement: Placement<'_>) -> Result<libc::p
 }
 
 /// The child's only function.
-unsafe fn run(plan: &mut Plan<'_>, handlers_reset: bool) -> ! {
+unsafe fn run(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> ! {
     // SAFETY: we are the child; `_exit` exits this process only, without our parent's exit
     // handlers.
     unsafe {
@@ -269,25 +269,25 @@ unsafe fn run(plan: &mut Plan<'_>, handlers_reset: bool) -> ! {
 }
 
 /// Performs all steps in order; returns only if one failed.
-unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnError {
+unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> SpawnError {
     // SAFETY: all pointers come from live objects of the suspended parent; no step allocates.
     let step = unsafe {
         'steps: {
             if libc::setsid() < 0 {
-                break 'steps Step::Session;
+                break 'steps SpawnStep::Session;
             }
             if !place_descriptors(plan.moves, plan.spare) {
-                break 'steps Step::Descriptors;
+                break 'steps SpawnStep::Descriptors;
             }
             reset_signals(plan.ignored, handlers_reset);
             if !plan.oom.is_empty() && !write_oom_score(plan.oom) {
-                break 'steps Step::OomScore;
+                break 'steps SpawnStep::OomScore;
             }
             if plan.spec.nice.is_some_and(|nice| libc::setpriority(libc::PRIO_PROCESS, 0, nice) < 0) {
-                break 'steps Step::Nice;
+                break 'steps SpawnStep::Nice;
             }
             if !plan.spec.rlimits.iter().all(Rlimit::set_for_this_process) {
-                break 'steps Step::Rlimit;
+                break 'steps SpawnStep::Rlimit;
             }
             if let Some(mask) = plan.spec.umask {
                 libc::umask(mask as libc::mode_t);
@@ -298,11 +298,11 @@ unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnErro
                 break 'steps step;
             }
             if !plan.spec.cwd.is_empty() && libc::chdir(plan.spec.cwd.as_ptr()) < 0 {
-                break 'steps Step::Chdir;
+                break 'steps SpawnStep::Chdir;
             }
             plan.pid_texts.fill(libc::getpid().unsigned_abs());
             libc::execve(plan.spec.program.as_ptr(), plan.argv, plan.envp);
-            Step::Exec
+            SpawnStep::Exec
         }
     };
     SpawnError { step, errno: errno() }
@@ -310,7 +310,7 @@ unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnErro
 
 /// Moves each descriptor to its number; all others close at `execve`. Returns false on an error,
 /// with the errno set.
-unsafe fn place_descriptors(moves: &mut [Move], spare: RawFd) -> bool {
+unsafe fn place_descriptors(moves: &mut [FdMove], spare: RawFd) -> bool {
     // SAFETY: our descriptor table is a copy; no other process uses it.
     unsafe {
         // Our own descriptors are CLOEXEC anyway; this covers descriptors that our parent may have
@@ -368,20 +368,20 @@ unsafe fn write_oom_score(text: &[u8]) -> bool {
     }
 }
 
-unsafe fn become_user(user: &Credentials, already: bool) -> Result<(), Step> {
+unsafe fn become_user(user: &Credentials, already: bool) -> Result<(), SpawnStep> {
     // SAFETY: raw calls with plain numbers and a live slice.
     unsafe {
         let groups = libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr());
         // Without privileges, no process may set groups. But a request to run as the current user
         // is not an error.
         if groups < 0 && !(already && errno() == libc::EPERM) {
-            return Err(Step::Groups);
+            return Err(SpawnStep::Groups);
         }
         if libc::syscall(libc::SYS_setresgid, user.gid, user.gid, user.gid) < 0 {
-            return Err(Step::Gid);
+            return Err(SpawnStep::Gid);
         }
         if libc::syscall(libc::SYS_setresuid, user.uid, user.uid, user.uid) < 0 {
-            return Err(Step::Uid);
+            return Err(SpawnStep::Uid);
         }
     }
     Ok(())

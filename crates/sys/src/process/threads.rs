@@ -26,7 +26,7 @@ const CALL: ([u8; 8], [u8; 8]) = ([0x68, 0x36, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd
 /// Returns an error if threads cannot be created here: the library is unknown, or its memory cannot
 /// be written.
 pub fn enable() -> io::Result<()> {
-    let refused = crate::refused::refused().into_iter().any(|one| one.call == "clone3" && one.errno == rustix::io::Errno::PERM);
+    let refused = crate::refused_calls::refused().into_iter().any(|one| one.call == "clone3" && one.errno == rustix::io::Errno::PERM);
     if refused { without_clone3() } else { Ok(()) }
 }
 

@@ -15,10 +15,10 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use crate::Wiped;
-use crate::process::{Entry, ProcPath, ProcRef, STAT_BYTES, Stat, number};
+use crate::SecretBytes;
+use crate::process::{ProcPath, ProcRef, ProcessEntry, STAT_BYTES, Stat, number};
 
-impl Entry {
+impl ProcessEntry {
     /// Reads the current process with this pid.
     pub fn of(pid: i32) -> Option<Self> {
         crate::process::stat(pid).ok().map(Self::from)
@@ -32,13 +32,13 @@ type Marker = Option<Vec<u8>>;
 #[derive(Debug, Default)]
 pub struct ProcTable {
     /// Sorted by pid.
-    entries: Vec<Entry>,
+    entries: Vec<ProcessEntry>,
     /// Indexes into `entries`, sorted by parent, session and group.
     by_parent: Vec<u32>,
     by_session: Vec<u32>,
     by_group: Vec<u32>,
     /// Processes whose environment need not be read.
-    known: HashSet<i32>,
+    skip_environ: HashSet<i32>,
     /// Environments read for this table: (variable, pid) → value.
     markers: RefCell<HashMap<(String, i32), Marker>>,
 }
@@ -53,33 +53,34 @@ impl ProcTable {
     /// Works like [`ProcTable::scan`], but takes these entries instead of reading them if their
     /// processes still exist. Reading is the expensive part: with a thousand sleeping apps, it
     /// takes most of a `list`.
-    pub fn scan_but(known: &HashMap<i32, Entry>) -> Self {
+    pub fn scan_but(known: &HashMap<i32, ProcessEntry>) -> Self {
         let read = || read_entries("/proc", known).unwrap_or_default();
-        Self::from_entries(crate::played::ask(|kernel| kernel.entries()).unwrap_or_else(read))
+        Self::from_entries(crate::simulated::ask(|kernel| kernel.entries()).unwrap_or_else(read))
     }
 
     /// Creates a table from given entries (for tests, and for other roots of `/proc`).
-    pub fn from_entries(mut entries: Vec<Entry>) -> Self {
+    pub fn from_entries(mut entries: Vec<ProcessEntry>) -> Self {
         entries.sort_unstable_by_key(|e| e.pid);
-        let index = |key: fn(&Entry) -> i32| {
+        let index = |key: fn(&ProcessEntry) -> i32| {
             let mut order: Vec<u32> = (0..entries.len() as u32).collect();
             order.sort_by_key(|&i| entries.get(i as usize).map_or(0, key));
             order
         };
         let (by_parent, by_session, by_group) = (index(|e| e.ppid), index(|e| e.sid), index(|e| e.pgid));
-        Self { entries, by_parent, by_session, by_group, known: HashSet::new(), markers: RefCell::default() }
+        Self { entries, by_parent, by_session, by_group, skip_environ: HashSet::new(), markers: RefCell::default() }
     }
 
     /// Reads a small table: one process with all its ancestors, and `others`. It is enough to
     /// decide whether that process is in a tree, because all evidence for that is among its
     /// ancestors.
     pub fn with_ancestors(pid: i32, others: impl IntoIterator<Item = i32>) -> Self {
-        let mut found: HashMap<i32, Entry> = others.into_iter().filter_map(Entry::of).map(|entry| (entry.pid, entry)).collect();
+        let mut found: HashMap<i32, ProcessEntry> =
+            others.into_iter().filter_map(ProcessEntry::of).map(|entry| (entry.pid, entry)).collect();
         let mut seen = HashSet::new();
         let mut next = pid;
         // Pids may be reused between two reads, so a cycle is possible in theory.
         while next > 1 && seen.insert(next) {
-            let Some(entry) = Entry::of(next) else { break };
+            let Some(entry) = ProcessEntry::of(next) else { break };
             found.insert(next, entry);
             next = entry.ppid;
         }
@@ -91,43 +92,43 @@ impl ProcTable {
     /// would take most of its time with many apps.
     #[must_use]
     pub fn knowing(mut self, pids: impl IntoIterator<Item = i32>) -> Self {
-        self.known.extend(pids);
+        self.skip_environ.extend(pids);
         self
     }
 
     /// Returns all processes, sorted by pid.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ProcessEntry] {
         &self.entries
     }
 
     /// Returns the process with this pid.
-    pub fn get(&self, pid: i32) -> Option<&Entry> {
+    pub fn get(&self, pid: i32) -> Option<&ProcessEntry> {
         self.entries.binary_search_by_key(&pid, |e| e.pid).ok().and_then(|i| self.entries.get(i))
     }
 
     /// Returns the children of a process (for a reaper, including the orphans it got).
-    pub fn children_of(&self, pid: i32) -> impl Iterator<Item = &Entry> {
+    pub fn children_of(&self, pid: i32) -> impl Iterator<Item = &ProcessEntry> {
         self.range(&self.by_parent, |e| e.ppid, pid)
     }
 
     /// Returns the members of a session.
-    pub fn in_session(&self, sid: i32) -> impl Iterator<Item = &Entry> {
+    pub fn in_session(&self, sid: i32) -> impl Iterator<Item = &ProcessEntry> {
         self.range(&self.by_session, |e| e.sid, sid)
     }
 
     /// Returns the members of a process group.
-    pub fn in_group(&self, pgid: i32) -> impl Iterator<Item = &Entry> {
+    pub fn in_group(&self, pgid: i32) -> impl Iterator<Item = &ProcessEntry> {
         self.range(&self.by_group, |e| e.pgid, pgid)
     }
 
     /// Returns the running processes of a cgroup.
-    pub fn in_cgroup(&self, group: &Path) -> Vec<Entry> {
+    pub fn in_cgroup(&self, group: &Path) -> Vec<ProcessEntry> {
         // A process that started after the scan is read individually.
-        let entry = |pid: i32| self.get(pid).copied().or_else(|| Entry::of(pid));
+        let entry = |pid: i32| self.get(pid).copied().or_else(|| ProcessEntry::of(pid));
         crate::cgroup::members(group).into_iter().filter_map(entry).filter(|entry| !entry.is_zombie()).collect()
     }
 
-    fn range<'a>(&'a self, order: &'a [u32], key: fn(&Entry) -> i32, value: i32) -> impl Iterator<Item = &'a Entry> {
+    fn range<'a>(&'a self, order: &'a [u32], key: fn(&ProcessEntry) -> i32, value: i32) -> impl Iterator<Item = &'a ProcessEntry> {
         let at = move |i: &u32| self.entries.get(*i as usize);
         let start = order.partition_point(|i| at(i).is_some_and(|e| key(e) < value));
         order.get(start..).unwrap_or_default().iter().filter_map(at).take_while(move |e| key(e) == value)
@@ -135,10 +136,10 @@ impl ProcTable {
 
     /// Returns all descendants of a process by the parent chain, without the process itself;
     /// parents come before children.
-    pub fn descendants(&self, pid: i32) -> Vec<Entry> {
-        let mut tree = Gathered { seen: HashSet::from([pid]), found: Vec::new() };
+    pub fn descendants(&self, pid: i32) -> Vec<ProcessEntry> {
+        let mut tree = Gathered { pids: HashSet::from([pid]), found: Vec::new() };
         self.children_of(pid).for_each(|e| tree.take(e));
-        self.close_over(tree)
+        self.complete(tree)
     }
 
     /// Returns all running processes that an app's incarnation started, its leader first if that
@@ -148,13 +149,13 @@ impl ProcTable {
     /// a variable that all its descendants inherit, with the `value` of this incarnation (or
     /// instance). Orphans belong to `reaper`, the keeper, or to process 1 if a keeper was once
     /// lost.
-    pub fn tree(&self, leader: ProcRef, marker: &str, value: &[u8], reaper: i32) -> Vec<Entry> {
-        let marked = |e: &Entry| self.marked(e.pid, marker, value);
+    pub fn tree(&self, leader: ProcRef, marker: &str, value: &[u8], reaper: i32) -> Vec<ProcessEntry> {
+        let marked = |e: &ProcessEntry| self.marked(e.pid, marker, value);
         let mut tree = self.leader_and_session(leader, &|e| marked(e) != Some(false));
         let reapers = if reaper == 1 { &[1][..] } else { &[reaper, 1] };
         for e in reapers.iter().flat_map(|&reaper| self.children_of(reaper)) {
-            let candidate = e.start_ticks >= leader.start_ticks && !e.is_zombie() && !self.known.contains(&e.pid);
-            if candidate && !tree.seen.contains(&e.pid) && marked(e) == Some(true) {
+            let candidate = e.start_ticks >= leader.start_ticks && !e.is_zombie() && !self.skip_environ.contains(&e.pid);
+            if candidate && !tree.pids.contains(&e.pid) && marked(e) == Some(true) {
                 tree.take(e);
             }
         }
@@ -163,11 +164,11 @@ impl ProcTable {
 
     /// Returns the processes of a running incarnation without the search for orphans: leader,
     /// session, group and all their descendants.
-    pub fn live_tree(&self, leader: ProcRef) -> Vec<Entry> {
+    pub fn live_tree(&self, leader: ProcRef) -> Vec<ProcessEntry> {
         self.running(self.leader_and_session(leader, &|_| true))
     }
 
-    fn leader_and_session(&self, leader: ProcRef, may_be_ours: &dyn Fn(&Entry) -> bool) -> Gathered {
+    fn leader_and_session(&self, leader: ProcRef, may_be_ours: &dyn Fn(&ProcessEntry) -> bool) -> Gathered {
         let mut tree = Gathered::default();
         let holder = self.get(leader.pid);
         let lives = holder.is_some_and(|e| e.start_ticks == leader.start_ticks);
@@ -184,13 +185,13 @@ impl ProcTable {
     }
 
     /// Adds all descendants of the found processes, and removes zombies from the result.
-    fn running(&self, tree: Gathered) -> Vec<Entry> {
-        let mut found = self.close_over(tree);
+    fn running(&self, tree: Gathered) -> Vec<ProcessEntry> {
+        let mut found = self.complete(tree);
         found.retain(|e| !e.is_zombie());
         found
     }
 
-    fn close_over(&self, mut tree: Gathered) -> Vec<Entry> {
+    fn complete(&self, mut tree: Gathered) -> Vec<ProcessEntry> {
         let mut next = 0;
         while let Some(pid) = tree.found.get(next).map(|e| e.pid) {
             self.children_of(pid).for_each(|e| tree.take(e));
@@ -211,20 +212,20 @@ impl ProcTable {
 /// Processes found, in order and without duplicates.
 #[derive(Default)]
 struct Gathered {
-    seen: HashSet<i32>,
-    found: Vec<Entry>,
+    pids: HashSet<i32>,
+    found: Vec<ProcessEntry>,
 }
 
 impl Gathered {
-    fn take(&mut self, entry: &Entry) {
-        if self.seen.insert(entry.pid) {
+    fn take(&mut self, entry: &ProcessEntry) {
+        if self.pids.insert(entry.pid) {
             self.found.push(*entry);
         }
     }
 }
 
 /// Reads `/proc`, or a folder of the same layout, in one pass.
-fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, Errno> {
+fn read_entries(root: &str, known: &HashMap<i32, ProcessEntry>) -> Result<Vec<ProcessEntry>, Errno> {
     let root = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut names = [MaybeUninit::<u8>::uninit(); 8192];
     let mut dir = RawDir::new(&root, &mut names);
@@ -246,7 +247,7 @@ fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, E
         path.extend_from_slice(b"/stat");
         let Ok(fd) = rustix::fs::openat(&root, path.as_slice(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { continue };
         let Ok(n) = rustix::io::read(&fd, &mut line) else { continue };
-        entries.extend(line.get(..n).and_then(Stat::parse).map(Entry::from));
+        entries.extend(line.get(..n).and_then(Stat::parse).map(ProcessEntry::from));
     }
     Ok(entries)
 }
@@ -259,7 +260,7 @@ pub fn children(pid: i32) -> Option<Vec<i32>> {
     /// be skipped. The reaped child is in the previous list but not in the next one, so two equal
     /// lists are complete.
     const LOOKS: usize = 4;
-    if let Some(entries) = crate::played::ask(|kernel| kernel.entries()) {
+    if let Some(entries) = crate::simulated::ask(|kernel| kernel.entries()) {
         return Some(entries.iter().filter(|entry| entry.ppid == pid).map(|entry| entry.pid).collect());
     }
     let path = ProcPath::new(pid, &format!("/task/{pid}/children"));
@@ -292,13 +293,13 @@ pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
     /// Maximum size that is read. The kernel's own limit for arguments and environment is a quarter
     /// of the stack limit; real environments are smaller.
     const MAX_BYTES: usize = 8 << 20;
-    if let Some(value) = crate::played::ask(|kernel| kernel.variable(pid, name)) {
+    if let Some(value) = crate::simulated::ask(|kernel| kernel.variable(pid, name)) {
         return value;
     }
     let fd = rustix::fs::open(ProcPath::new(pid, "/environ").as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     // The rest of the environment must not stay in memory: this reads any process, including those
     // with secrets.
-    let mut environ = Wiped::with_capacity(8192);
+    let mut environ = SecretBytes::with_capacity(8192);
     loop {
         match environ.read_from(&fd, MAX_BYTES) {
             Ok(0) if environ.len() < MAX_BYTES => break,
@@ -314,17 +315,17 @@ pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn entry(pid: i32, ppid: i32, pgid: i32, sid: i32, start_ticks: u64) -> Entry {
-        Entry { pid, ppid, pgid, sid, start_ticks, state: b'S', ..Entry::default() }
+    fn entry(pid: i32, ppid: i32, pgid: i32, sid: i32, start_ticks: u64) -> ProcessEntry {
+        ProcessEntry { pid, ppid, pgid, sid, start_ticks, state: b'S', ..ProcessEntry::default() }
     }
 
-    fn pids(entries: &[Entry]) -> Vec<i32> {
+    fn pids(entries: &[ProcessEntry]) -> Vec<i32> {
         entries.iter().map(|e| e.pid).collect()
     }
 
     /// keeper 10; app 20 with child 21, grandchild 22 in its own session, 23 in its own group;
     /// other app 30.
-    fn sample() -> Vec<Entry> {
+    fn sample() -> Vec<ProcessEntry> {
         vec![
             entry(10, 1, 10, 10, 1),
             entry(20, 10, 20, 20, 100),
@@ -343,7 +344,7 @@ mod tests {
         assert_eq!(pids(&table.live_tree(leader)), [20, 21, 23, 22]);
         assert_eq!(pids(&table.descendants(10)), [20, 30, 21, 31, 22, 23]);
         // The middle process exited: 22 was reparented and had left our session, 23 is still in it.
-        let entries = sample().into_iter().filter(|e| e.pid != 21).map(|e| if e.ppid == 21 { Entry { ppid: 10, ..e } } else { e });
+        let entries = sample().into_iter().filter(|e| e.pid != 21).map(|e| if e.ppid == 21 { ProcessEntry { ppid: 10, ..e } } else { e });
         assert_eq!(pids(&ProcTable::from_entries(entries.collect()).live_tree(leader)), [20, 23]);
     }
 
@@ -363,7 +364,7 @@ mod tests {
 
     #[test]
     fn children_of_zombies_are_found_but_zombies_are_not() {
-        let entries = sample().into_iter().map(|e| if e.pid == 21 { Entry { state: b'Z', ..e } } else { e });
+        let entries = sample().into_iter().map(|e| if e.pid == 21 { ProcessEntry { state: b'Z', ..e } } else { e });
         let table = ProcTable::from_entries(entries.collect());
         assert_eq!(pids(&table.live_tree(ProcRef { pid: 20, start_ticks: 100 })), [20, 23, 22]);
     }
@@ -372,7 +373,7 @@ mod tests {
     fn this_process_is_in_its_own_table() {
         let table = ProcTable::scan();
         let me = ProcRef::me();
-        assert_eq!(table.get(me.pid).map(Entry::process), Some(me));
+        assert_eq!(table.get(me.pid).map(ProcessEntry::process), Some(me));
         let parent = table.get(me.pid).unwrap().ppid;
         assert!(table.children_of(parent).any(|e| e.pid == me.pid));
         assert!(table.entries().is_sorted_by_key(|e| e.pid));
@@ -394,7 +395,7 @@ mod tests {
         let is_in = |leader: ProcRef| table.descendants(leader.pid).iter().any(|entry| entry.pid == pid);
         assert!(is_in(me) && is_in(outer) && !is_in(other_ref));
         assert!(table.get(other_ref.pid).is_some());
-        let _ = Entry::of(pid).unwrap().process().signal(9);
+        let _ = ProcessEntry::of(pid).unwrap().process().signal(9);
         for child in [&mut other, &mut inner] {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -404,7 +405,7 @@ mod tests {
     #[test]
     fn scan_skips_known_processes_and_drops_gone_ones() {
         let me = std::process::id() as i32;
-        let known = |pid| (pid, Entry { pid, ppid: 77, ..Entry::default() });
+        let known = |pid| (pid, ProcessEntry { pid, ppid: 77, ..ProcessEntry::default() });
         let table = ProcTable::scan_but(&HashMap::from([known(me), known(i32::MAX)]));
         assert_eq!(table.get(me).map(|e| e.ppid), Some(77));
         assert_eq!(table.get(i32::MAX), None);

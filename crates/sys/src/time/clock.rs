@@ -12,24 +12,24 @@ use crate::time::Clocks;
 /// Reads both clocks.
 pub fn now() -> Clocks {
     let read = || Clocks { boot_ms: read_ms(libc::CLOCK_BOOTTIME), wall_ms: read_ms(libc::CLOCK_REALTIME) };
-    crate::played::ask(|kernel| kernel.clocks()).unwrap_or_else(read)
+    crate::simulated::ask(|kernel| kernel.clocks()).unwrap_or_else(read)
 }
 
 /// Returns `CLOCK_BOOTTIME` in milliseconds.
 pub fn boot_ms() -> u64 {
-    crate::played::ask(|kernel| kernel.clocks().boot_ms).unwrap_or_else(|| read_ms(libc::CLOCK_BOOTTIME))
+    crate::simulated::ask(|kernel| kernel.clocks().boot_ms).unwrap_or_else(|| read_ms(libc::CLOCK_BOOTTIME))
 }
 
 /// Returns `CLOCK_BOOTTIME`, for durations below a millisecond.
 pub fn boot() -> Duration {
-    crate::played::ask(|kernel| Duration::from_millis(kernel.clocks().boot_ms)).unwrap_or_else(|| read(libc::CLOCK_BOOTTIME))
+    crate::simulated::ask(|kernel| Duration::from_millis(kernel.clocks().boot_ms)).unwrap_or_else(|| read(libc::CLOCK_BOOTTIME))
 }
 
 /// Returns the time when a file, or the link that leads to it, was last changed, in milliseconds
 /// since the epoch. `None` means that there is no file.
 pub fn file_changed_ms(path: &Path) -> Option<u64> {
     let changed = |meta: io::Result<Metadata>| meta.ok().and_then(|meta| since_epoch_ms(meta.ctime(), meta.ctime_nsec()));
-    crate::played::ask(|kernel| kernel.changed_ms(path))
+    crate::simulated::ask(|kernel| kernel.changed_ms(path))
         .flatten()
         .or_else(|| changed(path.symlink_metadata()).max(changed(path.metadata())))
 }
@@ -38,7 +38,7 @@ pub fn file_changed_ms(path: &Path) -> Option<u64> {
 /// means that there is no folder.
 pub fn names_changed_ms(folder: &Path) -> Option<u64> {
     let changed = || folder.metadata().ok().and_then(|meta| since_epoch_ms(meta.mtime(), meta.mtime_nsec()));
-    crate::played::ask(|kernel| kernel.changed_ms(folder)).flatten().or_else(changed)
+    crate::simulated::ask(|kernel| kernel.changed_ms(folder)).flatten().or_else(changed)
 }
 
 fn since_epoch_ms(seconds: i64, nanos: i64) -> Option<u64> {
@@ -50,7 +50,7 @@ fn since_epoch_ms(seconds: i64, nanos: i64) -> Option<u64> {
 pub fn file_tick_ms() -> u64 {
     /// Lag of a kernel with 250 ticks a second.
     const PLAYED_MS: u64 = 5;
-    crate::played::ask(|_| PLAYED_MS).unwrap_or_else(kernel_tick_ms)
+    crate::simulated::ask(|_| PLAYED_MS).unwrap_or_else(kernel_tick_ms)
 }
 
 fn kernel_tick_ms() -> u64 {

@@ -225,9 +225,9 @@ mod tests {
 
     #[test]
     fn unknown_users_and_groups_are_errors() {
-        let nobody = "no-such-user-here";
-        assert_eq!(identity(Some(nobody), None), Err(UserError::NoUser(nobody.into())));
-        assert_eq!(identity(Some("root"), Some(nobody)), Err(UserError::NoGroup(nobody.into())));
+        let unknown = "no-such-user-here";
+        assert_eq!(identity(Some(unknown), None), Err(UserError::NoUser(unknown.into())));
+        assert_eq!(identity(Some("root"), Some(unknown)), Err(UserError::NoGroup(unknown.into())));
         assert_eq!(identity(Some("3999999999"), None), Err(UserError::NoGroupOf(3_999_999_999)));
         assert_eq!(identity(Some("4294967295"), Some("0")), Err(UserError::NoUser("4294967295".into())));
         for bad in ["", "a\0b", "-1", "1.5", "99999999999999"] {

@@ -2,9 +2,9 @@
 
 use ostler_alerts::input::{Kind, Occurrence};
 use ostler_client::words;
-use ostler_core::lifecycle::Ending;
+use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::logs::masking::masked;
-use ostler_proto::event::{Cause, Event, Health, What};
+use ostler_proto::event::{Event, EventCause, EventKind, Health};
 
 /// Returns the occurrence for an event; none = the event is irrelevant for alerts. `is_job` returns
 /// true for jobs; `secrets` are masked.
@@ -15,65 +15,65 @@ pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: 
         return None;
     }
     let kind = kind(event, is_job(&app))?;
-    let text = masked(&words::what(&event.what), secrets);
+    let text = masked(&words::what(&event.kind), secrets);
     Some(Occurrence { kind, app, instance: event.id, text })
 }
 
 fn kind(event: &Event, is_job: bool) -> Option<Kind> {
-    Some(match &event.what {
-        What::Exit { ending, .. } => match (&event.cause, ending) {
-            (Cause::System, _) => Kind::OutOfMemory,
-            (Cause::App, Ending::Code(0)) if is_job => Kind::JobDone,
-            (Cause::App, Ending::Code(0)) => return None,
-            (Cause::App, _) if is_job => Kind::JobFailed,
-            (Cause::App, _) => Kind::Crash,
+    Some(match &event.kind {
+        EventKind::Exit { ending, .. } => match (&event.cause, ending) {
+            (EventCause::System, _) => Kind::OutOfMemory,
+            (EventCause::App, ProcessEnding::Code(0)) if is_job => Kind::JobDone,
+            (EventCause::App, ProcessEnding::Code(0)) => return None,
+            (EventCause::App, _) if is_job => Kind::JobFailed,
+            (EventCause::App, _) => Kind::Crash,
             _ => return None,
         },
-        What::CouldNotStart { .. } => {
+        EventKind::CouldNotStart { .. } => {
             if is_job {
                 Kind::JobFailed
             } else {
                 Kind::Crash
             }
         }
-        What::Errored { .. } => {
+        EventKind::Errored { .. } => {
             if is_job {
                 Kind::JobFailed
             } else {
                 Kind::Errored
             }
         }
-        What::Health { state: Health::Unhealthy } => Kind::Unhealthy,
-        What::Health { state: Health::Healthy } => Kind::Healthy,
-        What::Health { state: Health::Broken } => Kind::CheckBroken,
-        What::LimitExceeded { .. } => Kind::Limit,
-        What::ReloadBegun { .. } => Kind::ReloadBegun,
-        What::ReloadDone { .. } | What::ReloadOverruled { .. } => Kind::ReloadEnded,
-        What::ReloadFailed { .. } => Kind::ReloadRefused,
-        What::RunMissed { .. } if is_job => Kind::JobMissed,
-        What::Online { .. } => Kind::Online,
-        What::Stopped if matches!(event.cause, Cause::App | Cause::System) => Kind::Finished,
-        What::Stopped => Kind::Stopped,
-        What::Deleted => Kind::Deleted,
-        What::SetAside { .. } => Kind::SetAside,
-        What::Recovered { .. } => Kind::DaemonReplaced,
-        What::UpdateFailed { .. } => Kind::UpdateFailed,
-        What::Waiting
-        | What::Launched { .. }
-        | What::NotReady { .. }
-        | What::Draining
-        | What::Stopping
-        | What::KillTimeout
-        | What::Restarting { .. }
-        | What::HookFailed { .. }
-        | What::Replaced { .. }
-        | What::Health { state: Health::Unready }
-        | What::RunMissed { .. }
-        | What::LogRotated { .. }
-        | What::Scaled { .. }
-        | What::UpdateBegun
-        | What::Updated { .. }
-        | What::ListSaved { .. } => return None,
+        EventKind::Health { state: Health::Unhealthy } => Kind::Unhealthy,
+        EventKind::Health { state: Health::Healthy } => Kind::Healthy,
+        EventKind::Health { state: Health::Broken } => Kind::CheckBroken,
+        EventKind::LimitExceeded { .. } => Kind::Limit,
+        EventKind::ReloadBegun { .. } => Kind::ReloadBegun,
+        EventKind::ReloadDone { .. } | EventKind::ReloadOverruled { .. } => Kind::ReloadEnded,
+        EventKind::ReloadFailed { .. } => Kind::ReloadRefused,
+        EventKind::RunMissed { .. } if is_job => Kind::JobMissed,
+        EventKind::Online { .. } => Kind::Online,
+        EventKind::Stopped if matches!(event.cause, EventCause::App | EventCause::System) => Kind::Finished,
+        EventKind::Stopped => Kind::Stopped,
+        EventKind::Deleted => Kind::Deleted,
+        EventKind::SetAside { .. } => Kind::SetAside,
+        EventKind::Recovered { .. } => Kind::DaemonReplaced,
+        EventKind::UpdateFailed { .. } => Kind::UpdateFailed,
+        EventKind::Waiting
+        | EventKind::Launched { .. }
+        | EventKind::NotReady { .. }
+        | EventKind::Draining
+        | EventKind::Stopping
+        | EventKind::KillTimeout
+        | EventKind::Restarting { .. }
+        | EventKind::HookFailed { .. }
+        | EventKind::Replaced { .. }
+        | EventKind::Health { state: Health::Unready }
+        | EventKind::RunMissed { .. }
+        | EventKind::LogRotated { .. }
+        | EventKind::Scaled { .. }
+        | EventKind::UpdateBegun
+        | EventKind::Updated { .. }
+        | EventKind::ListSaved { .. } => return None,
     })
 }
 
@@ -81,37 +81,43 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
 mod tests {
     use super::*;
     use ostler_core::lifecycle::PolicyName;
-    use ostler_proto::event::Lost;
+    use ostler_proto::event::LostProcesses;
 
-    fn kind_of(what: What, cause: Cause, is_job: bool) -> Option<Kind> {
-        let event = Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), what, cause, before: None, after: None };
+    fn kind_of(what: EventKind, cause: EventCause, is_job: bool) -> Option<Kind> {
+        let event =
+            Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), kind: what, cause, before: None, after: None };
         occurrence(&event, |_| is_job, &[]).map(|occurrence| occurrence.kind)
     }
 
     #[test]
     fn events_map_to_alert_kinds() {
-        let exit = |code| What::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
-        let user = || Cause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
+        let exit = |code| EventKind::Exit { pid: 1, ending: ProcessEnding::Code(code), uptime_ms: 5 };
+        let user = || EventCause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         for (what, cause, is_job, kind) in [
-            (exit(1), Cause::App, false, Some(Kind::Crash)),
-            (exit(0), Cause::App, false, None),
+            (exit(1), EventCause::App, false, Some(Kind::Crash)),
+            (exit(0), EventCause::App, false, None),
             (exit(1), user(), false, None),
-            (exit(1), Cause::Shutdown, false, None),
-            (exit(1), Cause::policy(PolicyName::Memory, None), false, None),
-            (exit(137), Cause::System, false, Some(Kind::OutOfMemory)),
-            (exit(1), Cause::App, true, Some(Kind::JobFailed)),
-            (exit(0), Cause::App, true, Some(Kind::JobDone)),
-            (What::RunMissed { due_ms: 1 }, Cause::policy(PolicyName::Cron, None), true, Some(Kind::JobMissed)),
-            (What::RunMissed { due_ms: 1 }, Cause::policy(PolicyName::Cron, None), false, None),
-            (What::Errored { unstable: 16 }, Cause::App, false, Some(Kind::Errored)),
-            (What::Health { state: Health::Unhealthy }, Cause::App, false, Some(Kind::Unhealthy)),
-            (What::Health { state: Health::Unready }, Cause::App, false, None),
-            (What::Health { state: Health::Broken }, Cause::App, false, Some(Kind::CheckBroken)),
-            (What::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(Kind::ReloadRefused)),
-            (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, Cause::System, false, Some(Kind::DaemonReplaced)),
-            (What::Stopping, user(), false, None),
-            (What::Stopped, user(), false, Some(Kind::Stopped)),
-            (What::Stopped, Cause::App, false, Some(Kind::Finished)),
+            (exit(1), EventCause::Shutdown, false, None),
+            (exit(1), EventCause::policy(PolicyName::Memory, None), false, None),
+            (exit(137), EventCause::System, false, Some(Kind::OutOfMemory)),
+            (exit(1), EventCause::App, true, Some(Kind::JobFailed)),
+            (exit(0), EventCause::App, true, Some(Kind::JobDone)),
+            (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), true, Some(Kind::JobMissed)),
+            (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), false, None),
+            (EventKind::Errored { unstable: 16 }, EventCause::App, false, Some(Kind::Errored)),
+            (EventKind::Health { state: Health::Unhealthy }, EventCause::App, false, Some(Kind::Unhealthy)),
+            (EventKind::Health { state: Health::Unready }, EventCause::App, false, None),
+            (EventKind::Health { state: Health::Broken }, EventCause::App, false, Some(Kind::CheckBroken)),
+            (EventKind::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(Kind::ReloadRefused)),
+            (
+                EventKind::Recovered { lost: LostProcesses::Daemon, running: 1, ended: 0 },
+                EventCause::System,
+                false,
+                Some(Kind::DaemonReplaced),
+            ),
+            (EventKind::Stopping, user(), false, None),
+            (EventKind::Stopped, user(), false, Some(Kind::Stopped)),
+            (EventKind::Stopped, EventCause::App, false, Some(Kind::Finished)),
         ] {
             assert_eq!(kind_of(what.clone(), cause, is_job), kind, "{what:?}");
         }
@@ -119,9 +125,18 @@ mod tests {
 
     #[test]
     fn secrets_are_masked_in_alert_text() {
-        let what = What::ReloadFailed { release: 2, why: "no t0k3n at https://u:p@h".into() };
-        let event =
-            Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: None, what, cause: Cause::App, before: None, after: None };
+        let what = EventKind::ReloadFailed { release: 2, why: "no t0k3n at https://u:p@h".into() };
+        let event = Event {
+            epoch: 1,
+            seq: 2,
+            at_ms: 3,
+            app: Some("api".into()),
+            id: None,
+            kind: what,
+            cause: EventCause::App,
+            before: None,
+            after: None,
+        };
         let text = occurrence(&event, |_| false, &["t0k3n".into()]).unwrap().text;
         assert!(text.contains("no ****** at https://******@h"), "{text}");
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ostler_alerts::input::{Sample, Standing};
 use ostler_alerts::rule::{Rule, rule};
-use ostler_core::health::State;
+use ostler_core::health::HealthState;
 use ostler_core::logs::masking::secrets;
 use ostler_proto::control::Detail;
 use serde_json::Value;
@@ -67,7 +67,7 @@ pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
 fn standing(detail: &Detail) -> Standing {
     match (detail.instance.status(), detail.health.as_ref().map(|health| health.state)) {
         ("stopped", _) => Standing::Stopped,
-        ("online", Some(State::Healthy)) => Standing::Healthy,
+        ("online", Some(HealthState::Healthy)) => Standing::Healthy,
         ("online", _) => Standing::Online,
         _ => Standing::Other,
     }

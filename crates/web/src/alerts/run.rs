@@ -85,7 +85,7 @@ async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<
             runner.rest();
             tokio::select! {
                 () = changed(watch.as_ref()) => continue,
-                () = ending.begun() => return,
+                () = ending.stop_requested() => return,
             }
         }
         if news.is_none() && runner.is_ready() {
@@ -94,7 +94,7 @@ async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<
         let wake = runner.turn();
         tokio::select! {
             biased;
-            () = ending.begun() => return runner.save(true),
+            () = ending.stop_requested() => return runner.save(true),
             got = next(&mut news) => match got {
                 Ok(first) => runner.judge_all(first, news.as_mut()),
                 // Events were missed; the rest is read again from the known events.

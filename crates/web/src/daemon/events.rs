@@ -85,10 +85,20 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_proto::event::{Cause, What};
+    use ostler_proto::event::{EventCause, EventKind};
 
     fn event(epoch: u64, seq: u64) -> Event {
-        Event { epoch, seq, at_ms: 0, app: None, id: None, what: What::UpdateBegun, cause: Cause::System, before: None, after: None }
+        Event {
+            epoch,
+            seq,
+            at_ms: 0,
+            app: None,
+            id: None,
+            kind: EventKind::UpdateBegun,
+            cause: EventCause::System,
+            before: None,
+            after: None,
+        }
     }
 
     fn seqs(resumed: &Resumed) -> Option<Vec<u64>> {

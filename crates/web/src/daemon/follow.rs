@@ -174,7 +174,7 @@ impl Link {
         let mut happened = false;
         let mut events = Vec::new();
         for frame in self.news.arrived()? {
-            if let Response::Said(said) = frame.response {
+            if let Response::AppMessage(said) = frame.response {
                 // An error means only that there is no receiver.
                 let _ = shared.said.send(Arc::new(said));
                 continue;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_client::{Client, ClientError};
 use ostler_core::home::home_paths::HomePaths;
-use ostler_proto::control::{Event, Position, Said};
+use ostler_proto::control::{AppMessage, Event, Position};
 use tokio::sync::{broadcast, watch};
 
 pub(crate) use ask::AskError;
@@ -42,7 +42,7 @@ struct Shared {
     snapshot: watch::Sender<Arc<Snapshot>>,
     news: broadcast::Sender<News>,
     /// Exception reports of apps.
-    said: broadcast::Sender<Arc<Said>>,
+    said: broadcast::Sender<Arc<AppMessage>>,
     /// Samples that the history records, for other receivers.
     moments: broadcast::Sender<Arc<Moment>>,
     known: Mutex<Known>,
@@ -155,7 +155,7 @@ impl Daemon {
 
 impl Daemon {
     /// Returns a receiver for new exception reports.
-    pub(crate) fn reports(&self) -> broadcast::Receiver<Arc<Said>> {
+    pub(crate) fn reports(&self) -> broadcast::Receiver<Arc<AppMessage>> {
         self.0.said.subscribe()
     }
 

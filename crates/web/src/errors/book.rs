@@ -1,6 +1,6 @@
 //! Groups of exceptions: counted and bounded. Pure.
 
-use ostler_core::errors::{Exception, Found};
+use ostler_core::errors::{Exception, FoundReport};
 use ostler_core::text::fnv::fnv_64;
 use serde::{Deserialize, Serialize};
 
@@ -172,7 +172,7 @@ impl Book {
     }
 
     /// Counts an exception of an unknown time, without masking.
-    pub fn note(&mut self, app: &str, instance: u32, found: &Found) {
+    pub fn note(&mut self, app: &str, instance: u32, found: &FoundReport) {
         let release = Release::default();
         let seen = Occurrence { app, instance, at: 0, exception: &found.exception, before: &found.before, release: &release };
         let _ = self.add(&seen, &Resolved::default(), str::to_owned);

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ostler_core::errors::{Exception, Found, Reader, pattern};
+use ostler_core::errors::{Exception, FoundReport, ReportReader, pattern};
 use ostler_core::logs::masking::{masked, secrets};
 use ostler_core::text::fnv::fnv_64;
 use ostler_http::Ending;
-use ostler_proto::control::{Request, Response, Said};
+use ostler_proto::control::{AppMessage, Request, Response};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
@@ -130,7 +130,7 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
 
 /// Output of one instance.
 struct Output {
-    reader: Reader,
+    reader: ReportReader,
     /// Arrival of the first line that was not examined yet, and of the last line.
     since: Option<Instant>,
     last: Instant,
@@ -175,7 +175,7 @@ impl Collector {
         loop {
             let due = self.due();
             tokio::select! {
-                () = ending.begun() => break,
+                () = ending.stop_requested() => break,
                 () = take_lines(&mut self.process, &mut self.outputs, &mut self.second) => self.took().await,
                 said = reports.recv() => match said {
                     Ok(said) => self.reported(&said).await,
@@ -264,13 +264,13 @@ impl Collector {
         self.printed(key, at, found).await;
     }
 
-    async fn printed(&mut self, (app, instance): &(String, u32), at: u64, found: Vec<Found>) {
-        for Found { exception, before } in found {
+    async fn printed(&mut self, (app, instance): &(String, u32), at: u64, found: Vec<FoundReport>) {
+        for FoundReport { exception, before } in found {
             self.add(app, *instance, at, &exception, &before, Way::Printed).await;
         }
     }
 
-    async fn reported(&mut self, said: &Said) {
+    async fn reported(&mut self, said: &AppMessage) {
         if let Some(exception) = Exception::reported(&said.data) {
             self.add(&said.app, said.id, said.at_ms, &exception, &[], Way::Reported).await;
         }
@@ -397,7 +397,7 @@ async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(Str
         }
         second.1 += line.text.len();
         let key = (line.app.unwrap_or_default(), line.instance.and_then(|id| u32::try_from(id).ok()).unwrap_or_default());
-        let output = outputs.entry(key).or_insert_with(|| Output { reader: Reader::default(), since: None, last: now, last_ms: 0 });
+        let output = outputs.entry(key).or_insert_with(|| Output { reader: ReportReader::default(), since: None, last: now, last_ms: 0 });
         output.reader.push(&line.text);
         output.since.get_or_insert(now);
         (output.last, output.last_ms) = (now, now_ms());

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ostler_proto::event::{Event, What};
+use ostler_proto::event::{Event, EventKind};
 
 /// Maximum time between the exit of a process and the reading of its last lines, in ms.
 const LATE_MS: u64 = 3000;
@@ -27,20 +27,20 @@ impl Stops {
     pub(super) fn take(&mut self, event: &Event) {
         let (Some(app), Some(id)) = (&event.app, event.id) else { return };
         let key = (app.clone(), id);
-        match event.what {
-            What::Stopping | What::Draining => {
+        match event.kind {
+            EventKind::Stopping | EventKind::Draining => {
                 if self.0.len() >= MOST {
                     self.0.retain(|_, stop| stop.exit.is_none_or(|exit| event.at_ms <= exit + LATE_MS));
                 }
                 let begun = self.0.get(&key).filter(|stop| stop.exit.is_none()).map(|stop| stop.since);
                 self.0.insert(key, Stop { since: begun.unwrap_or(event.at_ms), exit: None });
             }
-            What::Exit { .. } => {
+            EventKind::Exit { .. } => {
                 if let Some(stop) = self.0.get_mut(&key) {
                     stop.exit.get_or_insert(event.at_ms);
                 }
             }
-            What::Deleted if self.0.len() >= MOST => drop(self.0.remove(&key)),
+            EventKind::Deleted if self.0.len() >= MOST => drop(self.0.remove(&key)),
             _ => {}
         }
     }
@@ -57,23 +57,23 @@ impl Stops {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::Ending;
-    use ostler_proto::event::Cause;
+    use ostler_core::lifecycle::ProcessEnding;
+    use ostler_proto::event::EventCause;
 
-    fn event(at_ms: u64, what: What) -> Event {
+    fn event(at_ms: u64, what: EventKind) -> Event {
         let (app, id) = (Some("api".into()), Some(3));
-        Event { epoch: 1, seq: 1, at_ms, app, id, what, cause: Cause::App, before: None, after: None }
+        Event { epoch: 1, seq: 1, at_ms, app, id, kind: what, cause: EventCause::App, before: None, after: None }
     }
 
     #[test]
     fn stop_period_spans_signal_to_shortly_after_exit() {
-        let exit = || What::Exit { pid: 9, ending: Ending::Code(130), uptime_ms: 5 };
+        let exit = || EventKind::Exit { pid: 9, ending: ProcessEnding::Code(130), uptime_ms: 5 };
         let mut stops = Stops::default();
         // An exit without a stop request starts no such period.
         stops.take(&event(5_000, exit()));
         assert!(!stops.is_during("api", 3, 5_100));
-        stops.take(&event(10_000, What::Draining));
-        stops.take(&event(11_000, What::Stopping));
+        stops.take(&event(10_000, EventKind::Draining));
+        stops.take(&event(11_000, EventKind::Stopping));
         assert!(stops.is_during("api", 3, 10_500) && stops.is_during("api", 3, 60_000));
         assert!(!stops.is_during("api", 3, 9_000) && !stops.is_during("api", 2, 10_500) && !stops.is_during("web", 3, 10_500));
         stops.take(&event(12_000, exit()));

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ostler_alerts::engine::Change;
 use ostler_proto::control::{Event, Position};
-use ostler_proto::event::What;
+use ostler_proto::event::EventKind;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +57,12 @@ impl Mark {
     /// Returns the mark of an event; none if charts do not show it.
     fn of(event: &Event) -> Option<Self> {
         let is_marked = matches!(
-            event.what,
-            What::Online { .. } | What::Exit { .. } | What::Errored { .. } | What::ReloadDone { .. } | What::ReloadFailed { .. }
+            event.kind,
+            EventKind::Online { .. }
+                | EventKind::Exit { .. }
+                | EventKind::Errored { .. }
+                | EventKind::ReloadDone { .. }
+                | EventKind::ReloadFailed { .. }
         );
         let app = event.app.as_ref().filter(|_| is_marked)?;
         let seen = view::event(event);
@@ -256,15 +260,15 @@ fn thinned(mut list: Vec<Mark>) -> Vec<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::Ending;
-    use ostler_proto::event::Cause;
+    use ostler_core::lifecycle::ProcessEnding;
+    use ostler_proto::event::EventCause;
 
-    fn event(epoch: u64, seq: u64, at_ms: u64, what: What) -> Event {
-        Event { epoch, seq, at_ms, app: Some("api".into()), id: Some(3), what, cause: Cause::App, before: None, after: None }
+    fn event(epoch: u64, seq: u64, at_ms: u64, what: EventKind) -> Event {
+        Event { epoch, seq, at_ms, app: Some("api".into()), id: Some(3), kind: what, cause: EventCause::App, before: None, after: None }
     }
 
     fn exit(epoch: u64, seq: u64) -> Event {
-        event(epoch, seq, seq * 1000, What::Exit { pid: 1, ending: Ending::Code(1), uptime_ms: 5 })
+        event(epoch, seq, seq * 1000, EventKind::Exit { pid: 1, ending: ProcessEnding::Code(1), uptime_ms: 5 })
     }
 
     fn mark(at: u64, kind: &str, app: &str) -> Mark {
@@ -291,7 +295,7 @@ mod tests {
         let home = home("once");
         let path = folder_of(&home).join("marks.log");
         let marks = Marks::of(&home);
-        marks.happened(&[exit(1, 1), event(1, 2, 2000, What::Stopped), exit(1, 3)]);
+        marks.happened(&[exit(1, 1), event(1, 2, 2000, EventKind::Stopped), exit(1, 3)]);
         marks.happened(&[exit(1, 3), exit(1, 4)]);
         assert_eq!(times(&marks), [1000, 3000, 4000]);
         let found = marks.between(Some("api"), Some(3), 3500, 4000, 9);
@@ -365,7 +369,7 @@ mod tests {
     #[test]
     fn long_text_is_truncated() {
         let mut long = exit(1, 1);
-        long.what = What::ReloadFailed { release: 2, why: "é".repeat(5000) };
+        long.kind = EventKind::ReloadFailed { release: 2, why: "é".repeat(5000) };
         assert_eq!(Mark::of(&long).unwrap().text.chars().count(), LONGEST);
     }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ostler_history::{Answer, Every, Folder, History, Options};
+use ostler_history::{Folder, History, Options, QueryResult, SampleInterval};
 
 pub use key::{Key, Of};
 pub(crate) use marks::{Mark, Marks};
@@ -112,7 +112,7 @@ impl Recorder {
             return;
         }
         state.last = second;
-        let every = if is_looked_at { Every::Second } else { Every::TenSeconds };
+        let every = if is_looked_at { SampleInterval::Second } else { SampleInterval::TenSeconds };
         let scraped = std::mem::take(&mut state.scraped);
         let Some(history) = state.writable() else { return };
         history.moment(snapshot.at_ms, every);
@@ -195,7 +195,7 @@ pub(crate) fn figures_of(snapshot: &Snapshot, reported: &Reported, mut sink: imp
 
 /// Returns the values of a series. The only instance of an app has no series of its own; its values
 /// are those of the app.
-pub fn figures(history: &History<Folder>, key: &Key, from_ms: u64, to_ms: u64, points: u64) -> Answer {
+pub fn figures(history: &History<Folder>, key: &Key, from_ms: u64, to_ms: u64, points: u64) -> QueryResult {
     let answer = history.query(&key.text(), from_ms, to_ms, points);
     match key.of_app() {
         Some(app) if answer.figures.is_empty() => history.query(&app.text(), from_ms, to_ms, points),

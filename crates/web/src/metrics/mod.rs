@@ -39,7 +39,7 @@ pub(crate) fn text(snapshot: &Snapshot, own: &[&AppFigures], with_host: bool, fo
         yes(row.status == "errored")
     });
     apps("ostler_app_healthy", Kind::Gauge, None, "Whether its health checks succeed; absent without a health check.", &|row| {
-        row.health.and_then(|health| yes(health == health::State::Healthy))
+        row.health.and_then(|health| yes(health == health::HealthState::Healthy))
     });
     apps("ostler_app_restarts", Kind::Counter, None, "Restarts since the app was added or its counters were reset.", &|row| {
         Some(row.restarts.into())

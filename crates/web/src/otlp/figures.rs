@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ostler_otlp::encode::{Figure, Origin, Sum};
+use ostler_otlp::encode::{Figure, MetricKind, Origin};
 
 use crate::history::{Key, Of, figures_of};
 use crate::snapshot::Moment;
@@ -11,25 +11,25 @@ use crate::snapshot::Moment;
 const OWN: &str = "own:";
 
 /// Metric in the history, name, unit (UCUM), factor, kind.
-const APPS: &[(&str, &str, &str, f64, Sum)] = &[
-    ("cpu", "ostler.app.cpu.usage", "1", 0.01, Sum::Gauge),
-    ("memory", "ostler.app.memory.usage", "By", 1.0, Sum::Gauge),
-    ("restarts", "ostler.app.restarts", "{restart}", 1.0, Sum::Total),
-    ("requests", "ostler.app.http.requests", "{request}/s", 1.0, Sum::Gauge),
-    ("p95", "ostler.app.http.response.p95", "s", 0.001, Sum::Gauge),
-    ("errors", "ostler.app.http.failed", "1", 0.01, Sum::Gauge),
-    ("loop", "ostler.app.event_loop.delay", "s", 0.001, Sum::Gauge),
-    ("loop-p95", "ostler.app.event_loop.delay.p95", "s", 0.001, Sum::Gauge),
-    ("loop-use", "ostler.app.event_loop.usage", "1", 0.01, Sum::Gauge),
-    ("heap", "ostler.app.heap.usage", "By", 1.0, Sum::Gauge),
+const APPS: &[(&str, &str, &str, f64, MetricKind)] = &[
+    ("cpu", "ostler.app.cpu.usage", "1", 0.01, MetricKind::Gauge),
+    ("memory", "ostler.app.memory.usage", "By", 1.0, MetricKind::Gauge),
+    ("restarts", "ostler.app.restarts", "{restart}", 1.0, MetricKind::Total),
+    ("requests", "ostler.app.http.requests", "{request}/s", 1.0, MetricKind::Gauge),
+    ("p95", "ostler.app.http.response.p95", "s", 0.001, MetricKind::Gauge),
+    ("errors", "ostler.app.http.failed", "1", 0.01, MetricKind::Gauge),
+    ("loop", "ostler.app.event_loop.delay", "s", 0.001, MetricKind::Gauge),
+    ("loop-p95", "ostler.app.event_loop.delay.p95", "s", 0.001, MetricKind::Gauge),
+    ("loop-use", "ostler.app.event_loop.usage", "1", 0.01, MetricKind::Gauge),
+    ("heap", "ostler.app.heap.usage", "By", 1.0, MetricKind::Gauge),
 ];
 
 /// Same for the machine.
-const HOST: &[(&str, &str, &str, f64, Sum)] = &[
-    ("cpu", "ostler.host.cpu.usage", "1", 0.01, Sum::Gauge),
-    ("memory", "ostler.host.memory.usage", "By", 1.0, Sum::Gauge),
-    ("load", "ostler.host.load", "1", 1.0, Sum::Gauge),
-    ("disk", "ostler.host.disk.usage", "By", 1.0, Sum::Gauge),
+const HOST: &[(&str, &str, &str, f64, MetricKind)] = &[
+    ("cpu", "ostler.host.cpu.usage", "1", 0.01, MetricKind::Gauge),
+    ("memory", "ostler.host.memory.usage", "By", 1.0, MetricKind::Gauge),
+    ("load", "ostler.host.load", "1", 1.0, MetricKind::Gauge),
+    ("disk", "ostler.host.disk.usage", "By", 1.0, MetricKind::Gauge),
 ];
 
 /// Returns the metrics of a moment by source. Each is of one instance: an app with several has no
@@ -61,7 +61,7 @@ pub(super) fn figures(moment: &Moment, origin: impl Fn(u32) -> Option<Origin>) -
     all.into_iter().filter(|(_, figures)| !figures.is_empty()).collect()
 }
 
-fn known(table: &[(&str, &str, &'static str, f64, Sum)], metric: &str, value: f64) -> Option<Figure> {
+fn known(table: &[(&str, &str, &'static str, f64, MetricKind)], metric: &str, value: f64) -> Option<Figure> {
     let (_, name, unit, factor, kind) = table.iter().find(|(known, ..)| *known == metric)?;
     Some(Figure { name: (*name).to_owned(), unit, kind: *kind, value: value * factor, attributes: Vec::new() })
 }
@@ -69,7 +69,7 @@ fn known(table: &[(&str, &str, &'static str, f64, Sum)], metric: &str, value: f6
 /// Returns a custom metric. Its name may be anything, so it becomes an attribute instead of the
 /// metric's name.
 fn own(name: &str, value: f64) -> Figure {
-    Figure { name: "ostler.app.own".into(), unit: "", kind: Sum::Gauge, value, attributes: vec![("name", name.to_owned())] }
+    Figure { name: "ostler.app.own".into(), unit: "", kind: MetricKind::Gauge, value, attributes: vec![("name", name.to_owned())] }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use ostler_alerts::channel::Url;
 use ostler_http::Ending;
 use ostler_otlp::decode::Signal;
 use ostler_otlp::encode::{Origin, Record, Sender, Severity, logs, metrics, trace_of};
-use ostler_otlp::queue::{Batch, Next, Queue, Verdict, judge};
+use ostler_otlp::queue::{Batch, Queue, SendOutcome, SenderAction, judge};
 use ostler_proto::control::Event;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -103,7 +103,7 @@ impl Pusher {
         loop {
             let due = self.turn(&done);
             tokio::select! {
-                () = ending.begun() => return,
+                () = ending.stop_requested() => return,
                 Some(verdict) = verdicts.recv() => self.done(verdict),
                 moment = moments.recv() => match moment {
                     Ok(moment) => self.measured(&moment).await,
@@ -126,7 +126,7 @@ impl Pusher {
     }
 
     /// Does the work that is due. Returns the time of the next work.
-    fn turn(&mut self, done: &mpsc::Sender<Verdict>) -> Option<Instant> {
+    fn turn(&mut self, done: &mpsc::Sender<SendOutcome>) -> Option<Instant> {
         let now = Instant::now();
         if self.waiting.2.is_some_and(|until| until <= now) {
             self.flush();
@@ -135,9 +135,9 @@ impl Pusher {
             self.lines.start(&self.home, now);
         }
         let again = match self.queue.next(self.clock_ms()) {
-            Next::Nothing => None,
-            Next::At(ms) => Some(self.began + Duration::from_millis(ms)),
-            Next::Send(batch) => {
+            SenderAction::Nothing => None,
+            SenderAction::At(ms) => Some(self.began + Duration::from_millis(ms)),
+            SenderAction::Send(batch) => {
                 self.send(batch, done.clone());
                 None
             }
@@ -145,7 +145,7 @@ impl Pusher {
         [self.waiting.2, self.lines.start_at, again].into_iter().flatten().min()
     }
 
-    fn send(&self, batch: Batch, done: mpsc::Sender<Verdict>) {
+    fn send(&self, batch: Batch, done: mpsc::Sender<SendOutcome>) {
         let url = self.url.below(if batch.signal == Signal::Metrics { "/v1/metrics" } else { "/v1/logs" });
         let mut headers = self.push.headers.clone();
         headers.extend(
@@ -155,14 +155,14 @@ impl Pusher {
             let sent = timeout(REQUEST, crate::http::client::exchange(Method::POST, &url, &headers, batch.body)).await;
             let verdict = match sent {
                 Ok(Ok(got)) => judge(got.answer.status, got.answer.retry_after.as_deref(), got.answer.body.as_bytes()),
-                Ok(Err(why)) => Verdict::Later(None, explained(why, url.port)),
-                Err(_) => Verdict::Later(None, format!("it did not answer within {} s", REQUEST.as_secs())),
+                Ok(Err(why)) => SendOutcome::Later(None, explained(why, url.port)),
+                Err(_) => SendOutcome::Later(None, format!("it did not answer within {} s", REQUEST.as_secs())),
             };
             let _ = done.send(verdict).await;
         }));
     }
 
-    fn done(&mut self, verdict: Verdict) {
+    fn done(&mut self, verdict: SendOutcome) {
         let chance = f64::from(u16::from_ne_bytes(crate::access::random::<2>())) / f64::from(u16::MAX);
         if let Some(text) = self.queue.done(verdict, self.clock_ms(), chance) {
             tell(format_args!("{}: {text}", self.url.origin()));

@@ -22,9 +22,9 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use ostler_http::{Ending, Limits, Peer, beside};
+use ostler_http::{Ending, Limits, Peer, serve_additional};
 use ostler_otlp::answer::{refused, taken};
-use ostler_otlp::decode::{DecodeError, Form, Signal, count, instances, traces};
+use ostler_otlp::decode::{BodyEncoding, DecodeError, Signal, count, instances, traces};
 use ostler_otlp::rate::{Rate, Rates};
 use ostler_otlp::store::Sender;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
@@ -80,7 +80,7 @@ pub(super) async fn run(port: u16, otlp: Rc<Otlp>, instances: Rc<Instances>, mut
         foreign: RefCell::new(Rates::new(FOREIGN)),
         began: Instant::now(),
     });
-    let served = beside(listener, LIMITS, ending, move |peer, request| answer(Rc::clone(&receiver), peer, request)).await;
+    let served = serve_additional(listener, LIMITS, ending, move |peer, request| answer(Rc::clone(&receiver), peer, request)).await;
     if let Err(error) = served {
         problem(&otlp, format!("cannot listen on port {port}: {error}"));
     }
@@ -112,7 +112,7 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
             Err(_) => {}
         }
         tokio::select! {
-            () = ending.begun() => return None,
+            () = ending.stop_requested() => return None,
             () = sleep(pause) => {}
         }
         pause = (pause * 2).min(AGAIN_AT_MOST);
@@ -152,8 +152,8 @@ async fn answer(receiver: Rc<Receiver>, peer: Peer, request: Request<Incoming>) 
         Ok((signal, form)) => receiver.take(signal, form, peer, &head, body).await,
         Err(refusal) => Err(refusal),
     };
-    let shown = form.unwrap_or(Form::Json);
-    let kind = if shown == Form::Json { "application/json" } else { "application/x-protobuf" };
+    let shown = form.unwrap_or(BodyEncoding::Json);
+    let kind = if shown == BodyEncoding::Json { "application/json" } else { "application/x-protobuf" };
     match answered {
         Ok(bytes) => full(StatusCode::OK, kind, bytes),
         Err(Refusal { status, why, after }) => {
@@ -172,17 +172,17 @@ async fn answer(receiver: Rc<Receiver>, peer: Peer, request: Request<Incoming>) 
     }
 }
 
-fn form(headers: &HeaderMap) -> Option<Form> {
+fn form(headers: &HeaderMap) -> Option<BodyEncoding> {
     let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
     match kind.to_ascii_lowercase().as_str() {
-        "application/x-protobuf" => Some(Form::Protobuf),
-        "application/json" => Some(Form::Json),
+        "application/x-protobuf" => Some(BodyEncoding::Protobuf),
+        "application/json" => Some(BodyEncoding::Json),
         _ => None,
     }
 }
 
 /// Determines signal and encoding from the request head alone.
-fn asked(head: &Parts, form: Option<Form>) -> Result<(Signal, Form), Refusal> {
+fn asked(head: &Parts, form: Option<BodyEncoding>) -> Result<(Signal, BodyEncoding), Refusal> {
     // A name that resolves to this machine (DNS rebinding) or a page in a browser is not an app.
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !is_loopback(host) {
@@ -218,7 +218,7 @@ impl Receiver {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    async fn take(&self, signal: Signal, form: Form, peer: Peer, head: &Parts, body: Incoming) -> Result<Vec<u8>, Refusal> {
+    async fn take(&self, signal: Signal, form: BodyEncoding, peer: Peer, head: &Parts, body: Incoming) -> Result<Vec<u8>, Refusal> {
         let (bytes, _room) = self.read(body).await?;
         let connection = peer.address.map(|address| address.to_string()).unwrap_or_default();
         self.paid(&self.connections, &connection, bytes.len())?;
@@ -238,7 +238,7 @@ impl Receiver {
         self.keep(form, &bytes)
     }
 
-    fn keep(&self, form: Form, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn keep(&self, form: BodyEncoding, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         let now = now_ms();
         let mut store = self.otlp.traces.store.borrow_mut();
         store.settle(now);

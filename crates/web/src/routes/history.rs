@@ -1,7 +1,7 @@
 //! `/api/history`: past values with marks of events, and the list of available metrics.
 
 use hyper::{Response, StatusCode};
-use ostler_history::{Answer, Figure};
+use ostler_history::{Figure, QueryResult};
 use serde_json::{Value, json};
 
 use crate::access::Identity;
@@ -126,7 +126,7 @@ fn named(key: &Key) -> Value {
     }
 }
 
-fn shown(wanted: &Wanted, answer: &Answer, marks: &[Mark]) -> Value {
+fn shown(wanted: &Wanted, answer: &QueryResult, marks: &[Mark]) -> Value {
     let mark =
         |mark: &Mark| json!({ "at": mark.at, "kind": mark.kind, "instance": mark.instance, "text": mark.text, "severity": mark.severity });
     let figure = |figure: &Figure| json!([figure.at_ms, rounded(figure.min), rounded(figure.avg), rounded(figure.max)]);

@@ -66,7 +66,7 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
     loop {
         tokio::select! {
             () = writer.closed() => return Ok(()),
-            () = ending.begun() => return Ok(()),
+            () = ending.stop_requested() => return Ok(()),
             () = look.changed() => table(writer, &mut look, identity, told).await?,
             came = news.recv() => match came {
                 Ok(News::Event(event)) => {

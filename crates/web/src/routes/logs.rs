@@ -78,7 +78,7 @@ pub(super) async fn live(site: &Rc<Site>, asked: &Asked, identity: &Identity) ->
         tokio::select! {
             _ = tell => {}
             () = writer.closed() => {}
-            () = ending.begun() => {}
+            () = ending.stop_requested() => {}
         }
     });
     response

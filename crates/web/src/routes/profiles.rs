@@ -81,7 +81,7 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
     let begun = site.profiles.begin(&site.daemon, &profiles::subject(&app, wish.kind, ms, &identity.user), &instances);
     match begun {
         Ok(()) => {
-            let what = format!("profile {}", wish.kind.word());
+            let what = format!("profile {}", wish.kind.as_str());
             site.audit.write(&entry(identity, from, what, &app.name, &app.namespace, "begun"));
             reply::with_status(StatusCode::ACCEPTED, &json!({ "done": true, "instances": instances.len() }))
         }

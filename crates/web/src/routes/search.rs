@@ -133,7 +133,7 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
         tokio::select! {
             _ = tell => {}
             () = writer.closed() => {}
-            () = ending.begun() => {}
+            () = ending.stop_requested() => {}
         }
     });
     response

@@ -5,7 +5,7 @@ use std::time::Instant;
 use hyper::header::{HeaderValue, RETRY_AFTER, SET_COOKIE};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use ostler_http::Standing;
+use ostler_http::GuestStatus;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn of(site: &Site, identity: &Identity) -> Response<Body> {
 }
 
 pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
-    let standing = asked.head.extensions.get::<Standing>().cloned();
+    let standing = asked.head.extensions.get::<GuestStatus>().cloned();
     let Asked { head, body, from, is_shared } = asked;
     let place = site.logins.enter(from);
     let login = tokio::select! {
@@ -68,7 +68,7 @@ pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
         let turn = site.attempts.borrow_mut().begin(from, is_shared, Instant::now());
         match turn {
             Ok(wait) => {
-                standing.inspect(Standing::admit);
+                standing.inspect(GuestStatus::admit);
                 tokio::time::sleep(wait).await;
             }
             Err(wait) => return too_often(wait.as_secs() + 1, "too many attempts"),

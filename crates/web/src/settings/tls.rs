@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ostler_http::{Clear, Encryption};
+use ostler_http::{Encryption, PlainStream};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -125,7 +125,7 @@ pub(crate) fn encryption(files: &Tls) -> Result<Encryption, TlsError> {
     let certificate = Certificate { files: files.clone(), known: RefCell::new((stamps, files.load()?)) };
     Ok(Rc::new(move |stream| {
         let agreeing = TlsAcceptor::from(certificate.current()).accept(stream);
-        Box::pin(async move { Ok(Box::new(agreeing.await?) as Box<dyn Clear>) })
+        Box::pin(async move { Ok(Box::new(agreeing.await?) as Box<dyn PlainStream>) })
     }))
 }
 

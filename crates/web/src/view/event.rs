@@ -1,7 +1,7 @@
 //! Events as text.
 
 use ostler_client::words;
-use ostler_proto::event::{Cause, Event, Health, Limit, What};
+use ostler_proto::event::{Event, EventCause, EventKind, Health, LimitKind};
 use serde::Serialize;
 
 /// Event in display form.
@@ -31,17 +31,17 @@ pub(crate) fn event(event: &Event) -> EventView {
         sequence: event.seq,
         epoch: event.epoch,
         at: event.at_ms,
-        kind: kind(&event.what),
+        kind: kind(&event.kind),
         app: event.app.clone(),
         instance: event.id,
-        text: words::what(&event.what),
+        text: words::what(&event.kind),
         who: words::cause(&event.cause),
         severity: severity(event),
     }
 }
 
 /// Returns the name of the kind, as in the protocol.
-fn kind(what: &What) -> String {
+fn kind(what: &EventKind) -> String {
     match serde_json::to_value(what) {
         Ok(serde_json::Value::String(name)) => name,
         Ok(serde_json::Value::Object(map)) => map.into_iter().next().map_or_else(String::new, |(name, _)| name),
@@ -50,23 +50,25 @@ fn kind(what: &What) -> String {
 }
 
 fn severity(event: &Event) -> &'static str {
-    let by_user = matches!(event.cause, Cause::User { .. } | Cause::Shutdown);
-    match &event.what {
-        What::Errored { .. } | What::CouldNotStart { .. } | What::ReloadFailed { .. } | What::SetAside { .. } => "critical",
-        What::Health { state: Health::Unhealthy } => "critical",
-        What::LimitExceeded { warning: false, limit: Limit::Memory | Limit::Cpu | Limit::Errors } => "critical",
-        What::Exit { ending, .. } if !by_user && !matches!(event.cause, Cause::Policy { .. }) => {
-            if matches!(ending, ostler_core::lifecycle::Ending::Code(0)) { "info" } else { "warning" }
+    let by_user = matches!(event.cause, EventCause::User { .. } | EventCause::Shutdown);
+    match &event.kind {
+        EventKind::Errored { .. } | EventKind::CouldNotStart { .. } | EventKind::ReloadFailed { .. } | EventKind::SetAside { .. } => {
+            "critical"
         }
-        What::NotReady { .. }
-        | What::KillTimeout
-        | What::RunMissed { .. }
-        | What::HookFailed { .. }
-        | What::Health { state: Health::Unready | Health::Broken }
-        | What::LimitExceeded { warning: true, .. }
-        | What::Recovered { .. }
-        | What::ReloadOverruled { .. }
-        | What::UpdateFailed { .. } => "warning",
+        EventKind::Health { state: Health::Unhealthy } => "critical",
+        EventKind::LimitExceeded { warning: false, limit: LimitKind::Memory | LimitKind::Cpu | LimitKind::Errors } => "critical",
+        EventKind::Exit { ending, .. } if !by_user && !matches!(event.cause, EventCause::Policy { .. }) => {
+            if matches!(ending, ostler_core::lifecycle::ProcessEnding::Code(0)) { "info" } else { "warning" }
+        }
+        EventKind::NotReady { .. }
+        | EventKind::KillTimeout
+        | EventKind::RunMissed { .. }
+        | EventKind::HookFailed { .. }
+        | EventKind::Health { state: Health::Unready | Health::Broken }
+        | EventKind::LimitExceeded { warning: true, .. }
+        | EventKind::Recovered { .. }
+        | EventKind::ReloadOverruled { .. }
+        | EventKind::UpdateFailed { .. } => "warning",
         _ => "info",
     }
 }
@@ -74,22 +76,22 @@ fn severity(event: &Event) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::{Ending, PolicyName};
+    use ostler_core::lifecycle::{PolicyName, ProcessEnding};
 
-    fn severity_of(what: What, cause: Cause) -> (&'static str, String) {
-        let view = event(&Event { epoch: 1, seq: 2, at_ms: 3, app: None, id: None, what, cause, before: None, after: None });
+    fn severity_of(what: EventKind, cause: EventCause) -> (&'static str, String) {
+        let view = event(&Event { epoch: 1, seq: 2, at_ms: 3, app: None, id: None, kind: what, cause, before: None, after: None });
         (view.severity, view.kind)
     }
 
     #[test]
     fn severity_distinguishes_crash_from_stop() {
-        let exit = |code| What::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
-        let user = Cause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
-        assert_eq!(severity_of(exit(1), Cause::App), ("warning", "exit".into()));
-        assert_eq!(severity_of(exit(0), Cause::App), ("info", "exit".into()));
+        let exit = |code| EventKind::Exit { pid: 1, ending: ProcessEnding::Code(code), uptime_ms: 5 };
+        let user = EventCause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
+        assert_eq!(severity_of(exit(1), EventCause::App), ("warning", "exit".into()));
+        assert_eq!(severity_of(exit(0), EventCause::App), ("info", "exit".into()));
         assert_eq!(severity_of(exit(1), user), ("info", "exit".into()));
-        assert_eq!(severity_of(exit(1), Cause::policy(PolicyName::Cron, None)), ("info", "exit".into()));
-        assert_eq!(severity_of(What::Errored { unstable: 16 }, Cause::App), ("critical", "errored".into()));
-        assert_eq!(severity_of(What::Stopped, Cause::App), ("info", "stopped".into()));
+        assert_eq!(severity_of(exit(1), EventCause::policy(PolicyName::Cron, None)), ("info", "exit".into()));
+        assert_eq!(severity_of(EventKind::Errored { unstable: 16 }, EventCause::App), ("critical", "errored".into()));
+        assert_eq!(severity_of(EventKind::Stopped, EventCause::App), ("info", "stopped".into()));
     }
 }

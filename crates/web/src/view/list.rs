@@ -184,13 +184,13 @@ fn causes(row: &TableRow, health: Option<&str>) -> impl Iterator<Item = &'static
 }
 
 /// Returns the word for a health state.
-pub(super) fn word(state: health::State) -> &'static str {
+pub(super) fn word(state: health::HealthState) -> &'static str {
     match state {
-        health::State::Starting => "starting",
-        health::State::Healthy => "healthy",
-        health::State::Unready => "unready",
-        health::State::Unhealthy => "unhealthy",
-        health::State::Broken => "broken",
+        health::HealthState::Starting => "starting",
+        health::HealthState::Healthy => "healthy",
+        health::HealthState::Unready => "unready",
+        health::HealthState::Unhealthy => "unhealthy",
+        health::HealthState::Broken => "broken",
     }
 }
 
@@ -246,7 +246,7 @@ pub(crate) mod tests {
         let rows = vec![
             row(0, "api", "default", "online"),
             row(1, "api", "default", "errored"),
-            TableRow { health: Some(health::State::Unhealthy), ..row(2, "api", "default", "online") },
+            TableRow { health: Some(health::HealthState::Unhealthy), ..row(2, "api", "default", "online") },
             row(3, "api", "other", "stopped"),
             row(4, "pm2-x", "default", "online"),
         ];

@@ -17,7 +17,7 @@ pub enum CpuVerdict {
         percent: f64,
     },
     /// Too much for the whole window.
-    Over {
+    Exceeded {
         /// Mean use, percent of one core.
         percent: f64,
     },
@@ -52,7 +52,7 @@ impl CpuWatch {
             self.readings.pop_front();
         }
         if let Some(percent) = self.mean(limit.window_ms, now_ms, cpu_ns).filter(|percent| *percent > allowed) {
-            return Some(CpuVerdict::Over { percent });
+            return Some(CpuVerdict::Exceeded { percent });
         }
         let half = self.mean(limit.window_ms / 2, now_ms, cpu_ns);
         let over = half.filter(|percent| *percent > allowed);
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn busy_app_is_warned_at_half_window_and_over_at_full_window() {
-        let told = play(&[(62, 100)]);
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert_eq!(told[0], (30, CpuVerdict::Warn { percent: 100.0 }));
-        assert_eq!(told[1], (60, CpuVerdict::Over { percent: 100.0 }));
+        let verdicts = play(&[(62, 100)]);
+        assert_eq!(verdicts.len(), 3, "{verdicts:?}");
+        assert_eq!(verdicts[0], (30, CpuVerdict::Warn { percent: 100.0 }));
+        assert_eq!(verdicts[1], (60, CpuVerdict::Exceeded { percent: 100.0 }));
     }
 
     #[test]
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn each_long_peak_warns_once() {
-        let told = play(&[(60, 0), (44, 90), (90, 0), (44, 90), (90, 0)]);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told.iter().all(|(_, verdict)| matches!(verdict, CpuVerdict::Warn { .. })));
+        let verdicts = play(&[(60, 0), (44, 90), (90, 0), (44, 90), (90, 0)]);
+        assert_eq!(verdicts.len(), 2, "{verdicts:?}");
+        assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, CpuVerdict::Warn { .. })));
     }
 
     proptest! {

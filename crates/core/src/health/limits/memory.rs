@@ -18,25 +18,25 @@ pub enum MemoryVerdict {
         at_ms: u64,
     },
     /// Above it twice.
-    Over,
+    Exceeded,
 }
 
 /// The memory of one process tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryWatch {
-    over_since_ms: Option<u64>,
+    exceeded_since_ms: Option<u64>,
 }
 
 impl MemoryWatch {
     /// Takes a measurement.
     pub fn take(&mut self, limit_bytes: u64, bytes: u64, now_ms: u64) -> MemoryVerdict {
         if bytes <= limit_bytes {
-            self.over_since_ms = None;
+            self.exceeded_since_ms = None;
             return MemoryVerdict::Within;
         }
-        let since = *self.over_since_ms.get_or_insert(now_ms);
+        let since = *self.exceeded_since_ms.get_or_insert(now_ms);
         let at_ms = since.saturating_add(CONFIRM_MS);
-        if now_ms >= at_ms { MemoryVerdict::Over } else { MemoryVerdict::Confirm { at_ms } }
+        if now_ms >= at_ms { MemoryVerdict::Exceeded } else { MemoryVerdict::Confirm { at_ms } }
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn memory_over_limit_needs_a_confirming_reading() {
-        use MemoryVerdict::{Confirm, Over, Within};
+        use MemoryVerdict::{Confirm, Exceeded, Within};
         let mut watch = MemoryWatch::default();
         for (at, bytes, expected) in [
             (0, 100, Within),
@@ -54,8 +54,8 @@ mod tests {
             (1100, 101, Confirm { at_ms: 1250 }),
             (1250, 100, Within),
             (2000, 500, Confirm { at_ms: 2250 }),
-            (2250, 101, Over),
-            (3250, 101, Over),
+            (2250, 101, Exceeded),
+            (3250, 101, Exceeded),
             (4250, 1, Within),
         ] {
             assert_eq!(watch.take(100, bytes, at), expected, "at {at}");

@@ -8,7 +8,7 @@ mod spec;
 pub use cpu::{CpuVerdict, CpuWatch};
 pub use errors::ErrorWatch;
 pub use memory::{MemoryVerdict, MemoryWatch};
-pub use spec::{Amount, CpuLimit, ErrorLimit, HardLimits};
+pub use spec::{CpuLimit, ErrorLimit, HardLimits, MemoryAmount};
 
 /// Time between two measurements if memory is limited.
 pub const INTERVAL_MS: u64 = 1000;

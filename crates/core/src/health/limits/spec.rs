@@ -7,14 +7,14 @@ use crate::app::default_box::is_default;
 /// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Amount {
+pub enum MemoryAmount {
     /// Bytes.
     Bytes(u64),
     /// Hundredths of a percent of the memory of the machine (or of ostler's cgroup).
     Share(u32),
 }
 
-impl Amount {
+impl MemoryAmount {
     /// Returns the amount in bytes, as a part of `total`.
     pub fn bytes(self, total: u64) -> u64 {
         match self {
@@ -63,7 +63,7 @@ pub struct HardLimits {
     pub cpu_percent: Option<u32>,
     /// Memory.
     #[serde(skip_serializing_if = "is_default")]
-    pub memory: Option<Amount>,
+    pub memory: Option<MemoryAmount>,
     /// Processes and threads.
     #[serde(skip_serializing_if = "is_default")]
     pub pids: Option<u32>,
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn amount_is_converted_to_bytes() {
-        assert_eq!(Amount::Bytes(7).bytes(100), 7);
-        assert_eq!(Amount::Share(5_000).bytes(1 << 30), 1 << 29);
-        assert_eq!(Amount::Share(1).bytes(u64::MAX), u64::MAX / 10_000);
+        assert_eq!(MemoryAmount::Bytes(7).bytes(100), 7);
+        assert_eq!(MemoryAmount::Share(5_000).bytes(1 << 30), 1 << 29);
+        assert_eq!(MemoryAmount::Share(1).bytes(u64::MAX), u64::MAX / 10_000);
     }
 
     #[test]

@@ -7,26 +7,26 @@
 //!        └─ Answered(bad), or the deadline passed: abort ─┘
 //! ```
 
-mod answer;
+mod response;
 mod schedule;
 
 use std::net::IpAddr;
 
-pub use answer::{Answer, Status};
-pub use schedule::{Schedule, Turn, together};
+pub use response::{ProbeResponse, Status};
+pub use schedule::{ProbeAction, Schedule, together};
 
-use crate::health::{Ask, Check};
+use crate::health::{Check, CheckMethod};
 use crate::serving::{HttpProbe, ReadyBy};
 
 /// Request to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ProbeRequest {
     /// Name or address.
     pub host: String,
     /// Port.
     pub port: u16,
     /// HTTP request; none = an accepted connection is the answer.
-    pub http: Option<HttpQuestion>,
+    pub http: Option<HttpProbeRequest>,
     /// Time between the end of an attempt and the next.
     pub interval_ms: u64,
     /// Longest time of one attempt.
@@ -38,7 +38,7 @@ pub struct Question {
 
 /// HTTP request and its accepted answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpQuestion {
+pub struct HttpProbeRequest {
     /// The bytes to send.
     pub request: Vec<u8>,
     /// Accepted status codes, as ranges (both ends included).
@@ -53,7 +53,7 @@ const CONNECT_TIMEOUT_MS: u64 = 2000;
 /// that.
 const PATIENCE_MS: u64 = 20;
 
-impl Question {
+impl ProbeRequest {
     /// Returns the request for this readiness signal; none for signals that the app sends. `shift`
     /// is added to the port.
     pub fn of(by: &ReadyBy, shift: u16) -> Option<Self> {
@@ -77,12 +77,12 @@ impl Question {
     pub fn of_check(check: &Check, shift: u16) -> Option<Self> {
         let (interval_ms, timeout_ms) = (check.interval_ms.max(10), check.timeout_ms.max(1));
         let patience_ms = PATIENCE_MS.min(interval_ms / 100).min(timeout_ms / 10);
-        match &check.ask {
-            Ask::Http(probe) => Some(Self { interval_ms, timeout_ms, patience_ms, ..Self::http(probe, shift) }),
-            Ask::Tcp { host, port } => {
+        match &check.method {
+            CheckMethod::Http(probe) => Some(Self { interval_ms, timeout_ms, patience_ms, ..Self::http(probe, shift) }),
+            CheckMethod::Tcp { host, port } => {
                 Some(Self { host: host.clone(), port: port.saturating_add(shift), http: None, interval_ms, timeout_ms, patience_ms })
             }
-            Ask::Command(_) => None,
+            CheckMethod::Command(_) => None,
         }
     }
 
@@ -92,7 +92,7 @@ impl Question {
         Self {
             host: probe.host.clone(),
             port,
-            http: Some(HttpQuestion { request: request(probe, port), expect: probe.expect.clone() }),
+            http: Some(HttpProbeRequest { request: request(probe, port), expect: probe.expect.clone() }),
             // There is always a pause, even if the description sets none.
             interval_ms: probe.interval_ms.max(10),
             timeout_ms: probe.timeout_ms.max(1),
@@ -132,7 +132,7 @@ pub fn addresses(host: &str) -> Option<Vec<IpAddr>> {
     host.parse().ok().map(|address| vec![address])
 }
 
-impl HttpQuestion {
+impl HttpProbeRequest {
     /// Returns true if this code is an accepted answer.
     pub fn accepts(&self, code: u16) -> bool {
         self.expect.iter().any(|(first, last)| (*first..=*last).contains(&code))
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn probe_request_cannot_be_split_by_injected_lines() {
-        let text = |probe: &HttpProbe| String::from_utf8(Question::http(probe, 0).http.unwrap().request).unwrap();
+        let text = |probe: &HttpProbe| String::from_utf8(ProbeRequest::http(probe, 0).http.unwrap().request).unwrap();
         let expected = "GET /health?x=1 HTTP/1.1\r\nHost: localhost:3000\r\nUser-Agent: ostler\r\nAccept: */*\r\nConnection: close\r\n\r\n";
         assert_eq!(text(&probe()), expected);
         let hostile = HttpProbe { path: "/\r\nX: y\r\n\r\nGET /".into(), host: "a\r\nb".into(), ..probe() };
@@ -169,12 +169,12 @@ mod tests {
         let expected =
             "HEAD / HTTP/1.1\r\nUser-Agent: ostler\r\nAccept: */*\r\nhost: a.example\r\nX-A: bEvil: 1\r\nConnection: close\r\n\r\n";
         assert_eq!(own, expected);
-        assert_eq!(Question::http(&HttpProbe { port: 65535, ..probe() }, 3).port, 65535);
+        assert_eq!(ProbeRequest::http(&HttpProbe { port: 65535, ..probe() }, 3).port, 65535);
     }
 
     #[test]
     fn status_code_ranges_are_accepted() {
-        let http = Question::http(&probe(), 0).http.unwrap();
+        let http = ProbeRequest::http(&probe(), 0).http.unwrap();
         for (code, good) in [(199, false), (200, true), (299, true), (300, false), (404, true), (405, false)] {
             assert_eq!(http.accepts(code), good, "{code}");
         }

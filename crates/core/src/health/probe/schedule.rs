@@ -1,6 +1,6 @@
 //! Schedule of the attempts of a probe.
 
-use super::Question;
+use super::ProbeRequest;
 
 /// State of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Schedule {
     /// An attempt is in progress, and its answer is read at this time.
     Patient {
         /// The time.
-        look_ms: u64,
+        read_ms: u64,
         /// It has failed when this time passes.
         deadline_ms: u64,
     },
@@ -26,13 +26,13 @@ pub enum Schedule {
 
 /// Action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum ProbeAction {
     /// Nothing yet.
     Nothing,
     /// Begin an attempt.
     Begin,
     /// Read the bytes that have arrived, and watch the socket for the rest.
-    Look,
+    Read,
     /// The attempt took too long: end it.
     Abort,
 }
@@ -47,7 +47,7 @@ impl Schedule {
     pub fn due_ms(&self) -> u64 {
         match *self {
             Self::Waiting { until_ms } => until_ms,
-            Self::Patient { look_ms, .. } => look_ms,
+            Self::Patient { read_ms: look_ms, .. } => look_ms,
             Self::Trying { deadline_ms } => deadline_ms,
         }
     }
@@ -58,31 +58,31 @@ impl Schedule {
     }
 
     /// Returns the action that is due at `now_ms`.
-    pub fn tick(&mut self, question: &Question, now_ms: u64) -> Turn {
+    pub fn tick(&mut self, question: &ProbeRequest, now_ms: u64) -> ProbeAction {
         match *self {
-            _ if now_ms < self.due_ms() => Turn::Nothing,
+            _ if now_ms < self.due_ms() => ProbeAction::Nothing,
             Self::Waiting { .. } => {
                 let deadline_ms = now_ms.saturating_add(question.timeout_ms);
                 let look_ms = now_ms.saturating_add(question.patience_ms);
                 let is_patient = look_ms > now_ms && look_ms < deadline_ms;
-                *self = if is_patient { Self::Patient { look_ms, deadline_ms } } else { Self::Trying { deadline_ms } };
-                Turn::Begin
+                *self = if is_patient { Self::Patient { read_ms: look_ms, deadline_ms } } else { Self::Trying { deadline_ms } };
+                ProbeAction::Begin
             }
             // This also applies if the tick comes after the deadline: an answer that has already
             // arrived counts as on time.
             Self::Patient { deadline_ms, .. } => {
                 *self = Self::Trying { deadline_ms };
-                Turn::Look
+                ProbeAction::Read
             }
             Self::Trying { .. } => {
                 self.failed(question, now_ms);
-                Turn::Abort
+                ProbeAction::Abort
             }
         }
     }
 
     /// Records that the attempt failed.
-    pub fn failed(&mut self, question: &Question, now_ms: u64) {
+    pub fn failed(&mut self, question: &ProbeRequest, now_ms: u64) {
         *self = Self::Waiting { until_ms: now_ms.saturating_add(question.interval_ms) };
     }
 }
@@ -104,44 +104,44 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn question(patience_ms: u64) -> Question {
-        Question { host: "localhost".into(), port: 1, http: None, interval_ms: 100, timeout_ms: 50, patience_ms }
+    fn question(patience_ms: u64) -> ProbeRequest {
+        ProbeRequest { host: "localhost".into(), port: 1, http: None, interval_ms: 100, timeout_ms: 50, patience_ms }
     }
 
     #[test]
     fn attempts_time_out_and_repeat_at_the_interval() {
         let question = question(0);
         let mut schedule = Schedule::new(1000);
-        assert_eq!(schedule.tick(&question, 999), Turn::Nothing);
-        assert_eq!(schedule.tick(&question, 1000), Turn::Begin);
+        assert_eq!(schedule.tick(&question, 999), ProbeAction::Nothing);
+        assert_eq!(schedule.tick(&question, 1000), ProbeAction::Begin);
         assert_eq!(schedule.due_ms(), 1050);
-        assert_eq!(schedule.tick(&question, 1049), Turn::Nothing);
-        assert_eq!(schedule.tick(&question, 1050), Turn::Abort);
+        assert_eq!(schedule.tick(&question, 1049), ProbeAction::Nothing);
+        assert_eq!(schedule.tick(&question, 1050), ProbeAction::Abort);
         assert_eq!(schedule.due_ms(), 1150);
-        assert_eq!(schedule.tick(&question, 1150), Turn::Begin);
+        assert_eq!(schedule.tick(&question, 1150), ProbeAction::Begin);
         schedule.failed(&question, 1160);
-        assert_eq!(schedule.tick(&question, 1259), Turn::Nothing);
-        assert_eq!(schedule.tick(&question, 1260), Turn::Begin);
+        assert_eq!(schedule.tick(&question, 1259), ProbeAction::Nothing);
+        assert_eq!(schedule.tick(&question, 1260), ProbeAction::Begin);
     }
 
     #[test]
     fn patient_probe_polls_once_before_its_timeout() {
         let patient = question(10);
         let mut schedule = Schedule::new(1000);
-        assert_eq!(schedule.tick(&patient, 1000), Turn::Begin);
+        assert_eq!(schedule.tick(&patient, 1000), ProbeAction::Begin);
         assert!(schedule.is_patient());
-        assert_eq!(schedule.tick(&patient, 1009), Turn::Nothing);
-        assert_eq!(schedule.tick(&patient, 1010), Turn::Look);
+        assert_eq!(schedule.tick(&patient, 1009), ProbeAction::Nothing);
+        assert_eq!(schedule.tick(&patient, 1010), ProbeAction::Read);
         assert!(!schedule.is_patient());
-        assert_eq!(schedule.tick(&patient, 1049), Turn::Nothing);
-        assert_eq!(schedule.tick(&patient, 1050), Turn::Abort);
+        assert_eq!(schedule.tick(&patient, 1049), ProbeAction::Nothing);
+        assert_eq!(schedule.tick(&patient, 1050), ProbeAction::Abort);
         // The daemon was suspended.
-        assert_eq!(schedule.tick(&patient, 1150), Turn::Begin);
-        assert_eq!(schedule.tick(&patient, 9000), Turn::Look);
-        assert_eq!(schedule.tick(&patient, 9000), Turn::Abort);
+        assert_eq!(schedule.tick(&patient, 1150), ProbeAction::Begin);
+        assert_eq!(schedule.tick(&patient, 9000), ProbeAction::Read);
+        assert_eq!(schedule.tick(&patient, 9000), ProbeAction::Abort);
         // Not longer than an answer may take.
         let mut schedule = Schedule::new(0);
-        assert_eq!(schedule.tick(&question(50), 0), Turn::Begin);
+        assert_eq!(schedule.tick(&question(50), 0), ProbeAction::Begin);
         assert_eq!(schedule, Schedule::Trying { deadline_ms: 50 });
     }
 

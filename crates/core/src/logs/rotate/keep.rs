@@ -4,7 +4,7 @@ use super::Rule;
 
 /// One rotated file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Old {
+pub struct RotatedFile {
     /// Log that it belongs to.
     pub log: usize,
     /// Its name, which distinguishes files of the same time.
@@ -18,7 +18,7 @@ pub struct Old {
 /// Returns the indices of the surplus files, the oldest first: per log those beyond the number to
 /// keep, then those that exceed the size for the app. `live_bytes` is the size of the app's current
 /// logs.
-pub fn surplus(files: &[Old], rule: &Rule, live_bytes: u64) -> Vec<usize> {
+pub fn surplus(files: &[RotatedFile], rule: &Rule, live_bytes: u64) -> Vec<usize> {
     let newest_first = newest_first(files);
     let mut seen = std::collections::BTreeMap::new();
     let (mut total, mut full) = (live_bytes, false);
@@ -43,7 +43,7 @@ pub fn surplus(files: &[Old], rule: &Rule, live_bytes: u64) -> Vec<usize> {
 
 /// Returns the indices of the files to delete for free disk space, the oldest first, until this
 /// many bytes are gained.
-pub fn for_room(files: &[Old], wanted: u64) -> Vec<usize> {
+pub fn for_room(files: &[RotatedFile], wanted: u64) -> Vec<usize> {
     let mut gained = 0_u64;
     let oldest_first = newest_first(files).into_iter().rev();
     let enough = |index: &usize| {
@@ -54,7 +54,7 @@ pub fn for_room(files: &[Old], wanted: u64) -> Vec<usize> {
     oldest_first.take_while(enough).collect()
 }
 
-fn newest_first(files: &[Old]) -> Vec<usize> {
+fn newest_first(files: &[RotatedFile]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by(|&a, &b| (files[b].modified_ms, &files[b].name).cmp(&(files[a].modified_ms, &files[a].name)));
     order
@@ -68,8 +68,8 @@ mod tests {
     use super::super::{NO_BOUND, RotateSpec};
     use super::*;
 
-    fn old(log: usize, modified_ms: u64, bytes: u64) -> Old {
-        Old { log, name: format!("{log}-{modified_ms}"), bytes, modified_ms }
+    fn old(log: usize, modified_ms: u64, bytes: u64) -> RotatedFile {
+        RotatedFile { log, name: format!("{log}-{modified_ms}"), bytes, modified_ms }
     }
 
     fn rule(retain: u32, total_size: u64) -> Rule {
@@ -106,9 +106,9 @@ mod tests {
         fn kept_files_stay_within_the_bounds(
             files in prop::collection::vec((0_usize..3, 0_u64..50, 0_u64..1000), 0..40), retain in 0_u32..6, total in 0_u64..5000, live in 0_u64..5000
         ) {
-            let files: Vec<Old> = files.into_iter().map(|(log, at, bytes)| old(log, at, bytes)).collect();
+            let files: Vec<RotatedFile> = files.into_iter().map(|(log, at, bytes)| old(log, at, bytes)).collect();
             let gone = surplus(&files, &rule(retain, total), live);
-            let kept: Vec<&Old> = (0..files.len()).filter(|index| !gone.contains(index)).map(|index| &files[index]).collect();
+            let kept: Vec<&RotatedFile> = (0..files.len()).filter(|index| !gone.contains(index)).map(|index| &files[index]).collect();
             prop_assert!(kept.is_empty() || live + kept.iter().map(|file| file.bytes).sum::<u64>() <= total);
             for log in 0..3 {
                 prop_assert!(kept.iter().filter(|file| file.log == log).count() <= retain as usize);

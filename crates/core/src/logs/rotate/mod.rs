@@ -88,7 +88,7 @@ pub struct Rule {
 impl RotateSpec {
     /// Merges these settings over those of the layer below.
     #[must_use]
-    pub fn over(&self, below: &Self) -> Self {
+    pub fn merged_over(&self, below: &Self) -> Self {
         Self {
             enabled: self.enabled.or(below.enabled),
             max_size: self.max_size.or(below.max_size),
@@ -218,9 +218,9 @@ mod tests {
     fn app_settings_override_home_settings() {
         let home = spec(&[("max_size", "10M"), ("compress", "true"), ("interval", "daily"), ("retain", "all")]);
         let app = spec(&[("max_size", "1K"), ("interval", "never")]);
-        let rule = app.over(&home).rule().unwrap();
+        let rule = app.merged_over(&home).rule().unwrap();
         assert_eq!((rule.max_size, rule.compress, rule.schedule, rule.retain), (1024, true, None, ALL));
-        assert_eq!(spec(&[("enabled", "yes")]).over(&spec(&[("enabled", "no")])).rule().unwrap().max_size, MAX_SIZE);
+        assert_eq!(spec(&[("enabled", "yes")]).merged_over(&spec(&[("enabled", "no")])).rule().unwrap().max_size, MAX_SIZE);
     }
 
     #[test]

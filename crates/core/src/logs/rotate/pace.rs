@@ -8,7 +8,7 @@ const UNKNOWN_MS: u64 = 2000;
 /// Returns the milliseconds until the next check of a log of this size. `grown` holds the growth in
 /// bytes and its time in milliseconds (none = first check). The next check is at half the expected
 /// time to the limit, so a fast writer does not exceed it by much, and a slow one costs nothing.
-pub fn next_look_ms(size: u64, limit: u64, grown: Option<(u64, u64)>, longest_ms: u64) -> u64 {
+pub fn next_check_ms(size: u64, limit: u64, grown: Option<(u64, u64)>, longest_ms: u64) -> u64 {
     let longest_ms = longest_ms.max(SHORTEST_MS);
     let Some((bytes, within_ms)) = grown else { return UNKNOWN_MS.min(longest_ms) };
     let rest = limit.saturating_sub(size);
@@ -31,8 +31,8 @@ mod tests {
             (500 * m, Some((m, 1000)), 1000),
             (50 * m, Some((1, 30_000)), 30_000),
         ] {
-            assert_eq!(next_look_ms(size, 100 * m, grown, 30_000), expected, "{size} {grown:?}");
+            assert_eq!(next_check_ms(size, 100 * m, grown, 30_000), expected, "{size} {grown:?}");
         }
-        assert_eq!(next_look_ms(0, u64::MAX, Some((u64::MAX, 0)), 0), 1000);
+        assert_eq!(next_check_ms(0, u64::MAX, Some((u64::MAX, 0)), 0), 1000);
     }
 }

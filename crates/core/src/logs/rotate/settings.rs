@@ -25,7 +25,7 @@ const CHECK_MS: u64 = 30_000;
 
 /// Settings of a home about rotation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rotation {
+pub struct RotationSettings {
     /// Settings for every app.
     pub rotate: RotateSpec,
     /// Longest time between two size checks of an active log.
@@ -37,13 +37,13 @@ pub struct Rotation {
     pub modules: bool,
 }
 
-impl Default for Rotation {
+impl Default for RotationSettings {
     fn default() -> Self {
         Self { rotate: RotateSpec::default(), check_ms: CHECK_MS, min_free: None, modules: true }
     }
 }
 
-impl Rotation {
+impl RotationSettings {
     /// Reads both sections; ostler's takes precedence. Values that make no sense are left out and
     /// reported: section, key, what was expected.
     pub fn read(all: &Map<String, Value>) -> (Self, Vec<String>) {
@@ -72,7 +72,7 @@ impl Rotation {
 
     /// Returns the rule for the logs of this app; none = they are not rotated.
     pub fn rule_of(&self, spec: &AppSpec) -> Option<Rule> {
-        let rule = spec.log_rotate.over(&self.rotate);
+        let rule = spec.log_rotate.merged_over(&self.rotate);
         let is_spared = !self.modules && spec.is_module() && spec.log_rotate.enabled != Some(true);
         rule.rule().filter(|_| !is_spared)
     }
@@ -159,8 +159,8 @@ mod tests {
 
     use super::*;
 
-    fn read(value: Value) -> (Rotation, Vec<String>) {
-        Rotation::read(value.as_object().unwrap())
+    fn read(value: Value) -> (RotationSettings, Vec<String>) {
+        RotationSettings::read(value.as_object().unwrap())
     }
 
     #[test]
@@ -221,6 +221,6 @@ mod tests {
         }));
         assert_eq!((rotation.rotate.max_size, rotation.min_free), (Some(8 << 10), Some(1 << 30)));
         assert_eq!(problems, ["pm2-logrotate:compress: expected true or false, found \"perhaps\"", "log_rotate:nonsense: no such setting"]);
-        assert_eq!(read(json!({ "log_rotate": [1], "pm2-logrotate": "x" })).0, Rotation::default());
+        assert_eq!(read(json!({ "log_rotate": [1], "pm2-logrotate": "x" })).0, RotationSettings::default());
     }
 }

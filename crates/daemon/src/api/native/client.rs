@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF, PROTOCOL, Request, Response, Said};
+use ostler_proto::control::{AppMessage, ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF, PROTOCOL, Request, Response};
 use ostler_proto::event::Event;
 use ostler_proto::frame::{Decoder, encode};
 
@@ -78,7 +78,7 @@ impl Greeting {
 
 /// Claim of a client to its place, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Claim {
+enum ConnectionPriority {
     /// The client has not sent hello.
     Unknown,
     /// The client has received all its answers.
@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// Returns the id of the client's request for this topic.
-    fn hears(&self, topic: &str) -> Option<u64> {
+    fn topic_request(&self, topic: &str) -> Option<u64> {
         self.listens.as_ref().filter(|(_, topics)| topics.iter().any(|wanted| wanted == topic)).map(|(id, _)| *id)
     }
 
@@ -225,12 +225,12 @@ impl Client {
     }
 
     /// Returns the client's claim to its place.
-    fn claim(&self) -> Claim {
+    fn claim(&self) -> ConnectionPriority {
         match self.greeting {
-            Greeting::None => Claim::Unknown,
-            _ if self.subscribed.is_some() || self.listens.is_some() => Claim::Follows,
-            _ if self.pending > 0 => Claim::Waits,
-            _ => Claim::Idle,
+            Greeting::None => ConnectionPriority::Unknown,
+            _ if self.subscribed.is_some() || self.listens.is_some() => ConnectionPriority::Follows,
+            _ if self.pending > 0 => ConnectionPriority::Waits,
+            _ => ConnectionPriority::Idle,
         }
     }
 
@@ -436,14 +436,14 @@ impl Clients {
 
     /// Returns true if a client listens to this topic.
     pub(crate) fn are_listening(&self, topic: &str) -> bool {
-        self.all.values().any(|client| client.hears(topic).is_some())
+        self.all.values().any(|client| client.topic_request(topic).is_some())
     }
 
     /// Passes on a message of an app. A client whose backlog is too large does not get it.
-    pub(crate) fn tell(&mut self, said: &Said) {
+    pub(crate) fn forward(&mut self, said: &AppMessage) {
         for client in self.all.values_mut().filter(|client| !client.closing && client.backlog() < MAX_FOLLOWER_BYTES / 2) {
-            if let Some(id) = client.hears(&said.topic) {
-                client.queue(&DaemonFrame { id, response: Response::Said(said.clone()) }, 0);
+            if let Some(id) = client.topic_request(&said.topic) {
+                client.queue(&DaemonFrame { id, response: Response::AppMessage(said.clone()) }, 0);
             }
         }
     }

@@ -4,10 +4,10 @@ mod client;
 
 use std::io::ErrorKind;
 
-use ostler_proto::control::{Event, Position, Progress, Request, Response, Said};
+use ostler_proto::control::{AppMessage, Event, Position, Progress, Request, Response};
 use ostler_proto::node::Message;
 
-use crate::engine::{Ask, Caller, Ctx, Ending, Key, PM2_CLIENT};
+use crate::engine::{Caller, ClientRequest, Ctx, Key, PM2_CLIENT, ShutdownKind};
 use crate::platform::reactor::LISTENER;
 use client::Clients;
 
@@ -60,7 +60,7 @@ impl Native {
                 Request::Ping => ctx.reply(client, id, Response::Pong),
                 Request::Subscribe { after } => self.subscribe(ctx, client, id, after),
                 Request::Listen { topics } => self.clients.listen(client, id, topics),
-                request => ctx.ask(Ask { client, id, caller: self.caller(client), request }),
+                request => ctx.queue_request(ClientRequest { client, id, caller: self.caller(client), request }),
             }
         }
     }
@@ -154,7 +154,7 @@ impl Native {
         }
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let (app, id) = (slot.spec().name.clone(), slot.durable.pm_id);
-        self.clients.tell(&Said { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
+        self.clients.forward(&AppMessage { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
     }
 
     pub(crate) fn on_turn_end(&mut self, ctx: &mut Ctx) {
@@ -164,7 +164,7 @@ impl Native {
         ctx.outbox.timers.set(Self::CLIENTS, self.clients.deadline_ms());
     }
 
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: ShutdownKind) {
         self.answer(ctx);
         self.finish(ctx);
         self.clients.flush_finally();

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use ostler_core::app::EnvMap;
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
 use ostler_proto::pm2::{self, AttributeError, Prepared};
 use serde_json::{Map, Value, json};
 
 use super::messages;
-use super::plan::{Outcome, Plan, Step, Then, id_number, known, shown};
-use super::results::Form;
+use super::plan::{AfterReply, CallPlan, CallResult, CallStep, id_number, require_instance, shown};
+use super::results::ResultForm;
 use crate::engine::Ctx;
 use crate::platform::rights::Rights;
 use crate::platform::working_trees::version_of;
@@ -27,20 +27,20 @@ const MAX_ACTION_BYTES: usize = 256;
 /// # Errors
 ///
 /// Returns an error if no plan can be made, in PM2's words if PM2 has an error for that.
-pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, String> {
+pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<CallPlan, String> {
     let arg = args.first_mut().map(Value::take).unwrap_or_default();
     match name {
-        "ping" => Ok(Plan::value(json!({ "msg": "pong" }))),
-        "getReport" => Ok(Plan::value(report(ctx))),
-        "getMonitorData" => Ok(Plan::of([Step::Ask(Request::Processes)], Outcome::Passed)),
-        "getSystemData" => Ok(Plan::of([Step::Ask(Request::Host)], Outcome::Passed)),
-        "reloadLogs" => Ok(Plan::of([Step::Ask(Request::ReloadLogs)], Outcome::Value(json!({})))),
+        "ping" => Ok(CallPlan::value(json!({ "msg": "pong" }))),
+        "getReport" => Ok(CallPlan::value(report(ctx))),
+        "getMonitorData" => Ok(CallPlan::of([CallStep::Ask(Request::Processes)], CallResult::Passed)),
+        "getSystemData" => Ok(CallPlan::of([CallStep::Ask(Request::Host)], CallResult::Passed)),
+        "reloadLogs" => Ok(CallPlan::of([CallStep::Ask(Request::ReloadLogs)], CallResult::Value(json!({})))),
         "prepare" => prepare(ctx, &arg),
         "startProcessId" => start(ctx, &arg),
         "stopProcessId" => stop(ctx, &arg),
-        "restartProcessId" => again(ctx, &arg, Action::Restart, "restartProcessId"),
-        "reloadProcessId" => again(ctx, &arg, Action::Reload, "reloadProcessId"),
-        "softReloadProcessId" => again(ctx, &arg, Action::Reload, "softReloadProcessId"),
+        "restartProcessId" => plan_restart(ctx, &arg, Action::Restart, "restartProcessId"),
+        "reloadProcessId" => plan_restart(ctx, &arg, Action::Reload, "reloadProcessId"),
+        "softReloadProcessId" => plan_restart(ctx, &arg, Action::Reload, "softReloadProcessId"),
         "deleteProcessId" => delete(ctx, &arg),
         "duplicateProcessId" => duplicate(ctx, &arg),
         "resetMetaProcessId" => reset(ctx, &arg),
@@ -53,19 +53,19 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
         "notifyByProcessId" => notify(ctx, &arg),
         "sendDataToProcessId" => messages::data(ctx, &arg),
         "msgProcess" => messages::action(ctx, &arg),
-        "profileCPU" | "profileMEM" => Ok(Plan::value(json!({ "error": NO_PROFILER }))),
+        "profileCPU" | "profileMEM" => Ok(CallPlan::value(json!({ "error": NO_PROFILER }))),
         // PM2's client deletes all apps itself, then calls `killMe`.
-        "notifyKillPM2" => Ok(Plan::of([], Outcome::Silence)),
+        "notifyKillPM2" => Ok(CallPlan::of([], CallResult::Silence)),
         "killMe" => {
-            let then = arg.get("pid").and_then(id_number).and_then(|pid| i32::try_from(pid).ok()).map(Then::Quit);
-            Ok(Plan { then, ..Plan::of([Step::Ask(Request::Kill)], Outcome::Silence) })
+            let then = arg.get("pid").and_then(id_number).and_then(|pid| i32::try_from(pid).ok()).map(AfterReply::Quit);
+            Ok(CallPlan { then, ..CallPlan::of([CallStep::Ask(Request::Kill)], CallResult::Silence) })
         }
         name => Err(format!("{name} is not supported")),
     }
 }
 
-fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
-    Step::Ask(Request::Act {
+fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> CallStep {
+    CallStep::Ask(Request::Act {
         action,
         targets: vec![id.to_string()],
         cwd: String::new(),
@@ -81,7 +81,7 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
     })
 }
 
-fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
+fn prepare(ctx: &Ctx, env: &Value) -> Result<CallPlan, String> {
     let map = env.as_object().ok_or("prepare: expected an object")?;
     let home = ctx.io.settings.home.to_string_lossy();
     let Prepared { mut spec, vars } =
@@ -96,11 +96,11 @@ fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
         named_only: false,
         as_pm2: true,
     };
-    Ok(Plan::of([Step::Ask(start), Step::Look(None)], Outcome::Each(Form::Child)))
+    Ok(CallPlan::of([CallStep::Ask(start), CallStep::ReadDetails(None)], CallResult::Each(ResultForm::Child)))
 }
 
-fn start(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
-    let slot = known(ctx, id, "{} id unknown")?;
+fn start(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
+    let slot = require_instance(ctx, id, "{} id unknown")?;
     let number = slot.durable.pm_id;
     if slot.is_unstarted() {
         return Ok(left_stopped(number));
@@ -108,45 +108,51 @@ fn start(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     match slot.durable.instance.status() {
         "online" => Err("process already online".into()),
         "launching" => Err("process already started".into()),
-        _ => Ok(Plan::of(
-            [Step::Version(slot.durable.id), act(Action::Restart, number, "startProcessId", None), Step::Look(Some(number))],
-            Outcome::One(Form::Child),
+        _ => Ok(CallPlan::of(
+            [CallStep::Version(slot.durable.id), act(Action::Restart, number, "startProcessId", None), CallStep::ReadDetails(Some(number))],
+            CallResult::One(ResultForm::Child),
         )),
     }
 }
 
-fn stop(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+fn stop(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
     let id = id.get("id").unwrap_or(id);
-    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
-    Ok(Plan::of([act(Action::Stop, number, "stopProcessId", None), Step::Look(Some(number))], Outcome::One(Form::Formatted)))
+    let number = require_instance(ctx, id, "{} : id unknown")?.durable.pm_id;
+    Ok(CallPlan::of(
+        [act(Action::Stop, number, "stopProcessId", None), CallStep::ReadDetails(Some(number))],
+        CallResult::One(ResultForm::Formatted),
+    ))
 }
 
 /// Answers for an app with `autostart: false` that never ran. No call of PM2's daemon starts such
 /// an app.
-fn left_stopped(number: u32) -> Plan {
-    Plan::of([Step::Look(Some(number))], Outcome::One(Form::Child))
+fn left_stopped(number: u32) -> CallPlan {
+    CallPlan::of([CallStep::ReadDetails(Some(number))], CallResult::One(ResultForm::Child))
 }
 
 /// Plans a restart or reload, with the settings that the caller sends along.
-fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan, String> {
+fn plan_restart(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<CallPlan, String> {
     let unknown = match action {
         Action::Restart if opts.get("id").is_none_or(Value::is_null) => return Err("opts.id not passed to restartProcessId".into()),
         Action::Restart => "God db process id unknown",
         _ if command == "softReloadProcessId" => "pm_id {} not available in {}",
         _ => "PM2 ID unknown",
     };
-    let slot = known(ctx, opts.get("id").unwrap_or(&Value::Null), unknown)?;
+    let slot = require_instance(ctx, opts.get("id").unwrap_or(&Value::Null), unknown)?;
     let number = slot.durable.pm_id;
     let change = opts.get("env").and_then(Value::as_object).map(|env| change(ctx, slot, env)).transpose()?.flatten();
     if slot.is_unstarted() {
         return Ok(left_stopped(number));
     }
     // PM2 answers a reload with the replaced worker. Callers need the current one.
-    let form = if action == Action::Restart { Form::Child } else { Form::Formatted };
+    let form = if action == Action::Restart { ResultForm::Child } else { ResultForm::Formatted };
     let alone = (action == Action::Reload).then(|| slot.spec().key().to_owned());
-    Ok(Plan {
+    Ok(CallPlan {
         alone,
-        ..Plan::of([Step::Version(slot.durable.id), act(action, number, command, change), Step::Look(Some(number))], Outcome::One(form))
+        ..CallPlan::of(
+            [CallStep::Version(slot.durable.id), act(action, number, command, change), CallStep::ReadDetails(Some(number))],
+            CallResult::One(form),
+        )
     })
 }
 
@@ -169,29 +175,32 @@ fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Cha
     Ok(Some(Change { env: (!vars.is_empty()).then_some(vars), specs, spec_of, ..Change::default() }))
 }
 
-fn delete(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
-    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
-    Ok(Plan::of([Step::Look(Some(number)), act(Action::Delete, number, "deleteProcessId", None)], Outcome::One(Form::Deleted)))
+fn delete(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
+    let number = require_instance(ctx, id, "{} : id unknown")?.durable.pm_id;
+    Ok(CallPlan::of(
+        [CallStep::ReadDetails(Some(number)), act(Action::Delete, number, "deleteProcessId", None)],
+        CallResult::One(ResultForm::Deleted),
+    ))
 }
 
-fn duplicate(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
-    let name = known(ctx, id, "{} id unknown")?.spec().key().to_owned();
+fn duplicate(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
+    let name = require_instance(ctx, id, "{} id unknown")?.spec().key().to_owned();
     let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: true, confirm: None };
-    Ok(Plan::of([Step::Ask(scale), Step::Look(None)], Outcome::One(Form::Child)))
+    Ok(CallPlan::of([CallStep::Ask(scale), CallStep::ReadDetails(None)], CallResult::One(ResultForm::Child)))
 }
 
-fn reset(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
-    let number = known(ctx, id, "{} id unknown")?.durable.pm_id;
+fn reset(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
+    let number = require_instance(ctx, id, "{} id unknown")?.durable.pm_id;
     let mut steps = VecDeque::from([act(Action::Reset, number, "resetMetaProcessId", None)]);
-    steps.extend(ctx.state.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
-    Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+    steps.extend(ctx.state.slots.serving().map(|slot| CallStep::ReadDetails(Some(slot.durable.pm_id))));
+    Ok(CallPlan { steps, ..CallPlan::of([], CallResult::Each(ResultForm::Formatted)) })
 }
 
-fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
+fn signal(ctx: &Ctx, opts: &Value) -> Result<CallPlan, String> {
     const UNKNOWN_SIGNAL: &str = "Error when sending signal (signal unknown)";
     let target = match (opts.get("process_id"), opts.get("process_name").and_then(Value::as_str)) {
-        (Some(id), _) => known(ctx, id, "{} id unknown")?.durable.pm_id.to_string(),
-        (None, Some(name)) if is_there(ctx, name) => name.to_owned(),
+        (Some(id), _) => require_instance(ctx, id, "{} id unknown")?.durable.pm_id.to_string(),
+        (None, Some(name)) if exists(ctx, name) => name.to_owned(),
         (None, _) => return Err("Unknown process name".into()),
     };
     let signal = match opts.get("signal") {
@@ -205,32 +214,32 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
         (None, Some(name @ Value::String(_)), None) => return Err(format!("Unknown signal: {}", shown(name))),
         (None, ..) => return Err(UNKNOWN_SIGNAL.into()),
     };
-    let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
-    steps.extend(ctx.state.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
-    Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+    let mut steps = VecDeque::from([CallStep::Ask(Request::Signal { signal, target })]);
+    steps.extend(ctx.state.slots.serving().map(|slot| CallStep::ReadDetails(Some(slot.durable.pm_id))));
+    Ok(CallPlan { steps, ..CallPlan::of([], CallResult::Each(ResultForm::Formatted)) })
 }
 
 /// Returns true if an app, a namespace or an instance has this name.
-fn is_there(ctx: &Ctx, name: &str) -> bool {
+fn exists(ctx: &Ctx, name: &str) -> bool {
     let is_called =
         |slot: &Slot| [slot.spec().name.as_str(), &slot.spec().namespace, "all"].contains(&name) || slot.durable.pm_id.to_string() == name;
     ctx.state.slots.serving().any(is_called)
 }
 
 /// Writes a line to the standard input of an app unchanged.
-fn line(packet: &Value) -> Result<Plan, String> {
+fn line(packet: &Value) -> Result<CallPlan, String> {
     let (Some(given), Some(line)) = (packet.get("pm_id").filter(|id| !id.is_null()), packet.get("line").and_then(Value::as_str)) else {
         return Err("pm_id or line field missing".into());
     };
     let Some(id) = id_number(given) else {
         return Err(format!("Process with ID <{}> unknown.", shown(given)));
     };
-    Ok(Plan::of([Step::Ask(Request::Input { id, text: line.to_owned() })], Outcome::Value(packet.clone())))
+    Ok(CallPlan::of([CallStep::Ask(Request::Input { id, text: line.to_owned() })], CallResult::Value(packet.clone())))
 }
 
 /// Turns file watching on or off for the instances that `{id}`, an id or a name selects. Nothing
 /// restarts.
-fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, String> {
+fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<CallPlan, String> {
     let value = value.ok_or("name the apps to watch")?;
     let id = id_number(value.get("id").unwrap_or(value));
     let is_meant = |slot: &&Slot| match (id, value) {
@@ -242,45 +251,45 @@ fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, Str
     if slots.is_empty() {
         return Err("process id doesnt exists".into());
     }
-    Ok(Plan::of([Step::Watch(slots, on)], Outcome::Value(json!({ "success": true }))))
+    Ok(CallPlan::of([CallStep::Watch(slots, on)], CallResult::Value(json!({ "success": true }))))
 }
 
 /// Turns off file watching of one or all instances before a client stops or deletes them. An
 /// unknown instance is ignored.
-fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> Plan {
+fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> CallPlan {
     let is_all = matches!(method.as_str(), Some("stopAll" | "deleteAll"));
     let id = value.and_then(|value| id_number(value.get("id").unwrap_or(value)));
     let is_meant = |slot: &&Slot| is_all || Some(slot.durable.pm_id) == id;
     let slots: Vec<u32> = ctx.state.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
-    let steps = if slots.is_empty() { VecDeque::new() } else { [Step::Watch(slots, Some(false))].into() };
-    Plan { steps, ..Plan::value(json!({ "success": true })) }
+    let steps = if slots.is_empty() { VecDeque::new() } else { [CallStep::Watch(slots, Some(false))].into() };
+    CallPlan { steps, ..CallPlan::value(json!({ "success": true })) }
 }
 
 /// Sets the mark that `monitor` and `unmonitor` set for the vendor's service. ostler has no such
 /// service, but clients can read the mark.
-fn marked_for_vendor(ctx: &Ctx, id: &Value, is_shown: bool) -> Result<Plan, String> {
-    let slot = known(ctx, id, "Unknown pm_id")?;
+fn marked_for_vendor(ctx: &Ctx, id: &Value, is_shown: bool) -> Result<CallPlan, String> {
+    let slot = require_instance(ctx, id, "Unknown pm_id")?;
     let result = json!({ "success": true, "pm_id": slot.durable.pm_id });
-    Ok(Plan::of([Step::Mark(slot.durable.id, is_shown)], Outcome::Value(result)))
+    Ok(CallPlan::of([CallStep::Mark(slot.durable.id, is_shown)], CallResult::Value(result)))
 }
 
 /// Passes on a client's report of an action on an instance to subscribers.
-fn notify(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
+fn notify(ctx: &Ctx, opts: &Value) -> Result<CallPlan, String> {
     let id = opts.get("id").filter(|id| !id.is_null()).ok_or("process id missing")?;
-    let slot = known(ctx, id, "process id doesnt exists")?;
-    let Some(action) = opts.get("action_name").and_then(Value::as_str) else { return Ok(Plan::of([], Outcome::Nothing)) };
+    let slot = require_instance(ctx, id, "process id doesnt exists")?;
+    let Some(action) = opts.get("action_name").and_then(Value::as_str) else { return Ok(CallPlan::of([], CallResult::Nothing)) };
     if action.len() > MAX_ACTION_BYTES {
         return Err(format!("action_name: {} bytes, more than {MAX_ACTION_BYTES}", action.len()));
     }
     let is_manual = opts.get("manually").is_some();
-    Ok(Plan::of([Step::Tell(slot.durable.id, action.to_owned(), is_manual)], Outcome::Nothing))
+    Ok(CallPlan::of([CallStep::Publish(slot.durable.id, action.to_owned(), is_manual)], CallResult::Nothing))
 }
 
 /// Returns what PM2's `report` shows of its daemon. The values of environment variables are hidden
 /// because they may be secret.
 fn report(ctx: &Ctx) -> Value {
     let env: Map<String, Value> = std::env::vars_os().filter_map(|(name, _)| Some((name.into_string().ok()?, "***".into()))).collect();
-    let running = ctx.state.slots.serving().filter(|slot| !matches!(slot.durable.instance.state, State::Gone)).count();
+    let running = ctx.state.slots.serving().filter(|slot| !matches!(slot.durable.instance.state, InstanceState::Gone)).count();
     json!({
         "pm2_version": ctx.io.settings.pm2_version,
         "node_version": "N/A",

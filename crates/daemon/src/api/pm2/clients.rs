@@ -24,7 +24,7 @@ const MOST_VERSION_BYTES: usize = 32;
 /// Returns the version of npm's command line if this process runs it.
 pub(super) fn version(pid: i32, uid: u32) -> Option<String> {
     let own = rustix::process::geteuid().as_raw();
-    if pid <= 0 || own == 0 && uid != 0 || !sees_our_files(pid) {
+    if pid <= 0 || own == 0 && uid != 0 || !shares_file_tree(pid) {
         return None;
     }
     let mut bytes = Vec::new();
@@ -47,7 +47,7 @@ fn script(cmdline: &[u8]) -> Option<PathBuf> {
 }
 
 /// Returns true if paths name the same files for that process and for this one.
-fn sees_our_files(pid: i32) -> bool {
+fn shares_file_tree(pid: i32) -> bool {
     let root = |who: &str| fs::metadata(format!("/proc/{who}/root")).map(|meta| (meta.dev(), meta.ino())).ok();
     let mounts = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
     let (own, other) = ("self", pid.to_string());

@@ -1,7 +1,7 @@
 //! Events in PM2's words, for subscribers of `pub.sock`.
 
 use ostler_core::app::ExecMode;
-use ostler_proto::event::{Cause, Event, What};
+use ostler_proto::event::{Event, EventCause, EventKind};
 use ostler_proto::node::Message;
 use ostler_proto::pm2::versioning;
 use serde_json::{Map, Value, json};
@@ -11,29 +11,29 @@ use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
 /// PM2's name for an event, and whether a user caused it.
-type Word = (&'static str, bool);
+type EventName = (&'static str, bool);
 
 /// Returns the `process:event`s for an event, in PM2's order. If PM2 has one event for the exit and
 /// one for the command, there are two. A client that calls `restartProcessId` and similar methods
 /// reports the command itself, by `notifyByProcessId`.
-fn words(what: &What, cause: &Cause) -> Vec<Word> {
+fn event_names(what: &EventKind, cause: &EventCause) -> Vec<EventName> {
     let command = match cause {
-        Cause::User { command, .. } if !command.ends_with("ProcessId") => command.as_str(),
+        EventCause::User { command, .. } if !command.ends_with("ProcessId") => command.as_str(),
         _ => "",
     };
     let is = |words: &[&str]| words.iter().any(|word| command.starts_with(word));
     match what {
-        What::Launched { .. } | What::Restarting { .. } => vec![],
-        What::Online { .. } if is(&["start", "prepare", "scale", "resurrect"]) => vec![("online", false), ("start", true)],
-        What::Online { .. } if is(&["restart"]) => vec![("online", false), ("restart", true)],
+        EventKind::Launched { .. } | EventKind::Restarting { .. } => vec![],
+        EventKind::Online { .. } if is(&["start", "prepare", "scale", "resurrect"]) => vec![("online", false), ("start", true)],
+        EventKind::Online { .. } if is(&["restart"]) => vec![("online", false), ("restart", true)],
         // The app has to restart: two of its instances cannot run side by side.
-        What::Online { .. } if is(&["reload"]) => vec![("online", false), ("reload", true)],
-        What::Online { .. } => vec![("online", false)],
-        What::Replaced { .. } if command.is_empty() => vec![("online", false)],
-        What::Replaced { .. } => vec![("online", false), ("reload", true)],
-        What::Stopped if is(&["stop"]) => vec![("exit", false), ("stop", true)],
-        What::Stopped => vec![("exit", false)],
-        What::Deleted => vec![("delete", true)],
+        EventKind::Online { .. } if is(&["reload"]) => vec![("online", false), ("reload", true)],
+        EventKind::Online { .. } => vec![("online", false)],
+        EventKind::Replaced { .. } if command.is_empty() => vec![("online", false)],
+        EventKind::Replaced { .. } => vec![("online", false), ("reload", true)],
+        EventKind::Stopped if is(&["stop"]) => vec![("exit", false), ("stop", true)],
+        EventKind::Stopped => vec![("exit", false)],
+        EventKind::Deleted => vec![("delete", true)],
         what => what.pm2_word().map(|word| (word, false)).into_iter().collect(),
     }
 }
@@ -41,7 +41,7 @@ fn words(what: &What, cause: &Cause) -> Vec<Word> {
 /// Returns the `process:event`s of an event.
 pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     let Some(id) = event.id else { return Vec::new() };
-    let words = words(&event.what, &event.cause);
+    let words = event_names(&event.kind, &event.cause);
     if words.is_empty() {
         return Vec::new();
     }
@@ -53,7 +53,7 @@ pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     if let Some(status) = event.after.clone() {
         process.insert("status".into(), status.into());
     }
-    let payload = |(word, manually): Word| json!({ "event": word, "manually": manually, "process": process, "at": event.at_ms });
+    let payload = |(word, manually): EventName| json!({ "event": word, "manually": manually, "process": process, "at": event.at_ms });
     words.into_iter().map(payload).collect()
 }
 
@@ -111,35 +111,35 @@ pub(super) fn of_end(is_signalled: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::{Ending, PolicyName};
+    use ostler_core::lifecycle::{PolicyName, ProcessEnding};
 
     #[test]
     fn events_use_the_names_of_pm2() {
-        let user = |command: &str| Cause::User { command: command.into(), uid: 0, pid: 1, on_behalf_of: None };
-        let policy = || Cause::policy(PolicyName::Autorestart, None);
-        let exit = What::Exit { pid: 7, ending: Ending::Code(1), uptime_ms: 5 };
+        let user = |command: &str| EventCause::User { command: command.into(), uid: 0, pid: 1, on_behalf_of: None };
+        let policy = || EventCause::policy(PolicyName::Autorestart, None);
+        let exit = EventKind::Exit { pid: 7, ending: ProcessEnding::Code(1), uptime_ms: 5 };
         for (what, cause, expected) in [
-            (What::Online { pid: 7 }, user("prepare"), vec![("online", false), ("start", true)]),
-            (What::Online { pid: 7 }, user("restart"), vec![("online", false), ("restart", true)]),
-            (What::Online { pid: 7 }, user("reload"), vec![("online", false), ("reload", true)]),
-            (What::Replaced { pid: 8 }, user("reload"), vec![("online", false), ("reload", true)]),
+            (EventKind::Online { pid: 7 }, user("prepare"), vec![("online", false), ("start", true)]),
+            (EventKind::Online { pid: 7 }, user("restart"), vec![("online", false), ("restart", true)]),
+            (EventKind::Online { pid: 7 }, user("reload"), vec![("online", false), ("reload", true)]),
+            (EventKind::Replaced { pid: 8 }, user("reload"), vec![("online", false), ("reload", true)]),
             // PM2's clients report these commands themselves.
-            (What::Online { pid: 7 }, user("startProcessId"), vec![("online", false)]),
-            (What::Online { pid: 7 }, user("restartProcessId"), vec![("online", false)]),
-            (What::Online { pid: 7 }, user("softReloadProcessId"), vec![("online", false)]),
-            (What::Replaced { pid: 8 }, user("reloadProcessId"), vec![("online", false)]),
-            (What::Stopped, user("stopProcessId"), vec![("exit", false)]),
-            (What::Deleted, user("deleteProcessId"), vec![("delete", true)]),
-            (What::Online { pid: 7 }, policy(), vec![("online", false)]),
+            (EventKind::Online { pid: 7 }, user("startProcessId"), vec![("online", false)]),
+            (EventKind::Online { pid: 7 }, user("restartProcessId"), vec![("online", false)]),
+            (EventKind::Online { pid: 7 }, user("softReloadProcessId"), vec![("online", false)]),
+            (EventKind::Replaced { pid: 8 }, user("reloadProcessId"), vec![("online", false)]),
+            (EventKind::Stopped, user("stopProcessId"), vec![("exit", false)]),
+            (EventKind::Deleted, user("deleteProcessId"), vec![("delete", true)]),
+            (EventKind::Online { pid: 7 }, policy(), vec![("online", false)]),
             (exit, policy(), vec![("exit", false)]),
-            (What::Stopped, user("stop"), vec![("exit", false), ("stop", true)]),
-            (What::Stopped, policy(), vec![("exit", false)]),
-            (What::Errored { unstable: 16 }, policy(), vec![("restart overlimit", false)]),
-            (What::Deleted, user("delete"), vec![("delete", true)]),
-            (What::Launched { pid: 7 }, user("start"), vec![]),
-            (What::Draining, user("reload"), vec![]),
+            (EventKind::Stopped, user("stop"), vec![("exit", false), ("stop", true)]),
+            (EventKind::Stopped, policy(), vec![("exit", false)]),
+            (EventKind::Errored { unstable: 16 }, policy(), vec![("restart overlimit", false)]),
+            (EventKind::Deleted, user("delete"), vec![("delete", true)]),
+            (EventKind::Launched { pid: 7 }, user("start"), vec![]),
+            (EventKind::Draining, user("reload"), vec![]),
         ] {
-            assert_eq!(words(&what, &cause), expected, "{what:?} by {cause:?}");
+            assert_eq!(event_names(&what, &cause), expected, "{what:?} by {cause:?}");
         }
     }
 

@@ -32,7 +32,7 @@ impl Files {
     }
 
     /// Returns true if the file at this path is the recorded file.
-    pub(super) fn is_ours(&self, number: usize, path: &Path) -> bool {
+    pub(super) fn is_recorded(&self, number: usize, path: &Path) -> bool {
         self.ids.get(number).is_some_and(|id| id.is_some() && *id == id_at(path))
     }
 

@@ -23,7 +23,7 @@ pub(super) const NOT_BY_NPM: &str =
 
 /// Calls that a client has made since it announced the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum LeavingStage {
     Announced,
     Kills,
     Updates,
@@ -32,12 +32,12 @@ enum Stage {
 /// Client that is about to stop the daemon.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    by: Option<(u32, Stage)>,
+    by: Option<(u32, LeavingStage)>,
 }
 
 impl Leaving {
     /// Records a call of a client. Returns the error if the call is refused.
-    pub(super) fn look(
+    pub(super) fn record_call(
         &mut self,
         client: u32,
         method: &str,
@@ -46,16 +46,16 @@ impl Leaving {
     ) -> Option<&'static str> {
         self.by = self.by.filter(|(by, _)| is_connected(*by));
         match (self.by, method) {
-            (Some((by, Stage::Updates)), _) if by == client => return Some(NOT_BY_NPM),
-            (_, "notifyKillPM2") => self.by = Some((client, Stage::Announced)),
-            (Some((by, Stage::Announced)), _) if by == client => {
+            (Some((by, LeavingStage::Updates)), _) if by == client => return Some(NOT_BY_NPM),
+            (_, "notifyKillPM2") => self.by = Some((client, LeavingStage::Announced)),
+            (Some((by, LeavingStage::Announced)), _) if by == client => {
                 let is_refused = method == "getVersion" && is_npms_update(client);
-                self.by = Some((by, if is_refused { Stage::Updates } else { Stage::Kills }));
+                self.by = Some((by, if is_refused { LeavingStage::Updates } else { LeavingStage::Kills }));
             }
             _ => {}
         }
         let is_restart = matches!(method, "restartProcessId" | "reloadProcessId" | "softReloadProcessId");
-        (is_restart && self.by.is_some_and(|(_, stage)| stage != Stage::Updates)).then_some(BEING_KILLED)
+        (is_restart && self.by.is_some_and(|(_, stage)| stage != LeavingStage::Updates)).then_some(BEING_KILLED)
     }
 }
 
@@ -75,7 +75,11 @@ mod tests {
     /// Makes the calls of clients in order, and returns the refused ones.
     fn refused(calls: &[(u32, &'static str)]) -> Vec<(u32, &'static str)> {
         let mut leaving = Leaving::default();
-        calls.iter().copied().filter(|(client, method)| leaving.look(*client, method, |by| by < 10, |by| by == 1).is_some()).collect()
+        calls
+            .iter()
+            .copied()
+            .filter(|(client, method)| leaving.record_call(*client, method, |by| by < 10, |by| by == 1).is_some())
+            .collect()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use ostler_proto::pm2::{LogAccount, LogPlaces, Packet};
-use ostler_sys::fd::counted::{CountedSends, HEAD_BYTES, counts_of, word_of};
+use ostler_sys::fd::counted_sends::{CountedSends, HEAD_BYTES, counts_of, word_of};
 use rustix::fs::FallocateFlags;
 
 /// Name under which the keeper holds the memory.
@@ -37,20 +37,20 @@ pub(super) struct Ledger {
     counting: usize,
     length: u64,
     /// Length at which the copy is rewritten.
-    anew_at: u64,
+    rewrite_at: u64,
 }
 
 impl Ledger {
     /// Creates the record of an account.
     pub(super) fn new(account: LogAccount) -> io::Result<Self> {
         let sends = CountedSends::create("ostler-pm2-lines")?;
-        let mut ledger = Self { sends, account, counting: 1, length: 0, anew_at: 0 };
-        ledger.write_anew()?;
+        let mut ledger = Self { sends, account, counting: 1, length: 0, rewrite_at: 0 };
+        ledger.rewrite()?;
         ledger.sends.set_word(FORM, THIS_FORM);
         Ok(ledger)
     }
 
-    fn write_anew(&mut self) -> io::Result<()> {
+    fn rewrite(&mut self) -> io::Result<()> {
         let copy = self.account.copy();
         let other = 1 - self.counting;
         if copy.len() as u64 > MAX_COPY_BYTES - 2 * GROWTH_BYTES {
@@ -62,7 +62,7 @@ impl Ledger {
         // Frees the memory. If the system cannot free it, the next copy reuses it.
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let _ = rustix::fs::fallocate(self.sends.file(), flags, COPIES_AT[self.counting], MAX_COPY_BYTES);
-        (self.counting, self.length, self.anew_at) = (other, copy.len() as u64, copy.len() as u64 + GROWTH_BYTES);
+        (self.counting, self.length, self.rewrite_at) = (other, copy.len() as u64, copy.len() as u64 + GROWTH_BYTES);
         Ok(())
     }
 
@@ -72,8 +72,8 @@ impl Ledger {
         let mut copy = Vec::new();
         packets.iter().for_each(|(position, packet)| self.account.note(*position, packet, &mut copy));
         self.account.settle(delivered);
-        if self.length + copy.len() as u64 > self.anew_at {
-            return self.write_anew();
+        if self.length + copy.len() as u64 > self.rewrite_at {
+            return self.rewrite();
         }
         self.sends.file().write_all_at(&copy, COPIES_AT[self.counting] + self.length)?;
         self.length += copy.len() as u64;
@@ -95,7 +95,7 @@ impl AsFd for Ledger {
 
 /// Record that a former daemon left when it was killed or replaced while clients were subscribed.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct FormerRecord {
     /// Memory of the record. The next daemon needs it if this one is killed, too.
     pub memory: OwnedFd,
     /// Places up to which all subscribers have received lines.
@@ -104,7 +104,7 @@ pub(super) struct Left {
     pub subscribers: usize,
 }
 
-impl Left {
+impl FormerRecord {
     /// Reads the record. Returns `None` if there were no subscribers or the format differs.
     pub(super) fn read(memory: OwnedFd) -> Option<Self> {
         let file = std::fs::File::from(memory);
@@ -138,18 +138,18 @@ mod tests {
             let place = LogPlace { path: format!("/l/{file}.log"), dev: 1, ino: file.into(), end: 0, since_ms: 5 };
             account.note(0, &Packet::File { file, place }, &mut Vec::new());
         }
-        account.note(0, &Packet::Begun { at_ms: 7 }, &mut Vec::new());
+        account.note(0, &Packet::Started { at_ms: 7 }, &mut Vec::new());
         Ledger::new(account).unwrap()
     }
 
-    fn left(ledger: &Ledger) -> Option<Left> {
-        Left::read(ledger.as_fd().try_clone_to_owned().unwrap())
+    fn former_record(ledger: &Ledger) -> Option<FormerRecord> {
+        FormerRecord::read(ledger.as_fd().try_clone_to_owned().unwrap())
     }
 
     #[test]
     fn next_daemon_finds_the_position_of_each_subscriber() {
         let mut ledger = ledger();
-        assert!(left(&ledger).is_none(), "nobody is there");
+        assert!(former_record(&ledger).is_none(), "nobody is there");
         let (first, second) = (ledger.sends.open(0).unwrap(), ledger.sends.open(0).unwrap());
         let (ours, _theirs) = UnixStream::pair().unwrap();
         // Enough rounds to rewrite the copy several times.
@@ -166,17 +166,17 @@ mod tests {
                 assert_eq!(ledger.sends.open(stream), Some(slot));
             }
         }
-        let found = left(&ledger).unwrap();
+        let found = former_record(&ledger).unwrap();
         let places: Vec<u64> = found.places.files.iter().map(|place| place.end).collect();
         assert_eq!((places, found.subscribers, found.places.at_ms), (ends.to_vec(), 2, 7));
         // One of the two subscribers gets no more.
         ledger.note(&[(stream + 4, Packet::Line { file: 0, end: 99_999, frame: b"" })], stream).unwrap();
         ledger.sends.send(first, &ours, b"line").unwrap();
-        assert_eq!(left(&ledger).unwrap().places, found.places);
+        assert_eq!(former_record(&ledger).unwrap().places, found.places);
         ledger.sends.send(second, &ours, b"lin").unwrap();
-        assert_eq!(left(&ledger).unwrap().places, found.places, "not all of it");
+        assert_eq!(former_record(&ledger).unwrap().places, found.places, "not all of it");
         ledger.sends.send(second, &ours, b"e").unwrap();
-        assert_eq!(left(&ledger).unwrap().places.files[0].end, 99_999);
+        assert_eq!(former_record(&ledger).unwrap().places.files[0].end, 99_999);
         let blocks = rustix::fs::fstat(&ledger).unwrap().st_blocks * 512;
         assert!(blocks < 1 << 20, "{blocks} bytes");
         assert_eq!(ledger.all().files[0].end, 99_999);
@@ -185,13 +185,13 @@ mod tests {
     #[test]
     fn invalid_ledger_is_ignored() {
         for content in [&b""[..], &[0; HEAD_BYTES], &[0xff; HEAD_BYTES], &[1; HEAD_BYTES]] {
-            assert!(Left::read(ostler_sys::fd::memfd::with("test", content).unwrap()).is_none());
+            assert!(FormerRecord::read(ostler_sys::fd::memfd::with("test", content).unwrap()).is_none());
         }
         let mut torn = ledger();
         torn.sends.open(0).unwrap();
         torn.sends.set_word(LENGTHS[torn.counting], u64::MAX);
-        assert!(left(&torn).is_none());
+        assert!(former_record(&torn).is_none());
         torn.sends.set_word(LENGTHS[torn.counting], 3);
-        assert!(left(&torn).is_none(), "it never began");
+        assert!(former_record(&torn).is_none(), "it never began");
     }
 }

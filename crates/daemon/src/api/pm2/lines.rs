@@ -16,7 +16,7 @@ use ostler_sys::fd::memfd;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
-use super::ledger::{HELD, Ledger, Left};
+use super::ledger::{FormerRecord, HELD, Ledger};
 use super::peers::Peers;
 use crate::engine::Ctx;
 use crate::platform::reactor::{Reactor, Source};
@@ -47,7 +47,7 @@ struct Running {
     /// Pipe to the reader for further places.
     input: ReaderInput,
     /// Paths that the reader knows. It continues to read them, whatever happens to the files.
-    known: BTreeSet<String>,
+    paths: BTreeSet<String>,
 }
 
 /// Process of the reader.
@@ -85,9 +85,9 @@ pub(super) struct LogLines {
     /// Places of files that apps began to write to while a client was subscribed.
     met: Vec<LogPlace>,
     /// Record of a former daemon, and the time at which it expires.
-    left: Option<(Left, u64)>,
+    former: Option<(FormerRecord, u64)>,
     /// Time since when a subscriber is back.
-    back_since_ms: Option<u64>,
+    subscribed_since_ms: Option<u64>,
 }
 
 impl LogLines {
@@ -101,29 +101,29 @@ impl LogLines {
 
     /// Takes over the memory that the keeper held. Returns true if subscribers may have missed
     /// lines.
-    pub(super) fn take_back(&mut self, fd: OwnedFd, now_ms: u64) -> bool {
-        self.left = Left::read(fd).map(|left| (left, now_ms + RETURN_MS));
-        self.left.is_some()
+    pub(super) fn adopt_fd(&mut self, fd: OwnedFd, now_ms: u64) -> bool {
+        self.former = FormerRecord::read(fd).map(|left| (left, now_ms + RETURN_MS));
+        self.former.is_some()
     }
 
     /// Returns the time at which the former daemon's record expires.
     pub(super) fn too_late_ms(&self) -> Option<u64> {
-        self.left.as_ref().map(|(_, until)| *until)
+        self.former.as_ref().map(|(_, until)| *until)
     }
 
     /// Discards the former daemon's record if it has expired.
-    pub(super) fn give_up_left(&mut self, ctx: &mut Ctx) {
+    pub(super) fn drop_expired_record(&mut self, ctx: &mut Ctx) {
         let (now_ms, is_running) = (ctx.now.mono_ms, self.running.is_some());
-        if self.left.take_if(|(_, until)| *until <= now_ms && !is_running).is_some() {
+        if self.former.take_if(|(_, until)| *until <= now_ms && !is_running).is_some() {
             ctx.io.keeper.drop_held(HELD);
         }
         // A reader that got the record has not begun yet, so a subscriber is back.
-        self.left.iter_mut().filter(|_| is_running).for_each(|(_, until)| *until = now_ms + RETURN_MS);
+        self.former.iter_mut().filter(|_| is_running).for_each(|(_, until)| *until = now_ms + RETURN_MS);
     }
 
     /// Returns the memory that the keeper holds.
     pub(super) fn held(&self) -> Option<(String, BorrowedFd<'_>)> {
-        let left = || self.left.as_ref().map(|(left, _)| left.memory.as_fd());
+        let left = || self.former.as_ref().map(|(left, _)| left.memory.as_fd());
         self.ledger.as_ref().map(AsFd::as_fd).or_else(left).map(|fd| (HELD.to_owned(), fd))
     }
 
@@ -134,13 +134,13 @@ impl LogLines {
 
     /// Returns true unless the daemon still waits for subscribers of the former daemon.
     pub(super) fn are_all_back(&mut self, subscribers: usize, now_ms: u64) -> bool {
-        let since = *self.back_since_ms.get_or_insert(now_ms);
-        self.left.as_ref().is_none_or(|(left, _)| subscribers >= left.subscribers || now_ms >= since + GATHER_MS)
+        let since = *self.subscribed_since_ms.get_or_insert(now_ms);
+        self.former.as_ref().is_none_or(|(left, _)| subscribers >= left.subscribers || now_ms >= since + GATHER_MS)
     }
 
     /// Discards the record: the last subscriber has left.
     pub(super) fn forget(&mut self, ctx: &mut Ctx) {
-        self.back_since_ms = None;
+        self.subscribed_since_ms = None;
         self.met.clear();
         if self.ledger.take().is_some() {
             ctx.io.keeper.drop_held(HELD);
@@ -160,8 +160,8 @@ impl LogLines {
         let memory = File::from(memfd::create("ostler-log-places")?);
         let input = ReaderInput::of(memory.try_clone()?);
         ctx.io.reactor.add(&pipe, source)?;
-        let told = move || known.unwrap_or_else(|| LogPlaces { at_ms, files: places(files, at_ms) });
-        let begin = move || begin(&home, &told(), memory, output);
+        let current_places = move || known.unwrap_or_else(|| LogPlaces { at_ms, files: places(files, at_ms) });
+        let begin = move || begin(&home, &current_places(), memory, output);
         let thread = match threads::spawn("log-reader".into(), STACK, begin) {
             Ok(thread) => thread,
             Err(error) => {
@@ -171,7 +171,7 @@ impl LogLines {
         };
         let opening = Some(LogAccount::default());
         let process = Process::Starting(thread);
-        self.running = Some(Running { process, pipe, buffer: Vec::new(), is_paused: false, opening, input, known: paths_known });
+        self.running = Some(Running { process, pipe, buffer: Vec::new(), is_paused: false, opening, input, paths: paths_known });
         Ok(())
     }
 
@@ -181,7 +181,7 @@ impl LogLines {
         if let Some(ledger) = &self.ledger {
             return Some(with_others(ledger.all(), self.met.iter().cloned()));
         }
-        let left = &self.left.as_ref()?.0;
+        let left = &self.former.as_ref()?.0;
         // Includes files that an app began to write to just before the former daemon was killed.
         Some(with_others(left.places.clone(), ctx.state.slots.iter().flat_map(|slot| starts(slot, ctx.now.wall_ms))))
     }
@@ -191,7 +191,7 @@ impl LogLines {
     pub(super) fn meet(&mut self, ctx: &mut Ctx, id: u32) {
         let (Some(running), Some(slot)) = (&mut self.running, ctx.state.slots.get(id)) else { return };
         for path in paths(slot) {
-            if !running.known.insert(path.clone()) {
+            if !running.paths.insert(path.clone()) {
                 continue;
             }
             let place = place(path, ctx.now.wall_ms).unwrap_or_else(|absent| absent);
@@ -244,7 +244,7 @@ impl LogLines {
         let mut noted = Ok(());
         let mut rest = packets;
         if let Some(account) = &mut running.opening {
-            let begins = packets.iter().position(|(_, packet)| matches!(packet, Packet::Begun { .. }));
+            let begins = packets.iter().position(|(_, packet)| matches!(packet, Packet::Started { .. }));
             let (before, behind) = packets.split_at(begins.map_or(packets.len(), |at| at + 1));
             before.iter().for_each(|(position, packet)| account.note(*position, packet, &mut Vec::new()));
             rest = behind;
@@ -268,9 +268,9 @@ impl LogLines {
         let mut account = self.running.as_mut().and_then(|running| running.opening.take()).unwrap_or_default();
         account.settle(u64::MAX);
         let mut ledger = Ledger::new(account)?;
-        peers.count_anew(&mut ledger.sends);
+        peers.replace_counters(&mut ledger.sends);
         ctx.io.keeper.hold(HELD, ledger.as_fd());
-        (self.ledger, self.left) = (Some(ledger), None);
+        (self.ledger, self.former) = (Some(ledger), None);
         Ok(())
     }
 

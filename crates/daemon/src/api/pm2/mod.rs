@@ -39,9 +39,9 @@ use self::files::Files;
 use self::leaving::Leaving;
 use self::lines::LogLines;
 use self::peers::Peers;
-use self::plan::{Outcome, Plan, Step, Then};
-use self::sockets::{KINDS, Kind, Sockets, held_name};
-use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Key, PM2_CLIENT};
+use self::plan::{AfterReply, CallPlan, CallResult, CallStep};
+use self::sockets::{KINDS, Pm2Socket, Sockets, held_name};
+use crate::engine::{Caller, ClientRequest, Ctx, Key, PM2_CLIENT, ShutdownKind, SpawnExtras};
 use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;
 use crate::platform::working_trees::version_of;
@@ -66,22 +66,22 @@ const TRIES: u32 = 100;
 
 /// A call in progress.
 #[derive(Debug)]
-struct Calling {
+struct RunningCall {
     peer: u32,
     /// Id of the call, chosen by the client.
     id: Vec<u8>,
     caller: Caller,
-    plan: Plan,
+    plan: CallPlan,
     /// Instances that the last step has changed.
     touched: Vec<u32>,
-    /// Details that the `Look` steps have read.
-    seen: Vec<Detail>,
+    /// Details that the `ReadDetails` steps have read.
+    details: Vec<Detail>,
     /// Answer of a step, as JSON, if it is the result.
     passed: Option<Json>,
     /// Reason why an instance failed.
     reason: Option<String>,
     /// Whether the first step was carried out.
-    begun: bool,
+    is_started: bool,
 }
 
 /// PM2's sockets and their connections.
@@ -90,14 +90,14 @@ pub(crate) struct Pm2Sockets {
     sockets: Sockets,
     peers: Peers,
     /// Calls by the number under which their steps are requested.
-    calls: BTreeMap<u64, Calling>,
+    calls: BTreeMap<u64, RunningCall>,
     /// Clients that wait for SIGQUIT when the daemon exits.
     quit: Vec<ProcRef>,
     leaving: Leaving,
     files: Files,
     lines: LogLines,
     /// Earliest time at which the log reader is restarted.
-    read_again_ms: u64,
+    restart_reader_ms: u64,
     /// Attempts to recreate a file so far.
     tries: u32,
 }
@@ -139,25 +139,25 @@ impl Pm2Sockets {
             Err(errno) => {
                 ctx.io.log.error_once("log-reader", format_args!("the log reader for PM2 clients stopped: {errno}"));
                 self.lines.stop(&ctx.io.reactor);
-                self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+                self.restart_reader_ms = ctx.now.mono_ms + AGAIN_MS;
             }
         }
     }
 
     /// Runs the log reader while there are subscribers, no faster than the slowest subscriber
     /// reads. Unread lines stay in their files.
-    fn tend_lines(&mut self, ctx: &mut Ctx) {
+    fn supervise_log_reader(&mut self, ctx: &mut Ctx) {
         let source = Source::Feature(Self::NAME, Self::LINES);
         let now_ms = ctx.now.mono_ms;
         match (self.peers.has_subscribers(), self.lines.is_running()) {
             (true, false)
                 if ctx.outbox.shutdown.ending.is_none()
-                    && now_ms >= self.read_again_ms
+                    && now_ms >= self.restart_reader_ms
                     && self.lines.are_all_back(self.peers.subscribers(), now_ms) =>
             {
                 if let Err(error) = self.lines.start(ctx, source) {
                     ctx.io.log.error_once("log-reader", format_args!("PM2 clients receive no log lines: {error}"));
-                    self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+                    self.restart_reader_ms = ctx.now.mono_ms + AGAIN_MS;
                 }
             }
             (false, is_running) if ctx.outbox.shutdown.ending.is_none() => {
@@ -197,7 +197,7 @@ impl Pm2Sockets {
     }
 
     /// Recreates files that are gone.
-    fn look(&mut self, ctx: &mut Ctx) {
+    fn recreate_missing(&mut self, ctx: &mut Ctx) {
         if ctx.outbox.shutdown.ending.is_some() {
             return;
         }
@@ -205,10 +205,10 @@ impl Pm2Sockets {
         let mut failed = None;
         for (number, kind) in KINDS.into_iter().enumerate() {
             let path = sockets::path_of(kind, &ctx.io.settings.paths).to_owned();
-            if self.sockets.get(kind).is_some() && self.files.is_ours(number, &path) {
+            if self.sockets.get(kind).is_some() && self.files.is_recorded(number, &path) {
                 continue;
             }
-            match self.sockets.open_anew(kind, &ctx.io.settings.paths) {
+            match self.sockets.reopen(kind, &ctx.io.settings.paths) {
                 Ok(former) => {
                     if let Some(former) = former {
                         ctx.io.reactor.remove(&former.fd);
@@ -229,7 +229,7 @@ impl Pm2Sockets {
         self.listen(ctx);
         self.follow(ctx);
         // The file was removed again before it was watched.
-        let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.paths).exists();
+        let is_gone = |kind: &Pm2Socket| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.paths).exists();
         let is_late = failed.is_some() || KINDS.iter().any(is_gone);
         self.tries = if is_late { self.tries + 1 } else { 0 };
         match failed {
@@ -252,7 +252,7 @@ impl Pm2Sockets {
         ctx.io.log.error(format_args!("PM2 clients cannot connect: \"{}\": {why}", path.display()));
     }
 
-    fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
+    fn accept(&mut self, ctx: &mut Ctx, kind: Pm2Socket) {
         let Some(socket) = self.sockets.get(kind) else { return };
         if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.io.reactor) {
             // The daemon is probably out of descriptors. Waiting clients are accepted once a
@@ -274,14 +274,14 @@ impl Pm2Sockets {
     }
 
     fn call(&mut self, ctx: &mut Ctx, peer: u32, id: Vec<u8>, name: &str, args: Vec<Value>) {
-        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer), |peer| self.peers.is_npms_update(peer));
+        let refusal = self.leaving.record_call(peer, name, |peer| self.peers.has(peer), |peer| self.peers.is_npms_update(peer));
         if refusal.is_some() && !rpc::has_reply(name) {
             return self.end_client(peer, &id);
         }
         let plan = match refusal {
             Some(why) => Err(why.to_owned()),
             None if self.calls.len() >= MAX_CALLS => Err("too many concurrent calls".into()),
-            None if name == "getVersion" => Ok(Plan::value(self.version_for(ctx, peer).into())),
+            None if name == "getVersion" => Ok(CallPlan::value(self.version_for(ctx, peer).into())),
             None => calls::plan(ctx, name, args),
         };
         let plan = match plan {
@@ -297,12 +297,13 @@ impl Pm2Sockets {
             // The client sent this and disconnected.
             None => Caller { uid: rustix::process::geteuid().as_raw(), pid: 0, on_behalf_of: None },
         };
-        let calling = Calling { peer, id, caller, plan, touched: Vec::new(), seen: Vec::new(), passed: None, reason: None, begun: false };
+        let calling =
+            RunningCall { peer, id, caller, plan, touched: Vec::new(), details: Vec::new(), passed: None, reason: None, is_started: false };
         let is_free = self.is_free(calling.plan.alone.as_deref());
         let ticket = ctx.ticket();
         self.calls.insert(ticket, calling);
         if is_free {
-            self.go_on(ctx, ticket);
+            self.continue_call(ctx, ticket);
         }
     }
 
@@ -327,28 +328,28 @@ impl Pm2Sockets {
 
     /// Returns true if no call that needs this app for itself is in progress.
     fn is_free(&self, app: Option<&str>) -> bool {
-        app.is_none() || !self.calls.values().any(|calling| calling.begun && calling.plan.alone.as_deref() == app)
+        app.is_none() || !self.calls.values().any(|calling| calling.is_started && calling.plan.alone.as_deref() == app)
     }
 
     /// Carries out the next steps of a call until it has to wait.
-    fn go_on(&mut self, ctx: &mut Ctx, ticket: u64) {
+    fn continue_call(&mut self, ctx: &mut Ctx, ticket: u64) {
         while let Some(calling) = self.calls.get_mut(&ticket) {
-            calling.begun = true;
+            calling.is_started = true;
             match calling.plan.steps.pop_front() {
-                Some(Step::Ask(request)) => {
+                Some(CallStep::Ask(request)) => {
                     let caller = calling.caller.clone();
-                    return ctx.ask(Ask { client: PM2_CLIENT, id: ticket, caller, request });
+                    return ctx.queue_request(ClientRequest { client: PM2_CLIENT, id: ticket, caller, request });
                 }
-                Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
-                Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
-                Some(Step::Version(slot)) => read_version(ctx, slot),
-                Some(Step::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
-                Some(Step::Tell(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
-                Some(Step::Look(id)) => {
+                Some(CallStep::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
+                Some(CallStep::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
+                Some(CallStep::Version(slot)) => read_version(ctx, slot),
+                Some(CallStep::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
+                Some(CallStep::Publish(slot, action, is_manual)) => self.publish_action(ctx, slot, &action, is_manual),
+                Some(CallStep::ReadDetails(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
-                    ctx.learn();
+                    ctx.record_findings();
                     let wanted = ctx.state.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
-                    calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.io.settings)));
+                    calling.details.extend(wanted.map(|slot| slot.detail(&ctx.io.settings)));
                 }
                 None => return self.end(ctx, ticket, None),
             }
@@ -370,30 +371,30 @@ impl Pm2Sockets {
             Response::Host(host) => calling.passed = Json::of(&host.map(|host| host.metrics()).unwrap_or_default()).ok(),
             _ => {}
         }
-        self.go_on(ctx, ticket);
+        self.continue_call(ctx, ticket);
     }
 
     /// Answers a call, and starts the call that waited for it.
     fn end(&mut self, ctx: &mut Ctx, ticket: u64, why: Option<String>) {
-        let Some(Calling { peer, id, plan, seen, passed, .. }) = self.calls.remove(&ticket) else { return };
+        let Some(RunningCall { peer, id, plan, details: seen, passed, .. }) = self.calls.remove(&ticket) else { return };
         let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
         let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
         let frame = match (why, plan.result) {
-            (Some(why), Outcome::Silence) => {
+            (Some(why), CallResult::Silence) => {
                 ctx.io.log.error(format_args!("a client of PM2's sockets cannot stop the daemon: {why}"));
                 None
             }
-            (None, Outcome::Silence) => None,
+            (None, CallResult::Silence) => None,
             (Some(why), _) => Some(rpc::failure(&id, &why)),
-            (None, Outcome::Nothing) => Some(rpc::success(&id, &[])),
-            (None, Outcome::Value(value)) => Some(success(&value)),
-            (None, Outcome::Each(form)) => Some(success(&each(form).into())),
-            (None, Outcome::One(form)) => match each(form).pop() {
+            (None, CallResult::Nothing) => Some(rpc::success(&id, &[])),
+            (None, CallResult::Value(value)) => Some(success(&value)),
+            (None, CallResult::Each(form)) => Some(success(&each(form).into())),
+            (None, CallResult::One(form)) => match each(form).pop() {
                 Some(value) => Some(success(&value)),
                 // Another client deleted the instance in the meantime.
                 None => Some(rpc::failure(&id, "process id doesnt exists")),
             },
-            (None, Outcome::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
+            (None, CallResult::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
         };
         if let Some(frame) = frame {
             self.peers.answer(peer, frame);
@@ -401,12 +402,12 @@ impl Pm2Sockets {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.pending = peer.pending.saturating_sub(1);
         }
-        if let Some(Then::Quit(pid)) = plan.then {
+        if let Some(AfterReply::Quit(pid)) = plan.then {
             self.quit.extend(ProcRef::of(pid).ok());
         }
-        let waits = |calling: &Calling| plan.alone.is_some() && !calling.begun && calling.plan.alone == plan.alone;
+        let waits = |calling: &RunningCall| plan.alone.is_some() && !calling.is_started && calling.plan.alone == plan.alone;
         if let Some(next) = self.calls.iter().find(|(_, calling)| waits(calling)).map(|(ticket, _)| *ticket) {
-            self.go_on(ctx, next);
+            self.continue_call(ctx, next);
         }
     }
 
@@ -417,7 +418,7 @@ impl Pm2Sockets {
     }
 
     /// Sends subscribers a client's report of an action on an instance.
-    fn tell(&mut self, ctx: &mut Ctx, id: u32, action: &str, is_manual: bool) {
+    fn publish_action(&mut self, ctx: &mut Ctx, id: u32, action: &str, is_manual: bool) {
         if !self.peers.has_subscribers() {
             return;
         }
@@ -482,7 +483,7 @@ impl Pm2Sockets {
         self.follow(ctx);
     }
 
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         self.lines.meet(ctx, id);
         Ok(())
     }
@@ -491,9 +492,9 @@ impl Pm2Sockets {
         self.sockets.held().chain(self.lines.held()).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == ledger::HELD {
-            if self.lines.take_back(fd, ctx.now.mono_ms) {
+            if self.lines.adopt_fd(fd, ctx.now.mono_ms) {
                 ctx.outbox.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             } else {
                 ctx.io.keeper.drop_held(name);
@@ -501,7 +502,7 @@ impl Pm2Sockets {
             return None;
         }
         let Some(kind) = KINDS.into_iter().find(|kind| held_name(*kind) == name) else { return Some(fd) };
-        self.sockets.take_back(kind, fd, &ctx.io.settings.paths);
+        self.sockets.adopt_fd(kind, fd, &ctx.io.settings.paths);
         None
     }
 
@@ -522,13 +523,13 @@ impl Pm2Sockets {
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match (Self::NAME, key) {
-            Self::LOOK => self.look(ctx),
+            Self::LOOK => self.recreate_missing(ctx),
             Self::STALLED => {
                 let dropped = self.peers.drop_slower_than(PAUSE_BYTES / 2);
                 self.log_dropped(ctx, dropped);
             }
             Self::TOO_LATE => {
-                self.lines.give_up_left(ctx);
+                self.lines.drop_expired_record(ctx);
                 ctx.outbox.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             }
             // The work is done at the end of the turn.
@@ -542,9 +543,9 @@ impl Pm2Sockets {
             return;
         }
         let at_ms = ctx.now.wall_ms;
-        ctx.learn();
-        let told = ctx.state.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
-        told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
+        ctx.record_findings();
+        let event = ctx.state.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
+        event.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
     }
 
     /// Publishes events after the journal holds them, so a fresh daemon knows every published
@@ -569,12 +570,12 @@ impl Pm2Sockets {
         }
         ctx.io.log.copy_lines(self.peers.has_subscribers());
         self.send(ctx);
-        self.tend_lines(ctx);
+        self.supervise_log_reader(ctx);
     }
 
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: ShutdownKind) {
         self.take_replies(ctx);
-        if ending == Ending::Everything {
+        if ending == ShutdownKind::Everything {
             let payload = events::of_end(ctx.outbox.shutdown.is_signalled);
             self.publish(ctx, "pm2:kill", &payload);
         }
@@ -583,7 +584,7 @@ impl Pm2Sockets {
         self.lines.stop(&ctx.io.reactor);
         // The reader was killed and exits at once. This is the last chance to reap it.
         self.lines.reap();
-        if ending == Ending::Everything {
+        if ending == ShutdownKind::Everything {
             self.sockets.remove();
             // A process that is gone, or whose pid was reused, gets no signal.
             self.quit.iter().for_each(|client| _ = client.signal(QUIT));

@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_proto::pm2::amp::Decoder;
 use ostler_proto::pm2::rpc::{self, Request};
-use ostler_sys::fd::counted::CountedSends;
+use ostler_sys::fd::counted_sends::CountedSends;
 use ostler_sys::net::socket;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::Pm2Sockets;
 use super::leaving;
-use super::sockets::{Admitted, Kind};
+use super::sockets::{Admitted, Pm2Socket};
 use crate::platform::reactor::{Reactor, Source};
 
 /// Most connections to both sockets. If all places are taken, a new connection replaces the one
@@ -43,7 +43,7 @@ const FIRST: u32 = 16;
 
 /// Claim of a connection to its place, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Claim {
+enum ConnectionPriority {
     /// The client has received all its answers.
     Idle,
     /// The client is subscribed to events.
@@ -56,7 +56,7 @@ enum Claim {
 #[derive(Debug)]
 pub(super) struct Peer {
     socket: OwnedFd,
-    kind: Kind,
+    kind: Pm2Socket,
     decoder: Decoder,
     out: Vec<u8>,
     sent: usize,
@@ -78,11 +78,11 @@ impl Peer {
         self.out.len() - self.sent
     }
 
-    fn claim(&self) -> Claim {
+    fn claim(&self) -> ConnectionPriority {
         match self.kind {
-            Kind::Events => Claim::Subscribed,
-            Kind::Calls if self.pending > 0 => Claim::Waits,
-            Kind::Calls => Claim::Idle,
+            Pm2Socket::Events => ConnectionPriority::Subscribed,
+            Pm2Socket::Calls if self.pending > 0 => ConnectionPriority::Waits,
+            Pm2Socket::Calls => ConnectionPriority::Idle,
         }
     }
 
@@ -121,7 +121,7 @@ impl Peer {
                 Ok(length) => {
                     read += length;
                     // Input from a subscriber is ignored.
-                    if self.kind == Kind::Calls {
+                    if self.kind == Pm2Socket::Calls {
                         self.decoder.push(buffer.get(..length).unwrap_or_default());
                         self.take(&mut requests);
                     }
@@ -163,7 +163,7 @@ pub(super) struct Peers {
 impl Peers {
     /// Accepts all connections that wait at a socket. Users that are not admitted are disconnected
     /// without an answer.
-    pub(super) fn accept(&mut self, listener: impl AsFd, kind: Kind, admitted: &Admitted, reactor: &Reactor) -> Result<(), Errno> {
+    pub(super) fn accept(&mut self, listener: impl AsFd, kind: Pm2Socket, admitted: &Admitted, reactor: &Reactor) -> Result<(), Errno> {
         for _ in 0..ACCEPTED_PER_TURN {
             let Some(connection) = socket::accept(&listener)? else { return Ok(()) };
             // The client is gone already, so it has no owner.
@@ -255,12 +255,12 @@ impl Peers {
 
     /// Returns true if there are subscribers.
     pub(super) fn has_subscribers(&self) -> bool {
-        self.all.values().any(|peer| peer.kind == Kind::Events)
+        self.all.values().any(|peer| peer.kind == Pm2Socket::Events)
     }
 
     /// Returns the number of subscribers.
     pub(super) fn subscribers(&self) -> usize {
-        self.all.values().filter(|peer| peer.kind == Kind::Events).count()
+        self.all.values().filter(|peer| peer.kind == Pm2Socket::Events).count()
     }
 
     /// Returns the bytes of events that were published so far.
@@ -274,7 +274,7 @@ impl Peers {
     }
 
     /// Counts what each subscriber gets in other memory.
-    pub(super) fn count_anew(&mut self, sends: &mut CountedSends) {
+    pub(super) fn replace_counters(&mut self, sends: &mut CountedSends) {
         self.counted.clear();
         self.all.values_mut().for_each(|peer| peer.counted = None);
         self.count(sends);
@@ -285,7 +285,7 @@ impl Peers {
         let used: Vec<usize> = self.all.values().filter_map(|peer| peer.counted).collect();
         self.counted.iter().filter(|slot| !used.contains(slot)).for_each(|slot| sends.close(*slot));
         self.counted = used;
-        for peer in self.all.values_mut().filter(|peer| peer.kind == Kind::Events && peer.counted.is_none()) {
+        for peer in self.all.values_mut().filter(|peer| peer.kind == Pm2Socket::Events && peer.counted.is_none()) {
             peer.counted = sends.open(self.stream.saturating_sub(peer.waiting() as u64));
             self.counted.extend(peer.counted);
         }
@@ -293,14 +293,14 @@ impl Peers {
 
     /// Returns the largest backlog of a subscriber in bytes.
     pub(super) fn most_waiting(&self) -> usize {
-        self.all.values().filter(|peer| peer.kind == Kind::Events).map(Peer::waiting).max().unwrap_or(0)
+        self.all.values().filter(|peer| peer.kind == Pm2Socket::Events).map(Peer::waiting).max().unwrap_or(0)
     }
 
     /// Drops the subscribers with a larger backlog than this. Returns their pids.
     pub(super) fn drop_slower_than(&mut self, bytes: usize) -> Vec<i32> {
         let mut dropped = Vec::new();
         self.all.retain(|_, peer| {
-            let is_slow = peer.kind == Kind::Events && peer.waiting() > bytes;
+            let is_slow = peer.kind == Pm2Socket::Events && peer.waiting() > bytes;
             dropped.extend(is_slow.then_some(peer.pid));
             !is_slow
         });
@@ -313,10 +313,10 @@ impl Peers {
         let mut dropped = Vec::new();
         self.stream += frame.len() as u64;
         self.all.retain(|_, peer| {
-            if peer.kind == Kind::Events {
+            if peer.kind == Pm2Socket::Events {
                 peer.queue(frame);
             }
-            let falls_behind = peer.kind == Kind::Events && peer.waiting() > MAX_EVENTS_BYTES.max(2 * frame.len());
+            let falls_behind = peer.kind == Pm2Socket::Events && peer.waiting() > MAX_EVENTS_BYTES.max(2 * frame.len());
             dropped.extend(falls_behind.then_some(peer.pid));
             !falls_behind
         });

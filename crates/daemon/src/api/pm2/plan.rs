@@ -5,19 +5,19 @@ use std::collections::VecDeque;
 use ostler_proto::control::Request;
 use serde_json::Value;
 
-use super::results::Form;
+use super::results::ResultForm;
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
 /// Call that is carried out.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct CallPlan {
     /// Remaining steps, in order.
-    pub steps: VecDeque<Step>,
+    pub steps: VecDeque<CallStep>,
     /// Result for the caller.
-    pub result: Outcome,
+    pub result: CallResult,
     /// Action after the answer was sent.
-    pub then: Option<Then>,
+    pub then: Option<AfterReply>,
     /// App for which only one such call runs at a time: PM2's clients reload the instances of one
     /// app two at a time.
     pub alone: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct Plan {
 
 /// One step.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum CallStep {
     /// Sends a request to the daemon. If it fails, the call fails.
     Ask(Request),
     /// Sends this message to these instances, by our own numbers.
@@ -38,23 +38,23 @@ pub(super) enum Step {
     Mark(u32, bool),
     /// Reports to subscribers what a client did with an instance, by our own number, and whether a
     /// user requested it.
-    Tell(u32, String, bool),
+    Publish(u32, String, bool),
     /// Reads the details of this instance, by the number that users know. `None` reads the
     /// instances that the step before has changed.
-    Look(Option<u32>),
+    ReadDetails(Option<u32>),
 }
 
 /// Result of a call.
 #[derive(Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum CallResult {
     /// This value.
     Value(Value),
     /// No value.
     Nothing,
     /// The one instance whose details were read, in this form.
-    One(Form),
+    One(ResultForm),
     /// All instances whose details were read.
-    Each(Form),
+    Each(ResultForm),
     /// The answer of the last step unchanged.
     Passed,
     /// No reply at all.
@@ -63,22 +63,22 @@ pub(super) enum Outcome {
 
 /// Action after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterReply {
     /// Sends this process SIGQUIT, as PM2's client expects.
     Quit(i32),
 }
 
-impl Plan {
+impl CallPlan {
     pub(super) fn value(value: Value) -> Self {
-        Self { steps: VecDeque::new(), result: Outcome::Value(value), then: None, alone: None }
+        Self { steps: VecDeque::new(), result: CallResult::Value(value), then: None, alone: None }
     }
 
     /// Plans a message to these instances.
     pub(super) fn send(slots: Vec<u32>, message: Value, result: Value) -> Self {
-        Self::of([Step::Send(slots, message)], Outcome::Value(result))
+        Self::of([CallStep::Send(slots, message)], CallResult::Value(result))
     }
 
-    pub(super) fn of<const N: usize>(steps: [Step; N], result: Outcome) -> Self {
+    pub(super) fn of<const N: usize>(steps: [CallStep; N], result: CallResult) -> Self {
         Self { steps: steps.into(), result, then: None, alone: None }
     }
 }
@@ -108,6 +108,6 @@ pub(super) fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
 }
 
 /// Returns the instance, or the error `unknown` with the client's number in place of `{}`.
-pub(super) fn known<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
+pub(super) fn require_instance<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
     slot_of(ctx, value).ok_or_else(|| unknown.replace("{}", &shown(value)))
 }

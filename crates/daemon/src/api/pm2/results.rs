@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// Form in which PM2 shows a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ResultForm {
     /// `pid`, `name`, `pm2_env`, `pm_id`.
     Formatted,
     /// The same for an instance that was deleted.
@@ -22,15 +22,15 @@ pub(super) fn pm2_env(detail: &Detail) -> Map<String, Value> {
 }
 
 /// Returns an instance in this form.
-pub(super) fn shown(detail: &Detail, form: Form) -> Value {
+pub(super) fn shown(detail: &Detail, form: ResultForm) -> Value {
     let mut env = pm2_env(detail);
-    let pid = if form == Form::Deleted { 0 } else { detail.instance.pid().unwrap_or(0) };
+    let pid = if form == ResultForm::Deleted { 0 } else { detail.instance.pid().unwrap_or(0) };
     match form {
-        Form::Formatted => json!({ "pid": pid, "name": detail.spec.name, "pm2_env": env, "pm_id": detail.id }),
-        Form::Deleted => {
+        ResultForm::Formatted => json!({ "pid": pid, "name": detail.spec.name, "pm2_env": env, "pm_id": detail.id }),
+        ResultForm::Deleted => {
             env.insert("status".into(), "stopped".into());
             json!({ "pid": pid, "name": detail.spec.name, "pm2_env": env, "pm_id": detail.id })
         }
-        Form::Child => json!({ "pid": pid, "process": { "pid": pid }, "pm2_env": env, "pm_id": detail.id }),
+        ResultForm::Child => json!({ "pid": pid, "process": { "pid": pid }, "pm2_env": env, "pm_id": detail.id }),
     }
 }

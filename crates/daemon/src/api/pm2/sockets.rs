@@ -13,7 +13,7 @@ const GROUP_VAR: &str = "PM2_SOCKET_GROUP";
 
 /// Socket that a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Pm2Socket {
     /// `rpc.sock`.
     Calls,
     /// `pub.sock`.
@@ -56,40 +56,40 @@ pub(super) struct Sockets {
 }
 
 /// Returns the name under which the keeper holds the socket.
-pub(super) fn held_name(kind: Kind) -> &'static str {
+pub(super) fn held_name(kind: Pm2Socket) -> &'static str {
     match kind {
-        Kind::Calls => "pm2-rpc",
-        Kind::Events => "pm2-pub",
+        Pm2Socket::Calls => "pm2-rpc",
+        Pm2Socket::Events => "pm2-pub",
     }
 }
 
-pub(super) const KINDS: [Kind; 2] = [Kind::Calls, Kind::Events];
+pub(super) const KINDS: [Pm2Socket; 2] = [Pm2Socket::Calls, Pm2Socket::Events];
 
 /// Returns the path of a socket, even if the socket does not exist.
-pub(super) fn path_of(kind: Kind, paths: &HomePaths) -> &Path {
+pub(super) fn path_of(kind: Pm2Socket, paths: &HomePaths) -> &Path {
     match kind {
-        Kind::Calls => &paths.calls,
-        Kind::Events => &paths.events,
+        Pm2Socket::Calls => &paths.calls,
+        Pm2Socket::Events => &paths.events,
     }
 }
 
 impl Sockets {
-    pub(super) fn get(&self, kind: Kind) -> Option<&Listening> {
+    pub(super) fn get(&self, kind: Pm2Socket) -> Option<&Listening> {
         match kind {
-            Kind::Calls => self.calls.as_ref(),
-            Kind::Events => self.events.as_ref(),
+            Pm2Socket::Calls => self.calls.as_ref(),
+            Pm2Socket::Events => self.events.as_ref(),
         }
     }
 
-    fn place(&mut self, kind: Kind) -> &mut Option<Listening> {
+    fn place(&mut self, kind: Pm2Socket) -> &mut Option<Listening> {
         match kind {
-            Kind::Calls => &mut self.calls,
-            Kind::Events => &mut self.events,
+            Pm2Socket::Calls => &mut self.calls,
+            Pm2Socket::Events => &mut self.events,
         }
     }
 
     /// Takes over a socket that the keeper held.
-    pub(super) fn take_back(&mut self, kind: Kind, fd: OwnedFd, paths: &HomePaths) {
+    pub(super) fn adopt_fd(&mut self, kind: Pm2Socket, fd: OwnedFd, paths: &HomePaths) {
         *self.place(kind) = Some(Listening { fd, path: path_of(kind, paths).to_owned() });
     }
 
@@ -99,12 +99,12 @@ impl Sockets {
     ///
     /// Returns the path and the system's error. `EADDRINUSE` means that another manager listens
     /// there.
-    pub(super) fn open(&mut self, kind: Kind, paths: &HomePaths) -> Result<(), (PathBuf, Errno)> {
+    pub(super) fn open(&mut self, kind: Pm2Socket, paths: &HomePaths) -> Result<(), (PathBuf, Errno)> {
         self.admitted = Admitted::from_env();
         if self.get(kind).is_some() {
             return Ok(());
         }
-        self.open_anew(kind, paths).map(drop)
+        self.reopen(kind, paths).map(drop)
     }
 
     /// Opens a socket whose file is gone, even if the socket is open. Returns the socket that was
@@ -113,7 +113,7 @@ impl Sockets {
     /// # Errors
     ///
     /// Returns the same errors as [`Sockets::open`]; the open socket then stays.
-    pub(super) fn open_anew(&mut self, kind: Kind, paths: &HomePaths) -> Result<Option<Listening>, (PathBuf, Errno)> {
+    pub(super) fn reopen(&mut self, kind: Pm2Socket, paths: &HomePaths) -> Result<Option<Listening>, (PathBuf, Errno)> {
         let path = path_of(kind, paths).to_owned();
         match open_at(&path, self.admitted, &paths.home) {
             Ok(fd) => Ok(self.place(kind).replace(Listening { fd, path })),

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use ostler_core::health::autoscale::{INTERVAL_MS, Scaler};
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
 
-use crate::engine::{Answer, Ctx, InstanceStep, Key, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep, Key};
 use crate::state::slots::{Slot, Slots};
 
 /// Load of each app that scales itself.
@@ -42,16 +42,16 @@ impl Autoscale {
             ctx.outbox.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
             let mut ids: Vec<u32> = apps.into_values().flatten().collect();
             ids.sort_unstable();
-            ctx.request(Request::Measure { by: Self::NAME, ids });
+            ctx.request(FeatureRequest::Measure { by: Self::NAME, ids });
         }
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        let Answer::Measured { by: Self::NAME, is_complete: true } = answer else { return };
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
+        let FeatureAnswer::Measured { by: Self::NAME, is_complete: true } = answer else { return };
         for (name, ids) in apps(&ctx.state.slots) {
             let slots = || ids.iter().filter_map(|id| ctx.state.slots.get(*id));
             // An app that a user stopped, or that is being replaced, is left alone.
-            let is_running = slots().all(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
+            let is_running = slots().all(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. }));
             let Some(rules) = slots().next().and_then(|slot| slot.spec().autoscale.clone()) else { continue };
             if !is_running || ctx.state.slots.is_being_replaced(&name) {
                 continue;
@@ -63,7 +63,7 @@ impl Autoscale {
                 let instances = if have == 1 { "instance" } else { "instances" };
                 let measured = format!("uses {load:.0} % of a core with {have} {instances}");
                 ctx.io.log.line(format_args!("App [{name}] {measured}: scaling to {want}"));
-                ctx.request(Request::Scale { ids, to: want, origin: Origin::found(PolicyName::Autoscale, measured) });
+                ctx.request(FeatureRequest::Scale { ids, to: want, origin: Origin::found(PolicyName::Autoscale, measured) });
             }
         }
     }
@@ -75,8 +75,15 @@ fn scales_itself(slot: &Slot) -> bool {
 
 /// Returns the instances of each app that scales itself, without those on their way down.
 fn apps(slots: &Slots) -> BTreeMap<String, Vec<u32>> {
-    let leaves = |state: &State| {
-        matches!(state, State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } | State::Gone)
+    let leaves = |state: &InstanceState| {
+        matches!(
+            state,
+            InstanceState::Leaving { .. }
+                | InstanceState::Draining { .. }
+                | InstanceState::Stopping { .. }
+                | InstanceState::Clearing { .. }
+                | InstanceState::Gone
+        )
     };
     let mut apps: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for slot in slots.serving().filter(|slot| scales_itself(slot)) {
@@ -89,13 +96,13 @@ fn apps(slots: &Slots) -> BTreeMap<String, Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use ostler_core::app::AppSpec;
-    use ostler_core::serving::Autoscale as Rules;
+    use ostler_core::serving::AutoscaleSettings as Rules;
 
     use super::*;
-    use crate::engine::{Input, Played, reacts};
+    use crate::engine::{Input, TestContext, reacts};
 
-    fn running(min: u32) -> (Played, Autoscale, u32) {
-        let (mut played, mut autoscale) = (Played::new(&[]), Autoscale::default());
+    fn running(min: u32) -> (TestContext, Autoscale, u32) {
+        let (mut played, mut autoscale) = (TestContext::new(&[]), Autoscale::default());
         autoscale.on_boot(&mut played.ctx);
         assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nobody is measured where nobody scales itself");
         let rules = Rules { min, max: 4, cpu: 50 };
@@ -109,8 +116,8 @@ mod tests {
         let (mut played, mut autoscale, id) = running(1);
         for _ in 0..3 {
             played.pass(&mut autoscale, INTERVAL_MS);
-            let asked = played.queued();
-            assert!(matches!(&asked[..], [Input::Request(Request::Measure { ids, .. })] if *ids == [id]), "{asked:?}");
+            let inputs = played.queued();
+            assert!(matches!(&inputs[..], [Input::Request(FeatureRequest::Measure { ids, .. })] if *ids == [id]), "{inputs:?}");
         }
         played.ctx.state.slots.remove(id);
         played.pass(&mut autoscale, INTERVAL_MS);
@@ -121,18 +128,18 @@ mod tests {
     #[test]
     fn autoscale_starts_missing_instances_unless_reloading() {
         let (mut played, mut autoscale, id) = running(2);
-        let mut decided = |played: &mut Played, is_complete| {
-            autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: "somebody else", is_complete });
+        let mut decided = |played: &mut TestContext, is_complete| {
+            autoscale.on_answer(&mut played.ctx, &FeatureAnswer::Measured { by: "somebody else", is_complete });
             assert!(played.queued().is_empty(), "not requested by us, perhaps of others");
-            autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: Autoscale::NAME, is_complete });
+            autoscale.on_answer(&mut played.ctx, &FeatureAnswer::Measured { by: Autoscale::NAME, is_complete });
             played.queued()
         };
         assert!(decided(&mut played, false).is_empty(), "half a reading says nothing");
         played.ctx.state.slots.begin_replacing("api");
         assert!(decided(&mut played, true).is_empty());
         played.ctx.state.slots.end_replacing("api");
-        let asked = decided(&mut played, true);
-        let [Input::Request(Request::Scale { ids, to: 2, origin })] = &asked[..] else { panic!("{asked:?}") };
+        let inputs = decided(&mut played, true);
+        let [Input::Request(FeatureRequest::Scale { ids, to: 2, origin })] = &inputs[..] else { panic!("{inputs:?}") };
         let measured = Origin::found(PolicyName::Autoscale, "uses 0 % of a core with 1 instance");
         assert_eq!((&ids[..], origin), (&[id][..], &measured));
     }

@@ -1,11 +1,11 @@
 //! `max_lifetime`: an instance that has run for this long is replaced, without a gap if two
 //! processes can share its ports.
 
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
 use ostler_core::text::units::in_seconds;
 use ostler_proto::control::Action;
 
-use crate::engine::{Ctx, InstanceStep, Request};
+use crate::engine::{Ctx, FeatureRequest, InstanceStep};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
@@ -30,7 +30,7 @@ impl Lifetime {
 fn due_ms(slot: &Slot) -> Option<u64> {
     let lifetime_ms = slot.spec().restart.max_lifetime_ms?;
     match slot.durable.instance.state {
-        State::Running { since, .. } => Some(since.mono_ms.saturating_add(lifetime_ms)),
+        InstanceState::Running { since, .. } => Some(since.mono_ms.saturating_add(lifetime_ms)),
         _ => None,
     }
 }
@@ -77,9 +77,9 @@ impl Lifetime {
         ids.iter().for_each(|id| ctx.outbox.timers.set((Self::NAME, u64::from(*id)), Some(retry_ms)));
         let origin = Origin::found(PolicyName::MaxLifetime, format!("it has run for {}", in_seconds(lifetime_ms)));
         if spec.shares_its_ports() {
-            ctx.request(Request::Replace { app: spec.key().to_owned(), ids, origin, canary_ms: None, what: "max_lifetime" });
+            ctx.request(FeatureRequest::Replace { app: spec.key().to_owned(), ids, origin, canary_ms: None, what: "max_lifetime" });
         } else {
-            ctx.request(Request::Act { action: Action::Restart, ids, origin });
+            ctx.request(FeatureRequest::Act { action: Action::Restart, ids, origin });
         }
     }
 }
@@ -89,12 +89,12 @@ mod tests {
     use ostler_core::app::{AppSpec, ExecMode};
 
     use super::*;
-    use crate::engine::{Input, Played, reacts};
+    use crate::engine::{Input, TestContext, reacts};
 
     /// Returns two instances of an app with a lifetime of one minute. The second started 10 s after
     /// the first.
-    fn two(mode: ExecMode) -> (Played, Lifetime, [u32; 2]) {
-        let (mut played, mut lifetime) = (Played::new(&[]), Lifetime);
+    fn two(mode: ExecMode) -> (TestContext, Lifetime, [u32; 2]) {
+        let (mut played, mut lifetime) = (TestContext::new(&[]), Lifetime);
         let mut spec =
             AppSpec { name: "app".into(), script: "/app.js".into(), interpreter: Some("node".into()), mode, ..AppSpec::default() };
         spec.restart.max_lifetime_ms = Some(60_000);
@@ -113,7 +113,7 @@ mod tests {
         for (after_ms, id) in [(1, first), (10_000, second)] {
             played.pass(&mut lifetime, after_ms);
             let queued = played.queued();
-            let [Input::Request(Request::Act { action: Action::Restart, ids, origin })] = &*queued else { panic!("{queued:?}") };
+            let [Input::Request(FeatureRequest::Act { action: Action::Restart, ids, origin })] = &*queued else { panic!("{queued:?}") };
             assert!(ids.contains(&id) && *origin == Origin::found(PolicyName::MaxLifetime, "it has run for 60 s"), "{queued:?}");
         }
     }
@@ -128,7 +128,7 @@ mod tests {
         played.ctx.state.slots.end_replacing("app");
         played.pass(&mut lifetime, RETRY_MS);
         let queued = played.queued();
-        let Input::Request(Request::Replace { ids: replaced, .. }) = &queued[0] else { panic!("{queued:?}") };
+        let Input::Request(FeatureRequest::Replace { ids: replaced, .. }) = &queued[0] else { panic!("{queued:?}") };
         assert_eq!(replaced[..], ids);
         assert_eq!(queued.len(), 1, "what was asked for is not asked for again: {queued:?}");
     }

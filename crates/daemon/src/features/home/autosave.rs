@@ -9,12 +9,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use ostler_core::lifecycle::Wanted;
+use ostler_core::lifecycle::DesiredState;
 use ostler_proto::control::{self as asked, Failure, Response, SavedFiles};
-use ostler_proto::event::{Cause, Event, What};
+use ostler_proto::event::{Event, EventCause, EventKind};
 use serde_json::{Map, Value};
 
-use crate::engine::{Ask, Ctx, Key, Request};
+use crate::engine::{ClientRequest, Ctx, FeatureRequest, Key};
 use crate::state::slots::{Slots, saved};
 
 /// Time in which a burst of changes is collected.
@@ -85,21 +85,21 @@ impl Autosave {
         }
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::SaveList => self.save_now(ctx),
+            FeatureRequest::SaveList => self.save_now(ctx),
             other => return Some(other),
         }
         None
     }
 
     /// Answers `save`, which does not need autosave to be on.
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let asked::Request::Save { force, files } = &ask.request else { return Some(ask) };
         let response = save(ctx, *force, files.as_ref());
         if matches!(response, Response::Paths(_)) {
             let instances = ctx.state.slots.serving().count().try_into().unwrap_or(u32::MAX);
-            ctx.emit_for_manager(What::ListSaved { instances }, Cause::from(&ask.caller.origin("save")));
+            ctx.emit_for_manager(EventKind::ListSaved { instances }, EventCause::from(&ask.caller.origin("save")));
         }
         ctx.reply(ask.client, ask.id, response);
         None
@@ -130,7 +130,7 @@ fn fingerprint(slots: &Slots) -> u64 {
     for slot in slots.serving().filter(|slot| !slot.spec().is_module()) {
         // A job starts and exits by itself. The user's wish concerns only whether its schedule is
         // on.
-        let is_up = slot.durable.instance.wanted == Wanted::Up && !slot.spec().is_job();
+        let is_up = slot.durable.instance.wanted == DesiredState::Up && !slot.spec().is_job();
         let ticks = slot.spec().cron.as_ref().map(|cron| slot.durable.ticks.saved(cron.catch_up));
         (slot.durable.pm_id, slot.app().id, slot.base().id, is_up, ticks).hash(&mut hasher);
     }
@@ -159,7 +159,7 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
 
     #[test]
     fn autosave_setting_accepts_only_true_values() {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn autosave_is_read_from_the_settings_file() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let elsewhere = played.ctx.io.settings.home.join("settings-elsewhere.json");
         played.ctx.io.settings.conf = crate::platform::conf::Conf::new(elsewhere.clone());
         std::fs::write(&elsewhere, r#"{"autosave": true}"#).unwrap();
@@ -196,14 +196,14 @@ mod tests {
         assert!(!autosave.is_on);
     }
 
-    fn lists(played: &Played) -> usize {
+    fn lists(played: &TestContext) -> usize {
         let text = std::fs::read_to_string(&played.ctx.io.settings.paths.dump).unwrap_or_default();
         serde_json::from_str::<Vec<serde_json::Value>>(&text).map_or(0, |list| list.len())
     }
 
     /// Returns an autosave that is on, with a list of one app.
-    fn with_an_app() -> (Played, Autosave) {
-        let mut played = Played::new(&[]);
+    fn with_an_app() -> (TestContext, Autosave) {
+        let mut played = TestContext::new(&[]);
         std::fs::write(played.ctx.io.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
@@ -236,15 +236,18 @@ mod tests {
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!((lists(&played), played.events().len()), (1, 0));
         let caller = crate::engine::Caller { uid: 7, pid: 8, on_behalf_of: None };
-        autosave.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: asked::Request::Save { force: false, files: None } });
-        let told: Vec<(What, Cause)> = played.events().into_iter().map(|event| (event.what, event.cause)).collect();
-        let by = Cause::User { command: "save".into(), uid: 7, pid: 8, on_behalf_of: None };
-        assert_eq!(told, [(What::ListSaved { instances: 1 }, by)]);
+        autosave.on_client_request(
+            &mut played.ctx,
+            ClientRequest { client: 1, id: 1, caller, request: asked::Request::Save { force: false, files: None } },
+        );
+        let events: Vec<(EventKind, EventCause)> = played.events().into_iter().map(|event| (event.kind, event.cause)).collect();
+        let by = EventCause::User { command: "save".into(), uid: 7, pid: 8, on_behalf_of: None };
+        assert_eq!(events, [(EventKind::ListSaved { instances: 1 }, by)]);
     }
 
     #[test]
     fn disabled_autosave_sets_no_timer() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         autosave.on_journaled(&mut played.ctx, &[]);
@@ -259,7 +262,7 @@ mod tests {
         assert_eq!(lists(&played), 0);
 
         // This daemon has had no app yet.
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         std::fs::write(played.ctx.io.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
         std::fs::write(&played.ctx.io.settings.paths.dump, "[{}]").unwrap();
         let mut autosave = Autosave::default();
@@ -280,5 +283,5 @@ mod tests {
         assert_eq!(lists(&played), 1);
     }
 
-    reacts!(Autosave: on_settings, on_request, on_ask, on_timer);
+    reacts!(Autosave: on_settings, on_request, on_client_request, on_timer);
 }

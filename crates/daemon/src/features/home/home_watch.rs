@@ -6,7 +6,7 @@
 //! at its new path, where its socket still works. The daemon logs that; the keeper refuses to make
 //! another folder at the old path. The kernel reports only changes of these parts, so the daemon's
 //! own writes do not wake it. If a client finds no socket, it sends the keeper a signal, which
-//! causes a check ([`HomeWatch::look`]).
+//! causes a check ([`HomeWatch::check_home`]).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -20,7 +20,7 @@ use ostler_sys::{ProcRef, fs::lock, net::socket};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::{Ask, Ctx, Input, Key};
+use crate::engine::{ClientRequest, Ctx, Input, Key};
 use crate::platform::reactor::{LISTENER, Reactor, Source};
 
 /// Delay of the check, because the removal of a whole folder takes a moment after the first file.
@@ -48,8 +48,8 @@ pub(crate) struct HomeWatch {
 
 /// State of the home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finding {
-    Fine,
+enum HomeState {
+    Intact,
     /// It is at another path, and can be reached there.
     Moved,
     /// A part of it is missing.
@@ -58,12 +58,12 @@ enum Finding {
     Gone,
 }
 
-fn judge(exists: bool, is_complete: bool, is_at_its_place: bool) -> Finding {
+fn judge(exists: bool, is_complete: bool, is_at_its_place: bool) -> HomeState {
     match (exists, is_complete, is_at_its_place) {
-        (false, ..) => Finding::Gone,
-        (true, false, _) => Finding::Incomplete,
-        (true, true, false) => Finding::Moved,
-        (true, true, true) => Finding::Fine,
+        (false, ..) => HomeState::Gone,
+        (true, false, _) => HomeState::Incomplete,
+        (true, true, false) => HomeState::Moved,
+        (true, true, true) => HomeState::Intact,
     }
 }
 
@@ -100,7 +100,7 @@ impl HomeWatch {
         Some(PathBuf::from(format!("/proc/self/fd/{}/{name}", self.folder.as_ref()?.as_raw_fd())))
     }
 
-    fn find(&self, home: &Path, lock: &OwnedFd) -> Finding {
+    fn find(&self, home: &Path, lock: &OwnedFd) -> HomeState {
         let place = self.place();
         let has = |name, id: Option<FileId>| id.is_some() && self.folder.as_ref().and_then(|folder| id_in(folder, name)) == id;
         let has_pid = self.has_pid_elsewhere || self.folder.as_ref().is_some_and(|folder| id_in(folder, PID_FILE).is_some());
@@ -136,20 +136,20 @@ impl HomeWatch {
         let folder = self.folder.as_ref().filter(|_| leads_somewhere);
         self.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
         self.follow(&ctx.io.reactor);
-        self.look(ctx);
+        self.check_home(ctx);
     }
 
     /// Handles SIGHUP, which a client sends if it does not find the daemon.
     pub(crate) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
         let is_ours = signal == HUP;
         if is_ours {
-            self.look(ctx);
+            self.check_home(ctx);
         }
         is_ours
     }
 
     /// Handles a client's report that the settings have changed.
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         if ask.request != Request::SettingsChanged {
             return Some(ask);
         }
@@ -168,25 +168,25 @@ impl HomeWatch {
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        self.look(ctx);
+        self.check_home(ctx);
     }
 }
 
 impl HomeWatch {
     /// Checks that clients can reach the daemon, and repairs the home if not.
-    fn look(&mut self, ctx: &mut Ctx) {
+    fn check_home(&mut self, ctx: &mut Ctx) {
         if ctx.outbox.shutdown.ending.is_some() {
             return;
         }
         match self.find(&ctx.io.settings.home, &ctx.io.lock) {
-            Finding::Fine => {
+            HomeState::Intact => {
                 if self.reported.take().is_some() {
                     ctx.io.log.line(format_args!("the home is available again"));
                 }
             }
-            Finding::Moved => self.log_move(ctx),
-            Finding::Incomplete => self.complete(ctx),
-            Finding::Gone => {
+            HomeState::Moved => self.log_move(ctx),
+            HomeState::Incomplete => self.complete(ctx),
+            HomeState::Gone => {
                 ctx.io
                     .log
                     .error(format_args!("the home \"{}\" was removed while apps run; creating it again", ctx.io.settings.home.display()));
@@ -194,7 +194,7 @@ impl HomeWatch {
                 self.open(&ctx.io.settings.home);
                 match made {
                     Ok(()) => self.complete(ctx),
-                    Err(error) => self.try_again(ctx, format_args!("create the folder: {error}")),
+                    Err(error) => self.schedule_retry(ctx, format_args!("create the folder: {error}")),
                 }
             }
         }
@@ -222,17 +222,17 @@ impl HomeWatch {
                 ctx.io.log.line(format_args!("the home is repaired: clients can connect again"));
                 self.follow(&ctx.io.reactor);
                 match self.find(&ctx.io.settings.home, &ctx.io.lock) {
-                    Finding::Fine => {}
-                    Finding::Moved => self.log_move(ctx),
+                    HomeState::Intact => {}
+                    HomeState::Moved => self.log_move(ctx),
                     // A part was removed again before it was watched.
-                    Finding::Incomplete | Finding::Gone => self.try_again(ctx, format_args!("the new home was removed again")),
+                    HomeState::Incomplete | HomeState::Gone => self.schedule_retry(ctx, format_args!("the new home was removed again")),
                 }
             }
-            Err(why) => self.try_again(ctx, format_args!("{why}")),
+            Err(why) => self.schedule_retry(ctx, format_args!("{why}")),
         }
     }
 
-    fn try_again(&mut self, ctx: &mut Ctx, why: std::fmt::Arguments<'_>) {
+    fn schedule_retry(&mut self, ctx: &mut Ctx, why: std::fmt::Arguments<'_>) {
         self.tries += 1;
         if self.tries < TRIES {
             ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
@@ -281,12 +281,12 @@ mod tests {
     #[test]
     fn finding_depends_on_the_state_of_the_home() {
         let table = [
-            ((true, true, true), Finding::Fine),
-            ((true, true, false), Finding::Moved),
-            ((true, false, true), Finding::Incomplete),
-            ((true, false, false), Finding::Incomplete),
-            ((false, false, false), Finding::Gone),
-            ((false, true, true), Finding::Gone),
+            ((true, true, true), HomeState::Intact),
+            ((true, true, false), HomeState::Moved),
+            ((true, false, true), HomeState::Incomplete),
+            ((true, false, false), HomeState::Incomplete),
+            ((false, false, false), HomeState::Gone),
+            ((false, true, true), HomeState::Gone),
         ];
         for ((exists, complete, at_its_place), finding) in table {
             assert_eq!(judge(exists, complete, at_its_place), finding, "{exists} {complete} {at_its_place}");

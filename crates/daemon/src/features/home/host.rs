@@ -4,7 +4,7 @@ use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Request, R
 use ostler_proto::host::round;
 use ostler_sys::machine::host::HostSample;
 
-use crate::engine::{Ask, Ctx};
+use crate::engine::{ClientRequest, Ctx};
 
 /// Shortest time over which rates are meaningful.
 const SHORTEST_MS: u64 = 1000;
@@ -14,11 +14,11 @@ const SHORTEST_MS: u64 = 1000;
 pub(crate) struct Host {
     /// Start of the next rates.
     before: Option<(u64, HostSample)>,
-    said: Option<(u64, HostReport)>,
+    last_report: Option<(u64, HostReport)>,
 }
 
 impl Host {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         if !matches!(ask.request, Request::Host) {
             return Some(ask);
         }
@@ -38,7 +38,7 @@ impl Host {
             return Response::Host(None);
         }
         let now_ms = ctx.now.mono_ms;
-        if let Some((at, report)) = &self.said
+        if let Some((at, report)) = &self.last_report
             && now_ms < at + SHORTEST_MS
         {
             return Response::Host(Some(Box::new(report.clone())));
@@ -48,7 +48,7 @@ impl Host {
         let (at, before) = self.before.take().unwrap_or_default();
         let report = rates(&before, &sample, now_ms.saturating_sub(at).max(1));
         self.before = Some((now_ms, sample));
-        self.said = Some((now_ms, report.clone()));
+        self.last_report = Some((now_ms, report.clone()));
         Response::Host(Some(Box::new(report)))
     }
 }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_core::lifecycle::{Event, Recovered};
-use ostler_keeper::{FromKeeper, Hang, RUNTIME_VAR, ToKeeper, Watchdog};
+use ostler_keeper::{FromKeeper, HangKind, RUNTIME_VAR, ToKeeper, Watchdog};
 use ostler_sys::ProcRef;
 use ostler_sys::process::signal::{CONT, KILL};
 use ostler_sys::process::{Activity, activity, ending_by_fd};
@@ -30,16 +30,16 @@ use crate::state::slots::Slot;
 pub(crate) struct KeeperWatch {
     watchdog: Watchdog,
     /// Whether an order was sent, or an exit was seen, after the last `Ping`.
-    is_owed: bool,
+    needs_ping: bool,
     /// Whether a `Ping` is unanswered.
-    is_asked: bool,
+    awaits_pong: bool,
     /// Main processes by instance.
-    mains: BTreeMap<u32, Main>,
+    mains: BTreeMap<u32, MainProcess>,
 }
 
 /// Main process whose exit the daemon itself can see.
 #[derive(Debug)]
-struct Main {
+struct MainProcess {
     key: u64,
     process: ProcRef,
     pidfd: OwnedFd,
@@ -66,21 +66,21 @@ impl KeeperWatch {
         // If the keeper is killed before it reports, its successor is not the parent and does not
         // know how the process exited.
         ctx.io.keeper.note_ending(main.key, ending_by_fd(main.pidfd.as_fd(), main.process));
-        self.is_owed = true;
+        self.needs_ping = true;
     }
 
     /// Handles a message, which proves that the keeper works. Only `Pong` proves that it has read
     /// all earlier orders.
     pub(crate) fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
         self.watchdog.on_answer();
-        self.is_asked &= *message != FromKeeper::Pong;
-        if self.is_asked || self.is_owed {
+        self.awaits_pong &= *message != FromKeeper::Pong;
+        if self.awaits_pong || self.needs_ping {
             self.watchdog.expect(ctx.now.mono_ms);
         }
     }
 
     pub(crate) fn on_new_keeper(&mut self, _ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
-        (self.watchdog, self.is_owed, self.is_asked) = (Watchdog::default(), false, false);
+        (self.watchdog, self.needs_ping, self.awaits_pong) = (Watchdog::default(), false, false);
     }
 
     /// Checks the keeper when a client sends a request. This finds a keeper that was stopped at
@@ -94,8 +94,8 @@ impl KeeperWatch {
 
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         // If processes are hidden (`hidepid`), a silence cannot be judged.
-        self.is_owed = ctx.io.keeper.process().is_some() && (self.is_owed | ctx.io.keeper.take_sent());
-        if self.is_owed {
+        self.needs_ping = ctx.io.keeper.process().is_some() && (self.needs_ping | ctx.io.keeper.take_sent());
+        if self.needs_ping {
             self.watchdog.expect(ctx.now.mono_ms);
         }
         ctx.outbox.timers.set(Self::LOOK, self.watchdog.deadline_ms());
@@ -108,7 +108,7 @@ impl KeeperWatch {
         if self.doubt(ctx, found) {
             return;
         }
-        match self.watchdog.look(ctx.now.mono_ms, found) {
+        match self.watchdog.check(ctx.now.mono_ms, found) {
             Some(hang) => self.end_hang(ctx, keeper, hang),
             None if found.state == b't' => ctx.io.log.error_once(
                 "keeper",
@@ -140,11 +140,11 @@ impl KeeperWatch {
         };
         let Ok(pidfd) = process.open() else { return };
         if ctx.io.reactor.add(&pidfd, Source::Feature(Self::NAME, id.into())).is_ok() {
-            self.mains.insert(id, Main { key, process, pidfd });
+            self.mains.insert(id, MainProcess { key, process, pidfd });
         }
     }
 
-    fn forget_main(&mut self, ctx: &mut Ctx, id: u32) -> Option<Main> {
+    fn forget_main(&mut self, ctx: &mut Ctx, id: u32) -> Option<MainProcess> {
         let main = self.mains.remove(&id)?;
         ctx.io.reactor.remove(&main.pidfd);
         Some(main)
@@ -154,22 +154,22 @@ impl KeeperWatch {
     /// already.
     fn doubt(&mut self, ctx: &mut Ctx, found: Activity) -> bool {
         let begins = self.watchdog.doubt(ctx.now.mono_ms, found);
-        if begins && !self.is_asked {
+        if begins && !self.awaits_pong {
             ctx.io.keeper.send(ToKeeper::Ping);
-            (self.is_asked, self.is_owed) = (true, false);
+            (self.awaits_pong, self.needs_ping) = (true, false);
         }
         begins
     }
 
     /// Handles a hang. If the kernel blocks the process, that does not help, and the same verdict
     /// comes again.
-    fn end_hang(&mut self, ctx: &mut Ctx, keeper: ProcRef, hang: Hang) {
+    fn end_hang(&mut self, ctx: &mut Ctx, keeper: ProcRef, hang: HangKind) {
         self.watchdog.on_answer();
         self.watchdog.expect(ctx.now.mono_ms);
         let (pid, why) = (keeper.pid, hang.describe());
         let (signal, what) = match (is_replaceable(pid), hang) {
             (true, _) => (KILL, "replacing it; apps keep running"),
-            (false, Hang::Stopped) => (CONT, "it cannot be replaced; sending SIGCONT"),
+            (false, HangKind::Stopped) => (CONT, "it cannot be replaced; sending SIGCONT"),
             (false, _) => {
                 let what = "it cannot be replaced here; no app is started or restarted until it runs again";
                 return ctx.io.log.error_once("keeper", format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
@@ -192,18 +192,18 @@ fn is_replaceable(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
 
     const NAMES: &[&str] = &[KeeperWatch::NAME];
     const PONG: FromKeeper = FromKeeper::Pong;
 
-    fn due(played: &Played) -> Option<u64> {
+    fn due(played: &TestContext) -> Option<u64> {
         played.ctx.outbox.timers.get(KeeperWatch::LOOK)
     }
 
     #[test]
     fn timer_is_set_only_while_the_keeper_owes_an_answer() {
-        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let (mut played, mut watch) = (TestContext::new(NAMES), KeeperWatch::default());
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), None, "at rest");
         played.ctx.io.keeper.send(ToKeeper::Pong);
@@ -213,7 +213,7 @@ mod tests {
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), Some(played.ctx.now.mono_ms + 1000));
         played.pass(&mut watch, 1000);
-        assert!(watch.is_asked && !watch.is_owed);
+        assert!(watch.awaits_pong && !watch.needs_ping);
         // A message before the answer proves nothing about the order.
         watch.on_keeper(&mut played.ctx, &FromKeeper::OrphanExited { pid: 7 });
         watch.on_settled(&mut played.ctx);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn keeper_that_is_not_visible_is_not_judged() {
-        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let (mut played, mut watch) = (TestContext::new(NAMES), KeeperWatch::default());
         let link = ostler_keeper::Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
         played.ctx.io.keeper.replace(link, i32::MAX);
         played.ctx.io.keeper.kill(1, 15, false);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn request_after_a_ping_needs_another_ping() {
-        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let (mut played, mut watch) = (TestContext::new(NAMES), KeeperWatch::default());
         played.ctx.io.keeper.kill(1, 15, false);
         watch.on_settled(&mut played.ctx);
         played.pass(&mut watch, 1000);

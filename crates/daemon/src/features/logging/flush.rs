@@ -3,7 +3,7 @@
 use ostler_core::logs::files::own_stream;
 use ostler_proto::control::{Failure, Request, Response};
 
-use crate::engine::{Ask, Ctx};
+use crate::engine::{ClientRequest, Ctx};
 use crate::platform::rights::Rights;
 
 /// Handler of `flush`. It has no state.
@@ -15,7 +15,7 @@ impl Flush {
 }
 
 impl Flush {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let Request::Flush { target, own } = &ask.request else { return Some(ask) };
         let response = flush(ctx, target.as_deref(), own.clone());
         ctx.reply(ask.client, ask.id, response);

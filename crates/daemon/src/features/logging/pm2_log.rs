@@ -1,12 +1,12 @@
 //! Usual lines of PM2's log about the events of instances. Scripts search for them.
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Ending, Late, Transition};
+use ostler_core::lifecycle::{LateAction, ProcessEnding, Transition};
 use ostler_core::time::Now;
 
 use crate::engine::Ctx;
 use crate::platform::log::DaemonLog;
-use crate::state::slots::{Slot, why};
+use crate::state::slots::{Slot, exit_text};
 
 /// Writer of these lines. It has no state: it reads the transition and the slot.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Pm2Log {
         write_line(&mut ctx.io.log, slot, transition, ctx.now);
         // The two processes of a reload are one instance. The rollout reports the events of the
         // process that does not serve.
-        if let Some(event) = event(transition).filter(|_| slot.is_seen()) {
+        if let Some(event) = event(transition).filter(|_| slot.is_visible()) {
             ctx.io.log.event(event, &slot.spec().name);
         }
     }
@@ -59,16 +59,20 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
             log.line(format_args!("App [{name}:{pm_id}] starting in -{mode} mode-"));
         }
         Transition::Online => log.line(format_args!("App [{name}:{pm_id}] online")),
-        Transition::ReadyTimeout(Late::Accepted) => log.error(format_args!("App [{name}:{pm_id}] {}, treated as ready", slot.not_ready())),
-        Transition::ReadyTimeout(Late::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
-        Transition::ReadyTimeout(Late::GoesOn) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
+        Transition::ReadyTimeout(LateAction::Accepted) => {
+            log.error(format_args!("App [{name}:{pm_id}] {}, treated as ready", slot.not_ready()))
+        }
+        Transition::ReadyTimeout(LateAction::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
+        Transition::ReadyTimeout(LateAction::KeepsRunning) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
         Transition::Exit(record) => match record.ending {
-            Ending::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
-            Ending::Signal { signal, .. } => {
+            ProcessEnding::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
+            ProcessEnding::Signal { signal, .. } => {
                 let signal = ostler_sys::process::signal::name(signal);
                 log.line(format_args!("App [{name}:{pm_id}] exited with code [0] via signal [{signal}]"));
             }
-            Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{pm_id}] {}", why(record))),
+            ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => {
+                log.line(format_args!("App [{name}:{pm_id}] {}", exit_text(record)))
+            }
         },
         Transition::RestartScheduled { delay_ms } if *delay_ms > 0 => {
             log.line(format_args!("App [{name}:{pm_id}] will restart in {delay_ms}ms"));
@@ -85,7 +89,7 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
             log.line(format_args!("Process with pid {pid} still alive after {waited}ms, sending SIGKILL to it and all it started"));
         }
         Transition::Overlimit { unstable } => write_overlimit(log, slot, *unstable),
-        Transition::CouldNotStart(record) => log.error(format_args!("App [{name}:{pm_id}] {}", why(record))),
+        Transition::CouldNotStart(record) => log.error(format_args!("App [{name}:{pm_id}] {}", exit_text(record))),
         // The hook and the drain log these lines themselves.
         Transition::HookFailed { .. }
         | Transition::DrainTimeout
@@ -111,7 +115,7 @@ fn write_overlimit(log: &mut DaemonLog, slot: &Slot, unstable: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
     use ostler_core::app::RestartBudget;
 
@@ -121,7 +125,7 @@ mod tests {
             (Transition::Launched, "App [api:0] starting in -cluster mode-"),
             (Transition::Online, "App [api:0] online"),
             (
-                Transition::ReadyTimeout(Late::Accepted),
+                Transition::ReadyTimeout(LateAction::Accepted),
                 "App [api:0] was not ready within 3000 ms; `listen_timeout` sets that time, treated as ready",
             ),
             (Transition::RestartScheduled { delay_ms: 100 }, "App [api:0] will restart in 100ms"),
@@ -135,7 +139,7 @@ mod tests {
             (Transition::Overlimit { unstable: 16 }, "Script /srv/api.js had too many unstable restarts (16). Stopped. \"errored\""),
             (Transition::Deleted, ""),
         ] {
-            let mut played = Played::new(&[]);
+            let mut played = TestContext::new(&[]);
             let mut spec = AppSpec { name: "api".into(), script: "/srv/api.js".into(), mode: ExecMode::Cluster, ..AppSpec::default() };
             spec.order.depends_on.insert("db".into(), ostler_core::lifecycle::order::Condition::Ready);
             let id = played.instance(spec);
@@ -147,7 +151,7 @@ mod tests {
 
     #[test]
     fn restart_budget_is_named_in_the_log() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
         played.ctx.state.slots.get_mut(id).unwrap().live.policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });
         Pm2Log.on_transition(&mut played.ctx, id, &Transition::Overlimit { unstable: 3 });

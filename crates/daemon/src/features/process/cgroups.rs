@@ -4,7 +4,7 @@
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::CGROUP_TARGET;
 
-use crate::engine::{Beside, Ctx, InstanceStep, Key};
+use crate::engine::{Ctx, InstanceStep, Key, SpawnExtras};
 
 /// Delay of the removal of groups. The removal takes the kernel some time, and a user who stops an
 /// app should not wait for it.
@@ -23,7 +23,7 @@ impl Cgroups {
 }
 
 impl Cgroups {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let folder = ctx.state.groups.prepare(slot).unwrap_or_else(|why| {
             ctx.io.log.line(format_args!("cgroups are not available ({why}): processes are matched to their apps by other means"));
@@ -40,25 +40,25 @@ impl Cgroups {
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        ctx.state.groups.remove_left();
+        ctx.state.groups.remove_unused();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
-    use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, State};
+    use ostler_core::lifecycle::{Event, ExitReport, InstanceState, Origin, ProcessEnding};
 
     #[test]
     fn cgroup_is_kept_over_restarts_and_removed_at_rest() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Cgroups, id, 4711);
         let slot = played.ctx.state.slots.get_mut(id).unwrap();
         (slot.durable.group, slot.live.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
-        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        let exit = ExitReport { ending: ProcessEnding::Code(1), oom: false };
         played.dispatch(&mut Cgroups, id, Event::Exited { inc: 1, exit });
         played.dispatch(&mut Cgroups, id, Event::TreeGone { inc: 1 });
         let slot = played.ctx.state.slots.get(id).unwrap();
@@ -67,17 +67,17 @@ mod tests {
         let failure = SpawnFailure::new("exec", 2);
         played.dispatch(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
         let slot = played.ctx.state.slots.get(id).unwrap();
-        assert_eq!((&slot.durable.instance.state, &slot.durable.group, slot.live.group_fresh), (&State::Stopped, &None, false));
+        assert_eq!((&slot.durable.instance.state, &slot.durable.group, slot.live.group_fresh), (&InstanceState::Stopped, &None, false));
         assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + REMOVED_AFTER_MS), "nobody waits for its removal");
     }
 
     #[test]
     fn process_starts_without_cgroups() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
-        let mut beside = Beside::default();
-        Cgroups.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-        assert!(beside.fds.is_empty() && played.ctx.state.slots.get(id).unwrap().durable.group.is_none());
+        let mut extras = SpawnExtras::default();
+        Cgroups.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+        assert!(extras.fds.is_empty() && played.ctx.state.slots.get(id).unwrap().durable.group.is_none());
     }
 
     reacts!(Cgroups: on_step, on_timer);

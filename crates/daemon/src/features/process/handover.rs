@@ -7,11 +7,11 @@
 //! its log. The former main processes are remembered, because their sessions and groups are still
 //! part of the tree.
 
-use ostler_core::lifecycle::{Event, State};
-use ostler_sys::process::Entry;
+use ostler_core::lifecycle::{Event, InstanceState};
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::{ProcRef, ProcTable};
 
-use crate::engine::{Ctx, Input, Request};
+use crate::engine::{Ctx, FeatureRequest, Input};
 use crate::platform::sample::CpuHistory;
 use crate::state::slots::Slot;
 use crate::state::slots::trees::family_in;
@@ -21,9 +21,9 @@ use crate::state::slots::trees::family_in;
 pub(crate) struct Handover;
 
 impl Handover {
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Follow { id, inc, pid, is_rare } => follow(ctx, id, inc, pid, is_rare),
+            FeatureRequest::Follow { id, inc, pid, is_rare } => follow(ctx, id, inc, pid, is_rare),
             request => return Some(request),
         }
         None
@@ -47,7 +47,7 @@ impl Handover {
 fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
     let former = slot.durable.instance.pid();
-    if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, State::Spawning { .. })) {
+    if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, InstanceState::Spawning { .. })) {
         return;
     }
     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
@@ -96,9 +96,9 @@ fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
 
 /// Returns the session of a process if the session's leader has exited. The session may be the only
 /// evidence for its members. A session whose leader lives may belong to another program.
-fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
+fn session(slot: &Slot, process: &ProcessEntry) -> Option<ProcRef> {
     let is_known = |pid| Some(pid) == slot.durable.instance.pid() || slot.durable.former_leaders.iter().any(|leader| leader.0 == pid);
-    let is_left = process.sid > 1 && process.sid != process.pid && !is_known(process.sid) && Entry::of(process.sid).is_none();
+    let is_left = process.sid > 1 && process.sid != process.pid && !is_known(process.sid) && ProcessEntry::of(process.sid).is_none();
     let start_ticks = slot.durable.former_leaders.first().map_or(slot.durable.start_ticks, |leader| leader.1);
     is_left.then_some(ProcRef { pid: process.sid, start_ticks })
 }
@@ -106,8 +106,8 @@ fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
-    use crate::platform::keeper_door::KeeperDoor;
+    use crate::engine::{TestContext, reacts};
+    use crate::platform::keeper_connection::KeeperConnection;
     use crate::state::slots::processes::MARK;
     use ostler_core::app::AppSpec;
     use ostler_keeper::Link;
@@ -115,10 +115,10 @@ mod tests {
     use std::process::{Child, Command};
 
     /// Returns a context whose keeper is the test: processes that it starts are its children.
-    fn playing() -> Played {
-        let mut played = Played::new(&[]);
+    fn playing() -> TestContext {
+        let mut played = TestContext::new(&[]);
         let link = Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
-        played.ctx.io.keeper = KeeperDoor::new(link, std::process::id().cast_signed());
+        played.ctx.io.keeper = KeeperConnection::new(link, std::process::id().cast_signed());
         played
     }
 
@@ -140,7 +140,7 @@ mod tests {
     }
 
     /// Returns a running instance, and its process.
-    fn running(played: &mut Played) -> (u32, Child) {
+    fn running(played: &mut TestContext) -> (u32, Child) {
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         let main = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
         played.start(&mut Handover, id, of(&main).pid);
@@ -148,8 +148,8 @@ mod tests {
         (id, main)
     }
 
-    fn follow_request(played: &mut Played, id: u32, pid: i32) -> Option<i32> {
-        played.ctx.request(Request::Follow { id, inc: 1, pid, is_rare: true });
+    fn follow_request(played: &mut TestContext, id: u32, pid: i32) -> Option<i32> {
+        played.ctx.request(FeatureRequest::Follow { id, inc: 1, pid, is_rare: true });
         assert!(played.settle(&mut Handover).is_empty());
         played.ctx.state.slots.get(id).unwrap().durable.instance.pid()
     }

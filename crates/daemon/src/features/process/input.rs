@@ -9,7 +9,7 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::{Failure, Request, Response};
 use ostler_sys::fd::input;
 
-use crate::engine::{Ask, Beside, Ctx};
+use crate::engine::{ClientRequest, Ctx, SpawnExtras};
 
 /// Longest text of one request: the capacity of a pipe.
 const MAX_BYTES: usize = 64 << 10;
@@ -25,7 +25,7 @@ impl Input {
 }
 
 impl Input {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         if ctx.state.slots.get(id).is_none_or(|slot| slot.spec().mode == ExecMode::Cluster) {
             return Ok(());
         }
@@ -39,7 +39,7 @@ impl Input {
         Ok(())
     }
 
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let Request::Input { id, text } = &ask.request else { return Some(ask) };
         let response = match write(ctx, *id, text) {
             Ok(()) => Response::Done { ids: vec![*id] },
@@ -68,18 +68,18 @@ fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
 
     #[test]
     fn only_fork_mode_processes_have_stdin() {
-        let (mut played, mut input) = (Played::new(&[]), Input);
+        let (mut played, mut input) = (TestContext::new(&[]), Input);
         let app = |name: &str, mode| AppSpec { name: name.into(), script: "/srv/app".into(), mode, ..AppSpec::default() };
         for (mode, has) in [(ExecMode::Fork, true), (ExecMode::Cluster, false)] {
             let id = played.instance(app("app", mode));
-            let mut beside = Beside::default();
-            input.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-            assert_eq!(beside.fds.iter().any(|(_, number)| *number == STDIN), has, "{mode:?}");
+            let mut extras = SpawnExtras::default();
+            input.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+            assert_eq!(extras.fds.iter().any(|(_, number)| *number == STDIN), has, "{mode:?}");
         }
         assert_eq!(write(&played.ctx, 9, "x"), Err("Process with ID <9> unknown.".into()));
         assert_eq!(write(&played.ctx, 1, "x"), Err("Cannot send line to processes in cluster mode".into()));
@@ -87,5 +87,5 @@ mod tests {
         assert!(write(&played.ctx, 0, &"x".repeat(MAX_BYTES + 1)).is_err());
     }
 
-    reacts!(Input: on_ask);
+    reacts!(Input: on_client_request);
 }

@@ -8,7 +8,7 @@ use ostler_core::app::args::split;
 use ostler_core::app::inspector::{InspectorOptions, options, port_of};
 use ostler_core::lifecycle::SpawnFailure;
 
-use crate::engine::{Beside, Ctx};
+use crate::engine::{Ctx, SpawnExtras};
 use crate::state::slots::inherited::reaches;
 use crate::state::slots::{Slot, Slots};
 
@@ -21,7 +21,7 @@ impl InspectorPorts {
 }
 
 impl InspectorPorts {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().ends_in_node()) else { return Ok(()) };
         let options = options_of(slot, beside);
         let port = free_port(&ctx.state.slots, slot, options.base);
@@ -40,7 +40,7 @@ impl InspectorPorts {
 }
 
 /// Returns the inspector settings from the app's options, in the order in which Node reads them.
-fn options_of(slot: &Slot, beside: &Beside) -> InspectorOptions {
+fn options_of(slot: &Slot, beside: &SpawnExtras) -> InspectorOptions {
     let spec = slot.spec();
     let env = node_options(slot, beside).map(split).unwrap_or_default();
     let args = if spec.runs_in_node() { spec.interpreter_args.as_slice() } else { &[] };
@@ -48,7 +48,7 @@ fn options_of(slot: &Slot, beside: &Beside) -> InspectorOptions {
 }
 
 /// Returns `NODE_OPTIONS` of the app.
-fn node_options<'a>(slot: &'a Slot, beside: &Beside) -> Option<&'a str> {
+fn node_options<'a>(slot: &'a Slot, beside: &SpawnExtras) -> Option<&'a str> {
     const NAME: &str = "NODE_OPTIONS";
     let spec: &AppSpec = slot.spec();
     let own = spec.env.layers().filter_map(|layer| layer.get(NAME)).last();
@@ -67,9 +67,9 @@ fn free_port(slots: &Slots, slot: &Slot, base: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::program::ProgramKind;
-    use ostler_core::lifecycle::Wanted;
+    use ostler_core::lifecycle::DesiredState;
 
     fn node(args: &[&str]) -> AppSpec {
         AppSpec {
@@ -82,15 +82,15 @@ mod tests {
 
     /// Returns the arguments of the second of two processes, and the port that its preload sets.
     fn second(spec: &AppSpec) -> (Vec<String>, Option<u16>) {
-        let (mut played, mut ports) = (Played::new(&[]), InspectorPorts);
-        let mut beside = Beside::default();
+        let (mut played, mut ports) = (TestContext::new(&[]), InspectorPorts);
+        let mut extras = SpawnExtras::default();
         for _ in 0..2 {
             let id = played.instance(spec.clone());
-            played.ctx.state.slots.get_mut(id).unwrap().durable.instance.wanted = Wanted::Up;
-            beside = Beside::default();
-            ports.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+            played.ctx.state.slots.get_mut(id).unwrap().durable.instance.wanted = DesiredState::Up;
+            extras = SpawnExtras::default();
+            ports.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
         }
-        (beside.last_node_args, beside.debug_port)
+        (extras.last_node_args, extras.debug_port)
     }
 
     #[test]

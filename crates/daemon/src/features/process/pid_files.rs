@@ -49,7 +49,7 @@ impl PidFiles {
 
 /// Writes the pid file of an instance whose process serves.
 fn write(ctx: &mut Ctx, id: u32) {
-    let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
+    let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.is_visible()) else { return };
     let Some(pid) = slot.durable.instance.pid() else { return };
     let path = Path::new(&slot.live.files.pid);
     let written = Rights::of(slot.spec()).write(path, pid.to_string().as_bytes());
@@ -71,12 +71,12 @@ fn remove(ctx: &mut Ctx, id: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use crate::state::store::Role;
     use ostler_core::app::AppSpec;
 
     /// Returns an instance whose pid file is in the home, so its path is as unique as the home's.
-    fn instance(played: &mut Played) -> (u32, std::path::PathBuf) {
+    fn instance(played: &mut TestContext) -> (u32, std::path::PathBuf) {
         let path = played.home().join("api.pid");
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
         played.ctx.state.slots.get_mut(id).unwrap().live.files.pid = path.to_str().unwrap().into();
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn pid_file_exists_while_running_or_restarting_immediately() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let (id, path) = instance(&mut played);
         played.start(&mut PidFiles, id, 4711);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "4711", "no newline");
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn only_the_serving_process_of_a_reload_has_the_pid_file() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let (id, path) = instance(&mut played);
         played.ctx.state.slots.get_mut(id).unwrap().durable.role = Role::Candidate;
         played.start(&mut PidFiles, id, 4711);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn unwritable_pid_file_is_logged_and_the_app_runs() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let (id, path) = instance(&mut played);
         std::fs::create_dir(&path).unwrap();
         played.start(&mut PidFiles, id, 4711);

@@ -15,7 +15,7 @@ use ostler_sys::Credentials;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Map, json};
 
-use crate::engine::{Beside, Ctx};
+use crate::engine::{Ctx, SpawnExtras};
 use crate::platform::log::DaemonLog;
 use crate::platform::settings::Settings;
 use crate::platform::shared_folder::{SHARED_FOLDER, shared_folder};
@@ -48,7 +48,7 @@ pub(crate) struct Preload {
 }
 
 impl Preload {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let user = beside.account.as_ref().map(|account| &account.credentials);
         let path = self.path_for(slot, user, &ctx.io.settings, &mut ctx.io.log).and_then(|path| path.into_os_string().into_string().ok());
@@ -166,15 +166,15 @@ fn settings(slot: &Slot, inc: u32, debug_port: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
 
     fn node() -> AppSpec {
         AppSpec { name: "api".into(), script: "/srv/api.js".into(), interpreter: Some("/usr/bin/node".into()), ..AppSpec::default() }
     }
 
-    fn prepared(spec: AppSpec) -> (Beside, bool) {
-        let (mut played, mut preload, mut beside) = (Played::new(&[]), Preload::default(), Beside::default());
+    fn prepared(spec: AppSpec) -> (SpawnExtras, bool) {
+        let (mut played, mut preload, mut beside) = (TestContext::new(&[]), Preload::default(), SpawnExtras::default());
         let id = played.instance(spec);
         preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
         (beside, played.ctx.state.slots.get(id).unwrap().durable.preloaded)
@@ -185,10 +185,10 @@ mod tests {
         let mut spec = node();
         spec.sticky = Some(Sticky::Cookie("seat".into()));
         spec.max_connection_age_ms = Some(60_000);
-        let (beside, is_preloaded) = prepared(spec);
-        let [require, path] = &beside.node_args[..] else { panic!("{:?}", beside.node_args) };
+        let (extras, is_preloaded) = prepared(spec);
+        let [require, path] = &extras.node_args[..] else { panic!("{:?}", extras.node_args) };
         assert!(require == "--require" && path.contains(FILE_PREFIX) && is_preloaded, "{path}");
-        assert_eq!(beside.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":"0.1"},"age_ms":60000}"#.to_owned())]);
+        assert_eq!(extras.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":"0.1"},"age_ms":60000}"#.to_owned())]);
     }
 
     #[test]
@@ -196,19 +196,19 @@ mod tests {
         let locked = AppSpec { interpreter_args: vec!["--experimental-permission".into()], ..node() };
         let python = AppSpec { interpreter: Some("python3".into()), ..node() };
         for spec in [AppSpec { no_preload: true, ..node() }, locked, python, AppSpec { interpreter: None, ..node() }] {
-            let (beside, is_preloaded) = prepared(spec.clone());
-            assert!(beside.node_args.is_empty() && beside.vars.is_empty() && !is_preloaded, "{spec:?}");
+            let (extras, is_preloaded) = prepared(spec.clone());
+            assert!(extras.node_args.is_empty() && extras.vars.is_empty() && !is_preloaded, "{spec:?}");
         }
     }
 
     #[test]
     fn removed_preload_file_is_recreated() {
-        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let (mut played, mut preload) = (TestContext::new(&[]), Preload::default());
         let id = played.instance(node());
         let mut path = || {
-            let mut beside = Beside::default();
-            preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-            PathBuf::from(beside.node_args.pop().unwrap())
+            let mut extras = SpawnExtras::default();
+            preload.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+            PathBuf::from(extras.node_args.pop().unwrap())
         };
         let first = path();
         assert_eq!(std::fs::read_to_string(&first).unwrap(), CODE);
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn preloaded_process_of_a_former_daemon_is_recognised() {
-        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let (mut played, mut preload) = (TestContext::new(&[]), Preload::default());
         let id = played.instance(node());
         let file = format!("/tmp/{FILE_PREFIX}x.cjs");
         for (words, expected) in [(["--require", &file], true), (["--require", "/srv/own.cjs"], false), (["-e", &file], false)] {

@@ -13,7 +13,7 @@ use std::path::Path;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
 
-use crate::engine::{Beside, Ctx};
+use crate::engine::{Ctx, SpawnExtras};
 use crate::state::slots::Slot;
 
 /// Module that Node loads, below the home.
@@ -54,7 +54,7 @@ impl Tracing {
 }
 
 impl Tracing {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| is_wanted(slot.spec())) else { return Ok(()) };
         let port = port(&ctx.io.settings.home);
         if !slot.spec().ends_in_node() {
@@ -121,7 +121,7 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use serde_json::json;
 
     fn prepared(installed: bool, given: serde_json::Value, more: AppSpec) -> (Vec<String>, Vec<&'static str>) {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn prepared_with(port: Option<&str>, installed: bool, given: serde_json::Value, more: AppSpec) -> (Vec<String>, Vec<&'static str>) {
-        let (mut played, mut tracing, mut beside) = (Played::new(&[]), Tracing::default(), Beside::default());
+        let (mut played, mut tracing, mut beside) = (TestContext::new(&[]), Tracing::default(), SpawnExtras::default());
         let file = played.ctx.io.settings.home.join(REGISTER);
         if let Some(port) = port {
             std::fs::create_dir_all(played.ctx.io.settings.home.join("web")).unwrap();

@@ -4,7 +4,7 @@
 //! this check therefore finds nothing. If a report were lost all the same, the instance would stay
 //! `online` with a pid that does not exist. A stop of it would never complete. If a check of an
 //! instance does not find its process, the daemon therefore asks the keeper
-//! ([`Ctx::look_if_vanished`]). A list, a signal and a deadline make that check. All instances are
+//! ([`Ctx::check_vanished`]). A list, a signal and a deadline make that check. All instances are
 //! also checked once after each start of a daemon and for each new keeper. If a list or a signal
 //! has just found the process, there is no second check. The keeper reports the exit that it knows,
 //! or that it knows none. Its answer is handled like any other report, so an exit is not counted
@@ -38,7 +38,7 @@ impl Vanished {
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         let ids: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         for id in ids {
-            ctx.look_if_vanished(id);
+            ctx.check_vanished(id);
         }
     }
 }
@@ -46,11 +46,11 @@ impl Vanished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
 
     #[test]
     fn processes_are_verified_once_after_boot_and_each_new_keeper() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let mut vanished = Vanished;
         vanished.on_boot(&mut played.ctx);
         played.pass(&mut vanished, SETTLE_MS - 1);

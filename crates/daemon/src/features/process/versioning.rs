@@ -8,7 +8,7 @@ use ostler_core::app::package;
 
 use crate::engine::{Ctx, Key};
 use crate::platform::rights::Rights;
-use crate::platform::working_trees::Question;
+use crate::platform::working_trees::WorkingTreeQuery;
 use crate::state::slots::Slot;
 
 /// Time after a start in which further starts are collected. The reads then delay no start, and
@@ -36,12 +36,12 @@ impl Versioning {
 }
 
 /// Requests a read of the instance's folder.
-fn ask(ctx: &mut Ctx, id: u32) {
+fn request_read(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     let user = Rights::of(slot.spec()).user().cloned();
     let of = (id, slot.newest_inc());
     let folder = is_wanted(slot).then(|| slot.spec().cwd.clone().into());
-    ctx.io.working_trees.ask(Question { of, folder, package: package::folder(slot.spec()), user });
+    ctx.io.working_trees.query(WorkingTreeQuery { process: of, folder, package: package::folder(slot.spec()), user });
 }
 
 /// Returns false if `vizion: false` turns it off.
@@ -72,14 +72,14 @@ impl Versioning {
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        std::mem::take(&mut self.started).into_iter().for_each(|id| ask(ctx, id));
+        std::mem::take(&mut self.started).into_iter().for_each(|id| request_read(ctx, id));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
     use ostler_core::app::git::WorkingTree;
     use std::sync::Arc;
@@ -87,14 +87,14 @@ mod tests {
 
     const HASH: &str = "8bd0f60ef66bd0c9f0d63c4c0d3a3d3c1e2f4a5b";
 
-    fn revision(played: &mut Played, id: u32) -> Option<String> {
-        played.ctx.learn();
+    fn revision(played: &mut TestContext, id: u32) -> Option<String> {
+        played.ctx.record_findings();
         Some(played.ctx.state.slots.get(id)?.durable.learned.working_tree.as_ref()?.revision.clone())
     }
 
     #[test]
     fn instance_keeps_the_commit_of_its_start() {
-        let mut played = Played::new(&[Versioning::NAME]);
+        let mut played = TestContext::new(&[Versioning::NAME]);
         let mut versioning = Versioning::default();
         let cwd = played.home().join("app");
         std::fs::create_dir_all(cwd.join(".git")).unwrap();

@@ -11,7 +11,7 @@ use ostler_proto::node::Message;
 use ostler_proto::node::preload::{self, FromPreload};
 use serde_json::{Value, json};
 
-use crate::engine::{Ask, Ctx};
+use crate::engine::{ClientRequest, Ctx};
 use crate::state::slots::Slot;
 
 /// Type of the message in which an app answers.
@@ -28,34 +28,34 @@ const WAY_MS: u64 = 3_000;
 
 /// Target of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Called {
+enum CallTarget {
     /// An action of the app.
     Action(String),
     /// The preload's profiler, with the number of the call.
     Profiler(u64),
     /// The preload's way to a server, with the number of the call.
-    Way(u64),
+    Reach(u64),
 }
 
-impl Called {
-    fn word(&self) -> &str {
+impl CallTarget {
+    fn name(&self) -> &str {
         match self {
             Self::Action(name) => name,
             Self::Profiler(_) => "profile",
-            Self::Way(_) => "reach",
+            Self::Reach(_) => "reach",
         }
     }
 }
 
 /// Call that some instances have not answered yet.
 #[derive(Debug)]
-struct Calling {
+struct PendingCall {
     client: u32,
     request: u64,
-    called: Called,
+    called: CallTarget,
     within_ms: u64,
     /// Instances that got the call.
-    told: Vec<u32>,
+    called_ids: Vec<u32>,
     /// Instances that have not answered yet.
     waiting: Vec<u32>,
     failed: u32,
@@ -64,7 +64,7 @@ struct Calling {
 /// Calls in progress, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
-    calls: BTreeMap<u64, Calling>,
+    calls: BTreeMap<u64, PendingCall>,
 }
 
 impl Actions {
@@ -72,46 +72,54 @@ impl Actions {
 
     fn call(&mut self, ctx: &mut Ctx, (client, request): (u32, u64), target: &str, action: &str, params: Option<&str>, within_ms: u64) {
         let message = |pm_id: u32| params.map_or_else(|| action.into(), |params| json!({ "id": pm_id, "msg": action, "opts": params }));
-        let Some(told) = self.chosen(ctx, (client, request), told(ctx, target, action)) else { return };
-        self.tell(ctx, (client, request), target, Called::Action(action.to_owned()), told, &message, within_ms);
+        let Some(told) = self.chosen(ctx, (client, request), callable_instances(ctx, target, action)) else { return };
+        self.send_call(ctx, (client, request), target, CallTarget::Action(action.to_owned()), told, &message, within_ms);
     }
 
     fn profile(&mut self, ctx: &mut Ctx, asker: (u32, u64), target: &str, kind: Profile, ms: u64) {
         let ms = if kind == Profile::Heap { 0 } else { ms.min(LONGEST_MS) };
         let Some(told) = self.chosen(ctx, asker, preloaded(ctx, target)) else { return };
         let call = ctx.ticket();
-        self.tell(ctx, asker, target, Called::Profiler(call), told, &|_| preload::profile(kind.word(), ms, call), ms + WRITTEN_MS);
+        self.send_call(
+            ctx,
+            asker,
+            target,
+            CallTarget::Profiler(call),
+            told,
+            &|_| preload::profile(kind.as_str(), ms, call),
+            ms + WRITTEN_MS,
+        );
     }
 
     fn reach(&mut self, ctx: &mut Ctx, asker: (u32, u64), target: &str, port: u16) {
         let Some(told) = self.chosen(ctx, asker, preloaded(ctx, target)) else { return };
         let call = ctx.ticket();
-        self.tell(ctx, asker, target, Called::Way(call), told, &|_| preload::reach(port, call), WAY_MS);
+        self.send_call(ctx, asker, target, CallTarget::Reach(call), told, &|_| preload::reach(port, call), WAY_MS);
     }
 
     /// Returns the instances to call. If there is a failure, answers with it and returns `None`.
     fn chosen(&self, ctx: &mut Ctx, (client, request): (u32, u64), told: Result<Vec<u32>, Failure>) -> Option<Vec<u32>> {
-        let told = match told {
+        let ids = match told {
             Ok(_) if self.calls.len() >= MAX_CALLS => Err(Failure::Other("too many actions are running".into())),
             told => told,
         };
-        told.map_err(|failure| ctx.reply(client, request, Response::Failed(failure))).ok()
+        ids.map_err(|failure| ctx.reply(client, request, Response::Failed(failure))).ok()
     }
 
     /// Sends the call to instances, and waits for their answers.
     #[expect(clippy::too_many_arguments, reason = "each is one part of the call")]
-    fn tell(
+    fn send_call(
         &mut self,
         ctx: &mut Ctx,
         (client, request): (u32, u64),
         target: &str,
-        called: Called,
+        called: CallTarget,
         told: Vec<u32>,
         message: &dyn Fn(u32) -> Value,
         within_ms: u64,
     ) {
         let pm_ids = pm_ids(ctx, &told);
-        let selected = Progress::Selected { action: called.word().to_owned(), target: target.to_owned(), ids: pm_ids.clone() };
+        let selected = Progress::Selected { action: called.name().to_owned(), target: target.to_owned(), ids: pm_ids.clone() };
         ctx.reply(client, request, Response::Progress(selected));
         for (id, pm_id) in told.iter().zip(pm_ids) {
             ctx.send(*id, &message(pm_id), None);
@@ -119,7 +127,7 @@ impl Actions {
         let ticket = ctx.ticket();
         let within_ms = within_ms.min(LONGEST_MS);
         ctx.outbox.timers.set((Self::NAME, ticket), Some(ctx.now.mono_ms.saturating_add(within_ms)));
-        let calling = Calling { client, request, called, within_ms, waiting: told.clone(), told, failed: 0 };
+        let calling = PendingCall { client, request, called, within_ms, waiting: told.clone(), called_ids: told, failed: 0 };
         self.calls.insert(ticket, calling);
     }
 
@@ -141,7 +149,7 @@ impl Actions {
             return;
         }
         ctx.outbox.timers.set((Self::NAME, ticket), None);
-        if let Some(Calling { client, request, told, failed, .. }) = self.calls.remove(&ticket) {
+        if let Some(PendingCall { client, request, called_ids: told, failed, .. }) = self.calls.remove(&ticket) {
             let response = match failed {
                 0 => Response::Done { ids: pm_ids(ctx, &told) },
                 failed => Response::Failed(Failure::Some { failed, total: told.len() as u32 }),
@@ -151,7 +159,7 @@ impl Actions {
     }
 
     /// Handles an instance that cannot answer any more.
-    fn is_gone(&mut self, ctx: &mut Ctx, id: u32) {
+    fn drop_instance(&mut self, ctx: &mut Ctx, id: u32) {
         let of_it: Vec<u64> = self.calls.iter().filter(|(_, calling)| calling.waiting.contains(&id)).map(|(ticket, _)| *ticket).collect();
         for ticket in of_it {
             self.is_answered(ctx, ticket, id, Err("exited before it answered".into()));
@@ -160,14 +168,14 @@ impl Actions {
 }
 
 /// Returns the instances that offer this action and have an open channel.
-fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
+fn callable_instances(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let selected: Vec<&Slot> = ids.iter().filter_map(|id| ctx.state.slots.get(*id)).collect();
-    let told: Vec<u32> = selected.iter().filter(|slot| slot.hears() && slot.offers(action)).map(|slot| slot.durable.id).collect();
-    if !told.is_empty() {
-        return Ok(told);
+    let targets: Vec<u32> = selected.iter().filter(|slot| slot.has_channel() && slot.offers(action)).map(|slot| slot.durable.id).collect();
+    if !targets.is_empty() {
+        return Ok(targets);
     }
-    let mut offered: Vec<&str> = selected.iter().filter(|slot| slot.hears()).flat_map(|slot| slot.actions()).collect();
+    let mut offered: Vec<&str> = selected.iter().filter(|slot| slot.has_channel()).flat_map(|slot| slot.actions()).collect();
     offered.sort_unstable();
     offered.dedup();
     Err(Failure::Other(if offered.is_empty() {
@@ -181,11 +189,11 @@ fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
 fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
-    let told: Vec<u32> = slots.filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
-    if told.is_empty() {
+    let targets: Vec<u32> = slots.filter(|slot| slot.has_channel() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
+    if targets.is_empty() {
         return Err(Failure::Other(format!("{target}: no running Node app has ostler's preload")));
     }
-    Ok(told)
+    Ok(targets)
 }
 
 fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {
@@ -193,7 +201,7 @@ fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {
 }
 
 impl Actions {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let asker = (ask.client, ask.id);
         match &ask.request {
             Request::Trigger { target, action, params, within_ms } => {
@@ -213,31 +221,31 @@ impl Actions {
         let (called, answer) = match message {
             Message::Typed { topic, data } if topic == REPLY => {
                 let Some(action) = data.get("action_name").and_then(Value::as_str) else { return };
-                (Called::Action(action.to_owned()), Ok(data.get("return").cloned().unwrap_or_default()))
+                (CallTarget::Action(action.to_owned()), Ok(data.get("return").cloned().unwrap_or_default()))
             }
             Message::Internal(message) => match FromPreload::of(message) {
-                Some(FromPreload::Profiled { call, file }) => (Called::Profiler(call), file.map(Value::from)),
-                Some(FromPreload::Reached { call, path }) => (Called::Way(call), path.map(Value::from)),
+                Some(FromPreload::Profiled { call, file }) => (CallTarget::Profiler(call), file.map(Value::from)),
+                Some(FromPreload::Reached { call, path }) => (CallTarget::Reach(call), path.map(Value::from)),
                 _ => return,
             },
             _ => return,
         };
-        let is_of = |calling: &Calling| calling.called == called && calling.waiting.contains(&id);
+        let is_of = |calling: &PendingCall| calling.called == called && calling.waiting.contains(&id);
         if let Some(ticket) = self.calls.iter().find(|(_, calling)| is_of(calling)).map(|(ticket, _)| *ticket) {
             self.is_answered(ctx, ticket, id, answer);
         }
     }
 
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
-        self.is_gone(ctx, id);
+        self.drop_instance(ctx, id);
     }
 
     pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
-        self.is_gone(ctx, id);
+        self.drop_instance(ctx, id);
     }
 
     pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
-        self.is_gone(ctx, id);
+        self.drop_instance(ctx, id);
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
@@ -256,11 +264,11 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::{Caller, Played, reacts};
+    use crate::engine::{Caller, TestContext, reacts};
     use crate::platform::ipc::Ipc;
 
     /// Returns an instance that runs, has a channel, and offers `gc`.
-    fn offering(played: &mut Played, actions: &mut Actions, pid: i32) -> (u32, UnixStream) {
+    fn offering(played: &mut TestContext, actions: &mut Actions, pid: i32) -> (u32, UnixStream) {
         let spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
         let id = played.instance(spec);
         played.start(actions, id, pid);
@@ -271,24 +279,28 @@ mod tests {
         (id, theirs)
     }
 
-    fn trigger(played: &mut Played, actions: &mut Actions, request: u64, action: &str) {
+    fn trigger(played: &mut TestContext, actions: &mut Actions, request: u64, action: &str) {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
         let request_of = Request::Trigger { target: "app".into(), action: action.into(), params: None, within_ms: 1000 };
-        assert!(actions.on_ask(&mut played.ctx, Ask { client: 1, id: request, caller, request: request_of }).is_none());
+        assert!(
+            actions.on_client_request(&mut played.ctx, ClientRequest { client: 1, id: request, caller, request: request_of }).is_none()
+        );
     }
 
-    fn replies(played: &mut Played) -> Vec<(u64, Response)> {
+    fn replies(played: &mut TestContext) -> Vec<(u64, Response)> {
         std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, request, response)| (request, response)).collect()
     }
 
     #[test]
     fn profiles_are_matched_by_their_call() {
-        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        let (mut played, mut actions) = (TestContext::new(&[Actions::NAME]), Actions::default());
         let (id, _app) = offering(&mut played, &mut actions, 10);
-        let mut profile = |played: &mut Played, request: u64| {
+        let mut profile = |played: &mut TestContext, request: u64| {
             let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
             let request_of = Request::Profile { target: "app".into(), kind: Profile::Cpu, ms: 1000 };
-            assert!(actions.on_ask(&mut played.ctx, Ask { client: 1, id: request, caller, request: request_of }).is_none());
+            assert!(
+                actions.on_client_request(&mut played.ctx, ClientRequest { client: 1, id: request, caller, request: request_of }).is_none()
+            );
         };
         profile(&mut played, 1);
         assert!(matches!(&replies(&mut played)[..], [(1, Response::Failed(Failure::Other(_)))]), "without a preload");
@@ -297,9 +309,9 @@ mod tests {
         profile(&mut played, 3);
         replies(&mut played);
         let calls: Vec<u64> = actions.calls.keys().copied().collect();
-        let Called::Profiler(second) = actions.calls[&calls[1]].called else { panic!() };
-        let said = json!({"cmd": "NODE_OSTLER", "act": "profiled", "call": second, "error": "is being profiled already"});
-        actions.on_message(&mut played.ctx, id, 1, &ostler_proto::node::classify(said));
+        let CallTarget::Profiler(second) = actions.calls[&calls[1]].called else { panic!() };
+        let message = json!({"cmd": "NODE_OSTLER", "act": "profiled", "call": second, "error": "is being profiled already"});
+        actions.on_message(&mut played.ctx, id, 1, &ostler_proto::node::classify(message));
         let answers = replies(&mut played);
         assert!(
             matches!(&answers[..], [(3, Response::Progress(Progress::InstanceFailed { .. })), (3, Response::Failed(_))]),
@@ -315,7 +327,7 @@ mod tests {
 
     #[test]
     fn each_action_call_gets_its_answer() {
-        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        let (mut played, mut actions) = (TestContext::new(&[Actions::NAME]), Actions::default());
         let (id, _theirs) = offering(&mut played, &mut actions, 7);
         trigger(&mut played, &mut actions, 1, "gc");
         trigger(&mut played, &mut actions, 2, "gc");
@@ -337,7 +349,7 @@ mod tests {
 
     #[test]
     fn action_without_an_answer_times_out() {
-        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        let (mut played, mut actions) = (TestContext::new(&[Actions::NAME]), Actions::default());
         let (id, _theirs) = offering(&mut played, &mut actions, 7);
         let failed = |reason: &str| Response::Progress(Progress::InstanceFailed { id: 0, name: "app".into(), reason: reason.into() });
         let some = || Response::Failed(Failure::Some { failed: 1, total: 1 });
@@ -356,7 +368,7 @@ mod tests {
 
     #[test]
     fn unknown_action_error_lists_the_offered_ones() {
-        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        let (mut played, mut actions) = (TestContext::new(&[Actions::NAME]), Actions::default());
         trigger(&mut played, &mut actions, 1, "gc");
         let (_, _theirs) = offering(&mut played, &mut actions, 7);
         trigger(&mut played, &mut actions, 2, "nope");
@@ -370,5 +382,5 @@ mod tests {
         assert_eq!(words, ["process or namespace app not found", "app offers no action nope; available: gc"]);
     }
 
-    reacts!(Actions: on_ask, on_message, on_channel_ended, on_forgotten, on_timer);
+    reacts!(Actions: on_client_request, on_message, on_channel_ended, on_forgotten, on_timer);
 }

@@ -11,7 +11,7 @@ use ostler_proto::node::Message;
 use ostler_proto::node::preload::{self, FromPreload};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Ask, Ctx, Key};
+use crate::engine::{ClientRequest, Ctx, Key};
 
 /// Longest time that one request extends the collection.
 const LONGEST_MS: u64 = 120_000;
@@ -25,12 +25,12 @@ const ROUTES: usize = 20;
 pub(crate) struct Collecting {
     /// Time until which apps measure, since the machine's boot; 0 = no client collects.
     until_ms: u64,
-    figures: BTreeMap<u32, Known>,
+    figures: BTreeMap<u32, LastReport>,
 }
 
 /// Last report of an instance.
 #[derive(Debug)]
-struct Known {
+struct LastReport {
     figures: Figures,
     /// Start of its recent figures.
     window: Window,
@@ -53,9 +53,9 @@ impl Collecting {
         self.until_ms = now_ms.saturating_add(for_ms);
         ctx.outbox.timers.set(Self::END, Some(self.until_ms.saturating_add(LAST_MS)));
         let message = preload::collect(for_ms);
-        let told: Vec<u32> =
-            ctx.state.slots.serving().filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
-        for id in told {
+        let ids: Vec<u32> =
+            ctx.state.slots.serving().filter(|slot| slot.has_channel() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
+        for id in ids {
             ctx.send(id, &message, None);
         }
     }
@@ -89,7 +89,7 @@ impl Collecting {
                 names.push(name);
             }
         }
-        self.figures.insert(id, Known { figures, window, names });
+        self.figures.insert(id, LastReport { figures, window, names });
     }
 
     fn forget(&mut self, ctx: &mut Ctx, id: u32) {
@@ -130,7 +130,7 @@ fn metrics(figures: &Figures) -> Map<String, Value> {
 }
 
 impl Collecting {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let Request::Collect { for_ms } = ask.request else { return Some(ask) };
         self.collect(ctx, for_ms);
         let figures = self.report(ctx);
@@ -180,10 +180,10 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::{Caller, Played, reacts};
+    use crate::engine::{Caller, TestContext, reacts};
     use crate::platform::ipc::Ipc;
 
-    fn node(played: &mut Played, collecting: &mut Collecting, pid: i32) -> (u32, UnixStream) {
+    fn node(played: &mut TestContext, collecting: &mut Collecting, pid: i32) -> (u32, UnixStream) {
         let spec = AppSpec { name: format!("app-{pid}"), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
         let id = played.instance(spec);
         played.start(collecting, id, pid);
@@ -196,9 +196,13 @@ mod tests {
     }
 
     /// Sends a request, and returns the figures in the answer.
-    fn ask(played: &mut Played, collecting: &mut Collecting, for_ms: u64) -> Vec<InstanceFigures> {
+    fn ask(played: &mut TestContext, collecting: &mut Collecting, for_ms: u64) -> Vec<InstanceFigures> {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
-        assert!(collecting.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: Request::Collect { for_ms } }).is_none());
+        assert!(
+            collecting
+                .on_client_request(&mut played.ctx, ClientRequest { client: 1, id: 1, caller, request: Request::Collect { for_ms } })
+                .is_none()
+        );
         match std::mem::take(&mut played.ctx.outbox.replies).pop() {
             Some((_, _, Response::Figures(list))) => list,
             other => panic!("{other:?}"),
@@ -211,18 +215,18 @@ mod tests {
         String::from_utf8(text[..count].to_vec()).unwrap()
     }
 
-    fn report_figures(played: &mut Played, collecting: &mut Collecting, id: u32, figures: &Value) {
+    fn report_figures(played: &mut TestContext, collecting: &mut Collecting, id: u32, figures: &Value) {
         let message = ostler_proto::node::classify(json!({"cmd": "NODE_OSTLER", "act": "figures", "figures": figures}));
         collecting.on_message(&mut played.ctx, id, 1, &message);
     }
 
-    fn monitor(played: &Played, id: u32) -> &Map<String, Value> {
+    fn monitor(played: &TestContext, id: u32) -> &Map<String, Value> {
         &played.ctx.state.slots.get(id).unwrap().live.axm.monitor
     }
 
     #[test]
     fn apps_measure_only_while_a_client_asks() {
-        let (mut played, mut collecting) = (Played::new(&[Collecting::NAME]), Collecting::default());
+        let (mut played, mut collecting) = (TestContext::new(&[Collecting::NAME]), Collecting::default());
         let (id, mut app) = node(&mut played, &mut collecting, 10);
         report_figures(&mut played, &mut collecting, id, &json!({"requests": 1}));
         assert!(monitor(&played, id).is_empty(), "nobody asked");
@@ -255,7 +259,7 @@ mod tests {
 
     #[test]
     fn custom_metrics_are_not_overwritten() {
-        let (mut played, mut collecting) = (Played::new(&[Collecting::NAME]), Collecting::default());
+        let (mut played, mut collecting) = (TestContext::new(&[Collecting::NAME]), Collecting::default());
         let (id, _app) = node(&mut played, &mut collecting, 10);
         played.ctx.state.slots.get_mut(id).unwrap().live.axm.monitor.insert("Handles".into(), json!({"value": "own"}));
         ask(&mut played, &mut collecting, 1000);
@@ -266,5 +270,5 @@ mod tests {
         assert_eq!(monitor(&played, id).keys().collect::<Vec<_>>(), ["Handles"]);
     }
 
-    reacts!(Collecting: on_ask, on_message, on_timer, on_channel_ended, on_forgotten);
+    reacts!(Collecting: on_client_request, on_message, on_timer, on_channel_ended, on_forgotten);
 }

@@ -1,17 +1,17 @@
 //! Progress of a rollout: observations of its processes, and the events made of them.
 
-use ostler_core::lifecycle::{ExitCause, State, Wanted};
-use ostler_core::rollout::{Event, Outcome, Phase, ReplicaState};
+use ostler_core::lifecycle::{DesiredState, ExitCause, InstanceState};
+use ostler_core::rollout::{ReplicaState, RolloutEvent, RolloutOutcome, RolloutPhase};
 use ostler_core::text::units::in_seconds;
 use ostler_proto::control::{FaultReport, Progress};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 
 use super::history::Release;
 use super::{Replica, Rollouts, Running};
-use crate::engine::{Answer, Ctx, Request, RolloutNews};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, RolloutNews};
 use crate::state::policy::reload_waits_ms;
-use crate::state::slots::{Slot, Slots, why};
-use crate::state::store::rollouts::End;
+use crate::state::slots::{Slot, Slots, exit_text};
+use crate::state::store::rollouts::RolloutEnd;
 use crate::state::store::{Record, Role};
 
 impl Rollouts {
@@ -27,7 +27,7 @@ impl Rollouts {
             }
         }
         self.watch(ctx, number);
-        self.end_if_over(ctx, number);
+        self.remove_if_complete(ctx, number);
     }
 
     /// Sets the time at which a new process that is online has run long enough.
@@ -36,10 +36,10 @@ impl Rollouts {
         let now_ms = ctx.now.mono_ms;
         let starts =
             running.replicas.iter().zip(&running.rollout.replicas).filter(|(_, progress)| progress.state == ReplicaState::Starting);
-        let slots = starts.filter_map(|(replica, _)| ctx.state.slots.get(replica.beside.unwrap_or(replica.serving)));
+        let slots = starts.filter_map(|(replica, _)| ctx.state.slots.get(replica.candidate.unwrap_or(replica.serving)));
         let next_ms = slots.filter_map(Slot::watched_until).filter(|until_ms| *until_ms > now_ms).min();
-        if let Some(at_ms) = next_ms.filter(|at_ms| running.look_ms.is_none_or(|look_ms| *at_ms < look_ms)) {
-            running.look_ms = Some(at_ms);
+        if let Some(at_ms) = next_ms.filter(|at_ms| running.check_ms.is_none_or(|look_ms| *at_ms < look_ms)) {
+            running.check_ms = Some(at_ms);
             running.set_timer(ctx);
         }
     }
@@ -54,15 +54,15 @@ impl Rollouts {
             taken.map(|index| (running.number, index)).collect::<Vec<_>>()
         };
         let taken: Vec<(u32, usize)> = self.running.iter().flat_map(replicas).collect();
-        taken.into_iter().for_each(|(number, index)| self.take(ctx, number, Event::Overruled(index)));
+        taken.into_iter().for_each(|(number, index)| self.take(ctx, number, RolloutEvent::Overruled(index)));
     }
 
     /// Dispatches an event to the rollout, and performs its decisions.
-    pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: Event) {
+    pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: RolloutEvent) {
         match &event {
-            Event::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
-            Event::Ready(index) => self.note_ready(&ctx.state.slots, number, *index),
-            Event::Gone(_) | Event::Overruled(_) | Event::Tick => {}
+            RolloutEvent::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
+            RolloutEvent::Ready(index) => self.note_ready(&ctx.state.slots, number, *index),
+            RolloutEvent::Gone(_) | RolloutEvent::Overruled(_) | RolloutEvent::Tick => {}
         }
         let Some(running) = self.get_mut(number) else { return };
         let before: Vec<ReplicaState> = running.rollout.replicas.iter().map(|progress| progress.state).collect();
@@ -96,29 +96,29 @@ impl Rollouts {
         let Some(running) = self.get_mut(number) else { return };
         let Some(replica) = running.replicas.get(index) else { return };
         ctx.io.log.error(format_args!("App [{}:{}] reload failed: {reason}", running.app, replica.pm_id));
-        let slot = replica.beside.and_then(|id| ctx.state.slots.get(id)).or_else(|| ctx.state.slots.get(replica.serving));
-        let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
+        let slot = replica.candidate.and_then(|id| ctx.state.slots.get(id)).or_else(|| ctx.state.slots.get(replica.serving));
+        let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_slot.is_none()) else { return };
         let lines = slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty());
         let is_complete = lines.is_some() && !slot.live.seeks_port_holder;
-        running.lines_of = Some(slot.durable.id).filter(|_| !is_complete);
+        running.lines_slot = Some(slot.durable.id).filter(|_| !is_complete);
         match lines {
             Some(lines) => running.fault_lines.clone_from(lines),
-            None => ctx.request(Request::LastLines { id: slot.durable.id }),
+            None => ctx.request(FeatureRequest::LastLines { id: slot.durable.id }),
         }
     }
 
     /// Handles the last lines of a process that failed.
     pub(super) fn on_last_lines(&mut self, ctx: &mut Ctx, id: u32, lines: &[String]) {
-        for running in self.running.iter_mut().filter(|running| running.lines_of == Some(id)) {
-            running.lines_of = None;
+        for running in self.running.iter_mut().filter(|running| running.lines_slot == Some(id)) {
+            running.lines_slot = None;
             running.fault_lines = lines.to_vec();
             ctx.state.journal.push(&running.record());
         }
     }
 
     /// Removes a completed rollout from the list.
-    pub(super) fn end_if_over(&mut self, ctx: &mut Ctx, number: u32) {
-        let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_of.is_none();
+    pub(super) fn remove_if_complete(&mut self, ctx: &mut Ctx, number: u32) {
+        let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_slot.is_none();
         let Some(index) = self.running.iter().position(is_over) else { return };
         let running = self.running.remove(index);
         self.set_timer(ctx, number);
@@ -128,13 +128,13 @@ impl Rollouts {
         ctx.io.log.line(format_args!("App [{}] reload finished: release {} {end:?}", running.app, running.release));
         let release = running.release;
         let what = match (&end, &fault) {
-            (End::Done, _) => What::ReloadDone { release },
-            (End::Overruled, _) => What::ReloadOverruled { release },
-            (End::Failed, fault) => {
-                What::ReloadFailed { release, why: fault.as_ref().map_or_else(String::new, |fault| fault.reason.clone()) }
+            (RolloutEnd::Done, _) => EventKind::ReloadDone { release },
+            (RolloutEnd::Overruled, _) => EventKind::ReloadOverruled { release },
+            (RolloutEnd::Failed, fault) => {
+                EventKind::ReloadFailed { release, why: fault.as_ref().map_or_else(String::new, |fault| fault.reason.clone()) }
             }
         };
-        ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
+        ctx.emit_for_app(&running.app, what, EventCause::from(&running.origin));
         // Releases of an app that was deleted during the rollout are not remembered.
         let is_remembered = !running.by_policy && !ctx.state.slots.of_app(&running.app).is_empty();
         if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
@@ -145,7 +145,7 @@ impl Rollouts {
         }
         ctx.state.journal.push(&Record::RolloutOver { number });
         if let Some(ticket) = running.ticket {
-            ctx.answer(Answer::Rollout { ticket, news: RolloutNews::Ended(Box::new(report)) });
+            ctx.answer(FeatureAnswer::Rollout { ticket, news: RolloutNews::Ended(Box::new(report)) });
         }
     }
 
@@ -156,16 +156,16 @@ impl Rollouts {
         let waits = |running: &&mut Running| {
             running.replicas.iter().zip(&running.rollout.replicas).any(|(replica, progress)| {
                 matches!(progress.state, ReplicaState::Starting | ReplicaState::Reverting)
-                    && (replica.beside == Some(id)
+                    && (replica.candidate == Some(id)
                         || progress.in_place && replica.serving == id && slot.durable.instance.inc > replica.after)
             })
         };
         let Some(running) = self.running.iter_mut().find(waits) else { return };
         let waits_ms = reload_waits_ms(&ctx.io.settings);
         let in_place = slot.durable.role == Role::Serving;
-        if in_place && let State::Starting { since, .. } = slot.durable.instance.state {
+        if in_place && let InstanceState::Starting { since, .. } = slot.durable.instance.state {
             let at = since.mono_ms.saturating_add(waits_ms);
-            running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
+            running.check_ms = Some(running.check_ms.map_or(at, |look| look.min(at)));
         }
         let still_serving = if in_place { "" } else { "; the old process keeps serving" };
         let words = format!(
@@ -181,38 +181,38 @@ impl Rollouts {
 }
 
 /// Returns the outcome of a rollout, and its fault.
-fn end_of(running: &Running) -> (End, Option<FaultReport>) {
+fn end_of(running: &Running) -> (RolloutEnd, Option<FaultReport>) {
     match running.rollout.outcome() {
-        Some(Outcome::Failed(fault)) => {
+        Some(RolloutOutcome::Failed(fault)) => {
             let id = running.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id);
-            (End::Failed, Some(FaultReport { id, reason: fault.reason.clone(), last_lines: running.fault_lines.clone() }))
+            (RolloutEnd::Failed, Some(FaultReport { id, reason: fault.reason.clone(), last_lines: running.fault_lines.clone() }))
         }
-        Some(Outcome::Overruled) => (End::Overruled, None),
-        Some(Outcome::Done) | None => (End::Done, None),
+        Some(RolloutOutcome::Overruled) => (RolloutEnd::Overruled, None),
+        Some(RolloutOutcome::Done) | None => (RolloutEnd::Done, None),
     }
 }
 
 /// Returns an event that the rollout has not received yet.
-fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
-    let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
+fn news(ctx: &Ctx, running: &Running) -> Option<RolloutEvent> {
+    let is_advancing = matches!(running.rollout.phase, RolloutPhase::Advancing | RolloutPhase::Watching { .. });
     let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.io.settings));
     running.replicas.iter().zip(&running.rollout.replicas).enumerate().find_map(|(index, (replica, progress))| {
-        let beside = replica.beside.and_then(|id| ctx.state.slots.get(id));
+        let candidate_slot = replica.candidate.and_then(|id| ctx.state.slots.get(id));
         let serving = ctx.state.slots.get(replica.serving);
         match progress.state {
-            ReplicaState::Starting if is_watched(running, beside.or(serving), now_ms) => None,
+            ReplicaState::Starting if is_watched(running, candidate_slot.or(serving), now_ms) => None,
             ReplicaState::Starting | ReplicaState::Reverting if progress.in_place => restarted(index, replica, serving, now_ms, waits_ms),
-            ReplicaState::Starting | ReplicaState::Reverting => candidate(index, beside, false),
-            ReplicaState::Ready if !progress.in_place => candidate(index, beside, true),
+            ReplicaState::Starting | ReplicaState::Reverting => candidate(index, candidate_slot, false),
+            ReplicaState::Ready if !progress.in_place => candidate(index, candidate_slot, true),
             ReplicaState::Retiring | ReplicaState::Returning => {
                 let is_gone = replica.going.is_none_or(|id| ctx.state.slots.get(id).is_none());
                 let has_to_stay = is_advancing && progress.state == ReplicaState::Retiring;
-                let gone = is_gone.then_some(Event::Gone(index));
-                gone.or_else(|| if has_to_stay { still_up(index, replica, serving) } else { None })
+                let gone = is_gone.then_some(RolloutEvent::Gone(index));
+                gone.or_else(|| if has_to_stay { survivor_event(index, replica, serving) } else { None })
             }
             // One fault is enough: during a rollback, processes are no longer checked for whether
             // they stayed.
-            ReplicaState::Done if is_advancing => still_up(index, replica, serving),
+            ReplicaState::Done if is_advancing => survivor_event(index, replica, serving),
             _ => None,
         }
     })
@@ -224,57 +224,62 @@ fn is_watched(running: &Running, slot: Option<&Slot>, now_ms: u64) -> bool {
 }
 
 /// Returns the event of a candidate, the process beside the serving one.
-fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Failed(index, "was removed".into())) };
+fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<RolloutEvent> {
+    let Some(slot) = slot else { return Some(RolloutEvent::Failed(index, "was removed".into())) };
     match slot.durable.instance.state {
-        State::Running { .. } if !is_ready => Some(Event::Ready(index)),
-        State::Waiting { .. }
-        | State::Preparing { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Completing { .. }
-        | State::Running { .. } => None,
+        InstanceState::Running { .. } if !is_ready => Some(RolloutEvent::Ready(index)),
+        InstanceState::Waiting { .. }
+        | InstanceState::Preparing { .. }
+        | InstanceState::Spawning { .. }
+        | InstanceState::Starting { .. }
+        | InstanceState::Completing { .. }
+        | InstanceState::Running { .. } => None,
         // It is being stopped for any reason. When it is down, its last lines are known.
-        State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
-        State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
+        InstanceState::Leaving { .. }
+        | InstanceState::Draining { .. }
+        | InstanceState::Stopping { .. }
+        | InstanceState::Clearing { .. } => None,
+        InstanceState::Stopped | InstanceState::Backoff { .. } | InstanceState::Errored | InstanceState::Gone => {
             let late = if is_ready { " while the rest of its batch started" } else { "" };
-            Some(Event::Failed(index, format!("{}{late}", why_not(slot))))
+            Some(RolloutEvent::Failed(index, format!("{}{late}", unready_reason(slot))))
         }
     }
 }
 
 /// Returns the event of a process that was restarted in place.
-fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
+fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<RolloutEvent> {
+    let Some(slot) = slot else { return Some(RolloutEvent::Overruled(index)) };
     match slot.durable.instance.state {
-        State::Running { inc, .. } if inc > replica.after => Some(Event::Ready(index)),
-        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => Some(Event::Failed(index, why_not(slot))),
-        State::Starting { inc, since, ready_deadline_ms: None, .. }
+        InstanceState::Running { inc, .. } if inc > replica.after => Some(RolloutEvent::Ready(index)),
+        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => {
+            Some(RolloutEvent::Failed(index, unready_reason(slot)))
+        }
+        InstanceState::Starting { inc, since, ready_deadline_ms: None, .. }
             if inc > replica.after && now_ms >= since.mono_ms.saturating_add(waits_ms) =>
         {
             let words = format!("was not ready within {waits_ms} ms; `listen_timeout` sets that time");
-            Some(Event::Failed(index, words))
+            Some(RolloutEvent::Failed(index, words))
         }
-        State::Stopped | State::Errored | State::Gone if slot.durable.instance.wanted != Wanted::Up => {
-            Some(Event::Failed(index, why_not(slot)))
+        InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone if slot.durable.instance.wanted != DesiredState::Up => {
+            Some(RolloutEvent::Failed(index, unready_reason(slot)))
         }
         _ => None,
     }
 }
 
 /// Returns the event of a process that took over and has to stay.
-fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
+fn survivor_event(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<RolloutEvent> {
+    let Some(slot) = slot else { return Some(RolloutEvent::Overruled(index)) };
     // Any other command that stops the process takes over its instance first.
-    let is_up = matches!(slot.durable.instance.state, State::Running { inc, .. } if inc == replica.after);
-    (!is_up).then(|| Event::Failed(index, format!("{} after it was ready", ended(slot))))
+    let is_up = matches!(slot.durable.instance.state, InstanceState::Running { inc, .. } if inc == replica.after);
+    (!is_up).then(|| RolloutEvent::Failed(index, format!("{} after it was ready", ended(slot))))
 }
 
 /// Returns the reason why it is not ready, in words that follow a name.
-fn why_not(slot: &Slot) -> String {
+fn unready_reason(slot: &Slot) -> String {
     match slot.durable.instance.exits.last() {
         Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
-        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. }) => why(exit),
+        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. }) => exit_text(exit),
         Some(_) => format!("{} before it was ready", ended(slot)),
         None => "did not start".into(),
     }
@@ -282,5 +287,5 @@ fn why_not(slot: &Slot) -> String {
 
 /// Returns the manner of its exit, in words that follow a name.
 fn ended(slot: &Slot) -> String {
-    slot.durable.instance.exits.last().map_or_else(|| "ended".into(), why)
+    slot.durable.instance.exits.last().map_or_else(|| "ended".into(), exit_text)
 }

@@ -3,21 +3,21 @@
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Origin, State};
-use ostler_core::rollout::{Event, Rollout};
-use ostler_proto::event::{Cause, What};
+use ostler_core::lifecycle::{InstanceState, Origin};
+use ostler_core::rollout::{Rollout, RolloutEvent};
+use ostler_proto::event::{EventCause, EventKind};
 use ostler_sys::{ProcTable, net::listening};
 
 use super::history::pinned;
-use super::{Parts, Replica, Rollouts, Running};
-use crate::engine::{Answer, Ctx, Replacement, RolloutNews, RolloutRequest};
+use super::{ProcessDescription, Replica, Rollouts, Running};
+use crate::engine::{Ctx, FeatureAnswer, Replacement, RolloutNews, RolloutRequest};
 use crate::state::slots::{App, Slot, Slots};
 
 /// Number of instances from which two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
 
 /// Parameters of a rollout.
-pub(super) struct Wanted {
+pub(super) struct RolloutParams {
     pub app: String,
     /// Number of instances that are replaced at the same time; 0 = as the app declares.
     pub parallel: u32,
@@ -35,16 +35,16 @@ impl Rollouts {
     pub(super) fn begin_for_user(&mut self, ctx: &mut Ctx, request: RolloutRequest) {
         let RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin } = request;
         let ids = ctx.state.slots.pm_ids(&replacements.iter().map(|replacement| replacement.id).collect::<Vec<u32>>());
-        self.give_way(ctx, &app);
-        let wanted = Wanted { app: app.clone(), parallel, canary_ms, watches, origin, ticket: Some(ticket) };
+        self.stop_replacement(ctx, &app);
+        let wanted = RolloutParams { app: app.clone(), parallel, canary_ms, watches, origin, ticket: Some(ticket) };
         if let Err(reason) = self.begin(ctx, wanted, replacements) {
-            ctx.answer(Answer::Rollout { ticket, news: RolloutNews::Refused { app, ids, reason } });
+            ctx.answer(FeatureAnswer::Rollout { ticket, news: RolloutNews::Refused { app, ids, reason } });
         }
     }
 
     /// Begins a rollout for a policy that replaces these by the same release. A reload of a user
     /// takes precedence.
-    pub(super) fn begin_by_policy(&mut self, ctx: &mut Ctx, wanted: Wanted, ids: &[u32], what: &str) {
+    pub(super) fn begin_by_policy(&mut self, ctx: &mut Ctx, wanted: RolloutParams, ids: &[u32], what: &str) {
         let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
         let same =
             slots.map(|slot| Replacement { id: slot.durable.id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }).collect();
@@ -56,8 +56,8 @@ impl Rollouts {
 
     /// # Errors
     /// Returns an error, worded for the user, if the app has a rollout already.
-    fn begin(&mut self, ctx: &mut Ctx, wanted: Wanted, replacements: Vec<Replacement>) -> Result<(), String> {
-        let Wanted { app, parallel, canary_ms, watches, origin, ticket } = wanted;
+    fn begin(&mut self, ctx: &mut Ctx, wanted: RolloutParams, replacements: Vec<Replacement>) -> Result<(), String> {
+        let RolloutParams { app, parallel, canary_ms, watches, origin, ticket } = wanted;
         if let Some(other) = self.running.iter().find(|running| running.app == app) {
             let since = ctx.now.mono_ms.saturating_sub(other.started.mono_ms) / 1000;
             return Err(format!("{app} is already being reloaded (for {since} s): see `ostler rollout status {app}`"));
@@ -83,9 +83,9 @@ impl Rollouts {
         let instances = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
         ctx.io.log.line(format_args!("App [{app}] reload started: {instances} instances, release {release}"));
         ctx.state.slots.begin_replacing(&app);
-        ctx.emit_for_app(&app, What::ReloadBegun { release, instances }, Cause::from(&origin));
+        ctx.emit_for_app(&app, EventKind::ReloadBegun { release, instances }, EventCause::from(&origin));
         let parts = replicas.iter().flat_map(|replica| [&replica.old, &replica.new]);
-        parts.flat_map(Parts::records).for_each(|record| ctx.state.journal.push(&record));
+        parts.flat_map(ProcessDescription::records).for_each(|record| ctx.state.journal.push(&record));
         self.last += 1;
         let number = self.last;
         self.running.push(Running {
@@ -98,10 +98,10 @@ impl Rollouts {
             started: ctx.now,
             ticket,
             fault_lines: Vec::new(),
-            lines_of: None,
+            lines_slot: None,
             by_policy,
             watches,
-            look_ms: None,
+            check_ms: None,
             cut: 0,
         });
         self.perform(ctx, number, effects);
@@ -110,12 +110,12 @@ impl Rollouts {
     }
 
     /// Stops a replacement by a policy, because a user's command takes precedence.
-    fn give_way(&mut self, ctx: &mut Ctx, app: &str) {
+    fn stop_replacement(&mut self, ctx: &mut Ctx, app: &str) {
         let by_policy = self.running.iter().find(|running| running.app == app && running.by_policy);
         let Some((number, replicas)) = by_policy.map(|running| (running.number, running.rollout.replicas.len())) else { return };
         // The replicas that are not started yet are the last ones.
-        (0..replicas).rev().for_each(|index| self.take(ctx, number, Event::Overruled(index)));
-        self.end_if_over(ctx, number);
+        (0..replicas).rev().for_each(|index| self.take(ctx, number, RolloutEvent::Overruled(index)));
+        self.remove_if_complete(ctx, number);
     }
 }
 
@@ -126,8 +126,8 @@ fn replica(slots: &mut Slots, replacement: Replacement) -> Option<Replica> {
     let (present_app, present_base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
     // If a link in its path has changed since, the old release is found at its real path.
     let old = pinned(slot, &app.spec).map_or(present_app, |spec| stored(slots, spec));
-    let old = Parts { app: old, base: present_base };
-    Some(Replica { pm_id, serving: id, beside: None, going: None, after, old, new: Parts { app, base } })
+    let old = ProcessDescription { app: old, base: present_base };
+    Some(Replica { pm_id, serving: id, candidate: None, going: None, after, old, new: ProcessDescription { app, base } })
 }
 
 /// Returns the app that the rollout journals.
@@ -142,7 +142,7 @@ fn differs(replica: &Replica) -> bool {
 
 /// Returns true if two processes can serve beside each other, and the old one does serve.
 pub(super) fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
-    let slot = slots.get(replica.serving).filter(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
+    let slot = slots.get(replica.serving).filter(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. }));
     let (old, new) = (&replica.old.app.spec, &replica.new.app.spec);
     old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports() && slot.is_some_and(|slot| !child_has_port(slot))
 }

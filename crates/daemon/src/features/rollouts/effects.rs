@@ -1,9 +1,9 @@
 //! Effects of a rollout. They are applied to the slots and journaled in one step.
 
-use ostler_core::lifecycle::{self, State};
-use ostler_core::rollout::Effect;
+use ostler_core::lifecycle::{self, InstanceState};
+use ostler_core::rollout::RolloutEffect;
 use ostler_proto::control::Progress;
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 
 use super::begin::may_overlap;
 use super::{Rollouts, Running};
@@ -16,14 +16,14 @@ const IN_PLACE: &str = "restarts with a short gap, because the app opens its own
 
 impl Rollouts {
     /// Performs the decisions, and journals all of them.
-    pub(super) fn perform(&mut self, ctx: &mut Ctx, number: u32, effects: Vec<Effect>) {
+    pub(super) fn perform(&mut self, ctx: &mut Ctx, number: u32, effects: Vec<RolloutEffect>) {
         let Some(running) = self.get_mut(number) else { return };
         for effect in effects {
             match effect {
-                Effect::Launch(index) => running.launch(ctx, index, false),
-                Effect::LaunchOld(index) => running.launch(ctx, index, true),
-                Effect::Promote(index) => running.promote(ctx, index),
-                Effect::Discard(index) => running.discard(ctx, index),
+                RolloutEffect::Launch(index) => running.launch(ctx, index, false),
+                RolloutEffect::LaunchOld(index) => running.launch(ctx, index, true),
+                RolloutEffect::Promote(index) => running.promote(ctx, index),
+                RolloutEffect::Discard(index) => running.discard(ctx, index),
             }
         }
         ctx.state.journal.push(&running.record());
@@ -48,15 +48,15 @@ impl Running {
             replica.after = slot.durable.instance.inc;
             slot.rebase(parts.base);
             slot.describe(parts.app, &ctx.io.settings);
-            let runs = matches!(slot.durable.instance.state, State::Running { .. });
+            let runs = matches!(slot.durable.instance.state, InstanceState::Running { .. });
             ctx.state.slots.changed(serving);
             if runs {
                 self.send_step(ctx, index, IN_PLACE);
             }
             return ctx.event(serving, lifecycle::Event::Restart(origin));
         }
-        replica.beside = ctx.state.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.io.settings);
-        if let Some(id) = replica.beside {
+        replica.candidate = ctx.state.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.io.settings);
+        if let Some(id) = replica.candidate {
             inherit_restarts(&mut ctx.state.slots, serving, id);
             ctx.event(id, lifecycle::Event::Start(origin));
         }
@@ -68,7 +68,7 @@ impl Running {
     fn promote(&mut self, ctx: &mut Ctx, index: usize) {
         let origin = self.origin.clone();
         let Some(replica) = self.replicas.get_mut(index) else { return };
-        let Some(new) = replica.beside.take() else { return };
+        let Some(new) = replica.candidate.take() else { return };
         let old = std::mem::replace(&mut replica.serving, new);
         replica.going = Some(old);
         change_roles(ctx, old, new, !origin.is_user());
@@ -77,16 +77,16 @@ impl Running {
         let (pid, pm_id, name) = (slot.durable.instance.pid(), slot.durable.pm_id, slot.spec().name.clone());
         ctx.serves(new);
         ctx.io.log.line(format_args!("App [{name}:{pm_id}] the new process serves; the old process finishes its requests"));
-        ctx.emit(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
+        ctx.emit(new, EventKind::Replaced { pid: pid.unwrap_or(0) }, EventCause::from(&origin));
         ctx.event(old, lifecycle::Event::Retire(origin));
         self.send_step(ctx, index, "is ready; the old process finishes its requests");
     }
 
     fn discard(&mut self, ctx: &mut Ctx, index: usize) {
-        let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.beside.take()) else { return };
+        let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.candidate.take()) else { return };
         // If a user has it deleted already, that may be urgent. Otherwise it may finish, because it
         // may have clients.
-        if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
+        if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::DesiredState::Gone) {
             ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
         }
     }

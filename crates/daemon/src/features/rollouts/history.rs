@@ -7,10 +7,10 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::time::Now;
 use ostler_proto::control::{Failure, FaultReport};
 
-use super::{Parts, Replica, Rollouts};
+use super::{ProcessDescription, Replica, Rollouts};
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
-use crate::state::store::rollouts::{End, ReleaseRecord};
+use crate::state::store::rollouts::{ReleaseRecord, RolloutEnd};
 use crate::state::store::{Record, Snapshot};
 
 /// Releases that are remembered per app.
@@ -20,11 +20,11 @@ const KEPT: usize = 10;
 #[derive(Clone, Debug)]
 pub(super) struct Release {
     pub(super) number: u32,
-    pub(super) parts: Parts,
+    pub(super) parts: ProcessDescription,
     pub(super) command: String,
     pub(super) started: Now,
     pub(super) ended: Now,
-    pub(super) end: End,
+    pub(super) end: RolloutEnd,
     pub(super) fault: Option<FaultReport>,
     pub(super) places: Vec<(u32, String)>,
     pub(super) cut: u32,
@@ -55,7 +55,7 @@ fn journal(ctx: &mut Ctx, app: &str, list: &[Release]) {
 
 impl Release {
     pub(super) fn restore(record: ReleaseRecord, snapshot: &Snapshot) -> Option<Self> {
-        let parts = Parts::restore((record.spec, record.env), snapshot)?;
+        let parts = ProcessDescription::restore((record.spec, record.env), snapshot)?;
         let ReleaseRecord { number, command, started, ended, end, fault, places, cut, .. } = record;
         Some(Self { number, parts, command, started, ended, end, fault, places, cut })
     }
@@ -65,11 +65,11 @@ impl Rollouts {
     /// Remembers the release that runs before the first reload. It has a number, too.
     pub(super) fn remember_present_release(&mut self, ctx: &mut Ctx, app: &str, replicas: &[Replica]) {
         let Some(first) = replicas.first() else { return };
-        let known = self.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == End::Done));
+        let known = self.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == RolloutEnd::Done));
         if known {
             // The link may have moved away from its files since.
             let Some(list) = self.releases.get_mut(app) else { return };
-            if let Some(current) = list.iter_mut().rfind(|release| release.end == End::Done) {
+            if let Some(current) = list.iter_mut().rfind(|release| release.end == RolloutEnd::Done) {
                 current.parts = first.old.clone();
             }
             return journal(ctx, app, list);
@@ -78,7 +78,7 @@ impl Rollouts {
         let started = counters.created.unwrap_or_default();
         let places = replicas.iter().map(|replica| (replica.pm_id, "old".to_owned())).collect();
         let parts = first.old.clone();
-        let (command, end) = ("start".into(), End::Done);
+        let (command, end) = ("start".into(), RolloutEnd::Done);
         let present = Release { number: 1, parts, command, started, ended: started, end, fault: None, places, cut: 0 };
         self.add_release(ctx, app, present);
     }
@@ -92,7 +92,7 @@ impl Rollouts {
         list.push(release);
         if list.len() > KEPT {
             // The serving release is never forgotten.
-            let current = list.iter().rposition(|release| release.end == End::Done);
+            let current = list.iter().rposition(|release| release.end == RolloutEnd::Done);
             let oldest = (0..list.len()).find(|index| Some(*index) != current).unwrap_or(0);
             list.remove(oldest);
         }
@@ -101,7 +101,7 @@ impl Rollouts {
 
     /// Forgets releases of deleted apps. A daemon that died between the deletion and this step left
     /// them.
-    pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
+    pub(super) fn forget_orphan_releases(&mut self, ctx: &mut Ctx) {
         let names: BTreeSet<&str> = ctx.state.slots.iter().map(|slot| slot.spec().key()).collect();
         let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
         for app in of_nobody {
@@ -138,8 +138,8 @@ impl Rollouts {
     fn refuse_the_same(&self, app: &str, to: Option<u32>) -> Result<(), String> {
         let earlier = self.earlier_release(app, to)?;
         let list = self.releases.get(app).map(Vec::as_slice).unwrap_or_default();
-        let Some(present) = list.iter().rfind(|release| release.end == End::Done) else { return Ok(()) };
-        let bare = |parts: &Parts| AppSpec { version: None, ..(*parts.app.spec).clone() };
+        let Some(present) = list.iter().rfind(|release| release.end == RolloutEnd::Done) else { return Ok(()) };
+        let bare = |parts: &ProcessDescription| AppSpec { version: None, ..(*parts.app.spec).clone() };
         if bare(&earlier) != bare(&present.parts) || earlier.base.vars != present.parts.base.vars {
             return Ok(());
         }
@@ -157,9 +157,9 @@ impl Rollouts {
         Ok(((*parts.app.spec).clone(), (*parts.base.vars).clone()))
     }
 
-    fn earlier_release(&self, app: &str, to: Option<u32>) -> Result<Parts, String> {
+    fn earlier_release(&self, app: &str, to: Option<u32>) -> Result<ProcessDescription, String> {
         let list = self.releases.get(app).map(Vec::as_slice).unwrap_or_default();
-        let done: Vec<&Release> = list.iter().filter(|release| release.end == End::Done).collect();
+        let done: Vec<&Release> = list.iter().filter(|release| release.end == RolloutEnd::Done).collect();
         match (to, done.as_slice()) {
             (None, [.., before, _]) => Ok(before.parts.clone()),
             (None, _) => Err(format!("{app} has no earlier release: see `ostler rollout history {app}`")),

@@ -24,14 +24,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::lifecycle::{Event, Late, Origin, PolicyName, Transition};
-use ostler_core::rollout::Event as News;
+use ostler_core::lifecycle::{Event, LateAction, Origin, PolicyName, Transition};
+use ostler_core::rollout::RolloutEvent;
 use ostler_proto::control::{self as proto, Response};
 
-use self::begin::Wanted;
+use self::begin::RolloutParams;
 use self::history::Release;
-use self::running::{Parts, Replica, Running};
-use crate::engine::{Answer, Ask, Ctx, Key, Request};
+use self::running::{ProcessDescription, Replica, Running};
+use crate::engine::{ClientRequest, Ctx, FeatureAnswer, FeatureRequest, Key};
 use crate::state::store::{Record, Role, Snapshot};
 
 /// Rollouts in progress, and past releases.
@@ -60,7 +60,7 @@ impl Rollouts {
             running.set_timer(ctx);
         }
         self.remove_lost_candidates(ctx);
-        self.forget_releases_of_nobody(ctx);
+        self.forget_orphan_releases(ctx);
     }
 
     /// Handles a deadline: the time of the canary or the longest wait for a process is over.
@@ -68,17 +68,17 @@ impl Rollouts {
         let Some(running) = self.running.iter_mut().find(|running| u64::from(running.number) == key) else { return };
         let now_ms = ctx.now.mono_ms;
         // The check itself comes when no other work of this turn is left.
-        running.look_ms = running.look_ms.filter(|at| *at > now_ms);
+        running.check_ms = running.check_ms.filter(|at| *at > now_ms);
         let number = running.number;
         if running.rollout.deadline_ms().is_some_and(|at| at <= now_ms) {
-            self.take(ctx, number, News::Tick);
+            self.take(ctx, number, RolloutEvent::Tick);
         }
         self.set_timer(ctx, number);
     }
 
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         match transition {
-            Transition::ReadyTimeout(Late::GoesOn) => self.on_late(ctx, id),
+            Transition::ReadyTimeout(LateAction::KeepsRunning) => self.on_late(ctx, id),
             Transition::Deleted => self.forget_releases(ctx, id),
             _ => {}
         }
@@ -89,21 +89,21 @@ impl Rollouts {
         numbers.into_iter().for_each(|number| self.advance(ctx, number));
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Rollout(wanted) => self.begin_for_user(ctx, *wanted),
-            Request::Replace { app, ids, canary_ms, origin, what } => {
-                let wanted = Wanted { app, parallel: 0, canary_ms, watches: false, origin, ticket: None };
+            FeatureRequest::Rollout(wanted) => self.begin_for_user(ctx, *wanted),
+            FeatureRequest::Replace { app, ids, canary_ms, origin, what } => {
+                let wanted = RolloutParams { app, parallel: 0, canary_ms, watches: false, origin, ticket: None };
                 self.begin_by_policy(ctx, wanted, &ids, what);
             }
-            Request::TakenOver { ids } => self.on_taken_over(ctx, &ids),
+            FeatureRequest::TakenOver { ids } => self.on_taken_over(ctx, &ids),
             other => return Some(other),
         }
         None
     }
 
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
-        let Ask { client, id, caller, request } = ask;
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+        let ClientRequest { client, id, caller, request } = ask;
         match request {
             proto::Request::Rollouts { app } => {
                 let key = app.as_deref().map(|word| ctx.state.slots.key_of(word).ok().flatten().unwrap_or(word).to_owned());
@@ -112,19 +112,19 @@ impl Rollouts {
             proto::Request::Undo { app, to, command } => match self.release_for_user(ctx, &app, to) {
                 Ok((app, release)) => {
                     let (release, origin) = (Box::new(release), caller.origin(command));
-                    ctx.request(Request::ReloadTo { client, id, app, release, origin });
+                    ctx.request(FeatureRequest::ReloadTo { client, id, app, release, origin });
                 }
                 Err(failure) => ctx.reply(client, id, Response::Failed(failure)),
             },
-            request => return Some(Ask { client, id, caller, request }),
+            request => return Some(ClientRequest { client, id, caller, request }),
         }
         None
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
         match answer {
-            Answer::LastLines { id, lines } => self.on_last_lines(ctx, *id, lines),
-            Answer::Cut { id, requests, warning } => self.on_cut(ctx, *id, *requests, warning),
+            FeatureAnswer::LastLines { id, lines } => self.on_last_lines(ctx, *id, lines),
+            FeatureAnswer::Cut { id, requests, warning } => self.on_cut(ctx, *id, *requests, warning),
             _ => {}
         }
     }
@@ -135,7 +135,7 @@ impl Rollouts {
         let parts = replicas.chain(self.releases.values().flatten().map(|release| &release.parts));
         let running = self.running.iter().map(Running::record);
         let releases = self.releases.iter().map(|(app, list)| history::record(app, list));
-        parts.flat_map(Parts::records).chain(running).chain(releases).collect()
+        parts.flat_map(ProcessDescription::records).chain(running).chain(releases).collect()
     }
 }
 
@@ -165,7 +165,7 @@ impl Rollouts {
 
     /// Removes candidates that belong to no rollout after a restart of the daemon.
     fn remove_lost_candidates(&self, ctx: &mut Ctx) {
-        let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.beside == Some(id));
+        let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.candidate == Some(id));
         let lost: Vec<u32> = ctx
             .state
             .slots

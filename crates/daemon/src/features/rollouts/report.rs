@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use ostler_core::lifecycle::Origin;
-use ostler_core::rollout::{Outcome, Phase, ReplicaState};
+use ostler_core::rollout::{ReplicaState, RolloutOutcome, RolloutPhase};
 use ostler_proto::control::{FaultReport, Progress, ReplicaReport, RolloutReport, RolloutState};
 
 use super::history::Release;
 use super::{Rollouts, Running};
-use crate::engine::{Answer, Ctx, Input, RolloutNews};
-use crate::state::store::rollouts::End;
+use crate::engine::{Ctx, FeatureAnswer, Input, RolloutNews};
+use crate::state::store::rollouts::RolloutEnd;
 
 impl Rollouts {
     /// Returns the reloads of one app, or of all: the past ones, then those in progress.
@@ -17,7 +17,7 @@ impl Rollouts {
         let wanted = |name: &str| app.is_none_or(|app| app == name);
         let mut reports = Vec::new();
         for (name, list) in self.releases.iter().filter(|(name, _)| wanted(name)) {
-            let current = list.iter().rposition(|release| release.end == End::Done);
+            let current = list.iter().rposition(|release| release.end == RolloutEnd::Done);
             reports.extend(list.iter().enumerate().map(|(index, release)| past(name, release, Some(index) == current)));
             reports.extend(self.running.iter().filter(|running| running.app == *name).map(Running::report));
         }
@@ -39,19 +39,19 @@ impl Running {
     /// Sends progress to the waiting caller.
     pub(super) fn send(&self, queue: &mut VecDeque<Input>, progress: Progress) {
         if let Some(ticket) = self.ticket {
-            queue.push_back(Input::Answer(Answer::Rollout { ticket, news: RolloutNews::Progress(progress) }));
+            queue.push_back(Input::Answer(FeatureAnswer::Rollout { ticket, news: RolloutNews::Progress(progress) }));
         }
     }
 
     pub(super) fn report(&self) -> RolloutReport {
         let spec = self.replicas.first().map(|replica| &replica.new.app.spec);
         let (state, fault) = match &self.rollout.phase {
-            Phase::Advancing => (RolloutState::Running, None),
-            Phase::Watching { .. } => (RolloutState::Canary, None),
-            Phase::Returning { fault } => (RolloutState::Returning, Some(fault)),
-            Phase::Over(Outcome::Done) => (RolloutState::Done, None),
-            Phase::Over(Outcome::Overruled) => (RolloutState::Overruled, None),
-            Phase::Over(Outcome::Failed(fault)) => (RolloutState::Failed, Some(fault)),
+            RolloutPhase::Advancing => (RolloutState::Running, None),
+            RolloutPhase::Watching { .. } => (RolloutState::Canary, None),
+            RolloutPhase::Returning { fault } => (RolloutState::Returning, Some(fault)),
+            RolloutPhase::Complete(RolloutOutcome::Done) => (RolloutState::Done, None),
+            RolloutPhase::Complete(RolloutOutcome::Overruled) => (RolloutState::Overruled, None),
+            RolloutPhase::Complete(RolloutOutcome::Failed(fault)) => (RolloutState::Failed, Some(fault)),
         };
         let fault = fault.map(|fault| FaultReport {
             id: self.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id),
@@ -75,7 +75,7 @@ impl Running {
             state,
             current: state == RolloutState::Done,
             replicas: replicas
-                .map(|(replica, progress)| ReplicaReport { id: replica.pm_id, state: word(progress.state, progress.in_place).into() })
+                .map(|(replica, progress)| ReplicaReport { id: replica.pm_id, state: state_text(progress.state, progress.in_place).into() })
                 .collect(),
             fault,
             cut: self.cut,
@@ -84,7 +84,7 @@ impl Running {
 }
 
 /// Returns the state of a replica in the words for users.
-fn word(state: ReplicaState, in_place: bool) -> &'static str {
+fn state_text(state: ReplicaState, in_place: bool) -> &'static str {
     match state {
         ReplicaState::Waiting => "waiting",
         ReplicaState::Starting => "starting",
@@ -93,7 +93,7 @@ fn word(state: ReplicaState, in_place: bool) -> &'static str {
         ReplicaState::Done => "new",
         ReplicaState::Failed if in_place => "down",
         ReplicaState::Failed => "failed",
-        ReplicaState::Left => "left",
+        ReplicaState::TakenOver => "left",
         ReplicaState::ToRevert | ReplicaState::Reverting | ReplicaState::Returning => "returning",
         ReplicaState::Reverted => "old",
     }
@@ -110,9 +110,9 @@ fn past(app: &str, release: &Release, current: bool) -> RolloutReport {
         started_ms: release.started.wall_ms,
         ended_ms: Some(release.ended.wall_ms),
         state: match release.end {
-            End::Done => RolloutState::Done,
-            End::Failed => RolloutState::Failed,
-            End::Overruled => RolloutState::Overruled,
+            RolloutEnd::Done => RolloutState::Done,
+            RolloutEnd::Failed => RolloutState::Failed,
+            RolloutEnd::Overruled => RolloutState::Overruled,
         },
         current,
         replicas: release.places.iter().map(|(id, state)| ReplicaReport { id: *id, state: state.clone() }).collect(),

@@ -30,14 +30,14 @@ pub(super) struct Running {
     /// Last lines of the candidate that failed.
     pub fault_lines: Vec<String>,
     /// Slot whose last lines are requested.
-    pub lines_of: Option<u32>,
+    pub lines_slot: Option<u32>,
     /// Whether a policy replaces instances by the same release.
     pub by_policy: bool,
     /// Whether each new process has to run for its `min_uptime` before it counts as ready.
     pub watches: bool,
     /// Deadline of a process that was restarted in place. It is not in the journal; a new daemon
     /// starts the wait again.
-    pub look_ms: Option<u64>,
+    pub check_ms: Option<u64>,
     /// Number of requests that old processes did not finish in time.
     pub cut: u32,
 }
@@ -49,19 +49,19 @@ pub(super) struct Replica {
     /// Slot that serves.
     pub serving: u32,
     /// Slot of the candidate.
-    pub beside: Option<u32>,
+    pub candidate: Option<u32>,
     /// Slot that is being stopped.
     pub going: Option<u32>,
     /// Process that has to stay: the promoted or restarted process. During a restart, the process
     /// before it.
     pub after: u32,
-    pub old: Parts,
-    pub new: Parts,
+    pub old: ProcessDescription,
+    pub new: ProcessDescription,
 }
 
 /// Description and environment of a process.
 #[derive(Clone, Debug)]
-pub(super) struct Parts {
+pub(super) struct ProcessDescription {
     pub app: Rc<App>,
     pub base: Rc<Base>,
 }
@@ -95,17 +95,17 @@ impl Running {
             started: record.started,
             ticket: None,
             fault_lines: record.fault_lines,
-            lines_of: None,
+            lines_slot: None,
             by_policy: record.by_policy,
             watches: record.watches,
-            look_ms: None,
+            check_ms: None,
             cut: record.cut,
         })
     }
 
     /// Sets the timer of its next deadline.
     pub(super) fn set_timer(&self, ctx: &mut Ctx) {
-        let next = [self.rollout.deadline_ms(), self.look_ms].into_iter().flatten().min();
+        let next = [self.rollout.deadline_ms(), self.check_ms].into_iter().flatten().min();
         ctx.outbox.timers.set(super::key(self.number), next);
     }
 
@@ -120,7 +120,7 @@ impl Replica {
         ReplicaRecord {
             pm_id: self.pm_id,
             serving: self.serving,
-            beside: self.beside,
+            candidate: self.candidate,
             going: self.going,
             after: self.after,
             old: self.old.numbers(),
@@ -129,13 +129,13 @@ impl Replica {
     }
 
     fn restore(record: ReplicaRecord, snapshot: &Snapshot) -> Option<Self> {
-        let ReplicaRecord { pm_id, serving, beside, going, after, old, new } = record;
-        let (old, new) = (Parts::restore(old, snapshot)?, Parts::restore(new, snapshot)?);
-        Some(Self { pm_id, serving, beside, going, after, old, new })
+        let ReplicaRecord { pm_id, serving, candidate: beside, going, after, old, new } = record;
+        let (old, new) = (ProcessDescription::restore(old, snapshot)?, ProcessDescription::restore(new, snapshot)?);
+        Some(Self { pm_id, serving, candidate: beside, going, after, old, new })
     }
 }
 
-impl Parts {
+impl ProcessDescription {
     fn numbers(&self) -> (u64, u64) {
         (self.app.id, self.base.id)
     }

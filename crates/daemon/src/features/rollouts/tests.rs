@@ -4,11 +4,11 @@
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Event, ExitReport, InstanceState, Origin, PolicyName, ProcessEnding};
 use ostler_proto::control::{Progress, RolloutReport, RolloutState};
 
 use super::*;
-use crate::engine::{Input, Played, Replacement, RolloutNews, RolloutRequest, reacts};
+use crate::engine::{Input, Replacement, RolloutNews, RolloutRequest, TestContext, reacts};
 
 const TICKET: u64 = 7;
 
@@ -29,8 +29,8 @@ fn single(version: &str) -> AppSpec {
 }
 
 /// Returns this many running instances.
-fn running(spec: &AppSpec, count: i32) -> (Played, Rollouts, Vec<u32>) {
-    let (mut played, mut rollouts) = (Played::new(&[]), Rollouts::default());
+fn running(spec: &AppSpec, count: i32) -> (TestContext, Rollouts, Vec<u32>) {
+    let (mut played, mut rollouts) = (TestContext::new(&[]), Rollouts::default());
     let mut start = |pid| {
         let id = played.instance(spec.clone());
         played.start(&mut rollouts, id, pid);
@@ -40,7 +40,7 @@ fn running(spec: &AppSpec, count: i32) -> (Played, Rollouts, Vec<u32>) {
     (played, rollouts, ids)
 }
 
-fn wanted(played: &mut Played, ids: &[u32], spec: &AppSpec) -> RolloutRequest {
+fn wanted(played: &mut TestContext, ids: &[u32], spec: &AppSpec) -> RolloutRequest {
     let app = played.ctx.state.slots.shared_app(spec.clone()).0;
     let replacement =
         |id: &u32| Replacement { id: *id, app: Rc::clone(&app), base: Rc::clone(played.ctx.state.slots.get(*id).unwrap().base()) };
@@ -48,45 +48,43 @@ fn wanted(played: &mut Played, ids: &[u32], spec: &AppSpec) -> RolloutRequest {
     RolloutRequest { ticket: TICKET, app: "api".into(), replacements, parallel: 0, canary_ms: None, watches: false, origin: user() }
 }
 
-fn reload(played: &mut Played, rollouts: &mut Rollouts, ids: &[u32], spec: &AppSpec) -> Vec<Input> {
+fn reload(played: &mut TestContext, rollouts: &mut Rollouts, ids: &[u32], spec: &AppSpec) -> Vec<Input> {
     let request = wanted(played, ids, spec);
-    played.ctx.request(Request::Rollout(Box::new(request)));
+    played.ctx.request(FeatureRequest::Rollout(Box::new(request)));
     played.settle(rollouts)
 }
 
 /// Returns the candidate that was requested.
-fn candidate(played: &Played) -> u32 {
-    let mut all = played
-        .ctx
-        .state
-        .slots
-        .iter()
-        .filter(|slot| slot.durable.role == Role::Candidate && slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Up);
+fn candidate(played: &TestContext) -> u32 {
+    let mut all =
+        played.ctx.state.slots.iter().filter(|slot| {
+            slot.durable.role == Role::Candidate && slot.durable.instance.wanted == ostler_core::lifecycle::DesiredState::Up
+        });
     let id = all.next().unwrap().durable.id;
     assert_eq!(all.next().map(|slot| slot.durable.id), None);
     id
 }
 
 /// Spawns a process, and lets it prove itself.
-fn becomes_ready(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
+fn becomes_ready(played: &mut TestContext, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
     played.spawned(rollouts, id, 5000);
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    if matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Starting { .. }) {
+    if matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, InstanceState::Starting { .. }) {
         played.dispatch(rollouts, id, Event::Ready { inc });
     }
     played.settle(rollouts)
 }
 
-fn process_exits(played: &mut Played, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
+fn process_exits(played: &mut TestContext, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(rollouts)
 }
 
 fn news_in(inputs: &[Input]) -> Vec<&RolloutNews> {
     let news = |input| match input {
-        &Input::Answer(Answer::Rollout { ticket: TICKET, ref news }) => Some(news),
+        &Input::Answer(FeatureAnswer::Rollout { ticket: TICKET, ref news }) => Some(news),
         _ => None,
     };
     inputs.iter().filter_map(news).collect()
@@ -96,18 +94,18 @@ fn final_report(inputs: &[Input]) -> Option<&RolloutReport> {
     news_in(inputs).into_iter().find_map(|news| if let RolloutNews::Ended(report) = news { Some(&**report) } else { None })
 }
 
-fn role(played: &Played, id: u32) -> Option<Role> {
+fn role(played: &TestContext, id: u32) -> Option<Role> {
     played.ctx.state.slots.get(id).map(|slot| slot.durable.role)
 }
 
-fn version(played: &Played, id: u32) -> String {
+fn version(played: &TestContext, id: u32) -> String {
     played.ctx.state.slots.get(id).unwrap().spec().version.clone().unwrap()
 }
 
 #[test]
 fn new_process_serves_before_the_old_one_retires() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
-    let restarts = |played: &Played, id: u32| played.ctx.state.slots.get(id).unwrap().durable.instance.counters.restarts;
+    let restarts = |played: &TestContext, id: u32| played.ctx.state.slots.get(id).unwrap().durable.instance.counters.restarts;
     played.ctx.state.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 2;
     let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
     assert!(matches!(news_in(&news)[..], [RolloutNews::Progress(Progress::Rollout { .. })]), "{news:?}");
@@ -142,7 +140,7 @@ fn instance_starting_at_the_reload_is_replaced_without_a_gap() {
     let second = candidate(&played);
     assert_ne!(second, first);
     let state = &played.ctx.state.slots.get(late).unwrap().durable.instance.state;
-    assert!(matches!(state, State::Running { .. }), "it serves until the new one does: {state:?}");
+    assert!(matches!(state, InstanceState::Running { .. }), "it serves until the new one does: {state:?}");
     becomes_ready(&mut played, &mut rollouts, second);
     assert_eq!(role(&played, late), Some(Role::Retiring));
     let news = process_exits(&mut played, &mut rollouts, late, 0);
@@ -156,9 +154,9 @@ fn release_that_does_not_start_changes_nothing() {
     let new = candidate(&played);
     played.spawned(&mut rollouts, new, 5000);
     let rest = process_exits(&mut played, &mut rollouts, new, 1);
-    let asked = rest.iter().any(|input| matches!(input, Input::Request(Request::LastLines { id }) if *id == new));
-    assert!(asked && final_report(&rest).is_none(), "its last lines are waited for: {rest:?}");
-    played.ctx.answer(Answer::LastLines { id: new, lines: vec!["no such module".into()] });
+    let requested = rest.iter().any(|input| matches!(input, Input::Request(FeatureRequest::LastLines { id }) if *id == new));
+    assert!(requested && final_report(&rest).is_none(), "its last lines are waited for: {rest:?}");
+    played.ctx.answer(FeatureAnswer::LastLines { id: new, lines: vec!["no such module".into()] });
     let rest = played.settle(&mut rollouts);
     let report = final_report(&rest).unwrap();
     let fault = report.fault.as_ref().unwrap();
@@ -176,7 +174,7 @@ fn fork_mode_app_restarts_in_place_with_its_new_spec() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 1);
     let news = reload(&mut played, &mut rollouts, &ids, &single("2"));
     assert_eq!((played.ctx.state.slots.iter().count(), version(&played, ids[0])), (1, "2".to_owned()));
-    assert!(matches!(played.ctx.state.slots.get(ids[0]).unwrap().durable.instance.state, State::Stopping { .. }), "{news:?}");
+    assert!(matches!(played.ctx.state.slots.get(ids[0]).unwrap().durable.instance.state, InstanceState::Stopping { .. }), "{news:?}");
     process_exits(&mut played, &mut rollouts, ids[0], 0);
     let news = becomes_ready(&mut played, &mut rollouts, ids[0]);
     assert_eq!(final_report(&news).unwrap().state, RolloutState::Done);
@@ -198,7 +196,7 @@ fn reload_starts_a_stopped_instance() {
 fn canary_is_watched_for_canary_time() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     let request = RolloutRequest { canary_ms: Some(5000), ..wanted(&mut played, &ids, &app("2")) };
-    played.ctx.request(Request::Rollout(Box::new(request)));
+    played.ctx.request(FeatureRequest::Rollout(Box::new(request)));
     played.settle(&mut rollouts);
     let new = candidate(&played);
     becomes_ready(&mut played, &mut rollouts, new);
@@ -216,9 +214,9 @@ fn canary_is_watched_for_canary_time() {
 fn users_reload_overrides_the_reload_of_a_policy() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 3);
     let origin = Origin::policy(PolicyName::Cron);
-    let replace = |played: &mut Played| {
+    let replace = |played: &mut TestContext| {
         let (ids, origin) = (ids.clone(), origin.clone());
-        played.ctx.request(Request::Replace { app: "api".into(), ids, canary_ms: None, origin, what: "cron restart" });
+        played.ctx.request(FeatureRequest::Replace { app: "api".into(), ids, canary_ms: None, origin, what: "cron restart" });
     };
     replace(&mut played);
     played.settle(&mut rollouts);
@@ -247,10 +245,10 @@ fn reload_leaves_a_manually_stopped_instance_alone() {
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
     played.ctx.event(ids[0], Event::Stop(user()));
-    played.ctx.request(Request::TakenOver { ids: vec![ids[0]] });
+    played.ctx.request(FeatureRequest::TakenOver { ids: vec![ids[0]] });
     let news = played.settle(&mut rollouts);
     assert_eq!(final_report(&news).unwrap().state, RolloutState::Overruled);
-    let gone = |slot: &crate::state::slots::Slot| slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Gone;
+    let gone = |slot: &crate::state::slots::Slot| slot.durable.instance.wanted == ostler_core::lifecycle::DesiredState::Gone;
     assert!(played.ctx.state.slots.get(new).is_none_or(gone), "the candidate goes");
     assert_eq!(version(&played, ids[0]), "1");
 }
@@ -262,12 +260,12 @@ fn reload_does_not_restart_an_app_stopped_during_it() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 2);
     reload(&mut played, &mut rollouts, &ids, &single("2"));
     ids.iter().for_each(|&id| played.ctx.event(id, Event::Stop(user())));
-    played.ctx.request(Request::TakenOver { ids: ids.clone() });
+    played.ctx.request(FeatureRequest::TakenOver { ids: ids.clone() });
     let news = played.settle(&mut rollouts);
     assert_eq!(final_report(&news).unwrap().state, RolloutState::Overruled);
     for id in ids {
         let instance = &played.ctx.state.slots.get(id).unwrap().durable.instance;
-        assert_eq!(instance.wanted, ostler_core::lifecycle::Wanted::Down, "{:?}", instance.state);
+        assert_eq!(instance.wanted, ostler_core::lifecycle::DesiredState::Down, "{:?}", instance.state);
     }
 }
 
@@ -320,11 +318,11 @@ fn cut_requests_are_counted() {
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
     becomes_ready(&mut played, &mut rollouts, new);
-    played.ctx.answer(Answer::Cut { id: ids[0], requests: 2, warning: "2 requests".into() });
+    played.ctx.answer(FeatureAnswer::Cut { id: ids[0], requests: 2, warning: "2 requests".into() });
     let news = played.settle(&mut rollouts);
     assert!(matches!(news_in(&news)[..], [RolloutNews::Progress(Progress::Warning(text))] if text == "2 requests"), "{news:?}");
     let news = process_exits(&mut played, &mut rollouts, ids[0], 0);
     assert_eq!(final_report(&news).unwrap().cut, 2);
 }
 
-reacts!(Rollouts: on_timer, on_transition, on_idle, on_request, on_ask, on_answer);
+reacts!(Rollouts: on_timer, on_transition, on_idle, on_request, on_client_request, on_answer);

@@ -4,30 +4,30 @@
 //! a turn has no work left, the waiting instances are checked. Without waiting instances this costs
 //! nothing. Each request itself decides the order in which it touches running apps.
 
-use ostler_core::lifecycle::standing::Standing;
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::dependency_state::DependencyState;
+use ostler_core::lifecycle::{Event, InstanceState};
 
 use crate::engine::{Ctx, InstanceStep};
-use crate::state::slots::needs::{Apps, in_words};
+use crate::state::slots::needs::{Apps, describe_missing};
 
 /// Instances that wait for others. Their list is in the context, because requests report which
-/// instances they will start ([`Ctx::coming`]).
+/// instances they will start (`DaemonState::pending_starts`).
 #[derive(Debug, Default)]
-pub(crate) struct Order;
+pub(crate) struct StartOrder;
 
-impl Order {
+impl StartOrder {
     pub(crate) const NAME: &str = "order";
 }
 
-impl Order {
+impl StartOrder {
     /// Stops the wait of an instance at its deadline.
     pub(crate) fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id) else { return false };
-        let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
+        let InstanceState::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
         if ctx.now.mono_ms < deadline_ms {
             return false;
         }
-        let why = in_words(&Apps::of(&ctx.state.slots, &ctx.state.coming).missing(slot));
+        let why = describe_missing(&Apps::of(&ctx.state.slots, &ctx.state.pending_starts).missing(slot));
         let waited_ms = slot.spec().order.timeout_ms();
         ctx.event(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true
@@ -35,7 +35,7 @@ impl Order {
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
-        if ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
+        if ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Waiting { .. })) {
             ctx.state.waiting.insert(id);
         } else if !ctx.state.waiting.is_empty() {
             ctx.state.waiting.remove(&id);
@@ -51,7 +51,7 @@ impl Order {
         if ctx.state.waiting.is_empty() {
             return;
         }
-        let apps = Apps::of(&ctx.state.slots, &ctx.state.coming);
+        let apps = Apps::of(&ctx.state.slots, &ctx.state.pending_starts);
         let mut events = Vec::new();
         for slot in ctx.state.waiting.iter().filter_map(|id| ctx.state.slots.get(*id)) {
             let mut missing = apps.missing(slot);
@@ -59,9 +59,9 @@ impl Order {
                 events.push((slot.durable.id, Event::Released));
                 continue;
             }
-            missing.retain(|(standing, ..)| *standing != Standing::Pending);
+            missing.retain(|(standing, ..)| *standing != DependencyState::Pending);
             if !missing.is_empty() {
-                events.push((slot.durable.id, Event::Unmet(in_words(&missing))));
+                events.push((slot.durable.id, Event::Unmet(describe_missing(&missing))));
             }
         }
         events.into_iter().for_each(|(id, event)| ctx.event(id, event));
@@ -72,10 +72,10 @@ impl Order {
 mod tests {
     use ostler_core::app::AppSpec;
     use ostler_core::lifecycle::Origin;
-    use ostler_core::lifecycle::order::{Condition, Order as Needs};
+    use ostler_core::lifecycle::order::{Condition, Dependencies};
 
     use super::*;
-    use crate::engine::{Input, Played, reacts};
+    use crate::engine::{Input, TestContext, reacts};
     use crate::state::slots::needs::waits_for;
 
     fn user() -> Origin {
@@ -84,13 +84,13 @@ mod tests {
 
     fn app(name: &str, depends_on: &[(&str, Condition)]) -> AppSpec {
         let depends_on = depends_on.iter().map(|(name, condition)| ((*name).to_owned(), *condition)).collect();
-        let order = Needs { depends_on, timeout_ms: Some(5000) }.into();
+        let order = Dependencies { depends_on, timeout_ms: Some(5000) }.into();
         AppSpec { name: name.into(), script: "/bin/true".into(), order, ..AppSpec::default() }
     }
 
     /// Returns `db`, and `api` that waits for it.
-    fn waiting() -> (Played, Order, u32, u32) {
-        let (mut played, mut order) = (Played::new(&[]), Order);
+    fn waiting() -> (TestContext, StartOrder, u32, u32) {
+        let (mut played, mut order) = (TestContext::new(&[]), StartOrder);
         let db = played.instance(app("db", &[]));
         let api = played.instance(app("api", &[("db", Condition::Ready)]));
         played.dispatch(&mut order, api, Event::Start(user()));
@@ -98,7 +98,7 @@ mod tests {
         (played, order, db, api)
     }
 
-    fn decided(played: &mut Played, order: &mut Order) -> Vec<(u32, Event)> {
+    fn decided(played: &mut TestContext, order: &mut StartOrder) -> Vec<(u32, Event)> {
         order.on_idle(&mut played.ctx);
         let event = |input| match input {
             Input::Event(id, event) => (id, event),
@@ -113,7 +113,7 @@ mod tests {
         played.dispatch(&mut order, db, Event::Start(user()));
         assert_eq!(decided(&mut played, &mut order), []);
         assert_eq!(
-            waits_for(&played.ctx.state.slots, &played.ctx.state.coming, played.ctx.state.slots.get(api).unwrap()),
+            waits_for(&played.ctx.state.slots, &played.ctx.state.pending_starts, played.ctx.state.slots.get(api).unwrap()),
             ["db is not ready"]
         );
         played.spawned(&mut order, db, 4711);
@@ -126,9 +126,9 @@ mod tests {
     fn dependency_that_will_not_start_fails_the_start() {
         let (mut played, mut order, db, api) = waiting();
         // A request will start it later.
-        played.ctx.state.coming.insert(db);
+        played.ctx.state.pending_starts.insert(db);
         assert_eq!(decided(&mut played, &mut order), []);
-        played.ctx.state.coming.clear();
+        played.ctx.state.pending_starts.clear();
         let unmet = Event::Unmet("it depends on db, which is stopped".into());
         assert_eq!(decided(&mut played, &mut order), [(api, unmet)]);
         played.ctx.state.slots.remove(api);
@@ -148,5 +148,5 @@ mod tests {
         assert!(matches!(&played.queued()[..], [Input::Event(id, Event::Unmet(text))] if *id == api && text == why));
     }
 
-    reacts!(Order: on_step, on_forgotten, on_idle);
+    reacts!(StartOrder: on_step, on_forgotten, on_idle);
 }

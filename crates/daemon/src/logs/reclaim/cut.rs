@@ -12,32 +12,39 @@ use ostler_sys::process::descriptors::has_open_for_writing;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::copied::{chase, copy_on, move_bytes, open_source, remove};
+use super::copy::{chase, copy_on, move_bytes, open_source, remove};
 use super::empty::put_back;
-use super::freeze::{Frozen, Scene, Writers, thaw};
-use super::plan::{LONGEST_LINE, Rest, cut, rest};
-use super::{Copied, Done, Failure, ReclaimRecord, Seen, Stage, There, Verdict, Work, decide, look};
+use super::freeze::{FreezeInput, Frozen, Writers, thaw};
+use super::plan::{LONGEST_LINE, RemainingWork, cut, rest};
+use super::{
+    Copied, LogFindings, PathEntry, ReclaimDecision, ReclaimFailure, ReclaimRecord, ReclaimResult, ReclaimStage, Work, decide, inspect_path,
+};
 
 /// Writer of the record to the journal.
 type Store<'a> = &'a mut dyn FnMut(&ReclaimRecord) -> io::Result<()>;
 
 /// Reclaims the file after the bulk was copied. After an error the file and its writers are as
-/// before, except that removed bytes must be put back ([`give_up`]). With [`Failure::Later`] the
-/// copy stays for the next attempt.
+/// before, except that removed bytes must be put back ([`give_up`]). With [`ReclaimFailure::Later`]
+/// the copy stays for the next attempt.
 ///
 /// # Errors
 ///
-/// Returns the reason of the failure, or [`Failure::Later`].
-pub(crate) fn reclaim(record: &mut ReclaimRecord, copied: &mut Copied, writers: &Writers<'_>, store: Store<'_>) -> Result<Done, Failure> {
+/// Returns the reason of the failure, or [`ReclaimFailure::Later`].
+pub(crate) fn reclaim(
+    record: &mut ReclaimRecord,
+    copied: &mut Copied,
+    writers: &Writers<'_>,
+    store: Store<'_>,
+) -> Result<ReclaimResult, ReclaimFailure> {
     let mut frozen = Frozen::default();
     let result = in_the_cold(record, copied, writers, &mut frozen, store);
-    let is_undone = matches!(record.stage, Stage::Copying | Stage::Freezing { .. });
+    let is_undone = matches!(record.stage, ReclaimStage::Copying | ReclaimStage::Freezing { .. });
     if !is_undone {
-        if !matches!(result, Ok(_) | Err(Failure::NotNamed { .. })) {
+        if !matches!(result, Ok(_) | Err(ReclaimFailure::NotNamed { .. })) {
             // The file cannot be restored, so the copy holds its content.
             let _ = name(record);
         }
-        record.stage = Stage::Thawing { stopped: pairs(&frozen.stopped) };
+        record.stage = ReclaimStage::Thawing { stopped: pairs(&frozen.stopped) };
     }
     // If this write fails, the previous record is good enough: every step can be repeated, and
     // resuming a process twice does no harm.
@@ -45,21 +52,21 @@ pub(crate) fn reclaim(record: &mut ReclaimRecord, copied: &mut Copied, writers: 
     frozen.thaw();
     let stalled = frozen.since.map_or(Duration::ZERO, |since| since.elapsed());
     // A process that waits for the disk or for a processor does not stop at once.
-    let is_tried_again = matches!(result, Err(Failure::NotStopped(_))) && copied.may_try_again();
+    let is_tried_again = matches!(result, Err(ReclaimFailure::NotStopped(_))) && copied.may_try_again();
     if is_undone {
-        record.stage = Stage::Copying;
+        record.stage = ReclaimStage::Copying;
         if !record.emptied && !is_tried_again {
             remove(&record.rights, &record.copy);
         }
     }
     match result {
-        Err(_) if is_tried_again => Err(Failure::Later),
-        result => result.map(|(cut, renamed, work)| Done { cut, renamed, stalled, work }),
+        Err(_) if is_tried_again => Err(ReclaimFailure::Later),
+        result => result.map(|(cut, renamed, work)| ReclaimResult { cut, renamed, stalled, work }),
     }
 }
 
 /// Gives up: the copy is removed, and removed bytes are put back into the file.
-pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failure> {
+pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), ReclaimFailure> {
     if record.emptied {
         let back = match open_copy(record) {
             Ok(copy) => put_back(source, &copy),
@@ -70,7 +77,7 @@ pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failu
                 Ok(renamed) => renamed.unwrap_or_else(|| record.rotated.clone()),
                 Err(_) => record.copy.clone(),
             };
-            return Err(Failure::NotPutBack { rotated, source });
+            return Err(ReclaimFailure::NotPutBack { rotated, source });
         }
     }
     remove(&record.rights, &record.copy);
@@ -82,7 +89,7 @@ pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failu
 /// # Errors
 ///
 /// Returns an error if not everything is in the file again.
-pub(crate) fn undo(record: &ReclaimRecord) -> Result<(), Failure> {
+pub(crate) fn undo(record: &ReclaimRecord) -> Result<(), ReclaimFailure> {
     if !record.emptied {
         remove(&record.rights, &record.copy);
         return Ok(());
@@ -91,7 +98,7 @@ pub(crate) fn undo(record: &ReclaimRecord) -> Result<(), Failure> {
     let source = open(record.source()).or_else(|_| open(&record.target));
     match source {
         Ok(source) => give_up(record, &source),
-        Err(source) => Err(Failure::NotPutBack { rotated: record.copy.clone(), source }),
+        Err(source) => Err(ReclaimFailure::NotPutBack { rotated: record.copy.clone(), source }),
     }
 }
 
@@ -101,44 +108,44 @@ fn in_the_cold(
     writers: &Writers<'_>,
     frozen: &mut Frozen,
     store: Store<'_>,
-) -> Result<(u64, Option<String>, Work), Failure> {
+) -> Result<(u64, Option<String>, Work), ReclaimFailure> {
     let mut length = copied.length;
     {
-        let scene = Scene { writers, file: record.file, copied };
+        let scene = FreezeInput { writers, file: record.file, copied };
         frozen.freeze(&scene, &mut |stopped| {
-            record.stage = Stage::Freezing { stopped: pairs(stopped) };
-            store(record).map_err(Failure::Journal)?;
+            record.stage = ReclaimStage::Freezing { stopped: pairs(stopped) };
+            store(record).map_err(ReclaimFailure::Journal)?;
             // The steps before took a while. From now on it is quick.
-            chase(&copied.source, &copied.copy, &mut length).map_err(Failure::system("write", &record.copy))
+            chase(&copied.source, &copied.copy, &mut length).map_err(ReclaimFailure::system("write", &record.copy))
         })?;
     }
     copied.length = length;
-    if frozen.is_nobody() && !record.stays {
-        return Err(Failure::NotWritten);
+    if frozen.is_empty() && !record.stays {
+        return Err(ReclaimFailure::NotWritten);
     }
     let like = judge(record, copied)?;
-    copy_on(&copied.source, &copied.copy, &mut copied.length).map_err(Failure::system("write", &record.copy))?;
+    copy_on(&copied.source, &copied.copy, &mut copied.length).map_err(ReclaimFailure::system("write", &record.copy))?;
     let end = copied.length;
     let freed = copied.source.metadata().map_or(0, |meta| meta.blocks() * 512);
     let work = Work { copied: end - length, freed };
-    let last = last_bytes(&copied.copy, end).map_err(Failure::system("read", &record.copy))?;
+    let last = last_bytes(&copied.copy, end).map_err(ReclaimFailure::system("read", &record.copy))?;
     let cut = cut(end, &last);
     // A process may have resumed a writer; its new bytes would be lost.
-    let length = copied.source.metadata().map_err(Failure::system("inspect", record.source()))?.len();
+    let length = copied.source.metadata().map_err(ReclaimFailure::system("inspect", record.source()))?.len();
     if length != end {
-        return Err(Failure::NotStopped(frozen.stopped.first().map_or(0, |process| process.pid)));
+        return Err(ReclaimFailure::NotStopped(frozen.stopped.first().map_or(0, |process| process.pid)));
     }
     let undo = record.stage.clone();
-    record.stage = Stage::Cutting { stopped: pairs(&frozen.stopped), cut, end, like };
+    record.stage = ReclaimStage::Cutting { stopped: pairs(&frozen.stopped), cut, end, like };
     if let Err(error) = store(record) {
         record.stage = undo;
-        return Err(Failure::Journal(error));
+        return Err(ReclaimFailure::Journal(error));
     }
     if !record.stays
         && let Err(error) = rename(record, &record.rotated, &record.target)
     {
         record.stage = undo;
-        return Err(Failure::system("rename the file to", &record.target)(error));
+        return Err(ReclaimFailure::system("rename the file to", &record.target)(error));
     }
     if record.stays
         && let Err(failure) = announce(record)
@@ -153,7 +160,7 @@ fn in_the_cold(
             // empty.
             let is_whole = || copied.source.metadata().is_ok_and(|meta| meta.len() >= end);
             let is_back = || record.stays || rename(record, &record.target, &record.rotated).is_ok();
-            if !matches!(failure, Failure::NotNamed { .. }) && is_whole() && is_back() {
+            if !matches!(failure, ReclaimFailure::NotNamed { .. }) && is_whole() && is_back() {
                 record.stage = undo;
             }
             Err(failure)
@@ -164,39 +171,41 @@ fn in_the_cold(
 /// Shows followers of the log the future name of its lines before anything is removed. The file
 /// gets that name for a moment, and then its own name again, as in a reclaim. All writers are
 /// stopped, and if the daemon is killed in between, the next one finds the file there.
-fn announce(record: &ReclaimRecord) -> Result<(), Failure> {
+fn announce(record: &ReclaimRecord) -> Result<(), ReclaimFailure> {
     match record.rights.act(|| rename_to_free(&record.target, &record.rotated)) {
-        Ok(()) => rename(record, &record.rotated, &record.target).map_err(Failure::system("rename the file back to", &record.target)),
+        Ok(()) => {
+            rename(record, &record.rotated, &record.target).map_err(ReclaimFailure::system("rename the file back to", &record.target))
+        }
         // The name was taken in the meantime. The copy gets another name, and followers must find
         // it themselves.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Failure::system("rename the file to", &record.rotated)(error)),
+        Err(error) => Err(ReclaimFailure::system("rename the file to", &record.rotated)(error)),
     }
 }
 
 /// Checks that nothing has changed since the reclaim began. Returns mode, user and group of the
 /// empty file that waits at the path.
-fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u32)>, Failure> {
-    let (there, meta) = look(Path::new(&record.target), record.file);
+fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u32)>, ReclaimFailure> {
+    let (there, meta) = inspect_path(Path::new(&record.target), record.file);
     if record.stays {
-        return if there == There::Itself { Ok(None) } else { Err(Failure::Moved) };
+        return if there == PathEntry::SameFile { Ok(None) } else { Err(ReclaimFailure::Moved) };
     }
     let key = meta.as_ref().map(|meta| (meta.dev(), meta.ino()));
-    let is_there_written = there == There::Empty
+    let is_there_written = there == PathEntry::Empty
         && key.is_some_and(|key| {
-            let known = copied.beside == Some(key);
+            let known = copied.new_file == Some(key);
             let table = ostler_sys::ProcTable::scan();
-            let unknown = |entry: &&ostler_sys::process::Entry| !known || !copied.looked_at.contains(&entry.process());
+            let unknown = |entry: &&ostler_sys::process::ProcessEntry| !known || !copied.processes.contains(&entry.process());
             let mut unknown = table.entries().iter().filter(unknown);
-            (known && copied.is_beside_written) || unknown.any(|entry| has_open_for_writing(entry.pid, key).unwrap_or(false))
+            (known && copied.is_new_file_written) || unknown.any(|entry| has_open_for_writing(entry.pid, key).unwrap_or(false))
         });
     let names = copied.source.metadata().map_or(0, |meta| meta.nlink());
-    match decide(Seen { has_name: names > 0, is_written: true, there, is_there_written }) {
-        Verdict::Reclaim => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
-        Verdict::Leave => Err(Failure::NotWritten),
+    match decide(LogFindings { has_name: names > 0, is_written: true, entry: there, is_entry_written: is_there_written }) {
+        ReclaimDecision::Reclaim => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
+        ReclaimDecision::Leave => Err(ReclaimFailure::NotWritten),
         // The file was deleted since the reclaim began: the next `reloadLogs` handles that.
-        Verdict::CarryOver => Err(super::plan::Why::Deleted.into()),
-        Verdict::Impossible(why) => Err(why.into()),
+        ReclaimDecision::CarryOver => Err(super::plan::ReclaimObstacle::Deleted.into()),
+        ReclaimDecision::Impossible(why) => Err(why.into()),
     }
 }
 
@@ -216,22 +225,22 @@ fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
 
 /// Completes everything behind the first rename. It is repeatable at any point while the
 /// writers are stopped.
-fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, Failure> {
-    let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(None) };
+fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, ReclaimFailure> {
+    let ReclaimStage::Cutting { cut, end, like, .. } = record.stage else { return Ok(None) };
     let mut renamed = None;
     let copy = match open_copy(record) {
         Ok(copy) => Some(copy),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(Failure::system("open", &record.copy)(error)),
+        Err(error) => return Err(ReclaimFailure::system("open", &record.copy)(error)),
     };
     let length = copy.as_ref().and_then(|copy| copy.metadata().ok()).map(|meta| meta.len());
     match (copy, rest(end, length)) {
-        (None, _) | (_, Rest::Nothing) => {}
-        (Some(copy), Rest::Shorten) => {
-            shorten(source, &copy, cut, end).map_err(Failure::system("shorten", &record.target))?;
+        (None, _) | (_, RemainingWork::Nothing) => {}
+        (Some(copy), RemainingWork::Shorten) => {
+            shorten(source, &copy, cut, end).map_err(ReclaimFailure::system("shorten", &record.target))?;
             renamed = name(record)?;
         }
-        (Some(_), Rest::Name) => renamed = name(record)?,
+        (Some(_), RemainingWork::Name) => renamed = name(record)?,
     }
     if let Some((mode, uid, gid)) = like {
         // Applies owner and mode of the new file. If the owner cannot be set, the file is still
@@ -280,20 +289,20 @@ fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
 
 /// Gives the copy its name without replacing another file. If the name is taken, the copy gets
 /// another name, which is reported.
-fn name(record: &ReclaimRecord) -> Result<Option<String>, Failure> {
-    let fail = |source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source };
+fn name(record: &ReclaimRecord) -> Result<Option<String>, ReclaimFailure> {
+    let fail = |source| ReclaimFailure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source };
     match record.rights.act(|| rename_to_free(&record.copy, &record.rotated)) {
         Ok(()) => return Ok(None),
         Err(error) if record.stays && error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(fail(error)),
     }
-    record.rights.act(|| name_beside(&record.copy, &record.rotated)).map(Some).map_err(fail)
+    record.rights.act(|| rename_to_similar(&record.copy, &record.rotated)).map(Some).map_err(fail)
 }
 
 /// Gives a file a free name like this one. Returns that name.
-pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
+pub(super) fn rename_to_similar(from: &str, name: &str) -> io::Result<String> {
     for number in 1..MOST_NAMES {
-        let other = beside(name, number);
+        let other = similar_name(name, number);
         match rename_to_free(from, &other) {
             Ok(()) => return Ok(other),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -307,7 +316,7 @@ pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
 const MOST_NAMES: u32 = 100;
 
 /// Returns the name beside a rotated one: `x__date.log` → `x__date-1.log`.
-fn beside(rotated: &str, number: u32) -> String {
+fn similar_name(rotated: &str, number: u32) -> String {
     let name = rotated.rfind('/').map_or(0, |slash| slash + 1);
     match rotated[name..].rfind('.').filter(|dot| *dot > 0) {
         Some(dot) => format!("{}-{number}{}", &rotated[..name + dot], &rotated[name + dot..]),
@@ -336,12 +345,12 @@ pub(crate) fn rename_to_free(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io
 /// # Errors
 ///
 /// Returns an error if the recovery is blocked; stopped processes are resumed nevertheless.
-pub(crate) fn recover(record: &ReclaimRecord) -> Result<bool, Failure> {
+pub(crate) fn recover(record: &ReclaimRecord) -> Result<bool, ReclaimFailure> {
     let (stopped, result) = match &record.stage {
-        Stage::Copying => (&[][..], Ok(true)),
-        Stage::Freezing { stopped } => (&stopped[..], Ok(true)),
-        Stage::Thawing { stopped } => (&stopped[..], Ok(false)),
-        Stage::Cutting { stopped, .. } => (&stopped[..], complete(record).map(|()| false)),
+        ReclaimStage::Copying => (&[][..], Ok(true)),
+        ReclaimStage::Freezing { stopped } => (&stopped[..], Ok(true)),
+        ReclaimStage::Thawing { stopped } => (&stopped[..], Ok(false)),
+        ReclaimStage::Cutting { stopped, .. } => (&stopped[..], complete(record).map(|()| false)),
     };
     let stopped: Vec<ProcRef> = stopped.iter().map(|&(pid, start_ticks)| ProcRef { pid, start_ticks }).collect();
     thaw(&stopped);
@@ -351,14 +360,14 @@ pub(crate) fn recover(record: &ReclaimRecord) -> Result<bool, Failure> {
     result
 }
 
-fn complete(record: &ReclaimRecord) -> Result<(), Failure> {
+fn complete(record: &ReclaimRecord) -> Result<(), ReclaimFailure> {
     let open = |path: &str| open_source(&record.rights, Path::new(path), record.file);
     let source = match open(&record.rotated) {
         Ok(source) => {
-            rename(record, &record.rotated, &record.target).map_err(Failure::system("rename the file to", &record.target))?;
+            rename(record, &record.rotated, &record.target).map_err(ReclaimFailure::system("rename the file to", &record.target))?;
             source
         }
-        Err(_) => open(&record.target).map_err(Failure::system("find", &record.target))?,
+        Err(_) => open(&record.target).map_err(ReclaimFailure::system("find", &record.target))?,
     };
     finish(record, &source).map(drop)
 }

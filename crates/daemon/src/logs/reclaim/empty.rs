@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
-use super::Failure;
-use super::copied::{Copied, Gate, move_bytes};
+use super::ReclaimFailure;
+use super::copy::{Copied, Gate, move_bytes};
 
 /// Bytes at the end that are not freed. They are freed quickly later, and followers of the file are
 /// seldom so far behind.
@@ -42,7 +42,7 @@ impl Copied {
 }
 
 /// Removes copied bytes from the file, and copies new bytes. The journal must record that before.
-pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> {
+pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, ReclaimFailure> {
     // A range that is empty already costs nothing.
     let mut from = 0;
     for _ in 0..ROUNDS {
@@ -50,7 +50,7 @@ pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> 
         let upto = before.saturating_sub(KEPT) / ALIGNED * ALIGNED;
         match free(&copied.source, &mut from, upto, gate) {
             Ok(true) => {}
-            Ok(false) => return Err(Failure::NotWritten),
+            Ok(false) => return Err(ReclaimFailure::NotWritten),
             // This file system cannot free ranges, so truncating takes its full time.
             Err(_) => break,
         }

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex};
 
-use ostler_sys::process::Entry;
-use ostler_sys::process::descriptors::stands_still;
+use ostler_sys::process::ProcessEntry;
+use ostler_sys::process::descriptors::is_stopped;
 use ostler_sys::{ProcRef, ProcTable};
 use ostler_testkit::{Tmpfs, needs_root, skip};
 
@@ -44,8 +44,12 @@ fn freed(scene: &Scene) -> u64 {
     meta.len().saturating_sub(meta.blocks() * 512)
 }
 
-fn finish(scene: &mut Scene, mut copied: Copied, note: &mut dyn FnMut(&ReclaimRecord) -> std::io::Result<()>) -> Result<Done, Failure> {
-    let none = |_: &ProcTable| Vec::<Entry>::new();
+fn finish(
+    scene: &mut Scene,
+    mut copied: Copied,
+    note: &mut dyn FnMut(&ReclaimRecord) -> std::io::Result<()>,
+) -> Result<ReclaimResult, ReclaimFailure> {
+    let none = |_: &ProcTable| Vec::<ProcessEntry>::new();
     let result = reclaim(&mut scene.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note);
     if result.is_err() && scene.record.emptied {
         super::cut::give_up(&scene.record, &copied.source)?;
@@ -94,7 +98,7 @@ fn kill_while_emptying_or_restoring_loses_nothing() {
     // A part was put back when that daemon was killed, too.
     let file = fs::OpenOptions::new().write(true).open(scene.path("out.log")).unwrap();
     file.write_all_at(&content.as_bytes()[4 * MB..5 * MB], 4 << 20).unwrap();
-    for stage in [Stage::Copying, Stage::Freezing { stopped: Vec::new() }] {
+    for stage in [ReclaimStage::Copying, ReclaimStage::Freezing { stopped: Vec::new() }] {
         scene.record.stage = stage;
         assert!(recover(&scene.record).unwrap());
         assert_eq!(scene.names(), ["out.log"]);
@@ -113,11 +117,11 @@ fn large_rotation_survives_a_kill_at_any_note() {
         let copied = emptied(&mut scene);
         let noted = noted_until_killed(after, scene.record.clone(), |note| drop(finish(&mut scene, copied, note)));
         let undone = recover(&noted).unwrap();
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
         if undone {
             assert_eq!(scene.names(), ["out.log"]);
             assert!(scene.read("out.log") == content.clone() + "b");
-            (scene.record.stage, scene.record.emptied) = (Stage::Copying, false);
+            (scene.record.stage, scene.record.emptied) = (ReclaimStage::Copying, false);
             let copied = emptied(&mut scene);
             finish(&mut scene, copied, &mut |_| Ok(())).unwrap();
         }
@@ -133,7 +137,7 @@ fn failed_rotation_restores_the_emptied_content() {
     let copied = emptied(&mut scene);
     fs::rename(scene.path("out.log"), scene.path("elsewhere")).unwrap();
     let failure = finish(&mut scene, copied, &mut |_| Ok(())).unwrap_err();
-    assert!(matches!(failure, Failure::Moved), "{failure}");
+    assert!(matches!(failure, ReclaimFailure::Moved), "{failure}");
     assert_eq!(scene.names(), ["elsewhere"]);
     assert!(scene.read("elsewhere") == content);
 }
@@ -166,7 +170,7 @@ fn nothing_is_emptied_while_the_daemon_exits() {
     let scene = at_its_path("large-ends", &text(9 * MB));
     let copied = copy(&scene.order(), &Default::default()).unwrap();
     let failure = empty(copied, &Arc::new(Mutex::new(true))).unwrap_err();
-    assert!(matches!(failure, Failure::NotWritten), "{failure}");
+    assert!(matches!(failure, ReclaimFailure::NotWritten), "{failure}");
     assert_eq!(freed(&scene), 0);
 }
 
@@ -186,7 +190,7 @@ fn rotated_file_is_kept_if_a_full_disk_prevents_restoring() {
     drop(emptied(&mut scene));
     disk.resize(14 << 10);
     let failure = recover(&scene.record).unwrap_err();
-    assert!(matches!(&failure, Failure::NotPutBack { rotated, .. } if *rotated == scene.record.rotated), "{failure}");
+    assert!(matches!(&failure, ReclaimFailure::NotPutBack { rotated, .. } if *rotated == scene.record.rotated), "{failure}");
     // No byte is missing, and none exists twice.
     let (old, rest) = (fs::read(&scene.record.rotated).unwrap(), fs::read(&scene.record.target).unwrap());
     assert_eq!(rest.len(), content.len());

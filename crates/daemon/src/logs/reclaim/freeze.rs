@@ -8,13 +8,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use ostler_sys::process::Entry;
-use ostler_sys::process::descriptors::{has_open_for_writing, stands_still};
+use ostler_sys::process::ProcessEntry;
+use ostler_sys::process::descriptors::{has_open_for_writing, is_stopped};
 use ostler_sys::process::signal::{CONT, STOP};
 use ostler_sys::{ProcRef, ProcTable};
 use rustix::io::Errno;
 
-use super::{Copied, Failure, FileKey};
+use super::{Copied, FileKey, ReclaimFailure};
 
 /// Longest wait for a process to stop; after that the process is left alone.
 const WITHIN: Duration = Duration::from_millis(250);
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// Processes that may write to a file.
 pub(crate) struct Writers<'a> {
     /// Process trees of all instances that write this log, parents before their children.
-    pub trees: &'a dyn Fn(&ProcTable) -> Vec<Entry>,
+    pub trees: &'a dyn Fn(&ProcTable) -> Vec<ProcessEntry>,
     /// Processes that are never stopped: the daemon and the keeper.
     pub never: [i32; 2],
 }
@@ -43,7 +43,7 @@ pub(super) struct Frozen {
 }
 
 /// Inputs that stay the same during the freeze.
-pub(super) struct Scene<'a> {
+pub(super) struct FreezeInput<'a> {
     pub writers: &'a Writers<'a>,
     pub file: FileKey,
     pub copied: &'a Copied,
@@ -52,13 +52,17 @@ pub(super) struct Scene<'a> {
 impl Frozen {
     /// Stops all writers. `note` gets the processes before they are stopped. Even after an error,
     /// [`Frozen::thaw`] must follow.
-    pub(super) fn freeze(&mut self, scene: &Scene<'_>, note: &mut dyn FnMut(&[ProcRef]) -> Result<(), Failure>) -> Result<(), Failure> {
+    pub(super) fn freeze(
+        &mut self,
+        scene: &FreezeInput<'_>,
+        note: &mut dyn FnMut(&[ProcRef]) -> Result<(), ReclaimFailure>,
+    ) -> Result<(), ReclaimFailure> {
         let until = Instant::now() + WITHIN;
-        let mut looked_at: HashSet<ProcRef> = scene.copied.looked_at.iter().copied().collect();
+        let mut looked_at: HashSet<ProcRef> = scene.copied.processes.iter().copied().collect();
         let mut table = ProcTable::scan();
         // While the processes are stopped, only new processes are inspected again: that takes a
         // tenth of the time.
-        let known: HashMap<i32, Entry> = table.entries().iter().map(|entry| (entry.pid, *entry)).collect();
+        let known: HashMap<i32, ProcessEntry> = table.entries().iter().map(|entry| (entry.pid, *entry)).collect();
         loop {
             let more = self.more(&table, scene, &looked_at);
             if more.is_empty() {
@@ -66,7 +70,7 @@ impl Frozen {
             }
             // One inspection per process is enough. During the first scan, no process is stopped
             // yet.
-            looked_at.extend(table.entries().iter().map(Entry::process));
+            looked_at.extend(table.entries().iter().map(ProcessEntry::process));
             let before = self.stopped.len();
             self.stopped.extend(more);
             note(&self.stopped)?;
@@ -74,7 +78,7 @@ impl Frozen {
             for process in &self.stopped[before..] {
                 match process.signal(STOP) {
                     Ok(()) | Err(Errno::SRCH) => {}
-                    Err(_) => return Err(Failure::NotStopped(process.pid)),
+                    Err(_) => return Err(ReclaimFailure::NotStopped(process.pid)),
                 }
             }
             self.wait(until)?;
@@ -84,7 +88,7 @@ impl Frozen {
     }
 
     /// Returns the processes that must be stopped and are not stopped yet.
-    fn more(&mut self, table: &ProcTable, scene: &Scene<'_>, looked_at: &HashSet<ProcRef>) -> Vec<ProcRef> {
+    fn more(&mut self, table: &ProcTable, scene: &FreezeInput<'_>, looked_at: &HashSet<ProcRef>) -> Vec<ProcRef> {
         let mut more = Vec::new();
         let trees = (scene.writers.trees)(table);
         let writers = scene.copied.writers.iter().filter_map(|process| table.get(process.pid).filter(|entry| entry.process() == *process));
@@ -103,12 +107,12 @@ impl Frozen {
         more
     }
 
-    fn wait(&self, until: Instant) -> Result<(), Failure> {
+    fn wait(&self, until: Instant) -> Result<(), ReclaimFailure> {
         for process in &self.stopped {
             let mut looks = 0;
-            while !stands_still(process.pid) && process.exists() {
+            while !is_stopped(process.pid) && process.exists() {
                 if Instant::now() >= until {
-                    return Err(Failure::NotStopped(process.pid));
+                    return Err(ReclaimFailure::NotStopped(process.pid));
                 }
                 // Most processes stop at once, and a sleep may take longer than requested.
                 if looks < AT_ONCE {
@@ -123,7 +127,7 @@ impl Frozen {
     }
 
     /// Returns true if no process could write.
-    pub(super) fn is_nobody(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.passed.is_empty()
     }
 

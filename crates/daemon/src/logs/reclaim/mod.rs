@@ -28,8 +28,8 @@
 //! rotated name ([`ReclaimRecord::stays`]). It also works without writers. It never leaves the
 //! folder of the log ([`Folder`]), even if that folder's path changes in the meantime.
 
-mod copied;
 mod copier;
+mod copy;
 mod cut;
 mod empty;
 #[cfg(test)]
@@ -47,12 +47,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::platform::rights::Rights;
 
-pub(crate) use copied::{Copied, Order};
-pub(crate) use copier::{Copier, CopierReport, News};
+pub(crate) use copier::{Copier, CopierOutcome, CopierReport};
+pub(crate) use copy::{Copied, CopyOrder};
 pub(crate) use cut::{reclaim, recover, rename_to_free, undo};
 pub(crate) use folder::Folder;
 pub(crate) use freeze::Writers;
-pub(crate) use plan::{Seen, There, Verdict, decide};
+pub(crate) use plan::{LogFindings, PathEntry, ReclaimDecision, decide};
 
 /// Device and inode.
 pub(crate) type FileKey = (u64, u64);
@@ -73,7 +73,7 @@ pub(crate) struct ReclaimRecord {
     /// Identity of the file.
     pub file: FileKey,
     /// Progress.
-    pub stage: Stage,
+    pub stage: ReclaimStage,
     /// True for a rotation: the file is at its path and stays there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stays: bool,
@@ -81,7 +81,7 @@ pub(crate) struct ReclaimRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptied: bool,
     /// Rights with which the reclaim is done.
-    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    #[serde(default, skip_serializing_if = "Rights::is_daemon_user")]
     pub rights: Rights,
 }
 
@@ -101,7 +101,7 @@ impl ReclaimRecord {
 /// Progress of a reclaim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Stage {
+pub(crate) enum ReclaimStage {
     /// The copy is being made.
     Copying,
     /// Processes are being stopped; the files are unchanged.
@@ -127,7 +127,7 @@ pub(crate) enum Stage {
     },
 }
 
-impl Stage {
+impl ReclaimStage {
     /// Returns the stage as if nothing had been decided yet: only the stopped processes count.
     pub(crate) fn as_undone(&self) -> Self {
         match self {
@@ -141,7 +141,7 @@ impl Stage {
 
 /// Result of a reclaim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Done {
+pub(crate) struct ReclaimResult {
     /// Bytes under the rotated name.
     pub cut: u64,
     /// Other name, if the rotated one was taken in the meantime.
@@ -163,7 +163,7 @@ pub(crate) struct Work {
 
 /// Reason why the reclaim was not done; everything is as before.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum ReclaimFailure {
     /// A call of the system failed.
     #[error("cannot {step} \"{path}\": {source}")]
     System {
@@ -194,7 +194,7 @@ pub(crate) enum Failure {
     },
     /// The situation changed in the meantime.
     #[error("{0}")]
-    Impossible(#[from] plan::Why),
+    Impossible(#[from] plan::ReclaimObstacle),
     /// No process writes to the file any more.
     #[error("no process writes to it any more")]
     NotWritten,
@@ -221,7 +221,7 @@ pub(crate) enum Failure {
     Journal(std::io::Error),
 }
 
-impl Failure {
+impl ReclaimFailure {
     fn system<E: Into<std::io::Error>>(step: &'static str, path: &str) -> impl FnOnce(E) -> Self {
         let path = path.to_owned();
         move |error| Self::System { step, path, source: error.into() }
@@ -252,14 +252,14 @@ pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
 }
 
 /// Returns the type of entry at this path, and its metadata.
-pub(crate) fn look(target: &Path, file: FileKey) -> (There, Option<std::fs::Metadata>) {
+pub(crate) fn inspect_path(target: &Path, file: FileKey) -> (PathEntry, Option<std::fs::Metadata>) {
     use std::os::unix::fs::MetadataExt;
     match std::fs::symlink_metadata(target) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (There::Nothing, None),
-        Err(_) => (There::NoFile, None),
-        Ok(meta) if (meta.dev(), meta.ino()) == file => (There::Itself, Some(meta)),
-        Ok(meta) if !meta.is_file() => (There::NoFile, Some(meta)),
-        Ok(meta) if meta.len() == 0 => (There::Empty, Some(meta)),
-        Ok(meta) => (There::Content, Some(meta)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (PathEntry::Missing, None),
+        Err(_) => (PathEntry::NoFile, None),
+        Ok(meta) if (meta.dev(), meta.ino()) == file => (PathEntry::SameFile, Some(meta)),
+        Ok(meta) if !meta.is_file() => (PathEntry::NoFile, Some(meta)),
+        Ok(meta) if meta.len() == 0 => (PathEntry::Empty, Some(meta)),
+        Ok(meta) => (PathEntry::Content, Some(meta)),
     }
 }

@@ -2,11 +2,11 @@
 
 /// Entry at the path of a log while its writers write to another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum There {
+pub(crate) enum PathEntry {
     /// Nothing.
-    Nothing,
+    Missing,
     /// The very file that is written to: it was not renamed.
-    Itself,
+    SameFile,
     /// A file without content, as `create` of logrotate makes one.
     Empty,
     /// A file with content.
@@ -17,20 +17,20 @@ pub(crate) enum There {
 
 /// Findings about one log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct LogFindings {
     /// Whether the written file still has a name.
     pub has_name: bool,
     /// Whether a process still writes to the file.
     pub is_written: bool,
     /// Entry at the path.
-    pub there: There,
+    pub entry: PathEntry,
     /// Whether a process writes to the entry at the path.
-    pub is_there_written: bool,
+    pub is_entry_written: bool,
 }
 
 /// Decision about one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ReclaimDecision {
     /// New lines arrive at the path already, or the file has no writers.
     Leave,
     /// The file returns to its path.
@@ -38,12 +38,12 @@ pub(crate) enum Verdict {
     /// The file was deleted. A new file is at its path, and new lines are carried there.
     CarryOver,
     /// The file cannot return.
-    Impossible(Why),
+    Impossible(ReclaimObstacle),
 }
 
 /// Reason why a file cannot return to its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Why {
+pub(crate) enum ReclaimObstacle {
     /// The file was deleted or compressed, or moved to another file system, which deletes it as
     /// well.
     #[error("its file was deleted (or compressed, or moved to another file system)")]
@@ -60,16 +60,16 @@ pub(crate) enum Why {
 }
 
 /// Returns the decision about one log.
-pub(crate) fn decide(seen: Seen) -> Verdict {
-    use Verdict::{CarryOver, Impossible, Leave, Reclaim};
+pub(crate) fn decide(seen: LogFindings) -> ReclaimDecision {
+    use ReclaimDecision::{CarryOver, Impossible, Leave, Reclaim};
     match seen {
-        Seen { is_written: false, .. } | Seen { there: There::Itself, .. } => Leave,
-        Seen { has_name: false, there: There::NoFile, .. } => Impossible(Why::NoFile),
-        Seen { has_name: false, .. } => CarryOver,
-        Seen { is_there_written: true, .. } => Impossible(Why::TwoWriters),
-        Seen { there: There::Nothing | There::Empty, .. } => Reclaim,
-        Seen { there: There::Content, .. } => Impossible(Why::Content),
-        Seen { there: There::NoFile, .. } => Impossible(Why::NoFile),
+        LogFindings { is_written: false, .. } | LogFindings { entry: PathEntry::SameFile, .. } => Leave,
+        LogFindings { has_name: false, entry: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
+        LogFindings { has_name: false, .. } => CarryOver,
+        LogFindings { is_entry_written: true, .. } => Impossible(ReclaimObstacle::TwoWriters),
+        LogFindings { entry: PathEntry::Missing | PathEntry::Empty, .. } => Reclaim,
+        LogFindings { entry: PathEntry::Content, .. } => Impossible(ReclaimObstacle::Content),
+        LogFindings { entry: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn cut(end: u64, last: &[u8]) -> u64 {
 
 /// Remaining work of a reclaim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rest {
+pub(crate) enum RemainingWork {
     /// The file must lose the copied bytes.
     Shorten,
     /// The copy must still get its name.
@@ -100,13 +100,13 @@ pub(crate) enum Rest {
 /// Returns the remaining work after the decision to cut. `copy_length` is the length of the copy
 /// under its temporary name, or `None` if it has its final name. The writers are stopped during
 /// this call.
-pub(crate) fn rest(end: u64, copy_length: Option<u64>) -> Rest {
+pub(crate) fn rest(end: u64, copy_length: Option<u64>) -> RemainingWork {
     match copy_length {
-        None => Rest::Nothing,
+        None => RemainingWork::Nothing,
         // The copy has the open line until the file has been truncated. Without an open line,
         // truncating again does no harm.
-        Some(length) if length >= end => Rest::Shorten,
-        Some(_) => Rest::Name,
+        Some(length) if length >= end => RemainingWork::Shorten,
+        Some(_) => RemainingWork::Name,
     }
 }
 
@@ -116,21 +116,26 @@ mod tests {
 
     #[test]
     fn verdict_depends_on_the_log_and_its_path() {
-        use There::{Content, Empty, Itself, NoFile, Nothing};
-        let seen = |has_name, is_written, there, is_there_written| Seen { has_name, is_written, there, is_there_written };
+        use PathEntry::{Content, Empty, Missing, NoFile, SameFile};
+        let seen = |has_name, is_written, there, is_there_written| LogFindings {
+            has_name,
+            is_written,
+            entry: there,
+            is_entry_written: is_there_written,
+        };
         let cases = [
-            (seen(true, true, Nothing, false), Verdict::Reclaim),
-            (seen(true, true, Empty, false), Verdict::Reclaim),
-            (seen(true, true, Empty, true), Verdict::Impossible(Why::TwoWriters)),
-            (seen(true, true, Content, false), Verdict::Impossible(Why::Content)),
-            (seen(true, true, Content, true), Verdict::Impossible(Why::TwoWriters)),
-            (seen(true, true, NoFile, false), Verdict::Impossible(Why::NoFile)),
-            (seen(true, true, Itself, true), Verdict::Leave),
-            (seen(true, false, Content, true), Verdict::Leave),
-            (seen(false, false, Nothing, false), Verdict::Leave),
-            (seen(false, true, Nothing, false), Verdict::CarryOver),
-            (seen(false, true, Content, true), Verdict::CarryOver),
-            (seen(false, true, NoFile, false), Verdict::Impossible(Why::NoFile)),
+            (seen(true, true, Missing, false), ReclaimDecision::Reclaim),
+            (seen(true, true, Empty, false), ReclaimDecision::Reclaim),
+            (seen(true, true, Empty, true), ReclaimDecision::Impossible(ReclaimObstacle::TwoWriters)),
+            (seen(true, true, Content, false), ReclaimDecision::Impossible(ReclaimObstacle::Content)),
+            (seen(true, true, Content, true), ReclaimDecision::Impossible(ReclaimObstacle::TwoWriters)),
+            (seen(true, true, NoFile, false), ReclaimDecision::Impossible(ReclaimObstacle::NoFile)),
+            (seen(true, true, SameFile, true), ReclaimDecision::Leave),
+            (seen(true, false, Content, true), ReclaimDecision::Leave),
+            (seen(false, false, Missing, false), ReclaimDecision::Leave),
+            (seen(false, true, Missing, false), ReclaimDecision::CarryOver),
+            (seen(false, true, Content, true), ReclaimDecision::CarryOver),
+            (seen(false, true, NoFile, false), ReclaimDecision::Impossible(ReclaimObstacle::NoFile)),
         ];
         for (seen, expected) in cases {
             assert_eq!(decide(seen), expected, "{seen:?}");
@@ -156,8 +161,8 @@ mod tests {
 
     #[test]
     fn recovery_step_depends_on_the_copy_length() {
-        assert_eq!(rest(12, Some(12)), Rest::Shorten);
-        assert_eq!(rest(12, Some(10)), Rest::Name, "the copy has lost the open line: the file has it");
-        assert_eq!(rest(12, None), Rest::Nothing);
+        assert_eq!(rest(12, Some(12)), RemainingWork::Shorten);
+        assert_eq!(rest(12, Some(10)), RemainingWork::Name, "the copy has lost the open line: the file has it");
+        assert_eq!(rest(12, None), RemainingWork::Nothing);
     }
 }

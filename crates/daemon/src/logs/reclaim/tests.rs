@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use ostler_sys::process::Entry;
-use ostler_sys::process::descriptors::stands_still;
+use ostler_sys::process::ProcessEntry;
+use ostler_sys::process::descriptors::is_stopped;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::super::testing::Folder;
-use super::copied::{copy_on, open_source};
 use super::copier::copy;
+use super::copy::{copy_on, open_source};
 use super::*;
 use crate::platform::rights::follow_links;
 
@@ -40,7 +40,7 @@ impl Scene {
             copy: copy_name(rotated.as_ref()).unwrap().to_str().unwrap().to_owned(),
             rotated,
             file: (meta.dev(), meta.ino()),
-            stage: Stage::Copying,
+            stage: ReclaimStage::Copying,
             stays: false,
             emptied: false,
             rights: Rights::default(),
@@ -48,9 +48,9 @@ impl Scene {
         Self { folder, record }
     }
 
-    pub(super) fn order(&self) -> Order {
+    pub(super) fn order(&self) -> CopyOrder {
         let ReclaimRecord { id, copy, target, file, .. } = self.record.clone();
-        Order { id, source: self.record.source().to_owned(), copy, target, file, folder: None, rights: Rights::default() }
+        CopyOrder { id, source: self.record.source().to_owned(), copy, target, file, folder: None, rights: Rights::default() }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -76,9 +76,9 @@ impl Scene {
         Parrot { child, stdin }
     }
 
-    fn reclaim(&mut self, note: &mut dyn FnMut(&ReclaimRecord) -> std::io::Result<()>) -> Result<Done, Failure> {
+    fn reclaim(&mut self, note: &mut dyn FnMut(&ReclaimRecord) -> std::io::Result<()>) -> Result<ReclaimResult, ReclaimFailure> {
         let mut copied = copy(&self.order(), &Default::default())?;
-        let none = |_: &ProcTable| Vec::<Entry>::new();
+        let none = |_: &ProcTable| Vec::<ProcessEntry>::new();
         reclaim(&mut self.record, &mut copied, &Writers { trees: &none, never: [ProcRef::me().pid, 0] }, note)
     }
 
@@ -157,7 +157,7 @@ fn reclaim_survives_a_kill_at_any_note() {
             })
         }));
         let undone = recover(&noted).unwrap();
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
         if undone {
             assert_eq!((scene.names(), scene.read("out.log.1").as_str()), (vec!["out.log.1".to_owned()], "a\nb"));
             scene.record = noted;
@@ -230,10 +230,10 @@ fn rotation_survives_a_kill_at_any_note() {
         let mut parrot = writer_at_its_path(&scene);
         let noted = noted_until_killed(after, scene.record.clone(), |note| drop(scene.reclaim(note)));
         let undone = recover(&noted).unwrap();
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
         if undone {
             assert_eq!((scene.names(), scene.read("out.log").as_str()), (vec!["out.log".to_owned()], "a\nb"));
-            scene.record.stage = Stage::Copying;
+            scene.record.stage = ReclaimStage::Copying;
             scene.reclaim(&mut |_| Ok(())).unwrap();
         }
         scene.is_done("a\n", "b");
@@ -255,7 +255,7 @@ fn rotation_survives_a_kill_between_any_steps_of_the_cut() {
     for done in 0..=steps.len() {
         let mut scene = at_its_path("rotate-steps", "a\nb");
         let copied = copy(&scene.order(), &Default::default()).unwrap();
-        scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
+        scene.record.stage = ReclaimStage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
         steps[..done].iter().for_each(|step| step(&scene, &copied));
         for _ in 0..2 {
             assert!(!recover(&scene.record).unwrap(), "after {done} steps");
@@ -269,7 +269,7 @@ fn rotation_picks_another_name_if_its_name_gets_taken() {
     let mut scene = at_its_path("rotate-taken", "a\n");
     let mut copied = copy(&scene.order(), &Default::default()).unwrap();
     fs::write(scene.path("out.log.1"), "other").unwrap();
-    let none = |_: &ProcTable| Vec::<Entry>::new();
+    let none = |_: &ProcTable| Vec::<ProcessEntry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
     let done = reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
     assert_eq!(done.renamed.as_deref().map(std::path::Path::new), Some(scene.path("out.log-1.1").as_path()));
@@ -281,10 +281,10 @@ fn log_moved_during_the_rotation_is_left_unchanged() {
     let mut scene = at_its_path("rotate-moved", "a\n");
     let mut copied = copy(&scene.order(), &Default::default()).unwrap();
     fs::rename(scene.path("out.log"), scene.path("elsewhere")).unwrap();
-    let none = |_: &ProcTable| Vec::<Entry>::new();
+    let none = |_: &ProcTable| Vec::<ProcessEntry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
     let failure = reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap_err();
-    assert!(matches!(failure, Failure::Moved), "{failure}");
+    assert!(matches!(failure, ReclaimFailure::Moved), "{failure}");
     assert_eq!((scene.names(), scene.read("elsewhere").as_str()), (vec!["elsewhere".to_owned()], "a\n"));
 }
 
@@ -313,7 +313,7 @@ fn reclaim_survives_a_kill_between_any_steps_of_the_cut() {
     let begin = || {
         let mut scene = Scene::new("steps", "a\nb");
         let copied = copy(&scene.order(), &Default::default()).unwrap();
-        scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
+        scene.record.stage = ReclaimStage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
         (scene, copied)
     };
     type Step = fn(&Scene, &Copied);
@@ -339,7 +339,7 @@ fn reclaim_survives_a_kill_between_any_steps_of_the_cut() {
 fn lines_written_after_the_cut_without_a_daemon_are_kept() {
     let mut scene = Scene::new("woken", "a\nb");
     copy(&scene.order(), &Default::default()).unwrap();
-    scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
+    scene.record.stage = ReclaimStage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
     // Another process sent SIGCONT.
     let mut file = fs::OpenOptions::new().append(true).open(&scene.record.rotated).unwrap();
     file.write_all(b"c\nd\n").unwrap();
@@ -353,18 +353,18 @@ fn writer_stopped_by_its_user_stays_stopped() {
     let parrot = scene.writer();
     let process = ProcRef::of(parrot.pid()).unwrap();
     process.signal(19).unwrap();
-    wait(|| stands_still(parrot.pid()));
+    wait(|| is_stopped(parrot.pid()));
     let mut stopped = None;
     scene
         .reclaim(&mut |record| {
-            if let Stage::Freezing { stopped: now } = &record.stage {
+            if let ReclaimStage::Freezing { stopped: now } = &record.stage {
                 stopped = Some(now.clone());
             }
             Ok(())
         })
         .unwrap();
     scene.is_done("a\n", "");
-    assert!(stopped.is_none_or(|stopped| stopped.is_empty()) && stands_still(parrot.pid()));
+    assert!(stopped.is_none_or(|stopped| stopped.is_empty()) && is_stopped(parrot.pid()));
 }
 
 /// Continues this process again and again during an action.
@@ -384,7 +384,7 @@ fn kept_awake<T>(process: ProcRef, done: impl FnOnce() -> T) -> T {
 
 #[test]
 fn reclaim_is_retried_if_the_writer_does_not_stop() {
-    let none = |_: &ProcTable| Vec::<Entry>::new();
+    let none = |_: &ProcTable| Vec::<ProcessEntry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
     // If two calls see it stopped, the reclaim succeeds at once.
     for _ in 0..100 {
@@ -394,8 +394,11 @@ fn reclaim_is_retried_if_the_writer_does_not_stop() {
         let process = ProcRef::of(parrot.pid()).unwrap();
         let result = kept_awake(process, || reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())));
         let Err(failure) = result else { continue };
-        assert!(matches!(failure, Failure::Later), "{failure}");
-        assert_eq!((&scene.record.stage, scene.names()), (&Stage::Copying, vec![".out.log.1.ostler".to_owned(), "out.log.1".to_owned()]));
+        assert!(matches!(failure, ReclaimFailure::Later), "{failure}");
+        assert_eq!(
+            (&scene.record.stage, scene.names()),
+            (&ReclaimStage::Copying, vec![".out.log.1.ostler".to_owned(), "out.log.1".to_owned()])
+        );
         parrot.write("c\nd", &scene.path("out.log.1"));
         copied.catch_up().unwrap();
         reclaim(&mut scene.record, &mut copied, &writers, &mut |_| Ok(())).unwrap();
@@ -421,7 +424,7 @@ fn impossible_reclaim_changes_nothing() {
         let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err().to_string();
         assert!(failure.contains(reason), "{name}: {failure}");
         assert_eq!(scene.names(), names, "{name}");
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
     }
 }
 
@@ -431,8 +434,8 @@ fn file_with_another_writer_is_not_replaced() {
     let parrot = scene.writer();
     let rival = fs::OpenOptions::new().append(true).create(true).open(scene.path("out.log")).unwrap();
     let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err();
-    assert!(matches!(failure, Failure::Impossible(plan::Why::TwoWriters)), "{failure}");
-    wait(|| !stands_still(parrot.pid()));
+    assert!(matches!(failure, ReclaimFailure::Impossible(plan::ReclaimObstacle::TwoWriters)), "{failure}");
+    wait(|| !is_stopped(parrot.pid()));
     drop(rival);
     scene.reclaim(&mut |_| Ok(())).unwrap();
     scene.is_done("a\n", "");
@@ -442,7 +445,7 @@ fn file_with_another_writer_is_not_replaced() {
 fn log_without_a_writer_is_not_reclaimed() {
     let mut scene = Scene::new("nobody", "a\n");
     let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err();
-    assert!(matches!(failure, Failure::NotWritten), "{failure}");
+    assert!(matches!(failure, ReclaimFailure::NotWritten), "{failure}");
     assert_eq!(scene.names(), ["out.log.1"]);
 }
 
@@ -455,7 +458,7 @@ fn taken_rotated_name_loses_no_lines() {
         .reclaim(&mut |record| {
             // The last moment before the file is renamed: afterwards only the daemon could take the
             // name.
-            if matches!(record.stage, Stage::Cutting { .. }) {
+            if matches!(record.stage, ReclaimStage::Cutting { .. }) {
                 fs::rename(&taken, taken.with_extension("2"))?;
                 fs::write(&taken, "other")?;
             }

@@ -37,7 +37,7 @@ fn the_daemon() {
     let prepared: Vec<Pipeline> = configs.map(|config| Pipeline::prepare(config).unwrap()).collect();
     let handles: Vec<Handle> = prepared.into_iter().map(|pipeline| pipeline.start().unwrap()).collect();
     for handle in handles {
-        assert_eq!(handle.join(), Ending::Drained);
+        assert_eq!(handle.join(), PipelineEnd::Drained);
     }
 }
 
@@ -62,7 +62,7 @@ fn config(parent: &str, common: &str, line: &str, files: &OpenFiles) -> Config {
         slot: words[4].parse().unwrap(),
         files: files.clone(),
         runtime: RuntimeStreams { home: folder, ..RuntimeStreams::default() },
-        report: Arc::new(|report| assert!(!matches!(report, Report::Panicked { .. } | Report::Trouble { .. }), "{report:?}")),
+        report: Arc::new(|report| assert!(!matches!(report, WriterReport::Panicked { .. } | WriterReport::Trouble { .. }), "{report:?}")),
     }
 }
 

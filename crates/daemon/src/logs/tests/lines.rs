@@ -11,9 +11,9 @@ fn lines_get_their_date_and_keep_their_order() {
     rig.wait_for_text("out.log", "D: one\nD: two\n");
     rig.write("three");
     rig.end();
-    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!(handle.join(), PipelineEnd::Drained);
     assert_eq!((rig.text("out.log"), rig.text("error.log")), ("D: one\nD: two\nD: three\n".into(), "D: bad\n".into()));
-    assert_eq!(rig.reports(), [Report::Ended(Ending::Drained)]);
+    assert_eq!(rig.reports(), [WriterReport::Ended(PipelineEnd::Drained)]);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn instances_that_share_a_file_do_not_mix_their_lines() {
         writer.join().unwrap();
     }
     for handle in handles {
-        assert_eq!(handle.join(), Ending::Drained);
+        assert_eq!(handle.join(), PipelineEnd::Drained);
     }
     let mut next = [0; 4];
     for line in std::fs::read_to_string(&path).unwrap().lines() {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::control::Ending;
+use super::control::PipelineEnd;
 use super::testing::Folder;
 use super::*;
 
@@ -31,7 +31,7 @@ pub(super) struct Rig {
     record: Arc<OwnedFd>,
     slot: u32,
     files: OpenFiles,
-    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    reports: (mpsc::Sender<WriterReport>, mpsc::Receiver<WriterReport>),
 }
 
 impl Rig {
@@ -104,7 +104,7 @@ impl Rig {
     }
 
     /// Waits for the next report of this kind.
-    pub(super) fn wait_for(&self, wanted: impl Fn(&Report) -> bool) -> Report {
+    pub(super) fn wait_for(&self, wanted: impl Fn(&WriterReport) -> bool) -> WriterReport {
         let deadline = Instant::now() + LONG;
         loop {
             let report = self.reports.1.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("a report in time");
@@ -114,7 +114,7 @@ impl Rig {
         }
     }
 
-    pub(super) fn reports(&self) -> Vec<Report> {
+    pub(super) fn reports(&self) -> Vec<WriterReport> {
         self.reports.1.try_iter().collect()
     }
 

@@ -25,7 +25,7 @@ fn lines_with_a_date_per_second() {
         out.write_all(block.as_bytes()).unwrap();
     }
     drop(out);
-    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!(handle.join(), PipelineEnd::Drained);
     let (elapsed, used) = (begin.elapsed().as_secs_f64(), cpu() - before);
     let gigabytes = (blocks * block.len()) as f64 / 1e9;
     println!("{:.0} MB/s, {:.2} CPU s/GB of the pipeline", gigabytes * 1000.0 / elapsed, used / gigabytes);

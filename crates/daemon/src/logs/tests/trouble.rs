@@ -24,7 +24,9 @@ fn log_that_cannot_be_reopened_stays_open() {
     std::fs::rename(rig.path("out.log"), rig.path("moved")).unwrap();
     std::fs::create_dir(rig.path("out.log")).unwrap();
     handle.reopen();
-    let Report::NotReopened { reason } = rig.wait_for(|report| matches!(report, Report::NotReopened { .. })) else { unreachable!() };
+    let WriterReport::NotReopened { reason } = rig.wait_for(|report| matches!(report, WriterReport::NotReopened { .. })) else {
+        unreachable!()
+    };
     assert!(reason.contains("out.log") && reason.contains("directory"), "{reason}");
     rig.write("still\n");
     rig.end();
@@ -51,13 +53,13 @@ fn orphan_does_not_delay_the_finish() {
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("a\nb");
     handle.finish(Duration::ZERO);
-    assert_eq!(handle.join(), Ending::TimeUp);
+    assert_eq!(handle.join(), PipelineEnd::TimeUp);
     assert_eq!(rig.text("out.log"), "D: a\nD: b\n");
     // The stream itself is still available for a successor.
     let next = take_over(rig.config(dated("D")));
     rig.write("c\n");
     rig.end();
-    assert_eq!(next.join(), Ending::Drained);
+    assert_eq!(next.join(), PipelineEnd::Drained);
     assert_eq!(rig.text("out.log"), "D: a\nD: b\nD: c\n");
 }
 
@@ -95,7 +97,7 @@ fn null_paths_discard_output() {
     let handle = Pipeline::spawn(config).unwrap();
     rig.write("x\n".repeat(1_000_000));
     rig.end();
-    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!(handle.join(), PipelineEnd::Drained);
 }
 
 #[test]
@@ -107,9 +109,9 @@ fn gone_reader_does_not_block_the_app() {
     let handle = Pipeline::spawn(config).unwrap();
     drop(read);
     rig.write("x\n");
-    rig.wait_for(|report| matches!(report, Report::Nobody { .. }));
+    rig.wait_for(|report| matches!(report, WriterReport::NoReader { .. }));
     rig.end();
-    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!(handle.join(), PipelineEnd::Drained);
 }
 
 /// File system of 256 KiB. The test is skipped if mounting is not permitted.
@@ -143,19 +145,19 @@ fn full_disk_loses_no_lines() {
     let text: String = (0..8000).map(|n| format!("line {n}\n")).collect();
     let sent = text.clone();
     let writer = std::thread::spawn(move || out.write_all(sent.as_bytes()).unwrap());
-    let stuck = rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
-    assert_eq!(stuck, Report::Stuck { path: log.clone(), errno: rustix::io::Errno::NOSPC.raw_os_error() });
+    let stuck = rig.wait_for(|report| matches!(report, WriterReport::Stuck { .. }));
+    assert_eq!(stuck, WriterReport::Stuck { path: log.clone(), errno: rustix::io::Errno::NOSPC.raw_os_error() });
     // The daemon gives up for now. A successor retries in vain and gives up, too. A third one finds
     // room.
     handle.give_up(Duration::ZERO);
-    assert_eq!(handle.join(), Ending::Unwritten);
+    assert_eq!(handle.join(), PipelineEnd::Unwritten);
     let second = take_over(config());
-    rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
+    rig.wait_for(|report| matches!(report, WriterReport::Stuck { .. }));
     second.give_up(Duration::ZERO);
-    assert_eq!(second.join(), Ending::Unwritten);
+    assert_eq!(second.join(), PipelineEnd::Unwritten);
     std::fs::remove_file(&filler).unwrap();
     let third = take_over(config());
-    assert_eq!(third.join(), Ending::Drained);
+    assert_eq!(third.join(), PipelineEnd::Drained);
     writer.join().unwrap();
     let expected: String = text.lines().map(|line| format!("D: {line}\n")).collect();
     assert!(std::fs::read_to_string(&log).unwrap() == expected);
@@ -170,10 +172,10 @@ fn writing_resumes_when_the_disk_has_room() {
     let log = disk.0.join("out.log");
     let handle = Pipeline::spawn(Config { out: Some(log.clone()), ..rig.config(dated("D")) }).unwrap();
     rig.write("a line\n");
-    rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
+    rig.wait_for(|report| matches!(report, WriterReport::Stuck { .. }));
     assert!(!handle.end_lines(Duration::from_millis(1)), "nobody waits for a full disk");
     std::fs::remove_file(&filler).unwrap();
-    assert_eq!(rig.wait_for(|report| matches!(report, Report::Resumed { .. })), Report::Resumed { path: log.clone() });
+    assert_eq!(rig.wait_for(|report| matches!(report, WriterReport::Resumed { .. })), WriterReport::Resumed { path: log.clone() });
     rig.end();
     handle.join();
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "D: a line\n");
@@ -195,7 +197,7 @@ fn runtime_output_uses_the_labelled_form() {
     rig.out.as_ref().unwrap().write_all(b"one\ntwo\nthr").unwrap();
     rig.error.as_ref().unwrap().write_all(b"oops\n").unwrap();
     drop((rig.out.take(), rig.error.take()));
-    assert_eq!(handle.join(), Ending::Drained);
+    assert_eq!(handle.join(), PipelineEnd::Drained);
     let mut seen = String::new();
     std::io::Read::read_to_string(&mut File::from(read), &mut seen).unwrap();
     let mut lines: Vec<&str> = seen.lines().collect();
@@ -215,11 +217,11 @@ fn wait_for_a_slow_reader_is_bounded() {
     until(|| rig.text("out.log").len() >= 1000, || "nothing in the file".into());
     assert!(!handle.end_lines(Duration::from_millis(50)), "it waits for the reader");
     handle.give_up(Duration::from_millis(50));
-    assert_eq!(handle.join(), Ending::Unwritten);
+    assert_eq!(handle.join(), PipelineEnd::Unwritten);
     // Nothing was lost: the successor writes the rest.
     let (_, write_again) = (drop(read), rustix::pipe::pipe().unwrap().1);
     let successor = Pipeline::prepare(shown_to(&rig, write_again)).unwrap().start().unwrap();
     successor.finish(Duration::from_secs(20));
-    assert_eq!(successor.join(), Ending::TimeUp);
+    assert_eq!(successor.join(), PipelineEnd::TimeUp);
     assert_eq!(rig.text("out.log").lines().filter(|line| line.len() == 99 + 3).count(), line_count);
 }

@@ -36,7 +36,7 @@ pub(crate) struct DaemonLog {
     bytes: u64,
     date: DateFormat,
     zone: TimeZone,
-    said: BTreeSet<&'static str>,
+    logged_once: BTreeSet<&'static str>,
     /// Texts of new lines for followers of the log over a socket; `None` without followers.
     copies: Option<Vec<String>>,
     /// Copy of the lines on the container's error output, if ostler runs as its main program.
@@ -46,8 +46,17 @@ pub(crate) struct DaemonLog {
 impl DaemonLog {
     pub(crate) fn new(path: PathBuf, date_format: &str) -> Self {
         let (date, zone) = (DateFormat::parse(date_format), TimeZone::system());
-        let mut log =
-            Self { path, file: None, pending: Vec::new(), bytes: 0, date, zone, said: BTreeSet::new(), copies: None, own_lines: None };
+        let mut log = Self {
+            path,
+            file: None,
+            pending: Vec::new(),
+            bytes: 0,
+            date,
+            zone,
+            logged_once: BTreeSet::new(),
+            copies: None,
+            own_lines: None,
+        };
         log.reopen();
         log
     }
@@ -125,7 +134,7 @@ impl DaemonLog {
     /// Writes an error only once per topic, for errors that would repeat with each turn of the
     /// loop.
     pub(crate) fn error_once(&mut self, topic: &'static str, text: Arguments<'_>) {
-        if self.said.insert(topic) {
+        if self.logged_once.insert(topic) {
             self.error(text);
         }
     }

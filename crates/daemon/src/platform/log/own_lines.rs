@@ -17,7 +17,7 @@ const PIECE: usize = 4096;
 pub(crate) struct OwnLines {
     stderr: File,
     /// True if a write would block without room, so `poll` precedes it.
-    asks: bool,
+    polls_first: bool,
     json: bool,
     pending: Vec<u8>,
 }
@@ -33,17 +33,17 @@ impl OwnLines {
         let ours = File::from(ours);
         // Non-blocking mode is shared with other processes that have the descriptor, so the output
         // is opened again, if that is allowed. A file is not, because its offset is shared.
-        let anew = || {
+        let reopen = || {
             let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
             OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open("/proc/self/fd/2")
         };
-        let again = if ours.metadata()?.is_file() { None } else { Some(anew()) };
+        let again = if ours.metadata()?.is_file() { None } else { Some(reopen()) };
         let (stderr, asks) = match again {
             None => (ours, false),
             Some(Ok(again)) => (again, false),
             Some(Err(_)) => (ours, true),
         };
-        Ok(Self { stderr, asks, json, pending: Vec::new() })
+        Ok(Self { stderr, polls_first: asks, json, pending: Vec::new() })
     }
 
     /// Adds one line, in the form of the log or as a JSON object.
@@ -73,10 +73,10 @@ impl OwnLines {
     /// Writes as much as fits without blocking.
     pub(crate) fn flush(&mut self) {
         while !self.pending.is_empty() {
-            if self.asks && !self.has_room() {
+            if self.polls_first && !self.has_room() {
                 return;
             }
-            let most = if self.asks { self.pending.len().min(PIECE) } else { self.pending.len() };
+            let most = if self.polls_first { self.pending.len().min(PIECE) } else { self.pending.len() };
             match self.stderr.write(&self.pending[..most]) {
                 Ok(count) => drop(self.pending.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use ostler_core::health::Verdict;
-use ostler_core::health::probe::{Answer, HttpQuestion, Question, Status};
+use ostler_core::health::ProbeVerdict;
+use ostler_core::health::probe::{HttpProbeRequest, ProbeRequest, ProbeResponse, Status};
 use ostler_sys::net::dial;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -19,7 +19,7 @@ pub(super) type Watcher<'a> = Option<(&'a Reactor, Source)>;
 pub(super) struct Attempt {
     socket: OwnedFd,
     peer: SocketAddr,
-    phase: Phase,
+    phase: AttemptPhase,
     /// Number of addresses that were tried.
     tried: usize,
     /// Watched events: `None` if the socket is not watched yet, otherwise whether it also waits for
@@ -32,10 +32,10 @@ pub(super) struct Attempt {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum AttemptPhase {
     Connecting,
     Sending { sent: usize },
-    Reading(Answer),
+    Reading(ProbeResponse),
 }
 
 /// State of an attempt.
@@ -53,21 +53,21 @@ pub(super) enum Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// The reason.
-    pub words: String,
+    pub reason: String,
     /// Whether the attempt failed on our side. Then it does not count against the server.
-    pub is_ours: bool,
+    pub is_local: bool,
 }
 
 impl Failure {
     fn of(errno: Errno) -> Self {
-        Self { words: words(errno), is_ours: Verdict::of_connection(errno.raw_os_error()) == Verdict::Broken }
+        Self { reason: error_text(errno), is_local: ProbeVerdict::of_connection(errno.raw_os_error()) == ProbeVerdict::Broken }
     }
 
     /// Returns the failure to report for two addresses of a host: a failure of a server has
     /// precedence over a failure of our own.
     fn or(self, earlier: Option<Self>) -> Self {
         match earlier {
-            Some(earlier) if self.is_ours => earlier,
+            Some(earlier) if self.is_local => earlier,
             _ => self,
         }
     }
@@ -76,16 +76,18 @@ impl Failure {
 impl Attempt {
     /// Begins with the first reachable address. Call [`Attempt::advance`] next: a connection on
     /// this machine is open at once.
-    pub(super) fn begin(question: &Question, addresses: &[IpAddr]) -> Result<Self, Failure> {
+    pub(super) fn begin(question: &ProbeRequest, addresses: &[IpAddr]) -> Result<Self, Failure> {
         Self::begin_at(question, addresses, 0, None)
     }
 
-    fn begin_at(question: &Question, addresses: &[IpAddr], mut tried: usize, mut earlier: Option<Failure>) -> Result<Self, Failure> {
+    fn begin_at(question: &ProbeRequest, addresses: &[IpAddr], mut tried: usize, mut earlier: Option<Failure>) -> Result<Self, Failure> {
         while let Some(address) = addresses.get(tried) {
             tried += 1;
             let peer = SocketAddr::new(*address, question.port);
             match dial::connect(peer) {
-                Ok(socket) => return Ok(Self { socket, peer, phase: Phase::Connecting, tried, watched: None, local: None, earlier }),
+                Ok(socket) => {
+                    return Ok(Self { socket, peer, phase: AttemptPhase::Connecting, tried, watched: None, local: None, earlier });
+                }
                 Err(errno) => earlier = Some(Failure::of(errno).or(earlier)),
             }
         }
@@ -109,29 +111,29 @@ impl Attempt {
     }
 
     /// Advances as far as possible without waiting.
-    pub(super) fn advance(&mut self, question: &Question, addresses: &[IpAddr], watcher: Watcher<'_>) -> Progress {
+    pub(super) fn advance(&mut self, question: &ProbeRequest, addresses: &[IpAddr], watcher: Watcher<'_>) -> Progress {
         loop {
             let step = match (&mut self.phase, &question.http) {
-                (Phase::Connecting, None) => self.connected(),
+                (AttemptPhase::Connecting, None) => self.connected(),
                 // If the connection is not open yet, or fails, sending reports it.
-                (Phase::Connecting, Some(http)) => send_from(&self.socket, 0, http),
-                (Phase::Sending { sent }, Some(http)) => send_from(&self.socket, *sent, http),
-                (Phase::Reading(answer), Some(http)) => read(&self.socket, answer, http),
-                (Phase::Sending { .. } | Phase::Reading(_), None) => Step::Done(Progress::Good),
+                (AttemptPhase::Connecting, Some(http)) => send_from(&self.socket, 0, http),
+                (AttemptPhase::Sending { sent }, Some(http)) => send_from(&self.socket, *sent, http),
+                (AttemptPhase::Reading(answer), Some(http)) => read(&self.socket, answer, http),
+                (AttemptPhase::Sending { .. } | AttemptPhase::Reading(_), None) => AttemptStep::Done(Progress::Good),
             };
             match step {
                 // No server answers that soon.
-                Step::Go(phase @ Phase::Reading(_)) if watcher.is_none() => {
+                AttemptStep::Go(phase @ AttemptPhase::Reading(_)) if watcher.is_none() => {
                     self.phase = phase;
                     return Progress::Waiting;
                 }
-                Step::Go(phase) => self.phase = phase,
-                Step::Wait => return self.wait(watcher),
-                Step::Done(Progress::Failed(failure)) => {
+                AttemptStep::Go(phase) => self.phase = phase,
+                AttemptStep::Wait => return self.wait(watcher),
+                AttemptStep::Done(Progress::Failed(failure)) => {
                     let is_alone = self.is_with_itself();
                     let failure = if is_alone { Failure::of(Errno::CONNREFUSED) } else { failure };
                     let failure = failure.or(self.earlier.take());
-                    if !is_alone && !matches!(self.phase, Phase::Connecting) {
+                    if !is_alone && !matches!(self.phase, AttemptPhase::Connecting) {
                         return Progress::Failed(failure);
                     }
                     // The host name has a further address.
@@ -140,14 +142,14 @@ impl Attempt {
                         Err(failure) => return Progress::Failed(failure),
                     }
                 }
-                Step::Done(progress) => return progress,
+                AttemptStep::Done(progress) => return progress,
             }
         }
     }
 
     /// Returns the reason of an attempt that took too long.
-    pub(super) fn too_late(&self, question: &Question) -> String {
-        if let Phase::Reading(answer) = &self.phase
+    pub(super) fn too_late(&self, question: &ProbeRequest) -> String {
+        if let AttemptPhase::Reading(answer) = &self.phase
             && let Status::Code(code) = answer.status()
         {
             return describe(code, answer);
@@ -159,7 +161,7 @@ impl Attempt {
     fn wait(&mut self, watcher: Watcher<'_>) -> Progress {
         let Some((reactor, source)) = watcher else { return Progress::Waiting };
         // Once everything is sent, only the answer matters.
-        let write = !matches!(self.phase, Phase::Reading(_));
+        let write = !matches!(self.phase, AttemptPhase::Reading(_));
         let watched = match self.watched {
             Some(same) if same == write => Ok(()),
             Some(_) => reactor.want_write(&self.socket, source, write),
@@ -171,16 +173,16 @@ impl Attempt {
                 self.watched = Some(write);
                 Progress::Waiting
             }
-            Err(error) => Progress::Failed(Failure { words: error.to_string(), is_ours: true }),
+            Err(error) => Progress::Failed(Failure { reason: error.to_string(), is_local: true }),
         }
     }
 
     /// Returns the result of a connection that needs no request.
-    fn connected(&self) -> Step {
+    fn connected(&self) -> AttemptStep {
         match dial::outcome(&self.socket, self.peer) {
             Ok(()) if self.is_with_itself() => failed(Errno::CONNREFUSED),
-            Ok(()) => Step::Done(Progress::Good),
-            Err(Errno::ALREADY) => Step::Wait,
+            Ok(()) => AttemptStep::Done(Progress::Good),
+            Err(Errno::ALREADY) => AttemptStep::Wait,
             Err(errno) => failed(errno),
         }
     }
@@ -194,52 +196,52 @@ impl Attempt {
 }
 
 /// Next action after a step.
-enum Step {
-    Go(Phase),
+enum AttemptStep {
+    Go(AttemptPhase),
     Wait,
     Done(Progress),
 }
 
 /// Returns the step for an unexpected answer.
-fn bad(trouble: impl Into<String>) -> Step {
-    Step::Done(Progress::Failed(Failure { words: trouble.into(), is_ours: false }))
+fn bad(trouble: impl Into<String>) -> AttemptStep {
+    AttemptStep::Done(Progress::Failed(Failure { reason: trouble.into(), is_local: false }))
 }
 
-fn failed(errno: Errno) -> Step {
-    Step::Done(Progress::Failed(Failure::of(errno)))
+fn failed(errno: Errno) -> AttemptStep {
+    AttemptStep::Done(Progress::Failed(Failure::of(errno)))
 }
 
-fn send_from(socket: &OwnedFd, mut sent: usize, http: &HttpQuestion) -> Step {
+fn send_from(socket: &OwnedFd, mut sent: usize, http: &HttpProbeRequest) -> AttemptStep {
     let before = sent;
     while let Some(rest) = http.request.get(sent..).filter(|rest| !rest.is_empty()) {
         match send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Ok(count) => sent += count,
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if sent == before => return Step::Wait,
-            Err(Errno::AGAIN) => return Step::Go(Phase::Sending { sent }),
+            Err(Errno::AGAIN) if sent == before => return AttemptStep::Wait,
+            Err(Errno::AGAIN) => return AttemptStep::Go(AttemptPhase::Sending { sent }),
             Err(errno) => return failed(errno),
         }
     }
-    Step::Go(Phase::Reading(Answer::default()))
+    AttemptStep::Go(AttemptPhase::Reading(ProbeResponse::default()))
 }
 
-fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
+fn read(socket: &OwnedFd, answer: &mut ProbeResponse, http: &HttpProbeRequest) -> AttemptStep {
     let mut buffer = [0; 2048];
     loop {
         let over = match recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Some(Failure { words: "nothing".into(), is_ours: false }),
+            Ok((_, 0)) => Some(Failure { reason: "nothing".into(), is_local: false }),
             Ok((_, count)) => {
                 answer.take(buffer.get(..count).unwrap_or_default());
                 None
             }
             Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => return Step::Wait,
+            Err(Errno::AGAIN) => return AttemptStep::Wait,
             Err(errno) => Some(Failure::of(errno)),
         };
         match (answer.status(), over) {
-            (Status::Code(code), _) if http.accepts(code) => return Step::Done(Progress::Good),
-            (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(describe(code, answer)),
-            (Status::Unfinished, Some(failure)) => return Step::Done(Progress::Failed(failure)),
+            (Status::Code(code), _) if http.accepts(code) => return AttemptStep::Done(Progress::Good),
+            (Status::Code(code), over) if over.is_some() || answer.body_line(false).is_some() => return bad(describe(code, answer)),
+            (Status::Unfinished, Some(failure)) => return AttemptStep::Done(Progress::Failed(failure)),
             (Status::Code(_) | Status::Unfinished, _) => {}
             (Status::Nonsense, _) => return bad("not an HTTP response"),
         }
@@ -247,15 +249,15 @@ fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
 }
 
 /// Returns the text of a bad answer: ``503 `database is gone` ``.
-fn describe(code: u16, answer: &Answer) -> String {
-    match answer.says(true).filter(|says| !says.is_empty()) {
+fn describe(code: u16, answer: &ProbeResponse) -> String {
+    match answer.body_line(true).filter(|says| !says.is_empty()) {
         Some(says) => format!("{code} `{says}`"),
         None => code.to_string(),
     }
 }
 
 /// Returns the usual text of an error: `Connection refused`.
-fn words(errno: Errno) -> String {
+fn error_text(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
@@ -272,7 +274,7 @@ mod tests {
 
     const SOURCE: Source = Source::Feature("probes", 1);
 
-    fn http(port: u16) -> Question {
+    fn http(port: u16) -> ProbeRequest {
         let expect = vec![(200, 299)];
         let probe = HttpProbe {
             host: "localhost".into(),
@@ -284,14 +286,14 @@ mod tests {
             method: None,
             headers: Vec::new(),
         };
-        Question::http(&probe, 0)
+        ProbeRequest::http(&probe, 0)
     }
 
-    fn tcp(port: u16) -> Question {
-        Question::of(&ReadyBy::Tcp { host: "127.0.0.1".into(), port }, 0).unwrap()
+    fn tcp(port: u16) -> ProbeRequest {
+        ProbeRequest::of(&ReadyBy::Tcp { host: "127.0.0.1".into(), port }, 0).unwrap()
     }
 
-    fn ask(question: &Question) -> Progress {
+    fn attempt_once(question: &ProbeRequest) -> Progress {
         let mut reactor = Reactor::of_features(&["probes"]).unwrap();
         let until = Instant::now() + Duration::from_secs(10);
         let all = addresses(&question.host).unwrap();
@@ -326,7 +328,7 @@ mod tests {
 
     #[test]
     fn probe_result_depends_on_the_answer() {
-        let bad = |text: &str| Progress::Failed(Failure { words: text.into(), is_ours: false });
+        let bad = |text: &str| Progress::Failed(Failure { reason: text.into(), is_local: false });
         let endless: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
         let endless: &'static [&'static str] = Box::leak(vec![endless].into_boxed_slice());
         for (pieces, expected) in [
@@ -339,7 +341,7 @@ mod tests {
             (&["220 smtp ready\r\n"], bad("not an HTTP response")),
             (endless, bad("not an HTTP response")),
         ] {
-            let answer = ask(&http(server(pieces)));
+            let answer = attempt_once(&http(server(pieces)));
             // A server that closes with unread input resets the connection instead of closing it
             // normally.
             assert!(answer == expected || answer == bad("Connection reset by peer"), "{pieces:?}: {answer:?}");
@@ -348,14 +350,14 @@ mod tests {
 
     #[test]
     fn tcp_probe_succeeds_on_connection() {
-        assert_eq!(ask(&tcp(server(&[]))), Progress::Good);
+        assert_eq!(attempt_once(&tcp(server(&[]))), Progress::Good);
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // This also holds without IPv6: of the addresses of `localhost`, the one with an answer
         // counts.
-        assert_eq!(ask(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
-        assert_eq!(ask(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        assert_eq!(attempt_once(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        assert_eq!(attempt_once(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
         let (refused, ours) = (Failure::of(Errno::CONNREFUSED), Failure::of(Errno::MFILE));
-        assert!(ours.is_ours && !refused.is_ours);
+        assert!(ours.is_local && !refused.is_local);
         assert_eq!([ours.clone().or(Some(refused.clone())), refused.clone().or(Some(ours.clone()))], [refused.clone(), refused]);
     }
 
@@ -363,7 +365,7 @@ mod tests {
     fn localhost_probe_tries_ipv4_and_ipv6() {
         let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
         let port = listener.local_addr().unwrap().port();
-        let question = Question::of(&ReadyBy::Tcp { host: "localhost".into(), port }, 0).unwrap();
-        assert_eq!(ask(&question), Progress::Good);
+        let question = ProbeRequest::of(&ReadyBy::Tcp { host: "localhost".into(), port }, 0).unwrap();
+        assert_eq!(attempt_once(&question), Progress::Good);
     }
 }

@@ -14,7 +14,7 @@ mod attempt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use ostler_core::health::probe::{Question, Schedule, Turn, addresses};
+use ostler_core::health::probe::{ProbeAction, ProbeRequest, Schedule, addresses};
 
 use crate::platform::reactor::{Reactor, Source};
 use attempt::{Attempt, Failure, Progress};
@@ -35,7 +35,7 @@ pub(crate) struct Probes {
 struct Probe {
     /// Probed instance.
     instance: u32,
-    question: Question,
+    question: ProbeRequest,
     addresses: Vec<IpAddr>,
     schedule: Schedule,
     attempt: Option<Attempt>,
@@ -43,7 +43,7 @@ struct Probe {
 
 /// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum ProbeOutcome {
     /// The answer is as expected.
     Good,
     /// The answer is not as expected: request and answer as a text.
@@ -60,7 +60,7 @@ impl Probes {
 
     /// Begins to probe an instance at this time, until [`Probes::end`]. The first [`Probes::tick`]
     /// after that time makes the first attempt. A host that needs a name lookup is refused.
-    pub(crate) fn begin(&mut self, id: u32, instance: u32, question: Question, first_ms: u64) -> Result<(), String> {
+    pub(crate) fn begin(&mut self, id: u32, instance: u32, question: ProbeRequest, first_ms: u64) -> Result<(), String> {
         let Some(addresses) = addresses(&question.host) else {
             return Err(format!("{} is neither an address nor localhost", question.host));
         };
@@ -117,22 +117,22 @@ impl Probes {
 
     /// Begins attempts that are due, and ends those that timed out. Returns the results of
     /// attempts.
-    pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, Answer)> {
+    pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, ProbeOutcome)> {
         let due: Vec<u32> = self.due.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect();
-        due.into_iter().filter_map(|id| Some((id, self.turn(id, reactor, now_ms)?))).collect()
+        due.into_iter().filter_map(|id| Some((id, self.advance(id, reactor, now_ms)?))).collect()
     }
 
-    fn turn(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+    fn advance(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<ProbeOutcome> {
         let source = (self.source)(id);
         self.with(id, |probe| match probe.schedule.tick(&probe.question, now_ms) {
-            Turn::Nothing => None,
-            Turn::Abort => {
+            ProbeAction::Nothing => None,
+            ProbeAction::Abort => {
                 let attempt = probe.attempt.take()?;
                 let trouble = attempt.too_late(&probe.question);
-                Some(Answer::Bad(probe.in_words(&trouble)))
+                Some(ProbeOutcome::Bad(probe.describe(&trouble)))
             }
-            Turn::Look => probe.advance(reactor, source, now_ms),
-            Turn::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
+            ProbeAction::Read => probe.advance(reactor, source, now_ms),
+            ProbeAction::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
                 Ok(attempt) => {
                     probe.attempt = Some(attempt);
                     probe.advance(reactor, source, now_ms)
@@ -146,13 +146,13 @@ impl Probes {
     }
 
     /// Handles a ready socket of a probe.
-    pub(crate) fn on_ready(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+    pub(crate) fn on_ready(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<ProbeOutcome> {
         let source = (self.source)(id);
         self.with(id, |probe| probe.advance(reactor, source, now_ms))
     }
 
     /// Changes a probe and keeps the order of deadlines.
-    fn with(&mut self, id: u32, act: impl FnOnce(&mut Probe) -> Option<Answer>) -> Option<Answer> {
+    fn with(&mut self, id: u32, act: impl FnOnce(&mut Probe) -> Option<ProbeOutcome>) -> Option<ProbeOutcome> {
         let probe = self.all.get_mut(&id)?;
         let before = probe.schedule.due_ms();
         let had = probe.attempt.as_ref().and_then(Attempt::local);
@@ -177,12 +177,12 @@ impl Probes {
 }
 
 impl Probe {
-    fn advance(&mut self, reactor: &Reactor, source: Source, now_ms: u64) -> Option<Answer> {
+    fn advance(&mut self, reactor: &Reactor, source: Source, now_ms: u64) -> Option<ProbeOutcome> {
         let teller = (!self.schedule.is_patient()).then_some((reactor, source));
         let progress = self.attempt.as_mut()?.advance(&self.question, &self.addresses, teller);
         let answer = match progress {
             Progress::Waiting => return None,
-            Progress::Good => Answer::Good,
+            Progress::Good => ProbeOutcome::Good,
             Progress::Failed(failure) => self.failed(failure),
         };
         self.attempt = None;
@@ -191,23 +191,23 @@ impl Probe {
         Some(answer)
     }
 
-    fn failed(&self, failure: Failure) -> Answer {
-        let text = self.in_words(&failure.words);
-        if failure.is_ours { Answer::Broken(text) } else { Answer::Bad(text) }
+    fn failed(&self, failure: Failure) -> ProbeOutcome {
+        let text = self.describe(&failure.reason);
+        if failure.is_local { ProbeOutcome::Broken(text) } else { ProbeOutcome::Bad(text) }
     }
 
     /// Returns the request and its result as a text: `HTTP request to localhost:80: 503`.
-    fn in_words(&self, trouble: &str) -> String {
-        let Question { host, port, .. } = &self.question;
-        let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
-        format!("{asked} {host}:{port}: {trouble}")
+    fn describe(&self, trouble: &str) -> String {
+        let ProbeRequest { host, port, .. } = &self.question;
+        let request_kind = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
+        format!("{request_kind} {host}:{port}: {trouble}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::health::{Ask, Check};
+    use ostler_core::health::{Check, CheckMethod};
     use ostler_core::serving::HttpProbe;
     use std::io::{Read, Write};
     use std::net::TcpListener;
@@ -215,7 +215,7 @@ mod tests {
     use std::time::Duration;
 
     /// Returns a probe that is repeated every 5 s.
-    fn question(port: u16) -> Question {
+    fn question(port: u16) -> ProbeRequest {
         let probe = HttpProbe {
             host: "127.0.0.1".into(),
             port,
@@ -226,8 +226,9 @@ mod tests {
             method: None,
             headers: Vec::new(),
         };
-        let ask = Ask::Http(probe);
-        Question::of_check(&Check { ask, interval_ms: 5000, timeout_ms: 5000, failures: 1, successes: 1, delay_ms: 0 }, 0).unwrap()
+        let ask = CheckMethod::Http(probe);
+        ProbeRequest::of_check(&Check { method: ask, interval_ms: 5000, timeout_ms: 5000, failures: 1, successes: 1, delay_ms: 0 }, 0)
+            .unwrap()
     }
 
     #[test]
@@ -276,7 +277,7 @@ mod tests {
             }
         }
         answers.sort_by_key(|(id, _)| *id);
-        assert_eq!(answers, (0..3).map(|id| (id, Answer::Good)).collect::<Vec<_>>());
+        assert_eq!(answers, (0..3).map(|id| (id, ProbeOutcome::Good)).collect::<Vec<_>>());
         assert!(!probes.is_asking());
     }
 }

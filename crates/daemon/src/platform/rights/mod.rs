@@ -31,7 +31,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use walk::FolderEntry;
-use walk::{Last, walk};
+use walk::{LinkTreatment, walk};
 
 /// Rights: the daemon's own, or those of the user that an app runs as.
 // PM2 differs: as root it opens the files of all apps as root, through every link.
@@ -65,11 +65,11 @@ const TRIES: usize = 8;
 const NOBODY: u32 = 65_534;
 
 /// User and group in the form of a description.
-type Given = (Option<String>, Option<String>);
+type UserAndGroup = (Option<String>, Option<String>);
 
 thread_local! {
     /// Results of former lookups: the user database may be slow, and logs are checked often.
-    static KNOWN: RefCell<BTreeMap<Given, Rights>> = const { RefCell::new(BTreeMap::new()) };
+    static KNOWN: RefCell<BTreeMap<UserAndGroup, Rights>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Rights {
@@ -100,7 +100,7 @@ impl Rights {
     }
 
     /// Returns true if these are the daemon's own rights.
-    pub(crate) fn are_ours(&self) -> bool {
+    pub(crate) fn is_daemon_user(&self) -> bool {
         self.0.is_none()
     }
 
@@ -140,7 +140,7 @@ impl Rights {
     ///
     /// Returns an error if the folder is missing, or if this user may not enter it.
     pub(crate) fn entry(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
-        self.0.as_ref().map(|user| walk(user, path, Last::Follow, None)).transpose()
+        self.0.as_ref().map(|user| walk(user, path, LinkTreatment::Follow, None)).transpose()
     }
 
     /// Resolves a path like [`Rights::entry`], but does not follow a link as the last name.
@@ -149,7 +149,7 @@ impl Rights {
     ///
     /// Returns the same errors as [`Rights::entry`].
     pub(crate) fn entry_of_name(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
-        self.0.as_ref().map(|user| walk(user, path, Last::Keep, None)).transpose()
+        self.0.as_ref().map(|user| walk(user, path, LinkTreatment::Keep, None)).transpose()
     }
 
     /// Returns the path after all links, even if the last one is dangling, and the rights for its
@@ -172,7 +172,7 @@ impl Rights {
         let Some(user) = &self.0 else { return Ok(None) };
         let folders = folders.map(Mode::from_raw_mode);
         for _ in 0..TRIES {
-            let entry = walk(user, path, Last::Follow, folders)?;
+            let entry = walk(user, path, LinkTreatment::Follow, folders)?;
             match entry.open(flags, Mode::from_raw_mode(mode)) {
                 // The file was replaced since it was inspected.
                 Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {}
@@ -232,7 +232,7 @@ impl Rights {
             Ok(None) => open_or_make(path),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 // The file is root's, from a former manager, in a folder of that user.
-                let entry = self.entry(path)?.filter(|entry| !entry.rights().are_ours()).ok_or(error)?;
+                let entry = self.entry(path)?.filter(|entry| !entry.rights().is_daemon_user()).ok_or(error)?;
                 entry.remove()?;
                 entry.open(flags | OFlags::EXCL, Mode::from_raw_mode(0o600))
             }
@@ -272,7 +272,7 @@ impl Rights {
     pub(crate) fn make_folder(&self, folder: &Path, mode: u32) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         match &self.0 {
-            Some(user) => walk(user, &folder.join("x"), Last::Keep, Some(Mode::from_raw_mode(mode))).map(drop),
+            Some(user) => walk(user, &folder.join("x"), LinkTreatment::Keep, Some(Mode::from_raw_mode(mode))).map(drop),
             None => std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder),
         }
     }

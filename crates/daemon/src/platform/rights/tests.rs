@@ -50,7 +50,7 @@ impl Scene {
     /// Returns the target of a path and whether it is accessed with our rights, or the error.
     fn lead(&self, path: &str) -> Result<(String, bool), io::ErrorKind> {
         let entry = self.rights.entry(&self.root.join(path)).map_err(|error| error.kind())?.unwrap();
-        Ok((entry.path().strip_prefix(&self.root).unwrap_or(entry.path()).to_str().unwrap().to_owned(), entry.rights().are_ours()))
+        Ok((entry.path().strip_prefix(&self.root).unwrap_or(entry.path()).to_str().unwrap().to_owned(), entry.rights().is_daemon_user()))
     }
 }
 
@@ -144,7 +144,7 @@ fn fifos_and_folders_are_not_written_truncated_or_waited_for() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
     fs::create_dir_all(home.join("folder")).unwrap();
     for rights in [Rights::default(), Rights::from(Some((USER, USER, vec![USER])))] {
-        if !rights.are_ours() && !rustix::process::geteuid().is_root() {
+        if !rights.is_daemon_user() && !rustix::process::geteuid().is_root() {
             continue;
         }
         for name in ["fifo", "folder"] {

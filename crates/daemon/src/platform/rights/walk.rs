@@ -26,7 +26,7 @@ const MAX_LINKS: usize = 40;
 
 /// Treatment of a link that is the last name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Last {
+pub(super) enum LinkTreatment {
     /// The link is followed, even if it is dangling.
     Follow,
     /// The link itself is the result.
@@ -79,7 +79,7 @@ impl FolderEntry {
 }
 
 /// Walks a path for an app of this user. If `make` has a mode, missing folders are created with it.
-pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Option<Mode>) -> io::Result<FolderEntry> {
+pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: LinkTreatment, make: Option<Mode>) -> io::Result<FolderEntry> {
     let path = std::path::absolute(path)?;
     let own = rustix::process::geteuid().as_raw();
     let mut walk = Walk {
@@ -108,7 +108,7 @@ pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Optio
 struct Walk<'a> {
     user: &'a Credentials,
     own: u32,
-    last: Last,
+    last: LinkTreatment,
     make: Option<Mode>,
     /// Folder that the walk is in.
     folder: OwnedFd,
@@ -134,12 +134,12 @@ impl Walk<'_> {
                 self.enter()?;
                 continue;
             }
-            let (found, stat) = match self.look(&name, is_last)? {
+            let (found, stat) = match self.open_name(&name, is_last)? {
                 Some(found) => found,
                 None => return Ok(Some(name)),
             };
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Symlink if !is_last || self.last == Last::Follow => self.follow(&found)?,
+                FileType::Symlink if !is_last || self.last == LinkTreatment::Follow => self.follow(&found)?,
                 _ if is_last => return Ok(Some(name)),
                 FileType::Directory => {
                     self.folder = found;
@@ -153,7 +153,7 @@ impl Walk<'_> {
     }
 
     /// Opens the name and returns its metadata, or `None` if it is the last one and missing.
-    fn look(&self, name: &OsStr, is_last: bool) -> io::Result<Option<(OwnedFd, Stat)>> {
+    fn open_name(&self, name: &OsStr, is_last: bool) -> io::Result<Option<(OwnedFd, Stat)>> {
         let open = || openat(&self.folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         let found = match (open(), self.make) {
             (Err(Errno::NOENT), _) if is_last => return Ok(None),

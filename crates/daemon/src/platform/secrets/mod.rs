@@ -9,7 +9,7 @@
 //! Commands run before that, in the state `Preparing`. Their values are passed in.
 //!
 //! Every memory that holds a value in transit ([`Value`], the environment, the messages to the
-//! keeper) is overwritten before it is freed: see `ostler_sys::memory::wiped`.
+//! keeper) is overwritten before it is freed: see `ostler_sys::memory::secret_bytes`.
 
 mod credentials;
 mod read;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ostler_core::app::secrets::{MAX_BYTES, value};
 use ostler_core::lifecycle::SpawnFailure;
-use ostler_sys::Wiped;
+use ostler_sys::SecretBytes;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::path::Arg;
 
@@ -36,7 +36,7 @@ fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure
     if !file.metadata().map_err(io)?.is_file() {
         return Err(failure(": it is not a regular file", 0));
     }
-    let mut bytes = Wiped::default();
+    let mut bytes = SecretBytes::default();
     // One byte more than the maximum, and an end of line.
     while bytes.read_from(file, MAX_BYTES + 3).map_err(|errno| io(errno.into()))? > 0 {}
     value(&bytes).map(Value::from).map_err(|bad| failure(&format!(": it {bad}"), 0))

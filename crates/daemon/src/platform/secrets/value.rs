@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
-use ostler_sys::Wiped;
+use ostler_sys::SecretBytes;
 
 /// Secret text. It is never shown, and overwritten when it is no longer needed.
-pub(crate) struct Value(Wiped);
+pub(crate) struct Value(SecretBytes);
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {

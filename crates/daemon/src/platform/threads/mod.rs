@@ -11,14 +11,14 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 #[cfg(test)]
-pub(crate) mod played;
+pub(crate) mod simulated;
 
 /// Started thread.
 #[derive(Debug)]
 pub(crate) struct Thread<T> {
     handle: JoinHandle<T>,
     #[cfg(test)]
-    part: Option<std::sync::Arc<played::Part>>,
+    part: Option<std::sync::Arc<simulated::SimulatedThread>>,
 }
 
 /// Starts a thread with a name, of which at most 15 characters are shown, and a stack of this many
@@ -30,7 +30,7 @@ pub(crate) struct Thread<T> {
 pub(crate) fn spawn<T: Send + 'static>(name: String, stack: usize, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
     let builder = std::thread::Builder::new().name(name).stack_size(stack);
     #[cfg(test)]
-    if let Some(part) = played::cast() {
+    if let Some(part) = simulated::cast() {
         let of_thread = std::sync::Arc::clone(&part);
         return Ok(Thread { handle: builder.spawn(move || of_thread.play(work))?, part: Some(part) });
     }
@@ -47,7 +47,7 @@ impl<T> Thread<T> {
     pub(crate) fn is_finished(&self) -> bool {
         #[cfg(test)]
         if let Some(part) = &self.part {
-            return part.is_over();
+            return part.is_finished();
         }
         self.handle.is_finished()
     }
@@ -72,7 +72,7 @@ impl<T> Thread<T> {
         if let Some(part) = &self.part {
             // The thread may have checked its requests just before, so it gets a second chance.
             for _ in 0..2 {
-                part.runs_until(played::patience(), &_is_done);
+                part.runs_until(simulated::patience(), &_is_done);
             }
             return true;
         }
@@ -83,7 +83,7 @@ impl<T> Thread<T> {
 /// Returns the time for deadlines of threads.
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
-    if let Some(now) = played::now() {
+    if let Some(now) = simulated::now() {
         return now;
     }
     Instant::now()
@@ -93,13 +93,13 @@ pub(crate) fn now() -> Instant {
 /// killed.
 pub(crate) fn point() {
     #[cfg(test)]
-    played::point(played::At::Step);
+    simulated::point(simulated::StopPoint::Step);
 }
 
 /// Returns true on a played thread.
 pub(crate) fn is_played() -> bool {
     #[cfg(test)]
-    return played::is_here();
+    return simulated::is_simulated_thread();
     #[cfg(not(test))]
     false
 }
@@ -108,7 +108,7 @@ pub(crate) fn is_played() -> bool {
 /// checks again at once instead of waiting for the system.
 pub(crate) fn waits() -> bool {
     #[cfg(test)]
-    return played::point(played::At::Rest);
+    return simulated::point(simulated::StopPoint::Rest);
     #[cfg(not(test))]
     false
 }
@@ -131,7 +131,7 @@ pub(crate) fn receive<T>(orders: &mpsc::Receiver<T>) -> Option<T> {
 /// Returns an error if a played disk is full.
 pub(crate) fn room(bytes: usize) -> io::Result<usize> {
     #[cfg(test)]
-    return played::room(bytes);
+    return simulated::room(bytes);
     #[cfg(not(test))]
     Ok(bytes)
 }
@@ -144,6 +144,6 @@ pub(crate) fn room(bytes: usize) -> io::Result<usize> {
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
     let result = catch_unwind(AssertUnwindSafe(work));
     #[cfg(test)]
-    let result = played::pass_on(result);
+    let result = simulated::pass_on(result);
     result
 }

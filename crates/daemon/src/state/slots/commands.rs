@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 
 use ostler_sys::ProcRef;
 
-use crate::state::store::command::{CommandSpec, Output, Owner};
+use crate::state::store::command::{CommandOwner, CommandSpec, Output};
 
 /// Progress of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// The command was decided.
-    Asked,
+    Requested,
     /// The keeper was asked to start the process, and has not answered.
     Spawning,
     /// The main process of the command runs.
     Runs(ProcRef),
     /// The command has exited, or is being killed.
-    Ends,
+    Ending,
 }
 
 /// Running command.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
-    pub owner: Owner,
+    pub owner: CommandOwner,
     slot: u32,
     /// Mark that identifies its processes.
     mark: String,
@@ -41,10 +41,10 @@ pub(crate) struct Commands {
 
 impl Commands {
     /// Adds a command.
-    pub(crate) fn add(&mut self, number: u32, owner: Owner, spec: &CommandSpec, mark: &str) {
+    pub(crate) fn add(&mut self, number: u32, owner: CommandOwner, spec: &CommandSpec, mark: &str) {
         let writes_logs = spec.output != Output::Nowhere;
         let (slot, mark) = (spec.slot, mark.to_owned());
-        let under_way = UnderWay { owner, slot, mark, writes_logs, progress: Progress::Asked, is_called_off: false };
+        let under_way = UnderWay { owner, slot, mark, writes_logs, progress: Progress::Requested, is_called_off: false };
         self.all.insert(number, under_way);
     }
 
@@ -69,17 +69,17 @@ impl Commands {
     }
 
     /// Returns true if a command should run until it exits by itself.
-    pub(crate) fn any_goes_on(&self) -> bool {
-        self.iter().any(|command| !command.is_called_off && command.progress != Progress::Ends)
+    pub(crate) fn has_running(&self) -> bool {
+        self.iter().any(|command| !command.is_called_off && command.progress != Progress::Ending)
     }
 
     /// Returns true if a hook of this slot runs.
-    pub(crate) fn any_hook_of(&self, id: u32) -> bool {
-        self.iter().any(|command| matches!(command.owner, Owner::Hook { slot, .. } if slot == id))
+    pub(crate) fn has_hook(&self, id: u32) -> bool {
+        self.iter().any(|command| matches!(command.owner, CommandOwner::Hook { slot, .. } if slot == id))
     }
 
     /// Returns true if a command of this owner is running.
-    pub(crate) fn has(&self, owner: &Owner) -> bool {
+    pub(crate) fn has(&self, owner: &CommandOwner) -> bool {
         self.iter().any(|command| command.owner == *owner)
     }
 
@@ -93,7 +93,7 @@ impl Commands {
     pub(crate) fn writers_of(&self, slot: u32) -> Vec<(ProcRef, String)> {
         let leader = |command: &UnderWay| match command.progress {
             Progress::Runs(leader) => Some((leader, command.mark.clone())),
-            Progress::Asked | Progress::Spawning | Progress::Ends => None,
+            Progress::Requested | Progress::Spawning | Progress::Ending => None,
         };
         self.iter().filter(|command| command.slot == slot && command.writes_logs).filter_map(leader).collect()
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ostler_proto::control::{Detail, Learned};
+use ostler_proto::control::{AppFacts, Detail};
 
 use super::{Axm, Slot};
 use crate::platform::settings::Settings;
@@ -23,7 +23,7 @@ impl Slot {
             spec,
             instance: self.durable.instance.clone(),
             ticks: self.durable.ticks,
-            learned: self.learned(),
+            learned: self.app_facts(),
             monit: self.live.cpu.monit(),
             files: self.live.files.clone(),
             home: settings.home.to_string_lossy().into_owned(),
@@ -36,15 +36,15 @@ impl Slot {
     }
 
     /// Returns facts that the daemon found out about the process, and reports of the app itself.
-    fn learned(&self) -> Learned {
+    fn app_facts(&self) -> AppFacts {
         let LearnedRecord { node_version, sockets, status, working_tree } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();
-        Learned { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
+        AppFacts { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
     }
 
     /// Returns the name of the user that the app runs as: `uid` if set, otherwise the daemon's
     /// user.
     pub(crate) fn user(&self) -> Rc<str> {
-        self.spec().uid.as_deref().map_or_else(crate::platform::users::own, crate::platform::users::name_of)
+        self.spec().uid.as_deref().map_or_else(crate::platform::users::daemon_user, crate::platform::users::name_of)
     }
 }

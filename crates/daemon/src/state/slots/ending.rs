@@ -1,11 +1,11 @@
 //! Texts for the exit of a process, to follow its name.
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, ProcessEnding};
 
 use super::Slot;
 
 /// Returns advice if the system's error text is not enough.
-fn what_to_do(step: &str, errno: i32) -> &'static str {
+fn advice(step: &str, errno: i32) -> &'static str {
     let changes_user = ["setgroups", "setgid", "setuid"].iter().any(|name| step.starts_with(name));
     if changes_user && errno == rustix::io::Errno::PERM.raw_os_error() {
         "; another user or group (`uid`, `gid`) needs root: run the daemon as root, or leave them out"
@@ -15,20 +15,20 @@ fn what_to_do(step: &str, errno: i32) -> &'static str {
 }
 
 /// Converts the exit that the kernel reported to the core's type.
-pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
+pub(crate) fn ending_of(ending: ostler_sys::WaitStatus) -> ProcessEnding {
     match ending {
-        ostler_sys::Ending::Code(code) => Ending::Code(code),
-        ostler_sys::Ending::Signal { signal, core } => Ending::Signal { signal, core },
-        ostler_sys::Ending::Unknown => Ending::Unknown,
+        ostler_sys::WaitStatus::Code(code) => ProcessEnding::Code(code),
+        ostler_sys::WaitStatus::Signal { signal, core } => ProcessEnding::Signal { signal, core },
+        ostler_sys::WaitStatus::Unknown => ProcessEnding::Unknown,
     }
 }
 
 /// Returns the text of one exit.
-pub(crate) fn why(record: &ExitRecord) -> String {
+pub(crate) fn exit_text(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {
         return match record.ending {
-            Ending::SpawnFailed { errno } if errno != 0 => {
-                format!("cannot be started: {step}: {}{}", std::io::Error::from_raw_os_error(errno), what_to_do(step, errno))
+            ProcessEnding::SpawnFailed { errno } if errno != 0 => {
+                format!("cannot be started: {step}: {}{}", std::io::Error::from_raw_os_error(errno), advice(step, errno))
             }
             _ => format!("cannot be started: {step}"),
         };
@@ -37,13 +37,13 @@ pub(crate) fn why(record: &ExitRecord) -> String {
         return format!("was not started: {why}");
     }
     match record.ending {
-        Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, core } => {
+        ProcessEnding::Code(code) => format!("exited with code {code}"),
+        ProcessEnding::Signal { signal, core } => {
             let name = ostler_sys::process::signal::name(signal);
             format!("was killed by {name}{}", if core { " (core dumped)" } else { "" })
         }
-        Ending::Unknown => "exited unobserved".into(),
-        Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
+        ProcessEnding::Unknown => "exited unobserved".into(),
+        ProcessEnding::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
         for (step, errno, is_told) in
             [("setgroups", 1, true), ("setuid", 1, true), ("setgid", 1, true), ("exec", 1, false), ("setgroups", 22, false)]
         {
-            assert_eq!(what_to_do(step, errno).contains("needs root"), is_told, "{step} {errno}");
+            assert_eq!(advice(step, errno).contains("needs root"), is_told, "{step} {errno}");
         }
     }
 }

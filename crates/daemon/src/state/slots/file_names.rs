@@ -73,7 +73,7 @@ mod tests {
     use ostler_core::app::{EnvMap, LogSpec};
 
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::TestContext;
 
     fn app(name: &str) -> AppSpec {
         let logs = LogSpec { merge_logs: true, ..LogSpec::default() };
@@ -81,20 +81,20 @@ mod tests {
     }
 
     /// Adds an app, and returns the beginning of its log file's name.
-    fn add(played: &mut Played, spec: AppSpec, naming: Naming) -> String {
+    fn add(played: &mut TestContext, spec: AppSpec, naming: Naming) -> String {
         let (_, ids) = played.ctx.add_instances(spec, &EnvMap::new(), 1, naming);
         let path = played.ctx.state.slots.get(ids[0]).unwrap().live.files.out.clone().unwrap();
         path.rsplit_once('/').unwrap().1.trim_end_matches("-out.log").to_owned()
     }
 
-    fn warning(played: &Played) -> Option<String> {
+    fn warning(played: &TestContext) -> Option<String> {
         let newest = played.ctx.state.slots.iter().map(|slot| slot.durable.id).max()?;
         shares_files(&played.ctx.state.slots, newest)
     }
 
     #[test]
     fn each_new_app_gets_its_own_stem() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let mut named = |name: &str| add(&mut played, app(name), Naming::Own);
         assert_eq!([named("订单"), named("支付"), named("api-v1"), named("--x")], ["订单", "支付", "api-v1", "x"]);
         let other = named("api v1");
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn app_keeps_its_file_names() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         assert_eq!(add(&mut played, app("订单"), Naming::Pm2), "--");
         assert_eq!(add(&mut played, app("订单"), Naming::Own), "--", "a new instance of an app with a past");
         let id = played.ctx.state.slots.iter().next().unwrap().durable.id;
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn saved_app_keeps_the_stem_of_its_files() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let home = played.ctx.io.settings.home.display().to_string();
         for (name, stem) in [("支付", "--"), ("订单", "订单"), ("api v1", &*free_stem("api v1", "api v1", |stem| stem == "api-v1"))] {
             let mut spec = app(name);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn combined_log_never_shares_a_file_with_another_app() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let mut combined = app("api-out");
         combined.logs.log_file = Some(CombinedLog::Default);
         assert_eq!(add(&mut played, app("api"), Naming::Own), "api");
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn shared_file_by_pm2_naming_is_reported() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         for (name, shares) in [("订单", false), ("支付", true), ("api", false), ("api v1", false), ("api-v1", true)] {
             add(&mut played, app(name), Naming::Pm2);
             assert_eq!(warning(&played).is_some(), shares, "{name}");
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn explicitly_shared_file_is_not_reported() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         for name in ["a", "b"] {
             let mut spec = app(name);
             (spec.logs.out_file, spec.logs.error_file) = (Some("/l/all.log".into()), Some("/dev/null".into()));

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::cgroup;
 use ostler_sys::process::tree::marker;
@@ -70,7 +70,7 @@ pub(crate) struct Groups {
     base: Option<PathBuf>,
     /// Groups to remove: of instances at rest, and of deleted instances whose processes were left
     /// running on purpose (`treekill: false`).
-    left: Vec<PathBuf>,
+    unused: Vec<PathBuf>,
     /// Whether a process was started in a group, which proves that groups work.
     tried: bool,
     /// Whether there are apps that are not the keeper's children. Orphans of them may have any
@@ -92,7 +92,7 @@ impl Groups {
             usable.then(|| own.join(name))
         };
         let free = own.as_deref().is_some_and(|own| may_leave(own, in_front));
-        Self { base: base(), own, free, starter, left: Vec::new(), tried: false, adopted: false }
+        Self { base: base(), own, free, starter, unused: Vec::new(), tried: false, adopted: false }
     }
 
     /// Enables a controller for the groups of instances.
@@ -165,7 +165,7 @@ impl Groups {
     ///
     /// Returns an error if groups are not available here. The daemon then stops using them.
     fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
-        self.left.retain(|left| left != group);
+        self.unused.retain(|left| left != group);
         let in_use = !fresh && cgroup::remove(group).is_err();
         let opened = match (cgroup::open(group), &self.base) {
             (Err(Errno::NOENT), Some(base)) => cgroup::make(base).and_then(|()| cgroup::open(group)),
@@ -211,19 +211,19 @@ impl Groups {
         Ok(folder)
     }
 
-    /// Takes the group from an instance at rest; the next [`Groups::remove_left`] removes it.
+    /// Takes the group from an instance at rest; the next [`Groups::remove_unused`] removes it.
     /// Returns true if the instance had one.
     pub(crate) fn tidy(&mut self, slot: &mut Slot) -> bool {
         let group = slot.durable.group.take_if(|_| is_at_rest(&slot.durable.instance.state));
         slot.live.group_fresh &= group.is_none();
         let any = group.is_some();
-        self.left.extend(group.map(|group| PathBuf::from(group.into_string())));
+        self.unused.extend(group.map(|group| PathBuf::from(group.into_string())));
         any
     }
 
     /// Removes unused groups that are empty.
-    pub(crate) fn remove_left(&mut self) {
-        self.left.retain(|group| cgroup::remove(group).is_err());
+    pub(crate) fn remove_unused(&mut self) {
+        self.unused.retain(|group| cgroup::remove(group).is_err());
     }
 
     /// Recovers after a restart of the daemon. Each instance keeps its group, and empty groups
@@ -256,13 +256,13 @@ impl Groups {
 
     /// Removes a group that is no longer used. If it is not empty, the next call tries again.
     pub(crate) fn remove(&mut self, group: PathBuf) {
-        self.left.push(group);
-        self.remove_left();
+        self.unused.push(group);
+        self.remove_unused();
     }
 
     /// Removes all groups after everything is stopped.
     pub(crate) fn remove_all(&mut self) {
-        self.remove_left();
+        self.remove_unused();
         if let Some(base) = &self.base {
             // If the folder is not empty, processes were left in it on purpose.
             let _ = cgroup::remove(base);
@@ -287,8 +287,8 @@ fn may_leave(own: &Path, in_front: bool) -> bool {
 }
 
 /// Returns true if nothing of the instance runs, and nothing will start by itself.
-fn is_at_rest(state: &State) -> bool {
-    matches!(state, State::Stopped | State::Errored | State::Gone)
+fn is_at_rest(state: &InstanceState) -> bool {
+    matches!(state, InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone)
 }
 
 /// Returns the name of a group: it is unique, and begins with the number that users know.

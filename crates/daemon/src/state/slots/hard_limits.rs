@@ -85,11 +85,11 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::health::limits::Amount;
+    use ostler_core::health::limits::MemoryAmount;
 
     #[test]
     fn hard_limits_map_to_cgroup_files() {
-        let hard = HardLimits { cpu_percent: Some(150), memory: Some(Amount::Share(2500)), pids: Some(7), io_weight: Some(50) };
+        let hard = HardLimits { cpu_percent: Some(150), memory: Some(MemoryAmount::Share(2500)), pids: Some(7), io_weight: Some(50) };
         let all: Vec<(&str, String)> = settings(&hard, 1 << 30).into_iter().map(|setting| (setting.file, setting.value)).collect();
         let expected = [("cpu.max", "150000 100000"), ("memory.max", "268435456"), ("pids.max", "7"), ("io.weight", "default 50")];
         assert_eq!(all, expected.map(|(file, value)| (file, value.to_owned())));

@@ -4,7 +4,7 @@ use ostler_sys::process::descriptors::descriptor;
 
 use super::Slot;
 use crate::logs;
-use crate::logs::reclaim::{There, look};
+use crate::logs::reclaim::{PathEntry, inspect_path};
 use crate::platform::rights::follow_links;
 
 impl Slot {
@@ -16,7 +16,7 @@ impl Slot {
         }
         let believe = |path: &Option<String>, fd| {
             let file = descriptor(pid, fd).filter(|found| found.appends).map(|found| found.key)?;
-            (look(&follow_links(path.as_deref()?.as_ref()), file).0 == There::Itself).then_some(file)
+            (inspect_path(&follow_links(path.as_deref()?.as_ref()), file).0 == PathEntry::SameFile).then_some(file)
         };
         self.durable.log_files = [believe(&self.live.files.error, 2), believe(&self.live.files.out, 1)];
     }

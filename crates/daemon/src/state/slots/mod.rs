@@ -26,14 +26,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::serving::shards::Standing;
+use ostler_core::serving::shards::ShardRank;
 use ostler_core::time::Now;
 use ostler_sys::ProcRef;
 
-pub(crate) use self::ending::{ending_of, why};
+pub(crate) use self::ending::{ending_of, exit_text};
 pub(crate) use self::slot::{App, Axm, Base, Slot};
-pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
-pub(crate) use crate::platform::keeper_door::{is_of_instance, split_key};
+pub(crate) use self::worker::{Client, Connection, HandedConnection, SentDescriptor, Worker};
+pub(crate) use crate::platform::keeper_connection::{is_of_instance, split_key};
 use crate::platform::settings::Settings;
 use crate::state::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
 
@@ -238,7 +238,7 @@ impl Slots {
     pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
         let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
         let mut others = self.iter().filter(|other| other.spec().key() == slot.spec().key() && !these.contains(&other.durable.id));
-        others.any(|other| other.standing(now_ms).0 == Standing::Serves)
+        others.any(|other| other.standing(now_ms).0 == ShardRank::Ready)
     }
 
     /// Marks a slot as changed since it was journaled. The next write of the journal has it once,

@@ -15,12 +15,12 @@ impl Slots {
             let Some(pid) = slot.durable.instance.pid() else { continue };
             let Ok(program) = std::fs::read_link(format!("/proc/{pid}/exe")) else { continue };
             let Ok(account) = account(slot.spec()) else { continue };
-            slot.live.node = versions.ask(&program, account.map(|account| account.credentials));
+            slot.live.node = versions.query(&program, account.map(|account| account.credentials));
         }
     }
 
     /// Stores new results; only complete answers need them.
-    pub(crate) fn learn_node_versions(&mut self, versions: &NodeVersions) {
+    pub(crate) fn record_node_versions(&mut self, versions: &NodeVersions) {
         let mut learned = Vec::new();
         for slot in self.iter_mut() {
             let Some(version) = slot.live.node.as_ref().and_then(|node| versions.get(node)) else { continue };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::tree::marker;
 use ostler_sys::{ProcRef, ProcTable};
 
@@ -25,8 +25,8 @@ impl Leaders {
     pub(crate) fn find(&mut self, mark: &str) -> Option<ProcRef> {
         let by_mark = self.by_mark.get_or_insert_with(|| {
             let table = ProcTable::scan();
-            let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
-            let marked = |entry: &Entry| Some((marker(entry.pid, INC_MARK)?, entry.process()));
+            let leads = |entry: &&ProcessEntry| entry.pid == entry.sid && !entry.is_zombie();
+            let marked = |entry: &ProcessEntry| Some((marker(entry.pid, INC_MARK)?, entry.process()));
             // If several processes have the mark, the first by pid counts.
             table.entries().iter().filter(leads).rev().filter_map(marked).collect()
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ostler_core::app::AppSpec;
-use ostler_core::app::select::{Entry, SelectError, select};
+use ostler_core::app::select::{SelectError, Selectable, select};
 use ostler_proto::control::Failure;
 
 use super::{Slot, Slots};
@@ -49,9 +49,9 @@ impl Slots {
     pub(crate) fn select_in(&self, namespace: Option<&str>, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
         let is_in = |slot: &&Slot| namespace.is_none_or(|namespace| slot.spec().namespace == namespace);
         let slots: Vec<&Slot> = self.serving().filter(is_in).collect();
-        let entries: Vec<Entry<'_>> = slots
+        let entries: Vec<Selectable<'_>> = slots
             .iter()
-            .map(|slot| Entry {
+            .map(|slot| Selectable {
                 id: slot.durable.pm_id,
                 name: &slot.spec().name,
                 namespace: &slot.spec().namespace,

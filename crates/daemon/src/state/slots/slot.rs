@@ -5,11 +5,11 @@ use std::rc::Rc;
 use ostler_core::app::default_box::DefaultBox;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
-use ostler_core::health::{HealthSpec, State as Health};
+use ostler_core::health::{HealthSpec, HealthState};
 use ostler_core::lifecycle::goal::watched_until_ms;
-use ostler_core::lifecycle::{Policy, State, Wanted};
+use ostler_core::lifecycle::{DesiredState, InstanceState, Policy};
 use ostler_core::serving::ReadyBy;
-use ostler_core::serving::shards::{Part, Standing};
+use ostler_core::serving::shards::{RankFacts, ShardRank};
 use ostler_core::text::units::in_seconds;
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, HealthReport};
@@ -17,7 +17,7 @@ use ostler_sys::ProcRef;
 use serde_json::{Map, Value};
 
 use super::Worker;
-use crate::logs::Piped;
+use crate::logs::RunningWriter;
 use crate::platform::ipc::Ipc;
 use crate::platform::node_version::Binary;
 use crate::platform::sample::CpuHistory;
@@ -49,13 +49,13 @@ pub(crate) struct Slot {
     /// call [`super::Slots::changed`].
     pub durable: SlotRecord,
     /// Part that is lost when the daemon exits.
-    pub live: Live,
+    pub live: LiveState,
 }
 
 /// State of a slot for the lifetime of this daemon. The next daemon derives it from the durable
 /// part, determines it again, or does without it.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveState {
     /// Description; its number is in the durable part.
     app: Rc<App>,
     /// Caller's environment; its number is in the durable part.
@@ -84,7 +84,7 @@ pub(crate) struct Live {
     /// Its IPC channel; the keeper has a copy.
     pub ipc: Option<Box<Ipc>>,
     /// Its log writer, in piped mode; the keeper has copies of its pipes.
-    pub piped: Option<Box<Piped>>,
+    pub piped: Option<Box<RunningWriter>>,
     /// Actions, metrics and options that the app reports.
     pub axm: DefaultBox<Axm>,
     /// True if its readiness check fails: it gets no new connections while other instances can take
@@ -121,7 +121,7 @@ pub(crate) struct Axm {
 
 ostler_core::static_default!(Axm);
 
-impl Live {
+impl LiveState {
     /// Returns the initial state of a slot.
     fn new(durable: &SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
         let (policy, proof) = crate::state::policy::of(&app.spec, durable.role, durable.by_running_ms, settings);
@@ -156,7 +156,7 @@ impl Slot {
     /// Creates a slot of that app, with that environment.
     pub(super) fn new(mut durable: SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
         (durable.app_number, durable.env_number) = (app.id, base.id);
-        let live = Live::new(&durable, app, base, settings);
+        let live = LiveState::new(&durable, app, base, settings);
         Self { durable, live }
     }
 
@@ -165,7 +165,7 @@ impl Slot {
         let mut slot = Self::new(durable, app, base, settings);
         // The group's creator and its history are unknown.
         slot.live.group_fresh = false;
-        slot.live.pid_file_written = slot.is_seen();
+        slot.live.pid_file_written = slot.is_visible();
         slot
     }
 
@@ -196,7 +196,7 @@ impl Slot {
     }
 
     /// Returns true if users see it. The rollout reports the other process of a reload.
-    pub(crate) fn is_seen(&self) -> bool {
+    pub(crate) fn is_visible(&self) -> bool {
         self.durable.role == Role::Serving
     }
 
@@ -210,13 +210,13 @@ impl Slot {
     /// Returns the incarnation of its process if that is online and visible to users.
     pub(crate) fn serving_inc(&self) -> Option<u32> {
         match self.durable.instance.state {
-            State::Running { inc, .. } if self.is_seen() => Some(inc),
+            InstanceState::Running { inc, .. } if self.is_visible() => Some(inc),
             _ => None,
         }
     }
 
     /// Returns true if it has a process that can receive messages over its channel.
-    pub(crate) fn hears(&self) -> bool {
+    pub(crate) fn has_channel(&self) -> bool {
         matches!(self.durable.instance.status(), "online" | "launching") && self.live.ipc.is_some()
     }
 
@@ -238,7 +238,7 @@ impl Slot {
     /// Returns the newest incarnation for which a process was requested.
     pub(crate) fn newest_inc(&self) -> u32 {
         match self.durable.instance.state {
-            State::Spawning { inc, .. } => inc,
+            InstanceState::Spawning { inc, .. } => inc,
             _ => self.durable.instance.inc,
         }
     }
@@ -246,20 +246,20 @@ impl Slot {
     /// Returns true if an online process passes its checks, or has no checks.
     pub(crate) fn is_healthy(&self) -> bool {
         let is_watched = self.spec().health().is_some_and(HealthSpec::is_watched);
-        !is_watched || self.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
+        !is_watched || self.live.health.as_ref().is_some_and(|report| report.state == HealthState::Healthy)
     }
 
     /// Returns the standing of its process for new connections, and the time until which it is
-    /// [`Standing::Young`].
-    pub(crate) fn standing(&self, now_ms: u64) -> (Standing, Option<u64>) {
-        let part = Part {
+    /// [`ShardRank::Running`].
+    pub(crate) fn standing(&self, now_ms: u64) -> (ShardRank, Option<u64>) {
+        let part = RankFacts {
             candidate: self.durable.role == Role::Candidate,
             retiring: self.durable.role == Role::Retiring,
             proves: self.live.proof.is_some(),
             min_uptime_ms: self.live.policy.min_uptime_ms,
         };
-        match Standing::of(&self.durable.instance, part, now_ms) {
-            (Standing::Serves | Standing::Young, until) if self.live.unready => (Standing::Coming, until),
+        match ShardRank::of(&self.durable.instance, part, now_ms) {
+            (ShardRank::Ready | ShardRank::Running, until) if self.live.unready => (ShardRank::Starting, until),
             standing => standing,
         }
     }
@@ -276,21 +276,27 @@ impl Slot {
 
     /// Returns true if one of its processes runs or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
-        self.durable.instance.wanted == Wanted::Up || !matches!(self.durable.instance.state, State::Stopped | State::Errored | State::Gone)
+        self.durable.instance.wanted == DesiredState::Up
+            || !matches!(self.durable.instance.state, InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone)
     }
 
     /// Returns the time until which an online process must run to prove its start. Returns `None`
     /// if it is not online, or if it is a job, which exits when it is done.
     pub(crate) fn watched_until(&self) -> Option<u64> {
         match self.durable.instance.state {
-            State::Running { since, .. } if !self.spec().is_job() => Some(watched_until_ms(since.mono_ms, self.live.policy.min_uptime_ms)),
+            InstanceState::Running { since, .. } if !self.spec().is_job() => {
+                Some(watched_until_ms(since.mono_ms, self.live.policy.min_uptime_ms))
+            }
             _ => None,
         }
     }
 
     /// Returns the reason why a check found it not ready, or `None` while it is ready or stopped.
     pub(crate) fn start_trouble(&self) -> Option<&str> {
-        let is_over = matches!(self.durable.instance.state, State::Running { .. } | State::Completing { .. } | State::Stopped);
+        let is_over = matches!(
+            self.durable.instance.state,
+            InstanceState::Running { .. } | InstanceState::Completing { .. } | InstanceState::Stopped
+        );
         self.live.trouble.as_deref().filter(|_| !is_over)
     }
 
@@ -339,7 +345,7 @@ impl Slot {
     pub(crate) fn record(&self) -> Record<'_> {
         let Self { durable, live } = self;
         debug_assert_eq!((durable.app_number, durable.env_number), (live.app.id, live.base.id));
-        if durable.instance.state == State::Gone {
+        if durable.instance.state == InstanceState::Gone {
             return Record::Gone { id: durable.id };
         }
         Record::Slot(SlotEntry::Written(durable))
@@ -380,7 +386,7 @@ mod tests {
     use ostler_core::lifecycle::observation::Observation;
     use ostler_core::lifecycle::{Instance, PolicyName};
     use ostler_proto::control::OpenSocket;
-    use ostler_proto::event::Cause;
+    use ostler_proto::event::EventCause;
 
     use super::*;
     use crate::state::slots::Slots;
@@ -404,8 +410,8 @@ mod tests {
             working_tree: Some(Arc::new(WorkingTree { root: "/srv".into(), revision: "8bd0".into(), branch: None, url: None })),
         };
         let mut instance = Instance::new(Now::at(5));
-        instance.state = State::Running { inc: 2, pid: 4711, since: Now::at(6) };
-        (instance.wanted, instance.inc) = (Wanted::Up, 2);
+        instance.state = InstanceState::Running { inc: 2, pid: 4711, since: Now::at(6) };
+        (instance.wanted, instance.inc) = (DesiredState::Up, 2);
         SlotRecord {
             id: ID,
             pm_id: 1,
@@ -433,7 +439,7 @@ mod tests {
             group: Some("/group".into()),
             watch: WatchMark { stopped: true, changed: true },
             observations: vec![Observation { at: Now::at(20), text: "is slow".into() }],
-            cause: Some(Box::new(Cause::policy(PolicyName::Recovery, None))),
+            cause: Some(Box::new(EventCause::policy(PolicyName::Recovery, None))),
         }
     }
 
@@ -469,16 +475,16 @@ mod tests {
     #[test]
     fn live_fields_are_reset_by_a_daemon_restart() {
         let mut slots = with(every_field());
-        let Live { trouble, script_runs, worker, group_ooms, axm, unready, health, spawned_ms, drain_began_ms, due_ms, .. } =
+        let LiveState { trouble, script_runs, worker, group_ooms, axm, unready, health, spawned_ms, drain_began_ms, due_ms, .. } =
             &mut slots.get_mut(ID).unwrap().live;
         *trouble = Some("port 80 is taken".into());
         (*script_runs, *unready) = (true, true);
         worker.served_by.push(1);
         axm.actions.push(Value::Null);
-        *health = Some(Box::new(HealthReport { state: Health::Healthy, since: Now::at(5), failures: 0, last: None }));
+        *health = Some(Box::new(HealthReport { state: HealthState::Healthy, since: Now::at(5), failures: 0, last: None }));
         (*group_ooms, *spawned_ms, *drain_began_ms, *due_ms) = (1, Some(5), Some(5), Some(5));
         let mut next = next_daemon(&slots);
-        let Live {
+        let LiveState {
             app: _,
             base: _,
             policy: _,

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::Slot;
@@ -16,7 +16,7 @@ use super::processes::MARK;
 use crate::state::store::FormerLeader;
 
 /// Returns the processes in the table that belong to the tree of a slot with this main process.
-pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
+pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<ProcessEntry> {
     let leader = ProcRef { pid, start_ticks: slot.durable.start_ticks };
     let mut family = led_by(leader, &slot.durable.former_leaders, table, &slot.durable.unique_id, reaper);
     if let Some(group) = &slot.durable.group {
@@ -27,13 +27,13 @@ pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -
 }
 
 /// Returns the tree of a main process, and the trees of its former leaders.
-pub(crate) fn led_by(leader: ProcRef, former: &[FormerLeader], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
+pub(crate) fn led_by(leader: ProcRef, former: &[FormerLeader], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<ProcessEntry> {
     let tree = |leader| table.tree(leader, MARK, unique_id.as_bytes(), reaper);
     let mut family = tree(leader);
     if !former.is_empty() {
         let mut known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-        let theirs = former.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
-        family.extend(theirs.filter(|member| known.insert(member.pid)));
+        let former_processes = former.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
+        family.extend(former_processes.filter(|member| known.insert(member.pid)));
     }
     family
 }

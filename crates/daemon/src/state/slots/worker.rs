@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ostler_core::serving::balance::Load;
-use ostler_proto::node::cluster::Answer;
+use ostler_proto::node::cluster::WorkerAnswer;
 
 /// Age difference after which an unanswered message counts as lost.
 const LOST_MS: u64 = 5000;
@@ -20,19 +20,19 @@ pub(crate) struct Worker {
     /// Listeners whose keys the worker has.
     pub served_by: Vec<u32>,
     /// Connections that the worker was handed and has not answered, in this order.
-    pub handed: VecDeque<Handed>,
+    pub handed: VecDeque<HandedConnection>,
     /// Descriptors that the worker has not acknowledged, in this order.
-    pub on_their_way: VecDeque<Sending>,
+    pub in_flight: VecDeque<SentDescriptor>,
     /// Connections that the worker answered and the daemon must still handle, and whether the
     /// worker serves them.
-    pub answered: Vec<(Handed, bool)>,
+    pub answered: Vec<(HandedConnection, bool)>,
 }
 
 ostler_core::static_default!(Worker);
 
 /// Descriptor that was sent to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
+pub(crate) enum SentDescriptor {
     /// A connection.
     Connection,
     /// A listening socket.
@@ -42,7 +42,7 @@ pub(crate) enum Sending {
 /// Connection that is on its way to a worker. When the worker accepts it, the daemon closes its
 /// copy. Otherwise another worker gets it.
 #[derive(Debug)]
-pub(crate) struct Handed {
+pub(crate) struct HandedConnection {
     /// Number of the message.
     pub seq: u64,
     /// Listener that accepted the connection.
@@ -93,20 +93,20 @@ impl Worker {
 
     /// Handles a message that may be an answer. Returns false if it concerns something else, or an
     /// earlier daemon.
-    pub(crate) fn take(&mut self, answer: Answer) -> bool {
-        let was_on_its_way = !self.on_their_way.is_empty();
+    pub(crate) fn take(&mut self, answer: WorkerAnswer) -> bool {
+        let was_on_its_way = !self.in_flight.is_empty();
         let (handed, accepted) = match answer {
-            Answer::Received => (self.acknowledged(true), false),
-            Answer::NotReceived => (self.acknowledged(false), false),
-            Answer::Connection { seq, accepted } => (self.take_handed(seq), accepted),
+            WorkerAnswer::Received => (self.acknowledged(true), false),
+            WorkerAnswer::NotReceived => (self.acknowledged(false), false),
+            WorkerAnswer::Connection { seq, accepted } => (self.take_handed(seq), accepted),
         };
         let is_about_one = handed.is_some();
         self.answered.extend(handed.map(|handed| (handed, accepted)));
-        is_about_one || was_on_its_way && !matches!(answer, Answer::Connection { .. })
+        is_about_one || was_on_its_way && !matches!(answer, WorkerAnswer::Connection { .. })
     }
 
     /// Takes the answered connection by its number.
-    fn take_handed(&mut self, seq: u64) -> Option<Handed> {
+    fn take_handed(&mut self, seq: u64) -> Option<HandedConnection> {
         let at = self.handed.iter().position(|handed| handed.seq == seq)?;
         let answered = self.handed.remove(at)?;
         // Answers arrive in order. The answer to a much older message was lost together with an
@@ -118,19 +118,19 @@ impl Worker {
     }
 
     /// Records a descriptor that was sent to the worker.
-    pub(crate) fn sent(&mut self, what: Sending) {
+    pub(crate) fn sent(&mut self, what: SentDescriptor) {
         // Only a worker that never answers, and asks repeatedly, reaches the limit.
-        if self.on_their_way.len() < MAX_ON_THEIR_WAY {
-            self.on_their_way.push_back(what);
+        if self.in_flight.len() < MAX_ON_THEIR_WAY {
+            self.in_flight.push_back(what);
         }
     }
 
     /// Handles the confirmation of the next descriptor: it arrived, or its message arrived without
     /// it. Returns the connection if it did not arrive.
-    fn acknowledged(&mut self, received: bool) -> Option<Handed> {
-        match self.on_their_way.pop_front() {
+    fn acknowledged(&mut self, received: bool) -> Option<HandedConnection> {
+        match self.in_flight.pop_front() {
             // Everything before it was answered earlier.
-            Some(Sending::Connection) if !received => self.handed.pop_front(),
+            Some(SentDescriptor::Connection) if !received => self.handed.pop_front(),
             _ => None,
         }
     }
@@ -144,8 +144,8 @@ mod tests {
         let mut worker = Worker::default();
         for &(seq, at_ms) in handed {
             let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-            worker.handed.push_back(Handed { seq, listener: 0, at_ms, connection: fd.into() });
-            worker.on_their_way.push_back(Sending::Connection);
+            worker.handed.push_back(HandedConnection { seq, listener: 0, at_ms, connection: fd.into() });
+            worker.in_flight.push_back(SentDescriptor::Connection);
         }
         worker
     }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn rejected_handle_returns_the_right_connection() {
         let mut worker = worker(&[(1, 0), (2, 0)]);
-        worker.on_their_way.push_front(Sending::Listener);
+        worker.in_flight.push_front(SentDescriptor::Listener);
         // The listening socket did not arrive, but that is not a connection.
         assert!(worker.acknowledged(false).is_none());
         assert!(worker.acknowledged(true).is_none());

@@ -6,14 +6,14 @@ use ostler_core::app::git::WorkingTree;
 use ostler_core::app::package::UNKNOWN;
 
 use super::Slots;
-use crate::platform::working_trees::{Found, WorkingTrees};
+use crate::platform::working_trees::{WorkingTreeInfo, WorkingTrees};
 
 impl Slots {
     /// Records answers that have arrived. Returns the versions of packages that differ from the
     /// descriptions.
-    pub(crate) fn learn_working_trees(&mut self, trees: &WorkingTrees) -> Vec<(u32, String)> {
+    pub(crate) fn record_working_trees(&mut self, trees: &WorkingTrees) -> Vec<(u32, String)> {
         let mut versions = Vec::new();
-        for ((id, inc), Found { tree, version }) in trees.answers() {
+        for ((id, inc), WorkingTreeInfo { tree, version }) in trees.answers() {
             let Some(slot) = self.get(id).filter(|slot| slot.is_newest(inc)) else { continue };
             if slot.spec().version.as_deref().unwrap_or(UNKNOWN) != version {
                 versions.push((id, version));

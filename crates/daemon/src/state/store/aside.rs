@@ -5,27 +5,27 @@ use std::path::Path;
 use ostler_core::home::home_paths::HomePaths;
 use ostler_core::lifecycle::PolicyName;
 use ostler_keeper::Inventory;
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 use serde_json::json;
 
 use super::Snapshot;
-use super::events::Draft;
-use crate::platform::keeper_door::{is_of_instance, split_key};
+use super::events::EventDraft;
+use crate::platform::keeper_connection::{is_of_instance, split_key};
 use crate::platform::log::DaemonLog;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// Record that was moved aside.
 #[derive(Debug)]
-pub(crate) struct Aside {
+pub(crate) struct AsideRecord {
     /// Internal number of the instance.
     pub id: u32,
     /// Event about it.
-    pub draft: Draft,
+    pub draft: EventDraft,
 }
 
 /// Takes the record of an instance out of the snapshot, keeps it in a file and reports that. Its
 /// process continues without supervision. Returns `None` if the snapshot has no such record.
-pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<Aside> {
+pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<AsideRecord> {
     let record = snapshot.slots.remove(&id)?;
     let app = snapshot.specs.get(&record.app_number);
     let name = app.map_or("unknown", |app| app.name.as_str());
@@ -61,8 +61,8 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
         Ok(()) => log.error(format_args!("the record of {name} is kept in \"{}\"", path.display())),
         Err(error) => log.error(format_args!("the record of {name} cannot be kept in \"{}\": {error}", path.display())),
     }
-    let cause = Cause::policy(PolicyName::Recovery, inventory.last_failure.clone());
-    Some(Aside { id, draft: Draft { app, id: pm_id, what: What::SetAside { file }, cause, status: None } })
+    let cause = EventCause::policy(PolicyName::Recovery, inventory.last_failure.clone());
+    Some(AsideRecord { id, draft: EventDraft { app, id: pm_id, kind: EventKind::SetAside { file }, cause, status: None } })
 }
 
 fn make(folder: &Path) -> std::io::Result<()> {

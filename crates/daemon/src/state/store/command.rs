@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use ostler_core::app::hooks::Hook;
-use ostler_core::lifecycle::command::{Command, Outcome};
+use ostler_core::lifecycle::command::{Command, CommandOutcome};
 use ostler_sys::ProcRef;
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +40,10 @@ pub(crate) enum Output {
 /// next daemon can report the result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Owner {
+pub(crate) enum CommandOwner {
     /// The result is no longer needed.
-    Nobody,
+    #[serde(rename = "nobody")]
+    Detached,
     /// Hook of a process of an instance.
     Hook {
         /// Slot.
@@ -89,7 +90,7 @@ impl Leader {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommandRecord {
     pub number: u32,
-    pub owner: Owner,
+    pub owner: CommandOwner,
     pub spec: CommandSpec,
     /// Value of the variable that identifies its processes.
     pub mark: String,
@@ -99,7 +100,7 @@ pub(crate) struct CommandRecord {
     pub leader: Option<Leader>,
     /// Outcome that the daemon decided before the exit; the command is being killed for it.
     #[serde(default)]
-    pub verdict: Option<Outcome>,
+    pub verdict: Option<CommandOutcome>,
     /// Folder of its cgroup.
     #[serde(default)]
     pub group: Option<Box<str>>,

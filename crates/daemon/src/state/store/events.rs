@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use ostler_core::text::ring::Ring;
-use ostler_proto::event::{Cause, Event, Missed, Position, What};
+use ostler_proto::event::{Event, EventCause, EventKind, MissedEntries, Position};
 
 use super::record::EVENT_BOUNDS;
 use super::{Journal, Record, Snapshot};
@@ -30,15 +30,15 @@ const MOST_TEXT: usize = 300;
 
 /// Event without a number.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct EventDraft {
     /// App name; `None` for an event of the manager.
     pub app: Option<String>,
     /// `pm_id`.
     pub id: Option<u32>,
     /// Type of the event.
-    pub what: What,
+    pub kind: EventKind,
     /// Cause of the event.
-    pub cause: Cause,
+    pub cause: EventCause,
     /// PM2's status words before and after.
     pub status: Option<(&'static str, &'static str)>,
 }
@@ -80,11 +80,11 @@ impl Events {
     }
 
     /// Adds an event at this wall-clock time.
-    pub(crate) fn push(&mut self, at_ms: u64, draft: Draft) {
-        let Draft { app, id, what, cause, status } = draft;
+    pub(crate) fn push(&mut self, at_ms: u64, draft: EventDraft) {
+        let EventDraft { app, id, kind: what, cause, status } = draft;
         let seq = self.ring.next_seq() + self.unwritten.len() as u64;
         let (before, after) = status.map_or((None, None), |(before, after)| (Some(before.into()), Some(after.into())));
-        self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, what, cause: short(cause), before, after });
+        self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, kind: what, cause: short(cause), before, after });
     }
 
     /// Adds events to the journal's next write that are not in it yet.
@@ -98,28 +98,28 @@ impl Events {
     /// Returns the events that may be sent after a write of the journal.
     pub(crate) fn written(&mut self) -> Vec<Event> {
         let epoch = self.ring.epoch();
-        let mut told: Vec<Event> = self.unwritten.drain(..std::mem::take(&mut self.pushed)).collect();
-        for event in &mut told {
+        let mut drained: Vec<Event> = self.unwritten.drain(..std::mem::take(&mut self.pushed)).collect();
+        for event in &mut drained {
             self.ring.push(stored(event));
             event.epoch = epoch;
         }
         // Starting many apps creates many events at once; the memory for them is freed.
         self.unwritten.shrink_to(KEPT_UNWRITTEN);
-        told
+        drained
     }
 
     /// Returns the events that a follower at this position has not received, and those that are
     /// lost.
-    pub(crate) fn after(&self, position: Option<Position>) -> (Option<Missed>, Vec<Event>) {
+    pub(crate) fn after(&self, position: Option<Position>) -> (Option<MissedEntries>, Vec<Event>) {
         let (missed, rest) = self.ring.after(position);
         (missed, rest.filter_map(|(_, entry)| self.read(entry)).collect())
     }
 
     /// Returns the cause of an update that has begun, if no event followed it.
-    pub(crate) fn update_under_way(&self) -> Option<Cause> {
+    pub(crate) fn update_in_progress(&self) -> Option<EventCause> {
         let (_, newest) = self.after(None);
         let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
-        matches!(newest.what, What::UpdateBegun).then_some(newest.cause)
+        matches!(newest.kind, EventKind::UpdateBegun).then_some(newest.cause)
     }
 
     /// Returns the position of a follower that has received all events.
@@ -145,11 +145,11 @@ fn stored(event: &Event) -> Box<[u8]> {
 }
 
 /// Shortens a cause, because a policy's detail may be as long as a path or the answer of an app.
-fn short(cause: Cause) -> Cause {
+fn short(cause: EventCause) -> EventCause {
     match cause {
-        Cause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
+        EventCause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
             let end = (0..=MOST_TEXT).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
-            Cause::policy(name, format!("{}…", &detail[..end]))
+            EventCause::policy(name, format!("{}…", &detail[..end]))
         }
         cause => cause,
     }
@@ -168,8 +168,14 @@ fn new_epoch() -> u64 {
 mod tests {
     use super::*;
 
-    fn draft(app: &str) -> Draft {
-        Draft { app: Some(app.into()), id: Some(1), what: What::Stopped, cause: Cause::App, status: Some(("online", "stopped")) }
+    fn draft(app: &str) -> EventDraft {
+        EventDraft {
+            app: Some(app.into()),
+            id: Some(1),
+            kind: EventKind::Stopped,
+            cause: EventCause::App,
+            status: Some(("online", "stopped")),
+        }
     }
 
     fn journal() -> Journal {
@@ -199,17 +205,17 @@ mod tests {
         events.push(5, draft("a"));
         events.push(5, draft("b"));
         assert!(events.after(None).1.is_empty(), "nobody knows what is not in the journal");
-        let told = write(&mut events, &mut journal);
-        assert_eq!(seqs(&told), [1, 2]);
-        assert_eq!(events.after(None), (None, told.clone()));
+        let written = write(&mut events, &mut journal);
+        assert_eq!(seqs(&written), [1, 2]);
+        assert_eq!(events.after(None), (None, written.clone()));
         // The daemon was killed before the write, so the event did not happen.
         events.push(6, draft("lost"));
         let (mut events, mut journal) = killed(&journal);
-        assert_eq!(events.after(Some(told[0].position())), (None, told[1..].to_vec()));
+        assert_eq!(events.after(Some(written[0].position())), (None, written[1..].to_vec()));
         events.push(7, draft("c"));
         assert_eq!(seqs(&write(&mut events, &mut journal)), [3]);
         let (events, _) = killed(&journal);
-        assert_eq!(seqs(&events.after(Some(told[1].position())).1), [3]);
+        assert_eq!(seqs(&events.after(Some(written[1].position())).1), [3]);
     }
 
     #[test]
@@ -222,7 +228,7 @@ mod tests {
         journal.replace(ostler_sys::fd::memfd::create("test").unwrap(), events.records()).unwrap();
         let (again, _) = killed(&journal);
         assert_eq!((again.position(), again.after(Some(first))), (events.position(), events.after(Some(first))));
-        assert_eq!(again.after(Some(first)).0, Some(Missed::Count(43)));
+        assert_eq!(again.after(Some(first)).0, Some(MissedEntries::Count(43)));
     }
 
     #[test]

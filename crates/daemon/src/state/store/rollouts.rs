@@ -46,7 +46,8 @@ pub(crate) struct ReplicaRecord {
     /// Slot that serves.
     pub serving: u32,
     /// Slot of the candidate.
-    pub beside: Option<u32>,
+    #[serde(rename = "beside")]
+    pub candidate: Option<u32>,
     /// Slot that is being stopped.
     pub going: Option<u32>,
     /// Incarnation that must stay online. After a restart in place begins, newer incarnations are
@@ -74,7 +75,7 @@ pub(crate) struct ReleaseRecord {
     /// End time of its rollout.
     pub ended: Now,
     /// Result of the rollout.
-    pub end: End,
+    pub end: RolloutEnd,
     /// Reported failure.
     pub fault: Option<FaultReport>,
     /// Instances by the number that users know, and the result for each.
@@ -87,7 +88,7 @@ pub(crate) struct ReleaseRecord {
 /// Result of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum End {
+pub(crate) enum RolloutEnd {
     /// The new release serves.
     Done,
     /// The new release was refused.

@@ -10,7 +10,7 @@ use ostler_core::lifecycle::Instance;
 use ostler_core::lifecycle::observation::Observation;
 use ostler_core::time::Now;
 use ostler_proto::control::OpenSocket;
-use ostler_proto::event::Cause;
+use ostler_proto::event::EventCause;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::logs::LogPipes;
@@ -153,7 +153,7 @@ pub(crate) struct SlotRecord {
     pub observations: Vec<Observation>,
     /// Cause of its present state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Box<Cause>>,
+    pub cause: Option<Box<EventCause>>,
 }
 
 impl SlotRecord {

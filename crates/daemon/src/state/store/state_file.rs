@@ -23,9 +23,9 @@ const COLLECT_MS: u64 = 20;
 /// Writer of journal bytes to both copies.
 #[derive(Debug)]
 pub(crate) struct StateFile {
-    disk: Copy,
+    disk: StateCopy,
     /// Second copy, and the home that it belongs to.
-    beside: Option<(Copy, PathBuf)>,
+    second_copy: Option<(StateCopy, PathBuf)>,
     pending: Vec<u8>,
     due_ms: Option<u64>,
     /// True if the next append is written without delay.
@@ -36,14 +36,14 @@ pub(crate) struct StateFile {
 
 /// One copy.
 #[derive(Debug)]
-struct Copy {
+struct StateCopy {
     path: PathBuf,
     file: Option<File>,
     /// Whether the file misses records: only a complete rewrite repairs it.
     torn: bool,
 }
 
-impl Copy {
+impl StateCopy {
     fn new(path: PathBuf) -> Self {
         Self { path, file: None, torn: true }
     }
@@ -91,14 +91,14 @@ pub(crate) fn newest(copy: Option<Snapshot>, disk: Option<&Snapshot>, boot_id: &
 impl StateFile {
     /// Creates the writer; no file is touched until the first write.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { disk: Copy::new(path), beside: None, pending: Vec::new(), due_ms: None, is_urgent: false, trouble: None }
+        Self { disk: StateCopy::new(path), second_copy: None, pending: Vec::new(), due_ms: None, is_urgent: false, trouble: None }
     }
 
     /// Keeps a second copy if there is a place for it.
     #[must_use]
     pub(crate) fn with_copy(self, home: &Path) -> Self {
-        let beside = state_copy::make(home).map(|path| (Copy::new(path), home.to_owned()));
-        Self { beside, ..self }
+        let other_copy = state_copy::make(home).map(|path| (StateCopy::new(path), home.to_owned()));
+        Self { second_copy: other_copy, ..self }
     }
 
     /// Reads the state that an earlier daemon left in this home, if it belongs to this boot. The
@@ -142,19 +142,19 @@ impl StateFile {
     /// Returns true if appending is not enough: call [`StateFile::rewrite`] with all records
     /// instead of [`StateFile::flush`].
     pub(crate) fn needs_rewrite(&self) -> bool {
-        self.disk.torn || self.beside.as_ref().is_some_and(|(copy, _)| copy.torn)
+        self.disk.torn || self.second_copy.as_ref().is_some_and(|(copy, _)| copy.torn)
     }
 
     /// Requires a complete rewrite.
     pub(crate) fn distrust(&mut self) {
         self.disk.torn = true;
-        self.beside.iter_mut().for_each(|(copy, _)| copy.torn = true);
+        self.second_copy.iter_mut().for_each(|(copy, _)| copy.torn = true);
     }
 
     /// Returns the reason why the last written change is not on disk.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let beside = self.beside.as_ref().filter(|(copy, _)| !copy.torn);
-        let rest = match beside {
+        let other_copy = self.second_copy.as_ref().filter(|(copy, _)| !copy.torn);
+        let rest = match other_copy {
             Some((copy, _)) => format!("it is kept in memory and in \"{}\", and is lost at a reboot", copy.path.display()),
             None => "it is kept in memory only, and is lost if daemon, keeper and standby exit together".to_owned(),
         };
@@ -169,7 +169,7 @@ impl StateFile {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.due_ms = None;
         let pending = std::mem::take(&mut self.pending);
-        if let Some((copy, _)) = &mut self.beside {
+        if let Some((copy, _)) = &mut self.second_copy {
             // A rewrite repairs the copy.
             let _ = copy.append(&pending);
         }
@@ -186,7 +186,7 @@ impl StateFile {
     pub(crate) fn rewrite(&mut self, bytes: &[u8]) -> Result<(), ReplaceError> {
         self.due_ms = None;
         self.pending.clear();
-        self.rewrite_beside(bytes);
+        self.rewrite_second_copy(bytes);
         let result = self.disk.rewrite(bytes);
         self.trouble = result.as_ref().err().map(|error| format!("{error}: {}", error.source));
         result
@@ -194,8 +194,8 @@ impl StateFile {
 
     /// Rewrites the second copy. If that fails, the copy would be older than the one on disk, so it
     /// is removed.
-    fn rewrite_beside(&mut self, bytes: &[u8]) {
-        let Some((copy, home)) = &mut self.beside else { return };
+    fn rewrite_second_copy(&mut self, bytes: &[u8]) {
+        let Some((copy, home)) = &mut self.second_copy else { return };
         // The home may be another folder by now.
         if let Some(path) = state_copy::make(home).filter(|path| *path != copy.path) {
             copy.remove();
@@ -205,7 +205,7 @@ impl StateFile {
             copy.remove();
             // The second copy is not retried with each change, because the disk has everything.
             copy.torn = false;
-            self.beside = None;
+            self.second_copy = None;
         }
     }
 
@@ -214,6 +214,6 @@ impl StateFile {
         // A file that cannot be removed is harmless: its processes are gone, and the next start
         // finds none of them.
         self.disk.remove();
-        self.beside.iter_mut().for_each(|(copy, _)| copy.remove());
+        self.second_copy.iter_mut().for_each(|(copy, _)| copy.remove());
     }
 }

@@ -115,7 +115,7 @@ struct Step<'a> {
 
 fn plan<'a>(found: &'a Found, pm2: Option<&Pm2>) -> Vec<Step<'a>> {
     let processes = ProcTable::scan();
-    let shares = pm2.is_some_and(|pm2| ostler_sys::fd::lent::may_take_from(pm2.process));
+    let shares = pm2.is_some_and(|pm2| ostler_sys::fd::socket_copies::may_take_from(pm2.process));
     let step = |app: &'a App| {
         let places = listens(&processes, app.pids());
         // If no PM2 runs, the old app cannot be in the way.

@@ -1,7 +1,7 @@
 //! Content of the panes that are text: lines for a given number of columns.
 
 use ostler_proto::control::{Detail, TableRow};
-use ostler_proto::event::{Event, What};
+use ostler_proto::event::{Event, EventKind};
 use serde_json::Value;
 
 use super::cells::Tone;
@@ -93,7 +93,7 @@ fn info(state: &State, row: &TableRow, columns: usize) -> Vec<Line> {
         ("Status", row.status.clone(), status_tone(&row.status)),
     ];
     if let Some(health) = row.health {
-        facts.push(("Health", health.word().into(), Tone::Plain));
+        facts.push(("Health", health.as_str().into(), Tone::Plain));
     }
     facts.push(("Restarts", row.restarts.to_string(), Tone::Plain));
     facts.push(("Uptime", row.uptime_ms.map_or_else(|| "0".into(), age), Tone::Plain));
@@ -151,19 +151,21 @@ fn events(state: &State, columns: usize) -> Vec<Line> {
         let rest = columns.saturating_sub(time.len() + 1);
         for (index, part) in wrap(&text, rest).into_iter().enumerate() {
             let head = if index == 0 { time.clone() } else { String::new() };
-            lines.push(vec![(format!("{head:8} "), Tone::Dim), (part, event_tone(&event.what))]);
+            lines.push(vec![(format!("{head:8} "), Tone::Dim), (part, event_tone(&event.kind))]);
         }
     }
     lines
 }
 
-fn event_tone(what: &What) -> Tone {
+fn event_tone(what: &EventKind) -> Tone {
     match what {
-        What::Errored { .. } | What::CouldNotStart { .. } | What::ReloadFailed { .. } | What::KillTimeout => Tone::Bad,
-        What::Exit { .. } | What::Restarting { .. } | What::LimitExceeded { .. } | What::NotReady { .. } | What::HookFailed { .. } => {
-            Tone::Warn
-        }
-        What::Online { .. } | What::ReloadDone { .. } => Tone::Good,
+        EventKind::Errored { .. } | EventKind::CouldNotStart { .. } | EventKind::ReloadFailed { .. } | EventKind::KillTimeout => Tone::Bad,
+        EventKind::Exit { .. }
+        | EventKind::Restarting { .. }
+        | EventKind::LimitExceeded { .. }
+        | EventKind::NotReady { .. }
+        | EventKind::HookFailed { .. } => Tone::Warn,
+        EventKind::Online { .. } | EventKind::ReloadDone { .. } => Tone::Good,
         _ => Tone::Plain,
     }
 }

@@ -1,7 +1,7 @@
 //! Target that selects exactly these instances. A name alone may be ambiguous: it may be a number,
 //! a word such as `all`, or a namespace.
 
-use ostler_core::app::select::{Entry, select};
+use ostler_core::app::select::{Selectable, select};
 use ostler_proto::control::TableRow;
 
 /// Returns the word by which the daemon selects exactly these instances of one app, or none if no
@@ -10,8 +10,8 @@ pub(super) fn target_of(rows: &[TableRow], ids: &[u32]) -> Option<String> {
     let first = rows.iter().find(|row| ids.first() == Some(&row.id))?;
     // Scripts do not matter: the daemon compares neither a number nor an expression with them.
     let entries =
-        rows.iter().map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: "", is_module: row.module });
-    let entries: Vec<Entry<'_>> = entries.collect();
+        rows.iter().map(|row| Selectable { id: row.id, name: &row.name, namespace: &row.namespace, script: "", is_module: row.module });
+    let entries: Vec<Selectable<'_>> = entries.collect();
     let by_id = (ids.len() == 1).then(|| first.id.to_string());
     let by_name = format!("/^{}$/", regex_lite::escape(&first.name));
     let is_right = |target: &String| select(target, &entries, "/").is_ok_and(|found| found == ids);

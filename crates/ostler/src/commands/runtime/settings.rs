@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use ostler_core::lifecycle::runtime::{Form, RuntimeSpec};
+use ostler_core::lifecycle::runtime::{ContainerLogFormat, RuntimeSpec};
 use ostler_core::text::units;
 use ostler_keeper::runtime_signals;
 use ostler_sys::process::signal;
@@ -25,10 +25,10 @@ const FOREIGN: [&str; 3] = ["secret", "public", "machine-name"];
 pub(super) fn spec(cx: &mut Cx, call: &Call) -> Result<RuntimeSpec, CliError> {
     let (forward, stop) = signals(call.value("forward-signals"))?;
     let form = match () {
-        () if call.has("json") => Form::Json,
-        () if call.has("format") => Form::Pairs,
-        () if call.has("formatted") => Form::Labelled,
-        () => Form::Raw,
+        () if call.has("json") => ContainerLogFormat::Json,
+        () if call.has("format") => ContainerLogFormat::Pairs,
+        () if call.has("formatted") => ContainerLogFormat::Labelled,
+        () => ContainerLogFormat::Raw,
     };
     let stop_timeout_ms = call.value("stop-timeout").map(|text| millis("--stop-timeout", text)).transpose()?;
     delay_ms(call)?;

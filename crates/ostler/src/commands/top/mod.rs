@@ -10,7 +10,7 @@ mod source;
 mod state;
 mod view;
 
-use ostler_history::Answer;
+use ostler_history::QueryResult;
 use serde_json::{Value, json};
 
 use super::past::{App, Past, rows, since};
@@ -83,7 +83,7 @@ fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.out.text(format_args!("{}\n", heading.trim_end()));
     let span = past.as_ref().map_or((0, 1), |past| (past.from, past.to));
     for entry in &entries {
-        let part = |metric: &str, now: Option<f64>, answer: &Answer| {
+        let part = |metric: &str, now: Option<f64>, answer: &QueryResult| {
             let last = now.or(answer.figures.last().map(|figure| figure.avg));
             let last = last.map_or_else(|| "-".to_owned(), |value| figures::value(metric, value));
             format!("{last:>VALUE$} {}", figures::bars(&answer.figures, span.0, span.1, columns, is_ascii))
@@ -97,7 +97,7 @@ fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 fn as_json(entry: &Entry) -> Value {
-    let of = |answer: &Answer| json!({ "step": answer.step_ms, "figures": rows(&answer.figures) });
+    let of = |answer: &QueryResult| json!({ "step": answer.step_ms, "figures": rows(&answer.figures) });
     let (namespace, name): &App = &entry.app;
     let now = entry.now.map(
         |now| json!({ "cpu": now.cpu, "memory": now.memory, "instances": now.instances, "online": now.online, "restarts": now.restarts }),

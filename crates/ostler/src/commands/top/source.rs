@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ostler_client::{Client, ClientError};
 use ostler_core::home::home_paths::HomePaths;
-use ostler_history::Answer;
+use ostler_history::QueryResult;
 use ostler_proto::control::TableRow;
 
 use crate::commands::past::{App, Past};
@@ -31,7 +31,7 @@ pub(super) struct Sample {
     /// The table, or the reason why it is missing.
     pub(super) now: Result<Vec<TableRow>, String>,
     /// The past, if it was read; none = unchanged.
-    pub(super) past: Option<Vec<(App, Answer, Answer)>>,
+    pub(super) past: Option<Vec<(App, QueryResult, QueryResult)>>,
     /// Whether files of the past exist.
     pub(super) has_past: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ostler_history::Answer;
+use ostler_history::QueryResult;
 use ostler_proto::control::TableRow;
 
 use super::source::Sample;
@@ -30,8 +30,8 @@ pub(super) struct Entry {
     pub(super) app: App,
     /// None = the app is not in the list, or the table is missing.
     pub(super) now: Option<Now>,
-    pub(super) cpu: Answer,
-    pub(super) memory: Answer,
+    pub(super) cpu: QueryResult,
+    pub(super) memory: QueryResult,
 }
 
 /// Order of the rows.
@@ -78,7 +78,7 @@ pub(super) struct State {
     pub(super) problem: Option<String>,
     pub(super) has_past: bool,
     now: Vec<TableRow>,
-    past: Vec<(App, Answer, Answer)>,
+    past: Vec<(App, QueryResult, QueryResult)>,
 }
 
 impl State {
@@ -114,7 +114,7 @@ impl State {
     pub(super) fn rows(&self) -> Vec<Entry> {
         let mut all = entries(&self.now, self.past.clone());
         let figure = |entry: &Entry| {
-            let last = |answer: &Answer| answer.figures.last().map_or(-1.0, |figure| figure.avg);
+            let last = |answer: &QueryResult| answer.figures.last().map_or(-1.0, |figure| figure.avg);
             match self.sort {
                 Sort::Cpu => entry.now.map_or_else(|| last(&entry.cpu), |now| now.cpu),
                 Sort::Memory => entry.now.map_or_else(|| last(&entry.memory), |now| now.memory),
@@ -180,14 +180,15 @@ impl State {
 }
 
 /// Merges the current apps with those of the past, each once.
-pub(super) fn entries(now: &[TableRow], past: Vec<(App, Answer, Answer)>) -> Vec<Entry> {
+pub(super) fn entries(now: &[TableRow], past: Vec<(App, QueryResult, QueryResult)>) -> Vec<Entry> {
     let mut all: BTreeMap<App, Entry> = BTreeMap::new();
     for (app, cpu, memory) in past {
         all.insert(app.clone(), Entry { app, now: None, cpu, memory });
     }
     for row in now {
         let app = (row.namespace.clone(), row.name.clone());
-        let entry = all.entry(app.clone()).or_insert_with(|| Entry { app, now: None, cpu: Answer::default(), memory: Answer::default() });
+        let entry =
+            all.entry(app.clone()).or_insert_with(|| Entry { app, now: None, cpu: QueryResult::default(), memory: QueryResult::default() });
         let sums = entry.now.get_or_insert_with(Now::default);
         sums.cpu += row.monit.cpu_pct;
         #[expect(clippy::cast_precision_loss, reason = "a size on display")]

@@ -119,7 +119,7 @@ fn row(state: &State, columns: Columns, entry: &Entry, y: usize, picture: &mut P
 
 #[cfg(test)]
 mod tests {
-    use ostler_history::{Answer, Figure};
+    use ostler_history::{Figure, QueryResult};
 
     use super::*;
     use crate::commands::top::source::Sample;
@@ -134,7 +134,7 @@ mod tests {
             row
         });
         let figure = |at_ms, avg| Figure { at_ms, min: avg, avg, max: avg };
-        let answer = Answer { step_ms: 10_000, figures: vec![figure(500_000, 5.0), figure(950_000, 10.0)], reads: Default::default() };
+        let answer = QueryResult { step_ms: 10_000, figures: vec![figure(500_000, 5.0), figure(950_000, 10.0)], reads: Default::default() };
         let past = vec![(("default".to_owned(), "gone".to_owned()), answer.clone(), answer)];
         state.take(Sample { at_ms: 1_000_000, now: Ok(rows.collect()), past: has_past.then_some(past), has_past });
         state

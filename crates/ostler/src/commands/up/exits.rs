@@ -1,6 +1,6 @@
 //! Exits of a project's apps: which apps failed, and the exit code of `up`. Pure.
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, ProcessEnding};
 use ostler_proto::control::Detail;
 
 /// Exits that stop the whole project.
@@ -21,21 +21,21 @@ pub(super) fn last(member: &Detail) -> Option<&ExitRecord> {
 
 /// Returns true if the newest process exited by itself, and not with code 0.
 pub(super) fn has_failed(member: &Detail) -> bool {
-    last(member).is_some_and(|exit| is_own(exit) && exit.ending != Ending::Code(0))
+    last(member).is_some_and(|exit| is_own(exit) && exit.ending != ProcessEnding::Code(0))
 }
 
 /// Returns true if the exit was no part of a stop.
 fn is_own(exit: &ExitRecord) -> bool {
-    !matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_))
+    !matches!(exit.cause, ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_))
 }
 
 /// Returns the exit code that a shell gives to this ending.
-fn code(ending: Ending) -> u8 {
+fn code(ending: ProcessEnding) -> u8 {
     match ending {
-        Ending::Code(code) => u8::try_from(code).unwrap_or(1),
-        Ending::Signal { signal, .. } => u8::try_from(signal).map_or(1, |signal| signal.saturating_add(128)),
-        Ending::Unknown => 1,
-        Ending::SpawnFailed { .. } => 127,
+        ProcessEnding::Code(code) => u8::try_from(code).unwrap_or(1),
+        ProcessEnding::Signal { signal, .. } => u8::try_from(signal).map_or(1, |signal| signal.saturating_add(128)),
+        ProcessEnding::Unknown => 1,
+        ProcessEnding::SpawnFailed { .. } => 127,
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn code_of(members: &[Detail], from: Option<&str>, failures: bool, do
     let counts = |member: &Detail, exit: &ExitRecord| match from {
         // The named app may have been stopped together with the others.
         Some(name) => member.spec.name == name,
-        None => is_own(exit) && (exit.ending != Ending::Code(0) || !failures && !done.contains(&member.spec.name)),
+        None => is_own(exit) && (exit.ending != ProcessEnding::Code(0) || !failures && !done.contains(&member.spec.name)),
     };
     let exits = members.iter().filter_map(|member| last(member).filter(|exit| counts(member, exit)));
     exits.min_by_key(|exit| exit.ended.mono_ms).map_or(u8::from(from.is_some()), |exit| code(exit.ending))
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::tests::data;
 
-    fn member(name: &str, ended: u64, ending: Ending, cause: ExitCause) -> Detail {
+    fn member(name: &str, ended: u64, ending: ProcessEnding, cause: ExitCause) -> Detail {
         let exit = ExitRecord { inc: 1, pid: 7, started: Now::at(1), ended: Now::at(ended), ending, cause, last_lines: vec![] };
         let instance = Instance { inc: 1, exits: vec![exit], ..Instance::new(Now::at(0)) };
         Detail { spec: AppSpec { name: name.into(), ..AppSpec::default() }, instance, ..data::stopped() }
@@ -69,12 +69,12 @@ mod tests {
 
     #[test]
     fn exit_code_is_that_of_first_exit_or_named_app() {
-        let stopped = || ExitCause::Asked(Origin::Resurrect);
-        let term = Ending::Signal { signal: 15, core: false };
+        let stopped = || ExitCause::Requested(Origin::Resurrect);
+        let term = ProcessEnding::Signal { signal: 15, core: false };
         let members = [
             member("web", 30, term, stopped()),
-            member("test", 20, Ending::Code(3), ExitCause::Itself),
-            member("seed", 10, Ending::Code(0), ExitCause::Itself),
+            member("test", 20, ProcessEnding::Code(3), ExitCause::Itself),
+            member("seed", 10, ProcessEnding::Code(0), ExitCause::Itself),
         ];
         let seed = ["seed".to_owned()];
         for (from, failures, done, expected) in [

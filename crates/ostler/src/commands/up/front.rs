@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use ostler_client::words::how;
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::Ending;
+use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::lifecycle::order::Condition;
 use ostler_proto::control::{Detail, Event, Request, Summary};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 
 use super::exits::{self, AbortOn};
 use crate::commands::foreground::{kill_at_once, stopping_line};
@@ -113,15 +113,17 @@ impl Observer for Front {
         if !self.names.contains(app) {
             return;
         }
-        match &event.what {
-            What::Exit { ending: Ending::Code(0), .. } | What::Launched { .. } => drop(self.failed.remove(&id)),
-            What::Exit { .. } | What::CouldNotStart { .. } if !matches!(event.cause, Cause::User { .. }) => drop(self.failed.insert(id)),
+        match &event.kind {
+            EventKind::Exit { ending: ProcessEnding::Code(0), .. } | EventKind::Launched { .. } => drop(self.failed.remove(&id)),
+            EventKind::Exit { .. } | EventKind::CouldNotStart { .. } if !matches!(event.cause, EventCause::User { .. }) => {
+                drop(self.failed.insert(id))
+            }
             _ => {}
         }
-        match &event.what {
-            What::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, how(*ending)),
-            What::CouldNotStart { why, .. } => self.add(app, id, format_args!("could not be started: {}", shown(why))),
-            What::Errored { .. } => self.add(app, id, "is errored and is not restarted again"),
+        match &event.kind {
+            EventKind::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, how(*ending)),
+            EventKind::CouldNotStart { why, .. } => self.add(app, id, format_args!("could not be started: {}", shown(why))),
+            EventKind::Errored { .. } => self.add(app, id, "is errored and is not restarted again"),
             _ => {}
         }
     }

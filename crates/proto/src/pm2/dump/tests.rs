@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::control::{Files, Learned, Monit};
+use crate::control::{AppFacts, Files, Monit};
 
 const REAL: &str = include_str!("../../../../../tests/fixtures/dump/pm2-7.0.4.json");
 
 fn detail(spec: AppSpec) -> Detail {
     let mut instance = Instance::new(Now::at(1000));
-    instance.wanted = Wanted::Up;
-    instance.state = State::Running { inc: 1, pid: 5, since: Now::at(2000) };
+    instance.wanted = DesiredState::Up;
+    instance.state = InstanceState::Running { inc: 1, pid: 5, since: Now::at(2000) };
     let files =
         Files { out: spec.logs.out_file.clone(), error: spec.logs.error_file.clone(), combined: None, pid: "/h/pids/a-3.pid".into() };
     Detail {
@@ -22,7 +22,7 @@ fn detail(spec: AppSpec) -> Detail {
         unique_id: "u".into(),
         spec,
         instance,
-        learned: Learned::default(),
+        learned: AppFacts::default(),
         monit: Monit::default(),
         files,
         user: "u".into(),
@@ -165,15 +165,15 @@ fn manual_edits_of_the_list_win() {
 #[test]
 fn list_saves_the_wanted_state() {
     let at = Now::at(1);
-    let busy = State::Running { inc: 1, pid: 2, since: at };
+    let busy = InstanceState::Running { inc: 1, pid: 2, since: at };
     let cases = [
-        (Wanted::Down, busy.clone(), Some(true)),
-        (Wanted::Up, busy, Some(false)),
-        (Wanted::Up, State::Backoff { until_ms: 9 }, Some(false)),
-        (Wanted::Up, State::Stopped, Some(false)),
-        (Wanted::Down, State::Stopped, Some(true)),
-        (Wanted::Down, State::Errored, Some(false)),
-        (Wanted::Gone, State::Gone, None),
+        (DesiredState::Down, busy.clone(), Some(true)),
+        (DesiredState::Up, busy, Some(false)),
+        (DesiredState::Up, InstanceState::Backoff { until_ms: 9 }, Some(false)),
+        (DesiredState::Up, InstanceState::Stopped, Some(false)),
+        (DesiredState::Down, InstanceState::Stopped, Some(true)),
+        (DesiredState::Down, InstanceState::Errored, Some(false)),
+        (DesiredState::Gone, InstanceState::Gone, None),
     ];
     for (wanted, state, stopped) in cases {
         let mut one = detail(AppSpec { name: "a".into(), script: "/a".into(), ..AppSpec::default() });

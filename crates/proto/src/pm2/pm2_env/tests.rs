@@ -1,9 +1,9 @@
 use ostler_core::app::{EnvSpec, LogSpec};
-use ostler_core::lifecycle::{State, Wanted};
+use ostler_core::lifecycle::{DesiredState, InstanceState};
 use ostler_core::time::Now;
 
 use super::*;
-use crate::pm2::{Form, Process};
+use crate::pm2::{Process, ProcessForm};
 
 fn process(detail: &Detail) -> Process<'_> {
     Process {
@@ -19,11 +19,11 @@ fn process(detail: &Detail) -> Process<'_> {
 /// counters have changed. Also asserts that the form becomes invalid when keys are added or
 /// removed.
 fn assert_form(detail: &Detail) {
-    let written = |form: &Form, process: &Process<'_>| {
+    let written = |form: &ProcessForm, process: &Process<'_>| {
         let mut out = Vec::new();
         form.write(process, &mut out).unwrap().then(|| String::from_utf8(out).unwrap())
     };
-    let form = Form::of(&process(detail)).unwrap();
+    let form = ProcessForm::of(&process(detail)).unwrap();
     assert_eq!(written(&form, &process(detail)), Some(serde_json::to_string(&process(detail)).unwrap()));
     let mut later = detail.clone();
     later.instance.counters.restarts += 3;
@@ -41,12 +41,12 @@ fn process_object(detail: &Detail) -> Value {
     serde_json::to_value(process(detail)).unwrap()
 }
 
-use crate::control::{Learned, Monit};
+use crate::control::{AppFacts, Monit};
 
 pub(crate) fn detail(spec: AppSpec) -> Detail {
     let mut instance = Instance::new(Now::at(1_795_227_870_252));
-    instance.wanted = Wanted::Up;
-    instance.state = State::Running { inc: 1, pid: 28414, since: Now::at(1_795_227_870_252) };
+    instance.wanted = DesiredState::Up;
+    instance.state = InstanceState::Running { inc: 1, pid: 28414, since: Now::at(1_795_227_870_252) };
     instance.counters.last_start = Some(Now::at(1_795_227_870_252));
     Detail {
         ticks: ostler_core::cron::Ticks::default(),
@@ -61,7 +61,7 @@ pub(crate) fn detail(spec: AppSpec) -> Detail {
         },
         spec,
         instance,
-        learned: Learned { node_version: Some("20.20.2".into()), ..Learned::default() },
+        learned: AppFacts { node_version: Some("20.20.2".into()), ..AppFacts::default() },
         monit: Monit { cpu_pct: 15.9, memory_bytes: 53_936_128, processes: 1 },
         user: "root".into(),
         home: "/home/u/.pm2".into(),

@@ -114,7 +114,7 @@ impl Scraper {
         tokio::task::spawn_local(async move {
             tokio::select! {
                 () = of_task.keep(&recorder) => {}
-                () = ending.begun() => {}
+                () = ending.stop_requested() => {}
             }
             of_task.state.borrow_mut().keep(&of_task.home);
         });

@@ -6,7 +6,7 @@ use crate::lab::{Lab, Subject, Turn};
 use crate::report::Row;
 use crate::scenario::ms;
 use anyhow::{Context, Result};
-use ostler_history::{Every, Folder, History, Options, Scale};
+use ostler_history::{Folder, History, Options, SampleInterval, Scale};
 use std::time::Instant;
 
 const STEP_MS: u64 = 10_000;
@@ -65,7 +65,7 @@ fn day(lab: &Lab, apps: usize) -> Result<f64> {
     let names: Vec<[String; 3]> = (0..apps).map(|app| SERIES.map(|(name, _)| format!("app-{app} {name}"))).collect();
     let (mut dice, mut samples) = (Dice(1), 0_u64);
     for at in (BEGIN..BEGIN + DAY_MS).step_by(STEP_MS as usize) {
-        history.moment(at, Every::TenSeconds);
+        history.moment(at, SampleInterval::TenSeconds);
         for (app, keys) in names.iter().enumerate() {
             for (series, (key, (_, scale))) in keys.iter().zip(SERIES).enumerate() {
                 samples += u64::from(history.record(key, scale, value(&mut dice, app, series, at)));
@@ -86,7 +86,7 @@ fn year(lab: &Lab) -> Result<f64> {
     let mut history = History::open(Folder::make(folder.clone())?, Options::default()).context("no history")?;
     let mut dice = Dice(1);
     for at in (BEGIN..BEGIN + 365 * DAY_MS).step_by(STEP_MS as usize) {
-        history.moment(at, Every::TenSeconds);
+        history.moment(at, SampleInterval::TenSeconds);
         history.record("app cpu", SERIES[0].1, value(&mut dice, 0, 0, at));
         if (at - BEGIN).is_multiple_of(4 * STEP_MS) {
             history.flush();

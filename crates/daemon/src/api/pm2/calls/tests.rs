@@ -5,49 +5,49 @@ use ostler_proto::pm2::rpc::METHODS;
 
 use super::super::Pm2Sockets;
 use super::*;
-use crate::engine::{Played, reacts};
+use crate::engine::{TestContext, reacts};
 
 fn app(name: &str) -> AppSpec {
     AppSpec { name: name.into(), script: "/srv/app.js".into(), cwd: "/srv".into(), ..AppSpec::default() }
 }
 
 /// Returns a context with two apps, numbers 0 and 1; the first runs.
-fn scene() -> Played {
-    let mut played = Played::new(&[Pm2Sockets::NAME]);
+fn scene() -> TestContext {
+    let mut played = TestContext::new(&[Pm2Sockets::NAME]);
     let [api, _] = [app("api"), app("other")].map(|spec| played.instance(spec));
     played.start(&mut Pm2Sockets::default(), api, 4711);
     played
 }
 
-fn short(step: &Step) -> String {
+fn short(step: &CallStep) -> String {
     match step {
-        Step::Ask(Request::Act { action, targets, change, command, .. }) => {
+        CallStep::Ask(Request::Act { action, targets, change, command, .. }) => {
             let vars = change.iter().flat_map(|change| change.env.iter().flat_map(|env| env.keys())).cloned().collect::<Vec<_>>();
             let specs = change.as_ref().map_or(0, |change| change.specs.len());
             format!("{action:?} {} as {command}, {specs} specs, variables {vars:?}", targets.join(" "))
         }
-        Step::Ask(Request::Start { apps, base_env, existing, .. }) => {
+        CallStep::Ask(Request::Start { apps, base_env, existing, .. }) => {
             format!("Start {} x{}, {} variables, {existing:?}", apps[0].name, apps[0].instances, base_env.len())
         }
-        Step::Ask(Request::Signal { signal, target }) => format!("Signal {signal} to {target}"),
-        Step::Ask(Request::Scale { name, to, .. }) => format!("Scale {name} {to:?}"),
-        Step::Ask(other) => format!("{other:?}"),
-        Step::Send(slots, message) => format!("Send {slots:?} {message}"),
-        Step::Look(id) => format!("Look {id:?}"),
-        Step::Mark(slot, is_shown) => format!("Mark {slot} {is_shown}"),
-        Step::Version(slot) => format!("Version {slot}"),
-        Step::Tell(slot, action, is_manual) => format!("Tell {slot} {action} {is_manual}"),
-        Step::Watch(slot, wanted) => format!("Watch {slot:?} {wanted:?}"),
+        CallStep::Ask(Request::Signal { signal, target }) => format!("Signal {signal} to {target}"),
+        CallStep::Ask(Request::Scale { name, to, .. }) => format!("Scale {name} {to:?}"),
+        CallStep::Ask(other) => format!("{other:?}"),
+        CallStep::Send(slots, message) => format!("Send {slots:?} {message}"),
+        CallStep::ReadDetails(id) => format!("Look {id:?}"),
+        CallStep::Mark(slot, is_shown) => format!("Mark {slot} {is_shown}"),
+        CallStep::Version(slot) => format!("Version {slot}"),
+        CallStep::Publish(slot, action, is_manual) => format!("Tell {slot} {action} {is_manual}"),
+        CallStep::Watch(slot, wanted) => format!("Watch {slot:?} {wanted:?}"),
     }
 }
 
 /// Returns the steps of a call in short form.
 #[track_caller]
-fn steps(played: &Played, method: &str, arg: Value) -> Vec<String> {
+fn steps(played: &TestContext, method: &str, arg: Value) -> Vec<String> {
     plan(&played.ctx, method, vec![arg]).unwrap().steps.iter().map(short).collect()
 }
 
-fn refusal(played: &Played, method: &str, arg: Value) -> String {
+fn refusal(played: &TestContext, method: &str, arg: Value) -> String {
     plan(&played.ctx, method, vec![arg]).unwrap_err()
 }
 
@@ -83,7 +83,7 @@ fn each_call_maps_to_its_requests() {
     ] {
         assert_eq!(steps(&played, method, arg.clone()), wanted, "{method} {arg}");
     }
-    assert_eq!(plan(&played.ctx, "killMe", vec![json!({"pid": 77})]).unwrap().then, Some(Then::Quit(77)));
+    assert_eq!(plan(&played.ctx, "killMe", vec![json!({"pid": 77})]).unwrap().then, Some(AfterReply::Quit(77)));
     for pid in [json!({"pid": -1}), json!({"pid": 1e300}), json!({"pid": u32::MAX}), json!({})] {
         assert_eq!(plan(&played.ctx, "killMe", vec![pid]).unwrap().then, None);
     }

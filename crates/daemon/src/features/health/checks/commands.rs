@@ -1,26 +1,26 @@
 //! Checks by command: a command of the app that runs from time to time, never twice at the same
 //! time. Its exit code is the answer.
 
-use ostler_core::health::{Ask, Check, Verdict};
-use ostler_core::lifecycle::command::{Command, Outcome};
+use ostler_core::health::{Check, CheckMethod, ProbeVerdict};
+use ostler_core::lifecycle::command::{Command, CommandOutcome};
 
 use super::{COMMANDS, HealthChecks};
-use crate::engine::{Ctx, Request};
-use crate::platform::probe::Answer;
-use crate::state::store::command::{CommandSpec, Output, Owner};
+use crate::engine::{Ctx, FeatureRequest};
+use crate::platform::probe::ProbeOutcome;
+use crate::state::store::command::{CommandOwner, CommandSpec, Output};
 
 /// Command of a check, and whether it runs now.
 #[derive(Debug)]
 pub(super) struct CommandCheck {
     command: Command,
     timeout_ms: u64,
-    pub(super) running: Option<Owner>,
+    pub(super) running: Option<CommandOwner>,
 }
 
 impl CommandCheck {
     /// Returns the check by command; `None` for other probes.
     pub(super) fn of(check: &Check) -> Option<Self> {
-        let Ask::Command(argv) = &check.ask else { return None };
+        let CheckMethod::Command(argv) = &check.method else { return None };
         Some(Self { command: Command { argv: argv.clone() }, timeout_ms: check.timeout_ms.max(1), running: None })
     }
 }
@@ -38,23 +38,23 @@ impl HealthChecks {
             timeout_ms: check.timeout_ms,
             output: Output::Nowhere,
         };
-        let owner = Owner::Check { slot, inc, key };
+        let owner = CommandOwner::Check { slot, inc, key };
         check.running = Some(owner.clone());
-        ctx.request(Request::Run { owner, spec: Box::new(spec) });
+        ctx.request(FeatureRequest::Run { owner, spec: Box::new(spec) });
     }
 
     /// Handles the end of a command, when none of its processes is left.
-    pub(super) fn on_command_ended(&mut self, ctx: &mut Ctx, slot: u32, inc: u32, key: u32, outcome: &Outcome) {
+    pub(super) fn on_command_ended(&mut self, ctx: &mut Ctx, slot: u32, inc: u32, key: u32, outcome: &CommandOutcome) {
         let asks = self.questions.get(&key).is_some_and(|question| question.id == slot);
         let runs = self.watched.get(&slot).is_some_and(|watched| watched.inc == inc);
         // Otherwise the result belongs to a former process or a former daemon.
         let Some(check) = self.commands.get_mut(&key).filter(|_| asks && runs) else { return };
         check.running = None;
         let in_words = || format!("command `{}` {outcome}", check.command);
-        let answer = match Verdict::of_command(outcome) {
-            Some(Verdict::Good) => Answer::Good,
-            Some(Verdict::Bad) => Answer::Bad(in_words()),
-            Some(Verdict::Broken) => Answer::Broken(in_words()),
+        let answer = match ProbeVerdict::of_command(outcome) {
+            Some(ProbeVerdict::Good) => ProbeOutcome::Good,
+            Some(ProbeVerdict::Bad) => ProbeOutcome::Bad(in_words()),
+            Some(ProbeVerdict::Broken) => ProbeOutcome::Broken(in_words()),
             None => {
                 let again_ms = ctx.now.mono_ms.saturating_add(check.timeout_ms);
                 return ctx.outbox.timers.set(Self::timer(COMMANDS, key), Some(again_ms));

@@ -3,8 +3,8 @@
 
 use ostler_proto::health::LastAnswer;
 
-use ostler_core::health::State as Health;
-use ostler_proto::event::Health as Shown;
+use ostler_core::health::HealthState;
+use ostler_proto::event::Health;
 
 use super::{BEATS, HealthChecks, emit_health};
 use crate::engine::Ctx;
@@ -49,12 +49,12 @@ impl HealthChecks {
             watched.last = Some(LastAnswer { at: ctx.now, good: beats, words });
         }
         // The first heartbeat changes no state, but the former process may have been unhealthy.
-        let is_first = news.is_none() && before == Health::Healthy && !std::mem::replace(&mut watched.is_reported, true);
+        let is_first = news.is_none() && before == HealthState::Healthy && !std::mem::replace(&mut watched.is_reported, true);
         self.show(ctx, id);
         if let Some(state) = news {
             self.on_change(ctx, id, before, state);
         } else if is_first {
-            emit_health(ctx, id, Shown::Healthy, None);
+            emit_health(ctx, id, Health::Healthy, None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Health of apps: probes are run ([`questions`], [`commands`]), and heartbeats of event loops are
+//! Health of apps: probes are run ([`probes`], [`commands`]), and heartbeats of event loops are
 //! watched ([`heartbeat`]).
 //!
 //! # Theory of operation
@@ -8,39 +8,39 @@
 //! daemon, starts with a new state; the journal has only the events that users see. The health of a
 //! process is on its slot, where other features read it. If a process should get no new
 //! connections, that is reported as a change of its capacity. This module does not replace
-//! unhealthy processes, but requests it ([`Request::Remedy`]).
+//! unhealthy processes, but requests it ([`FeatureRequest::Remedy`]).
 //!
 //! An app without checks costs nothing. An app with a check wakes the daemon only for its checks.
 
 mod commands;
 mod heartbeat;
-mod questions;
+mod probes;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::health::{Cause as Reason, HealthSpec, Monitor, Phase, State as Health};
+use ostler_core::health::{CheckPhase, HealthSpec, HealthState, Monitor, RemedyCause};
 use ostler_core::lifecycle::PolicyName;
 use ostler_core::time::Now;
-use ostler_proto::event::{Cause, Health as Shown, What};
+use ostler_proto::event::{EventCause, EventKind, Health};
 use ostler_proto::health::{HealthReport, LastAnswer};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
-use crate::engine::{Answer, Ctx, InstanceStep, Key, PerProcess, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep, Key, PerProcess};
 use crate::platform::reactor::Source;
 use crate::state::slots::Slot;
-use crate::state::store::command::Owner;
+use crate::state::store::command::CommandOwner;
 use commands::CommandCheck;
 
 /// Watched processes, and their probes.
 #[derive(Debug, Default)]
 pub(crate) struct HealthChecks {
     /// Watched processes by slot.
-    watched: BTreeMap<u32, Watched>,
+    watched: BTreeMap<u32, WatchedProcess>,
     /// Probes by number.
-    questions: BTreeMap<u32, Question>,
+    questions: BTreeMap<u32, RepeatedProbe>,
     /// Probes that are commands.
     commands: BTreeMap<u32, CommandCheck>,
     /// Number of the next probe, once there was one.
@@ -49,16 +49,16 @@ pub(crate) struct HealthChecks {
 
 /// Probe that is repeated.
 #[derive(Debug)]
-struct Question {
+struct RepeatedProbe {
     /// Instance of the probe.
     id: u32,
     /// Phases of the probe.
-    phases: Vec<Phase>,
+    phases: Vec<CheckPhase>,
 }
 
 /// State of one watched process.
 #[derive(Debug)]
-struct Watched {
+struct WatchedProcess {
     inc: u32,
     monitor: Monitor,
     since: Now,
@@ -105,9 +105,9 @@ impl HealthChecks {
         }
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        if let Answer::CommandEnded(end) = answer
-            && let Owner::Check { slot, inc, key } = end.owner
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
+        if let FeatureAnswer::CommandEnded(end) = answer
+            && let CommandOwner::Check { slot, inc, key } = end.owner
         {
             self.on_command_ended(ctx, slot, inc, key, &end.report.outcome);
         }
@@ -136,7 +136,8 @@ impl PerProcess for HealthChecks {
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(health) = ctx.state.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
         let monitor = Monitor::new(health, ctx.now.mono_ms);
-        let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, is_reported: false, beat_due_ms: None };
+        let watched =
+            WatchedProcess { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, is_reported: false, beat_due_ms: None };
         self.watched.insert(id, watched);
         self.show(ctx, id);
         self.follow_questions(ctx, id);
@@ -182,45 +183,45 @@ impl HealthChecks {
     }
 
     /// Handles a change of a process's health.
-    fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: Health, state: Health) {
+    fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: HealthState, state: HealthState) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         watched.since = ctx.now;
-        watched.is_reported |= state != Health::Starting;
+        watched.is_reported |= state != HealthState::Starting;
         let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
         let (inc, failures) = (watched.inc, watched.monitor.failures());
         self.show(ctx, id);
-        set_unready(ctx, id, matches!(state, Health::Unready | Health::Unhealthy));
+        set_unready(ctx, id, matches!(state, HealthState::Unready | HealthState::Unhealthy));
         let why = why.unwrap_or_else(|| "no answer".into());
         match state {
-            Health::Starting => {}
-            Health::Healthy => {
+            HealthState::Starting => {}
+            HealthState::Healthy => {
                 // The first good answer is the normal case. A later good answer withdraws the note
                 // that the app is unhealthy.
-                if before != Health::Starting {
+                if before != HealthState::Starting {
                     ctx.note(id, "is healthy again".into());
                 }
-                emit_health(ctx, id, Shown::Healthy, None);
+                emit_health(ctx, id, Health::Healthy, None);
             }
-            Health::Broken => {
+            HealthState::Broken => {
                 ctx.note(id, format!("has a broken health check; no action is taken: {why}"));
-                emit_health(ctx, id, Shown::Broken, Some(why));
+                emit_health(ctx, id, Health::Broken, Some(why));
             }
-            Health::Unready => {
+            HealthState::Unready => {
                 ctx.note(id, format!("receives no new connections while other instances can take them: {why}"));
-                emit_health(ctx, id, Shown::Unready, Some(why));
+                emit_health(ctx, id, Health::Unready, Some(why));
             }
-            Health::Unhealthy => {
+            HealthState::Unhealthy => {
                 let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
                 ctx.note(id, format!("is unhealthy: {why}{times}"));
-                emit_health(ctx, id, Shown::Unhealthy, Some(why.clone()));
-                ctx.request(Request::Remedy { id, inc, cause: Reason::Health, why });
+                emit_health(ctx, id, Health::Unhealthy, Some(why.clone()));
+                ctx.request(FeatureRequest::Remedy { id, inc, cause: RemedyCause::Health, why });
             }
         }
     }
 }
 
-fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
-    ctx.emit(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
+fn emit_health(ctx: &mut Ctx, id: u32, state: Health, answer: Option<String>) {
+    ctx.emit(id, EventKind::Health { state }, EventCause::policy(PolicyName::Health, answer));
 }
 
 /// Directs new connections to other processes, or to this one again.

@@ -31,7 +31,7 @@ struct ReadPosition {
 
 /// Result of a check.
 #[derive(Debug)]
-struct Counted {
+struct ErrorCount {
     id: u32,
     inc: u32,
     place: ReadPosition,
@@ -50,7 +50,7 @@ pub(crate) struct ErrorLogs {
 #[derive(Debug)]
 struct Reader {
     to_read: SyncSender<Batch>,
-    counted: Receiver<Vec<Counted>>,
+    counted: Receiver<Vec<ErrorCount>>,
     busy: bool,
 }
 
@@ -75,7 +75,7 @@ impl ErrorLogs {
     }
 
     /// Takes the counts, and starts the next check.
-    fn turn(&mut self) -> Vec<(u32, u32, u64)> {
+    fn next_counts(&mut self) -> Vec<(u32, u32, u64)> {
         if self.all.is_empty() {
             return Vec::new();
         }
@@ -83,7 +83,7 @@ impl ErrorLogs {
         let mut found = Vec::new();
         while let Ok(counted) = reader.counted.try_recv() {
             reader.busy = false;
-            for Counted { id, inc, place, lines } in counted {
+            for ErrorCount { id, inc, place, lines } in counted {
                 if let Some((known, present)) = self.all.get_mut(&id).filter(|(known, _)| *known == inc) {
                     *present = place;
                     found.push((id, *known, lines));
@@ -104,14 +104,14 @@ impl ErrorLogs {
 impl Reader {
     fn begin() -> Self {
         let (to_read, batches) = sync_channel::<Batch>(1);
-        let (told, counted) = sync_channel(1);
+        let (sender, counted) = sync_channel(1);
         let reading = move || {
             for batch in batches {
                 let look = |(id, inc, place): (u32, u32, ReadPosition)| {
                     let (place, lines) = count(place);
-                    Counted { id, inc, place, lines }
+                    ErrorCount { id, inc, place, lines }
                 };
-                if told.send(batch.into_iter().map(look).collect()).is_err() {
+                if sender.send(batch.into_iter().map(look).collect()).is_err() {
                     return;
                 }
             }
@@ -161,7 +161,7 @@ fn lines_of(file: &File, mut at: u64, length: u64) -> u64 {
 impl Limits {
     /// Starts a check of all error logs.
     pub(super) fn count_errors(&mut self, ctx: &mut Ctx) {
-        for (id, inc, lines) in self.error_logs.turn() {
+        for (id, inc, lines) in self.error_logs.next_counts() {
             if self.watched.get(&id).is_some_and(|watched| watched.inc == inc) {
                 self.add_errors(ctx, id, lines);
             }

@@ -7,14 +7,14 @@
 
 use std::path::Path;
 
-use ostler_core::health::Cause;
-use ostler_core::health::limits::{Amount, CpuLimit};
+use ostler_core::health::RemedyCause;
+use ostler_core::health::limits::{CpuLimit, MemoryAmount};
 use ostler_core::health::limits::{CpuVerdict, CpuWatch, INTERVAL_MS, MemoryVerdict};
 use ostler_core::health::safeguards::Safeguards;
 use ostler_sys::{cgroup, machine, process::sample};
 
 use super::{Limits, emit_exceeded};
-use crate::engine::{Ctx, Request, clock};
+use crate::engine::{Ctx, FeatureRequest, clock};
 use crate::platform::sample::MOST_READ;
 
 /// Largest share of the time that measurements may take: one part in this many.
@@ -40,13 +40,13 @@ impl Machine {
 
 /// Resource usage of a tree.
 #[derive(Clone, Copy, Debug, Default)]
-struct Use {
+struct TreeUsage {
     memory_bytes: u64,
     cpu_ns: u64,
 }
 
 /// Returns the usage of everything in a cgroup; `None` if it cannot be read.
-fn use_of(group: &Path, wants_cpu: bool) -> Option<Use> {
+fn use_of(group: &Path, wants_cpu: bool) -> Option<TreeUsage> {
     let pids = cgroup::members(group);
     let read: Vec<u64> = pids.iter().take(MOST_READ).filter_map(|pid| sample::memory(*pid).ok()).collect();
     let sum: u64 = read.iter().sum();
@@ -55,7 +55,7 @@ fn use_of(group: &Path, wants_cpu: bool) -> Option<Use> {
         _ => sum,
     };
     let cpu_ns = if wants_cpu { cgroup::cpu_ns(group)? } else { 0 };
-    (!read.is_empty()).then_some(Use { memory_bytes, cpu_ns })
+    (!read.is_empty()).then_some(TreeUsage { memory_bytes, cpu_ns })
 }
 
 impl Limits {
@@ -79,7 +79,7 @@ impl Limits {
     }
 
     /// Acts on the usage of a process. Returns the time of its next measurement.
-    fn judge_use(&mut self, ctx: &mut Ctx, id: u32, safeguards: &Safeguards, used: Option<Use>) -> u64 {
+    fn judge_use(&mut self, ctx: &mut Ctx, id: u32, safeguards: &Safeguards, used: Option<TreeUsage>) -> u64 {
         let due = ctx.now.mono_ms.saturating_add(match (safeguards.memory, safeguards.cpu) {
             (None, Some(limit)) if safeguards.errors.is_none() => CpuWatch::interval_ms(&limit),
             _ => INTERVAL_MS,
@@ -95,19 +95,19 @@ impl Limits {
 
     /// Compares memory with its limit. Returns the time of the next measurement, if it should come
     /// soon.
-    fn judge_memory(&mut self, ctx: &mut Ctx, id: u32, limit: Amount, bytes: u64) -> Option<u64> {
-        let total = if matches!(limit, Amount::Share(_)) { self.machine.memory_bytes(ctx.now.mono_ms) } else { 0 };
+    fn judge_memory(&mut self, ctx: &mut Ctx, id: u32, limit: MemoryAmount, bytes: u64) -> Option<u64> {
+        let total = if matches!(limit, MemoryAmount::Share(_)) { self.machine.memory_bytes(ctx.now.mono_ms) } else { 0 };
         let limit = limit.bytes(total);
         let watched = self.watched.get_mut(&id)?;
         match watched.memory.take(limit, bytes, ctx.now.mono_ms) {
             MemoryVerdict::Confirm { at_ms } => return Some(at_ms),
-            MemoryVerdict::Over => {
-                watched.over = Some((limit, bytes));
-                self.ask_for_remedy(ctx, id, Cause::Memory, format!("uses {bytes} bytes (max_memory_restart: {limit})"));
+            MemoryVerdict::Exceeded => {
+                watched.excess = Some((limit, bytes));
+                self.ask_for_remedy(ctx, id, RemedyCause::Memory, format!("uses {bytes} bytes (max_memory_restart: {limit})"));
             }
             MemoryVerdict::Within => {
-                if watched.over.take().is_some() {
-                    ctx.request(Request::NoRemedy { id, cause: Cause::Memory });
+                if watched.excess.take().is_some() {
+                    ctx.request(FeatureRequest::NoRemedy { id, cause: RemedyCause::Memory });
                 }
             }
         }
@@ -118,24 +118,24 @@ impl Limits {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let Some(verdict) = watched.cpu.take(limit, limit.of_one(cpus()), ctx.now.mono_ms, cpu_ns) else { return };
         let unit = if limit.of_machine { "the machine" } else { "a core" };
-        let (CpuVerdict::Warn { percent } | CpuVerdict::Over { percent }) = verdict;
+        let (CpuVerdict::Warn { percent } | CpuVerdict::Exceeded { percent }) = verdict;
         let allowed = format!("(max_cpu: {} % of {unit})", limit.percent);
         let why = format!("used {percent:.0} % of a core {allowed}");
         match verdict {
             CpuVerdict::Warn { .. } => {
                 ctx.note(id, format!("has used {percent:.0} % of a core for a while {allowed}"));
-                emit_exceeded(ctx, id, Cause::Cpu, true, why);
+                emit_exceeded(ctx, id, RemedyCause::Cpu, true, why);
             }
-            CpuVerdict::Over { .. } => self.ask_for_remedy(ctx, id, Cause::Cpu, why),
+            CpuVerdict::Exceeded { .. } => self.ask_for_remedy(ctx, id, RemedyCause::Cpu, why),
         }
     }
 }
 
 /// Returns the usage of each process, in the same order.
-fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
+fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<TreeUsage>> {
     let needed = |safeguards: &Safeguards| safeguards.memory.is_some() || safeguards.cpu.is_some();
     let group = |id: u32| ctx.state.slots.get(id).and_then(|slot| slot.durable.group.as_deref()).map(Path::new);
-    let mut uses: Vec<Option<Use>> = limited
+    let mut uses: Vec<Option<TreeUsage>> = limited
         .iter()
         .map(|(id, safeguards)| needed(safeguards).then(|| group(*id)).flatten().and_then(|group| use_of(group, safeguards.cpu.is_some())))
         .collect();
@@ -145,7 +145,7 @@ fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
         ctx.read_usage(Some(&rest));
         for ((id, _), used) in limited.iter().zip(&mut uses).filter(|((id, _), _)| rest.contains(id)) {
             let cpu = ctx.state.slots.get(*id).map(|slot| &slot.live.cpu);
-            *used = cpu.map(|cpu| Use { memory_bytes: cpu.monit().memory_bytes, cpu_ns: cpu.used_ns() });
+            *used = cpu.map(|cpu| TreeUsage { memory_bytes: cpu.monit().memory_bytes, cpu_ns: cpu.used_ns() });
         }
     }
     uses

@@ -5,8 +5,8 @@
 //! `ostler_core::health::limits` judges; this module measures ([`measure`], [`errors`]). After
 //! every step of an instance, the measured processes are compared with the running ones. Each
 //! process, and each daemon, starts with a new state; only the events are in the journal. This
-//! module does not replace a process that exceeds a limit. It requests that ([`Request::Remedy`]),
-//! and reports it if it is new. An app without limits costs nothing.
+//! module does not replace a process that exceeds a limit. It requests that
+//! ([`FeatureRequest::Remedy`]), and reports it if it is new. An app without limits costs nothing.
 
 mod errors;
 mod measure;
@@ -15,12 +15,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::health::Cause;
+use ostler_core::health::RemedyCause;
 use ostler_core::health::limits::{CpuWatch, ErrorWatch, INTERVAL_MS, MemoryWatch};
-use ostler_proto::event::{self, Limit, What};
+use ostler_proto::event::{self, EventKind, LimitKind};
 use ostler_proto::node::Message;
 
-use crate::engine::{Answer, Ctx, InstanceStep, Key, PerProcess, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep, Key, PerProcess};
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 use errors::ErrorLogs;
@@ -33,20 +33,20 @@ const EXCEPTION: &str = "process:exception";
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     /// Watched processes, by slot.
-    watched: BTreeMap<u32, Watched>,
+    watched: BTreeMap<u32, MeasuredProcess>,
     error_logs: ErrorLogs,
     machine: Machine,
 }
 
 /// Measured process with its readings.
 #[derive(Debug, Default)]
-struct Watched {
+struct MeasuredProcess {
     inc: u32,
     memory: MemoryWatch,
     cpu: CpuWatch,
     errors: ErrorWatch,
     /// Limit and usage of memory in bytes, while the limit is exceeded.
-    over: Option<(u64, u64)>,
+    excess: Option<(u64, u64)>,
 }
 
 impl Limits {
@@ -74,12 +74,12 @@ impl Limits {
     }
 
     /// Handles the answer that a process will be replaced, and reports it once.
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
         match answer {
-            Answer::Remedy { id, cause: Cause::Memory, why } => self.report_memory(ctx, *id, why),
-            Answer::Remedy { id, cause: Cause::Cpu, why } => {
+            FeatureAnswer::Remedy { id, cause: RemedyCause::Memory, why } => self.report_memory(ctx, *id, why),
+            FeatureAnswer::Remedy { id, cause: RemedyCause::Cpu, why } => {
                 ctx.note(*id, why.clone());
-                emit_exceeded(ctx, *id, Cause::Cpu, false, why.clone());
+                emit_exceeded(ctx, *id, RemedyCause::Cpu, false, why.clone());
             }
             _ => {}
         }
@@ -105,7 +105,7 @@ impl PerProcess for Limits {
             let file = slot.live.files.error.clone().map(|path| (path, slot.durable.log_start.0));
             self.error_logs.begin(id, inc, Rights::of(slot.spec()), file);
         }
-        self.watched.insert(id, Watched { inc, ..Watched::default() });
+        self.watched.insert(id, MeasuredProcess { inc, ..MeasuredProcess::default() });
         ctx.outbox.timers.set_sooner(Self::MEASURE, ctx.now.mono_ms.saturating_add(INTERVAL_MS));
     }
 
@@ -126,9 +126,9 @@ impl Limits {
     const MEASURE: Key = (Self::NAME, 0);
 
     /// Requests a remedy for a process.
-    fn ask_for_remedy(&self, ctx: &mut Ctx, id: u32, cause: Cause, why: String) {
-        if let Some(Watched { inc, .. }) = self.watched.get(&id) {
-            ctx.request(Request::Remedy { id, inc: *inc, cause, why });
+    fn ask_for_remedy(&self, ctx: &mut Ctx, id: u32, cause: RemedyCause, why: String) {
+        if let Some(MeasuredProcess { inc, .. }) = self.watched.get(&id) {
+            ctx.request(FeatureRequest::Remedy { id, inc: *inc, cause, why });
         }
     }
 
@@ -139,14 +139,14 @@ impl Limits {
         let Some(sum) = watched.errors.take(&limit, errors, ctx.now.mono_ms) else { return };
         let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
         ctx.note(id, why.clone());
-        emit_exceeded(ctx, id, Cause::Errors, !limit.restart, why.clone());
+        emit_exceeded(ctx, id, RemedyCause::Errors, !limit.restart, why.clone());
         if limit.restart {
-            self.ask_for_remedy(ctx, id, Cause::Errors, why);
+            self.ask_for_remedy(ctx, id, RemedyCause::Errors, why);
         }
     }
 
     fn report_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
-        let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.over) else { return };
+        let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.excess) else { return };
         let Some(slot) = ctx.state.slots.get(id) else { return };
         // These are PM2's words, which scripts search for.
         ctx.io.log.line(format_args!(
@@ -155,7 +155,7 @@ impl Limits {
             slot.durable.pm_id
         ));
         ctx.note(id, why.to_owned());
-        emit_exceeded(ctx, id, Cause::Memory, false, why.to_owned());
+        emit_exceeded(ctx, id, RemedyCause::Memory, false, why.to_owned());
     }
 
     /// Sets the limits of the cgroup in which the next process of an instance starts. If the
@@ -179,12 +179,12 @@ impl Limits {
 }
 
 /// Reports that a process exceeds a limit of usage or errors.
-fn emit_exceeded(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
+fn emit_exceeded(ctx: &mut Ctx, id: u32, cause: RemedyCause, warning: bool, why: String) {
     let limit = match cause {
-        Cause::Memory => Limit::Memory,
-        Cause::Cpu => Limit::Cpu,
-        Cause::Errors => Limit::Errors,
-        Cause::Health => return,
+        RemedyCause::Memory => LimitKind::Memory,
+        RemedyCause::Cpu => LimitKind::Cpu,
+        RemedyCause::Errors => LimitKind::Errors,
+        RemedyCause::Health => return,
     };
-    ctx.emit(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.into(), why));
+    ctx.emit(id, EventKind::LimitExceeded { limit, warning }, event::EventCause::policy(cause.into(), why));
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use ostler_core::app::EnvMap;
 use ostler_proto::control::Files;
-use ostler_proto::pm2::{Form, Process};
+use ostler_proto::pm2::{Process, ProcessForm};
 
 use crate::state::slots::{App, Base, Slot};
 
@@ -19,14 +19,14 @@ const KEPT_MS: u64 = 10_000;
 /// Forms by slot.
 #[derive(Debug, Default)]
 pub(super) struct Forms {
-    by_slot: HashMap<u32, Known>,
+    by_slot: HashMap<u32, CachedForm>,
     /// Number of requests since the forms were last dropped.
     questions: u32,
 }
 
 /// Form of an item, and the data that it was made of.
 #[derive(Debug)]
-struct Known {
+struct CachedForm {
     /// Shared description, held so that no other description can have its address.
     app: Rc<App>,
     base: Rc<Base>,
@@ -35,10 +35,10 @@ struct Known {
     user: String,
     files: Files,
     kept: EnvMap,
-    form: Form,
+    form: ProcessForm,
 }
 
-impl Known {
+impl CachedForm {
     fn fits(&self, slot: &Slot, process: &Process<'_>) -> bool {
         let view = &process.view;
         Rc::ptr_eq(&self.app, slot.app())
@@ -60,14 +60,14 @@ impl Known {
             user: view.user.to_owned(),
             files: view.files.clone(),
             kept: view.kept.cloned().unwrap_or_default(),
-            form: Form::of(process)?,
+            form: ProcessForm::of(process)?,
         })
     }
 }
 
 impl Forms {
     /// Records a request. Returns the time until which the forms are kept.
-    pub(super) fn asked(&mut self, now_ms: u64) -> u64 {
+    pub(super) fn note_request(&mut self, now_ms: u64) -> u64 {
         self.questions = self.questions.saturating_add(1);
         now_ms + KEPT_MS
     }
@@ -94,7 +94,7 @@ impl Forms {
         {
             return Ok(());
         }
-        let known = Known::of(slot, process)?;
+        let known = CachedForm::of(slot, process)?;
         known.form.write(process, out)?;
         self.by_slot.insert(id, known);
         Ok(())

@@ -7,7 +7,7 @@ use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, Response, Summary, TableRow};
 use ostler_proto::pm2::{Process, View};
 
-use super::Question;
+use super::UsageRequest;
 use super::forms::Forms;
 use crate::engine::Ctx;
 use crate::platform::settings::kept_settings;
@@ -24,9 +24,9 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
     text.push(b'[');
     for slot in ctx.state.slots.serving() {
         let mut counters = slot.durable.instance.counters.clone();
-        counters.last_start = counters.last_start.map(|at| at.seen_from(now));
+        counters.last_start = counters.last_start.map(|at| at.by_clock_of(now));
         let mut health = slot.live.health.as_deref().cloned();
-        health.iter_mut().flat_map(times_of).for_each(|at| *at = at.seen_from(now));
+        health.iter_mut().flat_map(times_of).for_each(|at| *at = at.by_clock_of(now));
         let kept = kept_settings(slot.spec(), &ctx.io.settings).into_iter();
         let item = Process {
             view: View {
@@ -68,25 +68,25 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
     Ok(Json::written(String::from_utf8(text).unwrap_or_default()))
 }
 
-pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, now: Now) -> Response {
+pub(super) fn answer_to(ctx: &mut Ctx, question: &UsageRequest, forms: &mut Forms, now: Now) -> Response {
     match question {
-        Question::Table => Response::Table(ctx.state.slots.serving().map(|slot| table_row(slot, now)).collect()),
-        Question::List => {
-            ctx.learn();
+        UsageRequest::Table => Response::Table(ctx.state.slots.serving().map(|slot| table_row(slot, now)).collect()),
+        UsageRequest::List => {
+            ctx.record_findings();
             Response::List(ctx.state.slots.serving().map(|slot| summary(slot, now)).collect())
         }
-        Question::Processes => {
-            ctx.learn();
+        UsageRequest::Processes => {
+            ctx.record_findings();
             processes(ctx, forms, now).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
         }
-        Question::Details(ids) => {
-            ctx.learn();
+        UsageRequest::Details(ids) => {
+            ctx.record_findings();
             let wanted = ctx.state.slots.serving().filter(|slot| ids.binary_search(&slot.durable.id).is_ok());
             Response::Details(
                 wanted
                     .map(|slot| {
-                        let waits_for = waits_for(&ctx.state.slots, &ctx.state.coming, slot);
-                        as_seen(Detail { waits_for, ..slot.detail(&ctx.io.settings) }, now)
+                        let waits_for = waits_for(&ctx.state.slots, &ctx.state.pending_starts, slot);
+                        with_present_clock(Detail { waits_for, ..slot.detail(&ctx.io.settings) }, now)
                     })
                     .collect(),
             )
@@ -108,13 +108,13 @@ fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u
 /// Returns the detail with its times converted to the present wall clock. The clock may have been
 /// set since, and an uptime must not jump by a year. The creation time stays as it was recorded,
 /// because a saved app may be older than this boot.
-fn as_seen(mut detail: Detail, now: Now) -> Detail {
+fn with_present_clock(mut detail: Detail, now: Now) -> Detail {
     let instance = &mut detail.instance;
     let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
-    let told = detail.observations.iter_mut().map(|note| &mut note.at);
+    let times = detail.observations.iter_mut().map(|note| &mut note.at);
     let health = detail.health.iter_mut().flat_map(times_of);
-    for at in exits.chain(&mut instance.counters.last_start).chain(told).chain(health) {
-        *at = at.seen_from(now);
+    for at in exits.chain(&mut instance.counters.last_start).chain(times).chain(health) {
+        *at = at.by_clock_of(now);
     }
     detail
 }

@@ -9,11 +9,11 @@ mod forms;
 mod lists;
 
 use ostler_core::time::Now;
-use ostler_proto::control::{Failure, Request as Asked, Response};
+use ostler_proto::control::{Failure, Request, Response};
 
 use self::forms::Forms;
 use self::lists::{answer_to, health_row};
-use crate::engine::{Answer, Ask, Ctx, Key, Request};
+use crate::engine::{ClientRequest, Ctx, FeatureAnswer, FeatureRequest, Key};
 use crate::state::slots::Slot;
 
 /// Time between two readings if there is no earlier reading.
@@ -22,23 +22,23 @@ const WINDOW_MS: u64 = 25;
 /// Answers that wait for their second reading.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    waiting: Vec<Waiting>,
+    waiting: Vec<PendingReply>,
     forms: Forms,
 }
 
 /// Answer that waits for its second reading.
 #[derive(Debug)]
-struct Waiting {
+struct PendingReply {
     client: u32,
     request: u64,
-    question: Question,
+    question: UsageRequest,
     /// Time when the second reading is due.
     due_ms: u64,
 }
 
 /// Kind of the request.
 #[derive(Debug)]
-enum Question {
+enum UsageRequest {
     /// Table of all instances.
     Table,
     /// Short list of all instances.
@@ -49,7 +49,7 @@ enum Question {
     Details(Vec<u32>),
 }
 
-impl Question {
+impl UsageRequest {
     /// Returns the instances that have to be measured; `None` = all.
     fn ids(&self) -> Option<&[u32]> {
         match self {
@@ -66,38 +66,38 @@ impl Usage {
     /// Timer of the removal of the forms.
     const FORMS: Key = (Self::NAME, 1);
 
-    fn answer(&mut self, ctx: &mut Ctx, question: &Question, now: Now) -> Response {
-        if matches!(question, Question::Processes) {
-            let until_ms = self.forms.asked(now.mono_ms);
+    fn answer(&mut self, ctx: &mut Ctx, question: &UsageRequest, now: Now) -> Response {
+        if matches!(question, UsageRequest::Processes) {
+            let until_ms = self.forms.note_request(now.mono_ms);
             ctx.outbox.timers.set(Self::FORMS, Some(until_ms));
         }
         answer_to(ctx, question, &mut self.forms, now)
     }
 
-    fn answer_soon(&mut self, ctx: &mut Ctx, client: u32, request: u64, question: Question) {
+    fn defer_answer(&mut self, ctx: &mut Ctx, client: u32, request: u64, question: UsageRequest) {
         if ctx.read_usage(question.ids()) {
             let response = self.answer(ctx, &question, ctx.now);
             ctx.reply(client, request, response);
         } else {
             let due_ms = ctx.now.mono_ms + WINDOW_MS;
-            self.waiting.push(Waiting { client, request, question, due_ms });
+            self.waiting.push(PendingReply { client, request, question, due_ms });
             ctx.outbox.timers.set_if_none(Self::READ, due_ms);
         }
     }
 }
 
 impl Usage {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let (client, id) = (ask.client, ask.id);
         match &ask.request {
-            Asked::List => self.answer_soon(ctx, client, id, Question::List),
-            Asked::Table => self.answer_soon(ctx, client, id, Question::Table),
-            Asked::Processes => self.answer_soon(ctx, client, id, Question::Processes),
-            Asked::Inspect { targets, cwd } => match selected(ctx, targets, cwd) {
-                Ok(ids) => self.answer_soon(ctx, client, id, Question::Details(ids)),
+            Request::List => self.defer_answer(ctx, client, id, UsageRequest::List),
+            Request::Table => self.defer_answer(ctx, client, id, UsageRequest::Table),
+            Request::Processes => self.defer_answer(ctx, client, id, UsageRequest::Processes),
+            Request::Inspect { targets, cwd } => match selected(ctx, targets, cwd) {
+                Ok(ids) => self.defer_answer(ctx, client, id, UsageRequest::Details(ids)),
                 Err(failure) => ctx.reply(client, id, Response::Failed(failure)),
             },
-            Asked::Health { targets } => {
+            Request::Health { targets } => {
                 let response = health(ctx, targets);
                 ctx.reply(client, id, response);
             }
@@ -106,10 +106,10 @@ impl Usage {
         None
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
-        let Request::Measure { by, ids } = request else { return Some(request) };
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
+        let FeatureRequest::Measure { by, ids } = request else { return Some(request) };
         let is_complete = ctx.read_usage(Some(&ids));
-        ctx.answer(Answer::Measured { by, is_complete });
+        ctx.answer(FeatureAnswer::Measured { by, is_complete });
         None
     }
 
@@ -120,11 +120,11 @@ impl Usage {
             self.forms.drop_all();
             return;
         }
-        let is_due = |waiting: &Waiting| waiting.due_ms <= now.mono_ms;
+        let is_due = |waiting: &PendingReply| waiting.due_ms <= now.mono_ms;
         let (due, later) = std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(is_due);
         self.waiting = later;
         ctx.outbox.timers.set(Self::READ, self.waiting.iter().map(|waiting| waiting.due_ms).min());
-        for Waiting { client, request, question, .. } in due {
+        for PendingReply { client, request, question, .. } in due {
             ctx.read_usage(question.ids());
             let response = self.answer(ctx, &question, now);
             ctx.reply(client, request, response);
@@ -167,24 +167,24 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::{Caller, Played, reacts};
+    use crate::engine::{Caller, TestContext, reacts};
 
     fn app(name: &str) -> AppSpec {
         AppSpec { name: name.into(), script: "/bin/true".into(), ..AppSpec::default() }
     }
 
-    fn ask(played: &mut Played, usage: &mut Usage, request: Asked) -> Vec<Response> {
+    fn ask(played: &mut TestContext, usage: &mut Usage, request: Request) -> Vec<Response> {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
-        assert!(usage.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request }).is_none());
+        assert!(usage.on_client_request(&mut played.ctx, ClientRequest { client: 1, id: 1, caller, request }).is_none());
         replies(played)
     }
 
-    fn replies(played: &mut Played) -> Vec<Response> {
+    fn replies(played: &mut TestContext) -> Vec<Response> {
         std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, _, response)| response).collect()
     }
 
     /// Returns an app whose process is the test itself, so its usage can be read.
-    fn running(played: &mut Played, usage: &mut Usage) -> u32 {
+    fn running(played: &mut TestContext, usage: &mut Usage) -> u32 {
         let id = played.instance(app("here"));
         let pid = std::process::id().cast_signed();
         played.start(usage, id, pid);
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn repeated_list_reflects_only_changes() {
-        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
         let id = played.instance(app("down"));
-        let mut list = |played: &mut Played| match ask(played, &mut usage, Asked::Processes).pop() {
+        let mut list = |played: &mut TestContext| match ask(played, &mut usage, Request::Processes).pop() {
             Some(Response::Processes(list)) => serde_json::from_str::<serde_json::Value>(list.text()).unwrap(),
             other => panic!("{other:?}"),
         };
@@ -222,20 +222,20 @@ mod tests {
 
     #[test]
     fn list_without_processes_is_answered_immediately() {
-        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
         played.instance(app("down"));
-        let replies = ask(&mut played, &mut usage, Asked::List);
+        let replies = ask(&mut played, &mut usage, Request::List);
         assert!(matches!(&*replies, [Response::List(list)] if list.len() == 1), "{replies:?}");
         assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     }
 
     #[test]
     fn first_list_waits_once_for_a_second_reading() {
-        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
         running(&mut played, &mut usage);
         // A process that just started is measured from its start.
         played.pass(&mut usage, 60_000);
-        assert!(ask(&mut played, &mut usage, Asked::Table).is_empty());
+        assert!(ask(&mut played, &mut usage, Request::Table).is_empty());
         played.pass(&mut usage, WINDOW_MS - 1);
         assert!(replies(&mut played).is_empty());
         played.pass(&mut usage, 1);
@@ -246,18 +246,18 @@ mod tests {
 
     #[test]
     fn unknown_target_is_reported() {
-        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
         played.instance(app("down"));
         for request in [
-            Asked::Inspect { targets: vec!["nobody".into()], cwd: String::new() },
-            Asked::Health { targets: vec!["down".into(), "nobody".into()] },
+            Request::Inspect { targets: vec!["nobody".into()], cwd: String::new() },
+            Request::Health { targets: vec!["down".into(), "nobody".into()] },
         ] {
             let replies = ask(&mut played, &mut usage, request);
             assert!(matches!(&*replies, [Response::Failed(Failure::NotFound { target })] if target == "nobody"), "{replies:?}");
         }
-        let replies = ask(&mut played, &mut usage, Asked::Health { targets: Vec::new() });
+        let replies = ask(&mut played, &mut usage, Request::Health { targets: Vec::new() });
         assert!(matches!(&*replies, [Response::Health(rows)] if rows.len() == 1), "{replies:?}");
     }
 
-    reacts!(Usage: on_ask, on_request, on_timer);
+    reacts!(Usage: on_client_request, on_request, on_timer);
 }

@@ -8,7 +8,7 @@
 //! knows all of it again: the environment has the behaviour, the keeper knows whether the starter
 //! is done, and the journal has the apps.
 
-mod front;
+mod foreground;
 #[cfg(test)]
 mod tests;
 
@@ -18,14 +18,14 @@ use ostler_keeper::{Inventory, RUNTIME_VAR, STARTER_KEY};
 use ostler_sys::ProcRef;
 use ostler_sys::process::signal::{INT, QUIT, TERM, USR2};
 
-use self::front::Front;
-use crate::engine::{Answer, ChildEvent, Ctx, Key, Request};
+use self::foreground::Foreground;
+use crate::engine::{ChildEvent, Ctx, FeatureAnswer, FeatureRequest, Key};
 
 /// State of signals and shutdown.
 #[derive(Debug, Default)]
 pub(crate) struct Runtime {
     /// Foreground of a container; `None` in the background.
-    front: Option<Front>,
+    front: Option<Foreground>,
 }
 
 impl Runtime {
@@ -42,7 +42,7 @@ impl Runtime {
     pub(crate) fn from_env(inventory: &Inventory) -> Result<Self, serde_json::Error> {
         let Ok(how) = std::env::var(RUNTIME_VAR) else { return Ok(Self::default()) };
         let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
-        Ok(Self { front: Some(Front::new(serde_json::from_str(&how)?, starter)) })
+        Ok(Self { front: Some(Foreground::new(serde_json::from_str(&how)?, starter)) })
     }
 
     /// Returns the behaviour in the foreground of a container; `None` in the background.
@@ -74,8 +74,8 @@ impl Runtime {
         key == STARTER_KEY
     }
 
-    pub(crate) fn on_answer(&mut self, _ctx: &mut Ctx, answer: &Answer) {
-        if let (Some(front), Answer::Unstartable) = (&mut self.front, answer) {
+    pub(crate) fn on_answer(&mut self, _ctx: &mut Ctx, answer: &FeatureAnswer) {
+        if let (Some(front), FeatureAnswer::Unstartable) = (&mut self.front, answer) {
             front.is_unstartable = true;
         }
     }
@@ -97,7 +97,7 @@ impl Runtime {
 
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         if let Some(front) = &mut self.front {
-            front.look(ctx);
+            front.check_idle(ctx);
         }
     }
 }
@@ -109,11 +109,11 @@ fn in_background(ctx: &mut Ctx, signal: i32) -> bool {
             ctx.io.log.line(format_args!("received {}, stopping everything", ostler_sys::process::signal::name(signal)));
             if !ctx.outbox.shutdown.is_closing {
                 ctx.outbox.shutdown.is_signalled = true;
-                ctx.request(Request::SaveList);
-                ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: true });
+                ctx.request(FeatureRequest::SaveList);
+                ctx.request(FeatureRequest::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: true });
             }
         }
-        USR2 => ctx.request(Request::ReloadLogs),
+        USR2 => ctx.request(FeatureRequest::ReloadLogs),
         _ => return false,
     }
     true

@@ -2,12 +2,12 @@
 //! container.
 
 use ostler_core::app::{AppSpec, RestartSpec};
-use ostler_core::lifecycle::{Ending, Event, ExitReport, State};
+use ostler_core::lifecycle::{Event, ExitReport, InstanceState, ProcessEnding};
 use ostler_keeper::{Child, Ended};
 use ostler_sys::process::signal::{HUP, WINCH};
 
 use super::*;
-use crate::engine::{Input, Played, Work, reacts};
+use crate::engine::{Input, TestContext, Work, reacts};
 
 fn app() -> AppSpec {
     let restart = RestartSpec { autorestart: false, ..RestartSpec::default() };
@@ -19,8 +19,8 @@ fn spec() -> RuntimeSpec {
 }
 
 /// Returns a daemon in the foreground of a container, with an app that runs.
-fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (Played, Runtime) {
-    let (mut played, mut runtime) = (Played::new(&[]), Runtime { front: Some(Front::new(spec, starter)) });
+fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (TestContext, Runtime) {
+    let (mut played, mut runtime) = (TestContext::new(&[]), Runtime { front: Some(Foreground::new(spec, starter)) });
     let id = played.instance(app());
     played.start(&mut runtime, id, 4711);
     runtime.on_boot(&mut played.ctx);
@@ -29,7 +29,7 @@ fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (Played, Runtime) {
     (played, runtime)
 }
 
-fn starter(ended: Option<ostler_sys::Ending>) -> Child {
+fn starter(ended: Option<ostler_sys::WaitStatus>) -> Child {
     Child {
         key: STARTER_KEY,
         pid: 4000,
@@ -38,9 +38,9 @@ fn starter(ended: Option<ostler_sys::Ending>) -> Child {
     }
 }
 
-fn app_exits(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
+fn app_exits(played: &mut TestContext, runtime: &mut Runtime, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(0).unwrap().durable.instance.inc;
-    played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(code), oom: false } });
     played.ctx.event(0, Event::TreeGone { inc });
     played.settle(runtime)
 }
@@ -48,23 +48,25 @@ fn app_exits(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input
 /// Returns whether the list is saved before the requested shutdown; `None`: no shutdown was
 /// requested.
 fn shutdown_request(rest: &[Input]) -> Option<bool> {
-    let end = |input: &Input| if let Input::Request(Request::End { saves_list, client: 0, .. }) = input { Some(*saves_list) } else { None };
+    let end = |input: &Input| {
+        if let Input::Request(FeatureRequest::End { saves_list, client: 0, .. }) = input { Some(*saves_list) } else { None }
+    };
     rest.iter().find_map(end)
 }
 
 #[test]
 fn background_daemon_saves_and_stops_on_a_signal() {
-    let (mut played, mut runtime) = (Played::new(&[]), Runtime::default());
+    let (mut played, mut runtime) = (TestContext::new(&[]), Runtime::default());
     runtime.on_boot(&mut played.ctx);
     assert!(runtime.on_signal(&mut played.ctx, TERM));
     let rest = played.settle(&mut runtime);
-    assert!(matches!(rest[0], Input::Request(Request::SaveList)), "{rest:?}");
+    assert!(matches!(rest[0], Input::Request(FeatureRequest::SaveList)), "{rest:?}");
     assert_eq!((shutdown_request(&rest), played.ctx.outbox.shutdown.exit_code), (Some(true), None));
     played.ctx.outbox.shutdown.is_closing = true;
     runtime.on_signal(&mut played.ctx, INT);
     assert!(played.settle(&mut runtime).is_empty(), "it ends already");
     runtime.on_signal(&mut played.ctx, USR2);
-    assert!(matches!(played.settle(&mut runtime)[..], [Input::Request(Request::ReloadLogs)]));
+    assert!(matches!(played.settle(&mut runtime)[..], [Input::Request(FeatureRequest::ReloadLogs)]));
     assert!(!runtime.on_signal(&mut played.ctx, HUP), "others may know what it means");
     runtime.on_new_keeper(&mut played.ctx, &[]);
     assert!(played.settle(&mut runtime).is_empty(), "apps go on");
@@ -93,7 +95,7 @@ fn second_signal_kills_immediately() {
     runtime.on_signal(&mut played.ctx, TERM);
     played.settle(&mut runtime);
     assert_eq!((played.ctx.outbox.shutdown.is_hasty, played.ctx.outbox.timers.next_ms()), (true, None));
-    let State::Stopping { deadline_ms, .. } = played.ctx.state.slots.get(0).unwrap().durable.instance.state else { panic!() };
+    let InstanceState::Stopping { deadline_ms, .. } = played.ctx.state.slots.get(0).unwrap().durable.instance.state else { panic!() };
     assert_eq!(deadline_ms, played.ctx.now.mono_ms);
 }
 
@@ -109,9 +111,9 @@ fn unconfigured_signal_is_consumed_without_effect() {
 #[test]
 fn container_exits_with_the_code_of_its_app() {
     let (mut played, mut runtime) = in_front(spec(), None);
-    played.ctx.state.requests_under_way = 1;
+    played.ctx.state.open_requests = 1;
     assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
-    played.ctx.state.requests_under_way = 0;
+    played.ctx.state.open_requests = 0;
     assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(3));
     assert!(played.settle(&mut runtime).is_empty(), "once is enough");
@@ -142,7 +144,7 @@ fn staying_runtime_exits_only_on_a_signal() {
     assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None);
 }
 
-fn acks(played: &mut Played) -> usize {
+fn acks(played: &mut TestContext) -> usize {
     played.written().0.iter().filter(|work| matches!(work, Work::Ack(STARTER_KEY))).count()
 }
 
@@ -150,7 +152,7 @@ fn acks(played: &mut Played) -> usize {
 fn container_does_not_exit_while_the_starter_runs() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
     assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None);
-    assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::Ending::Code(0))));
+    assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::WaitStatus::Code(0))));
     assert_eq!(acks(&mut played), 1);
     assert_eq!((shutdown_request(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(3)));
 }
@@ -158,19 +160,19 @@ fn container_does_not_exit_while_the_starter_runs() {
 #[test]
 fn failed_start_exits_the_container_with_its_code() {
     for (is_unstartable, ending, code) in [
-        (true, ostler_sys::Ending::Code(2), Some(2)),
-        (true, ostler_sys::Ending::Signal { signal: 9, core: false }, Some(137)),
-        (false, ostler_sys::Ending::Code(2), None),
-        (true, ostler_sys::Ending::Code(0), None),
+        (true, ostler_sys::WaitStatus::Code(2), Some(2)),
+        (true, ostler_sys::WaitStatus::Signal { signal: 9, core: false }, Some(137)),
+        (false, ostler_sys::WaitStatus::Code(2), None),
+        (true, ostler_sys::WaitStatus::Code(0), None),
     ] {
         let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
         if is_unstartable {
-            played.ctx.answer(Answer::Unstartable);
+            played.ctx.answer(FeatureAnswer::Unstartable);
             played.settle(&mut runtime);
         }
         runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ending));
-        let asked = shutdown_request(&played.settle(&mut runtime));
-        assert_eq!(asked.is_some(), code.is_some(), "{ending:?}");
+        let request = shutdown_request(&played.settle(&mut runtime));
+        assert_eq!(request.is_some(), code.is_some(), "{ending:?}");
         assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(code.unwrap_or(0)), "{ending:?}");
         assert_eq!(acks(&mut played), usize::from(code.is_none()), "the next daemon has to know of a failure");
     }
@@ -178,7 +180,7 @@ fn failed_start_exits_the_container_with_its_code() {
 
 #[test]
 fn starter_exit_during_daemon_absence_is_recovered() {
-    let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::Ending::Code(0)))));
+    let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::WaitStatus::Code(0)))));
     assert_eq!(acks(&mut played), 1);
     assert_eq!((shutdown_request(&app_exits(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
 }

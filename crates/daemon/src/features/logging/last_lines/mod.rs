@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Event, ExitCause};
 use ostler_core::logs::error_lines;
 
 use self::port_holders::{Lookup, PortHolders};
-use crate::engine::{Answer, Ctx, InstanceStep, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep};
 use crate::platform::reactor::Source;
 use crate::state::slots::Slot;
 
@@ -43,13 +43,13 @@ impl LastLines {
     }
 
     /// Stores the last lines of this incarnation with its exit.
-    fn keep(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+    fn store_lines(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
         };
         // A requested exit needs no explanation.
-        if matches!(record.cause, ExitCause::Asked(_)) {
+        if matches!(record.cause, ExitCause::Requested(_)) {
             return;
         }
         let mut lines = slot.last_lines();
@@ -73,7 +73,7 @@ impl LastLines {
                 ctx.state.slots.changed(id);
             }
         }
-        ctx.answer(Answer::LastLines { id, lines });
+        ctx.answer(FeatureAnswer::LastLines { id, lines });
     }
 }
 
@@ -85,15 +85,15 @@ impl LastLines {
     /// Adds the lines before any other feature reads the exit.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = step.event {
-            self.keep(ctx, step.id, *inc);
+            self.store_lines(ctx, step.id, *inc);
         }
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
-        let Request::LastLines { id } = request else { return Some(request) };
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
+        let FeatureRequest::LastLines { id } = request else { return Some(request) };
         let mut lines = ctx.state.slots.get(id).map(Slot::last_lines).unwrap_or_default();
         if self.complete(ctx, id, None, &mut lines) {
-            ctx.answer(Answer::LastLines { id, lines });
+            ctx.answer(FeatureAnswer::LastLines { id, lines });
         }
         None
     }
@@ -108,13 +108,13 @@ impl LastLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Input, Played, reacts};
+    use crate::engine::{Input, TestContext, reacts};
     use ostler_core::app::AppSpec;
-    use ostler_core::lifecycle::{Ending, ExitReport, Origin};
+    use ostler_core::lifecycle::{ExitReport, Origin, ProcessEnding};
     use std::net::TcpListener;
 
     /// Returns a running instance that wrote this text to its error log.
-    fn running(played: &mut Played, text: &str) -> u32 {
+    fn running(played: &mut TestContext, text: &str) -> u32 {
         let path = played.home().join("error.log");
         std::fs::write(&path, text).unwrap();
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
@@ -124,15 +124,15 @@ mod tests {
         id
     }
 
-    fn lines_after_exit(played: &mut Played, id: u32) -> Vec<String> {
-        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+    fn lines_after_exit(played: &mut TestContext, id: u32) -> Vec<String> {
+        let exit = ExitReport { ending: ProcessEnding::Code(1), oom: false };
         played.dispatch(&mut LastLines::default(), id, Event::Exited { inc: 1, exit });
         played.ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
     }
 
     #[test]
     fn last_lines_are_kept_only_for_unrequested_exits() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let id = running(&mut played, "Error: it is broken\n");
         assert_eq!(lines_after_exit(&mut played, id), ["Error: it is broken"]);
         let id = running(&mut played, "Error: it is broken\n");
@@ -142,27 +142,27 @@ mod tests {
 
     #[test]
     fn last_lines_request_is_always_answered() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let id = running(&mut played, "Error: it is broken\n");
         for (id, expected) in [(id, vec!["Error: it is broken".to_owned()]), (77, Vec::new())] {
-            played.ctx.request(Request::LastLines { id });
+            played.ctx.request(FeatureRequest::LastLines { id });
             let answers = played.settle(&mut LastLines::default());
-            let [Input::Answer(Answer::LastLines { id: of, lines })] = &answers[..] else { panic!("{answers:?}") };
+            let [Input::Answer(FeatureAnswer::LastLines { id: of, lines })] = &answers[..] else { panic!("{answers:?}") };
             assert_eq!((*of, lines), (id, &expected));
         }
     }
 
     /// Returns the last line of an exit by `EADDRINUSE`, once the lookup of the port is done.
-    fn holder_after_exit(played: &mut Played, port: u16) -> String {
+    fn holder_after_exit(played: &mut TestContext, port: u16) -> String {
         let mut feature = LastLines::default();
         let error = format!("Error: listen EADDRINUSE: address already in use :::{port}");
         let id = running(played, &format!("{error}\n"));
-        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        let exit = ExitReport { ending: ProcessEnding::Code(1), oom: false };
         played.dispatch(&mut feature, id, Event::Exited { inc: 1, exit: exit.clone() });
         let lines = |ctx: &Ctx| ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone();
         assert_eq!(lines(&played.ctx), [error.as_str()], "the exit does not wait for the lookup");
         // A second request for the same port waits for the same lookup.
-        played.ctx.request(Request::LastLines { id });
+        played.ctx.request(FeatureRequest::LastLines { id });
         assert!(played.settle(&mut feature).is_empty());
         assert!(played.ctx.state.slots.get(id).unwrap().live.seeks_port_holder);
         played.wait(&mut feature, |_, ctx| !ctx.state.slots.get(id).unwrap().live.seeks_port_holder);
@@ -170,7 +170,7 @@ mod tests {
         let answers = played.settle(&mut feature);
         assert_eq!(answers.len(), 2, "{answers:?}");
         for answer in answers {
-            let Input::Answer(Answer::LastLines { lines: told, .. }) = answer else { panic!("{answer:?}") };
+            let Input::Answer(FeatureAnswer::LastLines { lines: told, .. }) = answer else { panic!("{answer:?}") };
             assert_eq!(told, lines);
         }
         // From now on the holder is known, so the next exit gets it at once.
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn port_holder_is_added_to_the_exit_later() {
-        let mut played = Played::new(&[LastLines::NAME]);
+        let mut played = TestContext::new(&[LastLines::NAME]);
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let us = std::process::id().cast_signed();

@@ -32,7 +32,7 @@ const STACK: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct PortHolders<R> {
     /// Results as text, and the time of each.
-    known: BTreeMap<u16, (u64, String)>,
+    results: BTreeMap<u16, (u64, String)>,
     /// Running lookups, with the requests that wait for them.
     waiting: BTreeMap<u16, Vec<R>>,
     worker: Option<Worker>,
@@ -40,7 +40,7 @@ pub(super) struct PortHolders<R> {
 
 impl<R> Default for PortHolders<R> {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), waiting: BTreeMap::new(), worker: None }
+        Self { results: BTreeMap::new(), waiting: BTreeMap::new(), worker: None }
     }
 }
 
@@ -59,12 +59,12 @@ impl<R> PortHolders<R> {
     /// Requests the holder of a port. `request` is dropped unless a lookup runs afterwards.
     pub(super) fn look_up(&mut self, ctx: &mut Ctx, port: u16, source: Source, request: R) -> Lookup {
         let now_ms = ctx.now.mono_ms;
-        self.known.retain(|_, (at_ms, _)| now_ms < at_ms.saturating_add(KNOWN_MS));
-        if let Some((_, holder)) = self.known.get(&port) {
+        self.results.retain(|_, (at_ms, _)| now_ms < at_ms.saturating_add(KNOWN_MS));
+        if let Some((_, holder)) = self.results.get(&port) {
             return Lookup::Known(holder.clone());
         }
         if !self.waiting.contains_key(&port) {
-            if self.known.len() + self.waiting.len() >= MOST_PORTS {
+            if self.results.len() + self.waiting.len() >= MOST_PORTS {
                 return Lookup::Refused;
             }
             let mut first: Vec<i32> = vec![std::process::id().cast_signed()];
@@ -97,11 +97,11 @@ impl<R> PortHolders<R> {
         worker.waker.clear();
         let mut done = Vec::new();
         for (port, found) in worker.results.try_iter() {
-            let holder = in_words(ctx, &found);
+            let holder = describe(ctx, &found);
             for request in self.waiting.remove(&port).unwrap_or_default() {
                 done.push((port, holder.clone(), request));
             }
-            self.known.insert(port, (ctx.now.mono_ms, holder));
+            self.results.insert(port, (ctx.now.mono_ms, holder));
         }
         if self.waiting.is_empty() {
             ctx.io.reactor.remove(&*worker.waker);
@@ -125,7 +125,7 @@ struct Task {
 
 /// Result of a lookup.
 #[derive(Debug, Default)]
-struct Found {
+struct LookupResult {
     sockets: Vec<Listener>,
     holder: Option<Holder>,
 }
@@ -143,7 +143,7 @@ struct Holder {
 struct Worker {
     waker: Arc<Waker>,
     tasks: mpsc::Sender<Task>,
-    results: mpsc::Receiver<(u16, Found)>,
+    results: mpsc::Receiver<(u16, LookupResult)>,
 }
 
 impl Worker {
@@ -164,7 +164,7 @@ impl Worker {
     }
 }
 
-fn find(port: u16, first: &[i32]) -> Found {
+fn find(port: u16, first: &[i32]) -> LookupResult {
     let sockets = listening::sockets_at(port);
     let holder = listening::holder_of(&sockets, first).map(|pid| {
         let table = ProcTable::with_ancestors(pid, []);
@@ -172,11 +172,11 @@ fn find(port: u16, first: &[i32]) -> Found {
         let ancestors = std::iter::successors(Some(pid), parent).take(MOST_ANCESTORS).collect();
         Holder { pid, program: listening::program(pid).unwrap_or_default(), ancestors }
     });
-    Found { sockets, holder }
+    LookupResult { sockets, holder }
 }
 
 /// Describes the holder in words that follow "port 80 is held".
-fn in_words(ctx: &Ctx, found: &Found) -> String {
+fn describe(ctx: &Ctx, found: &LookupResult) -> String {
     let Some(socket) = found.sockets.first() else { return "by no process any more".into() };
     if let Some(app) = found.sockets.iter().find_map(|socket| ctx.state.listening.app_of(socket.inode)) {
         return format!("for app {app}, whose instances share it");

@@ -23,10 +23,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
-use ostler_core::lifecycle::{Event, Recovered, SpawnFailure, State, Transition};
+use ostler_core::lifecycle::{Event, InstanceState, Recovered, SpawnFailure, Transition};
 
-use crate::engine::{Beside, Ctx, Ending, InstanceStep};
-use crate::logs::{Config, Destination, Ends, LogFiles, Piped, Pipeline, PipelineError, Report, RuntimeStreams, end_name, ends_of_name};
+use crate::engine::{Ctx, InstanceStep, ShutdownKind, SpawnExtras};
+use crate::logs::{
+    Config, Destination, LogFiles, Pipeline, PipelineError, RunningWriter, RuntimeStreams, WriterPipes, WriterReport, end_name,
+    ends_of_name,
+};
 use crate::platform::reactor::Source;
 use crate::platform::waker::Waker;
 use crate::state::store::{Record, Snapshot};
@@ -47,8 +50,8 @@ pub(crate) struct LogWriters {
     ending: BTreeMap<WriterKey, Tail>,
     /// Waker of the event loop for their threads, made with the first thread.
     waker: Option<Arc<Waker>>,
-    reports: mpsc::Receiver<(WriterKey, Report)>,
-    sender: mpsc::Sender<(WriterKey, Report)>,
+    reports: mpsc::Receiver<(WriterKey, WriterReport)>,
+    sender: mpsc::Sender<(WriterKey, WriterReport)>,
     /// Descriptors of a former daemon's writers, until they are taken over.
     found: BTreeMap<WriterKey, BTreeMap<usize, OwnedFd>>,
     /// Writers for which `found` has only the descriptors that the app kept: see [`survived`].
@@ -76,7 +79,7 @@ impl LogWriters {
         self.ending.extend(std::mem::take(&mut snapshot.log_tails).into_iter().map(|(key, destination)| (key, Tail::found(destination))));
     }
 
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == NOTES {
             self.notes = Some(fd);
             return None;
@@ -91,12 +94,12 @@ impl LogWriters {
         self.take_over(ctx);
     }
 
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         beside.outputs = self.outputs(ctx, id)?;
         Ok(())
     }
 
-    pub(crate) fn on_prepare_command(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare_command(&mut self, ctx: &mut Ctx, id: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         beside.outputs = self.outputs_of_command(ctx, id)?;
         Ok(())
     }
@@ -118,7 +121,7 @@ impl LogWriters {
         if matches!(step.event, Event::Recovered(Recovered::Ended { .. } | Recovered::Nothing)) {
             end_lines(ctx, step.id);
         }
-        if ctx.state.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+        if ctx.state.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == InstanceState::Gone) {
             Self::note_tail(ctx, step.id);
         }
     }
@@ -135,7 +138,7 @@ impl LogWriters {
         self.on_reports(ctx);
     }
 
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: ShutdownKind) {
         self.wait_for_tails(ctx);
     }
 
@@ -201,7 +204,7 @@ impl LogWriters {
                 continue;
             }
             let names: Vec<String> = ends.keys().map(|end| end_name(id, place, *end)).collect();
-            let ends: Option<Ends> = ends.into_values().collect::<Vec<_>>().try_into().ok();
+            let ends: Option<WriterPipes> = ends.into_values().collect::<Vec<_>>().try_into().ok();
             let Some((slot, ends)) = ctx.state.slots.get(id).zip(ends) else {
                 names.iter().for_each(|name| ctx.io.keeper.drop_held(name));
                 continue;
@@ -222,13 +225,13 @@ impl LogWriters {
             match pipeline.start() {
                 Ok(handle) => {
                     if let Some(slot) = ctx.state.slots.get_mut(id) {
-                        slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: true }));
+                        slot.live.piped = Some(Box::new(RunningWriter { handle, ends, place, made_for, is_used: true }));
                     }
                     if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_none()) {
                         end_lines(ctx, id);
                     }
                     // The instance was gone before it had a writer again.
-                    if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+                    if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.state == InstanceState::Gone) {
                         Self::note_tail(ctx, id);
                     }
                 }
@@ -245,20 +248,26 @@ impl LogWriters {
         }
     }
 
-    fn on_report(&mut self, ctx: &mut Ctx, (id, place): WriterKey, report: Report) {
+    fn on_report(&mut self, ctx: &mut Ctx, (id, place): WriterKey, report: WriterReport) {
         let name = ctx.state.slots.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
         let log = &mut ctx.io.log;
         match report {
-            Report::Stuck { path, errno } => {
+            WriterReport::Stuck { path, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
                 log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines are buffered", path.display()));
             }
-            Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
-            Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] no process reads \"{}\" any more", path.display())),
-            Report::SetAside { path, aside } => log_set_aside(ctx, id, &path, &aside),
-            Report::NotReopened { reason } | Report::Trouble { reason } => log.error(format_args!("App [{name}:{id}] {reason}")),
-            Report::Panicked { message } => log.error(format_args!("App [{name}:{id}] bug in its log writer, which continues: {message}")),
-            Report::Ended(_) => self.tail_is_written(ctx, (id, place)),
+            WriterReport::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
+            WriterReport::NoReader { path } => {
+                log.error(format_args!("App [{name}:{id}] no process reads \"{}\" any more", path.display()))
+            }
+            WriterReport::SetAside { path, aside } => log_set_aside(ctx, id, &path, &aside),
+            WriterReport::NotReopened { reason } | WriterReport::Trouble { reason } => {
+                log.error(format_args!("App [{name}:{id}] {reason}"))
+            }
+            WriterReport::Panicked { message } => {
+                log.error(format_args!("App [{name}:{id}] bug in its log writer, which continues: {message}"))
+            }
+            WriterReport::Ended(_) => self.tail_is_written(ctx, (id, place)),
         }
     }
 }
@@ -282,6 +291,6 @@ fn end_lines(ctx: &mut Ctx, id: u32) {
 }
 
 /// Returns the read ends and the holding pipe.
-fn reading(ends: &Ends) -> [&OwnedFd; 3] {
+fn reading(ends: &WriterPipes) -> [&OwnedFd; 3] {
     [&ends[0], &ends[1], &ends[4]]
 }

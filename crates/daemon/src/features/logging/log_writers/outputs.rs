@@ -8,7 +8,7 @@ use ostler_core::logs::files::own_stream;
 
 use super::{LogWriters, NOTES, log_set_aside, reading};
 use crate::engine::Ctx;
-use crate::logs::{self, Destination, LogPipes, Outputs, Piped, Pipeline, PipelineError, ShownAs, end_name};
+use crate::logs::{self, Destination, LogPipes, Outputs, Pipeline, PipelineError, RunningWriter, ShownAs, end_name};
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 use crate::state::store::state_copy;
@@ -76,7 +76,7 @@ impl LogWriters {
         }
         if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.durable.log_pipes = LogPipes::of(place, &ends);
-            slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: false }));
+            slot.live.piped = Some(Box::new(RunningWriter { handle, ends, place, made_for, is_used: false }));
         }
         ctx.state.slots.changed(id);
         // If an app outlives daemon, keeper and standby, it blocks on a full pipe until a new

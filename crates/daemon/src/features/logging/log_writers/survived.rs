@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use ostler_sys::fd::pipe::{Ends, of_process, reopen};
+use ostler_sys::fd::pipe::{PipeAccess, of_process, reopen};
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::LogWriters;
@@ -53,7 +53,7 @@ impl LogWriters {
 
 /// Opens both ends of the pipes of a process. If the process and its children have closed a stream,
 /// it gets a new pipe, for the next process.
-fn find(table: &ProcTable, process: ProcRef, pipes: LogPipes) -> io::Result<crate::logs::Ends> {
+fn find(table: &ProcTable, process: ProcRef, pipes: LogPipes) -> io::Result<crate::logs::WriterPipes> {
     let tree = table.live_tree(process);
     let search = |pipe: FileKey| {
         let processes = std::iter::once(process.pid).chain(tree.iter().map(|entry| entry.pid));
@@ -64,7 +64,7 @@ fn find(table: &ProcTable, process: ProcRef, pipes: LogPipes) -> io::Result<crat
         return Err(io::ErrorKind::NotFound.into());
     }
     let open = |found: Option<OwnedFd>| match found {
-        Some(pipe) => Ok((reopen(&pipe, Ends::Read)?, reopen(&pipe, Ends::Both)?)),
+        Some(pipe) => Ok((reopen(&pipe, PipeAccess::Read)?, reopen(&pipe, PipeAccess::Both)?)),
         None => log_pipe(),
     };
     let [out, error] = found.map(open);

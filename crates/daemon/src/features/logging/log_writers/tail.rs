@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{LogWriters, WriterKey};
 use crate::engine::Ctx;
-use crate::logs::{Destination, Ending, Handle, Piped, Pipeline, PipelineError, end_name};
+use crate::logs::{Destination, Handle, Pipeline, PipelineEnd, PipelineError, RunningWriter, end_name};
 use crate::state::store::Record;
 
 /// Time for processes that still have the other end, and for the disk when the daemon exits.
@@ -68,7 +68,7 @@ impl LogWriters {
     }
 
     /// Stops a writer whose tail the journal has already: see [`Self::end_writer`].
-    pub(super) fn finish(&mut self, ctx: &mut Ctx, id: u32, piped: Piped) {
+    pub(super) fn finish(&mut self, ctx: &mut Ctx, id: u32, piped: RunningWriter) {
         let place = piped.place;
         for end in WRITE_ENDS {
             ctx.io.keeper.drop_held(&end_name(id, place, end));
@@ -77,7 +77,7 @@ impl LogWriters {
         handle.finish(WITHIN);
         // This daemon does not reuse its place in the notes, because the thread may still be
         // writing there.
-        let is_over = handle.is_over();
+        let is_over = handle.is_finished();
         self.ending.insert((id, place), Tail { destination, running: Some((handle, ends)) });
         if is_over {
             self.tail_is_written(ctx, (id, place));
@@ -102,7 +102,7 @@ impl LogWriters {
         tails.values().filter_map(|tail| tail.running.as_ref()).for_each(|(handle, _)| handle.give_up(within));
         for (key, tail) in tails {
             if let Some((handle, _)) = tail.running
-                && handle.join() == Ending::Unwritten
+                && handle.join() == PipelineEnd::Unwritten
             {
                 let files: Vec<&str> = tail.destination.paths.iter().flatten().map(String::as_str).collect();
                 ctx.io.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));

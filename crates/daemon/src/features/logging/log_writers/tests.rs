@@ -9,31 +9,31 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin, Recovered, Transition};
 
 use super::LogWriters;
-use crate::engine::{Beside, Played, reacts};
+use crate::engine::{SpawnExtras, TestContext, reacts};
 use crate::logs::{Outputs, end_name};
 use crate::state::store::Snapshot;
 
 /// Returns an instance that writes its log itself, or (with times) through the daemon; and its log.
-fn instance(through_us: bool) -> (Played, u32, PathBuf) {
+fn instance(through_us: bool) -> (TestContext, u32, PathBuf) {
     let mut spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
     if through_us {
         spec.logs.date_format = Some("[at]".into());
     }
-    let mut played = Played::new(&[LogWriters::NAME]);
+    let mut played = TestContext::new(&[LogWriters::NAME]);
     let id = played.instance(spec);
     let out = PathBuf::from(played.ctx.state.slots.get(id).unwrap().live.files.out.clone().unwrap());
     fs::create_dir_all(out.parent().unwrap()).unwrap();
     (played, id, out)
 }
 
-fn prepared(played: &mut Played, writers: &mut LogWriters, id: u32) -> Outputs {
-    let mut beside = Beside::default();
-    writers.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-    beside.outputs.unwrap()
+fn prepared(played: &mut TestContext, writers: &mut LogWriters, id: u32) -> Outputs {
+    let mut extras = SpawnExtras::default();
+    writers.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+    extras.outputs.unwrap()
 }
 
 /// Returns the snapshot that the next daemon would read.
-fn journal(played: &mut Played) -> Snapshot {
+fn journal(played: &mut TestContext) -> Snapshot {
     Snapshot::read(&played.ctx.state.journal.flush().1.unwrap()).0
 }
 
@@ -65,9 +65,9 @@ fn log_writer_outlives_the_process_and_completes_its_last_line() {
     assert_eq!(outputs.sizes.1, 17, "where its own lines begin");
     assert_eq!(played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
     // A command beside the process writes there, too.
-    let mut beside = Beside::default();
-    writers.on_prepare_command(&mut played.ctx, id, &mut beside).unwrap();
-    File::from(beside.outputs.unwrap().out).write_all(b"beside\n").unwrap();
+    let mut extras = SpawnExtras::default();
+    writers.on_prepare_command(&mut played.ctx, id, &mut extras).unwrap();
+    File::from(extras.outputs.unwrap().out).write_all(b"beside\n").unwrap();
     played.wait(&mut writers, |_, _| fs::read_to_string(&out).unwrap().ends_with("at: beside\n"));
 }
 
@@ -112,7 +112,7 @@ fn remaining_pipe_data_is_journaled_with_the_deletion() {
     assert_eq!(writers.records().len(), 1, "until it is written");
     writer.write_all(b"rest\n").unwrap();
     drop(writer);
-    played.forget_said();
+    played.drop_keeper_messages();
     played.wait(&mut writers, |writers, _| writers.records().is_empty());
     assert_eq!(fs::read_to_string(&out).unwrap(), "at: rest\n");
     assert!(writers.held(&played.ctx).iter().all(|(name, _)| name == super::NOTES));

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use ostler_sys::process::descriptors::{Descriptor, descriptor};
 use ostler_sys::{ProcRef, ProcTable};
 
-use super::{Reclaim, Step, leader};
-use crate::engine::{Answer, Ctx};
-use crate::logs::reclaim::{FileKey, Folder, Order, ReclaimRecord, Rotating, Seen, Stage, There, Verdict, copy_name, decide, look};
+use super::{PendingStep, Reclaim, leader};
+use crate::engine::{Ctx, FeatureAnswer};
+use crate::logs::reclaim::{
+    CopyOrder, FileKey, Folder, LogFindings, PathEntry, ReclaimDecision, ReclaimRecord, ReclaimStage, Rotating, copy_name, decide,
+    inspect_path,
+};
 use crate::platform::rights::{Rights, follow_links};
 use crate::state::slots::Slot;
 use crate::state::slots::trees::led_by;
 use crate::state::store::Record;
 
 /// File that apps write to.
-pub(super) struct Log {
+pub(super) struct WrittenLog {
     file: FileKey,
     pub path: String,
     /// Rights of the app that owns the log.
@@ -29,7 +32,7 @@ pub(super) struct Log {
 }
 
 /// Result of beginning the reclaim of a log.
-pub(super) enum Begun {
+pub(super) enum BeginOutcome {
     /// There is nothing to do.
     Nothing,
     Reclaim(u32),
@@ -38,8 +41,8 @@ pub(super) enum Begun {
 }
 
 /// Returns the files that running apps write to directly, and that are not at their paths.
-pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
-    let mut found: Vec<Log> = Vec::new();
+pub(super) fn direct_logs(ctx: &Ctx) -> Vec<WrittenLog> {
+    let mut found: Vec<WrittenLog> = Vec::new();
     let mut table = None;
     for slot in ctx.state.slots.iter() {
         let Some(leader) = leader(slot) else { continue };
@@ -47,13 +50,13 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
         for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
             let (Some(file), Some(path)) = (*file, path) else { continue };
             // Most files are still at their path, which one check shows.
-            if look(&follow_links(path.as_ref()), file).0 == There::Itself {
+            if inspect_path(&follow_links(path.as_ref()), file).0 == PathEntry::SameFile {
                 continue;
             }
             let index = found.iter().position(|log| log.file == file && log.path == *path).unwrap_or(found.len());
             if index == found.len() {
                 let rights = Rights::of(slot.spec());
-                found.push(Log { file, path: path.clone(), rights, ids: Vec::new(), name: None, writer: None });
+                found.push(WrittenLog { file, path: path.clone(), rights, ids: Vec::new(), name: None, writer: None });
             }
             let log = &mut found[index];
             if !log.ids.contains(&slot.durable.pm_id) {
@@ -69,37 +72,52 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
 
 impl Reclaim {
     /// Begins what is possible, or returns the reason why nothing is.
-    pub(super) fn begin_reclaim(&mut self, ctx: &mut Ctx, log: &Log) -> Result<Begun, String> {
+    pub(super) fn begin_reclaim(&mut self, ctx: &mut Ctx, log: &WrittenLog) -> Result<BeginOutcome, String> {
         if let Some(same) = self.all.values().find(|record| record.file == log.file) {
-            return Ok(Begun::Reclaim(same.id));
+            return Ok(BeginOutcome::Reclaim(same.id));
         }
         let (target, rights) = log.rights.target(log.path.as_ref());
-        let (there, meta) = look(&target, log.file);
-        let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
+        let (there, meta) = inspect_path(&target, log.file);
+        let new_file = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.durable.log_files.contains(&Some(file));
-        let is_there_written = beside.is_some_and(|beside| ctx.state.slots.iter().any(|slot| writes(slot, beside)));
-        match decide(Seen { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
-            Verdict::Leave => return Ok(Begun::Nothing),
-            Verdict::CarryOver => {
+        let is_there_written = new_file.is_some_and(|beside| ctx.state.slots.iter().any(|slot| writes(slot, beside)));
+        match decide(LogFindings {
+            has_name: log.name.is_some(),
+            is_written: log.writer.is_some(),
+            entry: there,
+            is_entry_written: is_there_written,
+        }) {
+            ReclaimDecision::Leave => return Ok(BeginOutcome::Nothing),
+            ReclaimDecision::CarryOver => {
                 let writer = log.writer.ok_or("no process writes to it any more")?;
-                return self.carry(ctx, log.file, (&log.path, &log.rights), writer).map(|()| Begun::Carried);
+                return self.carry(ctx, log.file, (&log.path, &log.rights), writer).map(|()| BeginOutcome::Carried);
             }
-            Verdict::Impossible(why) => return Err(why.to_string()),
-            Verdict::Reclaim => {}
+            ReclaimDecision::Impossible(why) => return Err(why.to_string()),
+            ReclaimDecision::Reclaim => {}
         }
         let no_text = || "the name of a file is not UTF-8".to_owned();
         let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
-        let beside = Path::new(&rotated);
+        let rotated_path = Path::new(&rotated);
         // The file may be in another user's folder by now.
-        let rights = if rights.are_ours() { log.rights.target(beside).1 } else { rights };
-        let is_one_folder = !rights.are_ours() && beside.parent() == target.parent();
-        let folder = is_one_folder.then(|| Folder::with(beside, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
+        let rights = if rights.is_daemon_user() { log.rights.target(rotated_path).1 } else { rights };
+        let is_one_folder = !rights.is_daemon_user() && rotated_path.parent() == target.parent();
+        let folder = is_one_folder.then(|| Folder::with(rotated_path, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
         let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
         let (id, path, target) = (self.next_number(), log.path.clone(), text.to_owned());
-        let record =
-            ReclaimRecord { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false, rights };
+        let record = ReclaimRecord {
+            id,
+            path,
+            target,
+            rotated,
+            copy,
+            file: log.file,
+            stage: ReclaimStage::Copying,
+            stays: false,
+            emptied: false,
+            rights,
+        };
         self.order_copy(ctx, record, folder.map(Arc::new));
-        Ok(Begun::Reclaim(id))
+        Ok(BeginOutcome::Reclaim(id))
     }
 
     /// Rotates a log that is at its path. Its content gets this other name in the same folder,
@@ -110,7 +128,7 @@ impl Reclaim {
         }
         let (path, target, file) = (log.path.clone(), log.target.clone(), log.file);
         if let Err(reason) = self.begin_rotation(ctx, log) {
-            ctx.answer(Answer::Rotated { path, target, file, result: Err(reason) });
+            ctx.answer(FeatureAnswer::Rotated { path, target, file, result: Err(reason) });
         }
     }
 
@@ -121,8 +139,18 @@ impl Reclaim {
         let copy = copy_name(&rotated).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
         let rotated = rotated.to_str().ok_or_else(no_text)?.to_owned();
         let (id, path, rights) = (self.next_number(), log.path, log.rights);
-        let record =
-            ReclaimRecord { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: true, emptied: false, rights };
+        let record = ReclaimRecord {
+            id,
+            path,
+            target,
+            rotated,
+            copy,
+            file: log.file,
+            stage: ReclaimStage::Copying,
+            stays: true,
+            emptied: false,
+            rights,
+        };
         self.order_copy(ctx, record, Some(Arc::new(log.folder)));
         Ok(())
     }
@@ -139,12 +167,12 @@ impl Reclaim {
         let within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
         let source = within.source().to_owned();
         let ReclaimRecord { copy, target, file, rights, .. } = within;
-        let order = Order { id, source, copy, target, file, folder: folder.clone(), rights };
+        let order = CopyOrder { id, source, copy, target, file, folder: folder.clone(), rights };
         ctx.state.journal.push(&Record::Reclaim(Box::new(record.clone())));
         ctx.state.log_files.moving.insert(file);
         self.all.insert(id, record);
         self.folders.extend(folder.map(|folder| (id, folder)));
-        self.next_step(ctx, id, Step::Copy(Box::new(order)));
+        self.next_step(ctx, id, PendingStep::Copy(Box::new(order)));
     }
 }
 

@@ -26,7 +26,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(2);
 
 /// All deleted files that are carried.
 #[derive(Default)]
-pub(super) struct Carries {
+pub(super) struct CarriedFiles {
     all: BTreeMap<FileKey, (Carried, Arc<File>)>,
     carrier: Option<(Carrier, mpsc::Receiver<CarrierReport>)>,
     /// Files that a former daemon carried, and the descriptors that the keeper held for them.
@@ -38,13 +38,13 @@ fn held_name((device, inode): FileKey) -> String {
     format!("{PREFIX}{device:x}.{inode:x}")
 }
 
-impl Carries {
+impl CarriedFiles {
     pub(super) fn restore(&mut self, former: BTreeMap<FileKey, Carried>) {
         self.former = former;
     }
 
     /// Takes a descriptor that the keeper held. Returns it if it is no carried file.
-    pub(super) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(super) fn adopt_fd(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !name.starts_with(PREFIX) {
             return Some(fd);
         }
@@ -146,7 +146,7 @@ impl Reclaim {
         let Some((_, said)) = &self.carries.carrier else { return };
         for said in said.try_iter().collect::<Vec<_>>() {
             match said {
-                CarrierReport::Waits(file, why) => {
+                CarrierReport::Stuck(file, why) => {
                     if let Some((carried, _)) = self.carries.all.get(&file) {
                         ctx.io.log.error(format_args!(
                             "\"{}\" was deleted and cannot be recreated: {why}; its lines are kept in memory",
@@ -179,11 +179,11 @@ impl Reclaim {
                 writers.find_map(|leader| [1, 2].into_iter().find_map(|fd| open(file, (leader.pid, fd))))
             });
             let path = carried.path.clone();
-            let begun = source.map(|source| self.begin_carrying(ctx, carried, source));
-            if let Some(Err(error)) = &begun {
+            let started = source.map(|source| self.begin_carrying(ctx, carried, source));
+            if let Some(Err(error)) = &started {
                 ctx.io.log.error(format_args!("\"{path}\": {}", crate::platform::log::chain(error)));
             }
-            if !matches!(begun, Some(Ok(()))) {
+            if !matches!(started, Some(Ok(()))) {
                 ctx.state.journal.push(&Record::CarriedOver { file });
             }
         }

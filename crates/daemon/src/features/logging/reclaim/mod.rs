@@ -8,8 +8,9 @@
 //! so no process is started or stopped during it. It waits while a process is being spawned,
 //! because that process may have opened the new file already.
 //!
-//! Each step is in the journal, and in its copy on disk, before it is done ([`Step`]). Reclaims of
-//! a former daemon are finished or undone before anything else, because processes may be stopped.
+//! Each step is in the journal, and in its copy on disk, before it is done ([`PendingStep`]).
+//! Reclaims of a former daemon are finished or undone before anything else, because processes may
+//! be stopped.
 
 mod begin;
 mod carry;
@@ -22,22 +23,22 @@ use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use ostler_proto::control::Request as Wanted;
+use ostler_proto::control::Request;
 use ostler_sys::ProcRef;
 
-use crate::engine::{Answer, Ask, Ctx, Ending, Key, Request};
-use crate::logs::reclaim::{Copied, Copier, CopierReport, Failure, Folder, Order, ReclaimRecord};
+use crate::engine::{ClientRequest, Ctx, FeatureAnswer, FeatureRequest, Key, ShutdownKind};
+use crate::logs::reclaim::{Copied, Copier, CopierReport, CopyOrder, Folder, ReclaimFailure, ReclaimRecord};
 use crate::platform::reactor::Source;
 use crate::platform::waker::Waker;
 use crate::state::slots::Slot;
 use crate::state::store::{Record, Snapshot};
-use carry::Carries;
+use carry::CarriedFiles;
 use reload::Reload;
 
 /// Step that is done with a file when the journal has it.
-enum Step {
+enum PendingStep {
     /// Copy the content of the file.
-    Copy(Box<Order>),
+    Copy(Box<CopyOrder>),
     /// Remove from the file the part that is in the copy.
     Empty(Box<Copied>),
     /// Stop the writers of the file for the rest.
@@ -49,16 +50,16 @@ enum Step {
 pub(crate) struct Reclaim {
     next: u32,
     all: BTreeMap<u32, ReclaimRecord>,
-    steps: BTreeMap<u32, Step>,
+    steps: BTreeMap<u32, PendingStep>,
     /// Copies that are complete and wait for the step in which the writers are stopped.
     ready: Vec<(u32, Copied)>,
     reloads: Vec<Reload>,
     copier: Option<(Copier, mpsc::Receiver<CopierReport>)>,
     /// Folders of the logs that are rotated.
     folders: BTreeMap<u32, Arc<Folder>>,
-    carries: Carries,
+    carries: CarriedFiles,
     /// Results of recovering a former daemon's reclaims: true = undone.
-    recovered: Vec<(ReclaimRecord, Result<bool, Failure>)>,
+    recovered: Vec<(ReclaimRecord, Result<bool, ReclaimFailure>)>,
     /// Waker of the event loop for our threads, made with the first thread.
     waker: Option<Arc<Waker>>,
 }
@@ -80,8 +81,8 @@ impl Reclaim {
         self.carries.restore(std::mem::take(&mut snapshot.carries));
     }
 
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
-        self.carries.take_back(name, fd)
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        self.carries.adopt_fd(name, fd)
     }
 
     /// Retries the reclaims that were undone.
@@ -103,7 +104,7 @@ impl Reclaim {
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         for (id, copied) in std::mem::take(&mut self.ready) {
-            self.next_step(ctx, id, Step::Cut(Box::new(copied)));
+            self.next_step(ctx, id, PendingStep::Cut(Box::new(copied)));
         }
     }
 
@@ -113,16 +114,16 @@ impl Reclaim {
         }
     }
 
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
-        let Wanted::ReloadLogs = ask.request else { return Some(ask) };
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+        let Request::ReloadLogs = ask.request else { return Some(ask) };
         self.reload(ctx, Some((ask.client, ask.id)));
         None
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::ReloadLogs => self.reload(ctx, None),
-            Request::Rotate(log) => self.rotate(ctx, *log),
+            FeatureRequest::ReloadLogs => self.reload(ctx, None),
+            FeatureRequest::Rotate(log) => self.rotate(ctx, *log),
             request => return Some(request),
         }
         None
@@ -144,13 +145,13 @@ impl Reclaim {
         self.carries.end_unwritten(ctx);
     }
 
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: ShutdownKind) {
         self.carries.leave();
         // Another daemon takes over, so the files belong to it from now on.
         if let Some((copier, _)) = &self.copier {
             copier.shut();
         }
-        if ending == Ending::Everything {
+        if ending == ShutdownKind::Everything {
             self.abandon(ctx);
         }
     }
@@ -181,7 +182,7 @@ impl Reclaim {
         let mut again = false;
         for (record, result) in std::mem::take(&mut self.recovered) {
             match result {
-                Ok(true) if record.stays => ctx.answer(Answer::RotationUndone),
+                Ok(true) if record.stays => ctx.answer(FeatureAnswer::RotationUndone),
                 Ok(false) if record.stays => {}
                 Ok(undone) => again |= undone,
                 Err(failure) if record.stays => ctx.io.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),

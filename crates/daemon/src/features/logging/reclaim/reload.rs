@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ostler_proto::control::{LogOutcome, ReloadedLog, Response};
 
 use super::Reclaim;
-use super::begin::{Begun, direct_logs};
+use super::begin::{BeginOutcome, direct_logs};
 use crate::engine::Ctx;
 use crate::logs;
 
@@ -34,9 +34,9 @@ impl Reclaim {
         }
         for log in direct_logs(ctx) {
             match self.begin_reclaim(ctx, &log) {
-                Ok(Begun::Nothing) => {}
-                Ok(Begun::Reclaim(id)) => drop(reload.waiting.insert(id)),
-                Ok(Begun::Carried) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Reopened),
+                Ok(BeginOutcome::Nothing) => {}
+                Ok(BeginOutcome::Reclaim(id)) => drop(reload.waiting.insert(id)),
+                Ok(BeginOutcome::Carried) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Reopened),
                 Err(reason) => add(&mut reload.logs, &log.path, &log.ids, LogOutcome::Failed { reason }),
             }
         }

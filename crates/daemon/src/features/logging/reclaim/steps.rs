@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::mpsc;
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_proto::control::LogOutcome;
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::{ProcRef, ProcTable};
 
-use super::{Reclaim, Step, leader};
-use crate::engine::{Answer, Ctx, Work};
+use super::{PendingStep, Reclaim, leader};
+use crate::engine::{Ctx, FeatureAnswer, Work};
 use crate::logs::reclaim::{
-    Copied, Copier, Done, Failure, Folder, News, Order, ReclaimRecord, Seen, Stage, There, Verdict, Writers, decide, look, reclaim,
-    recover, undo,
+    Copied, Copier, CopierOutcome, CopyOrder, Folder, LogFindings, PathEntry, ReclaimDecision, ReclaimFailure, ReclaimRecord,
+    ReclaimResult, ReclaimStage, Writers, decide, inspect_path, reclaim, recover, undo,
 };
 use crate::state::slots::Slot;
 use crate::state::slots::processes::INC_MARK;
@@ -23,7 +23,7 @@ impl Reclaim {
     /// Sets the next step of a file. It is done when all decisions are in the journal, and in its
     /// copy on disk. The processes that the daemon stops must be known even if the keeper is
     /// killed, too.
-    pub(super) fn next_step(&mut self, ctx: &mut Ctx, id: u32, step: Step) {
+    pub(super) fn next_step(&mut self, ctx: &mut Ctx, id: u32, step: PendingStep) {
         self.steps.insert(id, step);
         ctx.state.state_file.write_with_next();
         ctx.outbox.effects.push(Work::Feature(Self::NAME, id.into()));
@@ -31,20 +31,20 @@ impl Reclaim {
 
     pub(super) fn take_step(&mut self, ctx: &mut Ctx, id: u32) {
         match self.steps.remove(&id) {
-            Some(Step::Copy(order)) => {
+            Some(PendingStep::Copy(order)) => {
                 if let Err(failure) = self.copy(ctx, *order) {
                     self.conclude(ctx, id, Err(failure));
                 }
             }
-            Some(Step::Empty(copied)) => self.empty(ctx, id, *copied),
-            Some(Step::Cut(copied)) => self.cut(ctx, id, *copied),
+            Some(PendingStep::Empty(copied)) => self.empty(ctx, id, *copied),
+            Some(PendingStep::Cut(copied)) => self.cut(ctx, id, *copied),
             None => {}
         }
     }
 
-    fn copy(&mut self, ctx: &mut Ctx, order: Order) -> Result<(), Failure> {
-        write_down(ctx).map_err(Failure::Journal)?;
-        self.copier(ctx).map_err(Failure::NoThread)?.order(order);
+    fn copy(&mut self, ctx: &mut Ctx, order: CopyOrder) -> Result<(), ReclaimFailure> {
+        write_down(ctx).map_err(ReclaimFailure::Journal)?;
+        self.copier(ctx).map_err(ReclaimFailure::NoThread)?.order(order);
         Ok(())
     }
 
@@ -70,13 +70,13 @@ impl Reclaim {
         let Some((_, reports)) = &self.copier else { return };
         for (id, news) in reports.try_iter().collect::<Vec<_>>() {
             match news {
-                News::Ready(copied) if self.is_emptied_first(id, &copied) => self.begin_emptying(ctx, id, copied),
-                News::Ready(copied) => self.ready.push((id, *copied)),
-                News::Failed(failure) => {
+                CopierOutcome::Ready(copied) if self.is_emptied_first(id, &copied) => self.begin_emptying(ctx, id, copied),
+                CopierOutcome::Ready(copied) => self.ready.push((id, *copied)),
+                CopierOutcome::Failed(failure) => {
                     let failure = self.put_back(id).err().unwrap_or(failure);
                     self.conclude(ctx, id, Err(failure));
                 }
-                News::GivenUp(failure) => self.conclude(ctx, id, Err(failure)),
+                CopierOutcome::GivenUp(failure) => self.conclude(ctx, id, Err(failure)),
             }
         }
     }
@@ -87,16 +87,16 @@ impl Reclaim {
         let Some(record) = self.all.get(&id).filter(|record| !record.emptied && copied.is_large()) else { return false };
         let folder = self.folders.get(&id);
         let target = folder.and_then(|folder| record.within(folder)).map_or_else(|| record.target.clone(), |within| within.target);
-        let there = look(Path::new(&target), record.file).0;
-        let seen = Seen { has_name: true, is_written: true, there, is_there_written: copied.is_beside_written };
-        if record.stays { there == There::Itself } else { decide(seen) == Verdict::Reclaim }
+        let there = inspect_path(Path::new(&target), record.file).0;
+        let seen = LogFindings { has_name: true, is_written: true, entry: there, is_entry_written: copied.is_new_file_written };
+        if record.stays { there == PathEntry::SameFile } else { decide(seen) == ReclaimDecision::Reclaim }
     }
 
     fn begin_emptying(&mut self, ctx: &mut Ctx, id: u32, copied: Box<Copied>) {
         let Some(record) = self.all.get_mut(&id) else { return };
         record.emptied = true;
         ctx.state.journal.push(&Record::Reclaim(Box::new(record.clone())));
-        self.next_step(ctx, id, Step::Empty(copied));
+        self.next_step(ctx, id, PendingStep::Empty(copied));
     }
 
     fn empty(&mut self, ctx: &mut Ctx, id: u32, copied: Copied) {
@@ -111,7 +111,7 @@ impl Reclaim {
     }
 
     /// Puts back the removed part of a file, if any.
-    fn put_back(&self, id: u32) -> Result<(), Failure> {
+    fn put_back(&self, id: u32) -> Result<(), ReclaimFailure> {
         let Some(record) = self.all.get(&id).filter(|record| record.emptied) else { return Ok(()) };
         let folder = self.folders.get(&id);
         undo(&folder.and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone()))
@@ -119,7 +119,7 @@ impl Reclaim {
 
     /// Reclaims a ready copy. If a process is just being spawned, the copy waits for another turn.
     fn cut(&mut self, ctx: &mut Ctx, id: u32, mut copied: Copied) {
-        let is_spawning = |slot: &Slot| matches!(slot.durable.instance.state, State::Spawning { .. });
+        let is_spawning = |slot: &Slot| matches!(slot.durable.instance.state, InstanceState::Spawning { .. });
         if ctx.state.slots.iter().any(is_spawning) || ctx.state.commands.is_spawning() {
             return self.ready.push((id, copied));
         }
@@ -137,14 +137,14 @@ impl Reclaim {
 
     /// Completes a reclaim or continues it. Another attempt, or the return of a removed part, keeps
     /// the thread busy for a while.
-    fn end_or_go_on(&mut self, ctx: &mut Ctx, record: ReclaimRecord, copied: Copied, result: Result<Done, Failure>) {
-        let is_to_put_back = record.emptied && !matches!(record.stage, Stage::Thawing { .. });
+    fn end_or_go_on(&mut self, ctx: &mut Ctx, record: ReclaimRecord, copied: Copied, result: Result<ReclaimResult, ReclaimFailure>) {
+        let is_to_put_back = record.emptied && !matches!(record.stage, ReclaimStage::Thawing { .. });
         let (failure, copier) = match (result, &self.copier) {
-            (Err(failure), Some((copier, _))) if is_to_put_back || matches!(failure, Failure::Later) => (failure, copier),
+            (Err(failure), Some((copier, _))) if is_to_put_back || matches!(failure, ReclaimFailure::Later) => (failure, copier),
             (result, _) => return self.conclude(ctx, record.id, result),
         };
         match failure {
-            Failure::Later => copier.again(copied, record.emptied),
+            ReclaimFailure::Later => copier.retry(copied, record.emptied),
             failure => {
                 let within = self.folders.get(&record.id).and_then(|folder| record.within(folder));
                 copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);
@@ -154,16 +154,16 @@ impl Reclaim {
         self.all.insert(record.id, record);
     }
 
-    fn reclaim_file(&mut self, ctx: &mut Ctx, record: &mut ReclaimRecord, copied: &mut Copied) -> Result<Done, Failure> {
+    fn reclaim_file(&mut self, ctx: &mut Ctx, record: &mut ReclaimRecord, copied: &mut Copied) -> Result<ReclaimResult, ReclaimFailure> {
         // All decisions of this turn are journaled first.
-        write_down(ctx).map_err(Failure::Journal)?;
+        write_down(ctx).map_err(ReclaimFailure::Journal)?;
         let writing = || ctx.state.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(record.file)));
         let leaders: Vec<(ProcRef, Vec<FormerLeader>, String)> = writing()
             .filter_map(|slot| Some((leader(slot)?, slot.durable.former_leaders.clone(), slot.durable.unique_id.clone())))
             .collect();
         let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| ctx.state.commands.writers_of(slot.durable.id)).collect();
         let keeper = ctx.io.keeper.pid();
-        let trees = move |table: &ProcTable| -> Vec<Entry> {
+        let trees = move |table: &ProcTable| -> Vec<ProcessEntry> {
             let apps = leaders.iter().flat_map(|(leader, former, unique_id)| led_by(*leader, former, table, unique_id, keeper));
             let commands = commands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
             apps.chain(commands).collect()
@@ -187,13 +187,13 @@ impl Reclaim {
                 if !record.emptied {
                     undo(&within)?;
                 }
-                Err(Failure::Busy)
+                Err(ReclaimFailure::Busy)
             }
         }
     }
 
     /// Completes a reclaim with any result.
-    fn conclude(&mut self, ctx: &mut Ctx, id: u32, result: Result<Done, Failure>) {
+    fn conclude(&mut self, ctx: &mut Ctx, id: u32, result: Result<ReclaimResult, ReclaimFailure>) {
         let Some(record) = self.all.remove(&id) else { return };
         ctx.state.log_files.moving.remove(&record.file);
         let folder = self.folders.remove(&id);
@@ -206,7 +206,7 @@ impl Reclaim {
         if record.stays {
             let renamed = result.map(|done| done.renamed.map(plain)).map_err(|failure| plain(failure.to_string()));
             let result = renamed.map(|renamed| renamed.unwrap_or(record.rotated));
-            return ctx.answer(Answer::Rotated { path: record.path, target: record.target.into(), file: record.file, result });
+            return ctx.answer(FeatureAnswer::Rotated { path: record.path, target: record.target.into(), file: record.file, result });
         }
         let outcome = match result {
             Ok(done) => {
@@ -214,7 +214,7 @@ impl Reclaim {
                 let stalled_us = u64::try_from(done.stalled.as_micros()).unwrap_or(u64::MAX);
                 Some(LogOutcome::Reclaimed { rotated: record.rotated, bytes: done.cut, stalled_us })
             }
-            Err(Failure::NotWritten) => None,
+            Err(ReclaimFailure::NotWritten) => None,
             Err(failure) => Some(LogOutcome::Failed { reason: plain(failure.to_string()) }),
         };
         self.on_reclaim_over(ctx, (id, &record.path), &ids, outcome.as_ref());
@@ -223,7 +223,7 @@ impl Reclaim {
 
 /// The start of the last lines of its writers moves by the part that the file has lost. Returns the
 /// numbers of the writers.
-fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -> Vec<u32> {
+fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&ReclaimResult>) -> Vec<u32> {
     let mut ids = Vec::new();
     for slot in ctx.state.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
         ids.push(slot.durable.id);
@@ -252,11 +252,11 @@ fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
 
 /// Finishes or undoes a reclaim; a rotation stays within the folder of its log. Even if that fails,
 /// no process stays stopped. Returns true if it was undone.
-pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, Failure> {
+pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, ReclaimFailure> {
     // In the middle of a reclaim the file may have its other name.
     let with = |path: &String| Folder::with(path.as_ref(), record.file, &record.rights).ok();
     let is_one_folder = || Path::new(&record.target).parent() == Path::new(&record.rotated).parent();
-    let folder = if record.stays || (!record.rights.are_ours() && is_one_folder()) {
+    let folder = if record.stays || (!record.rights.is_daemon_user() && is_one_folder()) {
         with(&record.target).or_else(|| with(&record.rotated))
     } else {
         None
@@ -266,7 +266,7 @@ pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, Failure> {
         // The file or the folder was moved. All lines are in one of the two files.
         None if record.stays => {
             let undone = recover(&ReclaimRecord { stage: record.stage.as_undone(), copy: String::new(), emptied: false, ..record.clone() });
-            let gone = || Failure::NotPutBack { rotated: record.copy.clone(), source: std::io::ErrorKind::NotFound.into() };
+            let gone = || ReclaimFailure::NotPutBack { rotated: record.copy.clone(), source: std::io::ErrorKind::NotFound.into() };
             if record.emptied { Err(gone()) } else { undone }
         }
         None => recover(record),

@@ -11,11 +11,11 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{LogOutcome, Response};
 use ostler_sys::ProcRef;
-use ostler_sys::process::descriptors::stands_still;
+use ostler_sys::process::descriptors::is_stopped;
 
 use super::Reclaim;
-use crate::engine::{Answer, Input, Played, Request, reacts};
-use crate::logs::reclaim::{FileKey, Folder, ReclaimRecord, Rotating, Stage, copy_name};
+use crate::engine::{FeatureAnswer, FeatureRequest, Input, TestContext, reacts};
+use crate::logs::reclaim::{FileKey, Folder, ReclaimRecord, ReclaimStage, Rotating, copy_name};
 use crate::platform::rights::Rights;
 use crate::state::store::Snapshot;
 
@@ -27,7 +27,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(played: &mut Played, reclaim: &mut Reclaim) -> Self {
+    fn start(played: &mut TestContext, reclaim: &mut Reclaim) -> Self {
         let spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/cat".into(), ..AppSpec::default() };
         let id = played.instance(spec);
         let out = PathBuf::from(played.ctx.state.slots.get(id).unwrap().live.files.out.clone().unwrap());
@@ -72,18 +72,18 @@ fn wait(is_so: impl Fn() -> bool) {
     }
 }
 
-fn playing() -> (Played, Reclaim) {
-    (Played::new(&[Reclaim::NAME]), Reclaim::default())
+fn playing() -> (TestContext, Reclaim) {
+    (TestContext::new(&[Reclaim::NAME]), Reclaim::default())
 }
 
 /// Makes one turn after an event.
-fn turn(played: &mut Played, reclaim: &mut Reclaim) {
+fn turn(played: &mut TestContext, reclaim: &mut Reclaim) {
     reclaim.on_turn(&mut played.ctx);
     played.pass(reclaim, 0);
     played.do_work(reclaim);
 }
 
-fn journal(played: &mut Played) -> Snapshot {
+fn journal(played: &mut TestContext) -> Snapshot {
     Snapshot::read(&played.ctx.state.journal.flush().1.unwrap()).0
 }
 
@@ -109,8 +109,8 @@ fn renamed_log_is_reclaimed_and_the_client_is_answered() {
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     assert_eq!((read(&writer.beside("old.log")), read(&writer.out)), ("a\n".to_owned(), "bc\n".to_owned()));
     assert!(journal(&mut played).reclaims.is_empty() && reclaim.records().is_empty() && !copy.exists());
-    let told: Vec<_> = played.ctx.outbox.replies.drain(..).collect();
-    let [(7, 1, Response::LogsReloaded(logs))] = &told[..] else { panic!("{told:?}") };
+    let replies: Vec<_> = played.ctx.outbox.replies.drain(..).collect();
+    let [(7, 1, Response::LogsReloaded(logs))] = &replies[..] else { panic!("{replies:?}") };
     assert!(matches!(&logs[..], [log] if matches!(log.outcome, LogOutcome::Reclaimed { bytes: 2, .. })), "{logs:?}");
 }
 
@@ -128,16 +128,16 @@ fn process_stopped_by_a_killed_daemon_is_resumed_first() {
         rotated: text(writer.beside("old.log")),
         copy: text(copy_name(&writer.beside("old.log")).unwrap()),
         file: key(&writer.beside("old.log")),
-        stage: Stage::Freezing { stopped: vec![(process.pid, process.start_ticks)] },
+        stage: ReclaimStage::Freezing { stopped: vec![(process.pid, process.start_ticks)] },
         stays: false,
         emptied: false,
         rights: Rights::default(),
     };
     process.signal(19).unwrap();
-    wait(|| stands_still(process.pid));
+    wait(|| is_stopped(process.pid));
     let mut snapshot = Snapshot { reclaims: [(3, record)].into(), ..Snapshot::default() };
     reclaim.restore(&mut snapshot);
-    wait(|| !stands_still(process.pid));
+    wait(|| !is_stopped(process.pid));
     assert!(snapshot.reclaims.is_empty());
     // The reclaim was undone, and is then done under another number.
     reclaim.on_boot(&mut played.ctx);
@@ -157,7 +157,7 @@ fn rotations_run_one_at_a_time_and_are_answered() {
         let (file, rights) = (key(&writer.out), Rights::default());
         let folder = Folder::with(&writer.out, file, &rights).unwrap();
         let path = writer.out.to_str().unwrap().to_owned();
-        Request::Rotate(Box::new(Rotating { path, target: writer.out.clone(), file, rotated: "old.log".into(), rights, folder }))
+        FeatureRequest::Rotate(Box::new(Rotating { path, target: writer.out.clone(), file, rotated: "old.log".into(), rights, folder }))
     };
     assert!(reclaim.on_request(&mut played.ctx, order()).is_none());
     assert!(reclaim.on_request(&mut played.ctx, order()).is_none());
@@ -167,10 +167,10 @@ fn rotations_run_one_at_a_time_and_are_answered() {
     played.ctx.state.slots.get_mut(writer.id).unwrap().durable.log_start = (0, 2);
     turn(&mut played, &mut reclaim);
     let answers = played.queued();
-    let [Input::Answer(Answer::Rotated { result: Ok(rotated), .. })] = &answers[..] else { panic!("{answers:?}") };
+    let [Input::Answer(FeatureAnswer::Rotated { result: Ok(rotated), .. })] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!((fs::read_to_string(rotated).unwrap(), fs::metadata(&writer.out).unwrap().len()), ("a\n".to_owned(), 0));
     assert_eq!(played.ctx.state.slots.get(writer.id).unwrap().durable.log_start, (0, 0), "its own lines begin earlier now");
     assert!(played.ctx.state.log_files.moving.is_empty());
 }
 
-reacts!(Reclaim: on_timer, on_effect, on_ask, on_request, on_ready);
+reacts!(Reclaim: on_timer, on_effect, on_client_request, on_request, on_ready);

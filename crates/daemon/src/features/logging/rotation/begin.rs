@@ -6,12 +6,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use ostler_core::lifecycle::PolicyName;
 use ostler_core::logs::date_format::DateFormat;
 use ostler_core::logs::rotate::{DATE_FORMAT, Rule, name};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 use rustix::fs::OFlags;
 
 use super::Rotation;
-use super::check::Live;
-use crate::engine::{Ctx, Request};
+use super::check::RotatableLog;
+use crate::engine::{Ctx, FeatureRequest};
 use crate::logs::reclaim::{Folder, Rotating, rename_to_free};
 
 /// Most names that are tried.
@@ -40,7 +40,7 @@ pub(super) fn free_name(file: &str, date: &str, is_there: impl Fn(&str) -> bool)
 
 impl Rotation {
     /// Rotates a log, unless a rotation of it is in progress.
-    pub(super) fn rotate(&mut self, ctx: &mut Ctx, live: &Live) {
+    pub(super) fn rotate(&mut self, ctx: &mut Ctx, live: &RotatableLog) {
         if ctx.state.log_files.moving.contains(&live.file) {
             return;
         }
@@ -49,7 +49,7 @@ impl Rotation {
         }
     }
 
-    fn try_rotate(&mut self, ctx: &mut Ctx, live: &Live) -> Result<(), String> {
+    fn try_rotate(&mut self, ctx: &mut Ctx, live: &RotatableLog) -> Result<(), String> {
         let folder = Folder::with(&live.target, live.file, &live.rights).map_err(|error| error.to_string())?;
         may_rotate(live, &folder)?;
         let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
@@ -58,7 +58,7 @@ impl Rotation {
         let rotated = free_name(file, &date, is_there).ok_or("too many files with that name")?;
         if live.direct {
             let (path, target, rights) = (live.path.clone(), live.target.clone(), live.rights.clone());
-            ctx.request(Request::Rotate(Box::new(Rotating { path, target, file: live.file, rotated, rights, folder })));
+            ctx.request(FeatureRequest::Rotate(Box::new(Rotating { path, target, file: live.file, rotated, rights, folder })));
             return Ok(());
         }
         // A file without line ends would grow without limit. Tearing a line is then better.
@@ -87,7 +87,7 @@ impl Rotation {
         // The line has the words of pm2-logrotate.
         ctx.io.log.line(format_args!("\"{rotated}\" has been created"));
         for app in apps.into_iter().collect::<BTreeSet<_>>() {
-            ctx.emit_for_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy(PolicyName::LogRotate, None));
+            ctx.emit_for_app(&app, EventKind::LogRotated { file: rotated.into() }, EventCause::policy(PolicyName::LogRotate, None));
             self.rotated.insert(app);
         }
     }
@@ -101,7 +101,7 @@ impl Rotation {
 
 /// Checks the file. Files that do not belong to the app are left alone, even if the daemon could
 /// change them.
-fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
+fn may_rotate(live: &RotatableLog, folder: &Folder) -> Result<(), String> {
     let fail = |error: std::io::Error| error.to_string();
     let own = rustix::process::geteuid().as_raw();
     let is_ours = |uid: u32| uid == own || live.uid == Some(uid);

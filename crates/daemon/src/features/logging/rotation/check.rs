@@ -8,10 +8,10 @@ use ostler_core::logs::files::own_stream;
 use ostler_core::logs::rotate::{Rule, pace};
 
 use super::Rotation;
-use super::retention::{Job, Kept};
+use super::retention::{CheckedLog, RetentionJob};
 use crate::engine::Ctx;
-use crate::logs::reclaim::{FileKey, There, look};
-use crate::logs::{self, Places};
+use crate::logs::reclaim::{FileKey, PathEntry, inspect_path};
+use crate::logs::{self, LogTargets};
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 use crate::state::store::Record;
@@ -59,7 +59,7 @@ impl Folder {
 
 /// Log that can be rotated.
 #[derive(Clone, Debug)]
-pub(super) struct Live {
+pub(super) struct RotatableLog {
     pub(super) path: String,
     pub(super) target: PathBuf,
     pub(super) file: FileKey,
@@ -144,7 +144,7 @@ impl Rotation {
     }
 
     /// Does the checks that are due.
-    pub(super) fn look(&mut self, ctx: &mut Ctx) {
+    pub(super) fn run_due_checks(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let due = |folder: &Folder| folder.due_ms.is_some_and(|at| at <= now_ms);
         let folders: Vec<PathBuf> = self.folders.iter().filter(|(_, folder)| due(folder)).map(|(path, _)| path.clone()).collect();
@@ -169,7 +169,7 @@ impl Rotation {
         if path.is_dir() {
             self.reported.remove(path.to_string_lossy().as_ref());
         } else {
-            self.folder_is_gone(ctx, path);
+            self.on_folder_removed(ctx, path);
         }
         let check_ms = self.wanted.check_ms;
         let Some(folder) = self.folders.get_mut(path) else { return };
@@ -180,7 +180,7 @@ impl Rotation {
         let before = std::mem::take(&mut folder.sizes);
         for live in &logs {
             let grown = before.get(&live.file).map(|size| (live.size.saturating_sub(*size), within_ms));
-            pace_ms = pace_ms.min(pace::next_look_ms(live.size, live.rule.max_size, grown, check_ms));
+            pace_ms = pace_ms.min(pace::next_check_ms(live.size, live.rule.max_size, grown, check_ms));
             folder.sizes.insert(live.file, live.size);
             if live.size >= live.rule.max_size {
                 large.push(live.clone());
@@ -198,8 +198,8 @@ impl Rotation {
     }
 
     /// Returns the logs of all apps, or those in one folder, each file once.
-    pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<Live> {
-        let mut found: Vec<Live> = Vec::new();
+    pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<RotatableLog> {
+        let mut found: Vec<RotatableLog> = Vec::new();
         for slot in ctx.state.slots.iter() {
             let Some(rule) = self.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
@@ -216,11 +216,11 @@ impl Rotation {
                     // If at least one app writes the file itself, it counts as direct.
                     Some(same) => {
                         same.direct |= direct;
-                        if same.rights.are_ours() {
+                        if same.rights.is_daemon_user() {
                             same.rights = rights;
                         }
                     }
-                    None => found.push(Live {
+                    None => found.push(RotatableLog {
                         path: path.clone(),
                         target,
                         file,
@@ -285,15 +285,15 @@ impl Rotation {
             ));
         }
         let logs = self.live_logs(ctx, None).into_iter().filter(|live| live.target.parent() == Some(folder));
-        let logs = logs.map(|live| Kept { target: live.target, file: live.file, rights: live.rights }).collect();
-        self.order_retention(ctx, [(logs, Job::Room(wanted))]);
+        let logs = logs.map(|live| CheckedLog { target: live.target, file: live.file, rights: live.rights }).collect();
+        self.order_retention(ctx, [(logs, RetentionJob::Room(wanted))]);
     }
 
-    fn folder_is_gone(&mut self, ctx: &mut Ctx, path: &Path) {
+    fn on_folder_removed(&mut self, ctx: &mut Ctx, path: &Path) {
         let of = ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
         // If several users have logs here, the rights of a user other than the daemon's apply.
-        let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
-        let places = Places { home: &ctx.io.settings.home, rights: &rights, stdout: None, stderr: None };
+        let rights = of.reduce(|one, other| if one.is_daemon_user() { other } else { one }).unwrap_or_default();
+        let places = LogTargets { home: &ctx.io.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
         for slot in ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
@@ -340,8 +340,8 @@ fn is_direct(slot: &Slot) -> bool {
 /// Returns the file at this path, if it is a plain file and, if one is given, the wanted one.
 fn present(target: &Path, wanted: Option<FileKey>) -> Option<(FileKey, u64)> {
     if let Some(file) = wanted {
-        let (there, meta) = look(target, file);
-        return meta.filter(|_| there == There::Itself).map(|meta| (file, meta.len()));
+        let (there, meta) = inspect_path(target, file);
+        return meta.filter(|_| there == PathEntry::SameFile).map(|meta| (file, meta.len()));
     }
     let meta = std::fs::symlink_metadata(target).ok().filter(std::fs::Metadata::is_file)?;
     Some(((meta.dev(), meta.ino()), meta.len()))

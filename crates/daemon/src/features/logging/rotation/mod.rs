@@ -17,7 +17,7 @@
 
 mod begin;
 mod check;
-mod own;
+mod daemon_log;
 mod retention;
 mod settings;
 #[cfg(test)]
@@ -28,9 +28,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use ostler_core::logs::rotate::settings::Rotation as Wanted;
+use ostler_core::logs::rotate::settings::RotationSettings as Wanted;
 
-use crate::engine::{Answer, Ctx, Key};
+use crate::engine::{Ctx, FeatureAnswer, Key};
 use crate::logs::reclaim::FileKey;
 use crate::state::store::{Record, Snapshot};
 
@@ -87,7 +87,7 @@ impl Rotation {
 
     /// Handles the deadline: a folder is to be checked, or a schedule is due.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        self.look(ctx);
+        self.run_due_checks(ctx);
         self.set_timer(ctx);
     }
 
@@ -100,18 +100,18 @@ impl Rotation {
         self.set_timer(ctx);
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
         match answer {
-            Answer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
+            FeatureAnswer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
             // A former daemon was killed while it rotated.
-            Answer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
+            FeatureAnswer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
             _ => return,
         }
         self.set_timer(ctx);
     }
 
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
-        self.look_after_rotated(ctx);
+        self.finish_rotations(ctx);
     }
 
     pub(crate) fn records(&self) -> Vec<Record<'_>> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ostler_core::logs::rotate::keep::{Old, for_room, surplus};
+use ostler_core::logs::rotate::keep::{RotatedFile, for_room, surplus};
 use ostler_core::logs::rotate::name::is_rotated;
 use ostler_core::logs::rotate::{RotateSpec, Rule};
 use rustix::fs::{Mode, OFlags};
@@ -33,7 +33,7 @@ const NICENESS: i32 = 19;
 
 /// Log whose rotated files are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct CheckedLog {
     pub(super) target: PathBuf,
     /// File whose folder contains the log.
     pub(super) file: FileKey,
@@ -43,7 +43,7 @@ pub(super) struct Kept {
 
 /// Job for the thread.
 #[derive(Clone, Debug)]
-pub(super) enum Job {
+pub(super) enum RetentionJob {
     /// Compress rotated files, and remove files beyond the app's limits.
     Keep(Rule),
     /// Remove files until this many bytes are free.
@@ -60,15 +60,15 @@ struct Task {
 /// Logs of one app, or those in one folder.
 #[derive(Debug)]
 struct Group {
-    logs: Vec<Kept>,
-    job: Job,
+    logs: Vec<CheckedLog>,
+    job: RetentionJob,
     /// Formats of dates in names.
     dates: Vec<String>,
 }
 
 /// Report of the thread.
 #[derive(Debug)]
-enum News {
+enum RetentionReport {
     /// A line for the log.
     Removed(String),
     /// A failure: the file, and the reason.
@@ -83,19 +83,19 @@ pub(super) struct Retention {
     /// Waker of the daemon.
     waker: Arc<Waker>,
     tasks: mpsc::Sender<Task>,
-    news: mpsc::Receiver<News>,
+    news: mpsc::Receiver<RetentionReport>,
     waiting: usize,
 }
 
 impl Rotation {
     /// Orders a check of the rotated files of these logs.
-    pub(super) fn order_retention(&mut self, ctx: &mut Ctx, groups: impl IntoIterator<Item = (Vec<Kept>, Job)>) {
+    pub(super) fn order_retention(&mut self, ctx: &mut Ctx, groups: impl IntoIterator<Item = (Vec<CheckedLog>, RetentionJob)>) {
         let live = self.live_logs(ctx, None).into_iter().map(|live| live.target).collect();
         let usual = RotateSpec::default().rule();
-        let mut group = |(logs, job): (Vec<Kept>, Job)| {
+        let mut group = |(logs, job): (Vec<CheckedLog>, RetentionJob)| {
             let rule = match &job {
-                Job::Keep(rule) => Some(rule),
-                Job::Room(_) => usual.as_ref(),
+                RetentionJob::Keep(rule) => Some(rule),
+                RetentionJob::Room(_) => usual.as_ref(),
             };
             let dates = rule.map_or_else(Vec::new, |rule| self.dates(rule, ctx.now.wall_ms));
             Group { logs, job, dates }
@@ -126,8 +126,8 @@ impl Rotation {
     pub(super) fn on_retention_report(&mut self, ctx: &mut Ctx) {
         let Some(care) = &mut self.care else { return };
         care.waker.clear();
-        let news: Vec<News> = care.news.try_iter().collect();
-        care.waiting = care.waiting.saturating_sub(news.iter().filter(|news| matches!(news, News::Done)).count());
+        let news: Vec<RetentionReport> = care.news.try_iter().collect();
+        care.waiting = care.waiting.saturating_sub(news.iter().filter(|news| matches!(news, RetentionReport::Done)).count());
         if care.waiting == 0
             && let Some(care) = self.care.take()
         {
@@ -135,13 +135,13 @@ impl Rotation {
         }
         for news in news {
             match news {
-                News::Removed(line) => ctx.io.log.line(format_args!("{line}")),
-                News::Failed(about, problem) => {
+                RetentionReport::Removed(line) => ctx.io.log.line(format_args!("{line}")),
+                RetentionReport::Failed(about, problem) => {
                     if self.is_news(&about, &problem) {
                         ctx.io.log.error(format_args!("\"{about}\": {problem}"));
                     }
                 }
-                News::Done => {}
+                RetentionReport::Done => {}
             }
         }
     }
@@ -160,9 +160,9 @@ impl Retention {
                 let mut report = |news| drop(sender.send(news));
                 let done = threads::catch(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut report)));
                 if done.is_err() {
-                    report(News::Failed("rotated logs".into(), "a bug in the retention of rotated logs".into()));
+                    report(RetentionReport::Failed("rotated logs".into(), "a bug in the retention of rotated logs".into()));
                 }
-                report(News::Done);
+                report(RetentionReport::Done);
                 back.wake();
             }
         })?;
@@ -172,25 +172,25 @@ impl Retention {
 }
 
 /// Rotated file, and its folder.
-struct Found {
+struct RotatedEntry {
     folder: usize,
     name: String,
-    old: Old,
+    old: RotatedFile,
 }
 
 /// Log, its name, and its user.
-struct Of<'a> {
+struct LogRef<'a> {
     log: usize,
     name: &'a str,
     uid: u32,
 }
 
-type ReportFn<'a> = &'a mut dyn FnMut(News);
+type ReportFn<'a> = &'a mut dyn FnMut(RetentionReport);
 
 fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
     let mut folders: Vec<Folder> = Vec::new();
     let mut names: Vec<Vec<String>> = Vec::new();
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<RotatedEntry> = Vec::new();
     let mut live_bytes = 0;
     for (log, kept) in task.logs.iter().enumerate() {
         let Some(name) = kept.target.file_name().and_then(|name| name.to_str()) else { continue };
@@ -208,9 +208,9 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
         };
         let Some(meta) = std::fs::symlink_metadata(folders[at].inside(name)).ok().filter(std::fs::Metadata::is_file) else { continue };
         live_bytes += meta.len();
-        let of = Of { log, name, uid: meta.uid() };
+        let of = LogRef { log, name, uid: meta.uid() };
         let mut files = rotated_of(&of, &task.dates, live, (at, &folders[at]), &names[at]);
-        if let Job::Keep(rule) = &task.job
+        if let RetentionJob::Keep(rule) = &task.job
             && rule.compress
         {
             for file in &mut files {
@@ -219,32 +219,38 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
         }
         found.append(&mut files);
     }
-    let olds: Vec<Old> = found.iter().map(|found| found.old.clone()).collect();
+    let olds: Vec<RotatedFile> = found.iter().map(|found| found.old.clone()).collect();
     let gone = match &task.job {
-        Job::Keep(rule) => surplus(&olds, rule, live_bytes),
-        Job::Room(wanted) => {
+        RetentionJob::Keep(rule) => surplus(&olds, rule, live_bytes),
+        RetentionJob::Room(wanted) => {
             let free = folders.first().and_then(|folder| folder.room().ok()).map_or(u64::MAX, |(free, _)| free);
             for_room(&olds, wanted.saturating_sub(free))
         }
     };
     for index in gone {
-        let Found { folder, name, .. } = &found[index];
+        let RotatedEntry { folder, name, .. } = &found[index];
         let folder = &folders[*folder];
         let shown = folder.path().join(name);
         threads::point();
         match folder.rights().act(|| std::fs::remove_file(folder.inside(name))) {
             // The line has the words of pm2-logrotate.
-            Ok(()) => report(News::Removed(format!("\"{}\" has been deleted", shown.display()))),
+            Ok(()) => report(RetentionReport::Removed(format!("\"{}\" has been deleted", shown.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => report(News::Failed(shown.display().to_string(), format!("cannot be deleted: {error}"))),
+            Err(error) => report(RetentionReport::Failed(shown.display().to_string(), format!("cannot be deleted: {error}"))),
         }
     }
 }
 
 /// Returns the rotated files of one log. Only plain files of the app's user or the daemon's user
 /// count.
-fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, folder): (usize, &Folder), names: &[String]) -> Vec<Found> {
-    let Of { log, name: file, uid } = *of;
+fn rotated_of(
+    of: &LogRef<'_>,
+    dates: &[String],
+    live: &BTreeSet<PathBuf>,
+    (at, folder): (usize, &Folder),
+    names: &[String],
+) -> Vec<RotatedEntry> {
+    let LogRef { log, name: file, uid } = *of;
     let own = rustix::process::geteuid().as_raw();
     let mut found = Vec::new();
     for name in names {
@@ -263,14 +269,18 @@ fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, fold
             continue;
         }
         let modified_ms = u64::try_from(meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000).unwrap_or(0);
-        found.push(Found { folder: at, old: Old { log, name: name.clone(), bytes: meta.len(), modified_ms }, name: name.clone() });
+        found.push(RotatedEntry {
+            folder: at,
+            old: RotatedFile { log, name: name.clone(), bytes: meta.len(), modified_ms },
+            name: name.clone(),
+        });
     }
     found
 }
 
 /// Replaces a file by its compressed form. At every moment the file exists in one form or the
 /// other.
-fn compress(folder: &Folder, file: &mut Found, report: ReportFn<'_>) {
+fn compress(folder: &Folder, file: &mut RotatedEntry, report: ReportFn<'_>) {
     if file.name.ends_with(".gz") {
         return;
     }
@@ -299,7 +309,7 @@ fn compress(folder: &Folder, file: &mut Found, report: ReportFn<'_>) {
         Err(error) => {
             let _ = folder.rights().act(|| std::fs::remove_file(folder.inside(&hidden)));
             let shown = folder.path().join(&file.name).display().to_string();
-            report(News::Failed(shown, format!("cannot be compressed: {error}")));
+            report(RetentionReport::Failed(shown, format!("cannot be compressed: {error}")));
         }
     }
 }

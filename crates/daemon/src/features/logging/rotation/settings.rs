@@ -1,6 +1,6 @@
 //! Settings of the home about rotation.
 
-use ostler_core::logs::rotate::settings::Rotation as Wanted;
+use ostler_core::logs::rotate::settings::RotationSettings as Wanted;
 
 use super::Rotation;
 use crate::engine::Ctx;

@@ -8,7 +8,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::logs::rotate::RotateSpec;
 
 use super::Rotation;
-use crate::engine::{Answer, Input, Played, Request, reacts};
+use crate::engine::{FeatureAnswer, FeatureRequest, Input, TestContext, reacts};
 use crate::logs::reclaim::{FileKey, Rotating};
 
 /// Time of the first check of a folder after a write.
@@ -31,8 +31,8 @@ fn key(path: &Path) -> FileKey {
 }
 
 /// Returns an instance whose output is this file, which the feature checks.
-fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
-    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+fn writing(through_us: bool) -> (TestContext, Rotation, PathBuf) {
+    let (mut played, mut rotation) = (TestContext::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(through_us));
     let slot = played.ctx.state.slots.get_mut(id).unwrap();
     let out = PathBuf::from(slot.live.files.out.clone().unwrap());
@@ -47,14 +47,14 @@ fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
     (played, rotation, out)
 }
 
-fn write(played: &mut Played, rotation: &mut Rotation, path: &Path, bytes: u64) {
+fn write(played: &mut TestContext, rotation: &mut Rotation, path: &Path, bytes: u64) {
     fs::write(path, "x".repeat(bytes as usize)).unwrap();
     played.wait(rotation, |_, ctx| ctx.outbox.timers.next_ms().is_some());
 }
 
-fn requests(played: &mut Played) -> Vec<Rotating> {
+fn requests(played: &mut TestContext) -> Vec<Rotating> {
     let rotating = |input| match input {
-        Input::Request(Request::Rotate(log)) => *log,
+        Input::Request(FeatureRequest::Rotate(log)) => *log,
         other => panic!("{other:?}"),
     };
     played.queued().into_iter().map(rotating).collect()
@@ -70,15 +70,15 @@ fn oversized_log_is_rotated_after_a_write() {
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "until the next write");
     write(&mut played, &mut rotation, &out, MAX_BYTES);
     played.pass(&mut rotation, 60_000);
-    let asked = requests(&mut played);
-    let [log] = &asked[..] else { panic!("{asked:?}") };
+    let requested = requests(&mut played);
+    let [log] = &requested[..] else { panic!("{requested:?}") };
     assert_eq!((&log.target, log.file), (&out.canonicalize().unwrap(), key(&out)));
     assert!(log.rotated.starts_with("app-out") && log.rotated.contains("__"), "{}", log.rotated);
 }
 
 #[test]
 fn log_oversized_before_the_watch_is_rotated() {
-    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+    let (mut played, mut rotation) = (TestContext::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(false));
     let slot = played.ctx.state.slots.get_mut(id).unwrap();
     let out = PathBuf::from(slot.live.files.out.clone().unwrap());
@@ -104,7 +104,7 @@ fn rotation_failure_is_reported_once() {
     let (mut played, mut rotation, out) = writing(false);
     let path = out.to_str().unwrap().to_owned();
     for _ in 0..2 {
-        let answer = Answer::Rotated { path: path.clone(), target: out.clone(), file: key(&out), result: Err("no luck".into()) };
+        let answer = FeatureAnswer::Rotated { path: path.clone(), target: out.clone(), file: key(&out), result: Err("no luck".into()) };
         rotation.on_answer(&mut played.ctx, &answer);
     }
     assert_eq!(played.log().matches("cannot be rotated: no luck").count(), 1, "{}", played.log());
@@ -121,7 +121,7 @@ fn rotated_file_is_compressed_in_a_thread() {
     let rotated = out.with_file_name(&log.rotated);
     fs::copy(&out, &rotated).unwrap();
     let result = Ok(rotated.to_str().unwrap().to_owned());
-    rotation.on_answer(&mut played.ctx, &Answer::Rotated { path: log.path, target: log.target, file: log.file, result });
+    rotation.on_answer(&mut played.ctx, &FeatureAnswer::Rotated { path: log.path, target: log.target, file: log.file, result });
     assert!(played.log().contains(&format!("\"{}\" has been created", rotated.display())));
     rotation.on_settled(&mut played.ctx);
     assert!(rotation.care.is_some());
@@ -146,7 +146,7 @@ fn rotation_of_a_killed_daemon_is_repeated_immediately() {
     fs::write(&out, "x".repeat(MAX_BYTES as usize)).unwrap();
     let mut rotation = Rotation::default();
     rotation.on_boot(&mut played.ctx);
-    rotation.on_answer(&mut played.ctx, &Answer::RotationUndone);
+    rotation.on_answer(&mut played.ctx, &FeatureAnswer::RotationUndone);
     played.pass(&mut rotation, 0);
     assert_eq!(requests(&mut played).len(), 1);
 }
@@ -154,7 +154,7 @@ fn rotation_of_a_killed_daemon_is_repeated_immediately() {
 /// Lines of this turn count, too, and go to the old file.
 #[test]
 fn daemon_log_is_rotated_by_the_home_settings() {
-    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+    let (mut played, mut rotation) = (TestContext::new(&[Rotation::NAME]), Rotation::default());
     fs::write(played.ctx.io.settings.conf.path(), format!(r#"{{"log_rotate": {{"max_size": "{MAX_BYTES}"}}}}"#)).unwrap();
     rotation.on_settings(&mut played.ctx);
     played.ctx.io.log.line(format_args!("{}", "x".repeat(MAX_BYTES as usize / 2)));

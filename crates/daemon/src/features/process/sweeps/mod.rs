@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use ostler_core::lifecycle::stop::{self, Met};
-use ostler_core::lifecycle::{AfterStop, Event, ExitRecord, State, Wanted};
+use ostler_core::lifecycle::stop::{self, SweptProcess};
+use ostler_core::lifecycle::{AfterStop, DesiredState, Event, ExitRecord, InstanceState};
 use ostler_sys::process::signal::KILL;
 use ostler_sys::{ProcRef, cgroup};
 
-use crate::engine::{Ctx, Ending, InstanceStep, Key, Request};
+use crate::engine::{Ctx, FeatureRequest, InstanceStep, Key, ShutdownKind};
 use crate::platform::reactor::Source;
 use crate::state::slots::processes::{INC_MARK, inc_mark};
 
@@ -38,7 +38,7 @@ struct Sweep {
     /// Stop signal, sent once to each process; `None` = SIGKILL.
     signal: Option<i32>,
     /// Processes that got the stop signal.
-    asked: Vec<ProcRef>,
+    signalled: Vec<ProcRef>,
     /// Time of the next search; `None` = when one of its processes exits.
     due_ms: Option<u64>,
 }
@@ -79,11 +79,11 @@ impl Sweeps {
         }
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Sweep { id, inc, .. } if stopping(ctx, id).is_none_or(|(stopping, _)| stopping != inc) => {}
-            Request::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
-            Request::EndLeftovers { leader, mark } => self.add_late(ctx.now.mono_ms, leader, mark),
+            FeatureRequest::Sweep { id, inc, .. } if stopping(ctx, id).is_none_or(|(stopping, _)| stopping != inc) => {}
+            FeatureRequest::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
+            FeatureRequest::EndLeftovers { leader, mark } => self.add_late(ctx.now.mono_ms, leader, mark),
             request => return Some(request),
         }
         None
@@ -114,8 +114,8 @@ impl Sweeps {
     }
 
     /// Does the late sweeps before everything stops.
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
-        if ending == Ending::Everything && !self.late.is_empty() {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: ShutdownKind) {
+        if ending == ShutdownKind::Everything && !self.late.is_empty() {
             self.sweep_late(ctx);
         }
     }
@@ -139,9 +139,9 @@ impl Sweeps {
     /// Adds a sweep. It replaces a former sweep for the same process.
     fn add(&mut self, now_ms: u64, slot: u32, inc: u32, signal: Option<i32>) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
-        let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
+        let got_signal = former.filter(|former| former.inc == inc).map(|former| former.signalled).unwrap_or_default();
         let due_ms = Some(now_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
-        self.all.push(Sweep { slot, inc, signal, asked, due_ms });
+        self.all.push(Sweep { slot, inc, signal, signalled: got_signal, due_ms });
     }
 
     /// Searches the trees that are due for leftover processes.
@@ -166,7 +166,8 @@ impl Sweeps {
     fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, id: u32, ended: u32) -> bool {
         // After a handover, leftovers may also be in the group of the former main process.
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
-        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state else {
+        let InstanceState::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state
+        else {
             return false;
         };
         if inc != ended {
@@ -192,7 +193,7 @@ impl Sweeps {
         if late.is_empty() {
             return ctx.forget_processes();
         }
-        let table = ctx.look_at_processes();
+        let table = ctx.process_table();
         for (leader, mark) in late {
             for member in table.tree(leader, INC_MARK, mark.as_bytes(), keeper) {
                 // It may have exited by itself since the table was read.
@@ -216,30 +217,30 @@ impl Sweeps {
             let process = member.process();
             match sweep.signal {
                 None => _ = process.signal(KILL),
-                Some(signal) if !sweep.asked.contains(&process) => {
+                Some(signal) if !sweep.signalled.contains(&process) => {
                     let _ = process.signal(signal);
-                    sweep.asked.push(process);
+                    sweep.signalled.push(process);
                 }
                 Some(_) => {}
             }
             met.push(self.watch(ctx, process, sweep.slot));
         }
-        sweep.due_ms = stop::next_look(sweep.signal.is_none(), &met, ctx.now.mono_ms);
+        sweep.due_ms = stop::next_scan(sweep.signal.is_none(), &met, ctx.now.mono_ms);
         self.all.push(sweep);
     }
 
-    fn watch(&mut self, ctx: &Ctx, process: ProcRef, slot: u32) -> Met {
+    fn watch(&mut self, ctx: &Ctx, process: ProcRef, slot: u32) -> SweptProcess {
         let key = u64::from(process.pid.cast_unsigned());
         if let Some((_, waits)) = self.watched.get(&key) {
-            return if *waits == slot { Met::Watched } else { Met::Unwatched };
+            return if *waits == slot { SweptProcess::Watched } else { SweptProcess::Unwatched };
         }
         match process.open() {
             Ok(fd) if ctx.io.reactor.add(&fd, Source::Feature(Self::NAME, key)).is_ok() => {
                 self.watched.insert(key, (fd, slot));
-                Met::Watched
+                SweptProcess::Watched
             }
-            Err(rustix::io::Errno::SRCH) => Met::Gone,
-            Ok(_) | Err(_) => Met::Unwatched,
+            Err(rustix::io::Errno::SRCH) => SweptProcess::Gone,
+            Ok(_) | Err(_) => SweptProcess::Unwatched,
         }
     }
 }
@@ -250,9 +251,9 @@ impl Sweeps {
 /// members.
 fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
     let Some(slot) = ctx.state.slots.get(id) else { return false };
-    let State::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
+    let InstanceState::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
     let comes_to_rest = match next {
-        AfterStop::Settle { .. } => slot.durable.instance.wanted != Wanted::Up,
+        AfterStop::Settle { .. } => slot.durable.instance.wanted != DesiredState::Up,
         AfterStop::GiveUp { .. } => true,
         AfterStop::Judge | AfterStop::Failed | AfterStop::Restart { .. } => false,
     };
@@ -269,7 +270,7 @@ fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
 /// Returns the incarnation and pid of an instance that is being stopped.
 fn stopping(ctx: &Ctx, id: u32) -> Option<(u32, i32)> {
     match ctx.state.slots.get(id)?.durable.instance.state {
-        State::Stopping { inc, pid, .. } => Some((inc, pid)),
+        InstanceState::Stopping { inc, pid, .. } => Some((inc, pid)),
         _ => None,
     }
 }

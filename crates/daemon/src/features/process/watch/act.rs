@@ -1,13 +1,13 @@
 //! Actions after a change.
 
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
-use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
+use ostler_core::watch::{Burst, ChangeOrigin, Exactness, Outcome, StartupWrite};
 use ostler_proto::control::Action;
 
 use super::Watches;
-use super::engine::Report;
-use super::watched::{Change, News};
-use crate::engine::{Ctx, Request};
+use super::engine::WatchReport;
+use super::watched::{Change, WatchEvent};
+use crate::engine::{Ctx, FeatureRequest};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
@@ -23,19 +23,19 @@ impl Watches {
     pub(super) fn on_reports(&mut self, ctx: &mut Ctx) {
         let Some(engine) = &self.engine else { return };
         // This only clears the waker.
-        engine.ours.clear();
-        let reports: Vec<Report> = engine.reports.try_iter().collect();
-        for Report { group, news } in reports {
-            if let News::Died(text) = &news {
+        engine.daemon_waker.clear();
+        let reports: Vec<WatchReport> = engine.reports.try_iter().collect();
+        for WatchReport { group, news } in reports {
+            if let WatchEvent::Died(text) = &news {
                 ctx.io.log.error(format_args!("bug in the thread that watches files, which restarts: {text}"));
                 let home = ctx.io.settings.home.to_string_lossy().into_owned();
-                self.begin_again(&ctx.io.reactor, &home);
+                self.replace_thread(&ctx.io.reactor, &home);
                 return self.settle(ctx);
             }
             let Some(name) = self.groups.get(&group).map(|group| group.name.clone()) else { continue };
             match news {
-                News::Watching { folders: 1 } => ctx.io.log.line(format_args!("Watching 1 folder for app {name}")),
-                News::Watching { folders } => {
+                WatchEvent::Watching { folders: 1 } => ctx.io.log.line(format_args!("Watching 1 folder for app {name}")),
+                WatchEvent::Watching { folders } => {
                     ctx.io.log.line(format_args!("Watching {folders} folders for app {name}"));
                     if folders >= MANY_FOLDERS {
                         ctx.io.log.error(format_args!(
@@ -44,9 +44,9 @@ impl Watches {
                         ));
                     }
                 }
-                News::Trouble(text) => ctx.io.log.error(format_args!("App [{name}] {text}")),
-                News::Changed { changes, more } => self.files_changed(ctx, group, &changes, more),
-                News::Died(_) => {}
+                WatchEvent::Trouble(text) => ctx.io.log.error(format_args!("App [{name}] {text}")),
+                WatchEvent::Changed { changes, more } => self.files_changed(ctx, group, &changes, more),
+                WatchEvent::Died(_) => {}
             }
         }
     }
@@ -75,7 +75,7 @@ impl Watches {
         let newest = group.members.iter().filter_map(started).max();
         let running = newest.flatten();
         let age_ms = running.filter(|started| *started < u64::MAX).map(|started| at_ms.saturating_sub(started));
-        if group.guard.judge(&change.path, age_ms) == Judgement::Own {
+        if group.guard.judge(&change.path, age_ms) == ChangeOrigin::Own {
             return false;
         }
         let members: Vec<u32> = group.members.iter().copied().filter(|slot| started(slot).is_some()).collect();
@@ -120,7 +120,7 @@ impl Watches {
 
     /// Handles the end of a burst of this group. Its restart waits for the end of a reload that is
     /// in progress.
-    pub(super) fn look_at_burst(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn on_burst_end(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         if ctx.state.slots.is_being_replaced(&group.name) {
             group.not_before_ms = ctx.now.mono_ms + AGAIN_MS;
@@ -164,8 +164,8 @@ impl Watches {
     }
 }
 
-fn log_habit(ctx: &mut Ctx, name: &str, habit: &Habit) {
-    let Habit { path, is_folder, window_ms } = habit;
+fn log_habit(ctx: &mut Ctx, name: &str, habit: &StartupWrite) {
+    let StartupWrite { path, is_folder, window_ms } = habit;
     let what = if *is_folder { "files in" } else { "" };
     let blank = if *is_folder { " " } else { "" };
     let seconds = *window_ms as f64 / 1000.0;
@@ -191,14 +191,15 @@ fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
     let all = ctx.state.slots.of_app(name);
     let can_reload = |id: &u32| {
         let slot = ctx.state.slots.get(*id);
-        slot.is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
+        slot.is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. }) && slot.spec().shares_its_ports())
     };
     let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
-    let is_down =
-        |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Stopped | State::Errored));
+    let is_down = |id: &u32| {
+        ctx.state.slots.get(*id).is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Stopped | InstanceState::Errored))
+    };
     let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
     if !up.is_empty() {
-        ctx.request(Request::Act { action, ids: up, origin: origin.clone() });
+        ctx.request(FeatureRequest::Act { action, ids: up, origin: origin.clone() });
     }
     for id in down {
         ctx.event(id, Event::Start(origin.clone()));
@@ -210,8 +211,8 @@ fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
 fn started_ms(slot: &Slot) -> Option<u64> {
     match slot.durable.instance.state {
         // Its process starts later, and will read the changed file.
-        State::Waiting { .. } | State::Preparing { .. } => return Some(u64::MAX),
-        State::Spawning { .. } => {}
+        InstanceState::Waiting { .. } | InstanceState::Preparing { .. } => return Some(u64::MAX),
+        InstanceState::Spawning { .. } => {}
         _ => drop(slot.durable.instance.pid()?),
     }
     // For a process that a former daemon started, only the kernel's ticks are known.

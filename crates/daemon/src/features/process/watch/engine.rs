@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::kernel::{Batch, Interest, Kernel};
-use super::watched::{News, Plan, Watched};
+use super::watched::{WatchEvent, WatchSettings, WatchedPaths};
 use crate::platform::waker::Waker;
 
 /// Sleep of the thread after events. Events that arrive during the sleep form one batch.
@@ -29,28 +29,28 @@ const BATCHES: usize = 64;
 
 /// Order of the daemon.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum WatchCommand {
     /// Watch this group.
-    Watch(u32, Arc<Plan>),
+    Watch(u32, Arc<WatchSettings>),
     /// Stop watching this group.
     Forget(u32),
 }
 
 /// Report to the daemon.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct WatchReport {
     /// Number of the group.
     pub group: u32,
-    pub news: News,
+    pub news: WatchEvent,
 }
 
 /// Sender of reports to the daemon.
-pub(super) type ReportFn = Box<dyn Fn(Report) + Send>;
+pub(super) type ReportFn = Box<dyn Fn(WatchReport) + Send>;
 
 /// Thread's ends of the channels and descriptors that it shares with the daemon.
-pub(super) struct Ends {
+pub(super) struct ThreadChannels {
     pub inotify: Option<Inotify>,
-    pub orders: mpsc::Receiver<Order>,
+    pub orders: mpsc::Receiver<WatchCommand>,
     pub waker: Arc<Waker>,
     pub report: ReportFn,
 }
@@ -58,14 +58,14 @@ pub(super) struct Ends {
 /// Thread, with its ends of the shared channels and its state.
 pub(super) struct Thread {
     engine: Engine,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<WatchCommand>,
     waker: Arc<Waker>,
     report: ReportFn,
 }
 
 impl Thread {
-    pub(super) fn new(ends: Ends) -> Self {
-        let Ends { inotify, orders, waker, report } = ends;
+    pub(super) fn new(ends: ThreadChannels) -> Self {
+        let ThreadChannels { inotify, orders, waker, report } = ends;
         Self { engine: Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() }, orders, waker, report }
     }
 
@@ -83,7 +83,7 @@ impl Thread {
         });
         if let Err(panic) = catch_unwind(running) {
             let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            (self.report)(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
+            (self.report)(WatchReport { group: 0, news: WatchEvent::Died(text.unwrap_or("no words").to_owned()) });
         }
     }
 
@@ -94,7 +94,7 @@ impl Thread {
             return None;
         }
         let busy = self.engine.take_events();
-        self.engine.look();
+        self.engine.poll_files();
         self.engine.report(&self.report);
         Some(busy)
     }
@@ -108,27 +108,27 @@ impl Thread {
     /// Returns the watched paths.
     #[cfg(test)]
     pub(super) fn watched(&self) -> impl Iterator<Item = &std::path::Path> {
-        self.engine.groups.values().flat_map(Watched::paths)
+        self.engine.groups.values().flat_map(WatchedPaths::paths)
     }
 }
 
 struct Engine {
     kernel: Kernel,
-    groups: BTreeMap<u32, Watched>,
+    groups: BTreeMap<u32, WatchedPaths>,
     batch: Batch,
 }
 
 impl Engine {
     /// Takes orders. Returns false if the channel is closed.
-    fn take_orders(&mut self, orders: &mpsc::Receiver<Order>) -> bool {
+    fn take_orders(&mut self, orders: &mpsc::Receiver<WatchCommand>) -> bool {
         loop {
             match orders.try_recv() {
-                Ok(Order::Watch(id, plan)) => {
-                    let mut watched = Watched::new(id, plan);
+                Ok(WatchCommand::Watch(id, plan)) => {
+                    let mut watched = WatchedPaths::new(id, plan);
                     watched.begin(&mut self.kernel);
                     self.groups.insert(id, watched);
                 }
-                Ok(Order::Forget(id)) => {
+                Ok(WatchCommand::Forget(id)) => {
                     if let Some(mut watched) = self.groups.remove(&id) {
                         watched.end(&mut self.kernel);
                     }
@@ -163,7 +163,7 @@ impl Engine {
 
     fn take_event(&mut self, wd: i32, flags: ReadFlags, name: &[u8]) {
         if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-            self.groups.values_mut().for_each(Watched::lost_count);
+            self.groups.values_mut().for_each(WatchedPaths::lost_count);
             return;
         }
         if flags.contains(ReadFlags::IGNORED) {
@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Compares files in folders whose changes the kernel does not report.
-    fn look(&mut self) {
+    fn poll_files(&mut self) {
         let now = clock::boot();
         for watched in self.groups.values_mut().filter(|watched| watched.due().is_some_and(|due| due <= now)) {
             watched.work(&mut self.kernel);
@@ -199,12 +199,12 @@ impl Engine {
 
     fn report(&mut self, report: &ReportFn) {
         for (&group, watched) in &mut self.groups {
-            watched.news().into_iter().for_each(|news| report(Report { group, news }));
+            watched.news().into_iter().for_each(|news| report(WatchReport { group, news }));
         }
     }
 
     fn rest(&self, waker: &Waker) {
-        let due = self.groups.values().filter_map(Watched::due).min();
+        let due = self.groups.values().filter_map(WatchedPaths::due).min();
         let timeout = due.and_then(|due| Timespec::try_from(due.saturating_sub(clock::boot())).ok());
         let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
         let kernel = self.kernel.fd();

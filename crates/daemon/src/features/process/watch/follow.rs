@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ostler_core::lifecycle::{State, Wanted};
+use ostler_core::lifecycle::{DesiredState, InstanceState};
 use ostler_core::watch::{Guard, Pace, Surroundings};
 
-use super::engine::Order;
+use super::engine::WatchCommand;
 use super::{Group, Key, Watches};
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
@@ -47,8 +47,8 @@ fn is_watched(slot: &Slot) -> bool {
     slot.spec().watch.on
         && instance.inc > 0
         && !slot.durable.watch.stopped
-        && instance.wanted != Wanted::Gone
-        && instance.state != State::Gone
+        && instance.wanted != DesiredState::Gone
+        && instance.state != InstanceState::Gone
 }
 
 impl Watches {
@@ -61,7 +61,7 @@ impl Watches {
         self.next = self.next.wrapping_add(1);
         // Patterns were checked before anything was started. A corrupt journal leads to no watch.
         if let Some(plan) = Self::plan(&key, home) {
-            self.order(Order::Watch(id, Arc::new(plan)));
+            self.order(WatchCommand::Watch(id, Arc::new(plan)));
         }
         let pace = Pace::of(&key.watch);
         let (name, members) = (name.to_owned(), std::collections::BTreeSet::new());
@@ -80,7 +80,7 @@ impl Watches {
         group.members.remove(&slot);
         if group.members.is_empty() {
             self.groups.remove(&id);
-            self.order(Order::Forget(id));
+            self.order(WatchCommand::Forget(id));
         }
     }
 }

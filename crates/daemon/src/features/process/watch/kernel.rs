@@ -48,22 +48,22 @@ const GOES: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 
 /// Events that are wanted of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum FolderEvents {
     /// All events.
     Tree,
     /// Removal of the folder.
-    Itself,
+    Removal,
     /// Removal of the folder, and changes of the names in it.
     Name,
     /// Changes as in `Name`, and writes to files in the folder.
     File,
 }
 
-impl Wanted {
+impl FolderEvents {
     fn flags(self) -> WatchFlags {
         let flags = match self {
             Self::Tree => IN_TREE,
-            Self::Itself => GOES,
+            Self::Removal => GOES,
             Self::Name => NAMED | GOES,
             Self::File => NAMED | GOES | WatchFlags::CLOSE_WRITE,
         };
@@ -123,7 +123,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Returns [`Errno::NOSYS`] if there is no descriptor.
-    pub(super) fn add(&mut self, path: &Path, wanted: Wanted, interest: Interest) -> Result<i32, NotAdded> {
+    pub(super) fn add(&mut self, path: &Path, wanted: FolderEvents, interest: Interest) -> Result<i32, NotAdded> {
         let inotify = self.inotify.as_ref().ok_or(NotAdded::Errno(Errno::NOSYS))?;
         let wd = inotify.watch(path, wanted.flags()).map_err(NotAdded::Errno)?;
         let interests = self.interests.entry(wd).or_default();
@@ -183,7 +183,7 @@ impl Kernel {
         inotify.read_once(&mut self.buffer, |event| {
             let from = batch.names.len();
             batch.names.extend_from_slice(event.name);
-            batch.events.push((event.watch, event.what, from, batch.names.len()));
+            batch.events.push((event.watch, event.flags, from, batch.names.len()));
         });
         if batch.events.is_empty() {
             // Most likely no events come for a while.

@@ -17,30 +17,30 @@ mod act;
 mod engine;
 mod follow;
 mod kernel;
+mod resolved_path;
 #[cfg(test)]
-pub(crate) mod played;
+pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod watched;
-mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use ostler_core::lifecycle::{Event, Wanted};
+use ostler_core::lifecycle::{DesiredState, Event};
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use ostler_sys::fs::inotify::Inotify;
 
 use crate::engine::{Ctx, InstanceStep};
-use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::keeper_connection::KeeperConnection;
 use crate::platform::reactor::{Reactor, Source};
 use crate::platform::waker::Waker;
 use crate::state::slots::Slot;
 use crate::state::store::WatchMark;
-use engine::{Ends, Order, Report, Thread};
-use watched::Plan;
+use engine::{Thread, ThreadChannels, WatchCommand, WatchReport};
+use watched::WatchSettings;
 
 /// Name of the queue that the keeper holds.
 const HELD: &str = "watch";
@@ -59,7 +59,7 @@ pub(crate) struct Watches {
     engine: Option<Engine>,
     /// Orders before there is a thread. When a daemon starts, all orders come before the first
     /// event.
-    waiting: Vec<Order>,
+    waiting: Vec<WatchCommand>,
     booted: bool,
     /// Deaths of the thread.
     deaths: u32,
@@ -68,19 +68,19 @@ pub(crate) struct Watches {
 /// Daemon's side of the thread.
 #[derive(Debug)]
 struct Engine {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<WatchCommand>,
     /// Waker of the thread.
-    of_thread: Arc<Waker>,
-    reports: mpsc::Receiver<Report>,
+    thread_waker: Arc<Waker>,
+    reports: mpsc::Receiver<WatchReport>,
     /// Waker of the daemon.
-    ours: Arc<Waker>,
+    daemon_waker: Arc<Waker>,
 }
 
 impl Engine {
-    fn order(&self, order: Order) {
+    fn order(&self, order: WatchCommand) {
         // The thread lives as long as this sender exists.
         let _ = self.orders.send(order);
-        self.of_thread.wake();
+        self.thread_waker.wake();
     }
 }
 
@@ -88,7 +88,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // The thread exits when it finds the channel closed.
         self.orders = mpsc::channel().0;
-        self.of_thread.wake();
+        self.thread_waker.wake();
     }
 }
 
@@ -157,7 +157,7 @@ impl Watches {
 
     /// Handles the end of a burst.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
-        self.look_at_burst(ctx, key as u32);
+        self.on_burst_end(ctx, key as u32);
     }
 
     /// Handles reports of the thread.
@@ -170,7 +170,7 @@ impl Watches {
     }
 
     /// Takes the queue of the former daemon.
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name != HELD {
             return Some(fd);
         }
@@ -194,7 +194,7 @@ impl Watches {
         ctx.outbox.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: WatchCommand) {
         match &self.engine {
             Some(engine) => engine.order(order),
             None if self.deaths < MOST_DEATHS => self.waiting.push(order),
@@ -203,12 +203,12 @@ impl Watches {
     }
 
     /// Prepares another thread after one has died, up to [`MOST_DEATHS`] times.
-    fn begin_again(&mut self, reactor: &Reactor, home: &str) {
+    fn replace_thread(&mut self, reactor: &Reactor, home: &str) {
         if let Some(engine) = self.engine.take() {
-            reactor.remove(&*engine.ours);
+            reactor.remove(&*engine.daemon_waker);
         }
         self.deaths += 1;
-        let plans = self.groups.iter().filter_map(|(id, group)| Some(Order::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
+        let plans = self.groups.iter().filter_map(|(id, group)| Some(WatchCommand::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
         self.waiting = plans.collect();
         self.booted = self.deaths < MOST_DEATHS;
     }
@@ -217,14 +217,14 @@ impl Watches {
     ///
     /// # Errors
     /// Returns an error, worded for users, if the thread cannot be started.
-    fn settle_thread(&mut self, reactor: &Reactor, keeper: &mut KeeperDoor) -> Result<(), String> {
+    fn settle_thread(&mut self, reactor: &Reactor, keeper: &mut KeeperConnection) -> Result<(), String> {
         if !self.booted {
             return Ok(());
         }
         if self.groups.is_empty() {
             self.waiting.clear();
             if let Some(engine) = self.engine.take() {
-                reactor.remove(&*engine.ours);
+                reactor.remove(&*engine.daemon_waker);
             }
             if self.queue.take().is_some() {
                 keeper.drop_held(HELD);
@@ -241,7 +241,7 @@ impl Watches {
 
     /// # Errors
     /// Returns an error if the kernel gives no queue. All files are then polled.
-    fn open_queue(&mut self, keeper: &mut KeeperDoor) -> Result<(), String> {
+    fn open_queue(&mut self, keeper: &mut KeeperConnection) -> Result<(), String> {
         if self.queue.is_some() {
             return Ok(());
         }
@@ -274,16 +274,16 @@ impl Watches {
             let _ = sender.send(report);
             back.wake();
         });
-        begin(Ends { inotify: queue, orders: received, waker: its_own, report })?;
-        self.engine = Some(Engine { orders, of_thread, reports, ours });
+        begin(ThreadChannels { inotify: queue, orders: received, waker: its_own, report })?;
+        self.engine = Some(Engine { orders, thread_waker: of_thread, reports, daemon_waker: ours });
         Ok(())
     }
 
-    fn plan(key: &Key, home: &str) -> Option<Plan> {
+    fn plan(key: &Key, home: &str) -> Option<WatchSettings> {
         let own = key.own.iter().map(String::as_str).collect();
         let rules = ostler_core::watch::Rules::new(&key.watch, &ostler_core::watch::Surroundings { cwd: &key.cwd, home, own }).ok()?;
         let watch = &key.watch;
-        Some(Plan {
+        Some(WatchSettings {
             rules,
             script: key.script.clone().into(),
             gitignore: !watch.no_gitignore,
@@ -303,15 +303,15 @@ fn mark_after(slot: &Slot, step: &InstanceStep<'_>) -> WatchMark {
         // A start watches again, and its process has read all earlier changes.
         _ if step.spawns => WatchMark::default(),
         // The instance was stopped before its process was there; it keeps that process.
-        Event::Start(_) | Event::Restart(_) if slot.durable.instance.wanted == Wanted::Up => WatchMark { stopped: false, ..mark },
+        Event::Start(_) | Event::Restart(_) if slot.durable.instance.wanted == DesiredState::Up => WatchMark { stopped: false, ..mark },
         _ => mark,
     }
 }
 
-fn begin(ends: Ends) -> std::io::Result<()> {
+fn begin(ends: ThreadChannels) -> std::io::Result<()> {
     const STACK_BYTES: usize = 256 << 10;
     #[cfg(test)]
-    let Some(ends) = played::take(ends) else { return Ok(()) };
+    let Some(ends) = simulated::take(ends) else { return Ok(()) };
     std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES).spawn(move || Thread::new(ends).run())?;
     Ok(())
 }

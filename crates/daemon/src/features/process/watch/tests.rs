@@ -9,12 +9,12 @@ use ostler_proto::control::Action;
 use super::Watches;
 use super::act::AGAIN_MS;
 use super::watched::Change;
-use crate::engine::{Ctx, Input, Played, Request, reacts};
+use crate::engine::{Ctx, FeatureRequest, Input, TestContext, reacts};
 
 /// Time without a change after which a burst is over.
 const QUIET_MS: u64 = 100;
 
-fn spec(played: &Played) -> AppSpec {
+fn spec(played: &TestContext) -> AppSpec {
     let cwd = played.home().join("app");
     std::fs::create_dir_all(&cwd).unwrap();
     let watch = WatchSpec { on: true, ..WatchSpec::default() };
@@ -23,8 +23,8 @@ fn spec(played: &Played) -> AppSpec {
 }
 
 /// Returns a running instance that is watched.
-fn running() -> (Played, Watches, u32) {
-    let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
+fn running() -> (TestContext, Watches, u32) {
+    let (mut played, mut watches) = (TestContext::new(&[Watches::NAME]), Watches::default());
     let spec = spec(&played);
     let id = played.instance(spec);
     played.start(&mut watches, id, 4711);
@@ -32,7 +32,7 @@ fn running() -> (Played, Watches, u32) {
     (played, watches, id)
 }
 
-fn change(played: &mut Played, watches: &mut Watches, file: &str) -> bool {
+fn change(played: &mut TestContext, watches: &mut Watches, file: &str) -> bool {
     let path = played.home().join("app").join(file).to_str().unwrap().to_owned();
     let group = *watches.groups.keys().next().unwrap();
     watches.file_changed(&mut played.ctx, group, &Change { path, wall_ms: None })
@@ -41,7 +41,7 @@ fn change(played: &mut Played, watches: &mut Watches, file: &str) -> bool {
 /// Returns the requests: action, instances, and origin.
 fn acts(queued: &[Input]) -> Vec<(Action, Vec<u32>, String)> {
     let act = |input: &Input| match input {
-        Input::Request(Request::Act { action, ids, origin: Origin::Policy(who) }) => (*action, ids.clone(), who.to_string()),
+        Input::Request(FeatureRequest::Act { action, ids, origin: Origin::Policy(who) }) => (*action, ids.clone(), who.to_string()),
         other => panic!("{other:?}"),
     };
     queued.iter().map(act).collect()
@@ -105,7 +105,7 @@ fn stopped_app_is_not_watched() {
 /// changes nothing.
 #[test]
 fn app_stopped_while_starting_is_not_watched() {
-    let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
+    let (mut played, mut watches) = (TestContext::new(&[Watches::NAME]), Watches::default());
     let spec = spec(&played);
     let id = played.instance(spec);
     let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
@@ -135,7 +135,7 @@ fn spawn_clears_the_change_mark_in_the_journal() {
 fn change_starts_an_instance_that_has_exited() {
     let (mut played, mut watches, id) = running();
     played.dispatch(&mut watches, id, stop());
-    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     played.dispatch(&mut watches, id, Event::Exited { inc: 1, exit });
     played.dispatch(&mut watches, id, Event::TreeGone { inc: 1 });
     change(&mut played, &mut watches, "a.js");

@@ -18,21 +18,21 @@ pub(super) const MAX_DEPTH: u32 = 100;
 
 /// Method by which changes in a folder are noticed.
 #[derive(Debug)]
-pub(super) enum Noticed {
+pub(super) enum DetectionMethod {
     /// None yet.
-    Not,
+    Unset,
     /// The kernel reports them, under this watch number.
-    ByKernel(i32),
+    Kernel(i32),
     /// The watching thread compares the folder's content.
-    ByLooking(Snapshot),
+    Polling(Snapshot),
 }
 
 /// Content of a folder at the last read.
-pub(super) type Snapshot = BTreeMap<OsString, Stamp>;
+pub(super) type Snapshot = BTreeMap<OsString, FileStamp>;
 
 /// Metadata that shows whether a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     pub is_folder: bool,
     size: u64,
     modified: (i64, i64),
@@ -49,7 +49,7 @@ pub(super) struct Node {
     /// Name of the folder; for a root, the whole path.
     name: Rc<OsStr>,
     children: BTreeMap<Rc<OsStr>, u32>,
-    pub noticed: Noticed,
+    pub noticed: DetectionMethod,
     pub git: Option<Rc<GitIgnore>>,
     /// Whether the app's script is here although git ignores it. Rules of git then exclude nothing.
     pub free: bool,
@@ -81,7 +81,7 @@ impl Tree {
 
     fn put(&mut self, parent: Option<u32>, root: usize, depth: u32, name: &OsStr, free: bool) -> u32 {
         let (name, children) = (Rc::from(name), BTreeMap::new());
-        let node = Some(Node { parent, root, depth, name, children, noticed: Noticed::Not, git: None, free });
+        let node = Some(Node { parent, root, depth, name, children, noticed: DetectionMethod::Unset, git: None, free });
         if let Some(id) = self.unused.pop()
             && let Some(place) = self.nodes.get_mut(id as usize)
         {
@@ -106,7 +106,7 @@ impl Tree {
 
     /// Removes a folder and everything below it. Returns the methods by which their changes were
     /// noticed.
-    pub(super) fn remove(&mut self, id: u32) -> Vec<(u32, Noticed)> {
+    pub(super) fn remove(&mut self, id: u32) -> Vec<(u32, DetectionMethod)> {
         if let Some((parent, name)) = self.get(id).and_then(|node| Some((node.parent?, Rc::clone(&node.name))))
             && let Some(parent) = self.get_mut(parent)
         {
@@ -135,9 +135,9 @@ impl Tree {
     }
 
     /// Returns the folders that have to be compared.
-    pub(super) fn looked_at(&self) -> Vec<u32> {
+    pub(super) fn polled_folders(&self) -> Vec<u32> {
         let ids = self.nodes.iter().enumerate().filter_map(|(id, node)| Some((u32::try_from(id).ok()?, node.as_ref()?)));
-        ids.filter(|(_, node)| matches!(node.noticed, Noticed::ByLooking(_))).map(|(id, _)| id).collect()
+        ids.filter(|(_, node)| matches!(node.noticed, DetectionMethod::Polling(_))).map(|(id, _)| id).collect()
     }
 
     /// Returns the number of folders.
@@ -147,7 +147,7 @@ impl Tree {
 
     /// Returns true if git ignores this name in this folder. The nearest file with a matching rule
     /// decides.
-    pub(super) fn is_ignored(&self, folder: u32, name: &OsStr, is_folder: bool, outer: &[Outer]) -> bool {
+    pub(super) fn is_ignored(&self, folder: u32, name: &OsStr, is_folder: bool, outer: &[OuterGitIgnore]) -> bool {
         let mut relative = name.as_bytes().to_vec();
         let mut at = self.get(folder);
         let mut top = PathBuf::new();
@@ -162,22 +162,22 @@ impl Tree {
             }
         }
         let whole = top.join(OsStr::from_bytes(&relative));
-        let said = outer.iter().find_map(|outer| {
+        let rule = outer.iter().find_map(|outer| {
             let below = whole.strip_prefix(&outer.folder).ok()?;
             outer.git.verdict(below.as_os_str().as_bytes(), is_folder)
         });
-        said.unwrap_or(false)
+        rule.unwrap_or(false)
     }
 }
 
 /// `.gitignore` file above the watched folders.
 #[derive(Debug)]
-pub(super) struct Outer {
+pub(super) struct OuterGitIgnore {
     folder: PathBuf,
     git: GitIgnore,
 }
 
-impl Outer {
+impl OuterGitIgnore {
     /// Reads the files from here up to the top of the repository, the nearest first. Returns none
     /// outside a repository.
     pub(super) fn above(root: &Path) -> Vec<Self> {
@@ -246,7 +246,7 @@ pub(super) fn list(path: &Path, follow: bool, files: bool) -> io::Result<Listing
 /// pseudo file system such as `/proc`, is not followed.
 pub(super) fn leads_down(folder: &Path, name: &OsStr) -> bool {
     let path = folder.join(name);
-    if !fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) || super::way::is_made_up(&path) {
+    if !fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) || super::resolved_path::is_made_up(&path) {
         return false;
     }
     match (fs::canonicalize(&path), fs::canonicalize(folder)) {
@@ -256,7 +256,7 @@ pub(super) fn leads_down(folder: &Path, name: &OsStr) -> bool {
 }
 
 /// Reads everything in a folder.
-pub(super) fn look(path: &Path, follow: bool) -> io::Result<Snapshot> {
+pub(super) fn snapshot(path: &Path, follow: bool) -> io::Result<Snapshot> {
     let mut snapshot = Snapshot::new();
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
@@ -265,12 +265,12 @@ pub(super) fn look(path: &Path, follow: bool) -> io::Result<Snapshot> {
         let is_folder = meta.is_dir() || meta.is_symlink() && follow && leads_down(path, &name);
         // For a link to a file, the file counts.
         let meta = if meta.is_symlink() && !is_folder { fs::metadata(&whole).unwrap_or(meta) } else { meta };
-        snapshot.insert(name, Stamp::of(&meta, is_folder));
+        snapshot.insert(name, FileStamp::of(&meta, is_folder));
     }
     Ok(snapshot)
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(meta: &Metadata, is_folder: bool) -> Self {
         // Changes inside a folder are noticed there.
         let (size, modified) = if is_folder { (0, (0, 0)) } else { (meta.size(), (meta.mtime(), meta.mtime_nsec())) };

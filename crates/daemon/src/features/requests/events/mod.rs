@@ -4,11 +4,11 @@
 
 mod translate;
 
-use ostler_core::lifecycle::{Event, Origin, Wanted};
+use ostler_core::lifecycle::{DesiredState, Event, Origin};
 use ostler_proto::control::{Request, Response};
 
-use crate::engine::{Ask, Ctx, InstanceStep};
-use crate::state::store::events::Draft;
+use crate::engine::{ClientRequest, Ctx, InstanceStep};
+use crate::state::store::events::EventDraft;
 
 /// Emitter of instances' events. It has no state: the cause of an instance's state is on its slot,
 /// and in its record.
@@ -20,7 +20,7 @@ impl Events {
 }
 
 impl Events {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         if !matches!(ask.request, Request::Events) {
             return Some(ask);
         }
@@ -32,7 +32,7 @@ impl Events {
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let Some(slot) = ctx.state.slots.get_mut(step.id) else { return };
         if let Some(origin) = asked_by(step.event)
-            && (origin.is_user() || slot.durable.instance.wanted == Wanted::Up || !step.transitions.is_empty())
+            && (origin.is_user() || slot.durable.instance.wanted == DesiredState::Up || !step.transitions.is_empty())
         {
             slot.durable.cause = Some(Box::new(origin.into()));
         }
@@ -45,9 +45,14 @@ impl Events {
             if translate::decides(&what) {
                 slot.durable.cause = Some(Box::new(cause.clone()));
             }
-            if slot.is_seen() {
-                let draft =
-                    Draft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((before, after)) };
+            if slot.is_visible() {
+                let draft = EventDraft {
+                    app: Some(slot.spec().name.clone()),
+                    id: Some(slot.durable.pm_id),
+                    kind: what,
+                    cause,
+                    status: Some((before, after)),
+                };
                 ctx.state.events.push(ctx.now.wall_ms, draft);
             }
         }

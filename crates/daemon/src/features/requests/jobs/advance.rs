@@ -7,15 +7,15 @@ use ostler_core::lifecycle::goal::Goal;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
-use super::job::{Detaching, Job, Step, Then, Waited, action_word};
-use super::shares::Shares;
-use super::turns::put_in_order;
-use crate::engine::{Ctx, Ending, Request};
+use super::app_queue::put_in_order;
+use super::job::{AfterJob, DetachState, Job, JobStep, WaitedInstance, action_name};
+use super::shares::StartLimit;
+use crate::engine::{Ctx, FeatureRequest, ShutdownKind};
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Role;
 
 /// Returns true for an instance that only its name or id starts, if the target is neither.
-fn is_left(slots: &Slots, id: u32, target: &str) -> bool {
+fn needs_own_name(slots: &Slots, id: u32, target: &str) -> bool {
     let is_named = |slot: &Slot| slot.spec().name == target || slot.durable.pm_id.to_string() == target;
     slots.get(id).is_some_and(|slot| slot.is_unstarted() && !is_named(slot))
 }
@@ -24,7 +24,7 @@ impl Job {
     /// Starts the instances that may start, and resolves the next target when one is done. Returns
     /// true when all are done and the client has its answer.
     pub(super) fn advance(&mut self, ctx: &mut Ctx) -> bool {
-        if self.detaching != Detaching::No {
+        if self.detaching != DetachState::Attached {
             self.detach(ctx);
         }
         if self.together {
@@ -32,11 +32,11 @@ impl Job {
             self.unresolved = self.resolve_all(ctx).err();
         }
         loop {
-            self.take_turns(ctx);
+            self.start_pending(ctx);
             if !self.waiting.is_empty() || !self.pending.is_empty() || !self.rollouts.is_empty() {
                 return false;
             }
-            if self.then == Then::Exit && self.targets.is_empty() && self.end_what_is_left(ctx) {
+            if self.then == AfterJob::Exit && self.targets.is_empty() && self.delete_hidden(ctx) {
                 return false;
             }
             let target = if self.failed == 0 { self.targets.pop_front() } else { None };
@@ -54,11 +54,11 @@ impl Job {
     pub(super) fn resolve(&mut self, ctx: &mut Ctx, target: String) -> Result<(), Failure> {
         let ids = ctx.state.slots.select_in(self.namespace.as_deref(), &target, &self.cwd)?;
         self.touch(&ids, &ctx.state.slots);
-        let starts = self.named_only && matches!(self.step, Step::Act(Action::Restart | Action::Reload, _));
-        let is_left = |id: &&u32| starts && is_left(&ctx.state.slots, **id, &target);
+        let starts = self.named_only && matches!(self.step, JobStep::Act(Action::Restart | Action::Reload, _));
+        let is_left = |id: &&u32| starts && needs_own_name(&ctx.state.slots, **id, &target);
         self.pending.extend(ids.iter().filter(|id| !is_left(id)));
         self.ordered = put_in_order(&ctx.state.slots, &self.step, &mut self.pending);
-        if let Step::Act(action, _) = self.step {
+        if let JobStep::Act(action, _) = self.step {
             self.send_selected(ctx, action, target, &ids);
         }
         Ok(())
@@ -67,18 +67,18 @@ impl Job {
     /// Reports the instances that a target, or the name of an app, selects.
     pub(super) fn send_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
         let ids = ctx.state.slots.pm_ids(ids);
-        self.asker.send(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
+        self.asker.send(ctx, Progress::Selected { action: action_name(action).to_owned(), target, ids });
     }
 
     /// Deletes processes that users do not see when everything is deleted. Returns true if there is
     /// something to wait for.
-    fn end_what_is_left(&mut self, ctx: &mut Ctx) -> bool {
+    fn delete_hidden(&mut self, ctx: &mut Ctx) -> bool {
         let left: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         for id in &left {
             self.wait_for_end_of_hidden(ctx, *id);
         }
-        if ctx.state.commands.any_goes_on() {
-            ctx.request(Request::CallOffAll);
+        if ctx.state.commands.has_running() {
+            ctx.request(FeatureRequest::CallOffAll);
         }
         !left.is_empty() || !ctx.state.commands.is_empty()
     }
@@ -86,13 +86,13 @@ impl Job {
     /// Waits for the hidden process of a reload, which stops together with the visible one.
     fn wait_for_end_of_hidden(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
-        self.waiting.insert(id, Waited::new(slot, Goal::Gone));
+        self.waiting.insert(id, WaitedInstance::new(slot, Goal::Gone));
         ctx.event(id, Event::Delete(self.origin.clone()));
     }
 
     /// Takes instances from `pending`, as many as the rules allow.
-    pub(super) fn take_turns(&mut self, ctx: &mut Ctx) {
-        if matches!(self.step, Step::Act(Action::Reload, _)) {
+    pub(super) fn start_pending(&mut self, ctx: &mut Ctx) {
+        if matches!(self.step, JobStep::Act(Action::Reload, _)) {
             return self.begin_reloads(ctx);
         }
         if self.pending.is_empty() {
@@ -108,17 +108,17 @@ impl Job {
             .map(|slot| (slot.durable.pm_id, slot.durable.id))
             .collect();
         begin.iter().for_each(|id| self.act(ctx, *id, &others));
-        let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
+        let is_reset = matches!(self.step, JobStep::Act(Action::Reset, _));
         if !begin.is_empty() && !is_reset && ctx.state.slots.is_any_being_replaced() {
             // This includes instances that come later, so that no rollout touches them until then.
             let ids = begin.iter().chain(&self.pending).copied().collect();
-            ctx.request(Request::TakenOver { ids });
+            ctx.request(FeatureRequest::TakenOver { ids });
         }
     }
 
     /// Returns the instances that are next, and those that have to wait.
     fn chosen(&self, slots: &Slots) -> (Vec<u32>, VecDeque<u32>) {
-        let (mut turns, mut shares) = (self.turns(slots), Shares::of(self, slots));
+        let (mut turns, mut shares) = (self.app_queue(slots), StartLimit::of(self, slots));
         let (mut begin, mut later) = (Vec::new(), VecDeque::new());
         for &id in &self.pending {
             let slot = slots.get(id);
@@ -138,7 +138,7 @@ impl Job {
 
     /// Acts on an instance. `others`: hidden processes, by the number that users know.
     fn act(&mut self, ctx: &mut Ctx, id: u32, others: &[(u32, u32)]) {
-        let Step::Act(action, change) = &self.step else { return };
+        let JobStep::Act(action, change) = &self.step else { return };
         let action = *action;
         if matches!(action, Action::Restart | Action::Reload) && self.put_on_schedule(ctx, id) {
             return;
@@ -153,7 +153,7 @@ impl Job {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let (goal, event) = asked_of(slot, action, gentle, self.origin.clone());
         let pm_id = slot.durable.pm_id;
-        self.waiting.insert(id, Waited::new(slot, goal));
+        self.waiting.insert(id, WaitedInstance::new(slot, goal));
         if matches!(action, Action::Stop | Action::Delete) && !gentle {
             let same = others.iter().filter(|(of, _)| *of == pm_id);
             same.for_each(|(_, other)| self.wait_for_end_of_hidden(ctx, *other));
@@ -190,8 +190,8 @@ impl Job {
             None => self.response(),
         };
         self.asker.answer(ctx, response);
-        if self.then == Then::Exit {
-            ctx.outbox.shutdown.ending = Some(Ending::Everything);
+        if self.then == AfterJob::Exit {
+            ctx.outbox.shutdown.ending = Some(ShutdownKind::Everything);
         }
     }
 }

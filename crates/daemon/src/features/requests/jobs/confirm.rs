@@ -6,18 +6,18 @@
 //! executed directly has no runtime before its first line.
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Ending, ExitCause};
+use ostler_core::lifecycle::{ExitCause, ProcessEnding};
 use ostler_core::text::units::in_seconds;
 use ostler_proto::control::Confirm;
 
-use crate::state::slots::{Slot, why};
+use crate::state::slots::{Slot, exit_text};
 
 /// Interpreters that read a whole file before they run any of it, by the prefixes of their names.
 const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl", "tsx", "ts-node"];
 
 /// Confirmation that a request waits for, and its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Confirming {
+pub(super) struct Confirmation {
     /// Time (`mono_ms`) at which a script counts as running, unless `watches`.
     until_ms: u64,
     /// Whether a process that exits before that fails the start.
@@ -26,7 +26,7 @@ pub(super) struct Confirming {
     pub watches: bool,
 }
 
-impl Confirming {
+impl Confirmation {
     pub(super) fn new(confirm: Confirm, now_ms: u64) -> Self {
         let Confirm { within_ms, early_exit_fails, watches, .. } = confirm;
         Self { until_ms: now_ms.saturating_add(within_ms), early_exit_fails, watches }
@@ -51,13 +51,13 @@ impl Confirming {
     pub(super) fn judge(self, slot: &Slot) -> Option<String> {
         let exit = slot.durable.instance.exits.last().filter(|_| self.early_exit_fails)?;
         // A process that finished, or that was stopped in between, did start.
-        if exit.ending == Ending::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
+        if exit.ending == ProcessEnding::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
             return None;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-        let then = if slot.durable.instance.is_coming_again() { "it is restarted" } else { "it stays stopped" };
+        let then = if slot.durable.instance.will_restart() { "it is restarted" } else { "it stays stopped" };
         let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
-        Some(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
+        Some(format!("{} within {lived} of its start; {then}{lines}", exit_text(exit)))
     }
 }
 

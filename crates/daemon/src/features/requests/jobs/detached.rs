@@ -5,30 +5,30 @@ use std::collections::BTreeSet;
 
 use ostler_proto::control::{Confirm, Failure, Response};
 
-use super::confirm::Confirming;
-use super::job::{Asker, Detaching, Job};
+use super::confirm::Confirmation;
+use super::job::{DetachState, Job, Requester};
 use crate::engine::Ctx;
 
 impl Job {
     /// Sets the confirmation that the client waits for.
     pub(super) fn until(self, confirm: Option<Confirm>, now_ms: u64) -> Self {
         match confirm {
-            Some(Confirm { detached: true, .. }) => Self { detaching: Detaching::Wanted, ..self },
-            confirm => Self { confirm: confirm.map(|confirm| Confirming::new(confirm, now_ms)), ..self },
+            Some(Confirm { detached: true, .. }) => Self { detaching: DetachState::Requested, ..self },
+            confirm => Self { confirm: confirm.map(|confirm| Confirmation::new(confirm, now_ms)), ..self },
         }
     }
 
     /// Starts the whole request, and answers the client when no resulting work is left in the
     /// queue.
     pub(super) fn detach(&mut self, ctx: &mut Ctx) {
-        if self.detaching == Detaching::Wanted {
-            self.detaching = Detaching::Begun;
+        if self.detaching == DetachState::Requested {
+            self.detaching = DetachState::Started;
             if let Err(failure) = self.resolve_all(ctx) {
                 self.leave_asker(ctx, Response::Failed(failure));
             }
-            self.take_turns(ctx);
+            self.start_pending(ctx);
         }
-        if self.detaching == Detaching::Begun && ctx.is_idle() {
+        if self.detaching == DetachState::Started && ctx.is_idle() {
             let response = self.response();
             self.leave_asker(ctx, response);
         }
@@ -51,11 +51,11 @@ impl Job {
 
     /// Answers the client, which gets no further message.
     fn leave_asker(&mut self, ctx: &mut Ctx, response: Response) {
-        self.detaching = Detaching::No;
+        self.detaching = DetachState::Attached;
         // A client that has its answer expects the request to survive daemon and keeper.
         ctx.state.state_file.hurry();
         ctx.state.state_file.write_with_next();
         self.asker.answer(ctx, response);
-        self.asker = Asker::NOBODY;
+        self.asker = Requester::NOBODY;
     }
 }

@@ -6,7 +6,7 @@ use ostler_core::lifecycle::Origin;
 use ostler_core::lifecycle::goal::Goal;
 use ostler_proto::control::{Action, Change, Failure, Progress, Response, RolloutReport};
 
-use super::confirm::Confirming;
+use super::confirm::Confirmation;
 use super::release::NewRelease;
 use crate::engine::Ctx;
 use crate::state::slots::{Slot, Slots};
@@ -14,12 +14,12 @@ use crate::state::store::Role;
 
 /// Recipient of the answer: a connection, and its number of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asker {
+pub(super) struct Requester {
     pub client: u32,
     pub request: u64,
 }
 
-impl Asker {
+impl Requester {
     /// A policy is the requester; no client has this number.
     pub(super) const NOBODY: Self = Self { client: 0, request: 0 };
 
@@ -36,15 +36,15 @@ impl Asker {
 
 /// Progress of a request towards its early answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Detaching {
+pub(super) enum DetachState {
     /// The client waits for the end, or has its answer.
     #[default]
-    No,
+    Attached,
     /// The client must be answered early.
-    Wanted,
+    Requested,
     /// Everything that may start at once has started. The client is answered when the daemon has
     /// handled that.
-    Begun,
+    Started,
 }
 
 /// Request in progress.
@@ -52,9 +52,9 @@ pub(super) enum Detaching {
 pub(super) struct Job {
     /// Number of the request, which is the key of its deadline.
     pub number: u64,
-    pub asker: Asker,
+    pub asker: Requester,
     /// Step that is done to each instance.
-    pub step: Step,
+    pub step: JobStep,
     /// Targets that are not resolved yet. They are resolved one after the other, unless `together`
     /// is set.
     pub targets: VecDeque<String>,
@@ -70,7 +70,7 @@ pub(super) struct Job {
     /// Instances that come later.
     pub pending: VecDeque<u32>,
     /// Instances in progress.
-    pub waiting: BTreeMap<u32, Waited>,
+    pub waiting: BTreeMap<u32, WaitedInstance>,
     /// Reloads in progress, by the numbers of their requests.
     pub rollouts: Vec<u64>,
     /// Reloads that failed.
@@ -85,13 +85,13 @@ pub(super) struct Job {
     pub gentle: bool,
     /// Progress of instances that waits for earlier ones. Instances are reported in the order in
     /// which they were named, as in PM2.
-    pub told_in_order: Option<BTreeMap<u32, Progress>>,
+    pub ordered_progress: Option<BTreeMap<u32, Progress>>,
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
     /// Confirmation of the started processes.
-    pub confirm: Option<Confirming>,
+    pub confirm: Option<Confirmation>,
     /// Whether the client is answered before the end.
-    pub detaching: Detaching,
+    pub detaching: DetachState,
     /// Whether some of its instances depend on others.
     pub ordered: bool,
     /// Instances that this request added.
@@ -107,14 +107,14 @@ pub(super) struct Job {
     /// Number of saved entries that are invalid.
     pub lost: u32,
     /// Action when all is done.
-    pub then: Then,
+    pub then: AfterJob,
     /// Command word and peer, for the record.
     pub origin: Origin,
 }
 
 /// Step that is done to each instance.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum JobStep {
     /// An action, with changes applied before it.
     Act(Action, Option<Box<Change>>),
     /// A first start, which is already in progress.
@@ -123,7 +123,7 @@ pub(super) enum Step {
 
 /// Action when all is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterJob {
     /// The client is answered.
     Answer,
     /// The client is answered and the daemon exits.
@@ -132,7 +132,7 @@ pub(super) enum Then {
 
 /// Instance that a request waits for. A deleted instance has neither name nor `pm_id` any more.
 #[derive(Clone, Debug)]
-pub(super) struct Waited {
+pub(super) struct WaitedInstance {
     pub pm_id: u32,
     pub name: String,
     /// Key of its app.
@@ -147,7 +147,7 @@ pub(super) struct Waited {
     pub exited: bool,
 }
 
-impl Waited {
+impl WaitedInstance {
     pub(super) fn new(slot: &Slot, goal: Goal) -> Self {
         Self {
             pm_id: slot.durable.pm_id,
@@ -163,7 +163,7 @@ impl Waited {
 
 impl Job {
     /// Returns a job without instances.
-    pub(super) fn new(asker: Asker, step: Step, origin: Origin) -> Self {
+    pub(super) fn new(asker: Requester, step: JobStep, origin: Origin) -> Self {
         Self {
             number: 0,
             asker,
@@ -184,22 +184,22 @@ impl Job {
             namespace: None,
             releases: BTreeMap::new(),
             gentle: false,
-            told_in_order: None,
+            ordered_progress: None,
             canary_ms: None,
             confirm: None,
-            detaching: Detaching::No,
+            detaching: DetachState::Attached,
             fresh: Vec::new(),
             ordered: false,
             sent: 0,
             failed: 0,
-            then: Then::Answer,
+            then: AfterJob::Answer,
             origin,
         }
     }
 
     /// Returns an action on these instances.
-    pub(super) fn of(asker: Asker, action: Action, ids: Vec<u32>, slots: &Slots, origin: Origin) -> Self {
-        let mut job = Self::new(asker, Step::Act(action, None), origin);
+    pub(super) fn of(asker: Requester, action: Action, ids: Vec<u32>, slots: &Slots, origin: Origin) -> Self {
+        let mut job = Self::new(asker, JobStep::Act(action, None), origin);
         job.touch(&ids, slots);
         job.pending = ids.into();
         job
@@ -214,12 +214,12 @@ impl Job {
     /// Waits until these fresh instances are online.
     pub(super) fn wait_until_up(&mut self, ids: &[u32], slots: &Slots) {
         let fresh = ids.iter().filter_map(|id| slots.get(*id));
-        self.waiting.extend(fresh.map(|slot| (slot.durable.id, Waited::new(slot, Goal::Up { after: 0 }))));
+        self.waiting.extend(fresh.map(|slot| (slot.durable.id, WaitedInstance::new(slot, Goal::Up { after: 0 }))));
     }
 
     /// Returns the progress that may be sent after this progress of an instance.
     pub(super) fn sendable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
-        let Some(known) = &mut self.told_in_order else { return vec![progress] };
+        let Some(known) = &mut self.ordered_progress else { return vec![progress] };
         known.insert(pm_id, progress);
         let mut sendable = Vec::new();
         while let Some(progress) = self.shown.get(self.sent).and_then(|next| known.remove(next)) {
@@ -231,7 +231,7 @@ impl Job {
 }
 
 /// Returns PM2's name of an action.
-pub(super) fn action_word(action: Action) -> &'static str {
+pub(super) fn action_name(action: Action) -> &'static str {
     match action {
         Action::Stop => "stopProcessId",
         Action::Restart => "restartProcessId",

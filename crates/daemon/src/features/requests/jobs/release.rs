@@ -2,7 +2,7 @@
 
 use ostler_core::app::{AppSpec, EnvMap};
 
-use crate::engine::laid_over;
+use crate::engine::overlaid;
 
 /// New release: its description, its environment and its instances.
 #[derive(Clone, Debug)]
@@ -28,10 +28,10 @@ pub(super) enum NewEnv {
 
 impl NewEnv {
     /// Returns the environment that replaces the present one; `None` if it stays.
-    pub(super) fn instead_of(&self, present: &EnvMap) -> Option<EnvMap> {
+    pub(super) fn replacement_env(&self, present: &EnvMap) -> Option<EnvMap> {
         match self {
             Self::Same => None,
-            Self::Over(vars) => Some(laid_over(present, vars)),
+            Self::Over(vars) => Some(overlaid(present, vars)),
             Self::Exactly(vars) => Some(vars.clone()),
         }
         .filter(|vars| vars != present)

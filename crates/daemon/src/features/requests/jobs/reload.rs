@@ -10,9 +10,9 @@ use ostler_core::lifecycle::{Event, Origin};
 use ostler_core::logs::files::Naming;
 use ostler_proto::control::{Action, Progress, RolloutReport, RolloutState};
 
-use super::job::{Asker, Job, Step};
+use super::job::{Job, JobStep, Requester};
 use super::release::{NewEnv, NewRelease};
-use crate::engine::{Ctx, Replacement, Request, RolloutNews, RolloutRequest, changed_spec, changed_vars};
+use crate::engine::{Ctx, FeatureRequest, Replacement, RolloutNews, RolloutRequest, changed_spec, changed_vars};
 use crate::state::slots::inherited::inherited;
 
 /// Most apps of a request that are reloaded at the same time, if their processes run beside the old
@@ -22,7 +22,7 @@ const BESIDE_AT_ONCE: usize = 4;
 const IN_PLACE_AT_ONCE: usize = 256;
 
 /// Returns a job that replaces all instances of an app by this release.
-pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (AppSpec, EnvMap), origin: Origin) -> Job {
+pub(super) fn to_release(ctx: &Ctx, asker: Requester, app: String, (spec, vars): (AppSpec, EnvMap), origin: Origin) -> Job {
     let mut job = Job::of(asker, Action::Reload, ctx.state.slots.of_app(&app), &ctx.state.slots, origin);
     job.releases.insert(app, NewRelease { spec, env: NewEnv::Exactly(vars), more: 0 });
     job
@@ -70,15 +70,15 @@ impl Job {
         self.rollouts.push(ticket);
         let (parallel, canary_ms) = (u32::try_from(self.parallel).unwrap_or(u32::MAX), self.canary_ms);
         let (origin, watches) = (self.origin.clone(), self.confirm.is_some_and(|confirm| confirm.watches));
-        ctx.request(Request::Rollout(Box::new(RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin })));
+        ctx.request(FeatureRequest::Rollout(Box::new(RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin })));
     }
 
     /// Returns the replacement of an instance. It shares equal parts with the one before it.
     fn replacement(&self, ctx: &mut Ctx, id: u32, before: Option<&Replacement>) -> Option<Replacement> {
         let slot = ctx.state.slots.get(id)?;
-        let Step::Act(_, change) = &self.step else { return None };
+        let JobStep::Act(_, change) = &self.step else { return None };
         let (mut spec, vars) = match (self.releases.get(slot.spec().key()), change) {
-            (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base().vars)),
+            (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.replacement_env(&slot.base().vars)),
             (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base().vars, change)),
             (None, None) => return Some(Replacement { id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }),
         };

@@ -11,20 +11,20 @@ use ostler_proto::pm2::{Dump, DumpEntry, of_entries, parse_dump};
 use ostler_sys::ProcRef;
 use serde_json::Value;
 
-use super::job::{Asker, Job, Step};
-use crate::engine::{Ctx, Request};
+use super::job::{Job, JobStep, Requester};
+use crate::engine::{Ctx, FeatureRequest};
 use crate::state::slots::{Slot, saved};
 
 /// Starts the apps of the saved list that are missing.
 ///
 /// # Errors
 /// Returns an error if nothing was saved, or the list cannot be read.
-pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
+pub(super) fn resurrect(ctx: &mut Ctx, asker: Requester) -> Result<Job, Failure> {
     let (Dump { entries, rejected }, told) = saved_list(ctx)?;
     if let Some(told) = told {
         asker.send(ctx, Progress::Warning(told));
     }
-    let mut job = bring_back(ctx, asker, entries);
+    let mut job = resurrect_entries(ctx, asker, entries);
     job.lost = rejected.len() as u32;
     for entry in rejected {
         asker.send(ctx, Progress::Warning(entry.to_string()));
@@ -36,19 +36,19 @@ pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
 ///
 /// # Errors
 /// Returns an error if an entry is invalid.
-pub(super) fn restore(ctx: &mut Ctx, asker: Asker, entries: Vec<Value>, sockets_of: Option<OtherManager>) -> Result<Job, Failure> {
+pub(super) fn restore(ctx: &mut Ctx, asker: Requester, entries: Vec<Value>, sockets_of: Option<OtherManager>) -> Result<Job, Failure> {
     let Dump { entries, rejected } = of_entries(entries);
     if let Some(error) = rejected.into_iter().next() {
         return Err(Failure::Other(error.to_string()));
     }
     if let Some(OtherManager { pid, start_ticks }) = sockets_of {
         let apps = entries.iter().map(|entry| entry.spec.name.clone()).collect();
-        ctx.request(Request::ShareSockets { of: ProcRef { pid, start_ticks }, apps });
+        ctx.request(FeatureRequest::ShareSockets { of: ProcRef { pid, start_ticks }, apps });
     }
-    Ok(bring_back(ctx, asker, entries))
+    Ok(resurrect_entries(ctx, asker, entries))
 }
 
-fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
+fn resurrect_entries(ctx: &mut Ctx, asker: Requester, entries: Vec<DumpEntry>) -> Job {
     // As in PM2, an existing name is left alone as a whole. If the list has the name in several
     // namespaces, these are several apps.
     let mut namespaces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -61,7 +61,7 @@ fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
         ctx.state.slots.serving().any(present)
     };
     let entries: Vec<DumpEntry> = entries.into_iter().filter(|entry| !is_present(&entry.spec)).collect();
-    let mut job = Job::new(asker, Step::Start, Origin::Resurrect);
+    let mut job = Job::new(asker, JobStep::Start, Origin::Resurrect);
     let mut fresh = Vec::new();
     for entry in entries {
         let name = entry.spec.script.clone();
@@ -87,7 +87,7 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
                 at.wall_ms = created;
             }
         }
-        ctx.request(Request::Schedule { id, saved: Some(ticks) });
+        ctx.request(FeatureRequest::Schedule { id, saved: Some(ticks) });
     }
     added
 }

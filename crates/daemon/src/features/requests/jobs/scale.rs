@@ -7,10 +7,10 @@ use std::rc::Rc;
 use ostler_core::app::instances::{Leaving, leaving};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response, ScaleTo};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 
-use super::job::{Asker, Job, Step};
-use crate::engine::{Ctx, Request};
+use super::job::{Job, JobStep, Requester};
+use crate::engine::{Ctx, FeatureRequest};
 use crate::state::slots::{Slot, Slots};
 
 /// Scales the app with this name or script to the number of instances that a user requests.
@@ -19,7 +19,7 @@ use crate::state::slots::{Slot, Slots};
 /// Returns an error if there is no such app, or it has that number already.
 pub(super) fn by_user(
     ctx: &mut Ctx,
-    asker: Asker,
+    asker: Requester,
     (name, cwd): (&str, &str),
     (to, first): (ScaleTo, Leaving),
     origin: Origin,
@@ -41,11 +41,11 @@ pub(super) fn by_user(
 }
 
 /// Returns a job that scales these instances of one app; `None` if the app has no instance.
-pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
+pub(super) fn scale(ctx: &mut Ctx, asker: Requester, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let current = ids.len() as u32;
     let model = *ids.first()?;
     if let Some(name) = ctx.state.slots.get(model).map(|slot| slot.spec().name.clone()) {
-        ctx.emit_for_app(&name, What::Scaled { from: current, to: wanted }, Cause::from(&origin));
+        ctx.emit_for_app(&name, EventKind::Scaled { from: current, to: wanted }, EventCause::from(&origin));
     }
     if wanted < current {
         return Some(to_fewer(&ctx.state.slots, asker, ids, (current - wanted, first), origin));
@@ -53,30 +53,30 @@ pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (
     to_more(ctx, asker, model, (wanted - current, first), origin)
 }
 
-fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {
+fn to_fewer(slots: &Slots, asker: Requester, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {
     let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| slots.get(*id)).map(|slot| (slot.durable.id, slot.durable.index)).collect();
     let mut job = Job::of(asker, Action::Delete, leaving(&instances, surplus as usize, first), slots, origin);
     // The remaining instances keep serving, and the others finish their requests.
     job.gentle = true;
-    job.told_in_order = Some(BTreeMap::new());
+    job.ordered_progress = Some(BTreeMap::new());
     job
 }
 
 /// Returns a job that adds this many instances of the same app.
-fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving), origin: Origin) -> Option<Job> {
+fn to_more(ctx: &mut Ctx, asker: Requester, model: u32, (more, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let model = ctx.state.slots.get(model)?;
     let (app, base) = (Rc::clone(model.app()), Rc::clone(model.base()));
     // If the caller scales as PM2 does, where the oldest leave first, no instance of such an app is
     // started.
     let stays_stopped = first == Leaving::Oldest && model.is_unstarted();
-    let mut job = Job::new(asker, Step::Start, origin);
+    let mut job = Job::new(asker, JobStep::Start, origin);
     let added: Vec<u32> = (0..more).map(|_| ctx.state.slots.add(&app, &base, None, ctx.now, &ctx.io.settings)).collect();
     job.touch(&added, &ctx.state.slots);
     let ids = job.shown.clone();
     asker.send(ctx, Progress::Launched { name: app.spec.name.clone(), ids });
     if app.spec.is_job() {
         // A job is put on its schedule, not started.
-        added.into_iter().for_each(|id| ctx.request(Request::Schedule { id, saved: None }));
+        added.into_iter().for_each(|id| ctx.request(FeatureRequest::Schedule { id, saved: None }));
     } else if !stays_stopped {
         job.wait_until_up(&added, &ctx.state.slots);
         added.into_iter().for_each(|id| ctx.event(id, Event::Start(job.origin.clone())));
@@ -85,7 +85,7 @@ fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving
 }
 
 /// Sends a signal to the main processes of the selected instances.
-pub(super) fn send_signal(ctx: &mut Ctx, asker: Asker, signal: i32, target: &str) -> Response {
+pub(super) fn send_signal(ctx: &mut Ctx, asker: Requester, signal: i32, target: &str) -> Response {
     let ids = match ctx.state.slots.select(target, "") {
         Ok(ids) => ids,
         Err(failure) => return Response::Failed(failure),

@@ -2,11 +2,11 @@
 
 use ostler_core::cron::{OnTick, RunOn};
 use ostler_core::lifecycle::goal::Goal;
-use ostler_core::lifecycle::{Event, Origin, Wanted};
+use ostler_core::lifecycle::{DesiredState, Event, Origin};
 use ostler_proto::control::{Failure, Progress};
 
-use super::job::{Asker, Job, Step, Waited};
-use crate::engine::{Ctx, Request, new_spec};
+use super::job::{Job, JobStep, Requester, WaitedInstance};
+use crate::engine::{Ctx, FeatureRequest, new_spec};
 use crate::state::slots::Slots;
 
 impl Job {
@@ -14,9 +14,9 @@ impl Job {
     /// does not run it, because a deployment at noon should not run the nightly backup. A present
     /// run continues. Returns false for apps that are no jobs.
     pub(super) fn put_on_schedule(&self, ctx: &mut Ctx, id: u32) -> bool {
-        let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.wanted != Wanted::Gone) else { return false };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.wanted != DesiredState::Gone) else { return false };
         let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.durable.pm_id, slot.spec().is_job());
-        let change = if let Step::Act(_, change) = &self.step { change.as_deref() } else { None };
+        let change = if let JobStep::Act(_, change) = &self.step { change.as_deref() } else { None };
         let release = self.releases.get(slot.spec().key());
         let by_change = || new_spec(slot, change?);
         let next = release.map(|release| &release.spec).or_else(by_change);
@@ -24,14 +24,14 @@ impl Job {
             return false;
         }
         if let Some(release) = release {
-            if let Some(vars) = release.env.instead_of(&slot.base().vars) {
+            if let Some(vars) = release.env.replacement_env(&slot.base().vars) {
                 ctx.rebase(id, vars);
             }
             ctx.redescribe(id, release.spec.clone());
         } else if let Some(change) = change {
             ctx.change(id, change);
         }
-        ctx.request(Request::Schedule { id, saved: None });
+        ctx.request(FeatureRequest::Schedule { id, saved: None });
         self.asker.send(ctx, Progress::InstanceDone { id: pm_id, name });
         true
     }
@@ -41,9 +41,9 @@ impl Job {
 ///
 /// # Errors
 /// Returns an error if a selected app may not run, or is no job.
-pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> Result<Job, Failure> {
+pub(super) fn run(ctx: &mut Ctx, asker: Requester, target: &str, origin: Origin) -> Result<Job, Failure> {
     let runs = runs_of(&ctx.state.slots, target)?;
-    let mut job = Job::new(asker, Step::Start, origin);
+    let mut job = Job::new(asker, JobStep::Start, origin);
     let ids: Vec<u32> = runs.iter().map(|(id, _)| *id).collect();
     job.touch(&ids, &ctx.state.slots);
     for (id, on_tick) in runs {
@@ -57,7 +57,7 @@ pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> 
             OnTick::Skip => continue,
         };
         let Some(slot) = ctx.state.slots.get(id) else { continue };
-        job.waiting.insert(id, Waited::new(slot, Goal::newer_than(&slot.durable.instance)));
+        job.waiting.insert(id, WaitedInstance::new(slot, Goal::newer_than(&slot.durable.instance)));
         ctx.event(id, event);
     }
     Ok(job)

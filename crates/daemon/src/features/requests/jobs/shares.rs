@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use ostler_core::lifecycle::goal::{at_a_time, at_a_time_watched};
 use ostler_proto::control::Action;
 
-use super::job::{Job, Step};
+use super::job::{Job, JobStep};
 use crate::state::slots::{Slot, Slots};
 
 /// Number of instances that may still start.
-pub(super) enum Shares<'a> {
+pub(super) enum StartLimit<'a> {
     /// All instances.
     All,
     /// This many, of any app.
@@ -18,7 +18,7 @@ pub(super) enum Shares<'a> {
     Each(BTreeMap<&'a str, usize>),
 }
 
-impl<'a> Shares<'a> {
+impl<'a> StartLimit<'a> {
     /// Returns the shares by `--parallel`. By default a restart takes half of an app's instances
     /// (so that the other half still serves), and other actions take all at once. A restart whose
     /// new processes are watched takes one instance of each app first.
@@ -26,7 +26,7 @@ impl<'a> Shares<'a> {
         if job.parallel > 0 {
             return Self::Any(job.parallel.saturating_sub(job.waiting.len()));
         }
-        let Step::Act(Action::Restart, _) = job.step else { return Self::All };
+        let JobStep::Act(Action::Restart, _) = job.step else { return Self::All };
         let name = |id: &u32| slots.get(*id).map(|slot| slot.spec().key());
         let mut shares: BTreeMap<&str, usize> = BTreeMap::new();
         job.ids.iter().filter_map(name).for_each(|name| *shares.entry(name).or_default() += 1);

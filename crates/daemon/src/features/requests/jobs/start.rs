@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::app::select::{Namesake, share_out};
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Origin, Wanted};
+use ostler_core::lifecycle::{DesiredState, Event, Origin};
 use ostler_core::logs::files::Naming;
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
 
-use super::job::{Asker, Job, Step};
+use super::app_queue;
+use super::job::{Job, JobStep, Requester};
 use super::release::{NewEnv, NewRelease};
-use super::turns;
-use crate::engine::{Ctx, laid_over};
+use crate::engine::{Ctx, overlaid};
 use crate::state::slots::{Slot, Slots, file_names};
 
 /// Request to start apps.
 #[derive(Debug)]
-pub(super) struct Start {
+pub(super) struct StartRequest {
     pub apps: Vec<AppSpec>,
     /// Environment of the client.
     pub base_env: EnvMap,
@@ -45,13 +45,13 @@ impl Scope {
     }
 }
 
-impl Start {
+impl StartRequest {
     /// Returns true if all instances of one of its apps are being deleted. If the start began now,
     /// it would take them for running ones.
     pub(super) fn has_to_wait(&self, slots: &Slots) -> bool {
         let is_leaving = |app: &AppSpec| {
             let mut same = slots.serving().filter(|slot| self.scope.is_same(slot.spec(), app)).peekable();
-            same.peek().is_some() && same.all(|slot| slot.durable.instance.wanted == Wanted::Gone)
+            same.peek().is_some() && same.all(|slot| slot.durable.instance.wanted == DesiredState::Gone)
         };
         self.apps.iter().any(is_leaving)
     }
@@ -59,19 +59,19 @@ impl Start {
 
 /// Returns the instances of an app that are not being deleted.
 fn staying<'a>(slots: &'a Slots, spec: &'a AppSpec, scope: Scope) -> impl Iterator<Item = &'a Slot> {
-    slots.serving().filter(move |slot| scope.is_same(slot.spec(), spec) && slot.durable.instance.wanted != Wanted::Gone)
+    slots.serving().filter(move |slot| scope.is_same(slot.spec(), spec) && slot.durable.instance.wanted != DesiredState::Gone)
 }
 
 /// Plan for one app of the request.
-enum Plan {
+enum AppPlan {
     /// Instances to add.
     Add(u32),
     /// These exist and are started again.
-    Again(Vec<u32>),
+    Restart(Vec<u32>),
 }
 
 /// Start in progress.
-struct Starting {
+struct PendingStart {
     job: Job,
     base_env: EnvMap,
     /// Whether it comes from a config file.
@@ -89,24 +89,24 @@ struct Starting {
 ///
 /// # Errors
 /// Returns an error if the request as a whole cannot be carried out. Nothing was started then.
-pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
-    let Start { apps, base_env, existing, confirm, named_only, scope, naming, origin } = start;
-    turns::check(&ctx.state.slots, &apps)?;
+pub(super) fn start(ctx: &mut Ctx, asker: Requester, start: StartRequest) -> Result<Job, Failure> {
+    let StartRequest { apps, base_env, existing, confirm, named_only, scope, naming, origin } = start;
+    app_queue::check(&ctx.state.slots, &apps)?;
     let planned = |spec: AppSpec| plan(&ctx.state.slots, &spec, &existing, scope).map(|plan| (spec, plan));
-    let mut plans: Vec<(AppSpec, Plan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
+    let mut plans: Vec<(AppSpec, AppPlan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
     let shared = share_out_names(&ctx.state.slots, &mut plans, scope);
     let by_file = !matches!(existing, Existing::PlainScript { .. });
     if by_file {
         send_missing(ctx, asker, &plans);
         send_namesakes(ctx, asker, &plans, scope);
     }
-    let mut job = Job::new(asker, Step::Act(Action::Restart, None), origin).until(confirm, ctx.now.mono_ms);
+    let mut job = Job::new(asker, JobStep::Act(Action::Restart, None), origin).until(confirm, ctx.now.mono_ms);
     if let Existing::Reload { parallel, canary_ms } = existing {
-        job.step = Step::Act(Action::Reload, None);
+        job.step = JobStep::Act(Action::Reload, None);
         (job.parallel, job.canary_ms) = (parallel as usize, canary_ms);
     }
     job.named_only = named_only && by_file;
-    let mut starting = Starting { job, base_env, by_file, scope, shared, fresh: Vec::new(), naming };
+    let mut starting = PendingStart { job, base_env, by_file, scope, shared, fresh: Vec::new(), naming };
     for (spec, plan) in plans {
         send_before(ctx, asker, &spec);
         starting.carry_out(ctx, spec, plan);
@@ -115,8 +115,8 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
 }
 
 /// Reports the apps of a config file that do not exist yet.
-fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
-    let missing = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_)));
+fn send_missing(ctx: &mut Ctx, asker: Requester, plans: &[(AppSpec, AppPlan)]) {
+    let missing = plans.iter().filter(|(_, plan)| matches!(plan, AppPlan::Add(_)));
     let names: Vec<String> = missing.map(|(spec, _)| spec.name.clone()).collect();
     if !names.is_empty() {
         asker.send(ctx, Progress::NotRunning { names });
@@ -124,7 +124,7 @@ fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
 }
 
 /// Warns of apps that exist in another namespace. PM2 takes them over; otherwise they keep running.
-fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope: Scope) {
+fn send_namesakes(ctx: &mut Ctx, asker: Requester, plans: &[(AppSpec, AppPlan)], scope: Scope) {
     for (spec, _) in plans {
         let is_other = |slot: &&Slot| {
             slot.spec().name == spec.name
@@ -148,7 +148,7 @@ fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope:
 }
 
 /// Sends notes about an app before it is started.
-fn send_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
+fn send_before(ctx: &mut Ctx, asker: Requester, spec: &AppSpec) {
     for line in ctx.state.groups.limits_in_vain(spec, ctx.io.keeper.pid()) {
         asker.send(ctx, Progress::Warning(line));
     }
@@ -157,19 +157,19 @@ fn send_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
     }
 }
 
-impl Starting {
-    fn carry_out(&mut self, ctx: &mut Ctx, spec: AppSpec, plan: Plan) {
+impl PendingStart {
+    fn carry_out(&mut self, ctx: &mut Ctx, spec: AppSpec, plan: AppPlan) {
         match plan {
-            Plan::Add(count) => {
+            AppPlan::Add(count) => {
                 let ids = self.add(ctx, spec, count);
                 let autostarts = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| slot.spec().autostart);
                 self.fresh.extend(ids.into_iter().filter(autostarts));
             }
-            Plan::Again(ids) => {
+            AppPlan::Restart(ids) => {
                 let ids = self.without_unstarted(ctx, &spec, ids);
                 match self.job.step {
                     _ if ids.is_empty() => {}
-                    Step::Act(Action::Reload, _) => self.reload(ctx, spec, ids),
+                    JobStep::Act(Action::Reload, _) => self.reload(ctx, spec, ids),
                     _ => self.restart(ctx, spec, ids),
                 }
             }
@@ -208,13 +208,13 @@ impl Starting {
             let line =
                 format!("several apps are named {}: they are reloaded unchanged; `restart` applies the changes of the file", spec.name);
             self.job.asker.send(ctx, Progress::Warning(line));
-            return self.take_turns(ctx, Action::Reload, spec.name, ids);
+            return self.queue_existing(ctx, Action::Reload, spec.name, ids);
         }
         let env = if takes_callers(&spec) { NewEnv::Over(callers_env(&self.base_env, &spec).clone()) } else { NewEnv::Same };
         let more = missing_instances(&ctx.state.slots, &spec, &ids);
         let keys: BTreeSet<String> =
             ids.iter().filter_map(|id| ctx.state.slots.get(*id)).map(|slot| slot.spec().key().to_owned()).collect();
-        self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
+        self.queue_existing(ctx, Action::Reload, spec.name.clone(), ids);
         for key in keys {
             self.job.releases.insert(key, NewRelease { spec: spec.clone(), env: env.clone(), more });
         }
@@ -228,7 +228,7 @@ impl Starting {
             }
             ctx.redescribe(id, spec.clone());
         }
-        self.take_turns(ctx, Action::Restart, spec.name.clone(), ids);
+        self.queue_existing(ctx, Action::Restart, spec.name.clone(), ids);
         if more > 0 {
             let is_job = spec.is_job();
             let added = self.add(ctx, spec, more);
@@ -237,7 +237,7 @@ impl Starting {
     }
 
     /// Queues existing instances, which are started again in their order.
-    fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
+    fn queue_existing(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
         self.job.send_selected(ctx, action, target, &ids);
         self.job.touch(&ids, &ctx.state.slots);
         self.job.pending.extend(ids);
@@ -245,7 +245,7 @@ impl Starting {
 
     fn begin(self, ctx: &mut Ctx) -> Job {
         let Self { mut job, fresh, .. } = self;
-        job.ordered = turns::put_in_order(&ctx.state.slots, &job.step, &mut job.pending);
+        job.ordered = app_queue::put_in_order(&ctx.state.slots, &job.step, &mut job.pending);
         job.wait_until_up(&fresh, &ctx.state.slots);
         for &id in &fresh {
             ctx.event(id, Event::Start(job.origin.clone()));
@@ -258,7 +258,7 @@ impl Starting {
 /// Distributes the present instances of a name among the apps of the request that have it. Returns
 /// one app of each such name. PM2 differs: it acts on all of them for each app, and starts all of
 /// them again.
-fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -> Vec<AppSpec> {
+fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, AppPlan)], scope: Scope) -> Vec<AppSpec> {
     let group = |spec: &AppSpec| (spec.name.clone(), (scope == Scope::OwnNamespace).then(|| spec.namespace.clone()));
     let mut seen = BTreeSet::new();
     let doubled = plans.iter().filter(|(spec, _)| !seen.insert(group(spec)));
@@ -272,26 +272,26 @@ fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -
         let belongs = share_out(&namesakes(&apps), &namesakes(&found));
         for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| scope.is_same(spec, one)).enumerate() {
             let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.durable.id).collect();
-            *plan = if own.is_empty() { Plan::Add(spec.instances) } else { Plan::Again(own) };
+            *plan = if own.is_empty() { AppPlan::Add(spec.instances) } else { AppPlan::Restart(own) };
         }
     }
     shared.into_values().collect()
 }
 
-fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing, scope: Scope) -> Result<Plan, Failure> {
+fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing, scope: Scope) -> Result<AppPlan, Failure> {
     let named: Vec<u32> = staying(slots, spec, scope).map(|slot| slot.durable.id).collect();
     let plan = match existing {
         Existing::PlainScript { force } => {
             let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);
             match same {
-                Some(_) if *force => Plan::Add(spec.instances),
-                Some(slot) if slot.durable.instance.state.is_down() => Plan::Again(named),
+                Some(_) if *force => AppPlan::Add(spec.instances),
+                Some(slot) if slot.durable.instance.state.is_down() => AppPlan::Restart(named),
                 Some(_) => return Err(Failure::AlreadyLaunched),
-                None => Plan::Add(spec.instances),
+                None => AppPlan::Add(spec.instances),
             }
         }
-        Existing::Restart | Existing::Reload { .. } if named.is_empty() => Plan::Add(spec.instances),
-        Existing::Restart | Existing::Reload { .. } => Plan::Again(named),
+        Existing::Restart | Existing::Reload { .. } if named.is_empty() => AppPlan::Add(spec.instances),
+        Existing::Restart | Existing::Reload { .. } => AppPlan::Restart(named),
     };
     Ok(plan)
 }
@@ -319,7 +319,7 @@ fn callers_env<'a>(shared: &'a EnvMap, spec: &'a AppSpec) -> &'a EnvMap {
 
 fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
-    let vars = laid_over(&slot.base().vars, env);
+    let vars = overlaid(&slot.base().vars, env);
     if vars != *slot.base().vars {
         ctx.rebase(id, vars);
     }

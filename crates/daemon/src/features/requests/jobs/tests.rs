@@ -8,14 +8,14 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::{CronSpec, JobSpec};
-use ostler_core::lifecycle::order::{Condition, Order as Needs};
-use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, SpawnFailure, State, Wanted};
+use ostler_core::lifecycle::order::{Condition, Dependencies};
+use ostler_core::lifecycle::{DesiredState, Event, ExitReport, InstanceState, Origin, PolicyName, ProcessEnding, SpawnFailure};
 use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutState, ScaleTo};
-use ostler_proto::event::{Cause, Event as Told, What};
+use ostler_proto::event::{Event as ProtoEvent, EventCause, EventKind};
 
 use super::*;
-use crate::engine::{Caller, CommandEnd, Input, Played, Report, RolloutNews, reacts};
-use crate::state::store::command::{CommandSpec, Output, Owner};
+use crate::engine::{Caller, CommandEnd, CommandReport, Input, RolloutNews, TestContext, reacts};
+use crate::state::store::command::{CommandOwner, CommandSpec, Output};
 
 const CLIENT: u32 = 1;
 
@@ -24,16 +24,16 @@ fn app(name: &str) -> AppSpec {
 }
 
 fn needs(name: &str, other: &str) -> AppSpec {
-    let order = Needs { depends_on: [(other.to_owned(), Condition::Ready)].into(), timeout_ms: None }.into();
+    let order = Dependencies { depends_on: [(other.to_owned(), Condition::Ready)].into(), timeout_ms: None }.into();
     AppSpec { order, ..app(name) }
 }
 
-fn empty() -> (Played, Jobs) {
-    (Played::new(&[]), Jobs::default())
+fn empty() -> (TestContext, Jobs) {
+    (TestContext::new(&[]), Jobs::default())
 }
 
 /// Returns running instances of these apps.
-fn running(specs: &[AppSpec]) -> (Played, Jobs, Vec<u32>) {
+fn running(specs: &[AppSpec]) -> (TestContext, Jobs, Vec<u32>) {
     let (mut played, mut jobs) = empty();
     let mut pid = 4710;
     let mut start = |spec: &AppSpec| {
@@ -46,13 +46,13 @@ fn running(specs: &[AppSpec]) -> (Played, Jobs, Vec<u32>) {
     (played, jobs, ids)
 }
 
-fn ask_as(played: &mut Played, jobs: &mut Jobs, id: u64, request: proto::Request) -> Vec<Input> {
+fn ask_as(played: &mut TestContext, jobs: &mut Jobs, id: u64, request: proto::Request) -> Vec<Input> {
     let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
-    played.ctx.ask(Ask { client: CLIENT, id, caller, request });
+    played.ctx.queue_request(ClientRequest { client: CLIENT, id, caller, request });
     played.settle(jobs)
 }
 
-fn ask(played: &mut Played, jobs: &mut Jobs, request: proto::Request) -> Vec<Input> {
+fn ask(played: &mut TestContext, jobs: &mut Jobs, request: proto::Request) -> Vec<Input> {
     ask_as(played, jobs, 1, request)
 }
 
@@ -88,7 +88,7 @@ fn start(apps: Vec<AppSpec>, existing: Existing) -> proto::Request {
 const PLAIN: Existing = Existing::PlainScript { force: false };
 
 /// Returns the messages to the client since the last call, in short form.
-fn replies(played: &mut Played) -> Vec<String> {
+fn replies(played: &mut TestContext) -> Vec<String> {
     std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, _, response)| short(response)).collect()
 }
 
@@ -106,23 +106,23 @@ fn short(response: Response) -> String {
     }
 }
 
-fn state(played: &Played, id: u32) -> &State {
+fn state(played: &TestContext, id: u32) -> &InstanceState {
     &played.ctx.state.slots.get(id).unwrap().durable.instance.state
 }
 
-fn is_stopping(played: &Played, id: u32) -> bool {
-    matches!(state(played, id), State::Stopping { .. })
+fn is_stopping(played: &TestContext, id: u32) -> bool {
+    matches!(state(played, id), InstanceState::Stopping { .. })
 }
 
-fn spawned(played: &mut Played, jobs: &mut Jobs, id: u32) -> Vec<Input> {
-    let State::Spawning { inc, .. } = *state(played, id) else { panic!("{:?}", state(played, id)) };
+fn spawned(played: &mut TestContext, jobs: &mut Jobs, id: u32) -> Vec<Input> {
+    let InstanceState::Spawning { inc, .. } = *state(played, id) else { panic!("{:?}", state(played, id)) };
     played.ctx.event(id, Event::Spawned { inc, pid: 5000 + id.cast_signed() });
     played.settle(jobs)
 }
 
-fn process_exits(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
+fn process_exits(played: &mut TestContext, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(jobs)
 }
@@ -134,10 +134,10 @@ fn start_is_done_when_all_instances_are_online() {
     assert_eq!(replies(&mut played), ["launched api [0, 1]"]);
     spawned(&mut played, &mut jobs, 1);
     assert_eq!(replies(&mut played), ["done 1"]);
-    assert_eq!(played.ctx.state.requests_under_way, 1);
+    assert_eq!(played.ctx.state.open_requests, 1);
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(replies(&mut played), ["done 0", "all done [0, 1]"]);
-    assert_eq!(played.ctx.state.requests_under_way, 0);
+    assert_eq!(played.ctx.state.open_requests, 0);
     ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
     assert_eq!(replies(&mut played), ["Failed(AlreadyLaunched)"]);
 }
@@ -150,7 +150,11 @@ fn second_start_of_the_same_app_is_refused() {
         // This is the order of a turn: the effects of the first come before the second.
         let mut later = std::mem::take(&mut played.ctx.outbox.queue);
         assert!(
-            jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id, caller: caller(), request: start(vec![app("api")], PLAIN) }).is_none()
+            jobs.on_client_request(
+                &mut played.ctx,
+                ClientRequest { client: CLIENT, id, caller: caller(), request: start(vec![app("api")], PLAIN) }
+            )
+            .is_none()
         );
         played.ctx.outbox.queue.append(&mut later);
         played.settle(&mut jobs);
@@ -166,9 +170,9 @@ fn failed_first_start_removes_the_instance() {
     let failure = SpawnFailure { step: "exec /bin/app".into(), errno: 2 };
     played.ctx.event(0, Event::SpawnFailed { inc: 1, failure });
     let rest = played.settle(&mut jobs);
-    assert!(rest.iter().any(|input| matches!(input, Input::Answer(Answer::Unstartable))), "{rest:?}");
-    let said = replies(&mut played);
-    assert!(said[0].starts_with("failed 0: cannot be started: exec /bin/app") && said[1] == "1 of 1 failed", "{said:?}");
+    assert!(rest.iter().any(|input| matches!(input, Input::Answer(FeatureAnswer::Unstartable))), "{rest:?}");
+    let sent = replies(&mut played);
+    assert!(sent[0].starts_with("failed 0: cannot be started: exec /bin/app") && sent[1] == "1 of 1 failed", "{sent:?}");
     assert!(played.ctx.state.slots.get(0).is_none());
 }
 
@@ -196,7 +200,7 @@ fn parallel_limits_the_instances_stopped_at_a_time() {
             together: false,
         },
     );
-    let stopping = |played: &Played| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
+    let stopping = |played: &TestContext| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
     assert_eq!(stopping(&played), [true, true, false]);
     process_exits(&mut played, &mut jobs, ids[0], 0);
     assert_eq!(stopping(&played), [false, true, true]);
@@ -228,10 +232,10 @@ fn restart_of_a_job_only_schedules_it() {
     let spec = AppSpec { cron: Some(Box::new(cron)), ..app("nightly") };
     (0..3).for_each(|_| _ = played.instance(spec.clone()));
     let rest = ask(&mut played, &mut jobs, act(Action::Restart, &["nightly"]));
-    let scheduled = rest.iter().filter(|input| matches!(input, Input::Request(Request::Schedule { saved: None, .. }))).count();
+    let scheduled = rest.iter().filter(|input| matches!(input, Input::Request(FeatureRequest::Schedule { saved: None, .. }))).count();
     assert_eq!(scheduled, 3, "{rest:?}");
     assert_eq!(replies(&mut played), ["restartProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
-    assert!((0..3).all(|id| *state(&played, id) == State::Stopped), "they are not run now");
+    assert!((0..3).all(|id| *state(&played, id) == InstanceState::Stopped), "they are not run now");
 }
 
 #[test]
@@ -240,9 +244,9 @@ fn targets_are_processed_in_order_until_one_fails() {
     ask(&mut played, &mut jobs, act(Action::Stop, &["a", "nobody", "b"]));
     assert!(!is_stopping(&played, 1));
     process_exits(&mut played, &mut jobs, 0, 0);
-    let said = replies(&mut played);
-    assert_eq!(said[..2], ["stopProcessId [0]", "done 0"]);
-    assert!(said[2].contains("NotFound") && said.len() == 3, "{said:?}");
+    let sent = replies(&mut played);
+    assert_eq!(sent[..2], ["stopProcessId [0]", "done 0"]);
+    assert!(sent[2].contains("NotFound") && sent.len() == 3, "{sent:?}");
     assert!(!is_stopping(&played, 1));
 }
 
@@ -252,20 +256,20 @@ fn stop_queued_behind_a_restart_succeeds() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for (id, action) in [(1, Action::Restart), (2, Action::Stop)] {
-        played.ctx.ask(Ask { client: CLIENT, id, caller: caller(), request: act(action, &["a"]) });
+        played.ctx.queue_request(ClientRequest { client: CLIENT, id, caller: caller(), request: act(action, &["a"]) });
     }
     played.settle(&mut jobs);
     process_exits(&mut played, &mut jobs, 0, 0);
-    let said = replies(&mut played);
-    assert!(said.contains(&"failed 0: was stopped during the operation".to_owned()), "the restart: {said:?}");
-    assert!(said.contains(&"all done [0]".to_owned()), "the stop: {said:?}");
-    assert_eq!(*state(&played, 0), State::Stopped);
+    let sent = replies(&mut played);
+    assert!(sent.contains(&"failed 0: was stopped during the operation".to_owned()), "the restart: {sent:?}");
+    assert!(sent.contains(&"all done [0]".to_owned()), "the stop: {sent:?}");
+    assert_eq!(*state(&played, 0), InstanceState::Stopped);
 }
 
 #[test]
 fn stop_waits_for_the_hooks_of_an_instance() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
-    let owner = Owner::Hook { slot: 0, inc: 1, hook: ostler_core::app::hooks::Hook::PostStop };
+    let owner = CommandOwner::Hook { slot: 0, inc: 1, hook: ostler_core::app::hooks::Hook::PostStop };
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
     let command = ostler_core::lifecycle::command::Command::shell("true");
     let spec = CommandSpec { slot: 0, command, vars: Default::default(), timeout_ms: 1000, output: Output::Nowhere };
@@ -273,9 +277,12 @@ fn stop_waits_for_the_hooks_of_an_instance() {
     process_exits(&mut played, &mut jobs, 0, 0);
     assert_eq!(replies(&mut played), ["stopProcessId [0]"]);
     played.ctx.state.commands.remove(3);
-    let report =
-        Report { outcome: ostler_core::lifecycle::command::Outcome::Code(0), output: ostler_sys::Wiped::default(), last_lines: Vec::new() };
-    played.ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: Some(3), slot: Some(0), owner, report })));
+    let report = CommandReport {
+        outcome: ostler_core::lifecycle::command::CommandOutcome::Code(0),
+        output: ostler_sys::SecretBytes::default(),
+        last_lines: Vec::new(),
+    };
+    played.ctx.answer(FeatureAnswer::CommandEnded(Box::new(CommandEnd { number: Some(3), slot: Some(0), owner, report })));
     played.settle(&mut jobs);
     assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
 }
@@ -296,24 +303,24 @@ fn dependencies_stop_last_and_restart_first() {
     process_exits(&mut played, &mut jobs, 1, 0);
     // It fails to start, so its dependants are left unchanged.
     let failure = SpawnFailure { step: "exec".into(), errno: 2 };
-    let State::Spawning { inc, .. } = *state(&played, 1) else { panic!() };
+    let InstanceState::Spawning { inc, .. } = *state(&played, 1) else { panic!() };
     played.ctx.event(1, Event::SpawnFailed { inc, failure });
     played.settle(&mut jobs);
-    let said = replies(&mut played);
-    assert!(said.contains(&"failed 0: was left unchanged, because it depends on db".to_owned()), "{said:?}");
-    assert_eq!(said.last().unwrap(), "2 of 2 failed");
-    assert!(matches!(state(&played, 0), State::Running { .. }));
+    let sent = replies(&mut played);
+    assert!(sent.contains(&"failed 0: was left unchanged, because it depends on db".to_owned()), "{sent:?}");
+    assert_eq!(sent.last().unwrap(), "2 of 2 failed");
+    assert!(matches!(state(&played, 0), InstanceState::Running { .. }));
 }
 
 #[test]
 fn coming_starts_are_announced_only_while_an_app_waits() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
-    let restart = |played: &mut Played, jobs: &mut Jobs| ask(played, jobs, act(Action::Restart, &["a"]));
+    let restart = |played: &mut TestContext, jobs: &mut Jobs| ask(played, jobs, act(Action::Restart, &["a"]));
     restart(&mut played, &mut jobs);
-    assert!(played.ctx.state.coming.is_empty());
+    assert!(played.ctx.state.pending_starts.is_empty());
     played.ctx.state.waiting.insert(99);
     played.settle(&mut jobs);
-    assert_eq!(played.ctx.state.coming, BTreeSet::from([2]));
+    assert_eq!(played.ctx.state.pending_starts, BTreeSet::from([2]));
 }
 
 #[test]
@@ -321,8 +328,8 @@ fn missing_or_circular_dependency_fails_the_start() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![needs("api", "db")], PLAIN));
     ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
-    let said = replies(&mut played);
-    assert!(said[0].contains("not in the list and is not started with it") && said[1].contains("in a circle"), "{said:?}");
+    let sent = replies(&mut played);
+    assert!(sent[0].contains("not in the list and is not started with it") && sent[1].contains("in a circle"), "{sent:?}");
     assert!(played.ctx.state.slots.nothing_to_save());
 }
 
@@ -352,11 +359,11 @@ fn scale_reports_in_order_and_starts_missing_instances() {
     ask(&mut played, &mut jobs, scale(ScaleTo::By(1)));
     spawned(&mut played, &mut jobs, 3);
     assert_eq!(replies(&mut played), ["launched a [3]", "done 3", "all done [3]"]);
-    played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
+    played.ctx.request(FeatureRequest::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
     played.settle(&mut jobs);
     assert_eq!(
         played.ctx.state.slots.get(2).unwrap().durable.instance.wanted,
-        Wanted::Gone,
+        DesiredState::Gone,
         "where a policy asks, the one with the highest number goes"
     );
 }
@@ -368,26 +375,29 @@ fn each_scale_is_an_event_with_its_cause() {
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
     assert!(scalings(&mut played).is_empty(), "nothing is to be done");
     ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
-    let [Told { app: Some(app), id: None, what: What::Scaled { from: 2, to: 1 }, cause: Cause::User { command, .. }, .. }] =
-        &scalings(&mut played)[..]
+    let [
+        ProtoEvent {
+            app: Some(app), id: None, kind: EventKind::Scaled { from: 2, to: 1 }, cause: EventCause::User { command, .. }, ..
+        },
+    ] = &scalings(&mut played)[..]
     else {
         panic!("not told")
     };
     assert_eq!((&**app, &**command), ("a", "scale"));
     process_exits(&mut played, &mut jobs, 0, 0);
     let measured = "uses 90 % of a core with 1 instance";
-    played.ctx.request(Request::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
+    played.ctx.request(FeatureRequest::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
     played.settle(&mut jobs);
-    let told: Vec<(What, Cause)> = scalings(&mut played).into_iter().map(|event| (event.what, event.cause)).collect();
-    assert_eq!(told, [(What::Scaled { from: 1, to: 3 }, Cause::policy(PolicyName::Autoscale, measured.to_owned()))]);
+    let events: Vec<(EventKind, EventCause)> = scalings(&mut played).into_iter().map(|event| (event.kind, event.cause)).collect();
+    assert_eq!(events, [(EventKind::Scaled { from: 1, to: 3 }, EventCause::policy(PolicyName::Autoscale, measured.to_owned()))]);
 }
 
-fn scalings(played: &mut Played) -> Vec<Told> {
-    played.events().into_iter().filter(|event| matches!(event.what, What::Scaled { .. })).collect()
+fn scalings(played: &mut TestContext) -> Vec<ProtoEvent> {
+    played.events().into_iter().filter(|event| matches!(event.kind, EventKind::Scaled { .. })).collect()
 }
 
-fn news(played: &mut Played, jobs: &mut Jobs, ticket: u64, news: RolloutNews) -> Vec<Input> {
-    played.ctx.answer(Answer::Rollout { ticket, news });
+fn news(played: &mut TestContext, jobs: &mut Jobs, ticket: u64, news: RolloutNews) -> Vec<Input> {
+    played.ctx.answer(FeatureAnswer::Rollout { ticket, news });
     played.settle(jobs)
 }
 
@@ -410,8 +420,9 @@ fn report(app: &str, state: RolloutState) -> RolloutNews {
 }
 
 fn rollouts(rest: &[Input]) -> Vec<(u64, String)> {
-    let of =
-        |input: &Input| if let Input::Request(Request::Rollout(wanted)) = input { Some((wanted.ticket, wanted.app.clone())) } else { None };
+    let of = |input: &Input| {
+        if let Input::Request(FeatureRequest::Rollout(wanted)) = input { Some((wanted.ticket, wanted.app.clone())) } else { None }
+    };
     rest.iter().filter_map(of).collect()
 }
 
@@ -449,9 +460,10 @@ fn rollback_release_is_shared_by_all_instances() {
     let old = AppSpec { version: Some("1".into()), ..app("a") };
     let origin = Origin::User { command: "undo".into(), uid: 0, pid: 1, on_behalf_of: None };
     let release = Box::new((old, EnvMap::from([("X".to_owned(), "1".to_owned())])));
-    played.ctx.request(Request::ReloadTo { client: CLIENT, id: 1, app: "a".into(), release, origin });
+    played.ctx.request(FeatureRequest::ReloadTo { client: CLIENT, id: 1, app: "a".into(), release, origin });
     let rest = played.settle(&mut jobs);
-    let wanted = rest.into_iter().find_map(|input| if let Input::Request(Request::Rollout(wanted)) = input { Some(wanted) } else { None });
+    let wanted =
+        rest.into_iter().find_map(|input| if let Input::Request(FeatureRequest::Rollout(wanted)) = input { Some(wanted) } else { None });
     let [one, other] = &wanted.unwrap().replacements[..] else { panic!() };
     assert!(Rc::ptr_eq(&one.app, &other.app) && Rc::ptr_eq(&one.base, &other.base));
     assert_eq!((one.app.spec.version.as_deref(), one.base.vars.get("X").map(String::as_str)), (Some("1"), Some("1")));
@@ -464,13 +476,13 @@ fn start_waits_until_the_deletion_is_complete() {
         ask(&mut played, &mut jobs, act(Action::Delete, &["a"]));
         ask(&mut played, &mut jobs, start(vec![app("a")], existing.clone()));
         assert_eq!(replies(&mut played), ["deleteProcessId [0]"], "{existing:?}: it takes its time to end");
-        assert_eq!(played.ctx.state.requests_under_way, 2);
+        assert_eq!(played.ctx.state.open_requests, 2);
         process_exits(&mut played, &mut jobs, 0, 0);
         assert_eq!(replies(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
         assert!(played.ctx.state.slots.get(0).is_none(), "what the keeper may still tell of the former one is not about this one");
         spawned(&mut played, &mut jobs, 1);
         assert_eq!(replies(&mut played), ["done 0", "all done [0]"], "{existing:?}");
-        assert_eq!(played.ctx.state.requests_under_way, 0);
+        assert_eq!(played.ctx.state.open_requests, 0);
     }
 }
 
@@ -483,7 +495,7 @@ fn start_ignores_instances_removed_by_a_scale() {
     assert_eq!(replies(&mut played), ["restartProcessId [0]"]);
 }
 
-fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
+fn confirmed(early_exit_fails: bool) -> (TestContext, Jobs) {
     let (mut played, mut jobs) = empty();
     let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
@@ -521,8 +533,8 @@ fn crash_before_the_confirmation_fails_the_start() {
     for (fails, word) in [(true, "failed 0: exited with code 1 within"), (false, "done 0")] {
         let (mut played, mut jobs) = confirmed(fails);
         process_exits(&mut played, &mut jobs, 0, 1);
-        let said = replies(&mut played);
-        assert!(said[0].starts_with(word), "{said:?}");
+        let sent = replies(&mut played);
+        assert!(sent[0].starts_with(word), "{sent:?}");
     }
 }
 
@@ -555,7 +567,7 @@ fn restart_by(confirm: Confirm, targets: &[&str]) -> proto::Request {
 }
 
 /// Exits the old process of an instance, and spawns the new one.
-fn restarts(played: &mut Played, jobs: &mut Jobs, id: u32) {
+fn restarts(played: &mut TestContext, jobs: &mut Jobs, id: u32) {
     process_exits(played, jobs, id, 0);
     spawned(played, jobs, id);
 }
@@ -585,13 +597,13 @@ fn watched_restart_stops_at_the_first_failed_instance() {
     restarts(&mut played, &mut jobs, 2);
     played.pass(&mut jobs, 150);
     process_exits(&mut played, &mut jobs, 0, 1);
-    let said = replies(&mut played);
-    assert!(said[1].starts_with("failed 0: exited with code 1 within"), "{said:?}");
+    let sent = replies(&mut played);
+    assert!(sent[1].starts_with("failed 0: exited with code 1 within"), "{sent:?}");
     assert!(
-        said[2..].iter().all(|line| line.ends_with("was left unchanged, because the new process of another instance failed")),
-        "{said:?}"
+        sent[2..].iter().all(|line| line.ends_with("was left unchanged, because the new process of another instance failed")),
+        "{sent:?}"
     );
-    assert_eq!(said.len(), 4, "{said:?}");
+    assert_eq!(sent.len(), 4, "{sent:?}");
     played.pass(&mut jobs, 1000);
     played.settle(&mut jobs);
     assert_eq!(replies(&mut played), ["done 2", "3 of 4 failed"]);
@@ -618,7 +630,7 @@ fn kill_stops_hidden_candidates_too() {
     let hidden = ctx.state.slots.add_candidate(0, &same, &base, now, &ctx.io.settings).unwrap();
     played.start(&mut jobs, hidden, 6000);
     let rest = ask(&mut played, &mut jobs, proto::Request::Kill);
-    assert!(matches!(&rest[..], [Input::Request(Request::SaveList)]), "{rest:?}");
+    assert!(matches!(&rest[..], [Input::Request(FeatureRequest::SaveList)]), "{rest:?}");
     assert!(is_stopping(&played, 0) && is_stopping(&played, hidden));
     ask_as(&mut played, &mut jobs, 2, start(vec![app("late")], PLAIN));
     assert!(replies(&mut played).last().unwrap().contains("is shutting down"));
@@ -626,20 +638,20 @@ fn kill_stops_hidden_candidates_too() {
     assert_eq!(played.ctx.outbox.shutdown.ending, None);
     process_exits(&mut played, &mut jobs, hidden, 0);
     assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
-    assert_eq!(played.ctx.outbox.shutdown.ending, Some(crate::engine::Ending::Everything));
+    assert_eq!(played.ctx.outbox.shutdown.ending, Some(crate::engine::ShutdownKind::Everything));
 }
 
 #[test]
 fn shutdown_saves_the_list_only_if_requested() {
     for saves_list in [true, false] {
         let (mut played, mut jobs, _) = running(&[app("a")]);
-        let end = || Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list };
+        let end = || FeatureRequest::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list };
         played.ctx.request(end());
         played.settle(&mut jobs);
         assert_eq!(played.ctx.io.settings.paths.dump.exists(), saves_list);
         played.ctx.request(end());
         played.settle(&mut jobs);
-        assert_eq!(played.ctx.state.requests_under_way, 1, "once is enough");
+        assert_eq!(played.ctx.state.open_requests, 1, "once is enough");
     }
 }
 
@@ -649,14 +661,14 @@ fn saved_schedule_is_restored_before_the_start() {
     let list = serde_json::json!([{"name": "a", "pm_exec_path": "/bin/true", "pm_cwd": "/", "cron_restart": "* * * * *", "pm_id": 0}]);
     std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
     let rest = ask(&mut played, &mut jobs, proto::Request::Resurrect);
-    assert!(matches!(&rest[..], [Input::Request(Request::Schedule { id: 0, saved: Some(_) })]), "{rest:?}");
+    assert!(matches!(&rest[..], [Input::Request(FeatureRequest::Schedule { id: 0, saved: Some(_) })]), "{rest:?}");
     let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
     let (mut played, mut jobs) = empty();
     std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
-    jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
+    jobs.on_client_request(&mut played.ctx, ClientRequest { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
     let queued = played.queued();
     assert!(
-        matches!(&queued[..], [Input::Request(Request::Schedule { .. }), Input::Event(0, Event::Start(Origin::Resurrect))]),
+        matches!(&queued[..], [Input::Request(FeatureRequest::Schedule { .. }), Input::Event(0, Event::Start(Origin::Resurrect))]),
         "{queued:?}"
     );
 }
@@ -673,7 +685,7 @@ fn restore_reports_entries_by_their_list_index() {
     assert_eq!(replies(&mut played), ["launched /bin/true [0]", "launched /bin/true [1]"]);
     spawned(&mut played, &mut jobs, 1);
     assert_eq!(replies(&mut played), ["done 0", "all done [0, 1]"]);
-    assert_eq!(state(&played, 2), &State::Stopped);
+    assert_eq!(state(&played, 2), &InstanceState::Stopped);
     ask(&mut played, &mut jobs, restore(vec![entry("b", "online"), entry("c", "stopped")]));
     assert_eq!(replies(&mut played), ["launched /bin/true [2]", "all done [2]"], "a name that is there is left alone");
     ask(&mut played, &mut jobs, restore(vec![entry("d", "online"), serde_json::json!({"name": "e"})]));
@@ -687,7 +699,7 @@ fn client_gets_the_cut_warning_of_its_instance() {
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
     replies(&mut played);
     for (id, is_told) in [(1, false), (0, true)] {
-        played.ctx.answer(Answer::Cut { id, requests: 2, warning: "2 requests were cut".into() });
+        played.ctx.answer(FeatureAnswer::Cut { id, requests: 2, warning: "2 requests were cut".into() });
         played.settle(&mut jobs);
         assert_eq!(replies(&mut played), if is_told { vec!["2 requests were cut"] } else { Vec::new() });
     }
@@ -696,10 +708,10 @@ fn client_gets_the_cut_warning_of_its_instance() {
 #[test]
 fn action_of_a_policy_sends_no_replies() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
-    played.ctx.request(Request::Act { action: Action::Restart, ids: vec![0], origin: Origin::policy(PolicyName::Watch) });
+    played.ctx.request(FeatureRequest::Act { action: Action::Restart, ids: vec![0], origin: Origin::policy(PolicyName::Watch) });
     played.settle(&mut jobs);
     assert!(is_stopping(&played, 0));
     assert!(played.ctx.outbox.replies.iter().all(|(client, ..)| *client == 0));
 }
 
-reacts!(Jobs: on_ask, on_request, on_answer, on_step, on_transition, on_forgotten, on_message, on_timer, on_idle);
+reacts!(Jobs: on_client_request, on_request, on_answer, on_step, on_transition, on_forgotten, on_message, on_timer, on_idle);

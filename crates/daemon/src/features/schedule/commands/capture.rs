@@ -3,8 +3,8 @@
 
 use std::os::fd::OwnedFd;
 
-use ostler_core::lifecycle::command::Outcome;
-use ostler_sys::Wiped;
+use ostler_core::lifecycle::command::CommandOutcome;
+use ostler_sys::SecretBytes;
 use rustix::io::Errno;
 
 use super::{Commands, Ctx};
@@ -21,7 +21,7 @@ const SCRAP_BYTES: usize = 4 << 10;
 /// Read end of the output, and the output so far.
 pub(super) struct Capture {
     pipe: OwnedFd,
-    kept: Wiped,
+    kept: SecretBytes,
 }
 
 impl std::fmt::Debug for Capture {
@@ -39,14 +39,14 @@ impl Capture {
         reactor
             .add(&pipe, Source::Feature(Commands::NAME, number.into()))
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))?;
-        Ok((Self { pipe, kept: Wiped::default() }, writer))
+        Ok((Self { pipe, kept: SecretBytes::default() }, writer))
     }
 
     /// Reads the available output. Returns false at the end of file.
     fn read(&mut self) -> bool {
         for _ in 0..READS {
             // Surplus output is read as well, so that its writer never blocks.
-            let mut rest = Wiped::default();
+            let mut rest = SecretBytes::default();
             let got = if self.is_full() { rest.read_from(&self.pipe, SCRAP_BYTES) } else { self.kept.read_from(&self.pipe, MOST_BYTES) };
             match got {
                 Ok(0) => return false,
@@ -64,7 +64,7 @@ impl Capture {
     }
 
     /// Takes everything that the command wrote before it exited.
-    pub(super) fn finish(mut self, reactor: &Reactor) -> Wiped {
+    pub(super) fn finish(mut self, reactor: &Reactor) -> SecretBytes {
         // A pipe holds little more than the bound.
         self.read();
         reactor.remove(&self.pipe);
@@ -80,7 +80,7 @@ impl Commands {
             ctx.io.reactor.remove(&capture.pipe);
         }
         if capture.is_full() {
-            self.decide(ctx, number, Outcome::Cancelled);
+            self.decide(ctx, number, CommandOutcome::Cancelled);
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use ostler_core::lifecycle::command::Outcome;
-use ostler_sys::process::Entry;
+use ostler_core::lifecycle::command::CommandOutcome;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::signal::KILL;
-use ostler_sys::{ProcRef, ProcTable, Wiped, cgroup};
+use ostler_sys::{ProcRef, ProcTable, SecretBytes, cgroup};
 
-use super::{Answer, Command, CommandEnd, Commands, Ctx, Output, Owner, PathBuf, Report, Request, Stage, key};
+use super::{
+    Command, CommandEnd, CommandOwner, CommandReport, CommandStage, Commands, Ctx, FeatureAnswer, FeatureRequest, Output, PathBuf, key,
+};
 use crate::engine::Work;
 use crate::state::slots::processes::INC_MARK;
 
@@ -16,15 +18,15 @@ use crate::state::slots::processes::INC_MARK;
 const LOOK_AGAIN_MS: u64 = 20;
 
 impl Commands {
-    /// Cancels a command. It is killed, and its owner gets [`Outcome::Cancelled`] when none of its
-    /// processes is left.
-    pub(super) fn call_off(&mut self, ctx: &mut Ctx, owner: Owner) {
+    /// Cancels a command. It is killed, and its owner gets [`CommandOutcome::Cancelled`] when none
+    /// of its processes is left.
+    pub(super) fn call_off(&mut self, ctx: &mut Ctx, owner: CommandOwner) {
         let found = self.of(|command| command.owner == owner);
         if found.is_empty() {
-            let report = Report { outcome: Outcome::Cancelled, output: Wiped::default(), last_lines: Vec::new() };
-            ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: None, slot: None, owner, report })));
+            let report = CommandReport { outcome: CommandOutcome::Cancelled, output: SecretBytes::default(), last_lines: Vec::new() };
+            ctx.answer(FeatureAnswer::CommandEnded(Box::new(CommandEnd { number: None, slot: None, owner, report })));
         }
-        found.into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled));
+        found.into_iter().for_each(|number| self.decide(ctx, number, CommandOutcome::Cancelled));
     }
 
     /// Kills all commands of a slot that is gone, whose number may be used again. No report is
@@ -32,13 +34,13 @@ impl Commands {
     pub(super) fn end_all_of(&mut self, ctx: &mut Ctx, slot: u32) {
         for number in self.of(|command| command.spec.slot == slot) {
             if let Some(command) = self.all.get_mut(&number) {
-                command.owner = Owner::Nobody;
+                command.owner = CommandOwner::Detached;
                 // This includes commands that are being killed. The next daemon must not take one
                 // for the command of another instance with that number.
                 ctx.state.journal.push(&command.record(number));
             }
             self.changed(ctx, number);
-            self.decide(ctx, number, Outcome::Cancelled);
+            self.decide(ctx, number, CommandOutcome::Cancelled);
         }
     }
 
@@ -46,21 +48,21 @@ impl Commands {
     pub(super) fn due(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get(&number) else { return };
         match command.stage {
-            Stage::Ending { .. } => self.sweep(ctx, number),
-            Stage::Sent | Stage::Runs(_) => self.decide(ctx, number, Outcome::TimedOut(command.spec.timeout_ms)),
-            Stage::Asked | Stage::Over { .. } => {}
+            CommandStage::Ending { .. } => self.sweep(ctx, number),
+            CommandStage::Sent | CommandStage::Runs(_) => self.decide(ctx, number, CommandOutcome::TimedOut(command.spec.timeout_ms)),
+            CommandStage::Journaled | CommandStage::Done { .. } => {}
         }
     }
 
     /// Decides to kill a command for this reason. The first reason counts.
-    pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: Outcome) {
+    pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: CommandOutcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        if command.verdict.is_some() || matches!(command.stage, Stage::Ending { .. } | Stage::Over { .. }) {
+        if command.verdict.is_some() || matches!(command.stage, CommandStage::Ending { .. } | CommandStage::Done { .. }) {
             return;
         }
         command.verdict = Some(verdict);
         ctx.state.journal.push(&command.record(number));
-        let runs = matches!(command.stage, Stage::Runs(_));
+        let runs = matches!(command.stage, CommandStage::Runs(_));
         self.changed(ctx, number);
         // If the keeper has not answered the order, the command is killed with the answer. An order
         // that was not sent is dropped.
@@ -72,24 +74,24 @@ impl Commands {
     /// Sends SIGKILL to all its processes.
     pub(super) fn kill(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        let Stage::Runs(leader) = command.stage else { return };
-        command.stage = Stage::Ending { leader, exited: false, due_ms: ctx.now.mono_ms };
+        let CommandStage::Runs(leader) = command.stage else { return };
+        command.stage = CommandStage::Ending { leader, exited: false, due_ms: ctx.now.mono_ms };
         ctx.io.keeper.kill(key(number), KILL, true);
         self.sweep(ctx, number);
     }
 
     /// Handles the exit of its main process.
-    pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::Ending) {
+    pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::WaitStatus) {
         let Some(command) = self.all.get_mut(&number) else {
             // A former daemon reported the exit, and died before it acknowledged it to the keeper.
             return ctx.outbox.effects.push(Work::Ack(key(number)));
         };
-        let (Stage::Runs(leader) | Stage::Ending { leader, .. }) = command.stage else { return };
-        command.stage = Stage::Ending { leader, exited: true, due_ms: ctx.now.mono_ms };
+        let (CommandStage::Runs(leader) | CommandStage::Ending { leader, .. }) = command.stage else { return };
+        command.stage = CommandStage::Ending { leader, exited: true, due_ms: ctx.now.mono_ms };
         command.verdict.get_or_insert(match ending {
-            ostler_sys::Ending::Code(code) => Outcome::Code(code),
-            ostler_sys::Ending::Signal { signal, .. } => Outcome::Signal(signal),
-            ostler_sys::Ending::Unknown => Outcome::Lost,
+            ostler_sys::WaitStatus::Code(code) => CommandOutcome::Code(code),
+            ostler_sys::WaitStatus::Signal { signal, .. } => CommandOutcome::Signal(signal),
+            ostler_sys::WaitStatus::Unknown => CommandOutcome::Lost,
         });
         self.sweep(ctx, number);
     }
@@ -97,7 +99,7 @@ impl Commands {
     /// Kills the remaining processes. If none is left, the command is over.
     fn sweep(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        let Stage::Ending { leader, exited, .. } = command.stage else { return };
+        let CommandStage::Ending { leader, exited, .. } = command.stage else { return };
         if exited && has_left_nothing(command, leader.process(), ctx) {
             return self.swept(ctx, number);
         }
@@ -114,36 +116,36 @@ impl Commands {
         if exited && left.is_empty() {
             return self.swept(ctx, number);
         }
-        command.stage = Stage::Ending { leader, exited, due_ms: ctx.now.mono_ms + LOOK_AGAIN_MS };
+        command.stage = CommandStage::Ending { leader, exited, due_ms: ctx.now.mono_ms + LOOK_AGAIN_MS };
         self.changed(ctx, number);
     }
 
     /// Handles that none of its processes is left.
     fn swept(&mut self, ctx: &mut Ctx, number: u32) {
-        let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(Outcome::Lost);
-        self.over(ctx, number, verdict);
+        let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(CommandOutcome::Lost);
+        self.complete(ctx, number, verdict);
         ctx.outbox.effects.push(Work::Ack(key(number)));
     }
 
     /// Completes a command, whose owner gets the report. Until then its journal record stays
     /// unchanged. If the daemon is killed now, the next daemon sends the report.
-    pub(super) fn over(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
+    pub(super) fn complete(&mut self, ctx: &mut Ctx, number: u32, outcome: CommandOutcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        command.stage = Stage::Over { leader: command.leader() };
+        command.stage = CommandStage::Done { leader: command.leader() };
         if let Some(group) = command.group.take() {
             ctx.state.groups.remove(PathBuf::from(String::from(group)));
         }
-        let output = command.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&ctx.io.reactor));
-        let is_idle = outcome.is_success() || outcome == Outcome::Cancelled || command.spec.output == Output::Nowhere;
+        let output = command.capture.take().map_or_else(SecretBytes::default, |capture| capture.finish(&ctx.io.reactor));
+        let is_idle = outcome.is_success() || outcome == CommandOutcome::Cancelled || command.spec.output == Output::Nowhere;
         let slot = command.spec.slot;
         let last_lines = match ctx.state.slots.get(slot).filter(|_| !is_idle) {
             Some(slot) => slot.last_lines_from(command.log_start),
             None => Vec::new(),
         };
-        let report = Report { outcome, output, last_lines };
+        let report = CommandReport { outcome, output, last_lines };
         let owner = command.owner.clone();
         self.changed(ctx, number);
-        ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: Some(number), slot: Some(slot), owner, report })));
+        ctx.answer(FeatureAnswer::CommandEnded(Box::new(CommandEnd { number: Some(number), slot: Some(slot), owner, report })));
     }
 }
 
@@ -159,7 +161,7 @@ fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
         // Without cgroups the process table has to be read. For the many probes that happens a
         // moment later, once for all.
         None => {
-            ctx.request(Request::EndLeftovers { leader, mark: command.mark.clone() });
+            ctx.request(FeatureRequest::EndLeftovers { leader, mark: command.mark.clone() });
             true
         }
     }
@@ -168,9 +170,10 @@ fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
 /// Returns the running processes that it started, by its mark and by its cgroup.
 fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<ProcRef> {
     let table = ProcTable::scan().knowing(ctx.own_children());
-    let mut family: Vec<ProcRef> = table.tree(leader, INC_MARK, mark.as_bytes(), ctx.io.keeper.pid()).iter().map(Entry::process).collect();
+    let mut family: Vec<ProcRef> =
+        table.tree(leader, INC_MARK, mark.as_bytes(), ctx.io.keeper.pid()).iter().map(ProcessEntry::process).collect();
     let members = group.map(|group| table.in_cgroup(group)).unwrap_or_default();
-    family.extend(members.iter().map(Entry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
+    family.extend(members.iter().map(ProcessEntry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
     family
 }
 

@@ -2,17 +2,17 @@
 //!
 //! # Theory of operation
 //!
-//! [`Request::Run`] journals the command, and the keeper starts it. It has the app's user,
+//! [`FeatureRequest::Run`] journals the command, and the keeper starts it. It has the app's user,
 //! directory and environment, and its own session, process group, cgroup and mark. It ends by
 //! itself, at its timeout, or when it is cancelled. Then all processes that it started are killed.
-//! When none is left, its owner gets the report ([`Answer::CommandEnded`]), once. The report and
-//! the end of the command's record are one journal write. The keeper forgets the exit after it.
+//! When none is left, its owner gets the report ([`FeatureAnswer::CommandEnded`]), once. The report
+//! and the end of the command's record are one journal write. The keeper forgets the exit after it.
 //!
 //! If the daemon dies in between, the next one continues. If the keeper does not know a command, it
 //! was never started, and is started now. If the keeper knows it, it still runs or has exited. If
 //! daemon and keeper were both killed, the commands that still run are watched, and the others are
-//! [`Outcome::Lost`]. A command with captured output is not continued, because its first lines died
-//! with the former daemon. It is killed and its owner gets `Lost`.
+//! [`CommandOutcome::Lost`]. A command with captured output is not continued, because its first
+//! lines died with the former daemon. It is killed and its owner gets `Lost`.
 //!
 //! An incarnation is never 0, so a key with 0 in its incarnation field belongs to a command.
 
@@ -26,29 +26,29 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 
-use crate::engine::{Answer, ChildEvent, CommandEnd, Ctx, Report, Request};
+use crate::engine::{ChildEvent, CommandEnd, CommandReport, Ctx, FeatureAnswer, FeatureRequest};
 use crate::state::slots::commands::Progress;
 use crate::state::slots::processes::Leaders;
-use crate::state::store::command::{CommandRecord, CommandSpec, Leader, Output, Owner};
+use crate::state::store::command::{CommandOwner, CommandRecord, CommandSpec, Leader, Output};
 use crate::state::store::{Record, Snapshot};
 use capture::Capture;
 
 /// Command in progress.
 #[derive(Debug)]
 struct Command {
-    owner: Owner,
+    owner: CommandOwner,
     spec: CommandSpec,
     /// Value of the environment variable that identifies its processes.
     mark: String,
     /// Time at which it is killed.
     deadline_ms: u64,
-    stage: Stage,
+    stage: CommandStage,
     /// Outcome that the daemon decided before the command exited. It is being killed for that.
-    verdict: Option<Outcome>,
+    verdict: Option<CommandOutcome>,
     capture: Option<Capture>,
     /// Folder of its cgroup.
     group: Option<Box<str>>,
@@ -58,9 +58,9 @@ struct Command {
 
 /// Stage of a command.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
+enum CommandStage {
     /// The command is only in the journal.
-    Asked,
+    Journaled,
     /// The order was sent to the keeper, which has not answered.
     Sent,
     /// The command runs.
@@ -75,7 +75,7 @@ enum Stage {
         due_ms: u64,
     },
     /// None of its processes is left, and its owner is about to get the report.
-    Over { leader: Option<Leader> },
+    Done { leader: Option<Leader> },
 }
 
 /// Commands in progress, by number.
@@ -139,38 +139,40 @@ impl Command {
 
     fn leader(&self) -> Option<Leader> {
         match self.stage {
-            Stage::Asked | Stage::Sent => None,
-            Stage::Runs(leader) | Stage::Ending { leader, .. } => Some(leader),
-            Stage::Over { leader } => leader,
+            CommandStage::Journaled | CommandStage::Sent => None,
+            CommandStage::Runs(leader) | CommandStage::Ending { leader, .. } => Some(leader),
+            CommandStage::Done { leader } => leader,
         }
     }
 
     fn due_ms(&self) -> Option<u64> {
         match self.stage {
-            Stage::Asked | Stage::Over { .. } => None,
+            CommandStage::Journaled | CommandStage::Done { .. } => None,
             // The keeper's answer comes in any case, and the command is killed then.
-            Stage::Sent if self.verdict.is_some() => None,
-            Stage::Sent | Stage::Runs(_) => Some(self.deadline_ms),
-            Stage::Ending { due_ms, .. } => Some(due_ms),
+            CommandStage::Sent if self.verdict.is_some() => None,
+            CommandStage::Sent | CommandStage::Runs(_) => Some(self.deadline_ms),
+            CommandStage::Ending { due_ms, .. } => Some(due_ms),
         }
     }
 
     fn progress(&self) -> Progress {
         match self.stage {
-            Stage::Asked => Progress::Asked,
-            Stage::Sent => Progress::Spawning,
-            Stage::Runs(leader) => Progress::Runs(leader.process()),
-            Stage::Ending { .. } | Stage::Over { .. } => Progress::Ends,
+            CommandStage::Journaled => Progress::Requested,
+            CommandStage::Sent => Progress::Spawning,
+            CommandStage::Runs(leader) => Progress::Runs(leader.process()),
+            CommandStage::Ending { .. } | CommandStage::Done { .. } => Progress::Ending,
         }
     }
 }
 
 impl Commands {
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Run { owner, spec } => self.begin(ctx, owner, *spec),
-            Request::CallOff(owner) => self.call_off(ctx, owner),
-            Request::CallOffAll => self.of(|_| true).into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled)),
+            FeatureRequest::Run { owner, spec } => self.begin(ctx, owner, *spec),
+            FeatureRequest::CallOff(owner) => self.call_off(ctx, owner),
+            FeatureRequest::CallOffAll => {
+                self.of(|_| true).into_iter().for_each(|number| self.decide(ctx, number, CommandOutcome::Cancelled))
+            }
             other => return Some(other),
         }
         None
@@ -185,7 +187,7 @@ impl Commands {
     pub(crate) fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
         let Some(number) = number_of(key) else { return false };
         match event {
-            ChildEvent::Asked { group, log_start } => self.sent(ctx, number, group, log_start),
+            ChildEvent::Requested { group, log_start } => self.sent(ctx, number, group, log_start),
             ChildEvent::Spawned { pid, start_ticks } => self.spawned(ctx, number, Leader { pid, start_ticks }),
             ChildEvent::NotSpawned { step, errno } => self.not_spawned(ctx, number, step, errno),
             ChildEvent::Exited(ending) => self.exited(ctx, number, ending),
@@ -205,8 +207,8 @@ impl Commands {
         }
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        if let Answer::CommandEnded(end) = answer
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
+        if let FeatureAnswer::CommandEnded(end) = answer
             && let Some(number) = end.number
         {
             self.forget(ctx, number);
@@ -226,7 +228,7 @@ impl Commands {
     }
 
     pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
-        self.go_on_behind(ctx, survivors);
+        self.resume_with_keeper(ctx, survivors);
     }
 
     pub(crate) fn records(&self) -> Vec<Record<'_>> {

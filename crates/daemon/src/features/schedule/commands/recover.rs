@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 
-use super::{Command, CommandRecord, Commands, Ctx, Leader, Leaders, Output, Stage, key, number_of};
+use super::{Command, CommandRecord, CommandStage, Commands, Ctx, Leader, Leaders, Output, key, number_of};
 use crate::engine::Work;
 
 impl Commands {
@@ -14,7 +14,7 @@ impl Commands {
     pub(super) fn remember(&mut self, records: BTreeMap<u32, CommandRecord>) {
         for (number, record) in records {
             let CommandRecord { owner, spec, mark, deadline_ms, leader, verdict, group, log_start, .. } = record;
-            let stage = leader.map_or(Stage::Asked, Stage::Runs);
+            let stage = leader.map_or(CommandStage::Journaled, CommandStage::Runs);
             let command = Command { owner, spec, mark, deadline_ms, stage, verdict, capture: None, group, log_start };
             self.last = self.last.max(number);
             self.all.insert(number, command);
@@ -50,10 +50,10 @@ impl Commands {
 
     fn found(&mut self, ctx: &mut Ctx, number: u32, child: &Child) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        command.stage = Stage::Runs(Leader { pid: child.pid, start_ticks: child.start_ticks });
+        command.stage = CommandStage::Runs(Leader { pid: child.pid, start_ticks: child.start_ticks });
         let (begun_to_kill, is_captured) = (command.verdict.is_some(), command.spec.output == Output::Captured);
         if is_captured {
-            command.verdict = Some(Outcome::Lost);
+            command.verdict = Some(CommandOutcome::Lost);
         }
         self.changed(ctx, number);
         match child.ended {
@@ -66,16 +66,16 @@ impl Commands {
     fn not_found(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
         match command.stage {
-            Stage::Asked | Stage::Sent => {
-                command.stage = Stage::Asked;
+            CommandStage::Journaled | CommandStage::Sent => {
+                command.stage = CommandStage::Journaled;
                 // The next order opens it again.
                 command.capture = None;
                 ctx.outbox.effects.push(Work::Feature(Self::NAME, number.into()));
                 self.changed(ctx, number);
             }
             // The command ran under a keeper that was killed, too.
-            Stage::Runs(_) | Stage::Ending { .. } => self.exited(ctx, number, ostler_sys::Ending::Unknown),
-            Stage::Over { .. } => {}
+            CommandStage::Runs(_) | CommandStage::Ending { .. } => self.exited(ctx, number, ostler_sys::WaitStatus::Unknown),
+            CommandStage::Done { .. } => {}
         }
     }
 
@@ -98,7 +98,7 @@ impl Commands {
 
     /// Continues with a new keeper, which watches these processes. Orders that the old keeper did
     /// not carry out are repeated.
-    pub(super) fn go_on_behind(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
+    pub(super) fn resume_with_keeper(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
         for number in self.of(|_| true) {
             match survivors.iter().find(|(survivor, _)| *survivor == key(number)) {
                 Some((_, process)) => self.spawned(ctx, number, Leader { pid: process.pid, start_ticks: process.start_ticks }),
@@ -110,9 +110,9 @@ impl Commands {
     fn survivor(&self, number: u32, leaders: &mut Leaders) -> Option<ProcRef> {
         let command = self.all.get(&number)?;
         let process = match command.stage {
-            Stage::Runs(leader) | Stage::Ending { leader, exited: false, .. } => leader.process(),
-            Stage::Asked | Stage::Sent => leaders.find(&command.mark)?,
-            Stage::Ending { exited: true, .. } | Stage::Over { .. } => return None,
+            CommandStage::Runs(leader) | CommandStage::Ending { leader, exited: false, .. } => leader.process(),
+            CommandStage::Journaled | CommandStage::Sent => leaders.find(&command.mark)?,
+            CommandStage::Ending { exited: true, .. } | CommandStage::Done { .. } => return None,
         };
         process.exists().then_some(process)
     }

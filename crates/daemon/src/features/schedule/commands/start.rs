@@ -1,14 +1,14 @@
 //! Start of a command: from an order to a process.
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 
-use super::{Capture, Command, CommandSpec, Commands, Ctx, Leader, Output, Owner, Stage, key};
+use super::{Capture, Command, CommandOwner, CommandSpec, CommandStage, Commands, Ctx, Leader, Output, key};
 use crate::engine::{ChildRequest, Work};
 use crate::state::slots::unique_id;
 
 impl Commands {
     /// Begins a command, unless its owner has one already.
-    pub(super) fn begin(&mut self, ctx: &mut Ctx, owner: Owner, spec: CommandSpec) {
+    pub(super) fn begin(&mut self, ctx: &mut Ctx, owner: CommandOwner, spec: CommandSpec) {
         if self.all.values().any(|command| command.owner == owner) {
             return;
         }
@@ -17,7 +17,7 @@ impl Commands {
             owner,
             mark: format!("errand:{}", unique_id()),
             deadline_ms: ctx.now.mono_ms.saturating_add(spec.timeout_ms),
-            stage: Stage::Asked,
+            stage: CommandStage::Journaled,
             verdict: None,
             capture: None,
             group: None,
@@ -33,11 +33,11 @@ impl Commands {
     /// Sends the order to the keeper, because the journal has the command now.
     pub(super) fn send(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        if command.stage != Stage::Asked {
+        if command.stage != CommandStage::Journaled {
             return;
         }
         if let Some(verdict) = command.verdict.clone() {
-            return self.over(ctx, number, verdict);
+            return self.complete(ctx, number, verdict);
         }
         let mut out = None;
         if command.spec.output == Output::Captured {
@@ -53,15 +53,15 @@ impl Commands {
     /// Records that the order was sent. The journal gets the start of its lines, and its cgroup.
     pub(super) fn sent(&mut self, ctx: &mut Ctx, number: u32, group: Option<&str>, log_start: (u64, u64)) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        (command.stage, command.group, command.log_start) = (Stage::Sent, group.map(Into::into), log_start);
+        (command.stage, command.group, command.log_start) = (CommandStage::Sent, group.map(Into::into), log_start);
         ctx.state.journal.push(&command.record(number));
         self.changed(ctx, number);
     }
 
     /// Handles that the keeper has started the command.
     pub(super) fn spawned(&mut self, ctx: &mut Ctx, number: u32, leader: Leader) {
-        let Some(command) = self.all.get_mut(&number).filter(|command| command.stage == Stage::Sent) else { return };
-        command.stage = Stage::Runs(leader);
+        let Some(command) = self.all.get_mut(&number).filter(|command| command.stage == CommandStage::Sent) else { return };
+        command.stage = CommandStage::Runs(leader);
         ctx.state.journal.push(&command.record(number));
         let is_called_off = command.verdict.is_some();
         self.changed(ctx, number);
@@ -82,11 +82,11 @@ impl Commands {
             },
             step => step.to_owned(),
         };
-        self.over(ctx, number, verdict.unwrap_or_else(|| Outcome::CouldNotStart(in_words(&step, errno))));
+        self.complete(ctx, number, verdict.unwrap_or_else(|| CommandOutcome::CouldNotStart(describe_error(&step, errno))));
     }
 }
 
 /// Returns the step and its error as text.
-fn in_words(step: &str, errno: i32) -> String {
+fn describe_error(step: &str, errno: i32) -> String {
     if errno == 0 { step.to_owned() } else { format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
 }

@@ -1,7 +1,7 @@
 //! Intents about schedules: a start arms ticks, a user's stop disarms them.
 
 use ostler_core::cron::Ticks;
-use ostler_core::lifecycle::{Event, Wanted};
+use ostler_core::lifecycle::{DesiredState, Event};
 
 use super::Cron;
 use crate::engine::Ctx;
@@ -34,7 +34,7 @@ impl Cron {
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32, intent: ScheduleIntent) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         match intent {
-            ScheduleIntent::On if slot.durable.instance.wanted == Wanted::Up => self.arm(ctx, id),
+            ScheduleIntent::On if slot.durable.instance.wanted == DesiredState::Up => self.arm(ctx, id),
             ScheduleIntent::Off => self.disarm(ctx, id),
             ScheduleIntent::On | ScheduleIntent::Same => {}
         }

@@ -25,7 +25,7 @@ use ostler_proto::event::Event;
 use ostler_sys::time::wall_timer::WallTimer;
 
 use self::intent::ScheduleIntent;
-use crate::engine::{Ctx, InstanceStep, Key, Request};
+use crate::engine::{Ctx, FeatureRequest, InstanceStep, Key};
 use crate::platform::reactor::Source;
 
 /// Difference between the two clocks' advances from which the wall clock counts as set. (Slow
@@ -69,22 +69,22 @@ fn ahead_ms(now: Now) -> i64 {
 }
 
 /// Computes the next tick, and returns the tick that was due.
-fn look(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
+fn next_tick(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
     // The pattern was valid once. In the journal of another version it may not be.
     let schedule = Schedule::parse(&cron.pattern).ok()?;
-    ticks.look(&schedule, &zone_of(cron), wall_ms, cron.catch_up)
+    ticks.advance(&schedule, &zone_of(cron), wall_ms, cron.catch_up)
 }
 
 impl Cron {
     /// Checks for ticks that were due while no daemon ran.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        self.look_at(ctx, |_, _| true);
+        self.run_schedules(ctx, |_, _| true);
     }
 
     /// Checks the clock, in case the kernel did not report that it was set.
     pub(crate) fn on_turn(&mut self, ctx: &mut Ctx) {
         if self.timer.is_some() && self.was_set(ctx.now) {
-            self.look_at(ctx, |_, _| true);
+            self.run_schedules(ctx, |_, _| true);
         }
     }
 
@@ -94,9 +94,9 @@ impl Cron {
             timer.take();
         }
         if self.was_set(ctx.now) {
-            self.look_at(ctx, |_, _| true);
+            self.run_schedules(ctx, |_, _| true);
         } else {
-            self.look_at(ctx, |ticks, wall_ms| ticks.next_ms.is_some_and(|next| next <= wall_ms));
+            self.run_schedules(ctx, |ticks, wall_ms| ticks.next_ms.is_some_and(|next| next <= wall_ms));
         }
     }
 
@@ -107,10 +107,10 @@ impl Cron {
         }
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Schedule { id, saved: None } => self.arm(ctx, id),
-            Request::Schedule { id, saved: Some(saved) } => self.resume(ctx, id, saved),
+            FeatureRequest::Schedule { id, saved: None } => self.arm(ctx, id),
+            FeatureRequest::Schedule { id, saved: Some(saved) } => self.resume(ctx, id, saved),
             other => return Some(other),
         }
         None
@@ -151,7 +151,7 @@ fn limit_of(id: u32) -> Key {
 
 impl Cron {
     /// Computes the next tick of these schedules, and runs the due ones.
-    fn look_at(&mut self, ctx: &mut Ctx, which: impl Fn(&Ticks, u64) -> bool) {
+    fn run_schedules(&mut self, ctx: &mut Ctx, which: impl Fn(&Ticks, u64) -> bool) {
         let now = ctx.now;
         self.ahead_ms = ahead_ms(now);
         let mut due = Vec::new();
@@ -160,7 +160,7 @@ impl Cron {
             let before = slot.durable.ticks;
             let app = Rc::clone(slot.app());
             let Some(cron) = &app.spec.cron else { continue };
-            due.extend(look(&mut slot.durable.ticks, cron, now.wall_ms).map(|tick| (slot.durable.id, tick)));
+            due.extend(next_tick(&mut slot.durable.ticks, cron, now.wall_ms).map(|tick| (slot.durable.id, tick)));
             if slot.durable.ticks != before {
                 changed.push(slot.durable.id);
             }
@@ -178,7 +178,7 @@ impl Cron {
             let app = Rc::clone(slot.app());
             let Some(cron) = &app.spec.cron else { continue };
             if slot.durable.ticks.next_ms.is_none() {
-                look(&mut slot.durable.ticks, cron, now.wall_ms);
+                next_tick(&mut slot.durable.ticks, cron, now.wall_ms);
                 settled.push(slot.durable.id);
             }
             earliest = earliest.into_iter().chain(slot.durable.ticks.next_ms).min();

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ostler_core::cron::{OnTick, RunOn, Tick};
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
-use ostler_proto::event::{Cause, What};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
+use ostler_proto::event::{EventCause, EventKind};
 
 use super::{Cron, limit_of};
-use crate::engine::{Ctx, Request};
+use crate::engine::{Ctx, FeatureRequest};
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Role;
 
@@ -33,7 +33,7 @@ impl Cron {
             if tick.missed {
                 let late_s = ctx.now.wall_ms.saturating_sub(tick.due_ms) / 1000;
                 ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) was missed {late_s} s ago and is skipped"));
-                ctx.emit(id, What::RunMissed { due_ms: tick.due_ms }, Cause::policy(PolicyName::Cron, None));
+                ctx.emit(id, EventKind::RunMissed { due_ms: tick.due_ms }, EventCause::policy(PolicyName::Cron, None));
                 continue;
             }
             match cron.on_tick(&slot.durable.instance) {
@@ -62,7 +62,7 @@ impl Cron {
     /// Starts the run that waited for the end of another.
     pub(super) fn begin_queued(ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
-        if slot.durable.ticks.queued && matches!(slot.durable.instance.state, State::Stopped | State::Errored) {
+        if slot.durable.ticks.queued && matches!(slot.durable.instance.state, InstanceState::Stopped | InstanceState::Errored) {
             slot.durable.ticks.queued = false;
             ctx.state.slots.changed(id);
             ctx.event(id, Event::Start(origin()));
@@ -74,7 +74,7 @@ impl Cron {
         let limit = ctx.state.slots.get(id).and_then(|slot| {
             let timeout_ms = slot.spec().cron.as_ref()?.job.as_ref()?.timeout_ms?;
             match slot.durable.instance.state {
-                State::Starting { since, .. } | State::Completing { since, .. } | State::Running { since, .. } => {
+                InstanceState::Starting { since, .. } | InstanceState::Completing { since, .. } | InstanceState::Running { since, .. } => {
                     Some(since.mono_ms.saturating_add(timeout_ms))
                 }
                 _ => None,
@@ -96,7 +96,7 @@ fn is_first(slots: &Slots, slot: &Slot) -> bool {
 fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
     let gently = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.spec().shares_its_ports());
     if ids.iter().all(gently) {
-        ctx.request(Request::Replace { app, ids, canary_ms: None, origin: origin(), what: "cron restart" });
+        ctx.request(FeatureRequest::Replace { app, ids, canary_ms: None, origin: origin(), what: "cron restart" });
     } else {
         ids.into_iter().for_each(|id| ctx.event(id, Event::Restart(origin())));
     }

@@ -2,12 +2,12 @@
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{JobSpec, Overlap};
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
 
-use ostler_proto::event::What;
+use ostler_proto::event::EventKind;
 
 use super::*;
-use crate::engine::{Input, Played, Request, reacts};
+use crate::engine::{FeatureRequest, Input, TestContext, reacts};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -17,8 +17,8 @@ fn app(cron: CronSpec) -> AppSpec {
 
 /// Returns a running instance with armed ticks and a set timer. The clock is at the beginning of a
 /// minute.
-fn running(spec: AppSpec) -> (Played, Cron, u32) {
-    let (mut played, mut cron) = (Played::new(&[Cron::NAME]), Cron::default());
+fn running(spec: AppSpec) -> (TestContext, Cron, u32) {
+    let (mut played, mut cron) = (TestContext::new(&[Cron::NAME]), Cron::default());
     played.ctx.now.wall_ms -= played.ctx.now.wall_ms % MINUTE_MS;
     cron.on_boot(&mut played.ctx);
     let id = played.instance(spec);
@@ -29,7 +29,7 @@ fn running(spec: AppSpec) -> (Played, Cron, u32) {
 }
 
 /// Advances both clocks, and fires the timer.
-fn tick(played: &mut Played, cron: &mut Cron, after_ms: u64) -> Vec<Input> {
+fn tick(played: &mut TestContext, cron: &mut Cron, after_ms: u64) -> Vec<Input> {
     played.pass(cron, after_ms);
     cron.on_ready(&mut played.ctx, 0, false);
     cron.on_settled(&mut played.ctx);
@@ -44,8 +44,8 @@ fn is_cron(origin: &Origin) -> bool {
 fn cron_tick_restarts_once() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
     assert!(tick(&mut played, &mut cron, MINUTE_MS - 1).is_empty());
-    let asked = tick(&mut played, &mut cron, 1);
-    assert!(matches!(&asked[..], [Input::Event(of, Event::Restart(origin))] if *of == id && is_cron(origin)), "{asked:?}");
+    let inputs = tick(&mut played, &mut cron, 1);
+    assert!(matches!(&inputs[..], [Input::Event(of, Event::Restart(origin))] if *of == id && is_cron(origin)), "{inputs:?}");
     assert!(tick(&mut played, &mut cron, 0).is_empty());
     assert_eq!(tick(&mut played, &mut cron, MINUTE_MS).len(), 1);
 }
@@ -55,9 +55,10 @@ fn cron_restart_replaces_cluster_workers() {
     let spec =
         AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(CronSpec::restarts("* * * * *".into())) };
     let (mut played, mut cron, id) = running(spec);
-    let asked = tick(&mut played, &mut cron, MINUTE_MS);
-    let is_it = |asked: &[Input]| matches!(asked, [Input::Request(Request::Replace { app, ids, .. })] if app == "api" && *ids == [id]);
-    assert!(is_it(&asked), "{asked:?}");
+    let inputs = tick(&mut played, &mut cron, MINUTE_MS);
+    let is_it =
+        |asked: &[Input]| matches!(asked, [Input::Request(FeatureRequest::Replace { app, ids, .. })] if app == "api" && *ids == [id]);
+    assert!(is_it(&inputs), "{inputs:?}");
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn missed_run_is_only_an_event() {
     played.ctx.now.wall_ms = due_ms + 10 * MINUTE_MS;
     assert!(tick(&mut played, &mut cron, 0).is_empty());
     let events = played.events();
-    assert!(matches!(&events[..], [event] if event.what == What::RunMissed { due_ms } && event.id == Some(0)), "{events:?}");
+    assert!(matches!(&events[..], [event] if event.kind == EventKind::RunMissed { due_ms } && event.id == Some(0)), "{events:?}");
 }
 
 #[test]
@@ -110,10 +111,10 @@ fn job_attempt_fails_at_its_timeout() {
     played.pass(&mut cron, 499);
     assert!(played.queued().is_empty());
     played.pass(&mut cron, 1);
-    let asked = played.queued();
+    let inputs = played.queued();
     assert!(
-        matches!(&asked[..], [Input::Event(of, Event::Fail(origin))] if *of == id && *origin == Origin::policy(PolicyName::Timeout)),
-        "{asked:?}"
+        matches!(&inputs[..], [Input::Event(of, Event::Fail(origin))] if *of == id && *origin == Origin::policy(PolicyName::Timeout)),
+        "{inputs:?}"
     );
     assert!(played.log().contains("job takes longer than its timeout"), "{}", played.log());
     cron.on_forgotten(&mut played.ctx, id);
@@ -127,12 +128,12 @@ fn queued_run_starts_when_the_current_one_exits() {
     assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
     assert!(played.ctx.state.slots.get(id).unwrap().durable.ticks.queued);
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     played.dispatch(&mut cron, id, Event::Exited { inc, exit });
     played.dispatch(&mut cron, id, Event::TreeGone { inc });
-    assert!(matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Stopped));
-    let asked = played.queued();
-    assert!(matches!(&asked[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{asked:?}");
+    assert!(matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, InstanceState::Stopped));
+    let inputs = played.queued();
+    assert!(matches!(&inputs[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{inputs:?}");
 }
 
 reacts!(Cron: on_ready, on_step, on_request, on_described, on_forgotten, on_timer);

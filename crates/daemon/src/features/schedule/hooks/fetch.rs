@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 use ostler_core::app::hooks::Hook;
 use ostler_core::app::secrets::{BadSecret, MAX_BYTES, SecretSource, value};
-use ostler_core::lifecycle::command::{Command, Outcome};
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::command::{Command, CommandOutcome};
+use ostler_core::lifecycle::{Event, InstanceState};
 
-use super::{CommandSpec, Ctx, Hooks, Output, Owner, Report, Request};
+use super::{CommandOwner, CommandReport, CommandSpec, Ctx, FeatureRequest, Hooks, Output};
 use crate::platform::secrets::{Value, Values};
 use crate::state::slots::Slot;
 
@@ -30,14 +30,14 @@ pub(super) struct Fetches {
 struct Fetch {
     values: Values,
     /// Variables whose commands were requested and have not ended.
-    asked: BTreeSet<String>,
+    requested: BTreeSet<String>,
     failure: Option<Failure>,
 }
 
 /// Reason why the start fails, and the command's output in the app's error log.
 #[derive(Debug)]
 struct Failure {
-    why: String,
+    reason: String,
     last_lines: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Fetches {
 
     /// Forgets the values if the process is not started after all.
     pub(super) fn drop_unless_spawned(&mut self, slot: &Slot, inc: u32) {
-        if !matches!(slot.durable.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
+        if !matches!(slot.durable.instance.state, InstanceState::Spawning { inc: coming, .. } if coming == inc) {
             self.all.remove(&(slot.durable.id, inc));
         }
     }
@@ -84,18 +84,18 @@ impl Hooks {
     /// is then done, and the running commands are recorded here.
     pub(super) fn was_at_secrets(&mut self, ctx: &Ctx, id: u32, inc: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| needs_commands(slot)) else { return false };
-        let asked: BTreeSet<String> = ctx
+        let requested: BTreeSet<String> = ctx
             .state
             .commands
             .iter()
             .filter_map(|command| match &command.owner {
-                Owner::Secret { slot, inc: of, name } if (*slot, *of) == (id, inc) => Some(name.clone()),
+                CommandOwner::Secret { slot, inc: of, name } if (*slot, *of) == (id, inc) => Some(name.clone()),
                 _ => None,
             })
             .collect();
-        let was_at = slot.spec().hooks.get(Hook::PreStart).is_none() || !asked.is_empty();
+        let was_at = slot.spec().hooks.get(Hook::PreStart).is_none() || !requested.is_empty();
         if was_at {
-            self.fetches.all.entry((id, inc)).or_default().asked.extend(asked);
+            self.fetches.all.entry((id, inc)).or_default().requested.extend(requested);
         }
         was_at
     }
@@ -110,19 +110,19 @@ impl Hooks {
         let is_called_off = slot.durable.instance.is_called_off();
         let fetch = self.fetches.all.entry((id, inc)).or_default();
         if is_called_off || fetch.failure.is_some() {
-            if fetch.asked.is_empty() {
+            if fetch.requested.is_empty() {
                 self.end_fetch(ctx, id, inc, is_called_off);
             }
             return;
         }
-        let is_missing = |name: &String| !fetch.values.has(name) && !fetch.asked.contains(name);
-        let room = AT_ONCE.saturating_sub(fetch.asked.len());
+        let is_missing = |name: &String| !fetch.values.has(name) && !fetch.requested.contains(name);
+        let room = AT_ONCE.saturating_sub(fetch.requested.len());
         let missing: Vec<_> = commands(slot).filter(|(name, ..)| is_missing(name)).take(room).collect();
-        if missing.is_empty() && fetch.asked.is_empty() {
-            return ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Code(0) });
+        if missing.is_empty() && fetch.requested.is_empty() {
+            return ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: CommandOutcome::Code(0) });
         }
-        fetch.asked.extend(missing.iter().map(|(name, ..)| (*name).clone()));
-        let runs: Vec<Request> = missing.into_iter().map(|(name, command, ms)| run(slot, inc, name, command, ms)).collect();
+        fetch.requested.extend(missing.iter().map(|(name, ..)| (*name).clone()));
+        let runs: Vec<FeatureRequest> = missing.into_iter().map(|(name, command, ms)| run(slot, inc, name, command, ms)).collect();
         runs.into_iter().for_each(|run| ctx.request(run));
     }
 
@@ -130,26 +130,26 @@ impl Hooks {
     fn end_fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32, is_called_off: bool) {
         let failure = self.fetches.all.remove(&(id, inc)).and_then(|fetch| fetch.failure);
         match failure.filter(|_| !is_called_off) {
-            Some(Failure { why, last_lines }) => {
+            Some(Failure { reason: why, last_lines }) => {
                 self.keep_last_lines(id, inc, &last_lines);
-                ctx.event(id, Event::Unprepared { inc, why });
+                ctx.event(id, Event::Unprepared { inc, reason: why });
             }
-            None => ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Cancelled }),
+            None => ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: CommandOutcome::Cancelled }),
         }
     }
 
     /// Cancels the running commands for this process. Returns false if none runs.
     pub(super) fn call_off_fetch(&self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
-        let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.asked).filter(|asked| !asked.is_empty());
-        asked.into_iter().flatten().for_each(|name| ctx.request(Request::CallOff(owner(id, inc, name))));
-        asked.is_some()
+        let requested = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.requested).filter(|asked| !asked.is_empty());
+        requested.into_iter().flatten().for_each(|name| ctx.request(FeatureRequest::CallOff(owner(id, inc, name))));
+        requested.is_some()
     }
 
     /// Handles the end of a command.
-    pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &Report) {
+    pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &CommandReport) {
         // Otherwise the start was already given up.
         let Some(fetch) = self.fetches.all.get_mut(&(id, inc)) else { return };
-        fetch.asked.remove(name);
+        fetch.requested.remove(name);
         match given(&report.outcome, &report.output) {
             // The output died with the former daemon, so the command runs again.
             None => {}
@@ -157,7 +157,7 @@ impl Hooks {
             Some(Err(why)) => {
                 let last_lines = report.last_lines.clone();
                 if fetch.failure.is_none() {
-                    fetch.failure = Some(Failure { why: format!("secret {name}: {why}"), last_lines });
+                    fetch.failure = Some(Failure { reason: format!("secret {name}: {why}"), last_lines });
                     self.call_off_fetch(ctx, id, inc);
                 }
             }
@@ -167,18 +167,18 @@ impl Hooks {
 }
 
 /// Returns the value, or the reason for its lack, which never contains the value. `None` = unknown.
-fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
+fn given(outcome: &CommandOutcome, output: &[u8]) -> Option<Result<Value, String>> {
     let bad = |bad: BadSecret| format!("the output of its command {bad}");
     match outcome {
-        Outcome::Lost => None,
+        CommandOutcome::Lost => None,
         // The command was killed for that.
         _ if output.len() > MAX_BYTES + 2 => Some(Err(bad(BadSecret::TooLong))),
-        Outcome::Code(0) => Some(value(output).map(Value::from).map_err(bad)),
+        CommandOutcome::Code(0) => Some(value(output).map(Value::from).map_err(bad)),
         failed => Some(Err(format!("its command {failed}"))),
     }
 }
 
-fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) -> Request {
+fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) -> FeatureRequest {
     let vars =
         [("OSTLER_SECRET", name.to_owned()), ("OSTLER_APP", slot.spec().name.clone()), ("OSTLER_INSTANCE", slot.durable.index.to_string())];
     let spec = CommandSpec {
@@ -188,11 +188,11 @@ fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) ->
         timeout_ms,
         output: Output::Captured,
     };
-    Request::Run { owner: owner(slot.durable.id, inc, name), spec: Box::new(spec) }
+    FeatureRequest::Run { owner: owner(slot.durable.id, inc, name), spec: Box::new(spec) }
 }
 
-fn owner(slot: u32, inc: u32, name: &str) -> Owner {
-    Owner::Secret { slot, inc, name: name.to_owned() }
+fn owner(slot: u32, inc: u32, name: &str) -> CommandOwner {
+    CommandOwner::Secret { slot, inc, name: name.to_owned() }
 }
 
 #[cfg(test)]
@@ -201,19 +201,19 @@ mod tests {
 
     #[test]
     fn only_a_successful_command_gives_a_secret() {
-        let words = |outcome: Outcome, output: &[u8]| given(&outcome, output).map(|given| given.map(|value| value.to_string()));
-        assert_eq!(words(Outcome::Code(0), b"v4lue\n"), Some(Ok("v4lue".into())));
-        assert_eq!(words(Outcome::Lost, b"v4lue\n"), None);
+        let words = |outcome: CommandOutcome, output: &[u8]| given(&outcome, output).map(|given| given.map(|value| value.to_string()));
+        assert_eq!(words(CommandOutcome::Code(0), b"v4lue\n"), Some(Ok("v4lue".into())));
+        assert_eq!(words(CommandOutcome::Lost, b"v4lue\n"), None);
         for (outcome, output, why) in [
-            (Outcome::Code(3), &b"v4lue\n"[..], "its command exited with code 3"),
-            (Outcome::TimedOut(50), b"v4lue", "its command timed out after 50 ms and was killed"),
-            (Outcome::Code(0), b"", "the output of its command is empty"),
-            (Outcome::Code(0), b"v4lue\0", "the output of its command contains a NUL byte"),
-            (Outcome::Code(0), b"v4lue\xff", "the output of its command is not UTF-8"),
-            (Outcome::Cancelled, &[b'v'; MAX_BYTES + 3], "the output of its command is longer than 64 KiB"),
+            (CommandOutcome::Code(3), &b"v4lue\n"[..], "its command exited with code 3"),
+            (CommandOutcome::TimedOut(50), b"v4lue", "its command timed out after 50 ms and was killed"),
+            (CommandOutcome::Code(0), b"", "the output of its command is empty"),
+            (CommandOutcome::Code(0), b"v4lue\0", "the output of its command contains a NUL byte"),
+            (CommandOutcome::Code(0), b"v4lue\xff", "the output of its command is not UTF-8"),
+            (CommandOutcome::Cancelled, &[b'v'; MAX_BYTES + 3], "the output of its command is longer than 64 KiB"),
         ] {
             assert_eq!(words(outcome, output), Some(Err(why.into())));
         }
-        assert_eq!(words(Outcome::Code(0), &[&[b'v'; MAX_BYTES][..], b"\r\n"].concat()).map(|value| value.is_ok()), Some(true));
+        assert_eq!(words(CommandOutcome::Code(0), &[&[b'v'; MAX_BYTES][..], b"\r\n"].concat()).map(|value| value.is_ok()), Some(true));
     }
 }

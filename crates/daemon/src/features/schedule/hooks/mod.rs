@@ -4,9 +4,9 @@
 //! # Theory of operation
 //!
 //! The state machine requests a hook ([`Effect::Hook`]), and cancels it if it needs it no more
-//! ([`Effect::CancelHook`]). The hook is requested as a command ([`Request::Run`]) before its step
-//! is in the journal, so both are in the same write. Its end is dispatched to the state machine
-//! ([`Event::HookDone`]), once. A hook after a crash runs beside everything else. It delays
+//! ([`Effect::CancelHook`]). The hook is requested as a command ([`FeatureRequest::Run`]) before
+//! its step is in the journal, so both are in the same write. Its end is dispatched to the state
+//! machine ([`Event::HookDone`]), once. A hook after a crash runs beside everything else. It delays
 //! nothing, and is cancelled when the app stops.
 //!
 //! Before a start, two parts run one after the other: `pre_start`, then the commands that return
@@ -20,12 +20,12 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use ostler_core::app::hooks::{Hook, OnFailure};
-use ostler_core::lifecycle::command::Outcome;
-use ostler_core::lifecycle::{AfterStop, Effect, Ending, Event, ExitCause, SpawnFailure, State, Transition, Wanted};
+use ostler_core::lifecycle::command::CommandOutcome;
+use ostler_core::lifecycle::{AfterStop, DesiredState, Effect, Event, ExitCause, InstanceState, ProcessEnding, SpawnFailure, Transition};
 
-use crate::engine::{Answer, Beside, Ctx, InstanceStep, Report, Request};
+use crate::engine::{CommandReport, Ctx, FeatureAnswer, FeatureRequest, InstanceStep, SpawnExtras};
 use crate::state::slots::Slot;
-use crate::state::store::command::{CommandSpec, Output, Owner};
+use crate::state::store::command::{CommandOwner, CommandSpec, Output};
 use fetch::{Fetches, needs_commands};
 
 /// Hooks that run.
@@ -41,7 +41,7 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        self.go_on(ctx);
+        self.resume_hooks(ctx);
     }
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
@@ -69,17 +69,17 @@ impl Hooks {
         }
     }
 
-    pub(crate) fn on_prepare(&mut self, _ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, _ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         beside.secrets = self.fetches.take(id, inc);
         Ok(())
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        let Answer::CommandEnded(end) = answer else { return };
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
+        let FeatureAnswer::CommandEnded(end) = answer else { return };
         match end.owner {
-            Owner::Hook { slot, inc, hook } => self.ended(ctx, slot, inc, hook, &end.report),
-            Owner::Secret { slot, inc, ref name } => self.on_secret(ctx, slot, inc, name, &end.report),
-            Owner::Nobody | Owner::Check { .. } => {}
+            CommandOwner::Hook { slot, inc, hook } => self.ended(ctx, slot, inc, hook, &end.report),
+            CommandOwner::Secret { slot, inc, ref name } => self.on_secret(ctx, slot, inc, name, &end.report),
+            CommandOwner::Detached | CommandOwner::Check { .. } => {}
         }
     }
 
@@ -98,7 +98,7 @@ impl Hooks {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(described) = slot.spec().hooks.get(hook) else {
             // The start only needs the secrets, or another description came in between.
-            return self.done(ctx, id, inc, hook, Outcome::Code(0));
+            return self.done(ctx, id, inc, hook, CommandOutcome::Code(0));
         };
         let spec = CommandSpec {
             slot: id,
@@ -117,7 +117,7 @@ impl Hooks {
             }
             self.crashed.insert(id, inc);
         }
-        ctx.request(Request::Run { owner: Owner::Hook { slot: id, inc, hook }, spec: Box::new(spec) });
+        ctx.request(FeatureRequest::Run { owner: CommandOwner::Hook { slot: id, inc, hook }, spec: Box::new(spec) });
     }
 
     /// Cancels a hook that the state machine no longer needs. Its end is dispatched all the same.
@@ -125,18 +125,18 @@ impl Hooks {
         if hook == Hook::PreStart && self.call_off_fetch(ctx, id, inc) {
             return;
         }
-        ctx.request(Request::CallOff(Owner::Hook { slot: id, inc, hook }));
+        ctx.request(FeatureRequest::CallOff(CommandOwner::Hook { slot: id, inc, hook }));
     }
 
     /// Cancels the crash hook of an app that stops.
     fn call_off_on_crash(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(inc) = self.crashed.get(&id) {
-            ctx.request(Request::CallOff(Owner::Hook { slot: id, inc: *inc, hook: Hook::OnCrash }));
+            ctx.request(FeatureRequest::CallOff(CommandOwner::Hook { slot: id, inc: *inc, hook: Hook::OnCrash }));
         }
     }
 
     /// Handles the end of a hook.
-    fn ended(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, report: &Report) {
+    fn ended(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, report: &CommandReport) {
         if hook == Hook::OnCrash {
             self.crashed.remove(&id);
             return log_failure(ctx, id, hook, &report.outcome);
@@ -146,10 +146,10 @@ impl Hooks {
     }
 
     /// Dispatches the end to the state machine, unless the secrets of the same start come first.
-    fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
+    fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: CommandOutcome) {
         let slot = ctx.state.slots.get(id);
         let policy = slot.and_then(|slot| slot.live.policy.hooks.pre_start);
-        let goes_on = outcome.is_success() || outcome != Outcome::Cancelled && policy == Some(OnFailure::Continue);
+        let goes_on = outcome.is_success() || outcome != CommandOutcome::Cancelled && policy == Some(OnFailure::Continue);
         if hook == Hook::PreStart && goes_on && slot.is_some_and(needs_commands) {
             log_failure(ctx, id, hook, &outcome);
             self.fetch(ctx, id, inc);
@@ -178,9 +178,9 @@ impl Hooks {
 
     /// Continues after a restart of the daemon. An instance must not wait for a hook that does not
     /// run.
-    fn go_on(&mut self, ctx: &mut Ctx) {
+    fn resume_hooks(&mut self, ctx: &mut Ctx) {
         let crashed = ctx.state.commands.iter().filter_map(|command| match command.owner {
-            Owner::Hook { slot, inc, hook: Hook::OnCrash } => Some((slot, inc)),
+            CommandOwner::Hook { slot, inc, hook: Hook::OnCrash } => Some((slot, inc)),
             _ => None,
         });
         self.crashed.extend(crashed);
@@ -191,21 +191,21 @@ impl Hooks {
             .filter_map(|slot| slot.durable.instance.hook().map(|(inc, hook)| (slot.durable.id, inc, hook)))
             .collect();
         for (id, inc, hook) in waiting {
-            if ctx.state.commands.has(&Owner::Hook { slot: id, inc, hook }) {
+            if ctx.state.commands.has(&CommandOwner::Hook { slot: id, inc, hook }) {
                 continue;
             }
             if hook == Hook::PreStart && self.was_at_secrets(ctx, id, inc) {
                 self.fetch(ctx, id, inc);
             } else {
-                ctx.event(id, Event::HookDone { inc, hook, outcome: Outcome::Lost });
+                ctx.event(id, Event::HookDone { inc, hook, outcome: CommandOutcome::Lost });
             }
         }
     }
 }
 
 /// Logs one line for a hook that failed.
-fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
-    if outcome.is_success() || *outcome == Outcome::Cancelled {
+fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &CommandOutcome) {
+    if outcome.is_success() || *outcome == CommandOutcome::Cancelled {
         return;
     }
     let Some(slot) = ctx.state.slots.get(id) else { return };
@@ -230,26 +230,26 @@ fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
         && let Some(exit) = instance.exits.last().filter(|exit| exit.inc == inc)
     {
         match exit.ending {
-            Ending::Code(code) => set("EXIT_CODE", code.to_string()),
-            Ending::Signal { signal, .. } => set("EXIT_SIGNAL", ostler_sys::process::signal::name(signal)),
-            Ending::Unknown | Ending::SpawnFailed { .. } => {}
+            ProcessEnding::Code(code) => set("EXIT_CODE", code.to_string()),
+            ProcessEnding::Signal { signal, .. } => set("EXIT_SIGNAL", ostler_sys::process::signal::name(signal)),
+            ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => {}
         }
-        set("NEXT", coming(slot).into());
+        set("NEXT", next_state(slot).into());
     }
     vars
 }
 
 /// Returns the word for the next state after its process has exited.
-fn coming(slot: &Slot) -> &'static str {
+fn next_state(slot: &Slot) -> &'static str {
     let next = match slot.durable.instance.state {
-        State::Stopping { next, .. } | State::Clearing { next, .. } => next,
-        State::Errored => return "errored",
+        InstanceState::Stopping { next, .. } | InstanceState::Clearing { next, .. } => next,
+        InstanceState::Errored => return "errored",
         _ => AfterStop::default(),
     };
     match (next, slot.durable.instance.wanted) {
         (AfterStop::GiveUp { .. }, _) => "errored",
-        (_, Wanted::Up) => "restart",
-        (_, Wanted::Down) => "stopped",
-        (_, Wanted::Gone) => "deleted",
+        (_, DesiredState::Up) => "restart",
+        (_, DesiredState::Down) => "stopped",
+        (_, DesiredState::Gone) => "deleted",
     }
 }

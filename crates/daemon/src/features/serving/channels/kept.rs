@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use ostler_core::serving::budget::Kept;
+use ostler_core::serving::budget::BufferedBytes;
 use serde_json::{Map, Value};
 
 use crate::state::slots::Axm;
@@ -13,8 +13,8 @@ const MAX_ENTRIES: usize = 1000;
 const VALUE_BYTES: usize = 8;
 
 /// Returns the budget, less the present entries.
-pub(super) fn of(axm: &Axm) -> Kept {
-    let mut kept = Kept::default();
+pub(super) fn of(axm: &Axm) -> BufferedBytes {
+    let mut kept = BufferedBytes::default();
     let maps = [&axm.monitor, &axm.options];
     let entries = maps.into_iter().flatten().map(|(name, value)| name.len() + size_of(value));
     for size in entries.chain(axm.actions.iter().map(size_of)) {
@@ -24,7 +24,7 @@ pub(super) fn of(axm: &Axm) -> Kept {
 }
 
 /// Takes over entries, as far as there is room. Returns true if there was room for all.
-pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, kept: &mut Kept) -> bool {
+pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, kept: &mut BufferedBytes) -> bool {
     let mut all = true;
     for (name, value) in said {
         let former = known.get(name).map(|former| name.len() + size_of(former));
@@ -38,7 +38,7 @@ pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, k
 }
 
 /// Adds an action, if it is new and there is room. Returns true if there was room.
-pub(super) fn add(known: &mut Vec<Value>, action: &Map<String, Value>, kept: &mut Kept) -> bool {
+pub(super) fn add(known: &mut Vec<Value>, action: &Map<String, Value>, kept: &mut BufferedBytes) -> bool {
     if known.iter().any(|known| known.get("action_name") == action.get("action_name")) {
         return true;
     }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn metrics_beyond_the_budget_are_dropped() {
-        let (mut known, mut kept) = (Map::new(), Kept::default());
+        let (mut known, mut kept) = (Map::new(), BufferedBytes::default());
         assert!(merge(&mut known, &map(json!({"a": {"value": 1}, "b": "x".repeat(60_000)})), &mut kept));
         assert!(!merge(&mut known, &map(json!({"c": "y".repeat(6000), "a": {"value": 2}})), &mut kept));
         assert_eq!((known.len(), &known["a"]), (2, &json!({"value": 2})));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn small_values_cost_more_than_their_text() {
-        let (mut known, mut kept) = (Map::new(), Kept::default());
+        let (mut known, mut kept) = (Map::new(), BufferedBytes::default());
         assert!(!merge(&mut known, &map(json!({"zeros": vec![0; KEPT_BYTES / 4]})), &mut kept));
         let many: Map<String, Value> = (0..2 * MAX_ENTRIES).map(|n| (n.to_string(), json!(n))).collect();
         assert!(!merge(&mut known, &many, &mut kept));
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn repeated_action_is_kept_once() {
-        let (mut known, mut kept) = (Vec::new(), Kept::default());
+        let (mut known, mut kept) = (Vec::new(), BufferedBytes::default());
         for _ in 0..3 {
             assert!(add(&mut known, &map(json!({"action_name": "gc", "arity": 0})), &mut kept));
         }

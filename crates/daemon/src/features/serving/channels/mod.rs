@@ -27,7 +27,7 @@ use ostler_proto::node::{Message, classify, cluster};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::{Value, json};
 
-use crate::engine::{Beside, Ctx, Input, Key};
+use crate::engine::{Ctx, Input, Key, SpawnExtras};
 use crate::platform::ipc::{Ipc, READER, held_name, key_of};
 use crate::state::slots::complaints::Topic;
 use crate::state::slots::split_key;
@@ -48,7 +48,7 @@ pub(crate) struct Channels {
     /// Buffer for reads.
     buffer: Vec<u8>,
     /// Reads so far of the channel of an exited process.
-    looks: u32,
+    reads: u32,
 }
 
 /// One read of a channel.
@@ -170,7 +170,7 @@ fn end(ctx: &mut Ctx, id: u32) {
 
 /// Keeps the facts that an app reports about itself, for lists, within its budget. They are not
 /// journaled, because the app chooses their size.
-fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
+fn store_facts(ctx: &mut Ctx, id: u32, message: &Message) {
     let Some(slot) = ctx.state.slots.get_mut(id) else { return };
     let Some(ipc) = slot.live.ipc.as_mut() else { return };
     let axm = &mut *slot.live.axm;
@@ -214,7 +214,7 @@ fn close(ctx: &mut Ctx, id: u32) {
 }
 
 impl Channels {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let (key, number) = (slot.key(inc), number(slot.spec(), slot.live.proof.as_deref()));
         let (ours, theirs) = pair()?;
@@ -235,7 +235,7 @@ impl Channels {
         ctx.state.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd())).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some(key) = key_of(name) else { return Some(fd) };
         let (id, inc) = split_key(key);
         match ctx.state.slots.get_mut(id).filter(|slot| slot.durable.instance.inc == inc) {
@@ -275,15 +275,15 @@ impl Channels {
     pub(crate) fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         // A message that was read in this turn leaves the socket with the next read, so it must be
         // in the journal before that.
-        let is_unwritten = self.looks == 0 && channel(ctx, id).is_some_and(|ipc| ipc.is_peeked());
-        let goes_on = is_unwritten || (self.read(ctx, id) && self.looks < LOOKS_AT_END);
-        self.looks = if goes_on { self.looks + 1 } else { 0 };
+        let is_unwritten = self.reads == 0 && channel(ctx, id).is_some_and(|ipc| ipc.is_peeked());
+        let goes_on = is_unwritten || (self.read(ctx, id) && self.reads < LOOKS_AT_END);
+        self.reads = if goes_on { self.reads + 1 } else { 0 };
         goes_on
     }
 
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         match message {
-            Message::Metrics(_) | Message::Action(_) | Message::Options(_) => keep(ctx, id, message),
+            Message::Metrics(_) | Message::Action(_) | Message::Options(_) => store_facts(ctx, id, message),
             Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => {
                 if let Some(slot) = ctx.state.slots.get_mut(id) {
                     slot.durable.learned.node_version = Some(version.clone());

@@ -10,14 +10,14 @@ use ostler_core::app::default_box::DefaultBox;
 use ostler_core::serving::budget::INTERNAL;
 
 use super::*;
-use crate::engine::{Played, reacts};
-use crate::state::slots::{Connection, Handed, Sending, Worker};
+use crate::engine::{TestContext, reacts};
+use crate::state::slots::{Connection, HandedConnection, SentDescriptor, Worker};
 
 /// Incarnation of the app's process.
 const INC: u32 = 3;
 
 struct App {
-    played: Played,
+    played: TestContext,
     channels: Channels,
     id: u32,
     /// The app's end.
@@ -26,7 +26,7 @@ struct App {
 
 impl App {
     fn new() -> Self {
-        let mut played = Played::new(&[Channels::NAME]);
+        let mut played = TestContext::new(&[Channels::NAME]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
         let (ours, theirs) = UnixStream::pair().unwrap();
         let slot = played.ctx.state.slots.get_mut(id).unwrap();
@@ -64,8 +64,8 @@ impl App {
 fn each_valid_line_is_a_message() {
     let mut app = App::new();
     app.write("\"ready\"\n{\"a\":\nnull\n\u{2}{\"cmd\":\"NODE_X\"}\n{\"node_ver");
-    let said = app.messages();
-    assert!(matches!(&said[..], [Message::Ready, Message::Raw(Value::Null), Message::Internal(_)]), "{said:?}");
+    let messages = app.messages();
+    assert!(matches!(&messages[..], [Message::Ready, Message::Raw(Value::Null), Message::Internal(_)]), "{messages:?}");
     app.write("sion\":\"22.1.0\"}\n");
     assert_eq!(app.messages(), [Message::NodeVersion("22.1.0".into())]);
 }
@@ -85,8 +85,8 @@ fn worker_answers_are_stored_and_announced_once_per_read() {
     let mut app = App::new();
     for seq in [7, 8] {
         let connection = Connection::from(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        app.worker().sent(Sending::Connection);
-        app.worker().handed.push_back(Handed { seq, listener: 0, at_ms: 0, connection });
+        app.worker().sent(SentDescriptor::Connection);
+        app.worker().handed.push_back(HandedConnection { seq, listener: 0, at_ms: 0, connection });
     }
     let ack = "{\"cmd\":\"NODE_HANDLE_ACK\"}\n";
     app.write(ack);
@@ -95,8 +95,8 @@ fn worker_answers_are_stored_and_announced_once_per_read() {
     app.write(&format!(
         "{{\"cmd\":\"NODE_CLUSTER\",\"ack\":7,\"accepted\":true}}\n{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":false}}\n"
     ));
-    let told = app.look();
-    assert!(matches!(&told[..], [Input::Capacity(_)]), "{told:?}");
+    let inputs = app.look();
+    assert!(matches!(&inputs[..], [Input::Capacity(_)]), "{inputs:?}");
     let answered: Vec<(u64, bool)> = app.worker().answered.iter().map(|(handed, accepted)| (handed.seq, *accepted)).collect();
     assert_eq!(answered, [(7, true), (8, false)]);
     // These answer no connection, so they are messages like any other, with a budget.
@@ -120,7 +120,7 @@ fn flooding_app_is_throttled() {
     assert!(app.played.log().contains("sends more than ostler reads from its channel"));
     app.write(line);
     assert!(app.played.ctx.io.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().is_empty(), "nobody looks");
-    let Played { ctx, .. } = &app.played;
+    let TestContext { ctx, .. } = &app.played;
     let wait_ms = ctx.outbox.timers.get(key).unwrap() - ctx.now.mono_ms;
     assert_eq!(wait_ms, 500);
     app.played.pass(&mut app.channels, wait_ms);
@@ -135,13 +135,13 @@ fn last_messages_are_read_before_the_exit() {
     app.write(&"[1]\n".repeat(lines));
     app.write("\"ready\"\n");
     app.theirs = UnixStream::pair().unwrap().0;
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     while app.channels.on_end(&mut app.played.ctx, app.id) {
         assert!(!app.played.ctx.outbox.queue.is_empty());
-        said.extend(app.played.queued());
+        messages.extend(app.played.queued());
     }
     // This many messages that are not Node's own are taken at once.
-    assert_eq!(said.len() as u64, MESSAGES.burst);
+    assert_eq!(messages.len() as u64, MESSAGES.burst);
     assert!(matches!(app.played.queued()[..], [Input::ChannelEnded(_)]));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
     assert!(app.played.ctx.state.slots.get(app.id).unwrap().live.ipc.is_none());
@@ -206,15 +206,15 @@ fn channel_descriptor_follows_sockets_and_readiness() {
 fn each_process_gets_a_new_channel() {
     let mut app = App::new();
     let (id, channels) = (app.id, &mut app.channels);
-    let key = |played: &Played| played.ctx.state.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
-    let mut beside = Beside::default();
-    channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
-    assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
-    assert_eq!(beside.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
+    let key = |played: &TestContext| played.ctx.state.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
+    let mut extras = SpawnExtras::default();
+    channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut extras).unwrap();
+    assert_eq!((extras.fds.len(), extras.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
+    assert_eq!(extras.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
     // The start failed, or the instance is deleted.
     channels.on_process_gone(&mut app.played.ctx, id, INC + 1);
     assert_eq!(key(&app.played), None);
-    channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut Beside::default()).unwrap();
+    channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut SpawnExtras::default()).unwrap();
     channels.on_transition(&mut app.played.ctx, id, &Transition::Deleted);
     assert_eq!(key(&app.played), None);
 }
@@ -238,11 +238,11 @@ fn held_channel_is_restored_only_for_the_newest_process() {
     let (present, former) = (slot.key(INC), slot.key(INC - 1));
     for key in [former, present] {
         let (name, fd): (String, OwnedFd) = held(key);
-        assert!(app.channels.take_back(&mut app.played.ctx, &name, fd).is_none());
+        assert!(app.channels.adopt_fd(&mut app.played.ctx, &name, fd).is_none());
         assert_eq!(app.played.ctx.state.slots.get(id).unwrap().live.ipc.is_some(), key == present);
     }
     let (_, fd): (String, OwnedFd) = held(1);
-    assert!(app.channels.take_back(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");
+    assert!(app.channels.adopt_fd(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");
 }
 
 reacts!(Channels: on_transition, on_ready, on_timer, on_message, on_forgotten);

@@ -4,7 +4,7 @@
 //! worker wants it for a while in which all processes of the app run and listen elsewhere. Clients
 //! are then refused, instead of waiting without end.
 
-use ostler_core::lifecycle::{State, Wanted};
+use ostler_core::lifecycle::{DesiredState, InstanceState};
 
 use super::Cluster;
 use crate::engine::Ctx;
@@ -16,7 +16,7 @@ const GRACE_MS: u64 = 10_000;
 impl Cluster {
     /// Schedules a check for abandoned listeners, after a worker of this app listens or a listening
     /// one is gone.
-    pub(super) fn look_for_abandoned(&mut self, ctx: &mut Ctx, app: &str) {
+    pub(super) fn schedule_abandoned_check(&mut self, ctx: &mut Ctx, app: &str) {
         if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(ctx, id, app)) {
             self.checks.insert(app.to_owned(), ctx.now.mono_ms + GRACE_MS);
             self.set_check_timer(ctx);
@@ -29,9 +29,10 @@ impl Cluster {
         let due: Vec<String> = self.checks.iter().filter(|(_, at)| **at <= now_ms).map(|(app, _)| app.clone()).collect();
         for app in due {
             self.checks.remove(&app);
-            let processes = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && slot.durable.instance.wanted == Wanted::Up);
+            let processes =
+                ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && slot.durable.instance.wanted == DesiredState::Up);
             let settled = { processes }.all(|slot| {
-                matches!(slot.durable.instance.state, State::Running { .. })
+                matches!(slot.durable.instance.state, InstanceState::Running { .. })
                     && !(slot.durable.listening.is_empty() && slot.durable.served.is_empty())
             });
             if !settled {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use serde_json::{Value, json};
 
-use super::query::{Kind, Query};
+use super::query::{Query, SocketKind};
 use crate::platform::rights::Rights;
 
 const IPV6_ONLY: u64 = 1;
@@ -22,15 +22,15 @@ impl Query {
 
     fn open_as_it_is(&self, umask: u32) -> Result<OwnedFd, Errno> {
         match (self.kind, &self.address) {
-            (Kind::Unix, Some(path)) => self.open_unix(path, umask),
-            (Kind::Unix, None) => Err(Errno::INVAL),
+            (SocketKind::Unix, Some(path)) => self.open_unix(path, umask),
+            (SocketKind::Unix, None) => Err(Errno::INVAL),
             // As in Node: all addresses of both families, or of IPv4 if the machine has no IPv6.
-            (Kind::Tcp4, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).or_else(|error| match error {
+            (SocketKind::Tcp4, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).or_else(|error| match error {
                 Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => self.open_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                 other => Err(other),
             }),
-            (Kind::Tcp6, None) | (Kind::Udp6, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            (Kind::Udp4, None) => self.open_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            (SocketKind::Tcp6, None) | (SocketKind::Udp6, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            (SocketKind::Udp4, None) => self.open_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             (_, Some(address)) => self.open_ip(address.split('%').next().and_then(|text| text.parse().ok()).ok_or(Errno::INVAL)?),
         }
     }
@@ -98,7 +98,7 @@ impl Query {
 }
 
 /// Address of 108 bytes at most.
-struct Short {
+struct ShortAddress {
     address: SocketAddrUnix,
     /// The same address as a path.
     path: PathBuf,
@@ -107,14 +107,14 @@ struct Short {
 }
 
 /// Returns an address for this path.
-fn short_address(path: &Path) -> Result<Short, Errno> {
+fn short_address(path: &Path) -> Result<ShortAddress, Errno> {
     if let Ok(address) = SocketAddrUnix::new(path) {
-        return Ok(Short { address, path: path.to_owned(), _folder: None });
+        return Ok(ShortAddress { address, path: path.to_owned(), _folder: None });
     }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-    Ok(Short { address: SocketAddrUnix::new(&path)?, path, _folder: Some(folder) })
+    Ok(ShortAddress { address: SocketAddrUnix::new(&path)?, path, _folder: Some(folder) })
 }
 
 /// Removes the file of a unix socket that is closed, if the file still belongs to this socket. The

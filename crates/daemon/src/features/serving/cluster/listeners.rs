@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use ostler_core::serving::balance::Turns;
+use ostler_core::serving::balance::ConnectionCounts;
 use ostler_proto::node::cluster::{begin_connection, finish_connection};
 use ostler_sys::net::socket::{has_stopped, stop_listening};
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub(super) struct Listener {
     /// is only one socket.
     pub shards: Vec<Shard>,
     /// Workers to which its connections are handed.
-    pub turns: Turns,
+    pub turns: ConnectionCounts,
     /// Connections that were accepted and that no worker has now. There are never more than were on
     /// their way to workers.
     pub waiting: VecDeque<Connection>,
@@ -83,7 +83,7 @@ pub(super) struct Shard {
 
 /// State of a listener until the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum ListenerWait {
     /// Wait for a connection.
     Watch,
     /// Wait for a connection, and check again at this time.
@@ -198,7 +198,7 @@ impl Listeners {
             sharers: BTreeSet::new(),
             fd,
             shards: Vec::new(),
-            turns: Turns::default(),
+            turns: ConnectionCounts::default(),
             waiting: VecDeque::new(),
             refused: false,
             newcomer: None,
@@ -298,8 +298,8 @@ impl Listeners {
     /// Returns true if an app may not have this address and that is not logged yet. The number of
     /// logged addresses per app is limited.
     pub(super) fn is_news(&mut self, app: &str, key: &str) -> bool {
-        let told = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
-        told < MAX_REFUSED && self.refused.insert(held_name(app, key))
+        let reported = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
+        reported < MAX_REFUSED && self.refused.insert(held_name(app, key))
     }
 
     /// Returns the listener of any app for this address.
@@ -361,17 +361,20 @@ impl Listeners {
     }
 
     /// Leaves a listener alone until its next event.
-    pub(super) fn rest(&mut self, ctx: &mut Ctx, id: u32, rest: Rest) {
+    pub(super) fn rest(&mut self, ctx: &mut Ctx, id: u32, rest: ListenerWait) {
         let Some(listener) = self.all.get_mut(&id) else { return };
-        let watch: Vec<Rc<OwnedFd>> =
-            if matches!(rest, Rest::Watch | Rest::WatchUntil(_)) { listener.sources().cloned().collect() } else { Vec::new() };
+        let watch: Vec<Rc<OwnedFd>> = if matches!(rest, ListenerWait::Watch | ListenerWait::WatchUntil(_)) {
+            listener.sources().cloned().collect()
+        } else {
+            Vec::new()
+        };
         let same = watch.len() == listener.watched.len() && watch.iter().zip(&listener.watched).all(|(new, old)| Rc::ptr_eq(new, old));
         if !same {
             listener.watched.iter().for_each(|fd| ctx.io.reactor.remove(fd));
             let source = Source::Feature(Cluster::NAME, u64::from(id));
             listener.watched = watch.into_iter().filter(|fd| ctx.io.reactor.add(fd, source).is_ok()).collect();
         }
-        let wake_ms = if let Rest::Until(at) | Rest::WatchUntil(at) = rest { Some(at) } else { None };
+        let wake_ms = if let ListenerWait::Until(at) | ListenerWait::WatchUntil(at) = rest { Some(at) } else { None };
         if wake_ms != std::mem::replace(&mut listener.wake_ms, wake_ms) {
             ctx.outbox.timers.set(wake(id), wake_ms);
         }
@@ -383,7 +386,7 @@ impl Listeners {
         listener.wake_ms = None;
         if std::mem::take(&mut listener.refused) {
             // One connection is offered again. If a worker takes it, the next ones follow.
-            listener.ask_again();
+            listener.reset_offers();
         }
         self.dirty.insert(id);
     }
@@ -433,7 +436,7 @@ impl Listener {
     }
 
     /// Allows the first waiting connection to be offered to all workers again.
-    pub(super) fn ask_again(&mut self) {
+    pub(super) fn reset_offers(&mut self) {
         if let Some(first) = self.waiting.front_mut() {
             first.refused_by.clear();
         }

@@ -11,13 +11,13 @@
 //! scheduling while it is open.
 
 mod abandoned;
-mod lent;
 mod listen;
 mod listeners;
 mod query;
 mod refused;
 mod reuseport;
 mod round_robin;
+mod shared_sockets;
 mod sharing;
 mod sticky;
 #[cfg(test)]
@@ -35,13 +35,13 @@ use ostler_proto::node::Message;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Beside, Ctx, Input, InstanceStep, Key, Request};
-use crate::state::slots::Sending;
+use crate::engine::{Ctx, FeatureRequest, Input, InstanceStep, Key, SpawnExtras};
+use crate::state::slots::SentDescriptor;
 use crate::state::slots::complaints::Topic;
-use lent::Lender;
 use listeners::{Listener, Listeners, PREFIX};
 use query::Query;
 use round_robin::routes_to;
+use shared_sockets::SocketSource;
 use sharing::app_lives;
 use sticky::Peeks;
 
@@ -56,12 +56,12 @@ pub(crate) struct Cluster {
     /// Descriptors that the keeper held, until all of them have arrived.
     held: Vec<(String, OwnedFd)>,
     /// Another manager, from which apps are moved.
-    lender: Option<Lender>,
+    lender: Option<SocketSource>,
 }
 
 /// Way in which a worker gets connections.
 #[derive(Debug)]
-enum Way {
+enum Delivery {
     /// The daemon hands them over one by one.
     InTurn,
     /// The worker accepts them itself.
@@ -82,7 +82,7 @@ impl Cluster {
             Some("listening") => {
                 let Some(slot) = ctx.state.slots.get(id) else { return };
                 let app = Rc::clone(slot.app());
-                self.look_for_abandoned(ctx, app.spec.key());
+                self.schedule_abandoned_check(ctx, app.spec.key());
             }
             Some("close") => self.server_closed(ctx, id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
             Some("exitedAfterDisconnect") => ctx.send(id, &json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")}), None),
@@ -104,7 +104,7 @@ impl Cluster {
             Err(Errno::ADDRINUSE)
         } else {
             self.listener(ctx, &app.spec, &key, &query).inspect_err(|errno| {
-                if *errno == Errno::ACCESS && !query.rights.are_ours() {
+                if *errno == Errno::ACCESS && !query.rights.is_daemon_user() {
                     self.log_refusal(ctx, id, &query);
                 }
             })
@@ -116,40 +116,40 @@ impl Cluster {
             Err(errno) => return ctx.send(id, &reply(-errno.raw_os_error(), Value::Null), None),
         };
         let data = self.listeners.data(ctx, listener, message.get("data"));
-        match self.way(ctx, id, listener, &query) {
-            Some(Way::InTurn) => {
+        match self.delivery(ctx, id, listener, &query) {
+            Some(Delivery::InTurn) => {
                 let mut reply = reply(0, data);
                 reply["errno"] = Value::Null;
                 if let Some(name) = self.listeners.get(listener).and_then(|listener| listen::name_of(&listener.fd)) {
                     reply["sockname"] = name;
                 }
                 ctx.send(id, &reply, None);
-                self.serve(ctx, id, listener, key, Way::InTurn);
+                self.serve(ctx, id, listener, key, Delivery::InTurn);
             }
-            Some(Way::Socket(socket)) => {
+            Some(Delivery::Socket(socket)) => {
                 let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
                 ctx.send(id, &wrapped, Some(Rc::clone(&socket)));
-                self.serve(ctx, id, listener, key, Way::Socket(socket));
+                self.serve(ctx, id, listener, key, Delivery::Socket(socket));
             }
             None => {}
         }
     }
 
     /// Returns the way in which a worker gets the connections of a listener.
-    fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
+    fn delivery(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Delivery> {
         let slot = ctx.state.slots.get(id)?;
         let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
         let known = self.listeners.get(listener)?;
         if !known.shards.is_empty() {
-            return self.shard_of(ctx, listener, index, query).map(Way::Socket);
+            return self.shard_of(ctx, listener, index, query).map(Delivery::Socket);
         }
         // Deno takes a socket and never accepts from it.
         let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || spec.runs_in_deno());
-        Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
+        Some(if in_turn { Delivery::InTurn } else { Delivery::Socket(Rc::clone(&known.fd)) })
     }
 
     /// Adds this worker to that listener.
-    fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
+    fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Delivery) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.never_listened() {
             ctx.outbox.queue.push_back(Input::Listens(id));
@@ -157,9 +157,9 @@ impl Cluster {
         slot.durable.listening.retain(|known| *known != key);
         slot.durable.served.retain(|known| *known != key);
         match way {
-            Way::InTurn => slot.durable.served.push(key),
-            Way::Socket(_) => {
-                slot.live.worker.sent(Sending::Listener);
+            Delivery::InTurn => slot.durable.served.push(key),
+            Delivery::Socket(_) => {
+                slot.live.worker.sent(SentDescriptor::Listener);
                 slot.durable.listening.push(key);
             }
         }
@@ -227,7 +227,7 @@ impl Cluster {
             // If its user may not open the address but it is declared, the declared socket is open
             // already.
             Errno::ADDRINUSE => self.lender.as_ref().and_then(|lender| lender.socket(app, query)).ok_or(errno),
-            Errno::ACCESS if !query.rights.are_ours() => refused::declared_socket(ctx, spec, query).ok_or(errno),
+            Errno::ACCESS if !query.rights.is_daemon_user() => refused::declared_socket(ctx, spec, query).ok_or(errno),
             _ => Err(errno),
         })?;
         Ok(self.listeners.add(ctx, app, key, Rc::new(socket)))
@@ -316,16 +316,16 @@ impl Cluster {
     }
 
     pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
-        self.worker_left(ctx, id);
+        self.on_worker_gone(ctx, id);
     }
 
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
-        self.worker_left(ctx, id);
+        self.on_worker_gone(ctx, id);
     }
 
     /// Forgets the journal's facts about a former process, in case its end was not reported.
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        self.worker_left(ctx, id);
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
+        self.on_worker_gone(ctx, id);
         if let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().has_workers()) {
             beside.vars.push(("NODE_UNIQUE_ID", slot.durable.worker_id.to_string()));
         }
@@ -338,16 +338,16 @@ impl Cluster {
             return;
         }
         if *transition == Transition::Deleted {
-            self.worker_left(ctx, id);
+            self.on_worker_gone(ctx, id);
         }
         if let Some(spec) = ctx.state.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {
             self.close_listeners_of(ctx, &spec);
         }
     }
 
-    pub(crate) fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, _ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::ShareSockets { of, apps } => self.lender = Some(Lender { of, apps }),
+            FeatureRequest::ShareSockets { of, apps } => self.lender = Some(SocketSource { process: of, apps }),
             other => return Some(other),
         }
         None
@@ -362,7 +362,7 @@ impl Cluster {
         self.listeners.held().collect()
     }
 
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !name.starts_with(PREFIX) {
             return Some(fd);
         }
@@ -370,7 +370,7 @@ impl Cluster {
         None
     }
 
-    pub(crate) fn on_taken_back(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_fds_adopted(&mut self, ctx: &mut Ctx) {
         self.listeners.restore(ctx, std::mem::take(&mut self.held));
         self.close_unused(ctx);
         self.rejoin_workers(ctx);

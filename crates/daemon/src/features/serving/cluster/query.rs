@@ -7,7 +7,7 @@ use crate::platform::rights::Rights;
 /// Parsed `queryServer` message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Query {
-    pub kind: Kind,
+    pub kind: SocketKind,
     /// Host address, or path of a unix socket; `None` = all addresses.
     pub address: Option<String>,
     pub port: u16,
@@ -24,7 +24,7 @@ pub(super) struct Query {
 
 /// Kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SocketKind {
     Tcp4,
     Tcp6,
     Unix,
@@ -37,16 +37,16 @@ impl Query {
     pub(super) fn parse(message: &Map<String, Value>) -> Self {
         let number = |name: &str| message.get(name).and_then(Value::as_i64);
         let kind = match message.get("addressType") {
-            Some(Value::String(kind)) if kind == "udp4" => Kind::Udp4,
-            Some(Value::String(kind)) if kind == "udp6" => Kind::Udp6,
-            Some(Value::Number(kind)) if kind.as_i64() == Some(6) => Kind::Tcp6,
-            Some(Value::Number(kind)) if kind.as_i64() == Some(-1) => Kind::Unix,
-            _ => Kind::Tcp4,
+            Some(Value::String(kind)) if kind == "udp4" => SocketKind::Udp4,
+            Some(Value::String(kind)) if kind == "udp6" => SocketKind::Udp6,
+            Some(Value::Number(kind)) if kind.as_i64() == Some(6) => SocketKind::Tcp6,
+            Some(Value::Number(kind)) if kind.as_i64() == Some(-1) => SocketKind::Unix,
+            _ => SocketKind::Tcp4,
         };
         let address = message.get("address").and_then(Value::as_str).filter(|text| !text.is_empty());
         Self {
             kind,
-            address: address.map(|text| if kind == Kind::Unix { without_folder(text) } else { text }.to_owned()),
+            address: address.map(|text| if kind == SocketKind::Unix { without_folder(text) } else { text }.to_owned()),
             port: number("port").and_then(|port| u16::try_from(port).ok()).unwrap_or(0),
             backlog: number("backlog").and_then(|backlog| i32::try_from(backlog).ok()).filter(|backlog| *backlog > 0).unwrap_or(511),
             flags: number("flags").and_then(|flags| u64::try_from(flags).ok()).unwrap_or(0),
@@ -63,26 +63,26 @@ impl Query {
 
     /// Returns true for datagrams, which have no connections that could be handed over one by one.
     pub(super) fn is_udp(&self) -> bool {
-        matches!(self.kind, Kind::Udp4 | Kind::Udp6)
+        matches!(self.kind, SocketKind::Udp4 | SocketKind::Udp6)
     }
 
     /// Returns true for TCP. Only TCP can have several sockets for one port.
     pub(super) fn is_tcp(&self) -> bool {
-        matches!(self.kind, Kind::Tcp4 | Kind::Tcp6)
+        matches!(self.kind, SocketKind::Tcp4 | SocketKind::Tcp6)
     }
 
     /// Returns the listener's name among those of the app.
     pub(super) fn key(&self) -> String {
         let address = self.address.as_deref().unwrap_or("null");
-        let index = if self.port == 0 && self.kind != Kind::Unix { format!(":{}", self.index) } else { String::new() };
+        let index = if self.port == 0 && self.kind != SocketKind::Unix { format!(":{}", self.index) } else { String::new() };
         format!("{address}:{}:{:?}:{}{index}", self.port, self.kind, self.fd.unwrap_or(-1))
     }
 
     /// Returns Node's name for the handle.
     pub(super) fn handle_type(&self) -> &'static str {
         match self.kind {
-            Kind::Tcp4 | Kind::Tcp6 | Kind::Unix => "net.Native",
-            Kind::Udp4 | Kind::Udp6 => "dgram.Native",
+            SocketKind::Tcp4 | SocketKind::Tcp6 | SocketKind::Unix => "net.Native",
+            SocketKind::Udp4 | SocketKind::Udp6 => "dgram.Native",
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::Cluster;
-use super::query::{Kind, Query};
+use super::query::{Query, SocketKind};
 use crate::engine::Ctx;
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
@@ -22,7 +22,7 @@ pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
     let rights = Rights::of(slot.spec());
     // Its program itself may be allowed to bind every port (`setcap cap_net_bind_service`).
     let may_bind = || slot.durable.instance.pid().is_some_and(may_bind_any_port);
-    if !rights.are_ours() && query.kind != Kind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
+    if !rights.is_daemon_user() && query.kind != SocketKind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
 }
 
 /// Returns the socket that the app's description declares for this address, if any.
@@ -32,7 +32,7 @@ pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Optio
             let wanted = query.address.as_deref().and_then(|text| text.parse().ok());
             query.is_tcp() && *port == query.port && (address.is_none() || *address == wanted)
         }
-        ListenAt::Unix { path } => query.kind == Kind::Unix && query.address.as_deref() == Some(path),
+        ListenAt::Unix { path } => query.kind == SocketKind::Unix && query.address.as_deref() == Some(path),
     };
     let index = spec.listen.iter().position(|listen| is_it(&listen.at))?;
     ctx.state.listening.copy_for_worker(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
@@ -48,7 +48,7 @@ impl Cluster {
         let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
         let user = crate::platform::users::name_of(slot.spec().uid.as_deref().unwrap_or_default());
         let what = match (query.kind, &query.address) {
-            (Kind::Unix, Some(path)) => format!("create the socket \"{path}\""),
+            (SocketKind::Unix, Some(path)) => format!("create the socket \"{path}\""),
             _ => format!("listen on port {}", query.port),
         };
         ctx.io.log.error(format_args!(

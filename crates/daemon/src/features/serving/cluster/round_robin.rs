@@ -13,15 +13,15 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::serving::balance::{Choice, Load};
 use rustix::io::Errno;
 
 use super::Cluster;
-use super::listeners::Rest;
+use super::listeners::ListenerWait;
 use crate::engine::Ctx;
-use crate::platform::ipc::Sent;
-use crate::state::slots::{Connection, Handed, Sending, Slot, Slots};
+use crate::platform::ipc::SendResult;
+use crate::state::slots::{Connection, HandedConnection, SentDescriptor, Slot, Slots};
 use crate::state::store::Role;
 
 /// Most connections accepted from one listener before the other listeners are served.
@@ -35,11 +35,11 @@ impl Cluster {
     /// Handles a worker's answers to the connections that were handed to it.
     pub(super) fn take_answers(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(worker) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
-        for (Handed { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
+        for (HandedConnection { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
             let Some(listener) = self.listeners.get_mut(listener) else { continue };
             if accepted {
                 // There may be room for the other connections that were refused.
-                listener.ask_again();
+                listener.reset_offers();
             } else {
                 connection.refused_by.push(id);
                 listener.waiting.push_front(connection);
@@ -69,14 +69,14 @@ impl Cluster {
         }
     }
 
-    fn serve_listener(&mut self, ctx: &mut Ctx, id: u32) -> Rest {
+    fn serve_listener(&mut self, ctx: &mut Ctx, id: u32) -> ListenerWait {
         let now_ms = ctx.now.mono_ms;
         self.steer(ctx, id);
         let mut accepted = 0;
         // Workers that do not read their channel.
         let mut full = Vec::new();
         loop {
-            let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
+            let Some(listener) = self.listeners.get_mut(id) else { return ListenerWait::UntilWorker };
             let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
             let refused = listener.waiting.front().map_or(&[][..], |connection| &connection.refused_by);
             let load = |worker: u32| {
@@ -85,15 +85,19 @@ impl Cluster {
             };
             let worker = match listener.turns.next(now_ms, load) {
                 Choice::Worker(worker) => worker,
-                Choice::NotBefore(at) => return Rest::Until(at),
-                Choice::Nobody => {
+                Choice::NotBefore(at) => return ListenerWait::Until(at),
+                Choice::NoWorker => {
                     listener.refused = !refused.is_empty();
-                    return if listener.refused || !full.is_empty() { Rest::Until(now_ms + RETRY_MS) } else { Rest::UntilWorker };
+                    return if listener.refused || !full.is_empty() {
+                        ListenerWait::Until(now_ms + RETRY_MS)
+                    } else {
+                        ListenerWait::UntilWorker
+                    };
                 }
             };
             let connection = match listener.waiting.pop_front() {
                 Some(connection) => connection,
-                None if accepted == ACCEPTS_PER_TURN => return Rest::Watch,
+                None if accepted == ACCEPTS_PER_TURN => return ListenerWait::Watch,
                 None => match listener.accept() {
                     Ok(Some(fd)) => {
                         accepted += 1;
@@ -108,7 +112,7 @@ impl Cluster {
                             None => connection,
                         }
                     }
-                    Ok(None) => return Rest::Watch,
+                    Ok(None) => return ListenerWait::Watch,
                     Err(errno) => return exhausted(ctx, errno),
                 },
             };
@@ -139,21 +143,21 @@ impl Cluster {
         let Some(listener) = self.listeners.get_mut(id) else { return Err(connection) };
         let Some(slot) = ctx.state.slots.get_mut(worker) else { return Err(connection) };
         let line = listener.line(seq);
-        match slot.live.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&ctx.io.reactor, line, connection.fd.as_fd())) {
-            Sent::Yes => {
-                slot.live.worker.sent(Sending::Connection);
-                slot.live.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
+        match slot.live.ipc.as_mut().map_or(SendResult::Ended, |ipc| ipc.send_fd(&ctx.io.reactor, line, connection.fd.as_fd())) {
+            SendResult::Sent => {
+                slot.live.worker.sent(SentDescriptor::Connection);
+                slot.live.worker.handed.push_back(HandedConnection { seq, listener: id, at_ms: now_ms, connection });
                 let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
-                listener.turns.gave(worker, |worker| load_of(&ctx.state.slots, worker, who));
+                listener.turns.record(worker, |worker| load_of(&ctx.state.slots, worker, who));
                 Ok(())
             }
-            Sent::NoRoom | Sent::Ended => Err(connection),
+            SendResult::NoRoom | SendResult::Ended => Err(connection),
         }
     }
 
     /// Handles a worker that is gone, or unreachable. The connections that it has not answered go
     /// to others.
-    pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn on_worker_gone(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let had_any = !(slot.durable.listening.is_empty() && slot.durable.served.is_empty());
@@ -164,8 +168,8 @@ impl Cluster {
             ctx.state.slots.changed(id);
         }
         let Some(worker) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
-        worker.on_their_way.clear();
-        for Handed { listener, connection, .. } in std::mem::take(&mut worker.handed).into_iter().rev() {
+        worker.in_flight.clear();
+        for HandedConnection { listener, connection, .. } in std::mem::take(&mut worker.handed).into_iter().rev() {
             if let Some(listener) = self.listeners.get_mut(listener) {
                 listener.waiting.push_front(connection);
             }
@@ -180,7 +184,7 @@ impl Cluster {
         }
         // After a reload the new processes listen before the old ones stop.
         if had_any && let Some(app) = ctx.state.slots.get(id).map(|slot| slot.spec().key().to_owned()) {
-            self.look_for_abandoned(ctx, &app);
+            self.schedule_abandoned_check(ctx, &app);
         }
     }
 
@@ -200,20 +204,20 @@ impl Cluster {
             }
         }
         for app in self.listeners.apps() {
-            self.look_for_abandoned(ctx, &app);
+            self.schedule_abandoned_check(ctx, &app);
         }
     }
 }
 
 /// Pauses because descriptors or memory are exhausted. Connections wait in the kernel's queue.
-pub(super) fn exhausted(ctx: &mut Ctx, errno: Errno) -> Rest {
+pub(super) fn exhausted(ctx: &mut Ctx, errno: Errno) -> ListenerWait {
     ctx.io.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
-    Rest::Until(ctx.now.mono_ms + EXHAUSTED_MS)
+    ListenerWait::Until(ctx.now.mono_ms + EXHAUSTED_MS)
 }
 
 /// Returns true if new connections go to this worker. Earlier connections stay with it in any case.
 pub(super) fn routes_to(slot: &Slot) -> bool {
-    let ready = matches!(slot.durable.instance.state, State::Running { .. });
+    let ready = matches!(slot.durable.instance.state, InstanceState::Running { .. });
     match slot.durable.role {
         Role::Serving => is_up(slot) && !slot.live.unready,
         // It has not proved yet that it can serve.
@@ -227,7 +231,7 @@ pub(super) fn is_up(slot: &Slot) -> bool {
     // A worker may send before the keeper reports its start.
     matches!(
         slot.durable.instance.state,
-        State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. }
+        InstanceState::Spawning { .. } | InstanceState::Starting { .. } | InstanceState::Completing { .. } | InstanceState::Running { .. }
     )
 }
 
@@ -240,12 +244,12 @@ pub(super) enum Eligible {
     /// may be unhealthy or about to be replaced.
     Proven,
     /// If there are only new workers.
-    Anybody,
+    All,
 }
 
 impl Eligible {
     pub(super) fn among(slots: &Slots, workers: impl Iterator<Item = u32>) -> Self {
-        workers.filter_map(|worker| slots.get(worker)).fold(Self::Anybody, |best, slot| match best {
+        workers.filter_map(|worker| slots.get(worker)).fold(Self::All, |best, slot| match best {
             Self::Routed => best,
             _ if routes_to(slot) => Self::Routed,
             _ if is_proven(slot) => Self::Proven,
@@ -257,7 +261,7 @@ impl Eligible {
         match self {
             Self::Routed => routes_to(slot),
             Self::Proven => is_proven(slot),
-            Self::Anybody => is_up(slot),
+            Self::All => is_up(slot),
         }
     }
 }

@@ -9,15 +9,15 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::serving::Sticky;
 use ostler_core::serving::balance::{WINDOW, after, home_of};
-use ostler_core::serving::sticky::{Found, MAX_HEAD_BYTES, Sought, find, may_be_proxy};
+use ostler_core::serving::sticky::{MAX_HEAD_BYTES, StickyKey, StickyMatch, find, may_be_proxy};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, getpeername, recv};
 
 use super::Cluster;
-use super::listeners::Rest;
+use super::listeners::ListenerWait;
 use super::round_robin::{ACCEPTS_PER_TURN, Eligible, RETRY_MS, exhausted, load_of};
 use crate::engine::Ctx;
 use crate::platform::reactor::Source;
@@ -51,7 +51,7 @@ pub(super) struct Peeks {
 struct Peek {
     listener: u32,
     until_ms: u64,
-    sought: Sought,
+    sought: StickyKey,
     connection: Connection,
 }
 
@@ -64,15 +64,15 @@ impl Cluster {
     }
 
     /// Serves a listener, but gives each connection to its own worker.
-    pub(super) fn serve_sticky(&mut self, ctx: &mut Ctx, id: u32, sticky: &Sticky) -> Rest {
+    pub(super) fn serve_sticky(&mut self, ctx: &mut Ctx, id: u32, sticky: &Sticky) -> ListenerWait {
         let now_ms = ctx.now.mono_ms;
         self.hand_over_waiting(ctx, id);
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
+            let Some(listener) = self.listeners.get_mut(id) else { return ListenerWait::UntilWorker };
             let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
             let anybody = listener.turns.workers().any(|worker| load_of(&ctx.state.slots, worker, who).is_some());
             if !anybody || listener.waiting.len() >= MAX_WAITING {
-                return if listener.waiting.is_empty() { Rest::UntilWorker } else { Rest::Until(now_ms + RETRY_MS) };
+                return if listener.waiting.is_empty() { ListenerWait::UntilWorker } else { ListenerWait::Until(now_ms + RETRY_MS) };
             }
             match listener.accept() {
                 Ok(Some(fd)) => {
@@ -87,8 +87,8 @@ impl Cluster {
             }
         }
         match self.listeners.get(id) {
-            Some(listener) if !listener.waiting.is_empty() => Rest::WatchUntil(now_ms + RETRY_MS),
-            _ => Rest::Watch,
+            Some(listener) if !listener.waiting.is_empty() => ListenerWait::WatchUntil(now_ms + RETRY_MS),
+            _ => ListenerWait::Watch,
         }
     }
 
@@ -101,9 +101,9 @@ impl Cluster {
             Sticky::Address => address.map(Client::Address),
         };
         let sought = match sticky {
-            Sticky::Cookie(cookie) => Some(Sought::Cookie(cookie.clone())),
+            Sticky::Cookie(cookie) => Some(StickyKey::Cookie(cookie.clone())),
             // All clients of a proxy have the proxy's address.
-            Sticky::Address => address.is_none_or(may_be_proxy).then_some(Sought::Forwarded),
+            Sticky::Address => address.is_none_or(may_be_proxy).then_some(StickyKey::Forwarded),
         };
         match sought.filter(|_| self.peeks.all.len() < MAX_PEEKED) {
             Some(sought) => self.peek(ctx, Peek { listener: id, until_ms: ctx.now.mono_ms + PEEK_MS, sought, connection }),
@@ -117,7 +117,7 @@ impl Cluster {
         let found = self.search(&peek);
         let number = self.peeks.next;
         let source = Source::Feature(Self::NAME, Self::PEEKS | u64::from(number));
-        if found == Found::More && ctx.io.reactor.add_for_more(&peek.connection.fd, source).is_ok() {
+        if found == StickyMatch::More && ctx.io.reactor.add_for_more(&peek.connection.fd, source).is_ok() {
             self.peeks.next = number.wrapping_add(1);
             self.peeks.all.insert(number, peek);
             self.set_peek_timer(ctx);
@@ -126,27 +126,27 @@ impl Cluster {
         }
     }
 
-    fn search(&mut self, peek: &Peek) -> Found {
+    fn search(&mut self, peek: &Peek) -> StickyMatch {
         let head = &mut self.peeks.head;
         head.resize(MAX_HEAD_BYTES, 0);
         match recv(&peek.connection.fd, head.as_mut_slice(), RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             // No more bytes will come, which the app may want to know.
-            Ok((_, 0)) => Found::Nothing,
+            Ok((_, 0)) => StickyMatch::Nothing,
             Ok((_, len)) => seek(&head[..len], &peek.sought),
-            Err(Errno::AGAIN | Errno::INTR) => Found::More,
-            Err(_) => Found::Nothing,
+            Err(Errno::AGAIN | Errno::INTR) => StickyMatch::More,
+            Err(_) => StickyMatch::Nothing,
         }
     }
 
     /// Adds a connection to those that wait for their worker.
-    fn put(&mut self, peek: Peek, found: Found) {
+    fn put(&mut self, peek: Peek, found: StickyMatch) {
         let Peek { listener, sought, mut connection, .. } = peek;
         match found {
-            Found::Instance(instance) => connection.client = Some(Client::Instance(instance)),
-            Found::Process(instance, inc) => connection.client = Some(Client::Process(instance, inc)),
-            Found::Client(address) => connection.client = Some(Client::Address(address)),
-            Found::Absent if matches!(sought, Sought::Cookie(_)) => connection.client = Some(Client::New),
-            Found::Absent | Found::Nothing | Found::More => {}
+            StickyMatch::Instance(instance) => connection.client = Some(Client::Instance(instance)),
+            StickyMatch::Process(instance, inc) => connection.client = Some(Client::Process(instance, inc)),
+            StickyMatch::Client(address) => connection.client = Some(Client::Address(address)),
+            StickyMatch::Absent if matches!(sought, StickyKey::Cookie(_)) => connection.client = Some(Client::New),
+            StickyMatch::Absent | StickyMatch::Nothing | StickyMatch::More => {}
         }
         if let Some(known) = self.listeners.get_mut(listener) {
             known.waiting.push_back(connection);
@@ -158,7 +158,7 @@ impl Cluster {
     pub(super) fn on_client(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(peek) = self.peeks.all.remove(&number) else { return };
         match self.search(&peek) {
-            Found::More => {
+            StickyMatch::More => {
                 self.peeks.all.insert(number, peek);
             }
             found => {
@@ -177,7 +177,7 @@ impl Cluster {
         while let Some(entry) = self.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
             let peek = entry.remove();
             ctx.io.reactor.remove(&peek.connection.fd);
-            self.put(peek, Found::Nothing);
+            self.put(peek, StickyMatch::Nothing);
         }
         self.set_peek_timer(ctx);
     }
@@ -277,8 +277,8 @@ impl Cluster {
 /// ago.
 fn has_process(slot: &Slot, inc: u32, now_ms: u64) -> bool {
     match slot.durable.instance.state {
-        State::Running { inc: own, .. } => own == inc,
-        State::Draining { inc: own, .. } => {
+        InstanceState::Running { inc: own, .. } => own == inc,
+        InstanceState::Draining { inc: own, .. } => {
             own == inc && slot.live.drain_began_ms.is_some_and(|began| now_ms.saturating_sub(began) < FINISHING_MS)
         }
         _ => false,
@@ -286,14 +286,14 @@ fn has_process(slot: &Slot, inc: u32, now_ms: u64) -> bool {
 }
 
 fn is_finishing(ctx: &Ctx, worker: u32) -> bool {
-    ctx.state.slots.get(worker).is_some_and(|slot| matches!(slot.durable.instance.state, State::Draining { .. }))
+    ctx.state.slots.get(worker).is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Draining { .. }))
 }
 
 /// Searches for the cookie, or for the client of a proxy. The latter also finds clients without
 /// cookies, such as most programs.
-fn seek(head: &[u8], sought: &Sought) -> Found {
+fn seek(head: &[u8], sought: &StickyKey) -> StickyMatch {
     match find(head, sought) {
-        Found::Absent => find(head, &Sought::Forwarded),
+        StickyMatch::Absent => find(head, &StickyKey::Forwarded),
         found => found,
     }
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use ostler_core::app::ExecMode;
 use ostler_core::app::default_box::DefaultBox;
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
 use ostler_core::serving::Sticky;
-use ostler_proto::node::cluster::Answer;
+use ostler_proto::node::cluster::WorkerAnswer;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::round_robin::RETRY_MS;
 use super::*;
-use crate::engine::{Played, reacts};
+use crate::engine::{TestContext, reacts};
 use crate::platform::ipc::{Ipc, READER};
 use crate::state::store::Role;
 
@@ -23,7 +23,7 @@ use crate::state::store::Role;
 type Got = (Vec<Value>, Vec<OwnedFd>);
 
 struct Rig {
-    played: Played,
+    played: TestContext,
     cluster: Cluster,
 }
 
@@ -55,7 +55,7 @@ fn user() -> Origin {
 
 impl Rig {
     fn new() -> Self {
-        Self { played: Played::new(&[Cluster::NAME, READER]), cluster: Cluster::default() }
+        Self { played: TestContext::new(&[Cluster::NAME, READER]), cluster: Cluster::default() }
     }
 
     /// Returns a rig with this many workers that listen at one port.
@@ -117,7 +117,7 @@ impl Rig {
     fn answers(&mut self, id: u32, accepted: bool) {
         let worker = self.played.ctx.state.slots.get_mut(id).unwrap().live.worker.own_mut().unwrap();
         let seq = worker.handed.front().unwrap().seq;
-        assert!(worker.take(Answer::Received) && worker.take(Answer::Connection { seq, accepted }));
+        assert!(worker.take(WorkerAnswer::Received) && worker.take(WorkerAnswer::Connection { seq, accepted }));
         self.cluster.on_capacity(&mut self.played.ctx, id);
         self.settle();
     }
@@ -142,9 +142,9 @@ impl Rig {
             slot.live.worker = DefaultBox::default();
         }
         for (name, fd) in held {
-            assert!(self.cluster.take_back(&mut self.played.ctx, &name, fd).is_none(), "{name}");
+            assert!(self.cluster.adopt_fd(&mut self.played.ctx, &name, fd).is_none(), "{name}");
         }
-        self.cluster.on_taken_back(&mut self.played.ctx);
+        self.cluster.on_fds_adopted(&mut self.played.ctx);
         self.settle();
     }
 }
@@ -196,8 +196,10 @@ fn unready_worker_is_preferred_to_a_starting_candidate() {
     slots.get_mut(workers[0].id).unwrap().live.unready = true;
     let newcomer = slots.get_mut(workers[1].id).unwrap();
     newcomer.durable.role = Role::Candidate;
-    let State::Running { inc, pid, since, .. } = newcomer.durable.instance.state else { panic!("{:?}", newcomer.durable.instance.state) };
-    newcomer.durable.instance.state = State::Starting { inc, pid, since, ready_deadline_ms: None, late: false, adopted: false };
+    let InstanceState::Running { inc, pid, since, .. } = newcomer.durable.instance.state else {
+        panic!("{:?}", newcomer.durable.instance.state)
+    };
+    newcomer.durable.instance.state = InstanceState::Starting { inc, pid, since, ready_deadline_ms: None, late: false, adopted: false };
     let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
     assert_eq!(rig.handed(&workers), [3, 0]);
@@ -251,7 +253,7 @@ fn unanswered_connections_of_a_dead_worker_go_to_the_next() {
     // not be lost.
     let worker = rig.played.ctx.state.slots.get_mut(workers[0].id).unwrap().live.worker.own_mut().unwrap();
     let seq = worker.handed.front().unwrap().seq;
-    assert!(worker.take(Answer::Connection { seq, accepted: false }));
+    assert!(worker.take(WorkerAnswer::Connection { seq, accepted: false }));
     rig.cluster.on_process_gone(&mut rig.played.ctx, workers[0].id, 1);
     rig.settle();
     assert_eq!(rig.handed(&workers), [0, 4]);
@@ -327,7 +329,7 @@ fn draining_worker_keeps_its_sticky_clients_briefly() {
     let (index, inc) = (slot.durable.index, slot.durable.instance.inc);
     let now = rig.played.ctx.now;
     slot.durable.instance.state =
-        State::Draining { inc, pid: 4711, since: now, deadline_ms: u64::MAX, cause: Origin::policy(PolicyName::Recovery) };
+        InstanceState::Draining { inc, pid: 4711, since: now, deadline_ms: u64::MAX, cause: Origin::policy(PolicyName::Recovery) };
     slot.live.drain_began_ms = Some(now.mono_ms);
     let ask = |cookie: String| {
         let mut client = TcpStream::connect(address).unwrap();
@@ -361,7 +363,7 @@ fn port_unused_by_the_new_release_is_closed_later() {
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "address": "127.0.0.1", "port": 0, "addressType": 4, "index": 5}),
     );
     rig.send_message(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
-    if !matches!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Running { .. }) {
+    if !matches!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, InstanceState::Running { .. }) {
         let inc = rig.played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
         rig.played.dispatch(&mut rig.cluster, id, Event::Ready { inc });
     }
@@ -380,10 +382,10 @@ fn stopped() -> (Rig, u32) {
     assert_eq!(rig.listeners(), 1, "one of it is to run");
     rig.played.dispatch(&mut rig.cluster, id, Event::Stop(user()));
     let inc = rig.played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     rig.played.dispatch(&mut rig.cluster, id, Event::Exited { inc, exit });
     rig.played.dispatch(&mut rig.cluster, id, Event::TreeGone { inc });
-    assert_eq!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Stopped);
+    assert_eq!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, InstanceState::Stopped);
     (rig, id)
 }
 

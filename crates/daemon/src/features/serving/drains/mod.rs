@@ -19,14 +19,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Event, State, Transition, Wanted};
+use ostler_core::lifecycle::{DesiredState, Event, InstanceState, Transition};
 use ostler_core::serving::Scheduling;
-use ostler_core::serving::unanswered::still_under_way;
+use ostler_core::serving::unanswered::cut_warning;
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::{Drain, FromPreload};
 use serde_json::{Value, json};
 
-use crate::engine::{Answer, Ctx, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest};
 use crate::state::policy::DRAIN_IDLE_MS;
 use crate::state::slots::Slot;
 use crate::state::store::Role;
@@ -44,9 +44,9 @@ struct Draining {
 }
 
 impl Drains {
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::FinishRequests { id, inc } => self.begin(ctx, id, inc),
+            FeatureRequest::FinishRequests { id, inc } => self.begin(ctx, id, inc),
             request => return Some(request),
         }
         None
@@ -73,7 +73,7 @@ impl Drains {
         let (pm_id, name) = (slot.durable.pm_id, &slot.spec().name);
         ctx.io.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
-        ctx.answer(Answer::Cut { id, requests, warning });
+        ctx.answer(FeatureAnswer::Cut { id, requests, warning });
     }
 
     pub(crate) fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
@@ -103,7 +103,7 @@ impl Drains {
     }
 
     fn on_preload(&mut self, ctx: &mut Ctx, id: u32, said: FromPreload) {
-        let Some(State::Draining { inc, .. }) = ctx.state.slots.get(id).map(|slot| &slot.durable.instance.state) else { return };
+        let Some(InstanceState::Draining { inc, .. }) = ctx.state.slots.get(id).map(|slot| &slot.durable.instance.state) else { return };
         let inc = *inc;
         let Some(draining) = self.0.get_mut(&id).filter(|draining| draining.inc == inc) else { return };
         match said {
@@ -151,12 +151,10 @@ fn extend(ctx: &mut Ctx, id: u32, inc: u32) {
 /// `None` if nothing is cut.
 fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) -> Option<(u32, String)> {
     let (drain_ms, kill_ms) = (slot.live.policy.drain_timeout_ms.unwrap_or(0), slot.live.policy.kill_timeout_ms);
-    let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != Wanted::Up;
+    let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != DesiredState::Up;
     match (transition, draining) {
         (Transition::DrainTimeout, Some(Draining { requests: Some(0), .. })) => None,
-        (Transition::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => {
-            Some((requests, still_under_way(requests, drain_ms)))
-        }
+        (Transition::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => Some((requests, cut_warning(requests, drain_ms))),
         (Transition::DrainTimeout, Some(Draining { requests: None, .. })) => {
             Some((0, "the old process does not answer and is stopped".to_owned()))
         }

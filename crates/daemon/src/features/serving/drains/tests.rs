@@ -8,14 +8,14 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Origin;
 
 use super::*;
-use crate::engine::{Answer, Input, Played, reacts};
+use crate::engine::{FeatureAnswer, Input, TestContext, reacts};
 use crate::platform::ipc::Ipc;
 
 /// Time that an instance has for its requests.
 const DRAIN_MS: u64 = 5000;
 
 struct App {
-    played: Played,
+    played: TestContext,
     drains: Drains,
     id: u32,
     /// App's end of its channel.
@@ -25,7 +25,7 @@ struct App {
 impl App {
     /// Returns an app with a channel, which is being drained.
     fn new(spec: AppSpec, is_preloaded: bool) -> Self {
-        let (mut played, drains) = (Played::new(&[Drains::NAME, "channels"]), Drains::default());
+        let (mut played, drains) = (TestContext::new(&[Drains::NAME, "channels"]), Drains::default());
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..spec });
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
@@ -36,7 +36,7 @@ impl App {
         slot.durable.preloaded = is_preloaded;
         slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &app.played.ctx.io.reactor).map(Box::new);
         app.played.dispatch(&mut app.drains, id, Event::StopGently(Origin::Shutdown));
-        assert!(matches!(app.state(), State::Draining { .. }), "{:?}", app.state());
+        assert!(matches!(app.state(), InstanceState::Draining { .. }), "{:?}", app.state());
         app
     }
 
@@ -44,13 +44,13 @@ impl App {
         Self::new(AppSpec { interpreter: Some("node".into()), ..AppSpec::default() }, true)
     }
 
-    fn state(&self) -> &State {
+    fn state(&self) -> &InstanceState {
         &self.played.ctx.state.slots.get(self.id).unwrap().durable.instance.state
     }
 
     /// Drains it, and returns the message that it gets.
     fn finish(&mut self) -> Option<Value> {
-        self.played.ctx.request(Request::FinishRequests { id: self.id, inc: 1 });
+        self.played.ctx.request(FeatureRequest::FinishRequests { id: self.id, inc: 1 });
         assert!(self.played.settle(&mut self.drains).is_empty());
         let mut line = String::new();
         let read = self.theirs.read_line(&mut line).unwrap_or(0);
@@ -75,7 +75,7 @@ impl App {
         let mut queued = self.played.queued();
         assert!(queued.len() <= 1 && self.drains.0.is_empty(), "{queued:?}");
         queued.pop().map(|input| match input {
-            Input::Answer(Answer::Cut { requests, warning, .. }) => (requests, warning),
+            Input::Answer(FeatureAnswer::Cut { requests, warning, .. }) => (requests, warning),
             other => panic!("{other:?}"),
         })
     }
@@ -84,8 +84,8 @@ impl App {
 #[test]
 fn preloaded_process_reports_when_it_is_drained() {
     let mut app = App::node();
-    let told = app.finish().unwrap();
-    assert_eq!((&told["act"], &told["stop_listening"], &told["signal"]), (&json!("drain"), &json!(true), &json!("SIGINT")));
+    let reported = app.finish().unwrap();
+    assert_eq!((&reported["act"], &reported["stop_listening"], &reported["signal"]), (&json!("drain"), &json!(true), &json!("SIGINT")));
     app.played.pass(&mut app.drains, 2000);
     app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 3}));
     assert_eq!(app.until_ms(), DRAIN_MS, "it has answered: its time begins");
@@ -93,9 +93,9 @@ fn preloaded_process_reports_when_it_is_drained() {
     app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 1}));
     assert_eq!(app.until_ms(), DRAIN_MS - 1000, "only the first answer gives it more");
     app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "turns"}));
-    assert!(matches!(app.state(), State::Draining { .. }));
+    assert!(matches!(app.state(), InstanceState::Draining { .. }));
     app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
-    assert!(matches!(app.state(), State::Stopping { .. }), "{:?}", app.state());
+    assert!(matches!(app.state(), InstanceState::Stopping { .. }), "{:?}", app.state());
     assert!(app.drains.0.is_empty());
 }
 
@@ -103,11 +103,11 @@ fn preloaded_process_reports_when_it_is_drained() {
 fn drain_messages_count_only_from_the_preload_during_a_drain() {
     let mut app = App::node();
     app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
-    assert!(matches!(app.state(), State::Draining { .. }), "it was not asked yet");
+    assert!(matches!(app.state(), InstanceState::Draining { .. }), "it was not asked yet");
     app.finish().unwrap();
     app.played.ctx.state.slots.get_mut(app.id).unwrap().durable.preloaded = false;
     app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
-    assert!(matches!(app.state(), State::Draining { .. }), "any program can write that");
+    assert!(matches!(app.state(), InstanceState::Draining { .. }), "any program can write that");
     app.drains.on_forgotten(&mut app.played.ctx, app.id);
     assert!(app.drains.0.is_empty());
 }
@@ -122,7 +122,7 @@ fn worker_without_preload_disconnects_and_other_apps_stop() {
 
     let mut app = App::new(AppSpec::default(), false);
     assert_eq!(app.finish(), None);
-    assert!(matches!(app.state(), State::Stopping { .. }), "{:?}", app.state());
+    assert!(matches!(app.state(), InstanceState::Stopping { .. }), "{:?}", app.state());
     assert_eq!(app.cut_report(&Transition::DrainTimeout), None);
 }
 
@@ -139,8 +139,8 @@ fn cut_requests_are_reported() {
         if let Some(requests) = said {
             app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": requests}));
         }
-        let told = app.cut_report(&Transition::DrainTimeout);
-        assert_eq!(told.as_ref().map(|(requests, words)| (*requests, words.as_str())), cut, "{said:?}");
+        let reported = app.cut_report(&Transition::DrainTimeout);
+        assert_eq!(reported.as_ref().map(|(requests, words)| (*requests, words.as_str())), cut, "{said:?}");
         assert_eq!(app.played.log().contains("App [api:0]"), cut.is_some());
     }
     let mut app = App::node();

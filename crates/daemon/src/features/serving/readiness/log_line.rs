@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ostler_core::serving::{LogPattern, PatternError};
 use ostler_sys::fs::inotify::{Inotify, WatchFlags};
 
-use super::Watched;
+use super::FdKind;
 use crate::platform::reactor::Reactor;
 use crate::platform::rights::Rights;
 
@@ -23,19 +23,19 @@ const LINE_MAX: usize = 64 << 10;
 pub(super) struct LogLines {
     /// Watch, which exists only while an app waits.
     inotify: Option<Inotify>,
-    waiting: BTreeMap<u32, Waiting>,
+    waiting: BTreeMap<u32, LineWait>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct LineWait {
     pattern: LogPattern,
     rights: Rights,
-    files: Vec<Followed>,
+    files: Vec<FollowedFile>,
 }
 
 /// Log file and the size that was read.
 #[derive(Debug)]
-struct Followed {
+struct FollowedFile {
     path: PathBuf,
     offset: u64,
     /// Start of a line that is not complete yet.
@@ -45,7 +45,7 @@ struct Followed {
 
 /// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum LineSearch {
     /// The line was found.
     Found,
     /// The line is not there. The kernel reports when to read again.
@@ -67,10 +67,10 @@ impl LogLines {
         let pattern = LogPattern::new(pattern)?;
         if self.inotify.is_none() {
             let made = Inotify::new().ok();
-            self.inotify = made.filter(|inotify| reactor.add(inotify, Watched::LogLines.source(0)).is_ok());
+            self.inotify = made.filter(|inotify| reactor.add(inotify, FdKind::LogLines.source(0)).is_ok());
         }
-        let follow = |(path, offset)| Followed { path, offset, partial: Vec::new(), watched: false };
-        self.waiting.insert(id, Waiting { pattern, rights, files: files.into_iter().map(follow).collect() });
+        let follow = |(path, offset)| FollowedFile { path, offset, partial: Vec::new(), watched: false };
+        self.waiting.insert(id, LineWait { pattern, rights, files: files.into_iter().map(follow).collect() });
         Ok(())
     }
 
@@ -90,9 +90,9 @@ impl LogLines {
     }
 
     /// Reads the new part of the files.
-    pub(super) fn look(&mut self, id: u32) -> Look {
-        let Some(waiting) = self.waiting.get_mut(&id) else { return Look::Later };
-        let mut result = Look::Later;
+    pub(super) fn read_new(&mut self, id: u32) -> LineSearch {
+        let Some(waiting) = self.waiting.get_mut(&id) else { return LineSearch::Later };
+        let mut result = LineSearch::Later;
         for file in &mut waiting.files {
             if !file.watched
                 && let Some(inotify) = &self.inotify
@@ -101,21 +101,21 @@ impl LogLines {
                 file.watched = inotify.watch(&file.path, WatchFlags::MODIFY).is_ok();
             }
             match file.read_on(&waiting.pattern, &waiting.rights) {
-                Look::Found => return Look::Found,
-                Look::Soon => result = Look::Soon,
-                Look::Later if !file.watched => result = Look::Soon,
-                Look::Later => {}
+                LineSearch::Found => return LineSearch::Found,
+                LineSearch::Soon => result = LineSearch::Soon,
+                LineSearch::Later if !file.watched => result = LineSearch::Soon,
+                LineSearch::Later => {}
             }
         }
         result
     }
 }
 
-impl Followed {
-    fn read_on(&mut self, pattern: &LogPattern, rights: &Rights) -> Look {
+impl FollowedFile {
+    fn read_on(&mut self, pattern: &LogPattern, rights: &Rights) -> LineSearch {
         // Only a regular file can be read a second time.
-        let Ok(file) = rights.read(&self.path) else { return Look::Later };
-        let Ok(size) = file.metadata().map(|meta| meta.len()) else { return Look::Later };
+        let Ok(file) = rights.read(&self.path) else { return LineSearch::Later };
+        let Ok(size) = file.metadata().map(|meta| meta.len()) else { return LineSearch::Later };
         if size < self.offset {
             // The file was emptied, so all of it is new.
             self.offset = 0;
@@ -125,18 +125,18 @@ impl Followed {
         let mut left = PER_TURN;
         while left > 0 {
             let count = match file.read_at(&mut buffer, self.offset) {
-                Ok(0) => return Look::Later,
+                Ok(0) => return LineSearch::Later,
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(_) => return Look::Later,
+                Err(_) => return LineSearch::Later,
             };
             self.offset += count as u64;
             left = left.saturating_sub(count);
             if self.matches(buffer.get(..count).unwrap_or_default(), pattern) {
-                return Look::Found;
+                return LineSearch::Found;
             }
         }
-        Look::Soon
+        LineSearch::Soon
     }
 
     /// Returns true if the line is in these bytes.
@@ -181,12 +181,12 @@ mod tests {
         let mut lines = LogLines::default();
         lines.begin(7, "^listening on \\d+$", Rights::default(), vec![(path.clone(), 15), ("/no/such/file".into(), 0)], &reactor).unwrap();
         // One of the files does not exist, and the kernel cannot report its creation.
-        assert_eq!(lines.look(7), Look::Soon);
+        assert_eq!(lines.read_new(7), LineSearch::Soon);
         append(&path, "listening ");
         assert_eq!(lines.changed(), [7]);
-        assert_eq!(lines.look(7), Look::Soon);
+        assert_eq!(lines.read_new(7), LineSearch::Soon);
         append(&path, "on 22\nmore");
-        assert_eq!(lines.look(7), Look::Found);
+        assert_eq!(lines.read_new(7), LineSearch::Found);
         lines.end(7);
         assert!(lines.inotify.is_none() && lines.changed().is_empty());
         std::fs::remove_file(path).unwrap();
@@ -199,13 +199,13 @@ mod tests {
         let mut lines = LogLines::default();
         lines.begin(1, "ready$", Rights::default(), vec![(path.clone(), 0)], &reactor).unwrap();
         append(&path, &"x".repeat(PER_TURN + 10));
-        assert_eq!(lines.look(1), Look::Soon);
-        assert_eq!(lines.look(1), Look::Later);
+        assert_eq!(lines.read_new(1), LineSearch::Soon);
+        assert_eq!(lines.read_new(1), LineSearch::Later);
         assert!(lines.waiting[&1].files[0].partial.len() <= LINE_MAX);
         append(&path, " ready\n");
-        assert_eq!(lines.look(1), Look::Found);
+        assert_eq!(lines.read_new(1), LineSearch::Found);
         std::fs::write(&path, "ready\n").unwrap();
-        assert_eq!(lines.look(1), Look::Found);
+        assert_eq!(lines.read_new(1), LineSearch::Found);
         assert!(lines.begin(2, "(", Rights::default(), Vec::new(), &reactor).is_err());
         std::fs::remove_file(path).unwrap();
     }

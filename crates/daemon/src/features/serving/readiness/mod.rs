@@ -10,8 +10,8 @@
 //! checks with the present ones. Apps that declare nothing cost nothing, and nothing wakes the
 //! daemon without an event.
 
+mod checks;
 mod log_line;
-mod looks;
 mod newline;
 mod notifications;
 mod notify;
@@ -25,19 +25,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Event, SpawnFailure, State};
+use ostler_core::lifecycle::{Event, InstanceState, SpawnFailure};
 use ostler_core::serving::ReadyBy;
 use ostler_proto::node::Message;
 use ostler_sys::Credentials;
 use ostler_sys::process::cstrings::OWN_PID;
 use rustix::io::Errno;
 
-use crate::engine::{Beside, Ctx, InstanceStep, Key};
+use crate::engine::{Ctx, InstanceStep, Key, SpawnExtras};
 use crate::platform::probe::Probes;
 use crate::platform::reactor::Source;
 use crate::state::slots::split_key;
 use log_line::LogLines;
-use newline::{Newline, Read};
+use newline::{Newline, NewlineRead};
 use notify::{Notify, PER_TURN, Watchdog};
 use proof::Signal;
 
@@ -47,7 +47,7 @@ pub(crate) struct Readiness {
     notify: BTreeMap<u32, Notify>,
     newlines: BTreeMap<u32, Newline>,
     /// Incarnations that are being checked.
-    looked_at: BTreeMap<u32, u32>,
+    checked: BTreeMap<u32, u32>,
     /// Incarnations that have proved readiness and have not made the next step.
     proved: BTreeMap<u32, u32>,
     probes: Probes,
@@ -59,9 +59,9 @@ impl Default for Readiness {
         Self {
             notify: BTreeMap::new(),
             newlines: BTreeMap::new(),
-            looked_at: BTreeMap::new(),
+            checked: BTreeMap::new(),
             proved: BTreeMap::new(),
-            probes: Probes::new(|id| Watched::Probe.source(id)),
+            probes: Probes::new(|id| FdKind::Probe.source(id)),
             logs: LogLines::default(),
         }
     }
@@ -69,7 +69,7 @@ impl Default for Readiness {
 
 /// Descriptors of this feature: a kind beside the number of the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Watched {
+enum FdKind {
     Notify = 0,
     Newline = 1,
     Probe = 2,
@@ -77,15 +77,15 @@ enum Watched {
     LogLines = 3,
 }
 
-impl Watched {
+impl FdKind {
     fn source(self, id: u32) -> Source {
         Source::Feature(Readiness::NAME, (self as u64) << 32 | u64::from(id))
     }
 }
 
-/// Deadlines of this feature, as [`Watched`].
+/// Deadlines of this feature, as [`FdKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timer {
+enum ReadinessTimer {
     Uptime = 0,
     Log = 1,
     Watchdog = 2,
@@ -95,7 +95,7 @@ enum Timer {
     Probes = 4,
 }
 
-impl Timer {
+impl ReadinessTimer {
     fn of(self, id: u32) -> Key {
         (Readiness::NAME, (self as u64) << 32 | u64::from(id))
     }
@@ -103,7 +103,7 @@ impl Timer {
 
 /// Returns true if the app uses sd_notify. Only then it gets a socket, because Node apps send
 /// `ready` on their channel.
-fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
+fn uses_notify(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
     spec.ready.watchdog_ms.is_some()
         || proof == Some(&ReadyBy::Notify)
         || spec.ready.by.as_deref() == Some(&ReadyBy::Notify)
@@ -132,13 +132,13 @@ impl Readiness {
     pub(crate) const NAME: &str = "readiness";
 
     /// Prepares the channels of a new process.
-    fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
+    fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), Errno> {
         self.expect_nothing(ctx, id);
         withdraw_status(ctx, id);
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         slot.live.trouble = None;
         let (key, proof, spec) = (slot.key(inc), slot.live.proof.clone(), Rc::clone(&slot.app().spec));
-        if speaks(&spec, proof.as_deref()) {
+        if uses_notify(&spec, proof.as_deref()) {
             self.make_socket(ctx, id, key, &spec, beside)?;
         }
         if let Some(&ReadyBy::Descriptor(number)) = proof.as_deref() {
@@ -150,10 +150,10 @@ impl Readiness {
         Ok(())
     }
 
-    fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut Beside) -> Result<(), Errno> {
+    fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut SpawnExtras) -> Result<(), Errno> {
         let Some(slot) = ctx.state.slots.get(id) else { return Ok(()) };
         let (watchdog, other) = (watchdog_of(spec), other_user(spec));
-        let owner = notify_path::Owner { key, unique_id: &slot.durable.unique_id, other: other.as_ref() };
+        let owner = notify_path::NotifyOwner { key, unique_id: &slot.durable.unique_id, other: other.as_ref() };
         let (fd, name) = notify_path::open(&ctx.io.settings.home, &owner)?;
         let user = other.map_or_else(own_user, |user| user.uid);
         let made = Notify::watch(fd, id, key, user, watchdog, &ctx.io.reactor).ok_or(Errno::MFILE)?;
@@ -169,11 +169,11 @@ impl Readiness {
 
     /// Stops all checks of a slot's process, which has exited or never existed.
     fn expect_nothing(&mut self, ctx: &mut Ctx, id: u32) {
-        self.look_no_more(ctx, id);
+        self.stop_checks(ctx, id);
         self.proved.remove(&id);
         if let Some(notify) = self.notify.remove(&id) {
-            ctx.outbox.timers.set(Timer::Watchdog.of(id), None);
-            ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), None);
+            ctx.outbox.timers.set(ReadinessTimer::Watchdog.of(id), None);
+            ctx.outbox.timers.set(ReadinessTimer::ReceiveAgain.of(id), None);
             ctx.io.keeper.drop_held(&Notify::held_name(notify.key));
             notify.close(&ctx.io.reactor);
         }
@@ -190,26 +190,26 @@ impl Readiness {
     /// Updates the checks from the state of an instance.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
-        if slot.live.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
+        if slot.live.proof.is_none() && self.notify.is_empty() && self.checked.is_empty() {
             return;
         }
         let (starting, running) = match slot.durable.instance.state {
-            State::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
-            State::Running { inc, .. } => (None, Some(inc)),
+            InstanceState::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
+            InstanceState::Running { inc, .. } => (None, Some(inc)),
             _ => (None, None),
         };
         if let Some((inc, since_ms)) = starting {
-            if self.looked_at.get(&id) != Some(&inc) {
-                self.look_no_more(ctx, id);
-                self.looked_at.insert(id, inc);
-                self.begin_to_look(ctx, id, since_ms);
+            if self.checked.get(&id) != Some(&inc) {
+                self.stop_checks(ctx, id);
+                self.checked.insert(id, inc);
+                self.start_checks(ctx, id, since_ms);
                 let extended = self.notify.get_mut(&id).and_then(|notify| notify.extended_ms.take());
                 if let Some(until_ms) = extended {
                     ctx.event(id, Event::Extend { inc, until_ms });
                 }
             }
         } else {
-            self.look_no_more(ctx, id);
+            self.stop_checks(ctx, id);
         }
         self.follow_watchdog(ctx, id, running);
     }
@@ -219,12 +219,12 @@ impl Readiness {
         let Some(newline) = self.newlines.get(&id) else { return };
         let inc = split_key(newline.key).1;
         match newline.read() {
-            Read::Nothing => {}
-            Read::Newline => {
+            NewlineRead::Nothing => {}
+            NewlineRead::Newline => {
                 self.drop_newline(ctx, id);
                 self.take_signal(ctx, id, inc, Signal::Newline);
             }
-            Read::End => {
+            NewlineRead::End => {
                 self.drop_newline(ctx, id);
                 note_trouble(ctx, id, "the descriptor was closed without a newline".into());
             }
@@ -254,7 +254,7 @@ fn withdraw_status(ctx: &mut Ctx, id: u32) {
 fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
     let Some(slot) = ctx.state.slots.get_mut(step.id).filter(|slot| slot.live.trouble.is_some()) else { return };
     let is_ready = matches!(step.event, Event::Ready { .. }) || step.before == "online";
-    if is_ready || slot.durable.instance.state == State::Stopped {
+    if is_ready || slot.durable.instance.state == InstanceState::Stopped {
         slot.live.trouble = None;
     }
 }
@@ -262,10 +262,10 @@ fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
 impl Readiness {
     /// Removes sockets that killed daemons may have left.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        notify_path::remove_left(&ctx.io.settings.home, self.notify.values().map(Notify::as_fd));
+        notify_path::remove_leftovers(&ctx.io.settings.home, self.notify.values().map(Notify::as_fd));
     }
 
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let failed = |errno: Errno| SpawnFailure { step: "prepare for readiness signals".into(), errno: errno.raw_os_error() };
         self.prepare(ctx, id, inc, beside).map_err(failed)
     }
@@ -294,7 +294,7 @@ impl Readiness {
             0 => self.on_notify(ctx, id),
             1 => self.on_newline(ctx, id),
             2 => self.on_probe(ctx, id),
-            _ => self.look_at_logs(ctx),
+            _ => self.check_logs(ctx),
         }
     }
 
@@ -305,11 +305,11 @@ impl Readiness {
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (kind, id) = split_key(key);
         match kind {
-            0 => self.seen(ctx, id, Signal::Uptime),
-            1 => self.look_at_log(ctx, id),
+            0 => self.on_signal(ctx, id, Signal::Uptime),
+            1 => self.check_log(ctx, id),
             2 => self.watchdog_is_due(ctx, id),
             3 => self.receive_again(ctx, id),
-            _ => self.ask(ctx),
+            _ => self.run_probes(ctx),
         }
     }
 
@@ -331,7 +331,7 @@ impl Readiness {
         notify.chain(self.newlines.values().map(|newline| (Newline::held_name(newline.key), newline.as_fd()))).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some((kind, key)) = name.split_once(':').and_then(|(kind, key)| Some((kind, key.parse::<u64>().ok()?))) else {
             return Some(fd);
         };

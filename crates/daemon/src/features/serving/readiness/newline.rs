@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ostler_sys::fd::pipe;
 use rustix::io::Errno;
 
-use super::Watched;
+use super::FdKind;
 use crate::platform::reactor::Reactor;
 
 /// Our end of the pipe.
@@ -17,7 +17,7 @@ pub(super) struct Newline {
 
 /// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum NewlineRead {
     /// No newline yet.
     Nothing,
     /// The newline.
@@ -37,7 +37,7 @@ impl Newline {
     /// Watches a pipe that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
-        reactor.add(&fd, Watched::Newline.source(id)).ok()?;
+        reactor.add(&fd, FdKind::Newline.source(id)).ok()?;
         Some(Self { fd, key })
     }
 
@@ -46,18 +46,18 @@ impl Newline {
     }
 
     /// Reads the pipe. Bytes before the newline are ignored.
-    pub(super) fn read(&self) -> Read {
+    pub(super) fn read(&self) -> NewlineRead {
         let mut buffer = [0; 1024];
         loop {
             match rustix::io::read(&self.fd, &mut buffer) {
-                Ok(0) => return Read::End,
-                Ok(count) if buffer.get(..count).is_some_and(|seen| seen.contains(&b'\n')) => return Read::Newline,
+                Ok(0) => return NewlineRead::End,
+                Ok(count) if buffer.get(..count).is_some_and(|seen| seen.contains(&b'\n')) => return NewlineRead::Newline,
                 // The rest comes with the next turn of the event loop. An app that writes without
                 // end delays only itself.
-                Ok(_) => return Read::Nothing,
+                Ok(_) => return NewlineRead::Nothing,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Read::Nothing,
-                Err(_) => return Read::End,
+                Err(Errno::AGAIN) => return NewlineRead::Nothing,
+                Err(_) => return NewlineRead::End,
             }
         }
     }

@@ -1,13 +1,13 @@
 //! Notifications of processes by sd_notify, and the watchdog.
 
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
 use ostler_proto::sd_notify::Notification;
 
-use super::looks::LOOK_AGAIN_MS;
-use super::notify::{Next, Notify, Watchdog};
+use super::checks::LOOK_AGAIN_MS;
+use super::notify::{NextNotification, Notify, Watchdog};
 use super::proof::Signal;
-use super::{PER_TURN, Readiness, Timer};
-use crate::engine::{Ctx, Request, Work};
+use super::{PER_TURN, Readiness, ReadinessTimer};
+use crate::engine::{Ctx, FeatureRequest, Work};
 use crate::state::slots::complaints::Topic;
 use crate::state::slots::split_key;
 
@@ -17,7 +17,7 @@ const NOTICED_LATE_MS: u64 = 1000;
 
 /// Result of a reception: the number of datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Received {
+struct ReceivedDatagrams {
     count: usize,
     /// Whether the next datagram is read only when this one was handled and is in the journal.
     waits: bool,
@@ -31,7 +31,7 @@ impl Readiness {
 
     /// Continues the reception of this turn, after the last datagram is in the journal.
     pub(super) fn on_notify_rest(&mut self, ctx: &mut Ctx, id: u32) {
-        let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.left_in_turn));
+        let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.turn_budget));
         self.receive_at_most(ctx, id, left);
     }
 
@@ -39,22 +39,22 @@ impl Readiness {
         let received = self.receive(ctx, id, at_most);
         let now_ms = ctx.now.mono_ms;
         if let Some(notify) = self.notify.get_mut(&id).filter(|_| received.waits && received.count < at_most) {
-            notify.left_in_turn = at_most - received.count;
+            notify.turn_budget = at_most - received.count;
             ctx.outbox.effects.push(Work::Feature(Self::NAME, id.into()));
         }
         let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(received.count, now_ms, &ctx.io.reactor));
         if until_ms.is_some() {
-            ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), until_ms);
+            ctx.outbox.timers.set(ReadinessTimer::ReceiveAgain.of(id), until_ms);
             ctx.complain(id, Topic::Notify, format_args!("sends sd_notify messages faster than the daemon reads them; they are delayed"));
         }
     }
 
     /// Resumes the reception a while after too much was sent.
     pub(super) fn receive_again(&mut self, ctx: &mut Ctx, id: u32) {
-        let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.io.reactor));
+        let again = self.notify.get(&id).is_none_or(|notify| notify.resume_watch(&ctx.io.reactor));
         // Memory may be free again soon.
         let later = (!again).then(|| ctx.now.mono_ms.saturating_add(LOOK_AGAIN_MS));
-        ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), later);
+        ctx.outbox.timers.set(ReadinessTimer::ReceiveAgain.of(id), later);
     }
 
     /// Receives the messages that a process sent before it exited; they count before its exit.
@@ -69,26 +69,26 @@ impl Readiness {
         goes_on
     }
 
-    fn receive(&mut self, ctx: &mut Ctx, id: u32, at_most: usize) -> Received {
+    fn receive(&mut self, ctx: &mut Ctx, id: u32, at_most: usize) -> ReceivedDatagrams {
         for count in 0..at_most {
-            let Some(notify) = self.notify.get_mut(&id) else { return Received { count, waits: false } };
+            let Some(notify) = self.notify.get_mut(&id) else { return ReceivedDatagrams { count, waits: false } };
             let inc = split_key(notify.key).1;
-            let said = match notify.next(ctx.state.journal.writes()) {
-                Next::Message(said) => said,
-                Next::Nothing => return Received { count, waits: false },
-                Next::Later => return Received { count, waits: true },
+            let notification = match notify.next(ctx.state.journal.writes()) {
+                NextNotification::Message(said) => said,
+                NextNotification::Nothing => return ReceivedDatagrams { count, waits: false },
+                NextNotification::Later => return ReceivedDatagrams { count, waits: true },
             };
             let queued = ctx.outbox.queue.len();
-            self.take_notification(ctx, id, inc, said);
+            self.take_notification(ctx, id, inc, notification);
             let Some(notify) = self.notify.get_mut(&id) else { continue };
             if ctx.outbox.queue.len() == queued {
                 notify.take();
             } else {
                 notify.take_after(ctx.state.journal.writes());
-                return Received { count: count + 1, waits: true };
+                return ReceivedDatagrams { count: count + 1, waits: true };
             }
         }
-        Received { count: at_most, waits: false }
+        ReceivedDatagrams { count: at_most, waits: false }
     }
 
     fn take_notification(&mut self, ctx: &mut Ctx, id: u32, inc: u32, said: Notification) {
@@ -98,7 +98,8 @@ impl Readiness {
         }
         if let Some(ms) = said.extend_ms {
             let until_ms = now_ms.saturating_add(ms);
-            let spawning = ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }));
+            let spawning =
+                ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Spawning { .. }));
             match self.notify.get_mut(&id) {
                 // The process sent this before the keeper reported that it runs.
                 Some(notify) if spawning => notify.extended_ms = Some(until_ms),
@@ -120,11 +121,11 @@ impl Readiness {
     fn take_main_pid(&mut self, ctx: &mut Ctx, id: u32, inc: u32, pid: i32) {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
         let former = slot.durable.instance.pid();
-        if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, State::Spawning { .. })) {
+        if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, InstanceState::Spawning { .. })) {
             return;
         }
-        let is_rare = self.notify.get_mut(&id).is_some_and(|notify| notify.may_be_told(ctx.now.mono_ms));
-        ctx.request(Request::Follow { id, inc, pid, is_rare });
+        let is_rare = self.notify.get_mut(&id).is_some_and(|notify| notify.may_log_change(ctx.now.mono_ms));
+        ctx.request(FeatureRequest::Follow { id, inc, pid, is_rare });
     }
 
     pub(super) fn follow_watchdog(&mut self, ctx: &mut Ctx, id: u32, running: Option<u32>) {
@@ -167,7 +168,7 @@ impl Readiness {
 }
 
 fn set_watchdog_timer(ctx: &mut Ctx, id: u32, watchdog: &Watchdog) {
-    ctx.outbox.timers.set(Timer::Watchdog.of(id), watchdog.due_ms.filter(|due_ms| *due_ms < u64::MAX));
+    ctx.outbox.timers.set(ReadinessTimer::Watchdog.of(id), watchdog.due_ms.filter(|due_ms| *due_ms < u64::MAX));
 }
 
 /// Restarts the process; `why` is the watchdog's reason.

@@ -6,7 +6,7 @@ use ostler_core::serving::budget::{Bucket, NOTIFICATIONS};
 use ostler_proto::sd_notify::{DATAGRAM_MAX, Notification, parse};
 use ostler_sys::net::datagram;
 
-use super::{Watched, notify_path};
+use super::{FdKind, notify_path};
 use crate::platform::reactor::Reactor;
 
 /// Datagrams taken per turn of the event loop. The rest waits, and so do its senders.
@@ -32,7 +32,7 @@ pub(super) struct Notify {
     /// the next write.
     dealt_with: Option<u64>,
     /// Number of datagrams that are still received in this turn.
-    pub left_in_turn: usize,
+    pub turn_budget: usize,
     /// Number of datagrams that were received since the exit of its process is known.
     pub received_at_end: usize,
     quiet_until_ms: u64,
@@ -42,7 +42,7 @@ pub(super) struct Notify {
 
 /// Result of a reception.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextNotification {
     /// A notification.
     Message(Notification),
     /// There is no further notification.
@@ -71,7 +71,7 @@ impl Watchdog {
 impl Notify {
     /// Watches a socket that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
-        reactor.add(&fd, Watched::Notify.source(id)).ok()?;
+        reactor.add(&fd, FdKind::Notify.source(id)).ok()?;
         Some(Self {
             fd,
             id,
@@ -80,7 +80,7 @@ impl Notify {
             watchdog,
             extended_ms: None,
             dealt_with: None,
-            left_in_turn: 0,
+            turn_budget: 0,
             received_at_end: 0,
             quiet_until_ms: 0,
             rate: Bucket::default(),
@@ -94,14 +94,14 @@ impl Notify {
     /// Receives the next notification. It stays in the socket until [`Notify::take`]. If the daemon
     /// dies before that, the next one receives it. Datagrams of other users, cut and senderless
     /// ones are ignored. `writes`: number of journal writes so far.
-    pub(super) fn next(&mut self, writes: u64) -> Next {
+    pub(super) fn next(&mut self, writes: u64) -> NextNotification {
         if let Some(dealt_with) = self.dealt_with {
             if writes <= dealt_with {
-                return Next::Later;
+                return NextNotification::Later;
             }
             self.take();
         }
-        self.peek().map_or(Next::Nothing, Next::Message)
+        self.peek().map_or(NextNotification::Nothing, NextNotification::Message)
     }
 
     fn peek(&self) -> Option<Notification> {
@@ -110,8 +110,8 @@ impl Notify {
         let us = rustix::process::geteuid().as_raw();
         let datagram = datagram::peek(&self.fd, &mut buffer).ok()??;
         let may_speak = datagram.sender.is_some_and(|sender| [0, us, self.user].contains(&sender.uid));
-        let said = if may_speak && !datagram.cut { buffer.get(..datagram.len).unwrap_or_default() } else { &[] };
-        Some(parse(said))
+        let bytes = if may_speak && !datagram.cut { buffer.get(..datagram.len).unwrap_or_default() } else { &[] };
+        Some(parse(bytes))
     }
 
     /// Removes the notification that [`Notify::next`] returned.
@@ -142,13 +142,13 @@ impl Notify {
     }
 
     /// Watches it again. Returns false if that is impossible.
-    pub(super) fn watch_again(&self, reactor: &Reactor) -> bool {
-        reactor.add(&self.fd, Watched::Notify.source(self.id)).is_ok()
+    pub(super) fn resume_watch(&self, reactor: &Reactor) -> bool {
+        reactor.add(&self.fd, FdKind::Notify.source(self.id)).is_ok()
     }
 
     /// Returns true if a line about a change of the main process may go into our log. The rate of
     /// lines is limited, regardless of the number of changes.
-    pub(super) fn may_be_told(&mut self, now_ms: u64) -> bool {
+    pub(super) fn may_log_change(&mut self, now_ms: u64) -> bool {
         let may = now_ms >= self.quiet_until_ms;
         if may {
             self.quiet_until_ms = now_ms.saturating_add(QUIET_MS);

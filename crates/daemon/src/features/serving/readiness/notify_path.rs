@@ -28,7 +28,7 @@ const FILE: &str = "notify";
 const LONGEST_PATH: usize = 107;
 
 /// Owner of a socket.
-pub(super) struct Owner<'a> {
+pub(super) struct NotifyOwner<'a> {
     /// Keeper's key of the process.
     pub key: u64,
     /// Unique id of the instance.
@@ -38,7 +38,7 @@ pub(super) struct Owner<'a> {
 }
 
 /// Returns a new socket, and the value of `NOTIFY_SOCKET`.
-pub(super) fn open(home: &Path, owner: &Owner<'_>) -> Result<(OwnedFd, String), Errno> {
+pub(super) fn open(home: &Path, owner: &NotifyOwner<'_>) -> Result<(OwnedFd, String), Errno> {
     let in_a_folder = match owner.other {
         Some(user) => open_for(home, owner, user),
         None => open_own(home, owner),
@@ -51,19 +51,19 @@ pub(super) fn open(home: &Path, owner: &Owner<'_>) -> Result<(OwnedFd, String), 
 
 /// Returns the name of the socket. Other processes of the instance, and other instances of that
 /// number, have another name.
-fn name_of(owner: &Owner<'_>) -> String {
+fn name_of(owner: &NotifyOwner<'_>) -> String {
     let (id, inc) = split_key(owner.key);
     format!("{id:x}-{inc:x}-{}", owner.unique_id.get(..8).unwrap_or_default())
 }
 
-fn open_own(home: &Path, owner: &Owner<'_>) -> io::Result<(OwnedFd, String)> {
+fn open_own(home: &Path, owner: &NotifyOwner<'_>) -> io::Result<(OwnedFd, String)> {
     let folder = home.join(OWN_FOLDER);
     // The folder may be there already.
     let _ = fs::DirBuilder::new().mode(0o700).create(&folder);
     bind(folder.join(name_of(owner)))
 }
 
-fn open_for(home: &Path, owner: &Owner<'_>, user: &Credentials) -> io::Result<(OwnedFd, String)> {
+fn open_for(home: &Path, owner: &NotifyOwner<'_>, user: &Credentials) -> io::Result<(OwnedFd, String)> {
     shared_folder().ok_or(Errno::NOENT)?;
     let shared = folder_of(home).ok_or(Errno::PERM)?;
     let folder = shared.join(name_of(owner));
@@ -111,7 +111,7 @@ fn remove_path(path: &Path) {
 }
 
 /// Removes sockets that former daemons left. `present` are in use.
-pub(super) fn remove_left<'a>(home: &Path, present: impl Iterator<Item = BorrowedFd<'a>>) {
+pub(super) fn remove_leftovers<'a>(home: &Path, present: impl Iterator<Item = BorrowedFd<'a>>) {
     let present: Vec<PathBuf> = present.filter_map(path_of).collect();
     let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let own = entries(home.join(OWN_FOLDER));

@@ -1,6 +1,6 @@
 //! Proof that a process is ready, and the signals that prove it.
 
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::{Event, InstanceState};
 use ostler_core::serving::ReadyBy;
 use ostler_proto::node::Message;
 use serde_json::Value;
@@ -64,7 +64,11 @@ impl Readiness {
             return;
         }
         let since = match slot.durable.instance.state {
-            State::Spawning { inc: coming, since, ready: false, .. } | State::Starting { inc: coming, since, .. } if coming == inc => since,
+            InstanceState::Spawning { inc: coming, since, ready: false, .. } | InstanceState::Starting { inc: coming, since, .. }
+                if coming == inc =>
+            {
+                since
+            }
             // It was ready already, or the signal no longer matters.
             _ => return,
         };
@@ -95,7 +99,7 @@ impl Readiness {
         let waits = |other: &&crate::state::slots::Slot| other.durable.pm_id == pm_id && other.durable.by_running_ms.is_some();
         let successors: Vec<u32> = ctx.state.slots.iter().filter(waits).map(|slot| slot.durable.id).collect();
         for successor in successors {
-            self.look_no_more(ctx, successor);
+            self.stop_checks(ctx, successor);
             let Some(slot) = ctx.state.slots.get_mut(successor) else { continue };
             slot.durable.by_running_ms = None;
             slot.settle_policy(&ctx.io.settings);

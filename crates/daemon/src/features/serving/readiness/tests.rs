@@ -5,13 +5,13 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 
 use ostler_core::app::ReadySpec;
-use ostler_core::lifecycle::{Ending, ExitReport, Origin, PolicyName};
+use ostler_core::lifecycle::{ExitReport, Origin, PolicyName, ProcessEnding};
 use serde_json::json;
 
 use super::*;
-use crate::engine::{Input, Played, Request, reacts};
+use crate::engine::{FeatureRequest, Input, TestContext, reacts};
 
-fn app(played: &Played, ready: ReadySpec) -> AppSpec {
+fn app(played: &TestContext, ready: ReadySpec) -> AppSpec {
     let log = played.home().join("out.log").to_str().unwrap().to_owned();
     let mut spec = AppSpec { name: "api".into(), script: "/bin/true".into(), ready, ..AppSpec::default() };
     spec.logs.out_file = Some(log);
@@ -23,23 +23,23 @@ fn by(proof: ReadyBy) -> ReadySpec {
 }
 
 /// Returns an instance whose process was spawned, and the additions to that process.
-fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
-    let (mut played, mut readiness) = (Played::new(&[Readiness::NAME]), Readiness::default());
+fn starting(ready: ReadySpec) -> (TestContext, Readiness, u32, SpawnExtras) {
+    let (mut played, mut readiness) = (TestContext::new(&[Readiness::NAME]), Readiness::default());
     let spec = app(&played, ready);
     let id = played.instance(spec);
     played.dispatch(&mut readiness, id, Event::Start(Origin::policy(PolicyName::Recovery)));
-    let mut beside = Beside::default();
-    readiness.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+    let mut extras = SpawnExtras::default();
+    readiness.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
     played.spawned(&mut readiness, id, 4711);
-    (played, readiness, id, beside)
+    (played, readiness, id, extras)
 }
 
-fn state(played: &Played, id: u32) -> State {
+fn state(played: &TestContext, id: u32) -> InstanceState {
     played.ctx.state.slots.get(id).unwrap().durable.instance.state.clone()
 }
 
 /// Returns the decisions, handled as the daemon does.
-fn dispatch_queue(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
+fn dispatch_queue(played: &mut TestContext, readiness: &mut Readiness) -> Vec<Input> {
     let mut rest = Vec::new();
     for input in played.queued() {
         match input {
@@ -50,26 +50,26 @@ fn dispatch_queue(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> 
     rest
 }
 
-fn write_journal(played: &mut Played) {
+fn write_journal(played: &mut TestContext) {
     let (_, written) = played.ctx.state.journal.flush();
     written.unwrap();
 }
 
 /// Sends a message as the process would.
-fn send(beside: &Beside, text: &str) {
+fn send(beside: &SpawnExtras, text: &str) {
     let path = &beside.vars.iter().find(|(name, _)| *name == "NOTIFY_SOCKET").unwrap().1;
     UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
 }
 
-fn receive(played: &mut Played, readiness: &mut Readiness, id: u32) -> Vec<Input> {
+fn receive(played: &mut TestContext, readiness: &mut Readiness, id: u32) -> Vec<Input> {
     readiness.on_notify(&mut played.ctx, id);
     let rest = dispatch_queue(played, readiness);
     write_journal(played);
     rest
 }
 
-fn is_running(played: &Played, id: u32) -> bool {
-    matches!(state(played, id), State::Running { .. })
+fn is_running(played: &TestContext, id: u32) -> bool {
+    matches!(state(played, id), InstanceState::Running { .. })
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn notification_stays_in_the_socket_until_journaled() {
     let mut next = Readiness::default();
     let held: Vec<_> = readiness.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
     for (name, fd) in held {
-        assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
+        assert!(next.adopt_fd(&mut played.ctx, &name, fd).is_none());
     }
     let queued = played.ctx.outbox.queue.len();
     next.on_notify(&mut played.ctx, id);
@@ -118,13 +118,13 @@ fn notification_stays_in_the_socket_until_journaled() {
 
 impl Readiness {
     /// Receives everything of a process as the daemon does, and returns the requests to others.
-    fn receive_out(&mut self, played: &mut Played, id: u32) -> Vec<Input> {
-        let mut asked = Vec::new();
+    fn receive_out(&mut self, played: &mut TestContext, id: u32) -> Vec<Input> {
+        let mut inputs = Vec::new();
         while self.on_end(&mut played.ctx, id) {
-            asked.extend(dispatch_queue(played, self));
+            inputs.extend(dispatch_queue(played, self));
             write_journal(played);
         }
-        asked
+        inputs
     }
 }
 
@@ -135,11 +135,11 @@ fn notifications_are_processed_before_the_exit() {
         send(&beside, said);
     }
     readiness.on_notify(&mut played.ctx, id);
-    let asked = readiness.receive_out(&mut played, id);
+    let inputs = readiness.receive_out(&mut played, id);
     // The last message contains nothing new.
-    let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(Request::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
-    assert_eq!(asked.len(), 2, "{asked:?}");
-    assert!(follow(4712, true)(&asked[0]) && follow(4713, false)(&asked[1]), "{asked:?}");
+    let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(FeatureRequest::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
+    assert_eq!(inputs.len(), 2, "{inputs:?}");
+    assert!(follow(4712, true)(&inputs[0]) && follow(4713, false)(&inputs[1]), "{inputs:?}");
     assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("b"));
     assert!(is_running(&played, id));
     assert!(!readiness.on_end(&mut played.ctx, id));
@@ -163,7 +163,7 @@ fn newline_on_the_descriptor_means_ready_and_early_close_is_noted() {
 }
 
 /// Returns an instance whose readiness probe of a port failed, and that port.
-fn refused() -> (Played, Readiness, u32, u16) {
+fn refused() -> (TestContext, Readiness, u32, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Tcp { host: "127.0.0.1".into(), port }));
     played.pass(&mut readiness, 0);
@@ -174,7 +174,7 @@ fn refused() -> (Played, Readiness, u32, u16) {
     (played, readiness, id, port)
 }
 
-fn trouble(played: &Played, id: u32) -> Option<String> {
+fn trouble(played: &TestContext, id: u32) -> Option<String> {
     played.ctx.state.slots.get(id).unwrap().start_trouble().map(str::to_owned)
 }
 
@@ -198,10 +198,10 @@ fn readiness_trouble_is_cleared_when_the_app_is_stopped() {
     let (mut played, mut readiness, id, _) = refused();
     played.dispatch(&mut readiness, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert!(trouble(&played, id).is_some(), "it is still being stopped");
-    let exit = ExitReport { ending: Ending::Code(0), oom: false };
+    let exit = ExitReport { ending: ProcessEnding::Code(0), oom: false };
     played.dispatch(&mut readiness, id, Event::Exited { inc: 1, exit });
     played.dispatch(&mut readiness, id, Event::TreeGone { inc: 1 });
-    assert_eq!(state(&played, id), State::Stopped);
+    assert_eq!(state(&played, id), InstanceState::Stopped);
     assert_eq!(trouble(&played, id), None);
 }
 
@@ -210,7 +210,7 @@ fn status_text_is_cleared_with_its_process() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
     send(&beside, "STATUS=warm");
     receive(&mut played, &mut readiness, id);
-    let status = |played: &Played| played.ctx.state.slots.get(id).unwrap().durable.learned.status.clone();
+    let status = |played: &TestContext| played.ctx.state.slots.get(id).unwrap().durable.learned.status.clone();
     assert_eq!(status(&played).as_deref(), Some("warm"));
     readiness.on_process_gone(&mut played.ctx, id, 1);
     assert_eq!(status(&played), None);
@@ -271,10 +271,10 @@ fn missed_watchdog_notification_restarts() {
     played.pass(&mut readiness, 199);
     assert!(played.ctx.outbox.queue.is_empty());
     played.pass(&mut readiness, 1);
-    let asked = played.queued();
+    let inputs = played.queued();
     assert!(
-        matches!(&asked[..], [Input::Event(of, Event::Restart(origin))] if *of == id && *origin == Origin::policy(PolicyName::Watchdog)),
-        "{asked:?}"
+        matches!(&inputs[..], [Input::Event(of, Event::Restart(origin))] if *of == id && *origin == Origin::policy(PolicyName::Watchdog)),
+        "{inputs:?}"
     );
     assert!(played.log().contains("watchdog: no watchdog message for 200 ms"), "{}", played.log());
 }
@@ -286,7 +286,7 @@ fn watchdog_ignores_suspend_and_stopping_apps() {
     receive(&mut played, &mut readiness, id);
     // The machine slept.
     played.ctx.now.mono_ms += 60_000;
-    readiness.on_timer(&mut played.ctx, Timer::Watchdog.of(id).1);
+    readiness.on_timer(&mut played.ctx, ReadinessTimer::Watchdog.of(id).1);
     assert!(played.ctx.outbox.queue.is_empty());
     send(&beside, "STOPPING=1");
     receive(&mut played, &mut readiness, id);

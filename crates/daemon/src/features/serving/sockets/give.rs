@@ -12,14 +12,14 @@ use ostler_sys::process::cstrings::OWN_PID;
 use rustix::io::Errno;
 
 use super::group::{Group, Socket, shard_number};
-use super::open::{self, FileRights, Sharing};
-use super::owner::{Owner, SocketRole};
+use super::open::{self, FileRights, PortSharing};
+use super::owner::{SocketOwner, SocketRole};
 use super::{Sockets, held};
-use crate::engine::{Beside, Ctx};
+use crate::engine::{Ctx, SpawnExtras};
 use crate::platform::rights::Rights;
 
 /// Process that is about to be started.
-struct Wants<'a> {
+struct SocketRequest<'a> {
     spec: &'a AppSpec,
     /// Shard of each port that it gets; `None` if its app has no shards.
     shard: Option<u32>,
@@ -28,7 +28,7 @@ struct Wants<'a> {
 
 /// Adds the variables of systemd's protocol, which describe the sockets to a program. The child
 /// itself adds its pid, which is not known before.
-fn announce(spec: &AppSpec, beside: &mut Beside) {
+fn announce(spec: &AppSpec, beside: &mut SpawnExtras) {
     if spec.listen.is_empty() {
         return;
     }
@@ -42,7 +42,7 @@ fn announce(spec: &AppSpec, beside: &mut Beside) {
 
 /// Sockets for a process.
 #[derive(Default)]
-struct Given {
+struct ProcessSockets {
     /// Descriptors in the order of the description.
     fds: Vec<OwnedFd>,
     /// Sockets as they are displayed, with the port that the kernel chose.
@@ -51,12 +51,12 @@ struct Given {
 
 impl Sockets {
     /// Adds the sockets of its app to a process that is about to be started.
-    pub(super) fn give(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(super) fn give(&mut self, ctx: &mut Ctx, id: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get(id) else { return Ok(()) };
         let (spec, shard) = (Rc::clone(&slot.app().spec), slot.spec().has_shards().then_some(slot.durable.shard));
         let given = if spec.listen.is_empty() {
             self.close_unused(ctx, &spec);
-            Given::default()
+            ProcessSockets::default()
         } else {
             self.open_all(ctx, &spec, shard)?
         };
@@ -69,11 +69,11 @@ impl Sockets {
     }
 
     /// Copies the present sockets, and opens the missing ones. It opens all of them or none.
-    fn open_all(&mut self, ctx: &mut Ctx, spec: &AppSpec, shard: Option<u32>) -> Result<Given, SpawnFailure> {
+    fn open_all(&mut self, ctx: &mut Ctx, spec: &AppSpec, shard: Option<u32>) -> Result<ProcessSockets, SpawnFailure> {
         let rights = FileRights { umask: spec.limits.umask.unwrap_or(ctx.io.originals.umask), rights: Rights::of(spec) };
-        let wants = Wants { spec, shard, rights };
-        let mut fresh: Vec<(Owner, Group)> = Vec::new();
-        let mut given = Given::default();
+        let wants = SocketRequest { spec, shard, rights };
+        let mut fresh: Vec<(SocketOwner, Group)> = Vec::new();
+        let mut given = ProcessSockets::default();
         for (listen, key) in keyed(&spec.listen) {
             self.add_shard(ctx, &wants, listen, &key);
             match self.copy_for(ctx, &wants, (listen, &key), &mut fresh) {
@@ -104,9 +104,9 @@ impl Sockets {
     fn copy_for(
         &mut self,
         ctx: &mut Ctx,
-        wants: &Wants<'_>,
+        wants: &SocketRequest<'_>,
         (listen, key): (&Listen, &str),
-        fresh: &mut Vec<(Owner, Group)>,
+        fresh: &mut Vec<(SocketOwner, Group)>,
     ) -> Result<OwnedFd, Errno> {
         if let Some((_, group)) = self.find(wants.spec.key(), key) {
             return copy(group.socket_for(wants.shard));
@@ -119,12 +119,12 @@ impl Sockets {
 
     /// Opens the shard of a process at a port that is open already. It gets no connections until
     /// they are steered to it.
-    fn add_shard(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) {
+    fn add_shard(&mut self, ctx: &mut Ctx, wants: &SocketRequest<'_>, listen: &Listen, key: &str) {
         let Some(number) = wants.shard.map(shard_number) else { return };
         let app = wants.spec.key();
         let present = self.by_app.iter_mut().find(|(owner, group)| owner.app == app && owner.key == key && group.has_shards());
         let Some((owner, group)) = present.filter(|(_, group)| group.shard(number).is_none()) else { return };
-        match open::open_beside(group.first(), listen) {
+        match open::open_further(group.first(), listen) {
             Ok(fd) => {
                 let role = SocketRole::Shard { number, position: Some(group.next_position()) };
                 if let Some(name) = owner.held_name(role) {
@@ -141,24 +141,24 @@ impl Sockets {
 
     /// Opens a missing socket, or takes it from an app that no longer exists: the same app under
     /// its former name.
-    fn open_one(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) -> Result<(Owner, Group), Errno> {
+    fn open_one(&mut self, ctx: &mut Ctx, wants: &SocketRequest<'_>, listen: &Listen, key: &str) -> Result<(SocketOwner, Group), Errno> {
         let app = wants.spec.key().to_owned();
-        let is_ownerless = |owner: &&Owner| owner.key == key && !ctx.state.slots.iter().any(|slot| slot.spec().key() == owner.app);
+        let is_ownerless = |owner: &&SocketOwner| owner.key == key && !ctx.state.slots.iter().any(|slot| slot.spec().key() == owner.app);
         if let Some(former) = self.by_app.keys().find(is_ownerless).cloned()
             && let Some(group) = self.remove_group(ctx, &former)
         {
-            return Ok((Owner { app, ..former }, group));
+            return Ok((SocketOwner { app, ..former }, group));
         }
         let mut file = None;
         let socket = match wants.shard.filter(|_| matches!(listen.at, ListenAt::Tcp { .. })) {
             Some(shard) => open_first_shard(ctx, listen, shard, &wants.rights)?,
             None => {
-                let opened = open::open(listen, &wants.rights, Sharing::Alone)?;
+                let opened = open::open(listen, &wants.rights, PortSharing::Alone)?;
                 file = opened.file;
                 Socket { fd: opened.fd.into(), role: SocketRole::Alone }
             }
         };
-        Ok((Owner { app, key: key.to_owned(), file }, Group::new(socket)))
+        Ok((SocketOwner { app, key: key.to_owned(), file }, Group::new(socket)))
     }
 
     /// Returns the failed step, with the reason if errno's text is not enough.
@@ -177,7 +177,7 @@ impl Sockets {
 /// Opens the first of several sockets of a port. If the kernel does not let connections be steered,
 /// it stays the only one.
 fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRights) -> Result<Socket, Errno> {
-    let fd = open::open(listen, rights, Sharing::First)?.fd;
+    let fd = open::open(listen, rights, PortSharing::First)?.fd;
     // This happens at once, so that further sockets get no connections too early.
     match ostler_sys::net::reuseport::steer(&fd, &[0]) {
         Ok(()) => Ok(Socket { fd: fd.into(), role: SocketRole::Shard { number: shard_number(shard), position: Some(0) } }),
@@ -185,7 +185,7 @@ fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRig
             let at = &listen.at;
             ctx.io.log.error_once("steer", format_args!("cannot steer the connections at {at} ({errno}): a reload may drop some"));
             drop(fd);
-            Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?.fd.into(), role: SocketRole::Alone })
+            Ok(Socket { fd: open::open(listen, rights, PortSharing::Alone)?.fd.into(), role: SocketRole::Alone })
         }
     }
 }

@@ -30,41 +30,41 @@ use ostler_core::serving::keyed;
 use ostler_sys::ProcRef;
 use ostler_sys::net::socket::{has_stopped, stop_listening};
 
-use crate::engine::{Beside, Ctx, InstanceStep};
+use crate::engine::{Ctx, InstanceStep, SpawnExtras};
 use crate::platform::rights::Rights;
 use group::{Group, Socket};
-use owner::Owner;
+use owner::SocketOwner;
 use shards::Shards;
 
 /// Open sockets of all apps.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    by_app: BTreeMap<Owner, Group>,
+    by_app: BTreeMap<SocketOwner, Group>,
     shards: Shards,
 }
 
 impl Sockets {
     pub(crate) const NAME: &str = "sockets";
 
-    fn find(&self, app: &str, key: &str) -> Option<(&Owner, &Group)> {
+    fn find(&self, app: &str, key: &str) -> Option<(&SocketOwner, &Group)> {
         self.by_app.iter().find(|(owner, _)| owner.app == app && owner.key == key)
     }
 
     /// Adds an open socket.
-    fn add(&mut self, ctx: &mut Ctx, owner: Owner, socket: Socket) {
+    fn add(&mut self, ctx: &mut Ctx, owner: SocketOwner, socket: Socket) {
         match self.by_app.get_mut(&owner) {
             Some(present) => present.add(socket),
             None => self.add_group(ctx, owner, Group::new(socket)),
         }
     }
 
-    fn add_group(&mut self, ctx: &mut Ctx, owner: Owner, group: Group) {
+    fn add_group(&mut self, ctx: &mut Ctx, owner: SocketOwner, group: Group) {
         ctx.state.listening.add(&owner.app, &owner.key, Rc::clone(group.first()));
         self.by_app.insert(owner, group);
     }
 
     /// Removes all sockets of an address. The keeper then no longer holds them for this owner.
-    fn remove_group(&mut self, ctx: &mut Ctx, owner: &Owner) -> Option<Group> {
+    fn remove_group(&mut self, ctx: &mut Ctx, owner: &SocketOwner) -> Option<Group> {
         let group = self.by_app.remove(owner)?;
         ctx.state.listening.remove(&owner.app, &owner.key);
         held(owner, &group).for_each(|(name, _)| ctx.io.keeper.drop_held(&name));
@@ -80,8 +80,8 @@ impl Sockets {
         }
         let up = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && slot.is_or_will_be_up());
         let wanted: Vec<String> = up.flat_map(|slot| keyed(&slot.spec().listen).map(|(_, key)| key)).collect();
-        let is_unused = |owner: &&Owner| owner.app == app && !wanted.contains(&owner.key);
-        let unused: Vec<Owner> = self.by_app.keys().filter(is_unused).cloned().collect();
+        let is_unused = |owner: &&SocketOwner| owner.app == app && !wanted.contains(&owner.key);
+        let unused: Vec<SocketOwner> = self.by_app.keys().filter(is_unused).cloned().collect();
         let rights = Rights::of(spec);
         for owner in unused {
             owner.remove_file(&rights);
@@ -94,7 +94,7 @@ impl Sockets {
 }
 
 /// Returns names and sockets for the keeper.
-fn held<'a>(owner: &'a Owner, group: &'a Group) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
+fn held<'a>(owner: &'a SocketOwner, group: &'a Group) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
     group.sockets().filter_map(|socket| Some((owner.held_name(socket.role)?, socket.as_fd())))
 }
 
@@ -122,7 +122,7 @@ impl Sockets {
         }
     }
 
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         self.give(ctx, id, beside)
     }
 
@@ -152,12 +152,12 @@ impl Sockets {
         self.by_app.iter().flat_map(|(owner, group)| held(owner, group)).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !owner::is_held_name(name) {
             return Some(fd);
         }
         // A stopped socket was closed by a former daemon, which died before it notified the keeper.
-        match Owner::parse(name).filter(|_| !has_stopped(&fd)) {
+        match SocketOwner::parse(name).filter(|_| !has_stopped(&fd)) {
             Some((owner, role)) => self.add(ctx, owner, Socket { fd: fd.into(), role }),
             None => ctx.io.keeper.drop_held(name),
         }

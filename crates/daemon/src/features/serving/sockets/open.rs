@@ -24,7 +24,7 @@ pub(super) struct FileRights {
 }
 
 /// Socket that was opened.
-pub(super) struct Opened {
+pub(super) struct OpenedSocket {
     pub fd: OwnedFd,
     /// Identity of the file that was made for it.
     pub file: Option<(u64, u64)>,
@@ -32,7 +32,7 @@ pub(super) struct Opened {
 
 /// Number of sockets of its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sharing {
+pub(super) enum PortSharing {
     /// Only this one.
     Alone,
     /// The first of several.
@@ -44,7 +44,7 @@ pub(super) enum Sharing {
 /// Opens a socket: bound, listening, CLOEXEC. It blocks, as in systemd. A server that needs a
 /// non-blocking socket sets that itself. The mode must not change later, because all instances
 /// share it.
-pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: Sharing) -> Result<Opened, Errno> {
+pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: PortSharing) -> Result<OpenedSocket, Errno> {
     let backlog = backlog_of(wanted);
     let mut file = None;
     let socket = match &wanted.at {
@@ -61,13 +61,13 @@ pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: Sharing) -> Re
         }
     };
     rustix::io::ioctl_fionbio(&socket, false)?;
-    Ok(Opened { fd: socket, file })
+    Ok(OpenedSocket { fd: socket, file })
 }
 
 /// Opens a further socket of the same port.
-pub(super) fn open_beside(first: &OwnedFd, wanted: &Listen) -> Result<OwnedFd, Errno> {
+pub(super) fn open_further(first: &OwnedFd, wanted: &Listen) -> Result<OwnedFd, Errno> {
     let address = SocketAddr::try_from(getsockname(first)?)?;
-    let socket = tcp(address, backlog_of(wanted), Sharing::Further)?;
+    let socket = tcp(address, backlog_of(wanted), PortSharing::Further)?;
     rustix::io::ioctl_fionbio(&socket, false)?;
     Ok(socket)
 }
@@ -76,18 +76,18 @@ fn backlog_of(wanted: &Listen) -> i32 {
     wanted.backlog.and_then(|length| i32::try_from(length).ok()).unwrap_or(BACKLOG)
 }
 
-fn tcp(address: SocketAddr, backlog: i32, sharing: Sharing) -> Result<OwnedFd, Errno> {
+fn tcp(address: SocketAddr, backlog: i32, sharing: PortSharing) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
-    if sharing == Sharing::Further {
+    if sharing == PortSharing::Further {
         sockopt::set_socket_reuseport(&socket, true)?;
     }
     bind(&socket, &address)?;
-    if sharing == Sharing::First {
+    if sharing == PortSharing::First {
         // The option is set only after the bind. Otherwise the socket could join the sockets of
         // another program that shares its port.
         sockopt::set_socket_reuseport(&socket, true)?;
@@ -107,7 +107,7 @@ fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Re
     match role {
         // The app's user may change this folder. The user's own rights are used, so a change of the
         // folder at this moment gives the user no more rights.
-        Some(role) if !role.rights().are_ours() => {
+        Some(role) if !role.rights().is_daemon_user() => {
             let rights = role.rights();
             rights.open_socket(|| {
                 match bind_at(path, backlog, mode, None) {

@@ -15,7 +15,7 @@ const NAME_MAX: usize = 255;
 
 /// Owner of a socket, and its address. They are ordered by app.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Owner {
+pub(super) struct SocketOwner {
     pub app: String,
     pub key: String,
     /// Identity of the file that was made for it. Another file at the same path must not be
@@ -42,7 +42,7 @@ pub(super) fn is_held_name(name: &str) -> bool {
     name.starts_with(ALONE) || name.starts_with(SHARD)
 }
 
-impl Owner {
+impl SocketOwner {
     /// Returns the name under which the keeper holds it. If the name is too long for the keeper,
     /// returns `None`; the socket is then lost with the daemon.
     pub(super) fn held_name(&self, role: SocketRole) -> Option<String> {
@@ -108,14 +108,14 @@ mod tests {
     fn owner_names_round_trip() {
         let shard = |number, position| SocketRole::Shard { number, position };
         for (owner, role) in [
-            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, SocketRole::Alone),
-            (Owner { app: "é".into(), key: "/run/x:y.sock".into(), file: Some((0xfe00, 17)) }, SocketRole::Alone),
-            (Owner { app: String::new(), key: "[::1]:0#2".into(), file: None }, shard(3, Some(0))),
-            (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, shard(0, None)),
+            (SocketOwner { app: "a:b".into(), key: "port 80".into(), file: None }, SocketRole::Alone),
+            (SocketOwner { app: "é".into(), key: "/run/x:y.sock".into(), file: Some((0xfe00, 17)) }, SocketRole::Alone),
+            (SocketOwner { app: String::new(), key: "[::1]:0#2".into(), file: None }, shard(3, Some(0))),
+            (SocketOwner { app: "a:b".into(), key: "port 80".into(), file: None }, shard(0, None)),
         ] {
             let name = owner.held_name(role).unwrap();
             assert!(is_held_name(&name));
-            assert_eq!(Owner::parse(&name), Some((owner, role)));
+            assert_eq!(SocketOwner::parse(&name), Some((owner, role)));
         }
         for name in [
             "socket:",
@@ -129,8 +129,8 @@ mod tests {
             "lane:?.1:1:a:b",
             "lane:1.-1:1:a:b",
         ] {
-            assert_eq!(Owner::parse(name), None, "{name}");
+            assert_eq!(SocketOwner::parse(name), None, "{name}");
         }
-        assert_eq!(Owner { app: "x".repeat(250), key: "port 80".into(), file: None }.held_name(SocketRole::Alone), None);
+        assert_eq!(SocketOwner { app: "x".repeat(250), key: "port 80".into(), file: None }.held_name(SocketRole::Alone), None);
     }
 }

@@ -12,7 +12,7 @@ use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use super::Sockets;
 use super::group::{Socket, shard_number};
-use super::owner::{Owner, SocketRole, identity};
+use super::owner::{SocketOwner, SocketRole, identity};
 use super::shards::shard_of;
 use crate::engine::Ctx;
 use crate::platform::rights::Rights;
@@ -42,7 +42,7 @@ impl Sockets {
                 Some(number) => SocketRole::Shard { number, position: None },
                 None => SocketRole::Alone,
             };
-            let owner = Owner { app: spec.key().to_owned(), key, file };
+            let owner = SocketOwner { app: spec.key().to_owned(), key, file };
             if let Some(name) = owner.held_name(role) {
                 ctx.io.keeper.hold(&name, fd.as_fd());
             }

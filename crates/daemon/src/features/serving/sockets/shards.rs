@@ -19,15 +19,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::serving::keyed;
-use ostler_core::serving::shards::{Emptying, Standing, eligible};
+use ostler_core::serving::shards::{Emptying, ShardRank, eligible};
 use ostler_core::serving::unanswered::{self, Unanswered};
 use ostler_sys::net::connections::{Connection, sockets_of_tree};
 
 use super::Sockets;
 use super::group::Group;
-use crate::engine::{Answer, Ctx, Key, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, Key};
 use crate::state::slots::Slot;
 
 /// Shards that have to be checked, and when.
@@ -58,7 +58,7 @@ const LOOKS_SHARE: u32 = 20;
 const LATER: Key = (Sockets::NAME, 1 << 32);
 
 /// Returns the timer of the next check of a slot's shards that have to become empty.
-fn look_at(id: u32) -> Key {
+fn check_timer(id: u32) -> Key {
     (Sockets::NAME, id.into())
 }
 
@@ -97,18 +97,18 @@ impl Sockets {
         }
         let now_ms = ctx.now.mono_ms;
         let slots: Vec<&Slot> = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && !slot.spec().listen.is_empty()).collect();
-        let standings: Vec<(Standing, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
+        let standings: Vec<(ShardRank, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
         for (owner, group) in self.by_app.iter_mut().filter(|(owner, group)| owner.app == app && group.has_shards()) {
             // After a change of the file, some instances have this socket and others do not.
             let users = slots.iter().zip(&standings).filter(|(slot, _)| keyed(&slot.spec().listen).any(|(_, key)| key == owner.key));
-            let shards: Vec<(Standing, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, shard_of(slot))).collect();
+            let shards: Vec<(ShardRank, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, shard_of(slot))).collect();
             if let Err(errno) = group.steer(&eligible(shards.into_iter())) {
                 let port = &owner.key;
                 ctx.io.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
             }
         }
         // A young process gets its share when it is older.
-        let serves = standings.iter().any(|(standing, _)| *standing == Standing::Serves);
+        let serves = standings.iter().any(|(standing, _)| *standing == ShardRank::Ready);
         let at_ms = standings.iter().filter_map(|(_, until)| *until).min().filter(|_| serves);
         self.set_later(ctx, app, at_ms);
     }
@@ -137,7 +137,7 @@ impl Sockets {
             return false;
         }
         let emptying = Emptying::since(ctx.now.mono_ms);
-        ctx.outbox.timers.set(look_at(id), Some(emptying.look_ms()));
+        ctx.outbox.timers.set(check_timer(id), Some(emptying.check_ms()));
         self.shards.finishing.insert(id, Finishing { inc, emptying, unanswered: Unanswered::default(), requests: 0 });
         true
     }
@@ -152,7 +152,7 @@ impl Sockets {
     /// Handles a deadline.
     pub(super) fn on_shard_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match u32::try_from(key) {
-            Ok(id) => self.look_if_finished(ctx, id),
+            Ok(id) => self.check_finished(ctx, id),
             Err(_) => {
                 let now_ms = ctx.now.mono_ms;
                 let later = &mut self.shards.later;
@@ -164,10 +164,10 @@ impl Sockets {
     }
 
     /// Checks whether it has taken all its connections and answered all received requests.
-    fn look_if_finished(&mut self, ctx: &mut Ctx, id: u32) {
+    fn check_finished(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(inc) = self.shards.finishing.get(&id).map(|finishing| finishing.inc) else { return };
         let pid_of = |slot: &Slot| match slot.durable.instance.state {
-            State::Draining { inc: draining, pid, .. } if draining == inc => Some(pid),
+            InstanceState::Draining { inc: draining, pid, .. } if draining == inc => Some(pid),
             _ => None,
         };
         let Some((slot, pid)) = ctx.state.slots.get(id).and_then(|slot| Some((slot, pid_of(slot)?))) else {
@@ -181,54 +181,54 @@ impl Sockets {
         let connections: Vec<Connection> = self.groups_of(&name).flat_map(|group| group.accepted(shard)).collect();
         let Some(finishing) = self.shards.finishing.get_mut(&id) else { return };
         finishing.requests = requests_of(&mut finishing.unanswered, &connections, pid, ctx.now.mono_ms);
-        if finishing.emptying.seen(waits || finishing.requests > 0, ctx.now.mono_ms) {
+        if finishing.emptying.update(waits || finishing.requests > 0, ctx.now.mono_ms) {
             self.shards.finishing.remove(&id);
-            ctx.request(Request::FinishRequests { id, inc });
+            ctx.request(FeatureRequest::FinishRequests { id, inc });
             return;
         }
         // With very many connections a check takes long.
         let pause = u64::try_from((began.elapsed() * LOOKS_SHARE).as_millis()).unwrap_or(u64::MAX);
-        ctx.outbox.timers.set(look_at(id), Some(finishing.emptying.look_ms().max(ctx.now.mono_ms.saturating_add(pause))));
+        ctx.outbox.timers.set(check_timer(id), Some(finishing.emptying.check_ms().max(ctx.now.mono_ms.saturating_add(pause))));
     }
 
     /// Handles the end of its time to finish. Requests that are still open are cut.
     pub(super) fn on_drain_timeout(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(finishing) = self.shards.finishing.remove(&id) else { return };
-        ctx.outbox.timers.set(look_at(id), None);
+        ctx.outbox.timers.set(check_timer(id), None);
         let Some(slot) = ctx.state.slots.get(id).filter(|_| finishing.requests > 0) else { return };
         let (pm_id, name, drain_ms) = (slot.durable.pm_id, &slot.spec().name, slot.live.policy.drain_timeout_ms.unwrap_or(0));
         let requests = u32::try_from(finishing.requests).unwrap_or(u32::MAX);
-        let text = unanswered::still_under_way(requests, drain_ms);
+        let text = unanswered::cut_warning(requests, drain_ms);
         ctx.io.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
-        ctx.answer(Answer::Cut { id, requests, warning });
+        ctx.answer(FeatureAnswer::Cut { id, requests, warning });
     }
 
     /// Forgets the shards of a slot, whose number may be used again.
     pub(super) fn forget_shard(&mut self, ctx: &mut Ctx, id: u32) {
         if self.shards.finishing.remove(&id).is_some() {
-            ctx.outbox.timers.set(look_at(id), None);
+            ctx.outbox.timers.set(check_timer(id), None);
         }
     }
 }
 
 /// Returns the number of requests that this process has to answer.
 fn requests_of(known: &mut Unanswered, connections: &[Connection], pid: i32, now_ms: u64) -> usize {
-    let seen: Vec<unanswered::Connection> = connections.iter().map(seen).collect();
+    let seen: Vec<unanswered::Connection> = connections.iter().map(to_core).collect();
     // To assign a new connection, all descriptors of the process are read.
-    let is_any_new = seen.iter().any(|connection| !known.knows(connection.id));
+    let is_any_new = seen.iter().any(|connection| !known.contains(connection.id));
     let own = if is_any_new { sockets_of_tree(pid) } else { BTreeSet::new() };
     let own: BTreeSet<u64> =
         connections.iter().filter(|connection| own.contains(&connection.inode)).map(|connection| connection.cookie).collect();
-    known.seen(&seen, |id| own.contains(&id), now_ms)
+    known.update(&seen, |id| own.contains(&id), now_ms)
 }
 
-fn seen(connection: &Connection) -> unanswered::Connection {
+fn to_core(connection: &Connection) -> unanswered::Connection {
     unanswered::Connection {
         id: connection.cookie,
-        asked: connection.received,
+        received: connection.received,
         answers: connection.sent,
-        asks: connection.unread > 0 || connection.since_received_ms < connection.since_sent_ms,
+        client_sent_last: connection.unread > 0 || connection.since_received_ms < connection.since_sent_ms,
         unsent: connection.unsent > 0,
     }
 }

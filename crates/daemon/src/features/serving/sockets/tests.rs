@@ -5,12 +5,12 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use ostler_core::lifecycle::{Event, ExitReport, Origin, State};
+use ostler_core::lifecycle::{Event, ExitReport, InstanceState, Origin};
 use ostler_core::serving::{Listen, ListenAt, Scheduling};
 use ostler_sys::net::listening::inode;
 
 use super::*;
-use crate::engine::{Input, Played, Request, reacts};
+use crate::engine::{FeatureRequest, Input, TestContext, reacts};
 
 fn user() -> Origin {
     Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }
@@ -29,19 +29,19 @@ fn app(listen: Vec<Listen>) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), listen, ..AppSpec::default() }
 }
 
-fn played() -> (Played, Sockets) {
-    (Played::new(&[Sockets::NAME]), Sockets::default())
+fn played() -> (TestContext, Sockets) {
+    (TestContext::new(&[Sockets::NAME]), Sockets::default())
 }
 
 /// Returns the descriptors for the next process of an instance.
-fn prepared(played: &mut Played, sockets: &mut Sockets, id: u32) -> Result<Vec<(OwnedFd, i32)>, SpawnFailure> {
-    let mut beside = Beside::default();
-    sockets.on_prepare(&mut played.ctx, id, 1, &mut beside)?;
-    Ok(beside.fds)
+fn prepared(played: &mut TestContext, sockets: &mut Sockets, id: u32) -> Result<Vec<(OwnedFd, i32)>, SpawnFailure> {
+    let mut extras = SpawnExtras::default();
+    sockets.on_prepare(&mut played.ctx, id, 1, &mut extras)?;
+    Ok(extras.fds)
 }
 
 /// Returns the process of a new instance that has run for long, with its copies.
-fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, Vec<OwnedFd>) {
+fn running(played: &mut TestContext, sockets: &mut Sockets, spec: &AppSpec) -> (u32, Vec<OwnedFd>) {
     let id = played.instance(spec.clone());
     let fds = prepared(played, sockets, id).unwrap();
     played.start(sockets, id, 4711);
@@ -52,10 +52,10 @@ fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, 
 }
 
 /// Stops an instance as a user's command does.
-fn stopped(played: &mut Played, sockets: &mut Sockets, id: u32) {
+fn stopped(played: &mut TestContext, sockets: &mut Sockets, id: u32) {
     played.dispatch(sockets, id, Event::Stop(user()));
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    let exit = ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     played.dispatch(sockets, id, Event::Exited { inc, exit });
     played.dispatch(sockets, id, Event::TreeGone { inc });
     sockets.on_transition(&mut played.ctx, id, &Transition::Stopped);
@@ -140,9 +140,9 @@ fn next_daemon_hands_on_the_held_socket() {
     assert_eq!(held.len(), 1);
     let mut next = Sockets::default();
     for (name, fd) in held {
-        assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
+        assert!(next.adopt_fd(&mut played.ctx, &name, fd).is_none());
     }
-    assert!(next.take_back(&mut played.ctx, "other:1", OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_some());
+    assert!(next.adopt_fd(&mut played.ctx, "other:1", OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_some());
     let id = *played.ctx.state.slots.of_app("api").first().unwrap();
     let again = prepared(&mut played, &mut next, id).unwrap();
     assert!(same(&of_first[0], &again[0].0));
@@ -185,7 +185,7 @@ fn draining_process_gets_no_new_connections_and_keeps_its_queue() {
     let (_, of_second) = running(&mut played, &mut sockets, &spec);
     let early = connect(address(&of_first[0]), 40);
     played.dispatch(&mut sockets, first, Event::StopGently(user()));
-    let State::Draining { inc, .. } = played.ctx.state.slots.get(first).unwrap().durable.instance.state else { panic!() };
+    let InstanceState::Draining { inc, .. } = played.ctx.state.slots.get(first).unwrap().durable.instance.state else { panic!() };
     assert!(sockets.on_drain(&mut played.ctx, first, inc));
     let late = connect(address(&of_first[0]), 20);
     played.pass(&mut sockets, 10_000);
@@ -196,8 +196,11 @@ fn draining_process_gets_no_new_connections_and_keeps_its_queue() {
     played.pass(&mut sockets, 200);
     assert!(played.queued().is_empty(), "another one may be on its way");
     played.pass(&mut sockets, 200);
-    let asked = played.queued();
-    assert!(matches!(&asked[..], [Input::Request(Request::FinishRequests { id, inc: of })] if *id == first && *of == inc), "{asked:?}");
+    let inputs = played.queued();
+    assert!(
+        matches!(&inputs[..], [Input::Request(FeatureRequest::FinishRequests { id, inc: of })] if *id == first && *of == inc),
+        "{inputs:?}"
+    );
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 

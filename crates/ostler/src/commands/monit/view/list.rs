@@ -1,6 +1,6 @@
 //! The list, with as many columns as fit.
 
-use ostler_core::health::State as Health;
+use ostler_core::health::HealthState as Health;
 use ostler_proto::control::TableRow;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -91,7 +91,7 @@ fn health(row: &TableRow) -> (String, Tone) {
                 Health::Starting => Tone::Busy,
                 Health::Unready | Health::Unhealthy | Health::Broken => Tone::Bad,
             };
-            (health.word().to_owned(), tone)
+            (health.as_str().to_owned(), tone)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Pictures at usual terminal sizes, accepted as in [`crate::tests`].
 
-use ostler_core::health::State as Health;
+use ostler_core::health::HealthState as Health;
 use ostler_proto::control::{Monit, TableRow};
 
 use super::*;

@@ -6,18 +6,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ostler_core::watch::Verdict;
+use ostler_core::watch::PathVerdict;
 use ostler_sys::fs::inotify::ReadFlags;
 use ostler_sys::time::clock;
 
 use super::super::kernel::{Interest, Kernel};
-use super::super::tree::{self, Noticed};
-use super::super::way::End;
-use super::{Change, NAMED, Watched, What};
+use super::super::resolved_path::PathTarget;
+use super::super::tree::{self, DetectionMethod};
+use super::{Change, NAMED, NameEvent, WatchedPaths};
 
 /// Kind of the file behind a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     /// A folder, or a link to a folder that is followed.
     Folder,
     /// A link to a file that is followed.
@@ -26,30 +26,30 @@ enum Kind {
     File,
 }
 
-impl Watched {
+impl WatchedPaths {
     /// Handles one event of the kernel.
     pub(in crate::features::process::watch) fn take(&mut self, interest: Interest, flags: ReadFlags, name: &[u8], kernel: &mut Kernel) {
         let name = OsStr::from_bytes(name);
         match interest {
             Interest::Tree { node, .. } => self.take_in_tree(node, flags, name, kernel),
-            Interest::Way { root, step, .. } => self.take_on_way(root, step, flags, name),
+            Interest::Way { root, step, .. } => self.handle_path_event(root, step, flags, name),
         }
     }
 
-    pub(super) fn take_on_way(&mut self, root: usize, step: usize, flags: ReadFlags, name: &OsStr) {
+    pub(super) fn handle_path_event(&mut self, root: usize, step: usize, flags: ReadFlags, name: &OsStr) {
         let Some(known) = self.roots.get(root) else { return };
         let goes = flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
-        let is_named = known.way.steps.get(step).and_then(|step| step.name.as_deref()).is_some_and(|own| own == name);
+        let is_named = known.resolved.steps.get(step).and_then(|step| step.name.as_deref()).is_some_and(|own| own == name);
         if goes || is_named {
             self.lost.push(root);
         }
-        if is_named && step + 1 == known.way.steps.len() && matches!(known.way.end, End::File(..)) {
+        if is_named && step + 1 == known.resolved.steps.len() && matches!(known.resolved.end, PathTarget::File(..)) {
             let path = self.path_of_root(root);
             // Otherwise the file is made but not yet written, or it is gone. The next search finds
             // out which.
             let is_written = flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
             if is_written && self.root_counts(&path) {
-                self.note(path, What::Written);
+                self.note(path, NameEvent::Written);
             }
         }
     }
@@ -64,50 +64,50 @@ impl Watched {
             return;
         }
         let what = if flags.contains(ReadFlags::CREATE) {
-            What::Made
+            NameEvent::Made
         } else if flags.contains(ReadFlags::MOVED_TO) {
-            What::MovedIn
+            NameEvent::MovedIn
         } else if flags.contains(ReadFlags::DELETE) {
-            What::Removed
+            NameEvent::Removed
         } else if flags.contains(ReadFlags::MOVED_FROM) {
-            What::MovedOut
+            NameEvent::MovedOut
         } else {
-            What::Written
+            NameEvent::Written
         };
         self.happened(node, name, flags.contains(ReadFlags::ISDIR), what, kernel);
     }
 
     /// Handles an event of a name in a folder.
-    pub(super) fn happened(&mut self, node: u32, name: &OsStr, is_folder: bool, what: What, kernel: &mut Kernel) {
+    pub(super) fn happened(&mut self, node: u32, name: &OsStr, is_folder: bool, what: NameEvent, kernel: &mut Kernel) {
         if name == ".gitignore" && self.plan.gitignore {
             self.stale = true;
         }
-        if what == What::Written && self.changes.len() >= NAMED {
+        if what == NameEvent::Written && self.changes.len() >= NAMED {
             self.more = true;
             return;
         }
         let path = self.tree.path(node);
         let Some(kind) = self.kind(&path, name, is_folder, what) else { return };
-        let verdict = self.judge(node, &path, name, kind == Kind::Folder);
-        if what != What::Written
+        let verdict = self.judge(node, &path, name, kind == FileKind::Folder);
+        if what != NameEvent::Written
             && let Some(child) = self.tree.child(node, name)
         {
             self.drop_node(child, kernel);
         }
-        let is_there = matches!(what, What::Made | What::MovedIn);
-        if kind == Kind::Folder && is_there {
+        let is_there = matches!(what, NameEvent::Made | NameEvent::MovedIn);
+        if kind == FileKind::Folder && is_there {
             // If a folder appears, the files in it count. Moved files may be old, but are new here.
             if let Some(child) = self.enter(node, &path, name) {
-                self.walk(child, Some(if what == What::Made { What::Made } else { What::Found }), kernel);
+                self.walk(child, Some(if what == NameEvent::Made { NameEvent::Made } else { NameEvent::Found }), kernel);
             }
             return;
         }
         // A folder is empty before it is removed.
-        if verdict != Verdict::Counts || kind == Kind::Folder && what != What::MovedOut {
+        if verdict != PathVerdict::Counts || kind == FileKind::Folder && what != NameEvent::MovedOut {
             return;
         }
         let whole = path.join(name);
-        if kind == Kind::Link && is_there {
+        if kind == FileKind::Link && is_there {
             self.follow_link(whole.clone(), kernel);
         }
         self.note(whole, what);
@@ -115,25 +115,25 @@ impl Watched {
 
     /// Returns the kind of a name. `None` if it is a file that is still being written; its end is
     /// another event.
-    fn kind(&self, folder: &Path, name: &OsStr, is_folder: bool, what: What) -> Option<Kind> {
+    fn kind(&self, folder: &Path, name: &OsStr, is_folder: bool, what: NameEvent) -> Option<FileKind> {
         if is_folder {
-            return Some(Kind::Folder);
+            return Some(FileKind::Folder);
         }
-        if !matches!(what, What::Made | What::MovedIn) {
-            return Some(Kind::File);
+        if !matches!(what, NameEvent::Made | NameEvent::MovedIn) {
+            return Some(FileKind::File);
         }
         match folder.join(name).symlink_metadata() {
             Ok(meta) if meta.is_symlink() && self.plan.follow => {
-                Some(if tree::leads_down(folder, name) { Kind::Folder } else { Kind::Link })
+                Some(if tree::leads_down(folder, name) { FileKind::Folder } else { FileKind::Link })
             }
             // A second name of a file is complete at once, as is a link that is not followed.
-            Ok(meta) if what == What::MovedIn || meta.is_symlink() || meta.is_file() && meta.nlink() > 1 => Some(Kind::File),
+            Ok(meta) if what == NameEvent::MovedIn || meta.is_symlink() || meta.is_file() && meta.nlink() > 1 => Some(FileKind::File),
             _ => None,
         }
     }
 
     /// Records a change that counts.
-    pub(super) fn note(&mut self, path: PathBuf, what: What) {
+    pub(super) fn note(&mut self, path: PathBuf, what: NameEvent) {
         if self.changes.len() >= NAMED {
             self.more = true;
             return;
@@ -141,11 +141,11 @@ impl Watched {
         // The folder's time shows when it last got or lost a name.
         let in_folder = || path.parent().and_then(clock::names_changed_ms);
         let wall_ms = match what {
-            What::Removed | What::MovedOut => in_folder(),
-            What::Written => clock::file_changed_ms(&path),
+            NameEvent::Removed | NameEvent::MovedOut => in_folder(),
+            NameEvent::Written => clock::file_changed_ms(&path),
             // A file that was moved here may be old.
-            What::Made | What::MovedIn => clock::file_changed_ms(&path).max(in_folder()),
-            What::Found => None,
+            NameEvent::Made | NameEvent::MovedIn => clock::file_changed_ms(&path).max(in_folder()),
+            NameEvent::Found => None,
         };
         let path = String::from_utf8_lossy(&tree::bytes(path)).into_owned();
         match self.changes.last_mut() {
@@ -165,7 +165,7 @@ impl Watched {
             }
             Interest::Tree { node, .. } => {
                 let Some(known) = self.tree.get_mut(node) else { return };
-                known.noticed = Noticed::Not;
+                known.noticed = DetectionMethod::Unset;
                 let (is_root, root) = (known.parent.is_none(), known.root);
                 self.drop_node(node, kernel);
                 if is_root && let Some(known) = self.roots.get_mut(root) {
@@ -180,7 +180,7 @@ impl Watched {
     pub(in crate::features::process::watch) fn lost_count(&mut self) {
         self.stale = true;
         let path = self.path_of_root(0);
-        self.note(path, What::Found);
+        self.note(path, NameEvent::Found);
         self.more = true;
     }
 
@@ -199,20 +199,20 @@ impl Watched {
         lost.sort_unstable();
         lost.dedup();
         for root in lost {
-            self.find_again(root, kernel);
+            self.search_root(root, kernel);
         }
         self.rest_after(clock::boot().saturating_sub(begin));
     }
 
     /// Searches for a root again. A root that reappears or was replaced counts as a change.
-    pub(super) fn find_again(&mut self, root: usize, kernel: &mut Kernel) {
-        let before = self.roots.get(root).map(|known| known.way.end.clone());
+    pub(super) fn search_root(&mut self, root: usize, kernel: &mut Kernel) {
+        let before = self.roots.get(root).map(|known| known.resolved.end.clone());
         self.find(root, kernel);
-        let after = self.roots.get(root).map(|known| known.way.end.clone());
+        let after = self.roots.get(root).map(|known| known.resolved.end.clone());
         let path = self.path_of_root(root);
-        if before != after && after != Some(End::Missing) && self.root_counts(&path) {
-            self.note(path, What::Found);
+        if before != after && after != Some(PathTarget::Missing) && self.root_counts(&path) {
+            self.note(path, NameEvent::Found);
         }
-        self.plan_look(Duration::ZERO);
+        self.schedule_poll(Duration::ZERO);
     }
 }

@@ -1,7 +1,7 @@
 //! Watched paths of one app: found, walked, followed, and judged.
 
 mod events;
-mod look;
+mod polling;
 mod walk;
 
 use std::collections::HashMap;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use ostler_core::watch::Rules;
 use ostler_sys::time::clock;
 
-use super::kernel::{Interest, Kernel, Wanted};
-use super::tree::{Noticed, Outer, Tree};
-use super::way::{self, End, Way};
+use super::kernel::{FolderEvents, Interest, Kernel};
+use super::resolved_path::{self, PathTarget, ResolvedPath};
+use super::tree::{DetectionMethod, OuterGitIgnore, Tree};
 
 /// Most changes that are named in one report.
 const NAMED: usize = 64;
@@ -27,7 +27,7 @@ const SHARE: u32 = 20;
 
 /// Settings of a watch.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct WatchSettings {
     pub rules: Rules,
     /// Running script; it counts even if git ignores it.
     pub script: PathBuf,
@@ -40,7 +40,7 @@ pub(super) struct Plan {
 
 /// Content of a report.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum WatchEvent {
     /// Everything is watched now: this many folders.
     Watching { folders: usize },
     /// Something changed; `more` = other changes are not named.
@@ -63,19 +63,19 @@ pub(super) struct Change {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
-    way: Way,
+    resolved: ResolvedPath,
     /// Watches on the way, by step.
     watches: Vec<Option<i32>>,
     node: Option<u32>,
     /// Whether it is only polled.
-    looks: bool,
-    outer: Vec<Outer>,
+    is_polled: bool,
+    outer: Vec<OuterGitIgnore>,
 }
 
 impl Root {
     fn new(path: PathBuf) -> Self {
-        let way = Way { steps: Vec::new(), end: End::Missing };
-        Self { path, way, watches: Vec::new(), node: None, looks: false, outer: Vec::new() }
+        let way = ResolvedPath { steps: Vec::new(), end: PathTarget::Missing };
+        Self { path, resolved: way, watches: Vec::new(), node: None, is_polled: false, outer: Vec::new() }
     }
 }
 
@@ -86,7 +86,7 @@ fn shown(path: &std::path::Path) -> String {
 
 /// Event of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum NameEvent {
     /// Created; a file is not written yet.
     Made,
     Written,
@@ -99,32 +99,32 @@ enum What {
 
 /// Watched paths of one app.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedPaths {
     id: u32,
-    plan: Arc<Plan>,
+    plan: Arc<WatchSettings>,
     roots: Vec<Root>,
     tree: Tree,
     changes: Vec<Change>,
     more: bool,
-    news: Vec<News>,
+    news: Vec<WatchEvent>,
     /// Roots that must be searched again.
     lost: Vec<usize>,
     /// Whether everything must be walked again: the rules of git changed, or events were lost.
     stale: bool,
     /// Time of the next comparison. This and the following times count from the machine's boot.
-    look_due: Option<Duration>,
+    poll_due: Option<Duration>,
     /// Folder by device and inode, among the folders that are polled.
-    looked_at: HashMap<(u64, u64), u32>,
+    polled: HashMap<(u64, u64), u32>,
     /// Time before which nothing is walked again. If a program replaces folders in a loop, walks
     /// thus take only a part of the time.
     not_before: Duration,
-    told_full: bool,
-    told_remote: bool,
-    told_unreadable: bool,
+    reported_full: bool,
+    reported_remote: bool,
+    reported_unreadable: bool,
 }
 
-impl Watched {
-    pub(super) fn new(id: u32, plan: Arc<Plan>) -> Self {
+impl WatchedPaths {
+    pub(super) fn new(id: u32, plan: Arc<WatchSettings>) -> Self {
         Self {
             id,
             plan,
@@ -135,12 +135,12 @@ impl Watched {
             news: Vec::new(),
             lost: Vec::new(),
             stale: false,
-            look_due: None,
-            looked_at: HashMap::new(),
+            poll_due: None,
+            polled: HashMap::new(),
             not_before: clock::boot(),
-            told_full: false,
-            told_remote: false,
-            told_unreadable: false,
+            reported_full: false,
+            reported_remote: false,
+            reported_unreadable: false,
         }
     }
 
@@ -153,17 +153,17 @@ impl Watched {
     /// Finds and walks everything.
     pub(super) fn begin(&mut self, kernel: &mut Kernel) {
         self.walk_all(kernel);
-        self.news.push(News::Watching { folders: self.tree.len() });
+        self.news.push(WatchEvent::Watching { folders: self.tree.len() });
     }
 
     fn walk_all(&mut self, kernel: &mut Kernel) {
-        self.looked_at.clear();
+        self.polled.clear();
         // The order is that of the rules. Links that are found later come after them.
         self.roots = self.plan.rules.roots().iter().map(|root| Root::new(PathBuf::from(&root.path))).collect();
         for root in 0..self.roots.len() {
             self.find(root, kernel);
         }
-        self.plan_look(Duration::ZERO);
+        self.schedule_poll(Duration::ZERO);
     }
 
     /// Removes every watch.
@@ -185,7 +185,7 @@ impl Watched {
     /// Returns the time of the next work that no event triggers.
     pub(super) fn due(&self) -> Option<Duration> {
         let catch_up = (self.stale || !self.lost.is_empty()).then_some(self.not_before);
-        self.look_due.into_iter().chain(catch_up).min()
+        self.poll_due.into_iter().chain(catch_up).min()
     }
 
     /// Returns the pause after work that took this long.
@@ -197,11 +197,11 @@ impl Watched {
     }
 
     /// Takes the pending reports.
-    pub(super) fn news(&mut self) -> Vec<News> {
+    pub(super) fn news(&mut self) -> Vec<WatchEvent> {
         let mut news = std::mem::take(&mut self.news);
         if !self.changes.is_empty() {
             let (changes, more) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.more));
-            news.push(News::Changed { changes, more });
+            news.push(WatchEvent::Changed { changes, more });
         }
         news
     }
@@ -213,20 +213,20 @@ impl Watched {
     /// Searches for a root, and walks it if it was replaced.
     fn find(&mut self, root: usize, kernel: &mut Kernel) {
         let path = self.path_of_root(root);
-        let mut way = way::find(&path);
+        let mut way = resolved_path::find(&path);
         for _ in 0..3 {
-            self.watch_way(root, &way, kernel);
+            self.watch_path(root, &way, kernel);
             // The path may have changed before it was watched.
-            let again = way::find(&path);
+            let again = resolved_path::find(&path);
             if again == way {
                 break;
             }
             way = again;
         }
         let Some(known) = self.roots.get_mut(root) else { return };
-        let is_walked = known.node.is_some() || !matches!(way.end, End::Folder(..)) || root >= self.plan.rules.roots().len();
-        let is_same = known.way.end == way.end && is_walked;
-        known.way = way;
+        let is_walked = known.node.is_some() || !matches!(way.end, PathTarget::Folder(..)) || root >= self.plan.rules.roots().len();
+        let is_same = known.resolved.end == way.end && is_walked;
+        known.resolved = way;
         if is_same {
             return;
         }
@@ -235,36 +235,36 @@ impl Watched {
             self.drop_node(node, kernel);
         }
         let Some(known) = self.roots.get_mut(root) else { return };
-        if let End::Folder(real, _) = &known.way.end
+        if let PathTarget::Folder(real, _) = &known.resolved.end
             && root < self.plan.rules.roots().len()
         {
-            known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
-            if known.looks && self.plan.polling.is_none() && !std::mem::replace(&mut self.told_remote, true) {
+            known.is_polled = self.plan.polling.unwrap_or_else(|| resolved_path::is_remote(real));
+            if known.is_polled && self.plan.polling.is_none() && !std::mem::replace(&mut self.reported_remote, true) {
                 let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
                 let text = format!("\"{}\" is on a network file system: polled every {interval} ms", shown(&path));
-                self.news.push(News::Trouble(text));
+                self.news.push(WatchEvent::Trouble(text));
             }
-            known.outer = if self.plan.gitignore { Outer::above(&path) } else { Vec::new() };
+            known.outer = if self.plan.gitignore { OuterGitIgnore::above(&path) } else { Vec::new() };
             let node = self.tree.add_root(root, &path);
             known.node = Some(node);
             self.walk(node, None, kernel);
         }
     }
 
-    fn watch_way(&mut self, root: usize, way: &Way, kernel: &mut Kernel) {
-        let is_file = matches!(way.end, End::File(..));
+    fn watch_path(&mut self, root: usize, way: &ResolvedPath, kernel: &mut Kernel) {
+        let is_file = matches!(way.end, PathTarget::File(..));
         let last = way.steps.len().saturating_sub(1);
         let watches = way.steps.iter().enumerate().map(|(step, way)| {
             let wanted = match &way.name {
-                None => Wanted::Itself,
-                Some(_) if is_file && step == last => Wanted::File,
-                Some(_) => Wanted::Name,
+                None => FolderEvents::Removal,
+                Some(_) if is_file && step == last => FolderEvents::File,
+                Some(_) => FolderEvents::Name,
             };
             kernel.add(&way.folder, wanted, Interest::Way { group: self.id, root, step }).ok()
         });
         let watches: Vec<Option<i32>> = watches.collect();
         if let Some(known) = self.roots.get_mut(root) {
-            known.way.steps.clone_from(&way.steps);
+            known.resolved.steps.clone_from(&way.steps);
         }
         self.set_watches(root, watches, kernel);
     }
@@ -291,7 +291,7 @@ impl Watched {
 
     fn drop_node(&mut self, node: u32, kernel: &mut Kernel) {
         for (node, noticed) in self.tree.remove(node) {
-            if let Noticed::ByKernel(wd) = noticed {
+            if let DetectionMethod::Kernel(wd) = noticed {
                 kernel.release(wd, Interest::Tree { group: self.id, node });
             }
         }

@@ -10,12 +10,12 @@ fn detached_restart_is_answered_first_and_continues() {
     ask(&mut played, &mut jobs, restart_by(DETACHED, &["a", "b"]));
     assert_eq!(replies(&mut played), ["restartProcessId [0, 1]", "restartProcessId [2]", "all done [0, 1, 2]"]);
     assert_eq!((0..3).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(played.ctx.state.requests_under_way, 1);
+    assert_eq!(played.ctx.state.open_requests, 1);
     for id in 0..3 {
         restarts(&mut played, &mut jobs, id);
     }
     assert!(played.ctx.state.slots.iter().all(|slot| slot.durable.instance.inc == 2));
-    assert_eq!(played.ctx.state.requests_under_way, 0);
+    assert_eq!(played.ctx.state.open_requests, 0);
     let late = std::mem::take(&mut played.ctx.outbox.replies);
     assert!(late.iter().all(|(client, ..)| *client != CLIENT), "{late:?}");
 }
@@ -38,5 +38,5 @@ fn detached_start_is_answered_before_the_spawn() {
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
     assert_eq!(replies(&mut played), ["launched api [0]", "all done [0]"]);
     spawned(&mut played, &mut jobs, 0);
-    assert_eq!(played.ctx.state.requests_under_way, 0);
+    assert_eq!(played.ctx.state.open_requests, 0);
 }

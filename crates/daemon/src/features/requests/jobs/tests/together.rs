@@ -9,7 +9,7 @@ fn together(action: Action, targets: &[&str]) -> proto::Request {
     request
 }
 
-fn stopping(played: &Played, ids: &[u32]) -> Vec<bool> {
+fn stopping(played: &TestContext, ids: &[u32]) -> Vec<bool> {
     ids.iter().map(|id| is_stopping(played, *id)).collect()
 }
 
@@ -48,5 +48,5 @@ fn wrong_target_fails_after_earlier_targets_stop() {
     process_exits(&mut played, &mut jobs, 1, 0);
     let answers = replies(&mut played);
     assert!(answers.last().unwrap().contains("nothing"), "{answers:?}");
-    assert_eq!(played.ctx.state.requests_under_way, 0);
+    assert_eq!(played.ctx.state.open_requests, 0);
 }
