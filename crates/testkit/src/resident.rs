@@ -44,7 +44,7 @@ impl Resident {
         let Ok(at_most) = Timespec::try_from(at_most) else { return false };
         let mut fds = [PollFd::new(&self.client, PollFlags::IN)];
         match poll(&mut fds, Some(&at_most)) {
-            Ok(1..) => self.client.arrived().is_ok(),
+            Ok(1..) => self.client.received_frames().is_ok(),
             _ => true,
         }
     }

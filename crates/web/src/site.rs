@@ -46,7 +46,7 @@ pub(crate) struct Site {
 }
 
 /// Request with the address of its client.
-pub(crate) struct Asked {
+pub(crate) struct ClientRequest {
     pub(crate) head: Parts,
     pub(crate) body: Incoming,
     /// Address of the client; none = it connected by a unix socket.
@@ -56,7 +56,7 @@ pub(crate) struct Asked {
     pub(crate) is_shared: bool,
 }
 
-impl Asked {
+impl ClientRequest {
     /// Marks the connection as logged in, so it is kept when there is no room for guests.
     pub(crate) fn admit(&self) {
         self.head.extensions.get::<Standing>().inspect(|standing| standing.admit());

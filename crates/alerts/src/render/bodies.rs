@@ -160,7 +160,8 @@ pub(super) fn ntfy(message: &Message, topic: &str) -> Value {
 /// Alertmanager: one alert for each item, because it groups by itself.
 pub(super) fn alertmanager(message: &Message) -> Value {
     let alert = |item: &Item| {
-        let ends = if item.status == Status::Resolved { item.over_ms.unwrap_or(message.at_ms) } else { message.at_ms + ALERTMANAGER_MS };
+        let resolution =
+            if item.status == Status::Resolved { item.over_ms.unwrap_or(message.at_ms) } else { message.at_ms + ALERTMANAGER_MS };
         json!({
             "labels": {
                 "alertname": item.rule,
@@ -171,7 +172,7 @@ pub(super) fn alertmanager(message: &Message) -> Value {
             },
             "annotations": { "summary": item.line(), "description": item.text, "message_id": message.id },
             "startsAt": time(item.since_ms),
-            "endsAt": time(ends),
+            "endsAt": time(resolution),
         })
     };
     message.items.iter().map(alert).collect()

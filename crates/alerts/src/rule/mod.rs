@@ -7,7 +7,7 @@ pub use defaults::defaults;
 pub(crate) use parse::MOST_WINDOW_MS;
 pub use parse::rule;
 
-use crate::input::Kind;
+use crate::input::EventKind;
 pub use crate::severity::Severity;
 
 /// Alert rule.
@@ -52,7 +52,7 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// One of these happens.
-    Events(Vec<Kind>),
+    Events(Vec<EventKind>),
     /// A metric is beyond a limit.
     Threshold(Threshold),
     /// Lines of the log match.

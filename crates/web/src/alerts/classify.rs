@@ -1,6 +1,6 @@
 //! Conversion of daemon events into alert occurrences. Pure.
 
-use ostler_alerts::input::{Kind, Occurrence};
+use ostler_alerts::input::{EventKind, Occurrence};
 use ostler_client::words;
 use ostler_core::lifecycle::Ending;
 use ostler_core::logs::masking::masked;
@@ -15,49 +15,49 @@ pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: 
         return None;
     }
     let kind = kind(event, is_job(&app))?;
-    let text = masked(&words::what(&event.what), secrets);
+    let text = masked(&words::event_phrase(&event.what), secrets);
     Some(Occurrence { kind, app, instance: event.id, text })
 }
 
-fn kind(event: &Event, is_job: bool) -> Option<Kind> {
+fn kind(event: &Event, is_job: bool) -> Option<EventKind> {
     Some(match &event.what {
         What::Exit { ending, .. } => match (&event.cause, ending) {
-            (Cause::System, _) => Kind::OutOfMemory,
-            (Cause::App, Ending::Code(0)) if is_job => Kind::JobDone,
+            (Cause::System, _) => EventKind::OutOfMemory,
+            (Cause::App, Ending::Code(0)) if is_job => EventKind::JobDone,
             (Cause::App, Ending::Code(0)) => return None,
-            (Cause::App, _) if is_job => Kind::JobFailed,
-            (Cause::App, _) => Kind::Crash,
+            (Cause::App, _) if is_job => EventKind::JobFailed,
+            (Cause::App, _) => EventKind::Crash,
             _ => return None,
         },
         What::CouldNotStart { .. } => {
             if is_job {
-                Kind::JobFailed
+                EventKind::JobFailed
             } else {
-                Kind::Crash
+                EventKind::Crash
             }
         }
         What::Errored { .. } => {
             if is_job {
-                Kind::JobFailed
+                EventKind::JobFailed
             } else {
-                Kind::Errored
+                EventKind::Errored
             }
         }
-        What::Health { state: Health::Unhealthy } => Kind::Unhealthy,
-        What::Health { state: Health::Healthy } => Kind::Healthy,
-        What::Health { state: Health::Broken } => Kind::CheckBroken,
-        What::LimitExceeded { .. } => Kind::Limit,
-        What::ReloadBegun { .. } => Kind::ReloadBegun,
-        What::ReloadDone { .. } | What::ReloadOverruled { .. } => Kind::ReloadEnded,
-        What::ReloadFailed { .. } => Kind::ReloadRefused,
-        What::RunMissed { .. } if is_job => Kind::JobMissed,
-        What::Online { .. } => Kind::Online,
-        What::Stopped if matches!(event.cause, Cause::App | Cause::System) => Kind::Finished,
-        What::Stopped => Kind::Stopped,
-        What::Deleted => Kind::Deleted,
-        What::SetAside { .. } => Kind::SetAside,
-        What::Recovered { .. } => Kind::DaemonReplaced,
-        What::UpdateFailed { .. } => Kind::UpdateFailed,
+        What::Health { state: Health::Unhealthy } => EventKind::Unhealthy,
+        What::Health { state: Health::Healthy } => EventKind::Healthy,
+        What::Health { state: Health::Broken } => EventKind::CheckBroken,
+        What::LimitExceeded { .. } => EventKind::Limit,
+        What::ReloadBegun { .. } => EventKind::ReloadBegun,
+        What::ReloadDone { .. } | What::ReloadOverruled { .. } => EventKind::ReloadEnded,
+        What::ReloadFailed { .. } => EventKind::ReloadRefused,
+        What::RunMissed { .. } if is_job => EventKind::JobMissed,
+        What::Online { .. } => EventKind::Online,
+        What::Stopped if matches!(event.cause, Cause::App | Cause::System) => EventKind::Finished,
+        What::Stopped => EventKind::Stopped,
+        What::Deleted => EventKind::Deleted,
+        What::SetAside { .. } => EventKind::SetAside,
+        What::Recovered { .. } => EventKind::DaemonReplaced,
+        What::UpdateFailed { .. } => EventKind::UpdateFailed,
         What::Waiting
         | What::Launched { .. }
         | What::NotReady { .. }
@@ -83,7 +83,7 @@ mod tests {
     use ostler_core::lifecycle::PolicyName;
     use ostler_proto::event::Lost;
 
-    fn kind_of(what: What, cause: Cause, is_job: bool) -> Option<Kind> {
+    fn kind_of(what: What, cause: Cause, is_job: bool) -> Option<EventKind> {
         let event = Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), what, cause, before: None, after: None };
         occurrence(&event, |_| is_job, &[]).map(|occurrence| occurrence.kind)
     }
@@ -93,25 +93,25 @@ mod tests {
         let exit = |code| What::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
         let user = || Cause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         for (what, cause, is_job, kind) in [
-            (exit(1), Cause::App, false, Some(Kind::Crash)),
+            (exit(1), Cause::App, false, Some(EventKind::Crash)),
             (exit(0), Cause::App, false, None),
             (exit(1), user(), false, None),
             (exit(1), Cause::Shutdown, false, None),
             (exit(1), Cause::policy(PolicyName::Memory, None), false, None),
-            (exit(137), Cause::System, false, Some(Kind::OutOfMemory)),
-            (exit(1), Cause::App, true, Some(Kind::JobFailed)),
-            (exit(0), Cause::App, true, Some(Kind::JobDone)),
-            (What::RunMissed { due_ms: 1 }, Cause::policy(PolicyName::Cron, None), true, Some(Kind::JobMissed)),
+            (exit(137), Cause::System, false, Some(EventKind::OutOfMemory)),
+            (exit(1), Cause::App, true, Some(EventKind::JobFailed)),
+            (exit(0), Cause::App, true, Some(EventKind::JobDone)),
+            (What::RunMissed { due_ms: 1 }, Cause::policy(PolicyName::Cron, None), true, Some(EventKind::JobMissed)),
             (What::RunMissed { due_ms: 1 }, Cause::policy(PolicyName::Cron, None), false, None),
-            (What::Errored { unstable: 16 }, Cause::App, false, Some(Kind::Errored)),
-            (What::Health { state: Health::Unhealthy }, Cause::App, false, Some(Kind::Unhealthy)),
+            (What::Errored { unstable: 16 }, Cause::App, false, Some(EventKind::Errored)),
+            (What::Health { state: Health::Unhealthy }, Cause::App, false, Some(EventKind::Unhealthy)),
             (What::Health { state: Health::Unready }, Cause::App, false, None),
-            (What::Health { state: Health::Broken }, Cause::App, false, Some(Kind::CheckBroken)),
-            (What::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(Kind::ReloadRefused)),
-            (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, Cause::System, false, Some(Kind::DaemonReplaced)),
+            (What::Health { state: Health::Broken }, Cause::App, false, Some(EventKind::CheckBroken)),
+            (What::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(EventKind::ReloadRefused)),
+            (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, Cause::System, false, Some(EventKind::DaemonReplaced)),
             (What::Stopping, user(), false, None),
-            (What::Stopped, user(), false, Some(Kind::Stopped)),
-            (What::Stopped, Cause::App, false, Some(Kind::Finished)),
+            (What::Stopped, user(), false, Some(EventKind::Stopped)),
+            (What::Stopped, Cause::App, false, Some(EventKind::Finished)),
         ] {
             assert_eq!(kind_of(what.clone(), cause, is_job), kind, "{what:?}");
         }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ostler_alerts::engine::Change;
+use ostler_alerts::engine::AlertChange;
 use ostler_proto::control::{Event, Position};
 use ostler_proto::event::What;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
@@ -74,7 +74,7 @@ impl Mark {
         })
     }
 
-    fn of_alert(change: &Change) -> Self {
+    fn of_alert(change: &AlertChange) -> Self {
         let text = format!("{} {}: {}", change.rule, change.status, change.text);
         let is_over = change.status == "resolved";
         Self {
@@ -97,10 +97,10 @@ impl Mark {
 
 /// All marks of a home.
 #[derive(Clone, Debug)]
-pub(crate) struct Marks(Arc<Mutex<State>>);
+pub(crate) struct Marks(Arc<Mutex<MarksState>>);
 
 #[derive(Debug)]
-struct State {
+struct MarksState {
     path: PathBuf,
     /// None = not read yet.
     list: Option<Vec<Mark>>,
@@ -108,22 +108,22 @@ struct State {
     position: Option<Position>,
     /// True if the file has the whole list and ends with a complete line.
     is_whole: bool,
-    told: bool,
+    is_failure_logged: bool,
 }
 
 impl Marks {
     pub(crate) fn of(home: &Path) -> Self {
         let path = super::folder(home).join("marks.log");
-        Self(Arc::new(Mutex::new(State { path, list: None, position: None, is_whole: false, told: false })))
+        Self(Arc::new(Mutex::new(MarksState { path, list: None, position: None, is_whole: false, is_failure_logged: false })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MarksState> {
         // Entries are complete even if a thread panicked while it held the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds events, the oldest first; known events are ignored.
-    pub(crate) fn happened<'a>(&self, events: impl IntoIterator<Item = &'a Event>) {
+    pub(crate) fn add_events<'a>(&self, events: impl IntoIterator<Item = &'a Event>) {
         let mut state = self.state();
         state.open();
         let mut new = Vec::new();
@@ -138,7 +138,7 @@ impl Marks {
     }
 
     /// Adds alerts that began or ended.
-    pub(crate) fn alerted(&self, changes: &[Change]) {
+    pub(crate) fn alerted(&self, changes: &[AlertChange]) {
         let mut state = self.state();
         state.open();
         state.add(changes.iter().map(Mark::of_alert).collect());
@@ -160,7 +160,7 @@ impl Marks {
     }
 }
 
-impl State {
+impl MarksState {
     fn knows(&self, position: Position) -> bool {
         self.position.is_some_and(|known| known.epoch == position.epoch && known.seq >= position.seq)
     }
@@ -196,10 +196,10 @@ impl State {
             *list = thinned(std::mem::take(list));
             self.is_whole = false;
         }
-        let written = if self.is_whole { self.append(&lines) } else { self.write_anew() };
+        let written = if self.is_whole { self.append(&lines) } else { self.rewrite() };
         self.is_whole = written.is_ok();
         if let Err(error) = written
-            && !std::mem::replace(&mut self.told, true)
+            && !std::mem::replace(&mut self.is_failure_logged, true)
         {
             let _ = writeln!(io::stderr(), "history: cannot save marks in \"{}\": {error}", self.path.display());
         }
@@ -209,7 +209,7 @@ impl State {
         OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?.write_all(lines)
     }
 
-    fn write_anew(&self) -> io::Result<()> {
+    fn rewrite(&self) -> io::Result<()> {
         let mut lines = Vec::new();
         self.list.iter().flatten().for_each(|mark| line(mark, &mut lines));
         if let Some(folder) = self.path.parent() {
@@ -291,8 +291,8 @@ mod tests {
         let home = home("once");
         let path = folder_of(&home).join("marks.log");
         let marks = Marks::of(&home);
-        marks.happened(&[exit(1, 1), event(1, 2, 2000, What::Stopped), exit(1, 3)]);
-        marks.happened(&[exit(1, 3), exit(1, 4)]);
+        marks.add_events(&[exit(1, 1), event(1, 2, 2000, What::Stopped), exit(1, 3)]);
+        marks.add_events(&[exit(1, 3), exit(1, 4)]);
         assert_eq!(times(&marks), [1000, 3000, 4000]);
         let found = marks.between(Some("api"), Some(3), 3500, 4000, 9);
         assert_eq!((found.len(), found[0].kind.as_str(), found[0].severity.as_str()), (1, "exit", "warning"));
@@ -303,17 +303,17 @@ mod tests {
         text.extend(b"{\"at\":77,\"ki");
         std::fs::write(&path, &text).unwrap();
         let again = Marks::of(&home);
-        again.happened(&[exit(1, 3), exit(1, 4), exit(1, 5)]);
+        again.add_events(&[exit(1, 3), exit(1, 4), exit(1, 5)]);
         // The numbers of another ring start again.
-        again.happened(&[exit(2, 1)]);
+        again.add_events(&[exit(2, 1)]);
         assert_eq!(times(&again), [1000, 1000, 3000, 4000, 5000]);
         assert_eq!(times(&Marks::of(&home)), times(&again));
         // A mark that cannot be written is written with the next mark.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        again.happened(&[exit(2, 7)]);
+        again.add_events(&[exit(2, 7)]);
         std::fs::remove_dir(&path).unwrap();
-        again.happened(&[exit(2, 8)]);
+        again.add_events(&[exit(2, 8)]);
         assert_eq!(times(&Marks::of(&home)), [1000, 1000, 3000, 4000, 5000, 7000, 8000]);
         std::fs::remove_dir_all(&home).unwrap();
     }
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn alerts_become_marks_of_app_or_host() {
         let home = home("alerts");
-        let change = |app: &str, status: &str| Change {
+        let change = |app: &str, status: &str| AlertChange {
             at: 5,
             rule: "crash".into(),
             app: app.into(),

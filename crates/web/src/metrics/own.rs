@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, FamilyKind};
 use crate::metrics::scrape::{self, AppFigures, Family, Points, Series, Value};
 
 /// Prefix of ostler's own names; metrics of apps with this prefix are left out.
@@ -15,7 +15,7 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
     if apps.is_empty() {
         return;
     }
-    out.family("ostler_app_scrape_up", Kind::Gauge, None, "Whether the metrics page of the instance could be read.");
+    out.family("ostler_app_scrape_up", FamilyKind::Gauge, None, "Whether the metrics page of the instance could be read.");
     for app in apps {
         for (worker, up) in &app.workers {
             let labels = [("app", app.app.as_str()), ("namespace", app.namespace.as_str()), ("worker", &worker.to_string())];
@@ -53,7 +53,7 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
     }
     out.family(
         "ostler_app_scrape_left_out_samples",
-        Kind::Gauge,
+        FamilyKind::Gauge,
         None,
         "Samples of the page that were skipped: invalid, with a reserved name, or too many.",
     );
@@ -80,21 +80,21 @@ fn families<'a>(apps: &[&'a AppFigures]) -> ByName<'a> {
 }
 
 /// Returns the names that a family uses, in either format.
-fn names(name: &str, kind: scrape::Kind) -> Vec<String> {
+fn names(name: &str, kind: scrape::FamilyKind) -> Vec<String> {
     let endings: &[&str] = match kind {
-        scrape::Kind::Histogram => &["_bucket", "_sum", "_count", "_created"],
-        scrape::Kind::Summary => &["_sum", "_count", "_created"],
+        scrape::FamilyKind::Histogram => &["_bucket", "_sum", "_count", "_created"],
+        scrape::FamilyKind::Summary => &["_sum", "_count", "_created"],
         _ => &[],
     };
-    let base = (kind == scrape::Kind::Counter).then(|| name.strip_suffix("_total")).flatten();
+    let base = (kind == scrape::FamilyKind::Counter).then(|| name.strip_suffix("_total")).flatten();
     let others = endings.iter().map(|ending| format!("{name}{ending}")).chain(base.map(str::to_owned));
     std::iter::once(name.to_owned()).chain(others).collect()
 }
 
-fn write(out: &mut Exposition, name: &str, kind: scrape::Kind, fixed: &[(&str, &str)], series: &Series) {
+fn write(out: &mut Exposition, name: &str, kind: scrape::FamilyKind, fixed: &[(&str, &str)], series: &Series) {
     match &series.value {
         Value::One(value) => out.own_sample(name, "", fixed, &series.labels, None, *value),
-        Value::Many(points) if kind == scrape::Kind::Histogram => histogram(out, name, fixed, &series.labels, points),
+        Value::Many(points) if kind == scrape::FamilyKind::Histogram => histogram(out, name, fixed, &series.labels, points),
         Value::Many(points) => {
             for (_, text, value) in &points.at {
                 out.own_sample(name, "", fixed, &series.labels, Some(("quantile", text)), *value);

@@ -16,7 +16,7 @@ use ostler_otlp::store::Sender;
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::Instant;
 
-use crate::daemon::{Daemon, News};
+use crate::daemon::{Daemon, EventUpdate};
 
 /// Time for which data is valid, and the minimum time between two queries after an event.
 const KNOWN: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ pub(crate) fn hide(secrets: &[String], key: Option<&str>, text: &str) -> Option<
 }
 
 #[derive(Default)]
-struct Known {
+struct InstanceCache {
     by_id: HashMap<String, Rc<Instance>>,
     by_number: HashMap<u32, Rc<Instance>>,
     learned: Option<Instant>,
@@ -67,9 +67,9 @@ struct Known {
 /// Known instances.
 pub(crate) struct Instances {
     daemon: Daemon,
-    known: RefCell<Known>,
+    known: RefCell<InstanceCache>,
     /// New events; only checked by queries, so that the process does not wake up for them.
-    news: RefCell<broadcast::Receiver<News>>,
+    news: RefCell<broadcast::Receiver<EventUpdate>>,
     /// Allows one query at a time.
     asking: Mutex<()>,
 }
@@ -92,17 +92,17 @@ impl Instances {
 
     /// Queries the daemon unless the data is valid. `missing` returns true if the caller lacks an
     /// instance.
-    pub(crate) async fn learn(&self, missing: impl Fn(&Self) -> bool) {
-        self.ask(missing, false).await;
+    pub(crate) async fn refresh(&self, missing: impl Fn(&Self) -> bool) {
+        self.query(missing, false).await;
     }
 
-    /// Same as `learn`. If an event happened just after the last query, it waits until a new query
-    /// is allowed.
-    pub(crate) async fn learn_patiently(&self, missing: impl Fn(&Self) -> bool) {
-        self.ask(missing, true).await;
+    /// Same as `refresh`. If an event happened just after the last query, it waits until a new
+    /// query is allowed.
+    pub(crate) async fn refresh_after_event(&self, missing: impl Fn(&Self) -> bool) {
+        self.query(missing, true).await;
     }
 
-    async fn ask(&self, missing: impl Fn(&Self) -> bool, is_patient: bool) {
+    async fn query(&self, missing: impl Fn(&Self) -> bool, is_patient: bool) {
         if !missing(self) {
             return;
         }
@@ -120,7 +120,7 @@ impl Instances {
         // Events from now on make the data outdated.
         let from_now_on = self.news.borrow().resubscribe();
         self.news.replace(from_now_on);
-        let asked = self.daemon.ask(|client| client.inspect(&[])).await;
+        let asked = self.daemon.query(|client| client.inspect(&[])).await;
         let mut known = self.known.borrow_mut();
         known.learned = Some(Instant::now());
         // Outdated data is better than none.

@@ -34,8 +34,8 @@ pub(crate) fn event(event: &Event) -> EventView {
         kind: kind(&event.what),
         app: event.app.clone(),
         instance: event.id,
-        text: words::what(&event.what),
-        who: words::cause(&event.cause),
+        text: words::event_phrase(&event.what),
+        who: words::cause_text(&event.cause),
         severity: severity(event),
     }
 }

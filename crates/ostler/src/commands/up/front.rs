@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use ostler_client::words::how;
+use ostler_client::words::exit_text;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Ending;
 use ostler_core::lifecycle::order::Condition;
@@ -84,7 +84,7 @@ impl Front {
                 self.failed.insert(member.id);
             }
             if self.reported.insert((member.id, exit.pid)) {
-                self.add(&member.spec.name, member.id, how(exit.ending));
+                self.add(&member.spec.name, member.id, exit_text(exit.ending));
             }
         }
     }
@@ -119,7 +119,7 @@ impl Observer for Front {
             _ => {}
         }
         match &event.what {
-            What::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, how(*ending)),
+            What::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, exit_text(*ending)),
             What::CouldNotStart { why, .. } => self.add(app, id, format_args!("could not be started: {}", shown(why))),
             What::Errored { .. } => self.add(app, id, "is errored and is not restarted again"),
             _ => {}

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::page::{Family, Kind, MOST_SERIES, Page, Points, Series, Value};
+use super::page::{Family, FamilyKind, MOST_SERIES, Page, Points, Series, Value};
 
 /// Reading of an instance: id, pid, page; none = the page could not be read.
-pub(super) type Read = (u32, i32, Option<Page>);
+pub(super) type PageReading = (u32, i32, Option<Page>);
 
 /// Data about the pages of an app.
 #[derive(Debug, Default)]
@@ -45,12 +45,12 @@ pub(crate) struct AppFigures {
 
 impl Sums {
     /// Returns true if counts of ended processes were added since the last call.
-    pub(super) fn take_moved(&mut self) -> bool {
+    pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
     /// Updates the sums with the present pages of the running processes.
-    pub(super) fn take(&mut self, read: Vec<Read>) -> Figures {
+    pub(super) fn take(&mut self, read: Vec<PageReading>) -> Figures {
         let is_there = |id: u32, pid: i32| read.iter().any(|(other, of, _)| *other == id && *of == pid);
         let gone: Vec<u32> = self.last.iter().filter(|(id, (pid, _))| !is_there(**id, *pid)).map(|(id, _)| *id).collect();
         for id in gone {
@@ -67,7 +67,7 @@ impl Sums {
             figures.by_worker.extend(others.map(|family| (id, family.clone())));
             let families = page.families.into_iter().filter(|family| is_summed(family.kind)).collect();
             if let Some((_, before)) = self.last.insert(id, (pid, Page { families, left_out: 0 })) {
-                self.begun_anew(id, before);
+                self.keep_lost_counts(id, before);
             }
         }
         figures.summed.clone_from(&self.former.families);
@@ -79,7 +79,7 @@ impl Sums {
     }
 
     /// Keeps lost counts of the same process in the sum: it reset its counters or removed a series.
-    fn begun_anew(&mut self, id: u32, before: Page) {
+    fn keep_lost_counts(&mut self, id: u32, before: Page) {
         let Some((_, now)) = self.last.get(&id) else { return };
         let named = now
             .families
@@ -100,8 +100,8 @@ impl Sums {
     }
 }
 
-fn is_summed(kind: Kind) -> bool {
-    matches!(kind, Kind::Counter | Kind::Histogram)
+fn is_summed(kind: FamilyKind) -> bool {
+    matches!(kind, FamilyKind::Counter | FamilyKind::Histogram)
 }
 
 fn counted(value: &Value) -> f64 {
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn sum_never_decreases() {
         let mut sums = Sums::default();
-        let mut take = |read: Vec<Read>| {
+        let mut take = |read: Vec<PageReading>| {
             let figures = sums.take(read);
             (value(&figures, "c"), figures.by_worker.len())
         };

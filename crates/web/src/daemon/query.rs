@@ -16,7 +16,7 @@ const MOST_LINES: usize = 200;
 
 /// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum QueryError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("the answer was lost")]
@@ -35,17 +35,17 @@ pub(crate) struct Outcome {
 
 impl Daemon {
     /// Runs a query on a new connection.
-    pub(crate) async fn ask<T: Send + 'static>(
+    pub(crate) async fn query<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Client) -> Result<T, ClientError> + Send + 'static,
-    ) -> Result<T, AskError> {
+    ) -> Result<T, QueryError> {
         let daemon = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
             let mut client = daemon.0.client()?.read_only();
             client.limit(ANSWER);
             what(&mut client)
         });
-        Ok(asked.await.map_err(|_| AskError::Lost)??)
+        Ok(asked.await.map_err(|_| QueryError::Lost)??)
     }
 
     /// Returns a unix socket that connects to the server of exactly this instance on this port. The
@@ -53,8 +53,8 @@ impl Daemon {
     ///
     /// # Errors
     /// Returns a description of the problem, which follows the app's name.
-    pub(crate) async fn reach(&self, id: u32, port: u16) -> Result<PathBuf, String> {
-        let asked = self.ask(move |client| {
+    pub(crate) async fn socket_to(&self, id: u32, port: u16) -> Result<PathBuf, String> {
+        let asked = self.query(move |client| {
             let (mut path, mut problem) = (None, None);
             let answer = client.request(&Request::Reach { target: id.to_string(), port }, &mut |progress| match progress {
                 Progress::Returned { value, .. } => path = value.as_str().map(PathBuf::from),
@@ -72,7 +72,7 @@ impl Daemon {
 
     /// Runs a command for this user and waits for its end without a time limit, because a reload
     /// may take minutes. The command continues if the caller stops waiting.
-    pub(crate) async fn order(&self, user: &str, request: Request) -> Result<Outcome, AskError> {
+    pub(crate) async fn run_command(&self, user: &str, request: Request) -> Result<Outcome, QueryError> {
         let (daemon, user) = (self.clone(), format!("dashboard: {user}"));
         let ordered = tokio::task::spawn_blocking(move || {
             let mut client = daemon.0.client()?.on_behalf_of(&user);
@@ -93,6 +93,6 @@ impl Daemon {
             };
             Ok(Outcome { lines, returned, result })
         });
-        Ok(ordered.await.map_err(|_| AskError::Lost)??)
+        Ok(ordered.await.map_err(|_| QueryError::Lost)??)
     }
 }
