@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ostler_testkit::{Home, Load, LoadSpec, fixture, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::clock_jumps::Shifted;
+use crate::clock_jumps::HomeWithClock;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, home_as_pm2, start_fixture};
 
@@ -261,7 +261,7 @@ fn seconds_until(second_of_day: i64) -> i64 {
 #[test]
 fn ticks_follow_a_changed_clock() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let file = ecosystem(
         &it.home,
         &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "*/2 * * * * *", "timezone": "UTC""#, fixture()),
@@ -285,7 +285,7 @@ fn ticks_follow_a_changed_clock() {
 #[test]
 fn nightly_run_follows_the_wall_clock() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let file = ecosystem(
         &it.home,
         &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC""#, fixture()),
@@ -305,7 +305,7 @@ fn nightly_run_follows_the_wall_clock() {
 #[test]
 fn missed_run_is_caught_up_only_if_configured() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let app = |name: &str, more: &str| {
         format!(r#"{{"name": "{name}", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC"{more}}}"#, fixture())
     };

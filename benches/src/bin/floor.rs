@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["keep"] => keep(),
-        ["again", count, words @ ..] => again(count, words),
+        ["again", count, words @ ..] => run_self(count, words),
         ["born", folder, count, words @ ..] => born(folder, count, words, &mut Ok),
         ["relay", folder, count, words @ ..] => relay(folder, count, words),
         ["decide"] => decide(),
@@ -171,7 +171,7 @@ fn spawn_with_files(folder: &Path, number: usize, group: Option<&Path>, words: &
 }
 
 /// Measures the shortest way from the exit of a child to its next start: one thread that waits.
-fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
+fn run_self(count: &str, words: &[&str]) -> Result<(), Failure> {
     let command: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     for _ in 0..count.parse()? {
         spawn(&command)?;

@@ -29,6 +29,6 @@ pub mod ssh;
 
 pub use batches::Batches;
 pub use hosts::{Hosts, HostsError, Member};
-pub use interleave::{Interleave, Stamped};
+pub use interleave::{Interleave, TimedLine};
 pub use outcome::{Code, Outcome, worst};
 pub use shell::{always_sh, sh};

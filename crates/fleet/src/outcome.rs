@@ -12,7 +12,7 @@ pub enum Code {
     /// 4: no such app.
     NotFound,
     /// 5: rolled back to the former release.
-    WentBack,
+    RolledBack,
     /// 2: the host's `ostler` rejected the command line.
     Usage,
     /// 1: failed.
@@ -29,7 +29,7 @@ impl Code {
             2 => Self::Usage,
             3 => Self::Unreachable,
             4 => Self::NotFound,
-            5 => Self::WentBack,
+            5 => Self::RolledBack,
             6 => Self::Incomplete,
             _ => Self::Failed,
         }
@@ -43,7 +43,7 @@ impl Code {
             Self::Usage => 2,
             Self::Unreachable => 3,
             Self::NotFound => 4,
-            Self::WentBack => 5,
+            Self::RolledBack => 5,
             Self::Incomplete => 6,
         }
     }
@@ -54,7 +54,7 @@ impl Code {
             Self::Ok => 0,
             Self::Incomplete => 1,
             Self::NotFound => 2,
-            Self::WentBack => 3,
+            Self::RolledBack => 3,
             Self::Usage => 4,
             Self::Failed => 5,
             Self::Unreachable => 6,
@@ -105,12 +105,12 @@ impl Outcome {
     }
 
     /// Returns true if the command succeeded.
-    pub fn is_well(&self) -> bool {
+    pub fn succeeded(&self) -> bool {
         *self == Self::Ended(0)
     }
 
     /// Returns true if the host's own output does not explain the result.
-    pub fn needs_words(&self) -> bool {
+    pub fn needs_message(&self) -> bool {
         !matches!(self, Self::Ended(_) | Self::NotBegun)
     }
 }
@@ -176,7 +176,7 @@ mod tests {
             (Outcome::NotBegun, 1, "not started"),
         ] {
             assert!(outcome.to_string().contains(word), "{outcome}");
-            assert_eq!((outcome.code().number(), outcome.is_well()), (code, code == 0), "{outcome}");
+            assert_eq!((outcome.code().number(), outcome.succeeded()), (code, code == 0), "{outcome}");
         }
     }
 }

@@ -54,7 +54,7 @@ fn sweep() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix("ot-").and_then(|rest| u32::from_str_radix(rest.split('-').next()?, 16).ok());
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            drop(procs::end_all(&entry.path()));
+            drop(procs::kill_all(&entry.path()));
             drop(fs::remove_dir_all(entry.path()));
         }
     }
@@ -342,7 +342,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let left = procs::end_all(&self.root);
+        let left = procs::kill_all(&self.root);
         crate::cgroup::remove_of_home(&self.home);
         if std::env::var_os("OSTLER_TEST_KEEP").is_some() {
             eprintln!("kept {}", self.root.display());

@@ -93,7 +93,7 @@ pub fn kill(pid: i32, signal: Signal) {
 
 /// Kills every process of a home. It stops them first, because keeper and daemon restart each
 /// other.
-pub(crate) fn end_all(root: &Path) -> Result<(), Vec<Proc>> {
+pub(crate) fn kill_all(root: &Path) -> Result<(), Vec<Proc>> {
     let until = Instant::now() + Duration::from_secs(20);
     let mut seen_none = 0;
     while seen_none < 2 {
@@ -158,7 +158,7 @@ mod tests {
             thread::yield_now();
         }
         assert!(of_home(Path::new(&root)).iter().any(|p| p.pid == pid));
-        end_all(Path::new(&root)).unwrap();
+        kill_all(Path::new(&root)).unwrap();
         drop(child.wait());
         assert!(!alive(pid));
     }

@@ -51,7 +51,7 @@ struct Screen {
     modes: Vec<String>,
     bytes: usize,
     /// Control characters and sequences that a view should not send.
-    odd: Vec<String>,
+    changed_modes: Vec<String>,
 }
 
 impl Terminal {
@@ -135,8 +135,8 @@ impl Terminal {
     }
 
     /// Returns the output other than text, cursor positions, colours and modes.
-    pub fn odd(&self) -> Vec<String> {
-        self.screen.lock().unwrap().odd.clone()
+    pub fn changed_modes(&self) -> Vec<String> {
+        self.screen.lock().unwrap().changed_modes.clone()
     }
 
     /// Fails the test unless the program has restored the terminal: cooked mode, cursor and screen.
@@ -149,7 +149,7 @@ impl Terminal {
             assert!(Instant::now() < until, "{:?}", self.modes());
             thread::yield_now();
         }
-        assert_eq!(self.odd(), [""; 0]);
+        assert_eq!(self.changed_modes(), [""; 0]);
     }
 
     /// Returns true if echo and line mode are on, as a shell expects.
@@ -248,7 +248,7 @@ impl Screen {
             self.partial.push(byte);
             if self.is_complete() {
                 let whole = std::mem::take(&mut self.partial);
-                self.perform(&String::from_utf8_lossy(&whole));
+                self.answer_query(&String::from_utf8_lossy(&whole));
             }
         }
     }
@@ -262,7 +262,7 @@ impl Screen {
         }
     }
 
-    fn perform(&mut self, what: &str) {
+    fn answer_query(&mut self, what: &str) {
         if let Some(sequence) = what.strip_prefix("\u{1b}[") {
             let (parameters, last) = sequence.split_at(sequence.len() - 1);
             match last {
@@ -285,7 +285,7 @@ impl Screen {
                 "h" => self.modes.push(parameters.to_owned()),
                 "l" => self.modes.retain(|mode| mode != parameters),
                 "m" => {}
-                _ => self.odd.push(what.to_owned()),
+                _ => self.changed_modes.push(what.to_owned()),
             }
             return;
         }
@@ -297,7 +297,7 @@ impl Screen {
                 self.rows.remove(0);
                 self.rows.push(vec![' '; self.columns]);
             }
-            c if c.is_control() => self.odd.push(what.to_owned()),
+            c if c.is_control() => self.changed_modes.push(what.to_owned()),
             c => {
                 if let Some(cell) = self.rows.get_mut(self.y).and_then(|row| row.get_mut(self.x)) {
                     *cell = c;

@@ -179,7 +179,7 @@ impl<'a> Answers<'a> {
 
     /// Replaces a good outcome with another one, because the answer was unusable.
     pub(super) fn spoil(&mut self, host: usize, outcome: Outcome) {
-        if let Some(state) = self.states.get_mut(host).filter(|state| state.outcome.as_ref().is_none_or(Outcome::is_well)) {
+        if let Some(state) = self.states.get_mut(host).filter(|state| state.outcome.as_ref().is_none_or(Outcome::succeeded)) {
             state.outcome = Some(outcome);
         }
     }
@@ -188,7 +188,7 @@ impl<'a> Answers<'a> {
     pub(super) fn tell(&mut self, out: &mut Out, host: usize) {
         let (name, outcome) = (self.name(host), self.outcome(host));
         let Some(state) = self.states.get_mut(host) else { return };
-        if outcome.needs_words() && !std::mem::replace(&mut state.is_told, true) {
+        if outcome.needs_message() && !std::mem::replace(&mut state.is_told, true) {
             out.flush();
             out.error(format_args!("{name}: {outcome}"));
         }

@@ -124,13 +124,13 @@ fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way:
         let script = |member: &Member| script_for(member, &asked.words, asked.then.as_deref(), false);
         connect::run(members, range.clone(), &script, way, listener);
         let (_, answers) = listener.parts();
-        well = batch.is_none() || range.into_iter().all(|host| answers.outcome(host).is_well());
+        well = batch.is_none() || range.into_iter().all(|host| answers.outcome(host).succeeded());
     }
-    let left = batches.left();
+    let left = batches.remaining();
     if !left.is_empty() {
         let (out, answers) = listener.parts();
         let of =
-            |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).is_well() == wanted).map(|host| answers.name(host));
+            |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).succeeded() == wanted).map(|host| answers.name(host));
         let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         out.error(format_args!(
             "stopped, because not all got well. Done: {}; not well: {}; not begun: {}",
@@ -250,7 +250,7 @@ fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[Outcome], with_fail
         let is_list = |value: &Value| value.is_array();
         let values = body.values.into_iter().filter(|value| with_failures || is_list(value));
         all.extend(values.flat_map(|value| merge::parts(&member.name, value)));
-        if with_failures && is_empty && !outcome.is_well() {
+        if with_failures && is_empty && !outcome.succeeded() {
             all.push(merge::failure(&member.name, &outcome.to_string(), outcome.code().number()));
         }
     }
@@ -267,7 +267,7 @@ const fn status_of(code: Code) -> Status {
         Code::Ok => Status::Ok,
         Code::Incomplete => Status::Incomplete,
         Code::NotFound => Status::NotFound,
-        Code::WentBack => Status::WentBack,
+        Code::RolledBack => Status::WentBack,
         Code::Usage => Status::Usage,
         Code::Failed => Status::Failed,
         Code::Unreachable => Status::Unreachable,

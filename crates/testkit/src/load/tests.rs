@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::net::{self, SendFlags, sockopt};
 
-use super::client::{Client, Kept};
+use super::client::{Client, IdleConnection};
 use super::*;
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -131,15 +131,15 @@ fn idle_connection_reset_by_server_is_replaced() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut client = Client::new(Instant::now());
     client.stream = Some(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
-    assert_eq!(client.look(), Kept::Open);
+    assert_eq!(client.idle_state(), IdleConnection::Open);
     reset(listener.accept().unwrap().0);
-    assert_eq!(client.look(), Kept::Closed);
+    assert_eq!(client.idle_state(), IdleConnection::Closed);
 }
 
 #[test]
 fn kept_connection_closed_after_request_is_a_failure() {
-    type Ends = fn(TcpStream);
-    let closes: [(Ends, &str); 2] = [
+    type Ending = fn(TcpStream);
+    let closes: [(Ending, &str); 2] = [
         (drop, "closed by the server on a kept connection, before the answer"),
         (reset, "connection reset by peer on a kept connection, before the answer"),
     ];

@@ -1,7 +1,7 @@
 //! Apps that have run for more than a second are killed from outside, one after the other: the time
 //! without a process.
 
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{Row, percentile};
 use anyhow::{Context, Result, ensure};
@@ -29,7 +29,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… 99th percentile (the same floor)", "ms", ""),
     ];
     Ok(lab.rows(lab.rounds(5, 1), rows, |subject| {
-        Ok(Turn::Values(match subject {
+        Ok(TurnResult::Values(match subject {
             Subject::Manager(kind) => {
                 let (file, name) = starts_in(&lab.fresh()?);
                 let manager = lab.manager(kind)?;

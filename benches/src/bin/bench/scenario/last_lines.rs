@@ -1,7 +1,7 @@
 //! The most important lines: those before the exit.
 
 use crate::contender::App;
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
@@ -40,7 +40,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 fs::read_to_string(out)?.lines().count()
             }
         };
-        Ok(Turn::Values([lines as f64]))
+        Ok(TurnResult::Values([lines as f64]))
     }))
 }
 

@@ -2,8 +2,8 @@
 //! replaces it.
 
 use super::ms;
-use crate::contender::{App, Kind};
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::{App, ManagerKind};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{Row, percentile};
 use anyhow::{Context, Result, ensure};
@@ -22,8 +22,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let rows = [Row::new(format!("{what}, median"), "ms", "≤ 2,000"), Row::new(format!("{what}, worst"), "ms", "≤ 2,000")];
     Ok(lab.rows(1, rows, |subject| {
         let kind = match subject {
-            Subject::Manager(Kind::Supervisor) => return Ok(Turn::LeftOut("has none")),
-            Subject::Floor => return Ok(Turn::LeftOut("has none")),
+            Subject::Manager(ManagerKind::Supervisor) => return Ok(TurnResult::LeftOut("has none")),
+            Subject::Floor => return Ok(TurnResult::LeftOut("has none")),
             Subject::Manager(kind) => kind,
         };
         let manager = lab.manager(kind)?;
@@ -33,7 +33,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         measure::wait(WITHIN, || files.iter().all(|file| waited(file).is_some()));
         let waits: Vec<f64> = files.iter().filter_map(|file| waited(file)).map(ms).collect();
         ensure!(waits.len() == count, "{} of {count} were replaced", waits.len());
-        Ok(Turn::Values([percentile(&waits, 50.0).context("no app")?, percentile(&waits, 100.0).context("no app")?]))
+        Ok(TurnResult::Values([percentile(&waits, 50.0).context("no app")?, percentile(&waits, 100.0).context("no app")?]))
     }))
 }
 

@@ -1,6 +1,6 @@
 //! Memory of all processes of the manager, at rest.
 
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
@@ -29,6 +29,6 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 (empty, measure::memory(&[floor.pid()]))
             }
         };
-        Ok(Turn::Values([empty.pss as f64 / 1e6, full.private.saturating_sub(empty.private) as f64 / 1024.0 / 100.0]))
+        Ok(TurnResult::Values([empty.pss as f64 / 1e6, full.private.saturating_sub(empty.private) as f64 / 1024.0 / 100.0]))
     }))
 }

@@ -1,7 +1,7 @@
 //! A hundred apps from one file, with a running daemon.
 
 use super::ms;
-use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::lab::{Lab, Subject, TurnResult, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -15,7 +15,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("100 apps from one file: CPU of client, manager and apps", "ms", "≤ 1.5 × floor"),
     ];
     Ok(lab.rows(lab.rounds(7, 2), rows, |subject| {
-        Ok(Turn::Values(match subject {
+        Ok(TurnResult::Values(match subject {
             Subject::Manager(_) => {
                 let [wall, cpu] = run(lab, subject, "start")?;
                 [wall, wall, wall, cpu]

@@ -1,7 +1,7 @@
 //! A thousand apps.
 
 use super::{ms, settle, stop};
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -28,7 +28,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let memory = measure::memory(&manager.own()?);
             let mut lists = (0..5).map(|_| manager.list().map(|call| call.wall)).collect::<Result<Vec<_>>>()?;
             lists.sort_unstable();
-            Ok(Turn::Values([ms(start), ms(lists[2]), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
+            Ok(TurnResult::Values([ms(start), ms(lists[2]), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
         }
         Subject::Floor => {
             let mut floor = lab.floor()?;
@@ -38,7 +38,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let memory = measure::memory(&[floor.pid()]);
             let begin = Instant::now();
             floor.order("stop")?;
-            Ok(Turn::Values([ms(start), f64::NAN, memory.pss as f64 / 1e6, ms(begin.elapsed())]))
+            Ok(TurnResult::Values([ms(start), f64::NAN, memory.pss as f64 / 1e6, ms(begin.elapsed())]))
         }
     }))
 }

@@ -1,8 +1,8 @@
 //! Cost of one request. All clusters run all the time and take short turns, so that a busy moment
 //! of the machine affects all.
 
-use crate::cluster::{Cluster, Script, Way};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Cluster, ClusterRunner, Script};
+use crate::lab::{Lab, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -27,7 +27,7 @@ struct Cost {
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let time = Duration::from_millis(if lab.quick { 700 } else { 1200 });
     let mut all = Vec::new();
-    let mut clusters: Vec<(Way, Cluster)> = Vec::new();
+    let mut clusters: Vec<(ClusterRunner, Cluster)> = Vec::new();
     for (keep_alive, words, cpu_goal, speed_goal) in
         [(false, "`Connection: close`", "≤ 0.75, reuseport ≤ 0.55", "≥ 1.3, reuseport ≥ 1.7"), (true, "keep-alive", "≤ 1", "≥ 1")]
     {
@@ -40,22 +40,22 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… CPU of the clients per request", "µs", ""),
         ];
         let (mut node, mut pm2) = (f64::NAN, f64::NAN);
-        all.extend(lab.cluster_rows(&Way::ALL, lab.rounds(5, 2), rows, |way| {
+        all.extend(lab.cluster_rows(&ClusterRunner::ALL, lab.rounds(5, 2), rows, |way| {
             if !clusters.iter().any(|(known, _)| *known == way) {
                 let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
                 cluster.warm();
                 clusters.push((way, cluster));
             }
-            let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == way) else { return Ok(Turn::LeftOut("–")) };
+            let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == way) else { return Ok(TurnResult::LeftOut("–")) };
             let cost = cost(cluster, keep_alive, time)?;
             // These two are the first of each round.
             match way {
-                Way::Node => node = cost.cpu_us,
-                Way::Pm2 => pm2 = cost.per_second,
+                ClusterRunner::Node => node = cost.cpu_us,
+                ClusterRunner::Pm2 => pm2 = cost.per_second,
                 _ => {}
             }
-            let faster = if way == Way::Node { f64::NAN } else { cost.per_second / pm2 };
-            Ok(Turn::Values([cost.cpu_us, cost.cpu_us / node, cost.per_second, faster, cost.manager_us, cost.client_us]))
+            let faster = if way == ClusterRunner::Node { f64::NAN } else { cost.per_second / pm2 };
+            Ok(TurnResult::Values([cost.cpu_us, cost.cpu_us / node, cost.per_second, faster, cost.manager_us, cost.client_us]))
         }));
     }
     Ok(all)

@@ -2,8 +2,8 @@
 //! browser.
 
 use super::dashboard::{Dashboard, processes};
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use crate::scenario::{ms, settle};
@@ -26,8 +26,8 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… memory of its process then, PSS", "MB", "≤ 8"),
     ];
     Ok(lab.rows(1, rows, |subject| match subject {
-        Subject::Manager(Kind::Ostler) => {
-            let manager = lab.manager(Kind::Ostler)?;
+        Subject::Manager(ManagerKind::Ostler) => {
+            let manager = lab.manager(ManagerKind::Ostler)?;
             manager.start_all(&lab.apps(100, &["pause"]))?;
             let dashboard = Dashboard::on(&manager)?;
             let (web, reader) = processes(&manager)?;
@@ -60,9 +60,9 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let then = measure::memory(&[web]).pss as f64 / 1e6;
             drop(manager);
             ensure!(looks.join().is_ok_and(|bytes| bytes > 0), "nothing came over the stream");
-            Ok(Turn::Values([memory[0], memory[1], cpu, sleeps, of_daemon, watched, then]))
+            Ok(TurnResult::Values([memory[0], memory[1], cpu, sleeps, of_daemon, watched, then]))
         }
-        Subject::Manager(_) => Ok(Turn::LeftOut("–")),
+        Subject::Manager(_) => Ok(TurnResult::LeftOut("–")),
         Subject::Floor => match Netdata::start(lab) {
             Ok(netdata) => {
                 thread::sleep(Duration::from_secs(20));
@@ -71,11 +71,11 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 thread::sleep(time);
                 let cpu = ms(measure::cpu(&pids).saturating_sub(before)) / time.as_secs_f64();
                 let memory = measure::memory(&pids).pss as f64 / 1e6;
-                Ok(Turn::Values([memory, f64::NAN, cpu, f64::NAN, f64::NAN, f64::NAN, f64::NAN]))
+                Ok(TurnResult::Values([memory, f64::NAN, cpu, f64::NAN, f64::NAN, f64::NAN, f64::NAN]))
             }
             Err(error) => {
                 eprintln!("{error:#}: left out");
-                Ok(Turn::LeftOut("–"))
+                Ok(TurnResult::LeftOut("–"))
             }
         },
     }))
