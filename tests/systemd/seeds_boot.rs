@@ -16,7 +16,7 @@ fn is_back(machine: &Machine) {
     machine.wait_unit("pm2-root.service", "active");
     let list = machine.jlist("pm2 jlist");
     let state: Vec<_> = list.iter().map(|app| format!("{} {}", app.name(), app.status())).collect();
-    assert_eq!(state, ["api online", "main online"], "{}", machine.said());
+    assert_eq!(state, ["api online", "main online"], "{}", machine.diagnostics());
 }
 
 /// Document 002.

@@ -54,6 +54,6 @@ pub const UNIT: &str = "ostler-root.service";
 #[track_caller]
 pub fn pids(machine: &Machine) -> Vec<(String, i32)> {
     let list = machine.jlist("ostler jlist");
-    assert!(list.iter().all(|app| app.status() == "online"), "{list:?}\n{}", machine.said());
+    assert!(list.iter().all(|app| app.status() == "online"), "{list:?}\n{}", machine.diagnostics());
     list.iter().map(|app: &Item| (app.name().to_owned(), app.pid())).collect()
 }

@@ -153,8 +153,8 @@ mod tests {
             dispatch.done("slow", "slow-0", &later, now);
         }
         assert_eq!(dispatch.next(&all, |_| Some(60), now).1, Some(now + LONGEST_MS));
-        let asked = DeliveryResult::Later { after_ms: Some(3_600_000), why: String::new() };
-        dispatch.done("slow", "slow-0", &asked, now);
+        let retry_later = DeliveryResult::Later { after_ms: Some(3_600_000), why: String::new() };
+        dispatch.done("slow", "slow-0", &retry_later, now);
         assert_eq!(dispatch.next(&all, |_| Some(60), now).1, Some(now + 3_600_000));
     }
 

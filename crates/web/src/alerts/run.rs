@@ -67,7 +67,7 @@ impl VisibleState {
 /// Starts the task on the thread that serves. Returns the state that requests can see.
 pub(crate) fn start(home: &Path, daemon: &Daemon, errors: &Collected, ending: &Ending) -> Shared {
     let live = Shared::default();
-    let task = run(home.to_owned(), daemon.clone(), errors.news(), Rc::clone(&live), ending.clone());
+    let task = run(home.to_owned(), daemon.clone(), errors.new_exceptions(), Rc::clone(&live), ending.clone());
     drop(spawn_local(task));
     live
 }
@@ -76,33 +76,33 @@ async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<
     let watch = watch(&home);
     let (sender, mut reports) = mpsc::channel(REPORTS);
     let mut runner = Runner::new(home, daemon, live, sender);
-    let mut news: Option<broadcast::Receiver<EventUpdate>> = None;
+    let mut updates: Option<broadcast::Receiver<EventUpdate>> = None;
     loop {
         runner.reload();
         if !runner.is_on() {
-            news = None;
+            updates = None;
             errors = errors.resubscribe();
-            runner.rest();
+            runner.stop_evaluation();
             tokio::select! {
                 () = changed(watch.as_ref()) => continue,
                 () = ending.begun() => return,
             }
         }
-        if news.is_none() && runner.is_ready() {
-            news = Some(runner.catch_up());
+        if updates.is_none() && runner.is_ready() {
+            updates = Some(runner.catch_up());
         }
-        let wake = runner.turn();
+        let wake = runner.run_due();
         tokio::select! {
             biased;
             () = ending.begun() => return runner.save(true),
-            got = next(&mut news) => match got {
-                Ok(first) => runner.evaluate_all(first, news.as_mut()),
+            got = next(&mut updates) => match got {
+                Ok(first) => runner.evaluate_all(first, updates.as_mut()),
                 // Events were missed; the rest is read again from the known events.
-                Err(()) => news = None,
+                Err(()) => updates = None,
             },
             Some(report) = reports.recv() => runner.take(report),
             fresh = errors.recv() => match fresh {
-                Ok(fresh) => runner.threw(&fresh),
+                Ok(fresh) => runner.on_exception(&fresh),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return runner.save(true),
             },
@@ -113,9 +113,9 @@ async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<
 }
 
 /// Returns the next event, or an error if events were missed.
-async fn next(news: &mut Option<broadcast::Receiver<EventUpdate>>) -> Result<Arc<Event>, ()> {
-    let Some(news) = news else { return std::future::pending().await };
-    match news.recv().await {
+async fn next(updates: &mut Option<broadcast::Receiver<EventUpdate>>) -> Result<Arc<Event>, ()> {
+    let Some(updates) = updates else { return std::future::pending().await };
+    match updates.recv().await {
         Ok(EventUpdate::Event(event)) => Ok(event),
         Ok(EventUpdate::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => Err(()),
         Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
@@ -280,7 +280,7 @@ impl Runner {
 
     /// Stops evaluation because there is no channel. Events until the next channel is added are not
     /// evaluated later.
-    fn rest(&mut self) {
+    fn stop_evaluation(&mut self) {
         let mut live = self.live.borrow_mut();
         if live.outbox.take().is_some() {
             live.state = EngineState::default();
@@ -311,20 +311,20 @@ impl Runner {
             self.live.borrow_mut().state.position = None;
         }
         let position = self.live.borrow().state.position.map(|(epoch, seq)| Position { epoch, seq });
-        let (past, news) = self.daemon.since(position);
+        let (past, updates) = self.daemon.since(position);
         if position.is_none() {
             self.live.borrow_mut().state.position = self.daemon.position().map(|position| (position.epoch, position.seq));
         }
-        self.look_at_boot();
+        self.check_for_reboot();
         // Events may have been lost; the list of instances shows which alerts are over.
         self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
         past.iter().for_each(|event| self.evaluate(event));
         self.will_save();
-        news
+        updates
     }
 
     /// Reports a reboot if the boot id differs from the last one.
-    fn look_at_boot(&mut self) {
+    fn check_for_reboot(&mut self) {
         let boot = ostler_sys::time::clock::boot_id().unwrap_or_default();
         let before = std::mem::replace(&mut self.live.borrow_mut().state.boot, boot.clone());
         if !before.is_empty() && before != boot {
@@ -334,11 +334,11 @@ impl Runner {
     }
 
     /// Evaluates an event and all others that have already arrived.
-    fn evaluate_all(&mut self, first: Arc<Event>, news: Option<&mut broadcast::Receiver<EventUpdate>>) {
+    fn evaluate_all(&mut self, first: Arc<Event>, updates: Option<&mut broadcast::Receiver<EventUpdate>>) {
         self.evaluate(&first);
-        let Some(news) = news else { return };
+        let Some(updates) = updates else { return };
         for _ in 0..AT_ONCE {
-            match news.try_recv() {
+            match updates.try_recv() {
                 Ok(EventUpdate::Event(event)) => self.evaluate(&event),
                 // After a gap, evaluation continues with the next event. The missed events are
                 // lost, and the gap has been reported.
@@ -412,7 +412,7 @@ impl Runner {
     }
 
     /// Does the work that is due. Returns the time until the next work if no event arrives.
-    fn turn(&mut self) -> Duration {
+    fn run_due(&mut self) -> Duration {
         let now = now_ms();
         self.open();
         if self.live.borrow().state.wake_ms().is_some_and(|at| at <= now) {
@@ -464,8 +464,8 @@ impl Runner {
         let (daemon, reports) = (self.daemon.clone(), self.reports.clone());
         drop(spawn_local(async move {
             let total = ostler_sys::machine::host::HostSample::take().memory_bytes.0;
-            let asked = daemon.query(|client| client.inspect(&[])).await;
-            let descriptions = asked.ok().map(|details| Box::new(descriptions(&details, total)));
+            let reply = daemon.query(|client| client.inspect(&[])).await;
+            let descriptions = reply.ok().map(|details| Box::new(descriptions(&details, total)));
             let _ = reports.send(Report::Described { asked_ms: now, descriptions }).await;
         }));
     }
@@ -553,7 +553,7 @@ impl Runner {
     }
 
     /// Evaluates an exception that is new or has returned.
-    fn threw(&mut self, NewException { app, instance, title, returned }: &NewException) {
+    fn on_exception(&mut self, NewException { app, instance, title, returned }: &NewException) {
         let (app, title) = (app.clone(), title.clone());
         self.step(Input::Exception { app, instance: Some(*instance), title, returned: *returned });
     }

@@ -26,7 +26,7 @@ const PROGRAM: Duration = Duration::from_secs(30);
 /// Time limit for reading a program's remaining output after it exits.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Maximum number of bytes of its standard error that are kept.
-const MOST_SAID: usize = 4096;
+const MAX_STDERR: usize = 4096;
 /// Exit code by which a program asks for a retry (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
 
@@ -68,8 +68,8 @@ async fn run(argv: &[String], stdin: &str, id: &str) -> DeliveryResult {
     };
     let group = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     let (input, errors) = (child.stdin.take(), child.stderr.take());
-    let mut said = Vec::new();
-    let (feeds, listens) = (feed(input, stdin.as_bytes()), listen(errors, &mut said));
+    let mut stderr_text = Vec::new();
+    let (feeds, listens) = (write_stdin(input, stdin.as_bytes()), read_stderr(errors, &mut stderr_text));
     // Only the program's exit counts: its background processes may hold standard error open for any
     // time.
     let work = async {
@@ -94,7 +94,7 @@ async fn run(argv: &[String], stdin: &str, id: &str) -> DeliveryResult {
     match ended {
         Ok(Ok(status)) if status.success() => DeliveryResult::Delivered,
         Ok(Ok(status)) => {
-            let why = format!("{}: {status} {}", plain(program, 100), plain(&String::from_utf8_lossy(&said), 200));
+            let why = format!("{}: {status} {}", plain(program, 100), plain(&String::from_utf8_lossy(&stderr_text), 200));
             if status.code() == Some(TRY_AGAIN) { DeliveryResult::Later { after_ms: None, why } } else { DeliveryResult::Refused(why) }
         }
         Ok(Err(error)) => DeliveryResult::Refused(error.to_string()),
@@ -105,18 +105,18 @@ async fn run(argv: &[String], stdin: &str, id: &str) -> DeliveryResult {
 }
 
 /// Writes the message. The program need not read it.
-async fn feed(input: Option<ChildStdin>, text: &[u8]) {
+async fn write_stdin(input: Option<ChildStdin>, text: &[u8]) {
     let Some(mut input) = input else { return };
     let _ = input.write_all(text).await;
 }
 
 /// Reads to the end, so that a full pipe does not block the program, and keeps the beginning.
-async fn listen(errors: Option<ChildStderr>, said: &mut Vec<u8>) {
+async fn read_stderr(errors: Option<ChildStderr>, stderr_text: &mut Vec<u8>) {
     let Some(mut errors) = errors else { return };
     let mut block = [0; 1024];
     while let Ok(length @ 1..) = errors.read(&mut block).await {
-        let room = MOST_SAID.saturating_sub(said.len());
-        said.extend_from_slice(&block[..length.min(room)]);
+        let room = MAX_STDERR.saturating_sub(stderr_text.len());
+        stderr_text.extend_from_slice(&block[..length.min(room)]);
     }
 }
 

@@ -111,7 +111,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
             drain(wakes);
             table_at = table_at.min(Instant::now());
         }
-        if woken.news
+        if woken.updates
             && let Some(client) = connections.as_mut()
         {
             match client.read(shared) {
@@ -128,7 +128,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
 
 /// Two connections: one receives events at any time, the other is for queries.
 struct Connections {
-    news: Client,
+    updates: Client,
     queries: Client,
 }
 
@@ -136,7 +136,7 @@ impl Connections {
     fn new(shared: &Shared) -> Result<Self, ClientError> {
         let mut queries = shared.client()?.read_only();
         queries.limit(ANSWER);
-        let mut news = shared.client()?.read_only();
+        let mut updates = shared.client()?.read_only();
         let position = shared.recent().position();
         let after = match position {
             Some(position) => position,
@@ -147,16 +147,16 @@ impl Connections {
                     recent.initialize(list, position);
                     // Existing followers have none of these events. An error means only that there
                     // is no follower.
-                    let _ = shared.news.send(EventUpdate::Gap);
+                    let _ = shared.updates.send(EventUpdate::Gap);
                     position
                 }
                 _ => return Err(ClientError::Unexpected),
             },
         };
         queries.handshake()?;
-        news.subscribe(Some(after))?;
-        news.listen(&[EXCEPTION])?;
-        Ok(Self { news, queries })
+        updates.subscribe(Some(after))?;
+        updates.listen(&[EXCEPTION])?;
+        Ok(Self { updates, queries })
     }
 
     /// Reads the table and the measurements of Node apps. The query also makes the apps continue to
@@ -173,7 +173,7 @@ impl Connections {
     fn read(&mut self, shared: &Shared) -> Result<bool, ClientError> {
         let mut has_event = false;
         let mut events = Vec::new();
-        for frame in self.news.received_frames()? {
+        for frame in self.updates.received_frames()? {
             if let Response::Said(reports) = frame.response {
                 // An error means only that there is no receiver.
                 let _ = shared.reports.send(Arc::new(reports));
@@ -186,12 +186,12 @@ impl Connections {
                     recent.add(Arc::clone(&event));
                     events.push(Arc::clone(&event));
                     // An error means only that there is no receiver.
-                    let _ = shared.news.send(EventUpdate::Event(event));
+                    let _ = shared.updates.send(EventUpdate::Event(event));
                     has_event = true;
                 }
                 Some(Notification::Missed(_)) => {
                     recent.missed();
-                    let _ = shared.news.send(EventUpdate::Gap);
+                    let _ = shared.updates.send(EventUpdate::Gap);
                     has_event = true;
                 }
                 // The thread reconnects and resumes from its position.
@@ -239,18 +239,18 @@ impl CustomMetrics {
 /// Reason why a wait ended.
 struct WakeReasons {
     waker: bool,
-    news: bool,
+    updates: bool,
 }
 
 fn wait(wakes: &UnixStream, connections: Option<&Connections>, longest: Duration) -> WakeReasons {
     let mut fds = vec![PollFd::new(wakes, PollFlags::IN)];
-    fds.extend(connections.map(|connections| PollFd::new(&connections.news, PollFlags::IN)));
+    fds.extend(connections.map(|connections| PollFd::new(&connections.updates, PollFlags::IN)));
     let longest = Timespec::try_from(longest).ok();
     if poll(&mut fds, longest.as_ref()).is_err() {
-        return WakeReasons { waker: false, news: false };
+        return WakeReasons { waker: false, updates: false };
     }
     let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-    WakeReasons { waker: is_ready(0), news: is_ready(1) }
+    WakeReasons { waker: is_ready(0), updates: is_ready(1) }
 }
 
 fn drain(mut wakes: &UnixStream) {

@@ -40,7 +40,7 @@ pub(crate) struct Daemon(Arc<Shared>);
 struct Shared {
     home: PathBuf,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    news: broadcast::Sender<EventUpdate>,
+    updates: broadcast::Sender<EventUpdate>,
     /// Exception reports of apps.
     reports: broadcast::Sender<Arc<Said>>,
     /// Samples that the history records, for other receivers.
@@ -66,7 +66,7 @@ impl Daemon {
         let shared = Arc::new(Shared {
             home: home.to_owned(),
             snapshot: watch::Sender::new(Arc::new(Snapshot { at_ms: now_ms(), ..Snapshot::default() })),
-            news: broadcast::Sender::new(BACKLOG),
+            updates: broadcast::Sender::new(BACKLOG),
             reports: broadcast::Sender::new(REPORTS),
             recorded_snapshots: broadcast::Sender::new(MOMENTS),
             recent: Mutex::default(),
@@ -129,7 +129,7 @@ impl Daemon {
     pub(crate) fn since(&self, after: Option<Position>) -> (Vec<Arc<Event>>, broadcast::Receiver<EventUpdate>) {
         let recent = self.0.recent();
         let is_new = |event: &Arc<Event>| after.is_some_and(|after| event.epoch != after.epoch || event.seq > after.seq);
-        (recent.all().into_iter().filter(is_new).collect(), self.0.news.subscribe())
+        (recent.all().into_iter().filter(is_new).collect(), self.0.updates.subscribe())
     }
 
     /// Returns the position up to which all events are known; none = the daemon has not answered
@@ -144,12 +144,12 @@ impl Daemon {
         let recent = self.0.recent();
         // Both happen under the lock that is also held to add events, so no event falls between
         // them.
-        (recent.after(after), recent.position(), self.0.news.subscribe())
+        (recent.after(after), recent.position(), self.0.updates.subscribe())
     }
 
     /// Returns a receiver for new events.
-    pub(crate) fn news(&self) -> broadcast::Receiver<EventUpdate> {
-        self.0.news.subscribe()
+    pub(crate) fn updates(&self) -> broadcast::Receiver<EventUpdate> {
+        self.0.updates.subscribe()
     }
 }
 

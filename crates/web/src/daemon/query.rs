@@ -40,12 +40,12 @@ impl Daemon {
         what: impl FnOnce(&mut Client) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let daemon = self.clone();
-        let asked = tokio::task::spawn_blocking(move || {
+        let reply = tokio::task::spawn_blocking(move || {
             let mut client = daemon.0.client()?.read_only();
             client.limit(ANSWER);
             what(&mut client)
         });
-        Ok(asked.await.map_err(|_| QueryError::Lost)??)
+        Ok(reply.await.map_err(|_| QueryError::Lost)??)
     }
 
     /// Returns a unix socket that connects to the server of exactly this instance on this port. The
@@ -54,7 +54,7 @@ impl Daemon {
     /// # Errors
     /// Returns a description of the problem, which follows the app's name.
     pub(crate) async fn socket_to(&self, id: u32, port: u16) -> Result<PathBuf, String> {
-        let asked = self.query(move |client| {
+        let reply = self.query(move |client| {
             let (mut path, mut problem) = (None, None);
             let answer = client.request(&Request::Reach { target: id.to_string(), port }, &mut |progress| match progress {
                 Progress::Returned { value, .. } => path = value.as_str().map(PathBuf::from),
@@ -67,7 +67,7 @@ impl Daemon {
                 Err(error) => Err(error),
             }
         });
-        asked.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
+        reply.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
     }
 
     /// Runs a command for this user and waits for its end without a time limit, because a reload

@@ -211,8 +211,8 @@ impl ErrorBook {
     }
 
     /// Returns the matching groups, the one with the newest exception first.
-    pub fn newest(&self, wanted: impl Fn(&Group) -> bool) -> Vec<&Group> {
-        let mut groups: Vec<&Group> = self.groups.iter().filter(|group| wanted(group)).collect();
+    pub fn newest(&self, is_listed: impl Fn(&Group) -> bool) -> Vec<&Group> {
+        let mut groups: Vec<&Group> = self.groups.iter().filter(|group| is_listed(group)).collect();
         groups.sort_by(|one, other| other.last.cmp(&one.last).then_with(|| one.id.cmp(&other.id)));
         groups
     }

@@ -44,7 +44,7 @@ const LARGE: usize = 100;
 /// Time for which data about an app is valid, and the minimum time between two queries after an
 /// event of the app.
 const KNOWN: Duration = Duration::from_secs(30);
-const ASKED_AGAIN: Duration = Duration::from_millis(200);
+const REFRESH_DELAY: Duration = Duration::from_millis(200);
 /// Number of notifications by which a receiver may lag.
 const NEWS: usize = 64;
 /// Maximum length of a notification's title, in characters.
@@ -60,7 +60,7 @@ pub(crate) struct Collected {
     home: PathBuf,
     book: RefCell<ErrorBook>,
     marks: RefCell<(FileVersion, Resolved)>,
-    news: broadcast::Sender<Arc<NewException>>,
+    new_exceptions: broadcast::Sender<Arc<NewException>>,
 }
 
 /// Exception that is new or has returned.
@@ -78,8 +78,8 @@ type FileVersion = (u64, u64, i64, i64);
 
 impl Collected {
     /// Returns a receiver for exceptions that are new or have returned.
-    pub(crate) fn news(&self) -> broadcast::Receiver<Arc<NewException>> {
-        self.news.subscribe()
+    pub(crate) fn new_exceptions(&self) -> broadcast::Receiver<Arc<NewException>> {
+        self.new_exceptions.subscribe()
     }
 
     /// Returns the current groups.
@@ -107,7 +107,7 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
         home: home.to_owned(),
         book: RefCell::new(store::take_up(home)),
         marks: RefCell::new(((1, 0, 0, 0), Resolved::default())),
-        news: broadcast::Sender::new(NEWS),
+        new_exceptions: broadcast::Sender::new(NEWS),
     });
     let collector = Collector {
         collected: Rc::clone(&collected),
@@ -122,7 +122,7 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
         stops: Stops::default(),
         dirty_since: None,
         second: (Instant::now(), 0),
-        is_told: false,
+        is_logged: false,
     };
     tokio::task::spawn_local(collector.run(ending));
     collected
@@ -165,24 +165,24 @@ struct Collector {
     /// Start of the present second, and the bytes that were read in it.
     second: (Instant, usize),
     /// True if a write failure was reported.
-    is_told: bool,
+    is_logged: bool,
 }
 
 impl Collector {
     async fn run(mut self, mut ending: Ending) {
         let mut reports = self.daemon.reports();
-        let mut news = self.daemon.news();
+        let mut updates = self.daemon.updates();
         loop {
             let due = self.due();
             tokio::select! {
                 () = ending.begun() => break,
                 () = take_lines(&mut self.process, &mut self.outputs, &mut self.second) => self.handle_lines().await,
-                said = reports.recv() => match said {
-                    Ok(said) => self.reported(&said).await,
+                report = reports.recv() => match report {
+                    Ok(report) => self.reported(&report).await,
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => break,
                 },
-                update = news.recv() => self.on_event(&update),
+                update = updates.recv() => self.on_event(&update),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.tick().await,
             }
         }
@@ -270,9 +270,9 @@ impl Collector {
         }
     }
 
-    async fn reported(&mut self, said: &Said) {
-        if let Some(exception) = Exception::reported(&said.data) {
-            self.add(&said.app, said.id, said.at_ms, &exception, &[], ExceptionSource::Reported).await;
+    async fn reported(&mut self, report: &Said) {
+        if let Some(exception) = Exception::reported(&report.data) {
+            self.add(&report.app, report.id, report.at_ms, &exception, &[], ExceptionSource::Reported).await;
         }
     }
 
@@ -294,10 +294,10 @@ impl Collector {
         let seen = Occurrence { app, instance, at, exception, before: lines, release: &known.release };
         let mut book = self.collected.book.borrow_mut();
         if is_new {
-            let news = book.add(&seen, &self.collected.resolved(), hide);
-            let fresh = news.map(|(group, returned)| fresh(group, instance, returned));
+            let new_exceptions = book.add(&seen, &self.collected.resolved(), hide);
+            let fresh = new_exceptions.map(|(group, returned)| fresh(group, instance, returned));
             // An error means only that there is no receiver.
-            fresh.into_iter().for_each(|fresh| drop(self.collected.news.send(Arc::new(fresh))));
+            fresh.into_iter().for_each(|fresh| drop(self.collected.new_exceptions.send(Arc::new(fresh))));
         } else {
             book.add_before(&seen, hide);
         }
@@ -307,7 +307,7 @@ impl Collector {
 
     /// Makes sure that the release and the secrets of an app are known.
     async fn load_facts(&mut self, app: &str, instance: u32) {
-        let is_good = |known: &AppFacts| known.at.elapsed() < if known.is_stale { ASKED_AGAIN } else { KNOWN };
+        let is_good = |known: &AppFacts| known.at.elapsed() < if known.is_stale { REFRESH_DELAY } else { KNOWN };
         if self.apps.get(app).is_some_and(is_good) {
             return;
         }
@@ -315,7 +315,7 @@ impl Collector {
             self.apps.clear();
         }
         let name = app.to_owned();
-        let asked = self.daemon.query(move |client| {
+        let reply = self.daemon.query(move |client| {
             let details = client.inspect(&[instance.to_string()])?;
             let reports = match client.request(&Request::Rollouts { app: Some(name) }, &mut |_| {})? {
                 Response::Rollouts(reports) => reports,
@@ -323,7 +323,7 @@ impl Collector {
             };
             Ok((details, reports))
         });
-        let known = match asked.await {
+        let known = match reply.await {
             Ok((details, reports)) => {
                 let current = reports.iter().rev().find(|report| report.current);
                 let version = details.first().and_then(|detail| detail.spec.version.clone());
@@ -365,10 +365,10 @@ impl Collector {
             return;
         }
         match keep(&self.collected.home, &self.collected.book.borrow()) {
-            Ok(()) => self.is_told = false,
+            Ok(()) => self.is_logged = false,
             Err(error) => {
                 self.dirty_since = Some(Instant::now());
-                if !std::mem::replace(&mut self.is_told, true) {
+                if !std::mem::replace(&mut self.is_logged, true) {
                     log_line(format_args!("exceptions cannot be saved: {}", ostler_core::text::causes::with_causes(&error)));
                 }
             }

@@ -103,16 +103,16 @@ fn one(app: &App, reported: &ReportedMetrics, sink: &mut impl FnMut(&str, Scale,
             give(own, "memory", BYTES, instance.memory as f64);
             give(own, "restarts", COUNT, instance.restarts.into());
         }
-        let mut given: Vec<&str> = Vec::new();
+        let mut taken: Vec<&str> = Vec::new();
         for (name, value) in reported.get(instance.id) {
             let Some((_, metric, factor, join)) = KNOWN.iter().find(|(known, ..)| known == name) else {
                 give(own, &format!("{OWN}{name}"), ANY, *value);
                 continue;
             };
-            if given.contains(metric) {
+            if taken.contains(metric) {
                 continue;
             }
-            given.push(metric);
+            taken.push(metric);
             let value = value * factor;
             if !is_alone {
                 give(own, metric, scale(metric), value);

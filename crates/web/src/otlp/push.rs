@@ -99,7 +99,7 @@ impl Pusher {
     pub(super) async fn run(mut self, mut ending: Ending) {
         let (done, mut verdicts) = mpsc::channel(1);
         let mut moments = self.daemon.recorded_snapshots();
-        let mut news = self.daemon.news();
+        let mut updates = self.daemon.updates();
         loop {
             let due = self.run_due(&done);
             tokio::select! {
@@ -110,7 +110,7 @@ impl Pusher {
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
-                told = news.recv() => match told {
+                update = updates.recv() => match update {
                     Ok(EventUpdate::Event(event)) => self.handle_event(&event).await,
                     Ok(EventUpdate::Gap) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,

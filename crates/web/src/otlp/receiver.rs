@@ -50,7 +50,7 @@ const FOREIGN: Rate = Rate { per_second: 512 << 10, burst: 8 << 20 };
 /// Times for retrying a port that is in use, for example by a former process of the dashboard:
 /// first pause, time until it is reported, maximum pause.
 const AGAIN: Duration = Duration::from_millis(250);
-const TOLD: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// Response text for signals that are not kept.
 const NOT_KEPT: &str = "only traces are accepted here: metrics and logs of apps are collected without OTLP";
@@ -99,7 +99,7 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
                 }
                 return Some(listener);
             }
-            Err(error) if pause >= TOLD => {
+            Err(error) if pause >= LOG_INTERVAL => {
                 let why = if error.kind() == io::ErrorKind::AddrInUse { "another program uses it".to_owned() } else { error.to_string() };
                 problem(
                     otlp,
@@ -329,8 +329,8 @@ mod tests {
             (head("POST", "/api/apps", &[json]), 404),
             (head("POST", "/v1/traces", &[json, ("origin", "http://evil.example")]), 403),
         ] {
-            let told = requested_signal(&head, form(&head.headers)).map_or_else(|refusal| refusal.status.as_u16(), |_| 200);
-            assert_eq!(told, expected, "{head:?}");
+            let status = requested_signal(&head, form(&head.headers)).map_or_else(|refusal| refusal.status.as_u16(), |_| 200);
+            assert_eq!(status, expected, "{head:?}");
         }
         for (host, is) in
             [("127.0.0.1:4318", true), ("[::1]:4318", true), ("LOCALHOST", true), ("evil.example", false), ("", false), ("10.0.0.1", false)]

@@ -171,9 +171,9 @@ pub(super) async fn test(site: &Site, request: ClientRequest, identity: &Identit
         Err(response) => return response,
     };
     let channels = Settings::of(&site.home).read().channels;
-    let wanted = |name: &str| params.channel.as_deref().is_none_or(|wanted| wanted == name);
+    let is_selected = |name: &str| params.channel.as_deref().is_none_or(|is_selected| is_selected == name);
     let mut results = Vec::new();
-    for channel in channels.iter().filter(|channel| wanted(&channel.policy.name)) {
+    for channel in channels.iter().filter(|channel| is_selected(&channel.policy.name)) {
         let result = try_channel(channel).await.map_err(|error| error.to_string());
         results.push(json!({ "channel": channel.policy.name, "sent": result.is_ok(), "error": result.err() }));
     }

@@ -23,7 +23,7 @@ pub(super) fn answer(site: &Site, request: &ClientRequest, identity: &Identity) 
     let limit = usize::try_from(query::number(query, "limit", USUAL, MOST)).unwrap_or(usize::MAX);
     let table_watch = site.daemon.watch_table();
     let events = site.daemon.events();
-    let wanted = |event: &&std::sync::Arc<ostler_proto::control::Event>| {
+    let is_selected = |event: &&std::sync::Arc<ostler_proto::control::Event>| {
         let is_seen = identity.sees_all()
             || event.app.as_ref().is_some_and(|app| table_watch.sees(app, event.id, |namespace| identity.sees(namespace)));
         is_seen
@@ -31,7 +31,7 @@ pub(super) fn answer(site: &Site, request: &ClientRequest, identity: &Identity) 
             && epoch.is_none_or(|epoch| event.epoch == epoch)
             && app.as_ref().is_none_or(|app| event.app.as_ref() == Some(app))
     };
-    let mut found = events.iter().rev().filter(wanted);
+    let mut found = events.iter().rev().filter(is_selected);
     let list: Vec<_> = found.by_ref().take(limit).map(|event| view::event(event)).collect();
     // No event is missing after this one. A client with older events can therefore detect a gap
     // before it.

@@ -19,7 +19,7 @@ use crate::site::{ClientRequest, Site};
 const USUAL: u64 = 200;
 const MOST: u64 = 5000;
 /// Maximum number of lines that are examined if only lines with a text are wanted.
-const MOST_LOOKED_THROUGH: u64 = 100_000;
+const MAX_SEARCHED: u64 = 100_000;
 /// Maximum size of an answer with past lines, in bytes.
 const MOST_BYTES: usize = 8 << 20;
 /// Time limit for reading past lines.
@@ -32,8 +32,8 @@ pub(super) const ROOM: usize = 4;
 
 pub(super) async fn past(site: &Rc<Site>, request: &ClientRequest, identity: &Identity) -> Response<Body> {
     let query = request.head.uri.query();
-    let wanted = query::value(query, "contains").filter(|text| !text.is_empty());
-    let most = if wanted.is_some() { MOST_LOOKED_THROUGH } else { MOST };
+    let contains = query::value(query, "contains").filter(|text| !text.is_empty());
+    let most = if contains.is_some() { MAX_SEARCHED } else { MOST };
     let mut reader = match Reader::with_lines(site, request, identity, false, query::number(query, "lines", USUAL, most)).await {
         Ok(reader) => reader,
         Err(response) => return response,
@@ -41,7 +41,7 @@ pub(super) async fn past(site: &Rc<Site>, request: &ClientRequest, identity: &Id
     let read = async {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while let Some(line) = reader.next().await {
-            if wanted.as_ref().is_some_and(|wanted| !line.text.contains(wanted.as_str())) {
+            if contains.as_ref().is_some_and(|contains| !line.text.contains(contains.as_str())) {
                 continue;
             }
             bytes += line.text.len();

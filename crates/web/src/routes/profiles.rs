@@ -107,8 +107,8 @@ fn chosen(app: &App, params: &ProfileRequest) -> Result<(u64, Instances), &'stat
         return Err("`seconds` must be a number up to 300");
     }
     let is_selected = |id: u32| params.instance.is_none_or(|only| only == id);
-    let wanted = app.instances.iter().filter(|one| is_selected(one.id) && one.pid > 0);
-    let instances: Instances = wanted.map(|one| (one.id, one.pid)).collect();
+    let selected = app.instances.iter().filter(|one| is_selected(one.id) && one.pid > 0);
+    let instances: Instances = selected.map(|one| (one.id, one.pid)).collect();
     if instances.is_empty() { Err("no such instance is running") } else { Ok((ms, instances)) }
 }
 

@@ -130,12 +130,12 @@ fn name_in(pattern: &str, path: &str) -> Option<String> {
         return (pattern == path).then(String::new);
     };
     let mut name = String::new();
-    let (mut wanted, mut parts) = (pattern.split('/'), path.split('/'));
+    let (mut expected, mut parts) = (pattern.split('/'), path.split('/'));
     loop {
-        match (wanted.next(), parts.next().map(decoded)) {
+        match (expected.next(), parts.next().map(decoded)) {
             (None, None) => return Some(name),
-            (Some(wanted), Some(Some(part))) if wanted.starts_with('{') && !part.is_empty() => name = part,
-            (Some(wanted), Some(Some(part))) if wanted == part => {}
+            (Some(expected), Some(Some(part))) if expected.starts_with('{') && !part.is_empty() => name = part,
+            (Some(expected), Some(Some(part))) if expected == part => {}
             _ => return None,
         }
     }

@@ -45,9 +45,9 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let front = Front(command.spawn().context("cannot run it")?);
         measure::wait(Duration::from_secs(20), || !stamps(&file).is_empty());
         let stamp = *stamps(&file).first().context("the app did not start")?;
-        super::settle();
+        super::wait_until_idle();
         let memory = match &manager {
-            Some(manager) => measure::memory(&manager.own()?).pss,
+            Some(manager) => measure::memory(&manager.manager_pids()?).pss,
             None => 0,
         };
         drop(manager);

@@ -24,7 +24,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         }
         let manager = lab.manager(ManagerKind::Ostler)?;
         manager.start_all(&apps(lab)?)?;
-        let pids = manager.own()?;
+        let pids = manager.manager_pids()?;
         // Until each has answered, and the checks are spread over the five seconds.
         thread::sleep(Duration::from_secs(8));
         let before = (measure::cpu(&pids), measure::sleeps(&pids));

@@ -24,7 +24,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.start_all(&lab.apps(100, &["pause"]))?;
-                pids = manager.own()?;
+                pids = manager.manager_pids()?;
                 _manager = Some(manager);
             }
             Subject::Floor => {

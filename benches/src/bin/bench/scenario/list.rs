@@ -23,7 +23,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let mut server = Command::new(lab.floor_program());
     let mut server = server.args(["answer", &socket]).args(pids).spawn().context("cannot run the floor")?;
     measure::wait(Duration::from_secs(5), || std::path::Path::new(&socket).exists());
-    let own = managers.iter().map(|manager| manager.own()).collect::<Result<Vec<_>>>()?;
+    let own = managers.iter().map(|manager| manager.manager_pids()).collect::<Result<Vec<_>>>()?;
     let floor = [i32::try_from(server.id())?];
     let rows = [
         Row::new("`list`, 100 apps: CPU of client and manager (floor: ready bytes)", "ms", ""),

@@ -43,13 +43,13 @@ fn flood(lab: &Lab, megabytes: u64, date: bool) -> Vec<Row> {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.warm(1)?;
-                let before = measure::cpu(&manager.own()?);
+                let before = measure::cpu(&manager.manager_pids()?);
                 let mut apps = lab.apps(1, &words);
                 apps.iter_mut().for_each(|app| app.date = date);
                 manager.start(&apps)?;
                 out = manager.out_file("app-0")?;
                 last = complete(&out, expected);
-                cpu = measure::cpu(&manager.own()?).saturating_sub(before);
+                cpu = measure::cpu(&manager.manager_pids()?).saturating_sub(before);
                 // Moved out of the home, which is removed with the manager.
                 std::fs::rename(&out, folder.join("out"))?;
             }

@@ -15,11 +15,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.warm(100)?;
-                super::settle();
-                let empty = measure::memory(&manager.own()?);
+                super::wait_until_idle();
+                let empty = measure::memory(&manager.manager_pids()?);
                 manager.start_all(&lab.apps(100, &["pause"]))?;
-                super::settle();
-                (empty, measure::memory(&manager.own()?))
+                super::wait_until_idle();
+                (empty, measure::memory(&manager.manager_pids()?))
             }
             Subject::Floor => {
                 let mut floor = lab.floor()?;

@@ -23,7 +23,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         }
         let manager = lab.manager(kind)?;
         manager.start_all(&lab.apps(100, &["pause"]))?;
-        let own = manager.own()?;
+        let own = manager.manager_pids()?;
         let before: BTreeSet<i32> = measure::marked(manager.folder())?.iter().map(|process| process.pid).collect();
         // `script` provides a terminal, and reads its output.
         let inside = "stty cols 120 rows 40; exec \"$BENCH_PROGRAM\" monit";
@@ -34,7 +34,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         terminal.env("TERM", "xterm-256color").args(["-qfc", inside, "/dev/null"]);
         terminal.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let open = Open(terminal.spawn().context("cannot run script")?);
-        super::settle();
+        super::wait_until_idle();
         let is_view = |process: &measure::Marked| {
             let first = process.command.split('\0').next().unwrap_or_default();
             !before.contains(&process.pid) && !["script", "sh"].iter().any(|other| first.rsplit('/').next() == Some(other))

@@ -1,6 +1,6 @@
 //! PM2's sockets: lists of 100 apps, successive calls, and log lines for three subscribers.
 
-use super::{ms, settle};
+use super::{ms, wait_until_idle};
 use crate::contender::{Contender, ManagerKind};
 use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
@@ -39,11 +39,11 @@ fn calls(lab: &Lab) -> Vec<Row> {
     ];
     let (lists, pings) = if lab.quick { (20, 2_000) } else { (100, 20_000) };
     lab.rows(lab.rounds(3, 1), rows, |subject| {
-        let Some(kind) = speaks(subject) else { return Ok(TurnResult::LeftOut("has no such socket")) };
+        let Some(kind) = manager_with_sockets(subject) else { return Ok(TurnResult::LeftOut("has no such socket")) };
         let manager = lab.manager(kind)?;
         manager.start_all(&lab.apps(100, &["pause"]))?;
-        settle();
-        let own = manager.own()?;
+        wait_until_idle();
+        let own = manager.manager_pids()?;
         let mut wire = SocketConnection::connect(&manager, "rpc.sock")?;
         wire.call("getMonitorData")?;
         let (before, mut walls) = (measure::cpu(&own), Vec::new());
@@ -71,14 +71,14 @@ fn lines(lab: &Lab) -> Vec<Row> {
         Row::new("the same: CPU of the manager", "s/GB", ""),
     ];
     lab.rows(lab.rounds(2, 1), rows, |subject| {
-        let Some(kind) = speaks(subject) else { return Ok(TurnResult::LeftOut("has no such socket")) };
+        let Some(kind) = manager_with_sockets(subject) else { return Ok(TurnResult::LeftOut("has no such socket")) };
         let manager = lab.manager(kind)?;
         manager.warm(1)?;
-        settle();
+        wait_until_idle();
         let times = lab.fresh()?.join("times").display().to_string();
         let bytes = megabytes * 1_000_000;
         let subscribers = (0..SUBSCRIBERS).map(|_| SocketConnection::connect(&manager, "pub.sock")).collect::<Result<Vec<_>>>()?;
-        let before = measure::cpu(&manager.own()?);
+        let before = measure::cpu(&manager.manager_pids()?);
         let over = AtomicBool::new(false);
         let (got, memory, cpu) = std::thread::scope(|scope| -> Result<_> {
             let readers: Vec<_> = subscribers.into_iter().map(|wire| scope.spawn(move || wire.lines(total))).collect();
@@ -101,7 +101,7 @@ fn lines(lab: &Lab) -> Vec<Row> {
 }
 
 /// Returns the manager, if it has PM2's sockets.
-fn speaks(subject: Subject) -> Option<ManagerKind> {
+fn manager_with_sockets(subject: Subject) -> Option<ManagerKind> {
     match subject {
         Subject::Manager(kind @ (ManagerKind::Pm2 | ManagerKind::Ostler)) => Some(kind),
         _ => None,
@@ -113,7 +113,7 @@ fn speaks(subject: Subject) -> Option<ManagerKind> {
 fn largest(manager: &Contender, before: Duration, over: &AtomicBool) -> (u64, Duration) {
     let (mut memory, mut cpu) = (0, Duration::ZERO);
     while !over.load(Ordering::Relaxed) {
-        if let Ok(own) = manager.own() {
+        if let Ok(own) = manager.manager_pids() {
             memory = memory.max(measure::memory(&own).pss);
             cpu = cpu.max(measure::cpu(&own).saturating_sub(before));
         }

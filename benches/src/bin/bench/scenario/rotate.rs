@@ -40,12 +40,12 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Manager(ManagerKind::Ostler) => {
                 let manager = lab.manager(ManagerKind::Ostler)?;
                 manager.warm(1)?;
-                let before = measure::cpu(&manager.own()?);
+                let before = measure::cpu(&manager.manager_pids()?);
                 let mut apps = lab.apps(1, &words);
                 apps.iter_mut().for_each(|app| app.rotate = Some("100M"));
                 manager.start(&apps)?;
                 measure::wait(within, is_done);
-                cpu = measure::cpu(&manager.own()?).saturating_sub(before);
+                cpu = measure::cpu(&manager.manager_pids()?).saturating_sub(before);
                 let logs = manager.out_file("app-0")?.parent().context("a log in no folder")?.to_owned();
                 // Waits for a running rotation, so that the end of the home does not interrupt it.
                 // The next one must not begin during the check either: a file that is still too

@@ -46,12 +46,12 @@ fn run(lab: &Lab, subject: Subject, order: &str) -> Result<[f64; 2]> {
             let manager = lab.manager(kind)?;
             manager.warm(count)?;
             let command = manager.prepare(&lab.apps(count, &["stamp", &name]))?;
-            let before = measure::cpu(&manager.own()?);
+            let before = measure::cpu(&manager.manager_pids()?);
             let begin = measure::now();
             let call = manager.call(command)?;
             let end = measure::now();
             ensure!(all_there(), "only {} of {count} apps run", stamps(&file).len());
-            let after = measure::cpu(&manager.own()?) + measure::cpu(&manager.apps()?);
+            let after = measure::cpu(&manager.manager_pids()?) + measure::cpu(&manager.apps()?);
             Ok([last(begin, end), ms(call.cpu + after.saturating_sub(before))])
         }
         Subject::Floor => {

@@ -1,6 +1,6 @@
 //! A thousand apps.
 
-use super::{ms, settle, stop};
+use super::{ms, stop, wait_until_idle};
 use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
@@ -24,8 +24,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let all = measure::wait(Duration::from_secs(60), || manager.apps().is_ok_and(|apps| apps.len() == count));
             let start = begin.elapsed();
             ensure!(all, "not all apps run");
-            settle();
-            let memory = measure::memory(&manager.own()?);
+            wait_until_idle();
+            let memory = measure::memory(&manager.manager_pids()?);
             let mut lists = (0..5).map(|_| manager.list().map(|call| call.wall)).collect::<Result<Vec<_>>>()?;
             lists.sort_unstable();
             Ok(TurnResult::Values([ms(start), ms(lists[2]), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))

@@ -37,7 +37,7 @@ const FORGET: Duration = Duration::from_secs(3600);
 /// Time between two writes of the sums if no process has exited.
 const KEEP: Duration = Duration::from_secs(40);
 /// Maximum number of problems that are remembered, so that each is reported once.
-const TOLD: usize = 256;
+const MAX_LOGGED: usize = 256;
 
 /// Reader of pages.
 pub(crate) struct Scraper {
@@ -272,7 +272,7 @@ impl ScraperState {
     fn log_once(&mut self, text: String) {
         use std::io::Write as _;
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-        if self.logged.len() < TOLD && self.logged.insert(text.clone()) {
+        if self.logged.len() < MAX_LOGGED && self.logged.insert(text.clone()) {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }

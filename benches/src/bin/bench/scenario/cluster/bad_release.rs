@@ -20,10 +20,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… exit code of the command", "", "≠ 0"),
             Row::new(format!("… old workers that still serve, of {WORKERS}"), "", "2"),
         ];
-        all.extend(lab.cluster_rows(&[ClusterRunner::Node, ClusterRunner::Pm2, ClusterRunner::RoundRobin], 1, rows, |way| {
+        all.extend(lab.cluster_rows(&[ClusterRunner::Node, ClusterRunner::Pm2, ClusterRunner::RoundRobin], 1, rows, |cluster_runner| {
             let file = lab.fresh()?.join("release");
             fs::write(&file, "good")?;
-            let mut cluster = Cluster::start(lab, way, Script::Release, WORKERS, &[("RELEASE_FILE", file.display().to_string())])?;
+            let mut cluster =
+                Cluster::start(lab, cluster_runner, Script::Release, WORKERS, &[("RELEASE_FILE", file.display().to_string())])?;
             cluster.warm();
             let old = cluster.workers()?;
             let clients = Clients::start(cluster.port);

@@ -14,13 +14,13 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let words = |n: usize| format!("{n} connections over {WORKERS} workers: most minus fewest");
     let rows = [4, 16, 64].map(|count| Row::new(words(count), "", "≤ 1"));
     let mut clusters: Vec<(ClusterRunner, Cluster)> = Vec::new();
-    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, lab.rounds(7, 2), rows, |way| {
-        if !clusters.iter().any(|(known, _)| *known == way) {
-            let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, lab.rounds(7, 2), rows, |cluster_runner| {
+        if !clusters.iter().any(|(known, _)| *known == cluster_runner) {
+            let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
             cluster.warm();
-            clusters.push((way, cluster));
+            clusters.push((cluster_runner, cluster));
         }
-        let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == way) else { return Ok(TurnResult::LeftOut("–")) };
+        let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == cluster_runner) else { return Ok(TurnResult::LeftOut("–")) };
         Ok(TurnResult::Values([spread(cluster, 4)?, spread(cluster, 16)?, spread(cluster, 64)?]))
     }))
 }

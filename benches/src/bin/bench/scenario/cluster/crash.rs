@@ -19,8 +19,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… failed requests, keep-alive", "", ""),
         Row::new("… longest time without an answer", "ms", ""),
     ];
-    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, 1, rows, |way| {
-        let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, 1, rows, |cluster_runner| {
+        let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
         cluster.warm();
         let clients = Clients::start(cluster.port);
         for _ in 0..crashes {

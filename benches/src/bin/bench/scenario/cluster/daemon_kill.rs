@@ -17,8 +17,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… longest time without an answer", "ms", "< 150"),
         Row::new(format!("… workers with the same pid, of {WORKERS}"), "", "2"),
     ];
-    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, lab.rounds(3, 1), rows, |way| {
-        let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, lab.rounds(3, 1), rows, |cluster_runner| {
+        let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
         cluster.warm();
         let old = cluster.workers()?;
         let clients = Clients::start(cluster.port);

@@ -26,10 +26,10 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… after", "MB", ""),
         Row::new("… descriptors of the manager that are left", "", "0"),
     ];
-    Ok(lab.cluster_rows(&[ClusterRunner::Node, ClusterRunner::Pm2, ClusterRunner::RoundRobin], 1, rows, |way| {
-        let mut cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[("KEEP_ALIVE_MS", "600000".into())])?;
+    Ok(lab.cluster_rows(&[ClusterRunner::Node, ClusterRunner::Pm2, ClusterRunner::RoundRobin], 1, rows, |cluster_runner| {
+        let mut cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[("KEEP_ALIVE_MS", "600000".into())])?;
         cluster.warm();
-        let state = |cluster: &Cluster| cluster.own().map(|own| (pss(&own), measure::descriptors(&own)));
+        let state = |cluster: &Cluster| cluster.manager_pids().map(|own| (pss(&own), measure::descriptors(&own)));
         let before = state(&cluster)?;
         let kept = Load::start(LoadSpec { connections: idle, keep_alive: true, pause_us: IDLE_US, ..LoadSpec::to(cluster.port) });
         ensure!(measure::wait(Duration::from_secs(60), || kept.good() + kept.failed() >= idle as u64), "only {} connected", kept.good());
@@ -37,7 +37,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let mut most = before.0;
         let mut until = |cluster: &Cluster, requests: usize| -> Result<()> {
             while load.good() + load.failed() < requests as u64 {
-                most = most.max(pss(&cluster.own()?));
+                most = most.max(pss(&cluster.manager_pids()?));
                 thread::sleep(Duration::from_millis(200));
             }
             Ok(())

@@ -21,8 +21,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… longest time without an answer", "ms", "< 50"),
             Row::new("… one reload, mean", "ms", ""),
         ];
-        all.extend(lab.cluster_rows(&ClusterRunner::CLUSTERS, 1, rows, |way| {
-            let mut cluster = Cluster::start(lab, way, script, workers, &[])?;
+        all.extend(lab.cluster_rows(&ClusterRunner::CLUSTERS, 1, rows, |cluster_runner| {
+            let mut cluster = Cluster::start(lab, cluster_runner, script, workers, &[])?;
             cluster.warm();
             let clients = Clients::start(cluster.port);
             let mut time = Duration::ZERO;

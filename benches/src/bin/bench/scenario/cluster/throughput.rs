@@ -40,21 +40,23 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… CPU of the clients per request", "µs", ""),
         ];
         let (mut node, mut pm2) = (f64::NAN, f64::NAN);
-        all.extend(lab.cluster_rows(&ClusterRunner::ALL, lab.rounds(5, 2), rows, |way| {
-            if !clusters.iter().any(|(known, _)| *known == way) {
-                let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+        all.extend(lab.cluster_rows(&ClusterRunner::ALL, lab.rounds(5, 2), rows, |cluster_runner| {
+            if !clusters.iter().any(|(known, _)| *known == cluster_runner) {
+                let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
                 cluster.warm();
-                clusters.push((way, cluster));
+                clusters.push((cluster_runner, cluster));
             }
-            let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == way) else { return Ok(TurnResult::LeftOut("–")) };
+            let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == cluster_runner) else {
+                return Ok(TurnResult::LeftOut("–"));
+            };
             let cost = cost(cluster, keep_alive, time)?;
             // These two are the first of each round.
-            match way {
+            match cluster_runner {
                 ClusterRunner::Node => node = cost.cpu_us,
                 ClusterRunner::Pm2 => pm2 = cost.per_second,
                 _ => {}
             }
-            let faster = if way == ClusterRunner::Node { f64::NAN } else { cost.per_second / pm2 };
+            let faster = if cluster_runner == ClusterRunner::Node { f64::NAN } else { cost.per_second / pm2 };
             Ok(TurnResult::Values([cost.cpu_us, cost.cpu_us / node, cost.per_second, faster, cost.manager_us, cost.client_us]))
         }));
     }
@@ -62,7 +64,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
 }
 
 fn cost(cluster: &Cluster, keep_alive: bool, time: Duration) -> Result<Cost> {
-    let (own, workers) = (cluster.own()?, cluster.workers()?);
+    let (own, workers) = (cluster.manager_pids()?, cluster.workers()?);
     let before = (measure::cpu(&own), measure::cpu(&workers));
     let load = Load::start(LoadSpec { connections: 32, keep_alive, pause_us: 0, ..LoadSpec::to(cluster.port) });
     thread::sleep(time);

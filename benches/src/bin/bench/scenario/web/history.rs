@@ -34,14 +34,14 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
 struct NoiseSource(u64);
 
 impl NoiseSource {
-    fn roll(&mut self) -> f64 {
+    fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f64 / f64::from(1 << 24)
     }
 
     /// Returns an approximately normal value with mean 0 and deviation 1.
     fn noise(&mut self) -> f64 {
-        (0..12).map(|_| self.roll()).sum::<f64>() - 6.0
+        (0..12).map(|_| self.next()).sum::<f64>() - 6.0
     }
 }
 
@@ -52,9 +52,9 @@ fn value(dice: &mut NoiseSource, app: usize, series: usize, at: u64) -> f64 {
     let load = 1.0 + 0.8 * ((hour - 15.0) * std::f64::consts::PI / 12.0).cos();
     match (series, is_busy) {
         (0, true) => (16.0 * load + 2.0 * dice.noise()).max(0.0),
-        (0, false) => f64::from(u8::from(dice.roll() < 0.1)) * 0.1,
+        (0, false) => f64::from(u8::from(dice.next() < 0.1)) * 0.1,
         (1, true) => 90e6 + 250e3 * ((at / STEP_MS) % 90) as f64 + 120e3 * dice.noise(),
-        (1, false) => 41e6 + if dice.roll() < 0.05 { 8192.0 } else { 0.0 },
+        (1, false) => 41e6 + if dice.next() < 0.05 { 8192.0 } else { 0.0 },
         _ => f64::from(u8::from(is_busy && hour > 11.0)),
     }
 }

@@ -6,7 +6,7 @@ use crate::contender::ManagerKind;
 use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
-use crate::scenario::{ms, settle};
+use crate::scenario::{ms, wait_until_idle};
 use anyhow::{Context, Result, ensure};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -32,7 +32,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let dashboard = Dashboard::on(&manager)?;
             let (web, reader) = processes(&manager)?;
             let (both, daemon) = ([web, reader], manager.daemon()?);
-            settle();
+            wait_until_idle();
             // It takes its first samples, and memory from the start is returned.
             thread::sleep(Duration::from_secs(if lab.quick { 4 } else { 20 }));
             let before = (measure::cpu(&both), measure::sleeps(&both), measure::sleeps(&[daemon]));
@@ -43,7 +43,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let of_daemon = (measure::sleeps(&[daemon]) - before.2) as f64 / seconds;
             let memory = [measure::memory(&[web]).pss, measure::memory(&[reader]).pss].map(|pss| pss as f64 / 1e6);
             let mut stream = dashboard.ask("/api/live")?;
-            let looks = thread::spawn(move || {
+            let watcher = thread::spawn(move || {
                 let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
                 while let Ok(count) = stream.read(&mut buffer) {
                     bytes += count;
@@ -53,13 +53,13 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 }
                 bytes
             });
-            settle();
+            wait_until_idle();
             let before = measure::cpu(&both);
             thread::sleep(time / 2);
             let watched = ms(measure::cpu(&both).saturating_sub(before)) / (time / 2).as_secs_f64();
             let then = measure::memory(&[web]).pss as f64 / 1e6;
             drop(manager);
-            ensure!(looks.join().is_ok_and(|bytes| bytes > 0), "nothing came over the stream");
+            ensure!(watcher.join().is_ok_and(|bytes| bytes > 0), "nothing came over the stream");
             Ok(TurnResult::Values([memory[0], memory[1], cpu, sleeps, of_daemon, watched, then]))
         }
         Subject::Manager(_) => Ok(TurnResult::LeftOut("–")),
@@ -120,7 +120,7 @@ impl Netdata {
 impl Drop for Netdata {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        measure::end_marked(&self.folder);
+        measure::kill_marked(&self.folder);
         let _ = self.child.wait();
     }
 }
