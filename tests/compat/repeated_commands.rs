@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Home, Item, Subject};
+use ostler_testkit::{Home, ListedApp, Subject};
 use serde_json::Value;
 
 /// A step of a sequence.
@@ -85,7 +85,7 @@ fn run_step(home: &Home, step: &SecondStep) -> Option<String> {
     Some(format!("{words}: {}", command.run().code))
 }
 
-fn line(home: &Home, item: &Item) -> String {
+fn line(home: &Home, item: &ListedApp) -> String {
     let attributes: Vec<String> = ATTRIBUTES.iter().map(|key| format!("{key}={}", item.env(key))).collect();
     // PM2's client fills the key in at a first start by options, and a saved list has no number of
     // instances.
@@ -95,7 +95,7 @@ fn line(home: &Home, item: &Item) -> String {
 }
 
 /// Returns the record that an instance's process wrote about itself.
-fn process(home: &Home, item: &Item) -> String {
+fn process(home: &Home, item: &ListedApp) -> String {
     let file: PathBuf = home.root().join(format!("seen/{}-{}.json", item.name(), item.id()));
     let mut seen = Value::Null;
     home.wait_until("the process has written what it finds", || {

@@ -29,7 +29,7 @@ fn special_names_are_kept_and_app_is_not_renamed() {
     let home = home();
     let script = home.write("hostile.js", HOSTILE);
     home.ok(format!("start {script} --name app"));
-    let actions = |app: &ostler_testkit::Item| app.env("axm_actions").as_array().is_some_and(|all| all.len() == 2);
+    let actions = |app: &ostler_testkit::ListedApp| app.env("axm_actions").as_array().is_some_and(|all| all.len() == 2);
     let app = home.wait_app("app", "it has said everything", actions);
     assert_eq!((app.id(), app.status()), (0, "online"));
     assert_eq!((&app.env("axm_options")["name"], &app.env("axm_options")["custom"]), (&json!("other"), &json!("mine")));

@@ -196,7 +196,7 @@ fn cluster_app_is_reloaded_one_worker_at_a_time() {
     );
     home.ok(format!("start {file}"));
     home.wait_until("it serves", || get(port, "/").is_ok());
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     let before = pids();
     let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);
     home.wait_until("every process is another one", || {
@@ -221,7 +221,7 @@ fn run_on_one_restarts_a_single_instance() {
     );
     home.ok(format!("start {file}"));
     clock.wait_ticks(3);
-    let restarts: Vec<u64> = home.jlist().iter().filter(|app| app.name() == "app").map(ostler_testkit::Item::restarts).collect();
+    let restarts: Vec<u64> = home.jlist().iter().filter(|app| app.name() == "app").map(ostler_testkit::ListedApp::restarts).collect();
     assert!(restarts.len() == 3 && restarts[0] > 0 && restarts[1..] == [0, 0], "{restarts:?}");
 }
 

@@ -112,7 +112,7 @@ fn only_unhealthy_cluster_worker_is_replaced() {
     serve(&home, port, &check);
     let all = |state: &str| home.jlist().iter().all(|app| app.env("health_status")["status"] == state);
     home.wait_until("all are healthy", || all("healthy"));
-    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     home.write(&format!("ill-{}", pids[1]), "");
     home.wait_until("the ill one is replaced", || {
         let apps = home.jlist();
@@ -161,7 +161,7 @@ fn health_restarts_are_staggered_over_instances() {
         "http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000, "grace": 0}});
     home.ok(format!("start {}", config(&home, &json!({"apps": [app]}))));
     home.wait_until("all are healthy", || home.jlist().iter().all(|app| app.env("health_status")["status"] == "healthy"));
-    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     for pid in &before {
         home.write(&format!("ill-{pid}"), "");
     }

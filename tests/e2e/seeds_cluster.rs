@@ -20,7 +20,7 @@ fn copy_block(home: &Home, name: &str, as_file: &str) -> String {
 
 /// Reloads under load: no request fails and every process is replaced.
 fn reload_under_load(home: &Home, port: u16, command: &str) {
-    let pids = |home: &Home| home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = |home: &Home| home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     home.wait_until("it serves", || get(port, "/").is_ok());
     let before = pids(home);
     let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);

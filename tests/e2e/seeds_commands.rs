@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use ostler_testkit::{Cmd, Home, Item, Output, Terminal, get, is_root, needs_program};
+use ostler_testkit::{Cmd, Home, ListedApp, Output, Terminal, get, is_root, needs_program};
 use serde_json::{Value, json};
 
 use crate::foreground::Foreground;
@@ -62,15 +62,15 @@ impl SeedHome {
 
     /// Checks that the line succeeds, and that exactly these apps run: `name mode count`.
     #[track_caller]
-    fn starts(&self, line: &str, expected: &str) -> Vec<Item> {
+    fn starts(&self, line: &str, expected: &str) -> Vec<ListedApp> {
         self.ok(line);
         self.runs(expected)
     }
 
     #[track_caller]
-    fn runs(&self, expected: &str) -> Vec<Item> {
+    fn runs(&self, expected: &str) -> Vec<ListedApp> {
         let list = self.home.jlist();
-        let names: BTreeSet<&str> = list.iter().map(Item::name).collect();
+        let names: BTreeSet<&str> = list.iter().map(ListedApp::name).collect();
         let mode = |name: &str| list.iter().find(|item| item.name() == name).map_or("", |item| item.text("exec_mode")).to_owned();
         let count = |name: &str| list.iter().filter(|item| item.name() == name && item.status() == "online").count();
         let seen: Vec<String> = names.iter().map(|name| format!("{name} {} {}", mode(name), count(name))).collect();
@@ -79,7 +79,7 @@ impl SeedHome {
     }
 
     fn pids(&self) -> Vec<i32> {
-        self.home.jlist().iter().map(Item::pid).collect()
+        self.home.jlist().iter().map(ListedApp::pid).collect()
     }
 
     /// Checks that the line replaces each process of this app, and leaves the other apps alone.
@@ -111,7 +111,7 @@ impl SeedHome {
         let mut left = self.home.jlist();
         left.retain(|item| name != "all" && item.name() != name);
         self.ok(line);
-        let pids: Vec<i32> = left.iter().map(Item::pid).collect();
+        let pids: Vec<i32> = left.iter().map(ListedApp::pid).collect();
         assert_eq!(self.pids(), pids, "{line}");
     }
 
@@ -130,7 +130,7 @@ impl SeedHome {
         self.printed();
         let follower = Foreground::open(self.shell(line).command());
         let mut lines = follower.until(last);
-        for name in self.home.jlist().iter().map(Item::name).collect::<BTreeSet<_>>() {
+        for name in self.home.jlist().iter().map(ListedApp::name).collect::<BTreeSet<_>>() {
             self.home.ok(["sendSignal", "SIGUSR2", name]);
         }
         lines.extend(follower.until(later));
@@ -467,7 +467,7 @@ const OF_SERVICES: &[Case] = &[
     ("pm2 reset api-gateway", |place, line| {
         place.ok("pm2 restart api-gateway user-service");
         place.ok(line);
-        assert_eq!(place.home.jlist().iter().map(Item::restarts).collect::<Vec<_>>(), [0, 0, 1]);
+        assert_eq!(place.home.jlist().iter().map(ListedApp::restarts).collect::<Vec<_>>(), [0, 0, 1]);
     }),
     ("pm2 show api-gateway", |place, line| drop(place.ok(line).says("name api-gateway").never_says("name user-service"))),
     ("pm2 describe api-gateway", |place, line| drop(place.ok(line).says("name api-gateway").never_says("name user-service"))),

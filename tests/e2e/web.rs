@@ -353,9 +353,9 @@ fn commands_are_recorded_with_the_token_name() {
     let web = Web::on(&home, "");
     start(&home, "api", "-i 2");
     let operator = web.with("web token alice --role operator");
-    let before: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::Item::pid).collect();
+    let before: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::ListedApp::pid).collect();
     assert_eq!(operator.post("/api/apps/api/restart", &json!({})).json()["done"], true);
-    let after: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::Item::pid).collect();
+    let after: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::ListedApp::pid).collect();
     assert!(before.iter().all(|pid| !after.contains(pid)), "{before:?} {after:?}");
     home.ok("why api").says("on behalf of dashboard: token alice");
     assert_eq!(operator.post("/api/apps/api/scale", &json!({ "instances": 3 })).status, 200);

@@ -144,7 +144,7 @@ impl InstalledExample<'_> {
     }
 
     fn pids(&self) -> BTreeSet<i32> {
-        self.home.jlist().iter().map(ostler_testkit::Item::pid).collect()
+        self.home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect()
     }
 
     fn healthy(&self) -> bool {

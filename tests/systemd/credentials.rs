@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_testkit::{Item, Machine, needs_machine};
+use ostler_testkit::{ListedApp, Machine, needs_machine};
 use rustix::process::Signal;
 
 use crate::lifecycle::{main_pid, settled, signal, supervisors};
@@ -20,7 +20,7 @@ fn give(machine: &Machine, unit: &str, lines: &str) {
     machine.ok("systemctl daemon-reload");
 }
 
-fn api(machine: &Machine) -> Item {
+fn api(machine: &Machine) -> ListedApp {
     machine.jlist("ostler jlist").into_iter().find(|app| app.name() == "api").unwrap()
 }
 

@@ -29,11 +29,11 @@ fn online(machine: &Machine, uid: u32) -> Vec<i32> {
     if list.code != 0 {
         return Vec::new();
     }
-    let list = ostler_testkit::Item::parse_list(&list.stdout);
+    let list = ostler_testkit::ListedApp::parse_list(&list.stdout);
     if list.iter().any(|app| app.status() != "online") {
         return Vec::new();
     }
-    list.iter().map(ostler_testkit::Item::pid).collect()
+    list.iter().map(ostler_testkit::ListedApp::pid).collect()
 }
 
 #[test]

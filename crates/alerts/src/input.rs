@@ -12,7 +12,7 @@ pub enum Input {
     /// Something happened to an app or to the machine.
     Occurred(Occurrence),
     /// A metric was measured.
-    Measured(Sample),
+    Measured(MetricSample),
     /// An app wrote a line.
     Wrote {
         /// The app.
@@ -222,7 +222,7 @@ pub(crate) enum Resolution {
 
 /// Measured values of a metric at one instant.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
+pub struct MetricSample {
     /// The app; empty = the machine.
     pub app: String,
     /// Name of the metric.

@@ -27,7 +27,7 @@ pub const MOST_HISTORY: usize = 500;
 /// Record of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Record {
+pub enum JournalRecord {
     /// The state after a step.
     Step {
         /// The whole state.
@@ -50,12 +50,12 @@ pub enum Record {
         at: u64,
     },
     /// A message that was already finished when the file was rewritten.
-    Sent(Sent),
+    Sent(FinishedMessage),
 }
 
 /// Finished message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sent {
+pub struct FinishedMessage {
     /// Its id.
     pub id: String,
     /// The channel.
@@ -79,7 +79,7 @@ pub struct OutboxContents {
     /// Alerts that began or ended, the newest last.
     pub changes: VecDeque<AlertChange>,
     /// Finished messages, the newest last.
-    pub sent: VecDeque<Sent>,
+    pub sent: VecDeque<FinishedMessage>,
     /// Messages that were dropped because too many waited.
     pub dropped: u64,
 }
@@ -120,18 +120,18 @@ impl OutboxContents {
     }
 
     /// Applies a record that is on disk.
-    pub fn apply(&mut self, record: Record) {
+    pub fn apply(&mut self, record: JournalRecord) {
         match record {
-            Record::Step { state, messages, changes } => {
+            JournalRecord::Step { state, messages, changes } => {
                 self.state = Some(*state);
                 self.waiting.extend(messages);
                 self.changes.extend(changes);
             }
-            Record::Sent(sent) => self.sent.push_back(sent),
-            Record::Done { id, fault, at } => {
+            JournalRecord::Sent(sent) => self.sent.push_back(sent),
+            JournalRecord::Done { id, fault, at } => {
                 let Some(index) = self.waiting.iter().position(|message| message.id == id) else { return };
                 let Some(message) = self.waiting.remove(index) else { return };
-                self.sent.push_back(Sent { id, channel: message.channel.clone(), at, title: message.title(), fault });
+                self.sent.push_back(FinishedMessage { id, channel: message.channel.clone(), at, title: message.title(), fault });
             }
         }
         self.bound();
@@ -163,16 +163,16 @@ impl OutboxContents {
         let state = self.state.clone().unwrap_or_default();
         let changes = self.changes.iter().cloned().collect();
         let messages = self.waiting.iter().cloned().collect();
-        out.extend(encode(&Record::Step { state: Box::new(state), messages, changes }));
+        out.extend(encode(&JournalRecord::Step { state: Box::new(state), messages, changes }));
         for sent in &self.sent {
-            out.extend(encode(&Record::Sent(sent.clone())));
+            out.extend(encode(&JournalRecord::Sent(sent.clone())));
         }
         out
     }
 }
 
 /// Encodes a record as a line.
-pub fn encode(record: &Record) -> Vec<u8> {
+pub fn encode(record: &JournalRecord) -> Vec<u8> {
     let body = serde_json::to_vec(record).unwrap_or_default();
     let mut line = format!("{:08x} ", crc32fast::hash(&body)).into_bytes();
     line.extend(body);
@@ -180,7 +180,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
     line
 }
 
-fn decode(line: &[u8]) -> Option<Record> {
+fn decode(line: &[u8]) -> Option<JournalRecord> {
     let (sum, body) = (line.get(..8)?, line.get(9..)?);
     let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
     (line[8] == b' ' && sum == crc32fast::hash(body)).then(|| serde_json::from_slice(body).ok()).flatten()
@@ -191,15 +191,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn records() -> Vec<Record> {
+    fn records() -> Vec<JournalRecord> {
         let message = |n: u64| Message::test("ops", "box", format!("1-{n}"), n);
-        let step =
-            |n: u64| Record::Step { state: Box::new(EngineState::new(n)), messages: vec![message(n), message(n + 100)], changes: vec![] };
-        let done = |n: u64, fault: Option<&str>| Record::Done { id: format!("1-{n}"), fault: fault.map(str::to_owned), at: n };
+        let step = |n: u64| JournalRecord::Step {
+            state: Box::new(EngineState::new(n)),
+            messages: vec![message(n), message(n + 100)],
+            changes: vec![],
+        };
+        let done = |n: u64, fault: Option<&str>| JournalRecord::Done { id: format!("1-{n}"), fault: fault.map(str::to_owned), at: n };
         vec![step(1), done(1, None), step(2), done(101, Some("it answered 400")), step(3)]
     }
 
-    fn file(records: &[Record]) -> Vec<u8> {
+    fn file(records: &[JournalRecord]) -> Vec<u8> {
         records.iter().fold(HEAD.as_bytes().to_vec(), |mut file, record| {
             file.extend(encode(record));
             file
@@ -223,7 +226,7 @@ mod tests {
         for n in 0..300_u64 {
             let channel = if n < 10 { "mail" } else { "ops" };
             let messages = vec![Message::test(channel, "box", format!("1-{n}"), n)];
-            book.apply(Record::Step { state: Box::default(), messages, changes: vec![] });
+            book.apply(JournalRecord::Step { state: Box::default(), messages, changes: vec![] });
         }
         assert_eq!((book.waiting.len(), book.dropped), (110, 190));
         assert_eq!(book.waiting.back().unwrap().id, "1-299");

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ostler_alerts::dispatch::{Dispatch, SendAction};
 use ostler_alerts::engine::{Channel, Config, EngineState, step};
 use ostler_alerts::input::{EventKind, Input, Occurrence};
-use ostler_alerts::journal::{HEAD, MOST_WAITING, OutboxContents, Record, encode};
+use ostler_alerts::journal::{HEAD, JournalRecord, MOST_WAITING, OutboxContents, encode};
 use ostler_alerts::message::Status;
 use ostler_alerts::render::DeliveryResult;
 use ostler_alerts::rule::{Severity, defaults};
@@ -45,7 +45,7 @@ impl Sender {
         }
     }
 
-    fn append(&mut self, record: Record) {
+    fn append(&mut self, record: JournalRecord) {
         self.file.extend(encode(&record));
         self.book.apply(record);
         assert!(self.book.waiting.len() <= MOST_WAITING);
@@ -53,7 +53,7 @@ impl Sender {
 
     fn step(&mut self, input: Input, now: u64) {
         let output = step(&mut self.state, &self.config, input, now);
-        self.append(Record::Step { state: Box::new(self.state.clone()), messages: output.messages, changes: output.changes });
+        self.append(JournalRecord::Step { state: Box::new(self.state.clone()), messages: output.messages, changes: output.changes });
     }
 
     /// Simulates SIGKILL and a new process.
@@ -84,7 +84,7 @@ impl Sender {
             for item in message.items.iter().filter(|item| item.status == Status::Firing) {
                 *self.firing.entry(item.name().to_owned()).or_default() += 1;
             }
-            self.append(Record::Done { id: message.id, fault: None, at: now });
+            self.append(JournalRecord::Done { id: message.id, fault: None, at: now });
         }
         let wake = self.state.wake_ms().map(|at| at.max(now + 1));
         let again = if has_sent { Some(now + 1) } else { again };

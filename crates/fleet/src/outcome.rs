@@ -70,7 +70,7 @@ pub fn worst(codes: impl IntoIterator<Item = Code>) -> Code {
 
 /// Result of a command on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum HostOutcome {
     /// The host's `ostler` exited with this code and reported the reason itself.
     Ended(i32),
     /// The connection failed, with this message of `ssh`.
@@ -92,7 +92,7 @@ pub enum Outcome {
     NotBegun,
 }
 
-impl Outcome {
+impl HostOutcome {
     /// Returns its exit code.
     pub fn code(&self) -> Code {
         match self {
@@ -115,7 +115,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for HostOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(0) => f.write_str("done"),
@@ -163,17 +163,17 @@ mod tests {
     #[test]
     fn outcome_has_exit_code_and_text() {
         for (outcome, code, word) in [
-            (Outcome::Ended(0), 0, "done"),
-            (Outcome::Ended(4), 4, "exit code 4"),
-            (Outcome::NoConnection("refused".into()), 3, "(refused); the command was not run"),
-            (Outcome::NoConnection(String::new()), 3, "no connection; the command"),
-            (Outcome::Lost { changes: true }, 3, "not sent again"),
-            (Outcome::Lost { changes: false }, 3, "broke"),
-            (Outcome::Absent, 3, "ostler was not found there"),
-            (Outcome::Unreadable("0.0.1".into()), 1, "ostler 0.0.1"),
-            (Outcome::TooLong(16 << 20), 1, "16 MiB"),
-            (Outcome::NotStarted("x".into()), 1, "cannot run ssh: x"),
-            (Outcome::NotBegun, 1, "not started"),
+            (HostOutcome::Ended(0), 0, "done"),
+            (HostOutcome::Ended(4), 4, "exit code 4"),
+            (HostOutcome::NoConnection("refused".into()), 3, "(refused); the command was not run"),
+            (HostOutcome::NoConnection(String::new()), 3, "no connection; the command"),
+            (HostOutcome::Lost { changes: true }, 3, "not sent again"),
+            (HostOutcome::Lost { changes: false }, 3, "broke"),
+            (HostOutcome::Absent, 3, "ostler was not found there"),
+            (HostOutcome::Unreadable("0.0.1".into()), 1, "ostler 0.0.1"),
+            (HostOutcome::TooLong(16 << 20), 1, "16 MiB"),
+            (HostOutcome::NotStarted("x".into()), 1, "cannot run ssh: x"),
+            (HostOutcome::NotBegun, 1, "not started"),
         ] {
             assert!(outcome.to_string().contains(word), "{outcome}");
             assert_eq!((outcome.code().number(), outcome.succeeded()), (code, code == 0), "{outcome}");

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::HttpAnswer;
 use driver::Driver;
 pub use script::ScriptLoad;
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::fixtures::fixture_path;
 use crate::home::DEADLINE;
-use crate::listing::Item;
+use crate::listing::ListedApp;
 use crate::nodes::cache_dir;
 use crate::output::{self, Output};
 use crate::procs;
@@ -226,8 +226,8 @@ impl Machine {
 
     /// Returns the entries that `jlist` prints for the owner of this home.
     #[track_caller]
-    pub fn jlist(&self, words: impl Words) -> Vec<Item> {
-        Item::parse_list(&self.ok(words).stdout)
+    pub fn jlist(&self, words: impl Words) -> Vec<ListedApp> {
+        ListedApp::parse_list(&self.ok(words).stdout)
     }
 
     /// Waits for a condition.

@@ -22,7 +22,7 @@ pub struct Terminal {
     keyboard: Option<File>,
     /// Thread that applies the output to the screen.
     reader: Option<JoinHandle<()>>,
-    flags: Arc<Flags>,
+    flags: Arc<TerminalFlags>,
     /// The terminal side, kept to check its settings.
     line: OwnedFd,
     screen: Arc<Mutex<Screen>>,
@@ -31,7 +31,7 @@ pub struct Terminal {
 
 /// Actions of the terminal's owner.
 #[derive(Debug, Default)]
-struct Flags {
+struct TerminalFlags {
     is_closed: AtomicBool,
     is_paused: AtomicBool,
 }
@@ -90,7 +90,7 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(Screen::default()));
         screen.lock().unwrap().resize(columns, rows);
         let output = File::from(master.try_clone().unwrap());
-        let flags = Arc::new(Flags::default());
+        let flags = Arc::new(TerminalFlags::default());
         let (shown, seen) = (screen.clone(), flags.clone());
         let reader = thread::spawn(move || show(output, &shown, &seen));
         Self { keyboard: Some(File::from(master)), reader: Some(reader), flags, line, screen, child }
@@ -211,7 +211,7 @@ impl Drop for Terminal {
 }
 
 /// Applies the output to the screen until the terminal is closed.
-fn show(mut output: File, screen: &Mutex<Screen>, flags: &Flags) {
+fn show(mut output: File, screen: &Mutex<Screen>, flags: &TerminalFlags) {
     const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     let mut bytes = [0; 4096];
     while !flags.is_closed.load(Ordering::Relaxed) {

@@ -31,7 +31,7 @@ pub(crate) struct Site {
     pub(crate) store: RefCell<Store>,
     pub(crate) attempts: RefCell<Attempts>,
     pub(crate) audit: Audit,
-    pub(crate) alerts: crate::alerts::Shared,
+    pub(crate) alerts: crate::alerts::SharedState,
     pub(crate) ending: Ending,
     /// Only one password is checked at a time, because each check takes 19 MiB.
     pub(crate) checking: tokio::sync::Semaphore,

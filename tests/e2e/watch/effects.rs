@@ -79,7 +79,7 @@ fn clustered_app_reloads_and_bad_change_keeps_old_workers() {
     home.ok(format!("start {}", ecosystem(&home, &members)));
     wait_for_watching(&home, "app", 1);
     home.wait_until("it serves", || get(port, "/").is_ok());
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     let load = Load::start_all([LoadSpec::to(port)]);
     let before = pids();
     home.write("app/app.js", format!("{server}// changed\n"));

@@ -6,7 +6,7 @@ use super::alert::{Alert, OpenCondition};
 use super::series::PAST_MS;
 use super::state::{AlertChange, EngineState, MOST_SERIES, change};
 use crate::config::Config;
-use crate::input::{CheckResult, EventKind, Input, InstanceState, Occurrence, Resolution, Sample};
+use crate::input::{CheckResult, EventKind, Input, InstanceState, MetricSample, Occurrence, Resolution};
 use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
@@ -140,7 +140,7 @@ fn end_where(
     changed
 }
 
-fn on_sample(state: &mut EngineState, config: &Config, sample: &Sample, now: u64, changes: &mut Vec<AlertChange>) -> bool {
+fn on_sample(state: &mut EngineState, config: &Config, sample: &MetricSample, now: u64, changes: &mut Vec<AlertChange>) -> bool {
     let mut changed = false;
     let app = plain(&sample.app, NAME);
     for rule in &config.rules {
@@ -177,7 +177,7 @@ fn threshold_fault(
     rule: &Rule,
     threshold: &Threshold,
     app: &str,
-    sample: &Sample,
+    sample: &MetricSample,
     now: u64,
 ) -> Option<RuleResult> {
     let fires = state.alerts.get(&EngineState::key(&rule.name, app)).is_some_and(Alert::fires);
@@ -211,7 +211,7 @@ fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: 
     RuleResult { instance, kind: None, severity: rule.severity.unwrap_or_default(), text }
 }
 
-fn forecast_fault(state: &mut EngineState, rule: &Rule, within_ms: u64, app: &str, sample: &Sample, now: u64) -> Option<RuleResult> {
+fn forecast_fault(state: &mut EngineState, rule: &Rule, within_ms: u64, app: &str, sample: &MetricSample, now: u64) -> Option<RuleResult> {
     let limit = sample.limit?;
     let (instance, value) = *sample.values.iter().max_by(|one, other| one.1.total_cmp(&other.1))?;
     let series = state.series(&rule.name, app, now)?;

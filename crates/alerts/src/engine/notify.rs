@@ -6,7 +6,7 @@ use super::alert::{Alert, Phase, SentNotification};
 use super::state::EngineState;
 use crate::config::{Channel, Config};
 use crate::input::{EventKind, Resolution};
-use crate::message::{Item, Message, Status};
+use crate::message::{AlertItem, Message, Status};
 use crate::rule::Severity;
 
 /// Maximum number of alerts that a message lists; further ones are counted.
@@ -121,12 +121,12 @@ fn message(state: &mut EngineState, config: &Config, channel: &Channel, due: Vec
     }
 }
 
-fn item(alert: &Alert, status: Status, now: u64) -> Item {
+fn item(alert: &Alert, status: Status, now: u64) -> AlertItem {
     let (since_ms, over_ms) = match alert.phase {
         Phase::Pending { since_ms } | Phase::Firing { since_ms, .. } => (since_ms, None),
         Phase::Resolved { at_ms, since_ms } => (since_ms, Some(at_ms)),
     };
-    Item {
+    AlertItem {
         rule: alert.rule.clone(),
         app: alert.app.clone(),
         status,

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::input::{CheckResult, EventKind, Input, Occurrence, Sample};
+use crate::input::{CheckResult, EventKind, Input, MetricSample, Occurrence};
 use crate::message::{Message, Status};
 use crate::rule::{Rule, Severity, defaults, rule};
 use serde_json::json;
@@ -23,7 +23,7 @@ pub(super) fn happened(kind: EventKind, app: &str, instance: u32) -> Input {
 }
 
 fn measured(app: &str, metric: &str, value: f64) -> Input {
-    Input::Measured(Sample { app: app.into(), metric: metric.into(), values: vec![(Some(0), value)], limit: None })
+    Input::Measured(MetricSample { app: app.into(), metric: metric.into(), values: vec![(Some(0), value)], limit: None })
 }
 
 /// Engine with its clock.
@@ -215,7 +215,7 @@ fn log_check_exception_and_forecast_rules_fire() {
     assert!(engine.take_sent().contains(&"api exception firing".to_owned()));
     for n in 0..60_u32 {
         let values = vec![(Some(0), f64::from(100 + n) * 1e6)];
-        engine.step(Input::Measured(Sample { app: "api".into(), metric: "memory".into(), values, limit: Some(300e6) }));
+        engine.step(Input::Measured(MetricSample { app: "api".into(), metric: "memory".into(), values, limit: Some(300e6) }));
         engine.pass(10_000);
     }
     assert!(engine.take_sent().contains(&"api memory_forecast firing".to_owned()));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{Engine, config, custom_rule, happened};
-use crate::input::{CheckResult, EventKind, Input, InstanceState, Occurrence, Sample};
+use crate::input::{CheckResult, EventKind, Input, InstanceState, MetricSample, Occurrence};
 use crate::rule::{Rule, SAMPLE_MS};
 
 /// Milliseconds from one sample to the next: late by up to a second, and the fifth is missed.
@@ -23,7 +23,7 @@ fn fires(engine: &mut Engine, metric: &str, value: f64, ms: u64, jitter: u64) ->
     let mut fired = false;
     for n in 0.. {
         let values = vec![(Some(0), value)];
-        engine.step(Input::Measured(Sample { app: app.into(), metric: metric.into(), values, limit: None }));
+        engine.step(Input::Measured(MetricSample { app: app.into(), metric: metric.into(), values, limit: None }));
         fired |= engine.state.alerts.values().any(super::Alert::fires);
         let pause = pause(n, jitter);
         if engine.now + pause > until {
@@ -324,7 +324,7 @@ fn stop_delete_or_rename_resolves_alerts_of_the_app() {
         }
         engine.step(Input::Wrote { app: "api".into(), instance: Some(0), line: "boom".into() });
         engine.step(Input::Exception { app: "api".into(), instance: Some(0), title: "E".into(), returned: false });
-        let sample = Sample { app: "api".into(), metric: "cpu".into(), values: vec![(Some(0), 99.0)], limit: None };
+        let sample = MetricSample { app: "api".into(), metric: "cpu".into(), values: vec![(Some(0), 99.0)], limit: None };
         engine.step(Input::Measured(sample));
         engine.step(happened(EventKind::Errored, "other", 5));
         engine.pass(1000);

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::message::{Item, Message, Status};
+use crate::message::{AlertItem, Message, Status};
 use crate::rule::Severity;
 use crate::text::cut;
 
@@ -62,7 +62,7 @@ pub(super) fn whole(message: &Message) -> Value {
     })
 }
 
-fn alert(item: &Item) -> Value {
+fn alert(item: &AlertItem) -> Value {
     json!({
         "rule": item.rule,
         "app": item.app,
@@ -159,7 +159,7 @@ pub(super) fn ntfy(message: &Message, topic: &str) -> Value {
 
 /// Alertmanager: one alert for each item, because it groups by itself.
 pub(super) fn alertmanager(message: &Message) -> Value {
-    let alert = |item: &Item| {
+    let alert = |item: &AlertItem| {
         let resolution =
             if item.status == Status::Resolved { item.over_ms.unwrap_or(message.at_ms) } else { message.at_ms + ALERTMANAGER_MS };
         json!({

@@ -2,11 +2,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::channel::tests::made;
-use crate::message::{Item, Status};
+use crate::message::{AlertItem, Status};
 use crate::rule::Severity;
 
 fn message(name: &str, text: &str, count: usize) -> Message {
-    let item = Item {
+    let item = AlertItem {
         rule: "crash".into(),
         app: crate::text::plain(name, crate::text::NAME),
         status: Status::Firing,

@@ -108,7 +108,7 @@ impl Threshold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Its target.
-    pub target: Target,
+    pub target: CheckTarget,
     /// Time between two checks.
     pub every_ms: u64,
     /// Maximum wait for the response.
@@ -120,7 +120,7 @@ pub struct Check {
 
 /// Target of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum CheckTarget {
     /// `GET` of this address, with this expected status; none = any status below 400.
     Http {
         /// The address.

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use ostler_config::find::{self, Target, classify};
+use ostler_config::find::{self, StartArgument, classify};
 use ostler_config::keys::closest;
 use ostler_config::{Context, Loaded, Normalized, Origin, Problem, ProblemKind, Problems, load, load_stdin, select};
 use ostler_core::app::AppSpec;
@@ -35,9 +35,9 @@ impl Source {
     /// Returns the source that this target names, if it is a config file.
     pub(super) fn of(target: &str, context: &Context) -> Option<Self> {
         match classify(target, context) {
-            Target::Stdin => Some(Self::Stdin),
-            Target::Config(path) => Some(Self::File(path, target.to_owned())),
-            Target::Other => None,
+            StartArgument::Stdin => Some(Self::Stdin),
+            StartArgument::Config(path) => Some(Self::File(path, target.to_owned())),
+            StartArgument::Other => None,
         }
     }
 

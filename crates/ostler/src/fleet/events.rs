@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ostler_fleet::events::{EventCursor, EventDecision};
-use ostler_fleet::{Interleave, Member, Outcome, TimedLine, merge};
+use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use ostler_proto::control::Event;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use crate::cli::Call;
 use crate::render::{Out, event_line};
 
 /// Shows the events until the hosts are done, or without an end if it follows.
-pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
+pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<HostOutcome> {
     if call.has("json") {
         out.data_only();
     }

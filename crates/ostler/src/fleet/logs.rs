@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ostler_fleet::{Interleave, Member, Outcome, TimedLine, merge};
+use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::render::{Out, styles};
 const MAX_PLACES_BYTES: usize = 100 << 10;
 
 /// Shows the lines until the hosts are done, or without an end if it follows.
-pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
+pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<HostOutcome> {
     if call.has("json") {
         out.data_only();
     }

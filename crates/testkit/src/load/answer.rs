@@ -25,7 +25,7 @@ enum AnswerPart {
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     part: AnswerPart,
     /// The head, or the line of a chunk, as far as it has arrived.
     line: Vec<u8>,
@@ -36,7 +36,7 @@ pub(crate) struct Answer {
     close: bool,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// Creates an answer without any data.
     pub(crate) fn new() -> Self {
         Self { part: AnswerPart::Head, line: Vec::new(), body: Vec::new(), received: 0, status: 0, close: false }
@@ -220,7 +220,7 @@ mod tests {
     /// Reads a text in pieces of this size. Returns the body and whether the connection ends, or
     /// the error.
     fn read(text: &str, piece: usize, closed: bool) -> Result<(String, bool), String> {
-        let mut answer = Answer::new();
+        let mut answer = HttpAnswer::new();
         let mut done = false;
         for part in text.as_bytes().chunks(piece) {
             done = answer.feed(part)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::answer::Answer;
+use super::answer::HttpAnswer;
 use super::{Address, LoadSpec};
 
 /// Event that a client waits for.
@@ -25,7 +25,7 @@ pub(super) enum ClientState {
 pub(super) struct Client {
     pub(super) state: ClientState,
     pub(super) stream: Option<OwnedFd>,
-    pub(super) answer: Answer,
+    pub(super) answer: HttpAnswer,
     pub(super) begun: Instant,
     /// Increases with each connection, so that an event of the previous connection is not mistaken
     /// for a new one.
@@ -48,7 +48,7 @@ pub(super) enum IdleConnection {
 
 impl Client {
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: ClientState::Idle, stream: None, answer: Answer::new(), begun: now, connection: 0, request: 0, kept: false }
+        Self { state: ClientState::Idle, stream: None, answer: HttpAnswer::new(), begun: now, connection: 0, request: 0, kept: false }
     }
 
     /// Returns the state of the keep-alive connection. If the server closed it before the request

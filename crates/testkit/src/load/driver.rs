@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv, sockopt};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use super::answer::Answer;
+use super::answer::HttpAnswer;
 use super::client::{Client, ClientState, IdleConnection, connect};
 use super::{LoadReport, LoadSpec, Shared};
 
@@ -142,7 +142,7 @@ impl Driver {
         if client.state == ClientState::Idle {
             client.begun = now;
             client.request = client.request.wrapping_add(1);
-            client.answer = Answer::new();
+            client.answer = HttpAnswer::new();
             self.deadlines.push_back((now + Duration::from_millis(self.spec.timeout_ms), number, client.request));
             self.busy += 1;
         }

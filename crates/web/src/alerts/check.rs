@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 use ostler_alerts::channel::Url;
 use ostler_alerts::input::CheckResult;
-use ostler_alerts::rule::{Check, Target};
+use ostler_alerts::rule::{Check, CheckTarget};
 use tokio::time::timeout;
 
 use crate::http::client::exchange;
@@ -25,7 +25,7 @@ pub(super) async fn check(check: &Check) -> Result<CheckResult, String> {
 
 async fn ask(check: &Check) -> Result<CheckResult, String> {
     match &check.target {
-        Target::Http { url, status } => {
+        CheckTarget::Http { url, status } => {
             let url = Url::parse(url).ok_or("has no valid address")?;
             let got = exchange(Method::GET, &url, &[] as &[(&str, String)], String::new()).await?;
             let is = got.answer.status;
@@ -35,7 +35,7 @@ async fn ask(check: &Check) -> Result<CheckResult, String> {
                 _ => Ok(CheckResult { certificate_days: got.certificate_days }),
             }
         }
-        Target::Tcp(address) => {
+        CheckTarget::Tcp(address) => {
             let (host, port) = address.rsplit_once(':').ok_or("has no valid address")?;
             let port = port.parse().map_err(|_| "has no valid port".to_owned())?;
             tls::connect(host.trim_matches(['[', ']']), port).await.map(|_| CheckResult::default())

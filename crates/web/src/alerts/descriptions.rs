@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use ostler_alerts::input::{InstanceState, Sample};
+use ostler_alerts::input::{InstanceState, MetricSample};
 use ostler_alerts::rule::{Rule, rule};
 use ostler_core::health::State;
 use ostler_core::logs::masking::secrets;
@@ -33,7 +33,7 @@ pub(super) struct AppDescriptions {
     /// Memory limits by app.
     pub(super) memory: BTreeMap<String, f64>,
     /// Custom metrics of apps.
-    pub(super) figures: Vec<Sample>,
+    pub(super) figures: Vec<MetricSample>,
 }
 
 /// Collects the data of all instances.
@@ -90,7 +90,7 @@ fn own_rules(app: &str, given: Option<&Value>, all: &mut AppDescriptions) {
 }
 
 /// Adds the custom metrics of an instance, and the age of its last log line.
-fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
+fn figures(detail: &Detail, figures: &mut Vec<MetricSample>) {
     if detail.monit.processes == 0 {
         return;
     }
@@ -101,7 +101,7 @@ fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
             Some(sample) => sample.values.push((Some(detail.id), value)),
             None => {
                 let (app, metric) = (app.clone(), metric.to_owned());
-                figures.push(Sample { app, metric, values: vec![(Some(detail.id), value)], limit: None });
+                figures.push(MetricSample { app, metric, values: vec![(Some(detail.id), value)], limit: None });
             }
         }
     };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use super::report::Report;
+use super::report::TaskReport;
 
 /// Maximum length of a line; a longer line is ignored.
 const LONGEST: u64 = 256 << 10;
@@ -34,7 +34,7 @@ struct LogRecord {
 }
 
 /// Follows the logs and reports lines that match one of the patterns, until it is dropped.
-pub(super) async fn follow(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<Report>) {
+pub(super) async fn follow(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<TaskReport>) {
     loop {
         if let Err(error) = read(home, patterns, reports).await {
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: cannot follow the logs: {error}\n"));
@@ -43,7 +43,7 @@ pub(super) async fn follow(home: &Path, patterns: &[Pattern], reports: &mpsc::Se
     }
 }
 
-async fn read(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<Report>) -> std::io::Result<()> {
+async fn read(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<TaskReport>) -> std::io::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["logs", "--json", "--lines", "0"]).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
@@ -65,7 +65,7 @@ async fn read(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<Report>)
             continue;
         }
         let instance = line.process_id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let wrote = Report::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
+        let wrote = TaskReport::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
         if reports.send(wrote).await.is_err() {
             return Ok(());
         }

@@ -35,7 +35,7 @@ pub(crate) use run::{VisibleState, start};
 pub use settings::{AlertSettings, Settings, SettingsFile};
 
 /// Alert state that requests can see.
-pub(crate) type Shared = Rc<RefCell<VisibleState>>;
+pub(crate) type SharedState = Rc<RefCell<VisibleState>>;
 
 /// Returns the name of this machine.
 fn host_name() -> String {

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use ostler_alerts::journal::{JournalDamage, OutboxContents, Record, encode};
+use ostler_alerts::journal::{JournalDamage, JournalRecord, OutboxContents, encode};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// Size from which the file is compacted. It grows to twice the compacted size if that is larger.
@@ -85,7 +85,7 @@ impl Outbox {
 
     /// Applies a record. With `at_once`, it is on disk before this returns, even in case of a power
     /// failure. A failed write is reported, and the messages are sent anyway.
-    pub(super) fn append(&mut self, record: Record, at_once: bool) {
+    pub(super) fn append(&mut self, record: JournalRecord, at_once: bool) {
         let line = encode(&record);
         self.contents.apply(record);
         let written = self.write(&line, at_once);
@@ -164,9 +164,9 @@ mod tests {
         home
     }
 
-    fn step(n: u64) -> Record {
+    fn step(n: u64) -> JournalRecord {
         let messages = vec![Message::test("ops", "box", format!("1-{n}"), n)];
-        Record::Step { state: Box::new(EngineState::new(n)), messages, changes: vec![] }
+        JournalRecord::Step { state: Box::new(EngineState::new(n)), messages, changes: vec![] }
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         for n in 0..5000 {
             outbox.append(step(n), false);
             if n % 2 == 0 {
-                outbox.append(Record::Done { id: format!("1-{n}"), fault: None, at: n }, false);
+                outbox.append(JournalRecord::Done { id: format!("1-{n}"), fault: None, at: n }, false);
             }
         }
         assert!(outbox.length < 3 * FULL, "{}", outbox.length);

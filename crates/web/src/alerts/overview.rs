@@ -1,7 +1,7 @@
 //! Overview of the alerts for display. Pure.
 
 use ostler_alerts::engine::{Alert, AlertChange, EngineState, Phase, Silence};
-use ostler_alerts::journal::{OutboxContents, Sent};
+use ostler_alerts::journal::{FinishedMessage, OutboxContents};
 use ostler_alerts::rule::Severity;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ pub struct Overview {
     /// Alerts that began or ended, the newest first.
     pub history: Vec<AlertChange>,
     /// Finished messages, the newest first.
-    pub sent: Vec<Sent>,
+    pub sent: Vec<FinishedMessage>,
 }
 
 /// Alert in display form.
@@ -155,7 +155,8 @@ mod tests {
             let crash = Occurrence { kind: EventKind::Crash, app: "api".into(), instance: Some(0), text: "exited with code 1".into() };
             let changes = step(&mut state, &config, Input::Occurred(crash), 1000).changes;
             let message = Message::test("slack", "box", "1-1".into(), 1000);
-            let sent = Sent { id: "1-1".into(), channel: "slack".into(), at: 1500, title: message.title(), fault: Some("no".into()) };
+            let sent =
+                FinishedMessage { id: "1-1".into(), channel: "slack".into(), at: 1500, title: message.title(), fault: Some("no".into()) };
             let contents =
                 OutboxContents { waiting: [message].into(), changes: changes.into(), sent: [sent].into(), dropped: 3, state: None };
             overview(&contents, Some(&state), &settings, 2000)

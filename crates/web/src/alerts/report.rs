@@ -9,7 +9,7 @@ use super::descriptions::AppDescriptions;
 use crate::snapshot::Snapshot;
 
 /// Result of work that runs beside the alert task.
-pub(super) enum Report {
+pub(super) enum TaskReport {
     Described { asked_ms: u64, descriptions: Option<Box<AppDescriptions>> },
     Sampled(Arc<Snapshot>),
     Checked { rule: String, result: Result<CheckResult, String> },

@@ -11,7 +11,7 @@ use ostler_alerts::channel::Service;
 use ostler_alerts::dispatch::{Dispatch, SendAction};
 use ostler_alerts::engine::{AlertChange, Config, EngineState, StepOutput, step};
 use ostler_alerts::input::{EventKind, Input, Occurrence};
-use ostler_alerts::journal::{OutboxContents, Record};
+use ostler_alerts::journal::{JournalRecord, OutboxContents};
 use ostler_alerts::message::Message;
 use ostler_alerts::render::DeliveryResult;
 use ostler_alerts::rule::{Condition, Pattern, SAMPLE_MS};
@@ -27,9 +27,9 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::descriptions::{AppDescriptions, descriptions};
 use super::outbox::Outbox;
 use super::overview::{Overview, overview};
-use super::report::Report;
+use super::report::TaskReport;
 use super::settings::{AlertSettings, Settings};
-use super::{Shared, check, classify, figures, lines, send};
+use super::{SharedState, check, classify, figures, lines, send};
 use crate::clock::now_ms;
 use crate::daemon::{Daemon, EventUpdate};
 use crate::errors::{Collected, NewException};
@@ -65,14 +65,14 @@ impl VisibleState {
 }
 
 /// Starts the task on the thread that serves. Returns the state that requests can see.
-pub(crate) fn start(home: &Path, daemon: &Daemon, errors: &Collected, ending: &Ending) -> Shared {
-    let live = Shared::default();
+pub(crate) fn start(home: &Path, daemon: &Daemon, errors: &Collected, ending: &Ending) -> SharedState {
+    let live = SharedState::default();
     let task = run(home.to_owned(), daemon.clone(), errors.new_exceptions(), Rc::clone(&live), ending.clone());
     drop(spawn_local(task));
     live
 }
 
-async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<NewException>>, live: Shared, mut ending: Ending) {
+async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<NewException>>, live: SharedState, mut ending: Ending) {
     let watch = watch(&home);
     let (sender, mut reports) = mpsc::channel(REPORTS);
     let mut runner = Runner::new(home, daemon, live, sender);
@@ -152,8 +152,8 @@ async fn changed(watch: Option<&Arc<Notify>>) {
 struct Runner {
     home: PathBuf,
     daemon: Daemon,
-    live: Shared,
-    reports: mpsc::Sender<Report>,
+    live: SharedState,
+    reports: mpsc::Sender<TaskReport>,
     stamp: Option<(u64, u64, i64, i64)>,
     config: Config,
     services: BTreeMap<String, Service>,
@@ -178,7 +178,7 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(home: PathBuf, daemon: Daemon, live: Shared, reports: mpsc::Sender<Report>) -> Self {
+    fn new(home: PathBuf, daemon: Daemon, live: SharedState, reports: mpsc::Sender<TaskReport>) -> Self {
         Self {
             home,
             daemon,
@@ -390,7 +390,7 @@ impl Runner {
         let changes = std::mem::take(&mut self.changes);
         if let Some(outbox) = &mut live.outbox {
             self.daemon.recorder().marks().alerted(&changes);
-            outbox.append(Record::Step { state, messages, changes }, at_once);
+            outbox.append(JournalRecord::Step { state, messages, changes }, at_once);
         }
     }
 
@@ -440,13 +440,13 @@ impl Runner {
         let (orders, again) = self.dispatch.next(&outbox.contents.waiting, |name| services.get(name).map(Service::per_minute), now);
         for order in orders {
             match order {
-                SendAction::GiveUp { id, why } => outbox.append(Record::Done { id, fault: Some(why), at: now }, false),
+                SendAction::GiveUp { id, why } => outbox.append(JournalRecord::Done { id, fault: Some(why), at: now }, false),
                 SendAction::Send(message) => {
                     let Some(service) = self.services.get(&message.channel).cloned() else { continue };
                     let reports = self.reports.clone();
                     drop(spawn_local(async move {
                         let verdict = send::send(&service, &message).await;
-                        let _ = reports.send(Report::Sent { channel: message.channel, id: message.id, verdict }).await;
+                        let _ = reports.send(TaskReport::Sent { channel: message.channel, id: message.id, verdict }).await;
                     }));
                 }
             }
@@ -466,7 +466,7 @@ impl Runner {
             let total = ostler_sys::machine::host::HostSample::take().memory_bytes.0;
             let reply = daemon.query(|client| client.inspect(&[])).await;
             let descriptions = reply.ok().map(|details| Box::new(descriptions(&details, total)));
-            let _ = reports.send(Report::Described { asked_ms: now, descriptions }).await;
+            let _ = reports.send(TaskReport::Described { asked_ms: now, descriptions }).await;
         }));
     }
 
@@ -492,7 +492,7 @@ impl Runner {
         let (daemon, reports) = (self.daemon.clone(), self.reports.clone());
         drop(spawn_local(async move {
             let snapshot = daemon.refresh_table().await;
-            let _ = reports.send(Report::Sampled(snapshot)).await;
+            let _ = reports.send(TaskReport::Sampled(snapshot)).await;
         }));
     }
 
@@ -506,20 +506,20 @@ impl Runner {
             let (what, rule, reports) = (what.clone(), rule.name.clone(), self.reports.clone());
             drop(spawn_local(async move {
                 let result = check::check(&what).await;
-                let _ = reports.send(Report::Checked { rule, result }).await;
+                let _ = reports.send(TaskReport::Checked { rule, result }).await;
             }));
         }
     }
 
     /// Handles a report.
-    fn take(&mut self, report: Report) {
+    fn take(&mut self, report: TaskReport) {
         let now = now_ms();
         match report {
-            Report::Described { descriptions: None, .. } => {
+            TaskReport::Described { descriptions: None, .. } => {
                 self.is_describing = false;
                 self.describe_at = Some(now + DESCRIBE_MS);
             }
-            Report::Described { asked_ms, descriptions: Some(mut descriptions) } => {
+            TaskReport::Described { asked_ms, descriptions: Some(mut descriptions) } => {
                 self.is_describing = false;
                 let apps = std::mem::take(&mut descriptions.apps);
                 let before = self.descriptions.replace(*descriptions);
@@ -531,12 +531,12 @@ impl Runner {
                 let figures = self.descriptions.as_mut().map(|descriptions| std::mem::take(&mut descriptions.figures));
                 figures.into_iter().flatten().for_each(|sample| self.step(Input::Measured(sample)));
             }
-            Report::Sampled(snapshot) => {
+            TaskReport::Sampled(snapshot) => {
                 self.is_sampling = false;
                 let Some(descriptions) = self.descriptions.as_ref().filter(|_| snapshot.peer.is_some()) else { return };
                 figures::samples(&snapshot, descriptions).into_iter().for_each(|sample| self.step(Input::Measured(sample)));
             }
-            Report::Checked { rule, result } => {
+            TaskReport::Checked { rule, result } => {
                 let every = self.config.rules.iter().find(|known| known.name == rule).map(|known| match &known.condition {
                     Condition::Check(check) => check.every_ms,
                     _ => SAMPLE_MS,
@@ -544,11 +544,11 @@ impl Runner {
                 self.checks.entry(rule.clone()).and_modify(|due| *due = every.map(|every| now + every));
                 self.step(Input::Checked { rule, result });
             }
-            Report::Wrote { app, instance, line } => {
+            TaskReport::Wrote { app, instance, line } => {
                 let line = masked(&line, self.descriptions.as_ref().map_or(&[][..], |descriptions| &descriptions.secrets));
                 self.step(Input::Wrote { app, instance, line });
             }
-            Report::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
+            TaskReport::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
         }
     }
 
@@ -570,7 +570,7 @@ impl Runner {
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: message {id} to {channel} {what}: {why}\n"));
         }
         if let (true, Some(outbox)) = (is_done, &mut self.live.borrow_mut().outbox) {
-            outbox.append(Record::Done { id, fault, at: now }, false);
+            outbox.append(JournalRecord::Done { id, fault, at: now }, false);
         }
     }
 }

@@ -13,7 +13,7 @@ const LONGEST: u64 = 4096;
 const MOST_LINES: usize = 100;
 
 /// Reason why a mail was not sent.
-enum Failure {
+enum SmtpFailure {
     /// The connection failed; a retry may succeed.
     Broken(String),
     /// The server refused it.
@@ -41,18 +41,18 @@ impl Reply {
 pub(super) async fn deliver(mail: &Mail, text: &str) -> DeliveryResult {
     match deliver_all(mail, text).await {
         Ok(()) => DeliveryResult::Delivered,
-        Err(Failure::Broken(why)) => DeliveryResult::Later { after_ms: None, why },
-        Err(Failure::Said(reply)) => {
+        Err(SmtpFailure::Broken(why)) => DeliveryResult::Later { after_ms: None, why },
+        Err(SmtpFailure::Said(reply)) => {
             let why = format!("{} answered {} {}", mail.host, reply.code, plain(&reply.lines.join(" "), 200));
             if (400..500).contains(&reply.code) { DeliveryResult::Later { after_ms: None, why } } else { DeliveryResult::Refused(why) }
         }
     }
 }
 
-async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
-    let mut stream = tls::connect(&mail.host, mail.port).await.map_err(Failure::Broken)?;
+async fn deliver_all(mail: &Mail, text: &str) -> Result<(), SmtpFailure> {
+    let mut stream = tls::connect(&mail.host, mail.port).await.map_err(SmtpFailure::Broken)?;
     if mail.tls == MailTls::Implicit {
-        stream = tls::encrypt(&mail.host, stream).await.map_err(Failure::Broken)?.0;
+        stream = tls::encrypt(&mail.host, stream).await.map_err(SmtpFailure::Broken)?.0;
     }
     let mut talk = SmtpSession(BufReader::new(stream));
     talk.expect_code(220).await?;
@@ -60,14 +60,14 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
     let mut offers = talk.command(&hello, 250).await?;
     if mail.tls == MailTls::StartTls {
         if !offers.has("STARTTLS") {
-            return Err(Failure::Broken(format!("{} does not offer STARTTLS, so nothing is sent", mail.host)));
+            return Err(SmtpFailure::Broken(format!("{} does not offer STARTTLS, so nothing is sent", mail.host)));
         }
         talk.command("STARTTLS", 220).await?;
         // Data that the server sent before the encryption started is not trusted.
         if !talk.0.buffer().is_empty() {
-            return Err(Failure::Broken(format!("{} sends too much before TLS", mail.host)));
+            return Err(SmtpFailure::Broken(format!("{} sends too much before TLS", mail.host)));
         }
-        let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await.map_err(Failure::Broken)?.0;
+        let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await.map_err(SmtpFailure::Broken)?.0;
         talk = SmtpSession(BufReader::new(stream));
         offers = talk.command(&hello, 250).await?;
     }
@@ -81,7 +81,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
     for to in &mail.to {
         match talk.command(&format!("RCPT TO:<{to}>"), 250).await {
             Ok(_) => taken += 1,
-            Err(Failure::Said(reply)) => {
+            Err(SmtpFailure::Said(reply)) => {
                 let (host, code, said) = (&mail.host, reply.code, plain(&reply.lines.join(" "), 200));
                 let line = format!("alerts: {host} rejects mail to {}: {code} {said}\n", plain(to, 100));
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
@@ -91,7 +91,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
         }
     }
     if let (0, Some(reply)) = (taken, refused) {
-        return Err(Failure::Said(reply));
+        return Err(SmtpFailure::Said(reply));
     }
     talk.command("DATA", 354).await?;
     talk.send_line(&format!("{}.", dot_stuffed(text))).await?;
@@ -118,25 +118,25 @@ fn dot_stuffed(text: &str) -> String {
 struct SmtpSession(BufReader<Box<dyn Io>>);
 
 impl SmtpSession {
-    async fn send_line(&mut self, line: &str) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::Broken(format!("the connection to the mail server was lost: {error}"));
+    async fn send_line(&mut self, line: &str) -> Result<(), SmtpFailure> {
+        let failed = |error: std::io::Error| SmtpFailure::Broken(format!("the connection to the mail server was lost: {error}"));
         self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await.map_err(failed)?;
         self.0.get_mut().flush().await.map_err(failed)
     }
 
-    async fn command(&mut self, line: &str, expected: u16) -> Result<Reply, Failure> {
+    async fn command(&mut self, line: &str, expected: u16) -> Result<Reply, SmtpFailure> {
         self.send_line(line).await?;
         self.expect_code(expected).await
     }
 
-    async fn expect_code(&mut self, code: u16) -> Result<Reply, Failure> {
+    async fn expect_code(&mut self, code: u16) -> Result<Reply, SmtpFailure> {
         let reply = self.reply().await?;
         // 251: the mail will be forwarded.
-        if reply.code == code || (code == 250 && reply.code == 251) { Ok(reply) } else { Err(Failure::Said(reply)) }
+        if reply.code == code || (code == 250 && reply.code == 251) { Ok(reply) } else { Err(SmtpFailure::Said(reply)) }
     }
 
-    async fn reply(&mut self) -> Result<Reply, Failure> {
-        let broken = |why: &str| Failure::Broken(format!("the mail server {why}"));
+    async fn reply(&mut self) -> Result<Reply, SmtpFailure> {
+        let broken = |why: &str| SmtpFailure::Broken(format!("the mail server {why}"));
         let mut lines = Vec::new();
         while lines.len() < MOST_LINES {
             let mut bytes = Vec::new();
@@ -153,7 +153,7 @@ impl SmtpSession {
         Err(broken("reply is too long"))
     }
 
-    async fn log_in(&mut self, offers: &Reply, user: &str, password: &str) -> Result<(), Failure> {
+    async fn log_in(&mut self, offers: &Reply, user: &str, password: &str) -> Result<(), SmtpFailure> {
         let encoded = |text: &str| Base64::encode_string(text.as_bytes());
         if offers.methods().any(|method| method == "PLAIN") {
             self.command(&format!("AUTH PLAIN {}", encoded(&format!("\0{user}\0{password}"))), 235).await?;

@@ -25,7 +25,7 @@ pub(crate) enum QueryError {
 
 /// Result of a command.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct CommandOutcome {
     /// Messages from the instances and errors, one line each.
     pub(crate) lines: Vec<String>,
     /// Return values of actions: `{id, name, value}`.
@@ -72,7 +72,7 @@ impl Daemon {
 
     /// Runs a command for this user and waits for its end without a time limit, because a reload
     /// may take minutes. The command continues if the caller stops waiting.
-    pub(crate) async fn run_command(&self, user: &str, request: Request) -> Result<Outcome, QueryError> {
+    pub(crate) async fn run_command(&self, user: &str, request: Request) -> Result<CommandOutcome, QueryError> {
         let (daemon, user) = (self.clone(), format!("dashboard: {user}"));
         let ordered = tokio::task::spawn_blocking(move || {
             let mut client = daemon.0.client()?.on_behalf_of(&user);
@@ -91,7 +91,7 @@ impl Daemon {
                 Err(ClientError::Refused(failure)) => Err(failure),
                 Err(error) => return Err(error),
             };
-            Ok(Outcome { lines, returned, result })
+            Ok(CommandOutcome { lines, returned, result })
         });
         Ok(ordered.await.map_err(|_| QueryError::Lost)??)
     }

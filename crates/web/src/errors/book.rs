@@ -46,7 +46,7 @@ pub struct Group {
     /// Number of exceptions by release, the oldest first.
     pub releases: Vec<ReleaseCount>,
     /// One of its exceptions.
-    pub sample: Sample,
+    pub sample: ExceptionSample,
     /// First exception after the group was marked as resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned: Option<Recurrence>,
@@ -76,7 +76,7 @@ pub struct Release {
 
 /// One exception of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
+pub struct ExceptionSample {
     /// Wall clock, ms.
     pub at: u64,
     /// `pm_id` of the instance.
@@ -249,10 +249,10 @@ impl Group {
     }
 }
 
-fn sample(seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> Sample {
+fn sample(seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> ExceptionSample {
     let mut exception = seen.exception.clone();
     exception.message = masked(&exception.message);
-    Sample { at: seen.at, instance: seen.instance, exception, before: seen.before.iter().map(|line| masked(line)).collect() }
+    ExceptionSample { at: seen.at, instance: seen.instance, exception, before: seen.before.iter().map(|line| masked(line)).collect() }
 }
 
 /// Returns `function (file:line)` of the place where it was thrown.

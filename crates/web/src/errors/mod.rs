@@ -15,7 +15,7 @@ mod stops;
 mod store;
 
 pub(crate) use book::Occurrence;
-pub use book::{ErrorBook, Group, GroupState, Recurrence, Release, ReleaseCount, Sample};
+pub use book::{ErrorBook, ExceptionSample, Group, GroupState, Recurrence, Release, ReleaseCount};
 pub(crate) use collect::{Collected, NewException, collect};
 pub use resolved::{Resolved, ResolvedMark};
 pub use store::{ErrorsFileError, read_book, read_resolved, resolve};

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use ostler_history::{Answer, Every, Folder, History, Options};
 
 pub use key::{Key, SeriesSubject};
-pub(crate) use marks::{Mark, Marks};
+pub(crate) use marks::{ChartMark, ChartMarks};
 pub(crate) use sample::ScrapedValue;
 
 use crate::snapshot::{ReportedMetrics, Snapshot};
@@ -47,7 +47,7 @@ pub fn read(home: &Path) -> io::Result<History<Folder>> {
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     state: Arc<Mutex<RecorderState>>,
-    marks: Marks,
+    marks: ChartMarks,
 }
 
 #[derive(Debug)]
@@ -76,11 +76,11 @@ impl Recorder {
     pub(crate) fn of(home: &Path, most_bytes: u64) -> Self {
         let (store, opened_at, flushed, last, last_problem) = (None, None, Instant::now(), 0, String::new());
         let state = RecorderState { folder: folder(home), most_bytes, store, opened_at, flushed, last, scraped: Vec::new(), last_problem };
-        Self { state: Arc::new(Mutex::new(state)), marks: Marks::of(home) }
+        Self { state: Arc::new(Mutex::new(state)), marks: ChartMarks::of(home) }
     }
 
     /// Returns the marks of past events.
-    pub(crate) fn marks(&self) -> &Marks {
+    pub(crate) fn marks(&self) -> &ChartMarks {
         &self.marks
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::exposition::{Exposition, FamilyKind};
-use crate::metrics::scrape::{self, AppFigures, Family, Points, Series, Value};
+use crate::metrics::scrape::{self, AppFigures, Family, FamilyValue, Series, SeriesPoints};
 
 /// Prefix of ostler's own names; metrics of apps with this prefix are left out.
 const RESERVED: &str = "ostler_";
@@ -93,9 +93,9 @@ fn names(name: &str, kind: scrape::FamilyKind) -> Vec<String> {
 
 fn write(out: &mut Exposition, name: &str, kind: scrape::FamilyKind, fixed: &[(&str, &str)], series: &Series) {
     match &series.value {
-        Value::One(value) => out.own_sample(name, "", fixed, &series.labels, None, *value),
-        Value::Many(points) if kind == scrape::FamilyKind::Histogram => histogram(out, name, fixed, &series.labels, points),
-        Value::Many(points) => {
+        FamilyValue::One(value) => out.own_sample(name, "", fixed, &series.labels, None, *value),
+        FamilyValue::Many(points) if kind == scrape::FamilyKind::Histogram => histogram(out, name, fixed, &series.labels, points),
+        FamilyValue::Many(points) => {
             for (_, text, value) in &points.at {
                 out.own_sample(name, "", fixed, &series.labels, Some(("quantile", text)), *value);
             }
@@ -105,7 +105,7 @@ fn write(out: &mut Exposition, name: &str, kind: scrape::FamilyKind, fixed: &[(&
 }
 
 /// Adds the buckets of a histogram with counts that never decrease, up to the total.
-fn histogram(out: &mut Exposition, name: &str, fixed: &[(&str, &str)], labels: &str, points: &Points) {
+fn histogram(out: &mut Exposition, name: &str, fixed: &[(&str, &str)], labels: &str, points: &SeriesPoints) {
     let mut so_far = 0.0_f64;
     for (_, text, count) in points.at.iter().filter(|(bound, ..)| bound.is_finite()) {
         so_far = so_far.max(*count);

@@ -9,7 +9,7 @@ use crate::access::Identity;
 use crate::access::audit::AuditEntry;
 use crate::clock::now_ms;
 use crate::daemon::TableWatch;
-use crate::errors::{self, Group, GroupState, Recurrence, ReleaseCount, Resolved, Sample};
+use crate::errors::{self, ExceptionSample, Group, GroupState, Recurrence, ReleaseCount, Resolved};
 use crate::http::reply::{Body, error, json as reply};
 use crate::http::{body, query};
 use crate::site::{ClientRequest, Site};
@@ -42,7 +42,7 @@ pub(super) struct GroupDetail<'a> {
     summary: GroupSummary<'a>,
     /// Occurrences by release, the oldest first.
     releases: &'a [ReleaseCount],
-    sample: &'a Sample,
+    sample: &'a ExceptionSample,
     /// User who marked it as resolved, and the time.
     resolved: Option<&'a errors::ResolvedMark>,
 }

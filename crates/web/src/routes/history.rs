@@ -5,7 +5,7 @@ use ostler_history::{Answer, Figure};
 use serde_json::{Value, json};
 
 use crate::access::Identity;
-use crate::history::{self, Key, Mark, SeriesSubject};
+use crate::history::{self, ChartMark, Key, SeriesSubject};
 use crate::http::query;
 use crate::http::reply::{Body, error, json as reply};
 use crate::site::{ClientRequest, Site};
@@ -91,7 +91,8 @@ pub(super) async fn figures(site: &Site, request: &ClientRequest, identity: &Ide
         });
         let mut marks = recorder.marks().between(query.app.as_deref(), query.instance, query.from, query.to, MARKS);
         // Marks have the name of an app, but not its namespace.
-        let is_seen = |mark: &Mark| mark.app.as_ref().is_some_and(|app| table.sees(app, mark.instance, |namespace| who.sees(namespace)));
+        let is_seen =
+            |mark: &ChartMark| mark.app.as_ref().is_some_and(|app| table.sees(app, mark.instance, |namespace| who.sees(namespace)));
         marks.retain(|mark| who.sees_all() || is_seen(mark));
         (query, answer, marks)
     });
@@ -128,9 +129,8 @@ fn named(key: &Key) -> Value {
     }
 }
 
-fn shown(query: &HistoryQuery, answer: &Answer, marks: &[Mark]) -> Value {
-    let mark =
-        |mark: &Mark| json!({ "at": mark.at, "kind": mark.kind, "instance": mark.instance, "text": mark.text, "severity": mark.severity });
+fn shown(query: &HistoryQuery, answer: &Answer, marks: &[ChartMark]) -> Value {
+    let mark = |mark: &ChartMark| json!({ "at": mark.at, "kind": mark.kind, "instance": mark.instance, "text": mark.text, "severity": mark.severity });
     let figure = |figure: &Figure| json!([figure.at_ms, rounded(figure.min), rounded(figure.avg), rounded(figure.max)]);
     json!({
         "metric": query.metric,

@@ -13,7 +13,7 @@ use rquickjs::{Context as JsContext, Ctx, Function, Module, Object, Promise, Run
 use serde_json::json;
 
 use super::super::source;
-use super::{ENCODE, Evaluand, Evaluation, Failure, Refusal, package_type, read_answer};
+use super::{ENCODE, EvalFailure, Evaluand, Evaluation, Refusal, package_type, read_answer};
 use crate::context::{Context, tidy};
 use crate::problem::ProblemKind;
 
@@ -33,18 +33,23 @@ pub(super) fn run(job: &Evaluand<'_>, context: &Context) -> Result<Evaluation, B
     let outcome = engine(job, context, &missing, &interrupted);
     if interrupted.get() {
         let message = format!("time limit: the file did not finish within {} s", TIME_LIMIT.as_secs());
-        return Err(Box::new((Failure::Limit(message), None)));
+        return Err(Box::new((EvalFailure::Limit(message), None)));
     }
     let missing = missing.borrow_mut().take();
     match (outcome, missing) {
         (Ok(answer), None) => Ok(answer),
-        (outcome, Some(what)) => Err(Box::new((Failure::Unsupported(what), outcome.ok()))),
+        (outcome, Some(what)) => Err(Box::new((EvalFailure::Unsupported(what), outcome.ok()))),
         (Err(failure), None) => Err(Box::new((failure, None))),
     }
 }
 
-fn engine(job: &Evaluand<'_>, context: &Context, missing: &MissingFeature, interrupted: &Rc<Cell<bool>>) -> Result<Evaluation, Failure> {
-    let internal = |error: rquickjs::Error| Failure::Unsupported(format!("the embedded engine ({error})"));
+fn engine(
+    job: &Evaluand<'_>,
+    context: &Context,
+    missing: &MissingFeature,
+    interrupted: &Rc<Cell<bool>>,
+) -> Result<Evaluation, EvalFailure> {
+    let internal = |error: rquickjs::Error| EvalFailure::Unsupported(format!("the embedded engine ({error})"));
     let runtime = Runtime::new().map_err(internal)?;
     runtime.set_memory_limit(MEMORY_LIMIT);
     runtime.set_max_stack_size(STACK_LIMIT);
@@ -62,16 +67,16 @@ fn engine(job: &Evaluand<'_>, context: &Context, missing: &MissingFeature, inter
             let caught = ctx.catch();
             let what = caught.as_exception().and_then(rquickjs::Exception::message).unwrap_or_else(|| error.to_string());
             if what.contains("out of memory") {
-                Failure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20))
+                EvalFailure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20))
             } else {
-                Failure::Unsupported(what)
+                EvalFailure::Unsupported(what)
             }
         })
     })?;
     let answer = read_answer(&text, &job.file);
     match answer {
-        Err(Failure::Threw(message, _)) if message.contains("out of memory") => {
-            Err(Failure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20)))
+        Err(EvalFailure::Threw(message, _)) if message.contains("out of memory") => {
+            Err(EvalFailure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20)))
         }
         answer => answer,
     }

@@ -34,7 +34,7 @@ struct Evaluand<'a> {
 
 /// Reason why an engine returned no value.
 #[derive(Debug)]
-enum Failure {
+enum EvalFailure {
     /// The file needs a feature that this engine lacks.
     Unsupported(String),
     /// Time or memory ran out.
@@ -46,7 +46,7 @@ enum Failure {
 }
 
 /// A failure, and the value of a file that caught the refusal.
-type Refusal = (Failure, Option<Evaluation>);
+type Refusal = (EvalFailure, Option<Evaluation>);
 
 /// Evaluates a program (`module.exports = …`, `export default …`).
 pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<Document, Problem> {
@@ -121,16 +121,16 @@ fn evaluate(job: &Evaluand<'_>, context: &Context) -> Result<Document, Problem> 
         Engine::Runtime => runtime::run(job, context),
         Engine::Auto => match embedded::run(job, context).map_err(|refusal| *refusal) {
             Ok(answer) => Ok(answer),
-            Err((Failure::Limit(what), _)) => Err(Failure::Limit(what)),
+            Err((EvalFailure::Limit(what), _)) => Err(EvalFailure::Limit(what)),
             Err((first, partial)) => match runtime::run(job, context) {
                 // Without a runtime, a file that caught the refusal
                 // (`try { require('dotenv') } catch {}`) still has a value.
-                Err(Failure::Unavailable(why)) => partial.ok_or_else(|| first.without_runtime(&why)),
+                Err(EvalFailure::Unavailable(why)) => partial.ok_or_else(|| first.without_runtime(&why)),
                 outcome => outcome,
             },
         },
     };
-    let answer = outcome.map_err(Failure::into_problem)?;
+    let answer = outcome.map_err(EvalFailure::into_problem)?;
     Ok(Document {
         value: answer.value,
         positions: Positions::scan(job.source),
@@ -146,7 +146,7 @@ fn evaluate(job: &Evaluand<'_>, context: &Context) -> Result<Document, Problem> 
     })
 }
 
-impl Failure {
+impl EvalFailure {
     fn without_runtime(self, why: &str) -> Self {
         match self {
             Self::Unsupported(what) => Self::Threw(format!("{what} needs a JavaScript runtime: {why}"), None),
@@ -194,7 +194,7 @@ enum EngineOutput {
 }
 
 /// Reads the output of an engine.
-fn read_answer(text: &str, file: &str) -> Result<Evaluation, Failure> {
+fn read_answer(text: &str, file: &str) -> Result<Evaluation, EvalFailure> {
     match serde_json::from_str::<EngineOutput>(text) {
         Ok(EngineOutput::Evaluation(answer)) => Ok(answer),
         Ok(EngineOutput::Thrown { error }) => {
@@ -203,9 +203,9 @@ fn read_answer(text: &str, file: &str) -> Result<Evaluation, Failure> {
             // line is enough.
             let message = error.message.lines().next().unwrap_or_default().trim();
             let message = if error.name == "Error" { message.to_owned() } else { format!("{}: {message}", error.name) };
-            Err(Failure::Threw(message, position))
+            Err(EvalFailure::Threw(message, position))
         }
-        Err(error) => Err(Failure::Threw(format!("cannot read what the file evaluates to: {error}"), None)),
+        Err(error) => Err(EvalFailure::Threw(format!("cannot read what the file evaluates to: {error}"), None)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::page::{FamilyKind, Value};
+use super::page::{FamilyKind, FamilyValue};
 use super::sum::AppFigures;
 use crate::history::ScrapedValue;
 
@@ -39,7 +39,7 @@ impl Rates {
             let mut counted: Vec<_> = counted.filter(|(family, _)| family.kind == FamilyKind::Counter).collect();
             counted.sort_by_key(|(family, _)| is_of_library(&family.name));
             for (family, series) in counted.into_iter().take(MOST) {
-                let (Value::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "/s")) else { continue };
+                let (FamilyValue::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "/s")) else { continue };
                 let key = (app.namespace.clone(), app.app.clone(), metric.clone());
                 if let Some((before, then)) = self.last.get(&key)
                     && at_ms > *then
@@ -59,7 +59,7 @@ impl Rates {
             for (worker, family) in others {
                 for series in &family.series {
                     let so_far = given.entry(*worker).or_default();
-                    let (Value::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "")) else { continue };
+                    let (FamilyValue::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "")) else { continue };
                     if *so_far >= MOST || !value.is_finite() {
                         continue;
                     }

@@ -20,7 +20,7 @@ mod run;
 mod saved_sums;
 mod sum;
 
-pub(crate) use page::{Family, FamilyKind, Points, Series, Value, escaped};
+pub(crate) use page::{Family, FamilyKind, FamilyValue, Series, SeriesPoints, escaped};
 pub(crate) use run::Scraper;
 pub(crate) use sum::AppFigures;
 

@@ -33,19 +33,19 @@ pub(crate) enum FamilyKind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
     pub(crate) labels: Box<str>,
-    pub(crate) value: Value,
+    pub(crate) value: FamilyValue,
 }
 
 /// Value of a series.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum FamilyValue {
     One(f64),
-    Many(Points),
+    Many(SeriesPoints),
 }
 
 /// Histogram (counts up to a bound) or summary (values at a quantile).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Points {
+pub(crate) struct SeriesPoints {
     /// Bound or quantile as a number and as text, and its value. Sorted.
     pub(crate) at: Vec<(f64, Box<str>, f64)>,
     pub(crate) sum: Option<f64>,
@@ -76,7 +76,7 @@ impl Page {
     }
 }
 
-impl Value {
+impl FamilyValue {
     fn size(&self) -> usize {
         match self {
             Self::One(_) => 1,
@@ -103,7 +103,7 @@ pub(crate) fn page(text: &str) -> Page {
     }
     for family in &mut reader.page.families {
         for series in &mut family.series {
-            if let Value::Many(points) = &mut series.value {
+            if let FamilyValue::Many(points) = &mut series.value {
                 points.at.sort_by(|one, other| one.0.total_cmp(&other.0));
             }
         }
@@ -220,11 +220,11 @@ impl Reader {
         if self.series.contains_key(&(at, labels.clone())) {
             return None;
         }
-        self.add(at, labels, Value::One(value));
+        self.add(at, labels, FamilyValue::One(value));
         Some(())
     }
 
-    fn add(&mut self, at: usize, labels: Box<str>, value: Value) -> usize {
+    fn add(&mut self, at: usize, labels: Box<str>, value: FamilyValue) -> usize {
         let place = self.page.families[at].series.len();
         self.samples += 1;
         self.series.insert((at, labels.clone()), place);
@@ -247,9 +247,9 @@ impl Reader {
         let labels = written(&labels)?;
         let place = match self.series.get(&(at, labels.clone())) {
             Some(place) => *place,
-            None => self.add(at, labels, Value::Many(Points::default())),
+            None => self.add(at, labels, FamilyValue::Many(SeriesPoints::default())),
         };
-        let Value::Many(points) = &mut self.page.families[at].series[place].value else { return None };
+        let FamilyValue::Many(points) = &mut self.page.families[at].series[place].value else { return None };
         match (part, bound) {
             (SampleRole::Sum, _) => points.sum = points.sum.or(Some(value)),
             (SampleRole::Count, _) => points.count = points.count.or(Some(value)),
@@ -375,7 +375,7 @@ mod tests {
         let mut page = page(text);
         let mut family = page.families.pop()?;
         let series = family.series.pop()?;
-        let Value::One(value) = series.value else { return None };
+        let FamilyValue::One(value) = series.value else { return None };
         Some((format!("{}{{{}}}", family.name, series.labels), value))
     }
 

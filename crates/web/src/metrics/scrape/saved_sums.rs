@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
-use super::page::{Family, FamilyKind, Value, page};
+use super::page::{Family, FamilyKind, FamilyValue, page};
 use super::sum::Sums;
 use crate::settings::make_folder;
 
@@ -104,8 +104,8 @@ fn text(families: &[Family]) -> String {
         for one in series {
             let labels = &one.labels;
             match &one.value {
-                Value::One(value) => sample(&mut out, name, "", labels, *value),
-                Value::Many(points) => {
+                FamilyValue::One(value) => sample(&mut out, name, "", labels, *value),
+                FamilyValue::Many(points) => {
                     let comma = if labels.is_empty() { "" } else { "," };
                     for (_, bound, count) in &points.at {
                         sample(&mut out, name, "_bucket", &format!("{labels}{comma}le=\"{bound}\""), *count);
@@ -153,8 +153,8 @@ mod tests {
         let home = home("sums");
         let counter = |value: u32| Some(page(&format!("# TYPE c counter\nc {value}\n")));
         let total = |sums: &mut Sums, read| match sums.take(read).summed[0].series[0].value {
-            Value::One(value) => value,
-            Value::Many(_) => panic!(),
+            FamilyValue::One(value) => value,
+            FamilyValue::Many(_) => panic!(),
         };
         let mut sums = Sums::default();
         total(&mut sums, vec![(0, 10, counter(5)), (1, 11, counter(7))]);

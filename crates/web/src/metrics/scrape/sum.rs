@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::page::{Family, FamilyKind, MOST_SERIES, Page, Points, Series, Value};
+use super::page::{Family, FamilyKind, FamilyValue, MOST_SERIES, Page, Series, SeriesPoints};
 
 /// Reading of an instance: id, pid, page; none = the page could not be read.
 pub(super) type PageReading = (u32, i32, Option<Page>);
@@ -104,10 +104,10 @@ fn is_summed(kind: FamilyKind) -> bool {
     matches!(kind, FamilyKind::Counter | FamilyKind::Histogram)
 }
 
-fn counted(value: &Value) -> f64 {
+fn counted(value: &FamilyValue) -> f64 {
     match value {
-        Value::One(value) => *value,
-        Value::Many(points) => points.total(),
+        FamilyValue::One(value) => *value,
+        FamilyValue::Many(points) => points.total(),
     }
 }
 
@@ -139,7 +139,7 @@ fn add(to: &mut Vec<Family>, families: Vec<Family>) {
     to.retain(|family| !family.series.is_empty());
 }
 
-impl Value {
+impl FamilyValue {
     fn add(&mut self, other: &Self) {
         match (self, other) {
             (Self::One(value), Self::One(more)) => *value += more,
@@ -149,7 +149,7 @@ impl Value {
     }
 }
 
-impl Points {
+impl SeriesPoints {
     /// Returns the total count.
     pub(crate) fn total(&self) -> f64 {
         self.count.or(self.at.last().map(|(.., count)| *count)).unwrap_or(0.0)
@@ -208,7 +208,7 @@ mod tests {
         };
         let figures =
             Sums::default().take(vec![(0, 1, of(&[("1", 2), ("2", 4), ("+Inf", 5)])), (1, 2, of(&[("1.0", 1), ("3", 7), ("+Inf", 9)]))]);
-        let Value::Many(points) = &figures.summed[0].series[0].value else { panic!() };
+        let FamilyValue::Many(points) = &figures.summed[0].series[0].value else { panic!() };
         let at: Vec<(f64, f64)> = points.at.iter().map(|(bound, _, count)| (*bound, *count)).collect();
         assert_eq!(at, [(1.0, 3.0), (2.0, 5.0), (3.0, 11.0), (f64::INFINITY, 14.0)]);
         assert_eq!((points.sum, points.count), (Some(3.0), Some(14.0)));
