@@ -55,14 +55,14 @@ struct Stage {
     program: PathBuf,
     folder: PathBuf,
     port: u16,
-    kept: bool,
+    keeps_home: bool,
 }
 
 impl Stage {
     fn new(program: PathBuf) -> Result<Stage> {
         let folder = std::env::temp_dir().join(format!("ostler-demo-{}", std::process::id()));
         copy(&root().join("examples/shop"), &folder.join("shop"))?;
-        Ok(Stage { program, folder, port: http::free_ports(6)?, kept: false })
+        Ok(Stage { program, folder, port: http::free_ports(6)?, keeps_home: false })
     }
 
     fn home(&self) -> PathBuf {
@@ -175,7 +175,7 @@ impl Stage {
 
     /// Leaves everything running and prints how to reach it.
     fn keep_home(&mut self) {
-        self.kept = true;
+        self.keeps_home = true;
         say("It goes on running. To look at it:");
         println!("  export OSTLER_HOME={}", self.home().display());
         println!("  {} list", self.program.display());
@@ -212,7 +212,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if self.kept {
+        if self.keeps_home {
             return;
         }
         let _ = output(&mut self.ostler(&["kill"]));

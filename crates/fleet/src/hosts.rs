@@ -72,7 +72,7 @@ struct GroupSearch {
     /// Groups that contain the current group.
     above: Vec<String>,
     /// Groups whose hosts were already collected.
-    seen: HashSet<String>,
+    expanded: HashSet<String>,
 }
 
 impl Hosts {
@@ -199,7 +199,7 @@ impl Hosts {
             return Err(format!("groups.{group}: it contains itself ({})", walk.above.join(" → ")));
         }
         // A group may be reachable on a huge number of paths, so each group is visited once.
-        if !walk.seen.insert(group.to_owned()) {
+        if !walk.expanded.insert(group.to_owned()) {
             return Ok(());
         }
         walk.above.push(group.to_owned());

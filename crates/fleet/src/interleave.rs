@@ -38,7 +38,7 @@ pub struct Interleave<T> {
 struct PendingLine<T> {
     at_ms: u64,
     number: u64,
-    came: Instant,
+    arrived_at: Instant,
     host: usize,
     line: T,
 }
@@ -77,12 +77,12 @@ impl<T> Interleave<T> {
         let at_ms = line.at_ms.map_or(*last, |at| at.max(*last));
         *last = at_ms;
         self.count += 1;
-        self.waiting.push(PendingLine { at_ms, number: self.count, came: now, host: line.host, line: line.line });
+        self.waiting.push(PendingLine { at_ms, number: self.count, arrived_at: now, host: line.host, line: line.line });
     }
 
     /// Returns the next line whose wait is over, with its host.
     pub fn pop(&mut self, now: Instant) -> Option<(usize, T)> {
-        let is_due = |first: &PendingLine<T>| now.saturating_duration_since(first.came) >= HOLD;
+        let is_due = |first: &PendingLine<T>| now.saturating_duration_since(first.arrived_at) >= HOLD;
         if self.waiting.len() <= MOST && !self.waiting.peek().is_some_and(is_due) {
             return None;
         }
@@ -96,7 +96,7 @@ impl<T> Interleave<T> {
 
     /// Returns the time until the next line is due; `None` if no line waits.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
-        self.waiting.peek().map(|first| (first.came + HOLD).saturating_duration_since(now))
+        self.waiting.peek().map(|first| (first.arrived_at + HOLD).saturating_duration_since(now))
     }
 }
 

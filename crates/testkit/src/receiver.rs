@@ -47,7 +47,7 @@ pub struct Received {
     /// Time at which it was complete.
     pub at: Instant,
     /// Whether it was accepted.
-    pub taken: bool,
+    pub accepted: bool,
 }
 
 impl Received {
@@ -111,7 +111,7 @@ impl Receiver {
 
     /// Returns the accepted requests.
     pub fn received_requests(&self) -> Vec<Received> {
-        self.received().into_iter().filter(|received| received.taken).collect()
+        self.received().into_iter().filter(|received| received.accepted).collect()
     }
 }
 
@@ -129,10 +129,10 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
     let mut body = String::new();
     reader.take(length).read_to_string(&mut body)?;
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut request = Received { path, head, body, at: Instant::now(), taken: false };
+    let mut request = Received { path, head, body, at: Instant::now(), accepted: false };
     let before = into.lock().unwrap().iter().filter(|other| other.at.elapsed() < Duration::from_secs(60)).count();
     let (status, headers, answer) = response_for(&behaviour, &request, before);
-    request.taken = status == 200 && (answer.is_empty() || answer == "ok" || answer.contains(":0}"));
+    request.accepted = status == 200 && (answer.is_empty() || answer == "ok" || answer.contains(":0}"));
     into.lock().unwrap().push(request);
     if matches!(behaviour, Behaviour::Hangs) {
         // Wait until the client gives up.
@@ -212,7 +212,7 @@ fn mail(stream: TcpStream, into: &Mutex<Vec<Received>>) -> std::io::Result<()> {
                         return Ok(());
                     }
                 }
-                into.lock().unwrap().push(Received { path: String::new(), head: head.clone(), body, at: Instant::now(), taken: true });
+                into.lock().unwrap().push(Received { path: String::new(), head: head.clone(), body, at: Instant::now(), accepted: true });
                 stream.write_all(b"250 taken\r\n")?;
             }
             "QUIT" => return stream.write_all(b"221 bye\r\n"),

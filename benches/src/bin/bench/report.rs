@@ -15,7 +15,7 @@ pub(crate) enum Cell {
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    what: String,
+    title: String,
     unit: &'static str,
     goal: &'static str,
     cells: Vec<(Column, Cell)>,
@@ -25,8 +25,8 @@ pub(crate) struct Row {
 
 impl Row {
     /// Returns a row of times, sizes or counts.
-    pub(crate) fn new(what: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
-        Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s" | "lines/s") }
+    pub(crate) fn new(title: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
+        Row { title: title.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s" | "lines/s") }
     }
 
     pub(crate) fn add(&mut self, subject: Column, value: f64) {
@@ -226,7 +226,7 @@ impl Table {
         for row in benchmarks.iter().flat_map(|(_, rows)| rows) {
             let values = self.columns.iter().map(|(subject, _)| row.shown(*subject));
             let ratios = pairs.iter().map(|(worse, better)| row.ratio(*worse, *better));
-            line(&format!("{} | {}", row.what, row.unit), values.chain(ratios).collect(), row.goal);
+            line(&format!("{} | {}", row.title, row.unit), values.chain(ratios).collect(), row.goal);
         }
         text
     }

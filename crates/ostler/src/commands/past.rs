@@ -79,7 +79,7 @@ impl Past {
 
     /// Returns the apps that have a series.
     pub(super) fn apps(&self) -> BTreeSet<App> {
-        let app = |key: Key| match key.of {
+        let app = |key: Key| match key.subject {
             SeriesSubject::App { namespace, name, .. } => Some((namespace, name)),
             SeriesSubject::Host => None,
         };

@@ -44,7 +44,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 impl Past {
     /// Returns the series of an app that have values in this time span.
     fn series(&self, (of_namespace, of_name): &App) -> Vec<(Option<u32>, String, Answer)> {
-        let of_app = |key: &Key| match &key.of {
+        let of_app = |key: &Key| match &key.subject {
             SeriesSubject::App { namespace, name, instance } if namespace == of_namespace && name == of_name => {
                 Some((*instance, key.metric.clone()))
             }

@@ -29,7 +29,7 @@ type ClientAddress = Option<IpAddr>;
 /// Attempts by address.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
-    by: HashMap<ClientAddress, FailedAttempts>,
+    by_address: HashMap<ClientAddress, FailedAttempts>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,25 +63,25 @@ impl Attempts {
     /// # Errors
     /// Returns the time for which no attempt is accepted.
     pub(crate) fn begin(&mut self, who: ClientAddress, is_shared: bool, now: Instant) -> Result<Duration, Duration> {
-        self.by.retain(|_, tried| !tried.is_over(now));
+        self.by_address.retain(|_, attempts| !attempts.is_over(now));
         let who = who.map(network);
-        if self.by.len() >= MOST && !self.by.contains_key(&who) {
-            let oldest = self.by.iter().min_by_key(|(_, tried)| tried.last).map(|(who, _)| *who);
-            oldest.map(|who| self.by.remove(&who));
+        if self.by_address.len() >= MOST && !self.by_address.contains_key(&who) {
+            let oldest = self.by_address.iter().min_by_key(|(_, attempts)| attempts.last).map(|(who, _)| *who);
+            oldest.map(|who| self.by_address.remove(&who));
         }
-        let tried = self.by.entry(who).or_insert(FailedAttempts { count: 0, last: now });
-        let turn = (tried.last + tried.wait(is_shared)).max(now);
+        let attempts = self.by_address.entry(who).or_insert(FailedAttempts { count: 0, last: now });
+        let turn = (attempts.last + attempts.wait(is_shared)).max(now);
         let wait = turn.saturating_duration_since(now);
         if wait > if is_shared { PATIENCE } else { Duration::ZERO } {
             return Err(wait);
         }
-        *tried = FailedAttempts { count: tried.count.saturating_add(1), last: turn };
+        *attempts = FailedAttempts { count: attempts.count.saturating_add(1), last: turn };
         Ok(wait)
     }
 
     /// Records a successful login.
     pub(crate) fn succeeded(&mut self, who: ClientAddress) {
-        self.by.remove(&who.map(network));
+        self.by_address.remove(&who.map(network));
     }
 }
 
@@ -156,6 +156,6 @@ mod tests {
         for host in 0..5000_u32 {
             attempts.begin(Some(IpAddr::from(host.to_be_bytes())), false, begin + Duration::from_micros(host.into())).unwrap();
         }
-        assert_eq!(attempts.by.len(), MOST);
+        assert_eq!(attempts.by_address.len(), MOST);
     }
 }

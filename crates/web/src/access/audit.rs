@@ -41,9 +41,9 @@ const MINUTE_MS: u64 = 60_000;
 #[derive(Debug, Default)]
 struct RefusalCounter {
     minute: u64,
-    by: HashMap<String, u32>,
+    counts: HashMap<String, u32>,
     written: u32,
-    left_out: u32,
+    omitted: u32,
 }
 
 /// Audit log file.
@@ -61,8 +61,8 @@ impl Audit {
         let minute = entry.at / MINUTE_MS;
         if refusals.minute != minute {
             let former = std::mem::replace(&mut *refusals, RefusalCounter { minute, ..RefusalCounter::default() });
-            if former.left_out > 0 {
-                let result = format!("{} more were refused", former.left_out);
+            if former.omitted > 0 {
+                let result = format!("{} more were refused", former.omitted);
                 self.write(&AuditEntry {
                     who: "ostler".into(),
                     from: None,
@@ -75,12 +75,12 @@ impl Audit {
             }
         }
         let client = entry.from.clone().unwrap_or_else(|| entry.who.clone());
-        let of_one = refusals.by.get(&client).copied().unwrap_or_default();
-        if of_one >= REFUSALS_OF_ONE || refusals.written >= REFUSALS {
-            refusals.left_out += 1;
+        let count = refusals.counts.get(&client).copied().unwrap_or_default();
+        if count >= REFUSALS_OF_ONE || refusals.written >= REFUSALS {
+            refusals.omitted += 1;
             return;
         }
-        refusals.by.insert(client, of_one + 1);
+        refusals.counts.insert(client, count + 1);
         refusals.written += 1;
         self.write(entry);
     }

@@ -37,7 +37,7 @@ pub(crate) struct Shares(Arc<Mutex<HashMap<(ShareKind, String), usize>>>);
 #[derive(Debug)]
 pub(crate) struct SharePermit {
     shares: Shares,
-    of: (ShareKind, String),
+    holder: (ShareKind, String),
 }
 
 impl Shares {
@@ -61,7 +61,7 @@ impl Shares {
             return None;
         }
         *of_one += 1;
-        Some(SharePermit { shares: self.clone(), of })
+        Some(SharePermit { shares: self.clone(), holder: of })
     }
 
     fn used(&self) -> MutexGuard<'_, HashMap<(ShareKind, String), usize>> {
@@ -72,9 +72,9 @@ impl Shares {
 impl Drop for SharePermit {
     fn drop(&mut self) {
         let mut used = self.shares.used();
-        match used.get_mut(&self.of) {
+        match used.get_mut(&self.holder) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(used.remove(&self.of)),
+            _ => drop(used.remove(&self.holder)),
         }
     }
 }

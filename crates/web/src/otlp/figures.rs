@@ -43,8 +43,8 @@ pub(super) fn figures(moment: &RecordedSnapshot, origin: impl Fn(u32) -> Option<
         ids.next().filter(|_| ids.next().is_none())
     };
     figures_of(&moment.snapshot, &moment.reported, |key, value| {
-        let Some(Key { of, metric }) = Key::parse(key) else { return };
-        match of {
+        let Some(Key { subject, metric }) = Key::parse(key) else { return };
+        match subject {
             SeriesSubject::Host => {
                 let host = || Origin { service: "ostler".into(), ..Origin::default() };
                 all.entry(host()).or_default().extend(known(HOST, &metric, value));

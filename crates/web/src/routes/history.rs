@@ -60,7 +60,7 @@ impl HistoryQuery {
             return Some(Key::app(namespace, app, self.instance, &self.metric));
         }
         // The namespace is that of the app; if there are several, the first.
-        let of_app = |key: Key| match key.of {
+        let of_app = |key: Key| match key.subject {
             SeriesSubject::App { namespace, name, .. } if name == *app => Some(namespace),
             _ => None,
         };
@@ -70,7 +70,7 @@ impl HistoryQuery {
 }
 
 fn sees(identity: &Identity, key: &Key) -> bool {
-    match &key.of {
+    match &key.subject {
         SeriesSubject::Host => identity.sees_all(),
         SeriesSubject::App { namespace, .. } => identity.sees(namespace),
     }
@@ -121,7 +121,7 @@ pub(super) async fn series(site: &Site, identity: &Identity) -> Response<Body> {
 }
 
 fn named(key: &Key) -> Value {
-    match &key.of {
+    match &key.subject {
         SeriesSubject::Host => json!({ "app": null, "namespace": null, "instance": null, "metric": key.metric }),
         SeriesSubject::App { namespace, name, instance } => {
             json!({ "app": name, "namespace": namespace, "instance": instance, "metric": key.metric })

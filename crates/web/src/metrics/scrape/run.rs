@@ -56,7 +56,7 @@ struct ScraperState {
     latest: Rc<Vec<AppFigures>>,
     read: Option<Instant>,
     /// Time of the last write of the sums; none = not yet by this process.
-    kept: Option<Instant>,
+    saved_at: Option<Instant>,
     logged: BTreeSet<String>,
 }
 
@@ -82,7 +82,7 @@ struct ScrapeTarget {
 struct AppState {
     sums: Sums,
     /// Time at which it last had an instance with a page.
-    seen: Option<Instant>,
+    last_seen: Option<Instant>,
 }
 
 /// Page to read.
@@ -107,7 +107,7 @@ impl Scraper {
     pub(crate) fn start(home: &Path, daemon: &Daemon, recorder: Recorder, mut ending: Ending) -> Rc<Self> {
         let mut state = ScraperState::default();
         let (known, problem) = saved_sums::load(home);
-        state.apps.extend(known.into_iter().map(|(app, sums)| (app, AppState { sums, seen: Some(Instant::now()) })));
+        state.apps.extend(known.into_iter().map(|(app, sums)| (app, AppState { sums, last_seen: Some(Instant::now()) })));
         problem.into_iter().for_each(|problem| state.log_once(format!("scrape: {problem}")));
         let scraper = Rc::new(Self { home: home.to_owned(), daemon: daemon.clone(), turn: Mutex::new(()), state: RefCell::new(state) });
         let of_task = Rc::clone(&scraper);
@@ -237,10 +237,10 @@ impl ScraperState {
             by_app.entry(job.app).or_default().push((job.id, job.pid, pages.remove(&job.id)));
         }
         let now = Instant::now();
-        self.apps.retain(|app, of| by_app.contains_key(app) || of.seen.is_some_and(|seen| seen.elapsed() < FORGET));
+        self.apps.retain(|app, of| by_app.contains_key(app) || of.last_seen.is_some_and(|seen| seen.elapsed() < FORGET));
         let figures = by_app.into_iter().map(|((namespace, app), read)| {
             let known = self.apps.entry((namespace.clone(), app.clone())).or_default();
-            known.seen = Some(now);
+            known.last_seen = Some(now);
             let workers = read.iter().map(|(id, _, page)| (*id, page.is_some())).collect();
             AppFigures { app, namespace, figures: known.sums.take(read), workers }
         });
@@ -254,15 +254,15 @@ impl ScraperState {
     fn is_to_keep(&mut self) -> bool {
         // Calls `take_changed` on every app, without stopping at the first that returns true.
         let moved = self.apps.values_mut().filter_map(|app| app.sums.take_changed().then_some(())).count() > 0;
-        moved || !self.apps.is_empty() && self.kept.is_none_or(|kept| kept.elapsed() >= KEEP)
+        moved || !self.apps.is_empty() && self.saved_at.is_none_or(|kept| kept.elapsed() >= KEEP)
     }
 
     /// Writes the sums, unless there never were any.
     fn keep(&mut self, home: &Path) {
-        if self.apps.is_empty() && self.kept.is_none() {
+        if self.apps.is_empty() && self.saved_at.is_none() {
             return;
         }
-        self.kept = Some(Instant::now());
+        self.saved_at = Some(Instant::now());
         if let Err(problem) = saved_sums::save(home, self.apps.iter().map(|(app, of)| (app, &of.sums))) {
             self.log_once(format!("scrape: cannot save sums: {problem}"));
         }

@@ -31,7 +31,7 @@ pub(super) struct Measured {
 struct Client {
     stream: TcpStream,
     /// Bytes of the answer so far.
-    came: usize,
+    received: usize,
 }
 
 /// Requests a file over this many connections, without a pause, for this time.
@@ -50,7 +50,7 @@ pub(super) fn ask(port: u16, path: &str, size: usize, connections: usize, time: 
         stream.set_nonblocking(true).context("cannot set up a client")?;
         sockopt::set_tcp_nodelay(&stream, true).context("cannot set up a client")?;
         epoll::add(&epoll, &stream, EventData::new_u64(number as u64), EventFlags::IN).context("cannot wait for a client")?;
-        clients.push(Client { stream, came: 0 });
+        clients.push(Client { stream, received: 0 });
     }
     let begin = Instant::now();
     for client in &clients {
@@ -88,12 +88,12 @@ impl Client {
     fn is_answered(&mut self, buffer: &mut [u8], length: usize) -> Result<bool> {
         let (count, _) = recv(&self.stream, &mut buffer[..], RecvFlags::empty()).context("an answer that broke off")?;
         ensure!(count > 0, "closed by the server");
-        ensure!(self.came > 0 || buffer[..count].starts_with(GOOD), "another status than 200");
-        self.came += count;
-        ensure!(self.came <= length, "an answer that is longer than the first");
-        let is_whole = self.came == length;
+        ensure!(self.received > 0 || buffer[..count].starts_with(GOOD), "another status than 200");
+        self.received += count;
+        ensure!(self.received <= length, "an answer that is longer than the first");
+        let is_whole = self.received == length;
         if is_whole {
-            self.came = 0;
+            self.received = 0;
         }
         Ok(is_whole)
     }
