@@ -15,7 +15,7 @@
 mod compare;
 mod library;
 mod parity;
-mod second;
+mod repeated_commands;
 mod sequences;
 mod shapes;
 mod sessions {

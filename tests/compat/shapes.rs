@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ostler_testkit::{Home, Item, Subject, fixture_app, shape, skip};
+use ostler_testkit::{Home, ListedApp, Subject, fixture_app, shape, skip};
 
 use crate::compare::ostler;
 
@@ -16,12 +16,12 @@ const ONLY_PM2: &[(&str, &str)] = &[
 /// Keys (with their types) that only ostler has, with the reason.
 const ONLY_OSTLER: &[(&str, &str)] = &[];
 
-fn keys(item: &Item) -> (BTreeSet<String>, BTreeSet<String>) {
+fn keys(item: &ListedApp) -> (BTreeSet<String>, BTreeSet<String>) {
     (shape(&item.0).into_iter().collect(), shape(&item.0["pm2_env"]).into_iter().collect())
 }
 
 /// Runs the same steps on both. Each side returns an entry; both entries must have equal keys.
-fn compare(what: &str, steps: fn(&Home) -> Item) {
+fn compare(what: &str, steps: fn(&Home) -> ListedApp) {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let (real_home, our_home) = (Home::new(pm2), Home::new(ostler()));
     let ((real_outer, real), (our_outer, ours)) = (keys(&steps(&real_home)), keys(&steps(&our_home)));
@@ -33,7 +33,7 @@ fn compare(what: &str, steps: fn(&Home) -> Item) {
 }
 
 /// Waits for Node's version, which both programs determine shortly after the start.
-fn with_node_version(home: &Home) -> Item {
+fn with_node_version(home: &Home) -> ListedApp {
     home.wait_app("app", "online with the version of Node", |item| item.status() == "online" && !item.text("node_version").is_empty())
 }
 
@@ -177,7 +177,7 @@ fn file_values_keep_their_types() {
         let inner = ["N", "F", "YES", "NO", "S", "O", "T", "color", "size", "typed"];
         ["typed", "watched", "mixed", "options"]
             .map(|name| {
-                let probe = |item: &Item| !item.env("axm_options")["module_name"].is_null();
+                let probe = |item: &ListedApp| !item.env("axm_options")["module_name"].is_null();
                 let item = home.wait_app(name, "a probe that has told its name", probe);
                 let env = &item.0["pm2_env"];
                 let mut all: Vec<String> = keys.iter().map(|key| format!("{name} {key}: {:?}", env.get(key))).collect();

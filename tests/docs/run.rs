@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ostler_testkit::{Page, on_ci, pages, program};
 
-use crate::session::{Turn, run, turn};
+use crate::session::{BlockUse, run, turn};
 
 /// Returns false for generated pages, for translations with the same commands (see `translation`),
 /// and for plans for ostler's developers.
@@ -27,7 +27,7 @@ fn every_command_block_runs_or_gives_a_reason() {
         for block in page.blocks() {
             match turn(&block) {
                 Err(error) => silent.push(format!("{}: {error}", page.path)),
-                Ok(Turn::Commands) if !runs && page.why_not_run().is_none() => silent.push(format!("{}:{}", page.path, block.line)),
+                Ok(BlockUse::Commands) if !runs && page.why_not_run().is_none() => silent.push(format!("{}:{}", page.path, block.line)),
                 Ok(_) => {}
             }
         }

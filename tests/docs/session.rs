@@ -39,7 +39,7 @@ again() {
 
 /// Use of a block in the session.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum BlockUse {
     /// Written to a file with this name.
     File(String),
     /// Run as commands.
@@ -51,21 +51,21 @@ pub enum Turn {
 }
 
 /// Returns how the session uses a block. `Err`: the block needs a reason for not being run.
-pub fn turn(block: &CodeBlock) -> Result<Turn, String> {
+pub fn turn(block: &CodeBlock) -> Result<BlockUse, String> {
     if let Some(name) = block.mark("file:") {
-        return Ok(Turn::File(name.to_owned()));
+        return Ok(BlockUse::File(name.to_owned()));
     }
     if block.mark("output").is_some() {
-        return Ok(Turn::Output);
+        return Ok(BlockUse::Output);
     }
     if !block.is_commands() {
-        return Ok(Turn::Nothing);
+        return Ok(BlockUse::Nothing);
     }
     if let Some(why) = block.mark("not run:") {
-        return if why.is_empty() { Err(format!("line {}: `not run` needs a reason", block.line)) } else { Ok(Turn::Nothing) };
+        return if why.is_empty() { Err(format!("line {}: `not run` needs a reason", block.line)) } else { Ok(BlockUse::Nothing) };
     }
     let absent = block.mark("run where there is:").is_some_and(|names| names.split(',').any(|name| program(name.trim()).is_none()));
-    Ok(if absent { Turn::Nothing } else { Turn::Commands })
+    Ok(if absent { BlockUse::Nothing } else { BlockUse::Commands })
 }
 
 /// Runs all of a page. Panics with the complete output if a command fails or an expected output is
@@ -74,7 +74,7 @@ pub fn run(page: &Page, test: &PageTest) {
     let mut home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
     home.set_dir(home.root().join("user/.ostler"));
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ostler"), home.root().join("bin/ostler")).unwrap();
-    bring(&home, test);
+    prepare(&home, test);
     let ports = free(&test.ports);
     let there = |text: &str| ports.iter().fold(text.to_owned(), |text, (port, free)| text.replace(*port, free));
     let session = home.root().join("session");
@@ -84,11 +84,11 @@ pub fn run(page: &Page, test: &PageTest) {
     for (number, block) in blocks.iter().enumerate() {
         let _ = writeln!(script, "BLOCK={}", block.line);
         match turn(block).unwrap() {
-            Turn::File(name) => {
+            BlockUse::File(name) => {
                 fs::write(session.join(number.to_string()), there(&block.code)).unwrap();
                 let _ = writeln!(script, "mkdir -p \"$(dirname '{name}')\"; cp \"$SESSION/{number}\" '{name}'");
             }
-            Turn::Commands => {
+            BlockUse::Commands => {
                 let typed: Vec<String> = block.typed().into_iter().map(|(_, line)| there(&line)).collect();
                 let typed = typed.join("\n");
                 if block.mark("again").is_some() {
@@ -104,7 +104,7 @@ pub fn run(page: &Page, test: &PageTest) {
                     block.line, typed
                 );
             }
-            Turn::Output | Turn::Nothing => {}
+            BlockUse::Output | BlockUse::Nothing => {}
         }
     }
     fs::write(session.join("script"), &script).unwrap();
@@ -126,7 +126,7 @@ fn free(ports: &[String]) -> Vec<(&str, String)> {
     ports.iter().zip(numbers.iter()).map(|(port, number)| (port.as_str(), (base + (number - first)).to_string())).collect()
 }
 
-fn bring(home: &Home, test: &PageTest) {
+fn prepare(home: &Home, test: &PageTest) {
     for name in &test.files {
         let from = checkout().join("tests/fixtures/docs").join(name);
         let status = std::process::Command::new("cp").arg("-r").args([&from, &home.work()]).status().unwrap();
@@ -157,17 +157,17 @@ fn compare(page: &Page, blocks: &[CodeBlock], session: &Path, there: &dyn Fn(&st
     let mut before = String::new();
     for (number, block) in blocks.iter().enumerate() {
         match turn(block).unwrap() {
-            Turn::Commands => {
+            BlockUse::Commands => {
                 before = fs::read(session.join(format!("out.{number}"))).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap();
                 let shown = block.code.lines().filter(|line| block.language == "console" && !line.starts_with("$ "));
                 shown.for_each(|line| assert!(is_in(&there(line), &before), "{}: not written: {line}\n{before}", page.path));
             }
-            Turn::Output => {
+            BlockUse::Output => {
                 for line in block.code.lines() {
                     assert!(is_in(&there(line), &before), "{}:{}: not written: {line}\n--- written:\n{before}", page.path, block.line);
                 }
             }
-            Turn::File(_) | Turn::Nothing => {}
+            BlockUse::File(_) | BlockUse::Nothing => {}
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn received_alerts(receiver: &Receiver) -> Vec<(String, Vec<String>)> {
         let id = value["id"].as_str().unwrap().to_owned();
         (id, value["alerts"].as_array().unwrap().iter().map(words).collect())
     };
-    receiver.taken().iter().map(|received| of(&received.json())).collect()
+    receiver.received_requests().iter().map(|received| of(&received.json())).collect()
 }
 
 pub fn has(receiver: &Receiver, words: &str) -> bool {
@@ -68,7 +68,7 @@ fn crash_alert_is_signed_and_silence_suppresses_it() {
     // Alerts that the silence held back are sent when it ends. A new channel without earlier
     // messages gets them immediately.
     home.ok("alerts unsilence all").says("1 silence ended");
-    let other = Receiver::new(Behaviour::Takes);
+    let other = Receiver::new(Behaviour::Accepts);
     webhook(&home, "other", &other, "");
     home.wait_until("the rest is told", || has(&other, "quiet crash firing"));
     home.ok("alerts history").says("ops sent");
@@ -86,14 +86,14 @@ fn crash_alert_is_signed_and_silence_suppresses_it() {
 fn exception_alerts_when_new_and_on_regression() {
     needs_program!("node");
     let home = home();
-    let receiver = Receiver::new(Behaviour::Takes);
+    let receiver = Receiver::new(Behaviour::Accepts);
     on(&home);
     webhook(&home, "ops", &receiver, "");
     let script = home.write("api.js", "process.stdin.on('data', () => console.error(new RangeError(`no row ${Math.random()}`)));\n");
     home.ok(format!("start {script} --name api"));
     home.ok("send api a");
     home.wait_until("it is told", || has(&receiver, "api exception firing"));
-    let text = receiver.taken().iter().map(|received| received.json().to_string()).collect::<String>();
+    let text = receiver.received_requests().iter().map(|received| received.json().to_string()).collect::<String>();
     assert!(text.contains("a new exception: RangeError: no row"), "{text}");
     let mut id = String::new();
     home.wait_until("the group is kept", || {
@@ -132,8 +132,8 @@ fn failing_receiver_does_not_block_other_channels() {
     let (hangs, fails, good, elsewhere) = (
         Receiver::new(Behaviour::Hangs),
         Receiver::new(Behaviour::Answers(503, "Retry-After: 1\r\n".into(), "not now".into())),
-        Receiver::new(Behaviour::Takes),
-        Receiver::new(Behaviour::Takes),
+        Receiver::new(Behaviour::Accepts),
+        Receiver::new(Behaviour::Accepts),
     );
     let leads = Receiver::new(Behaviour::Answers(307, format!("Location: {}\r\n", elsewhere.url("/x")), String::new()));
     on(&home);
@@ -147,7 +147,7 @@ fn failing_receiver_does_not_block_other_channels() {
     });
     let ids: BTreeSet<String> = fails.received().iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 1, "a repeat has the same id");
-    fails.behave(Behaviour::Takes);
+    fails.set_behaviour(Behaviour::Accepts);
     home.wait_until("it comes when the receiver is well again", || has(&fails, "api crash firing"));
     let times = received_alerts(&fails).into_iter().flat_map(|(_, alerts)| alerts).filter(|alert| alert == "api crash firing").count();
     assert_eq!(times, 1, "once");
@@ -174,7 +174,7 @@ fn services_receive_valid_signatures_and_bodies() {
     let file = home.work().join("told.json");
     home.ok(format!("alerts channel add command -- /bin/sh -c cat>{}", file.display()));
     home.ok("alerts test");
-    assert!([&ding, &feishu, &wecom, &mail].iter().all(|receiver| receiver.taken().len() == 1));
+    assert!([&ding, &feishu, &wecom, &mail].iter().all(|receiver| receiver.received_requests().len() == 1));
     let letter = &mail.received()[0];
     assert!(letter.head.contains("RCPT TO:<b@example.com>") && letter.body.contains("Subject: [INFO]"), "{letter:?}");
     let told: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
@@ -188,7 +188,7 @@ fn services_receive_valid_signatures_and_bodies() {
 #[test]
 fn app_rules_are_validated_and_evaluated() {
     let home = home();
-    let receiver = Receiver::new(Behaviour::Takes);
+    let receiver = Receiver::new(Behaviour::Accepts);
     on(&home);
     webhook(&home, "ops", &receiver, "");
     let app = |script: &str, rules: Value| {
@@ -211,7 +211,7 @@ fn app_rules_are_validated_and_evaluated() {
 #[test]
 fn health_alert_resolves_when_next_process_is_healthy() {
     let home = home();
-    let receiver = Receiver::new(Behaviour::Takes);
+    let receiver = Receiver::new(Behaviour::Accepts);
     on(&home);
     webhook(&home, "ops", &receiver, "");
     let answer = home.write("answer", "0");

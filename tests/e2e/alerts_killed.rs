@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::alerts::{has, on, received_alerts, webhook};
-use crate::setup::{Dice, home};
+use crate::setup::{SeededRandom, home};
 
 /// Time limit for delayed messages: the third message within a minute waits until the minute is
 /// over.
@@ -46,7 +46,7 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = setting("OSTLER_KILL_SEED").unwrap_or(u64::from(now.subsec_nanos())).max(1);
     eprintln!("{rounds} rounds, seed {seed}");
-    let mut dice = Dice(seed);
+    let mut dice = SeededRandom(seed);
     let home = home();
     let receiver = Receiver::new(Behaviour::BreaksOff);
     on(&home);
@@ -54,10 +54,10 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
     let mut web = home.app("ostler-web").pid();
     for round in 0..rounds {
         if round > 0 {
-            receiver.behave(match dice.below(3) {
+            receiver.set_behaviour(match dice.below(3) {
                 0 => Behaviour::Answers(500, String::new(), String::new()),
                 1 => Behaviour::BreaksOff,
-                _ => Behaviour::Takes,
+                _ => Behaviour::Accepts,
             });
         }
         let words = format!("start {} --name app{round} --no-autorestart -- exit 3", fixture());
@@ -90,7 +90,7 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
             web > 0
         });
     }
-    receiver.behave(Behaviour::Takes);
+    receiver.set_behaviour(Behaviour::Accepts);
     let expected = crashed(&home);
     assert!(expected.len() >= 2, "nothing happened: {expected:?}\n{}", home.report());
     let until = Instant::now() + SENT_WITHIN;
@@ -106,7 +106,7 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
             thread::sleep(Duration::from_millis(20));
         }
     }
-    home.wait_until("each that was sent was taken in the end", || ids(&receiver.received()) == ids(&receiver.taken()));
+    home.wait_until("each that was sent was taken in the end", || ids(&receiver.received()) == ids(&receiver.received_requests()));
     let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (id, alerts) in received_alerts(&receiver) {
         let before = by_id.insert(id.clone(), alerts.clone());

@@ -27,7 +27,7 @@ fn wait_a_minute(home: &Home, what: &str, condition: impl Fn() -> bool) {
 fn alertmanager_accepts_and_resolves_alerts() {
     needs_program!("prometheus-alertmanager");
     let home = home();
-    let receiver = Receiver::new(Behaviour::Takes);
+    let receiver = Receiver::new(Behaviour::Accepts);
     home.write(
         "alertmanager.yml",
         format!(
@@ -61,7 +61,7 @@ fn alertmanager_accepts_and_resolves_alerts() {
     assert!(alert["status"]["state"] == "active" && alert["annotations"]["summary"].as_str().unwrap().contains("bad\"name"), "{alert}");
     let told = |status: &str| {
         let is_it = |alert: &Value| alert["labels"]["alertname"] == "errored" && alert["status"] == status;
-        receiver.taken().iter().any(|received| received.json()["alerts"].as_array().unwrap().iter().any(is_it))
+        receiver.received_requests().iter().any(|received| received.json()["alerts"].as_array().unwrap().iter().any(is_it))
     };
     wait_a_minute(&home, "its receiver has heard of it", || told("firing"));
     home.ok(["delete", "bad\"name"].as_slice());

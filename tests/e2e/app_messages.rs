@@ -4,7 +4,7 @@
 use ostler_testkit::needs_program;
 use serde_json::{Value, json};
 
-use crate::pm2_sockets::Wire;
+use crate::pm2_sockets::SocketConnection;
 use crate::setup::home;
 
 /// An app that claims another name, and uses `__proto__` for everything that it names.
@@ -29,7 +29,7 @@ fn special_names_are_kept_and_app_is_not_renamed() {
     let home = home();
     let script = home.write("hostile.js", HOSTILE);
     home.ok(format!("start {script} --name app"));
-    let actions = |app: &ostler_testkit::Item| app.env("axm_actions").as_array().is_some_and(|all| all.len() == 2);
+    let actions = |app: &ostler_testkit::ListedApp| app.env("axm_actions").as_array().is_some_and(|all| all.len() == 2);
     let app = home.wait_app("app", "it has said everything", actions);
     assert_eq!((app.id(), app.status()), (0, "online"));
     assert_eq!((&app.env("axm_options")["name"], &app.env("axm_options")["custom"]), (&json!("other"), &json!("mine")));
@@ -41,9 +41,9 @@ fn special_names_are_kept_and_app_is_not_renamed() {
     assert!(home.ok("describe app").stdout.contains("__proto__"));
     assert!(home.ok("trigger app __proto__").stdout.contains("answered"));
 
-    let mut events = Wire::connect(&home, "pub.sock");
-    let mut rpc = Wire::connect(&home, "rpc.sock");
-    let say = |rpc: &mut Wire, topic: &str| {
+    let mut events = SocketConnection::connect(&home, "pub.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
+    let say = |rpc: &mut SocketConnection, topic: &str| {
         let answer = rpc.call("sendDataToProcessId", json!([{"id": 0, "type": "process:msg", "topic": topic, "data": {"x": 1}}]));
         assert_eq!(answer["args"][0]["success"], true, "{answer}");
     };

@@ -14,13 +14,13 @@ const STRANGER: u32 = 54_321;
 
 /// Writes a file with an app that runs as the stranger, in a folder of the stranger.
 #[track_caller]
-fn strangers_app(home: &Home, members: &str) -> String {
+fn write_stranger_app(home: &Home, members: &str) -> String {
     std::os::unix::fs::chown(home.work(), Some(STRANGER), Some(STRANGER)).unwrap();
     ecosystem(home, &format!(r#""uid": {STRANGER}, "gid": {STRANGER}, {members}"#))
 }
 
 /// Runs the command in its own mount namespace, with an empty `/run` of this mode.
-fn on_fresh_run<'a>(cmd: Cmd<'a>, mode: &str) -> Cmd<'a> {
+fn with_empty_run<'a>(cmd: Cmd<'a>, mode: &str) -> Cmd<'a> {
     let inner = format!(r#"mount -t tmpfs -o mode={mode} tmpfs /run && exec "$0" "$@""#);
     cmd.after(&format!("exec unshare -m bash -c '{inner}' \"$0\" \"$@\""))
 }
@@ -43,8 +43,8 @@ fn preload_is_readable_by_app_user_on_fresh_run_dir() {
     }
     let home = home();
     home.write("app.js", "console.log('it runs'); setInterval(() => {}, 1e6);");
-    let file = strangers_app(&home, r#""name": "x", "script": "app.js""#);
-    on_fresh_run(home.cmd(format!("start {file} --allow-foreign-file")), "0755").run().ok();
+    let file = write_stranger_app(&home, r#""name": "x", "script": "app.js""#);
+    with_empty_run(home.cmd(format!("start {file} --allow-foreign-file")), "0755").run().ok();
     home.wait_log("x-out.log", "it runs");
     let app = home.app("x");
     assert!(app.status() == "online" && app.restarts() == 0 && has_preload(app.pid()), "{}", home.report());
@@ -66,8 +66,8 @@ fn preload_is_skipped_if_user_cannot_read_it() {
     }
     let home = home();
     home.write("app.js", "console.log('it runs'); setInterval(() => {}, 1e6);");
-    let file = strangers_app(&home, r#""name": "x", "script": "app.js""#);
-    on_fresh_run(home.cmd(format!("start {file} --allow-foreign-file")), "0700").run().ok();
+    let file = write_stranger_app(&home, r#""name": "x", "script": "app.js""#);
+    with_empty_run(home.cmd(format!("start {file} --allow-foreign-file")), "0700").run().ok();
     home.wait_log("x-out.log", "it runs");
     home.ok("restart x");
     let app = home.wait_status("x", "online");
@@ -84,7 +84,7 @@ printf '{"type":"axm:monitor","data":{"said":{"value":1}}}\n' >&3
 exec sleep 1000
 "#;
 
-fn wants(address: &str, port: i32, kind: i32) -> String {
+fn query_server(address: &str, port: i32, kind: i32) -> String {
     format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","seq":1,"address":"{address}","port":{port},"addressType":{kind},"index":0}}"#)
 }
 
@@ -96,11 +96,14 @@ fn fork_mode_app_gets_no_cluster_sockets() {
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let socket = closed.join("planted.sock");
-    let lines =
-        [wants(socket.to_str().unwrap(), -1, -1), wants("0.0.0.0", i32::from(port), 4), r#"{"cmd":"NODE_OSTLER","act":"drained"}"#.into()];
+    let lines = [
+        query_server(socket.to_str().unwrap(), -1, -1),
+        query_server("0.0.0.0", i32::from(port), 4),
+        r#"{"cmd":"NODE_OSTLER","act":"drained"}"#.into(),
+    ];
     home.write("speaker.sh", SPEAKER);
     let args = serde_json::to_string(&lines).unwrap();
-    let file = strangers_app(&home, &format!(r#""name": "x", "script": "speaker.sh", "args": {args}"#));
+    let file = write_stranger_app(&home, &format!(r#""name": "x", "script": "speaker.sh", "args": {args}"#));
     home.ok(format!("start {file} --allow-foreign-file"));
     for _ in 0..2 {
         home.wait_app("x", "heard", |app| !app.env("axm_monitor")["said"].is_null());
@@ -149,7 +152,7 @@ fn app_metadata_is_bounded() {
     // Neither the journal nor its copy on disk contains any of it.
     home.ok("restart other");
     let journal = std::fs::read(home.dir().join("ostler.state")).unwrap();
-    let held = held_journal(&home);
+    let held = journal_bytes(&home);
     for bytes in [&journal, &held] {
         assert!(bytes.len() < 64 << 10, "a journal of {} bytes", bytes.len());
     }
@@ -160,7 +163,7 @@ fn app_metadata_is_bounded() {
 }
 
 /// Returns the journal that the keeper holds.
-fn held_journal(home: &Home) -> Vec<u8> {
+fn journal_bytes(home: &Home) -> Vec<u8> {
     let fds = std::fs::read_dir(format!("/proc/{}/fd", home.keeper_pid())).unwrap().flatten();
     let is_journal = |path: &Path| std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("ostler-journal"));
     let path = fds.map(|entry| entry.path()).find(|path| is_journal(path)).expect("the keeper holds the journal");
@@ -212,10 +215,10 @@ fn notify_socket(pid: i32) -> std::path::PathBuf {
 }
 
 /// Writes a file with an app that uses sd_notify as the stranger.
-fn speaks(home: &Home, words: &str) -> String {
+fn start_notifier(home: &Home, words: &str) -> String {
     let program = home.work().join("fixture");
     std::fs::copy(ostler_testkit::fixture(), &program).unwrap();
-    strangers_app(
+    write_stranger_app(
         home,
         &format!(r#""name": "x", "script": "./fixture", "args": "notify {words}", "ready": "notify", "listen_timeout": "100s""#),
     )
@@ -225,7 +228,7 @@ fn speaks(home: &Home, words: &str) -> String {
 fn notify_socket_is_in_a_folder_of_the_app_user() {
     needs_root!();
     let home = home();
-    home.ok(format!("start {} --allow-foreign-file", speaks(&home, "READY=1 wait:go STATUS=warm wait:again STATUS=hot")));
+    home.ok(format!("start {} --allow-foreign-file", start_notifier(&home, "READY=1 wait:go STATUS=warm wait:again STATUS=hot")));
     let pid = home.app("x").pid();
     let path = notify_socket(pid);
     let folder = path.parent().unwrap();
@@ -258,7 +261,7 @@ fn notify_socket_is_in_a_folder_of_the_app_user() {
     home.ok("delete x");
     assert!(!second.parent().unwrap().exists());
     // Nothing remains if all processes die at the same time.
-    home.ok(format!("start {} --allow-foreign-file", speaks(&home, "READY=1")));
+    home.ok(format!("start {} --allow-foreign-file", start_notifier(&home, "READY=1")));
     let third = notify_socket(home.app("x").pid());
     home.kill_everything();
     assert!(third.exists());

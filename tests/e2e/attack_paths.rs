@@ -17,7 +17,7 @@ const USER: u32 = 54_321;
 const SECRET: &str = "only root reads this\n";
 
 /// A home of root, a folder of the user, and a folder that only root can enter.
-struct Scene {
+struct AttackSetup {
     home: Home,
     /// The user's folder.
     theirs: PathBuf,
@@ -25,7 +25,7 @@ struct Scene {
     roots: PathBuf,
 }
 
-impl Scene {
+impl AttackSetup {
     fn new() -> Self {
         let home = home();
         let (theirs, roots) = (home.work().join("theirs"), home.work().join("roots"));
@@ -97,7 +97,7 @@ fn planted_link_for_log_or_pid_file_is_not_followed() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
         for target in ["made-by-a-link", "secret"] {
-            let scene = Scene::new();
+            let scene = AttackSetup::new();
             let link = scene.plant("x.txt", &scene.roots.join(target));
             let file = scene.describe(&format!(r#""{key}": {}"#, json(&link)));
             // The start may succeed or fail; only root's files matter.
@@ -112,7 +112,7 @@ fn planted_link_for_log_or_pid_file_is_not_followed() {
 fn planted_link_for_folder_is_not_followed() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let link = scene.plant("logs", &scene.roots);
         for below in ["made.txt", "deeper/made.txt"] {
             let file = scene.describe(&format!(r#""{key}": {}"#, json(&link.join(below))));
@@ -126,7 +126,7 @@ fn planted_link_for_folder_is_not_followed() {
 #[test]
 fn link_to_daemon_descriptor_is_not_followed() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     scene.home.ok("start sleep --name other -- 1000");
     let journals = |pid: i32| -> Vec<PathBuf> {
         let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(|entry| entry.path());
@@ -150,7 +150,7 @@ fn link_planted_while_app_runs_is_not_followed() {
     needs_root!();
     // Direct log files, and the log writer's pipes.
     for more in ["", r#", "log_date_format": "YYYY", "log_file": "LOG""#] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let (out, pid, combined) = (scene.theirs.join("out.log"), scene.theirs.join("a.pid"), scene.theirs.join("all.log"));
         let more = more.replace("\"LOG\"", &json(&combined));
         let file = scene.describe(&format!(r#""out_file": {}, "pid_file": {}{more}"#, json(&out), json(&pid)));
@@ -172,7 +172,7 @@ fn link_planted_while_app_runs_is_not_followed() {
 fn folder_swapped_while_app_runs_is_not_followed() {
     needs_root!();
     for piped in [false, true] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let logs = scene.theirs.join("logs");
         let more = if piped { r#", "log_date_format": "YYYY""# } else { "" };
         let file = scene.describe(&format!(
@@ -195,7 +195,7 @@ fn folder_swapped_while_app_runs_is_not_followed() {
 }
 
 /// Starts an app that writes much, with this rotation.
-fn start_writer(scene: &Scene, out: &Path, members: &str) {
+fn start_writer(scene: &AttackSetup, out: &Path, members: &str) {
     let script = scene
         .home
         .write("writer.sh", "#!/bin/sh\nwhile :; do head -c 200000 /dev/zero | tr '\\0' x | fold -w 99; echo; sleep 0.05; done\n");
@@ -214,7 +214,7 @@ fn rotated_in(folder: &Path, end: &str) -> usize {
 fn rotation_in_user_folder_runs_with_user_rights() {
     needs_root!();
     for more in ["", r#", "log_date_format": "YYYY""#] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let out = scene.theirs.join("out.log");
         start_writer(&scene, &out, &format!(r#", "log_rotate": {{"max_size": "300K", "compress": true, "retain": 3}}{more}"#));
         scene.home.wait_until("it was rotated and compressed", || rotated_in(&scene.theirs, ".gz") >= 2);
@@ -232,7 +232,7 @@ fn rotation_in_user_folder_runs_with_user_rights() {
 fn link_planted_before_rotation_is_not_followed() {
     needs_root!();
     for more in ["", r#", "log_date_format": "YYYY""#] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let logs = scene.theirs.join("logs");
         let out = logs.join("secret");
         start_writer(&scene, &out, &format!(r#", "log_rotate": {{"max_size": "300K", "compress": true, "retain": 1}}{more}"#));
@@ -278,7 +278,7 @@ fn listing(folder: &Path) -> Vec<(String, u64, u32, u32)> {
 fn hard_links_to_root_files_are_not_written() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let path = scene.theirs.join("x.txt");
         // Makes the hard link as root, as if the machine had no `fs.protected_hardlinks`.
         fs::hard_link(scene.roots.join("secret"), &path).unwrap();
@@ -294,7 +294,7 @@ fn hard_links_to_root_files_are_not_written() {
 fn fifos_do_not_block_the_daemon() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let path = scene.theirs.join("x.txt");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         chown(&path, Some(USER), Some(USER)).unwrap();
@@ -312,7 +312,7 @@ fn fifos_do_not_block_the_daemon() {
 #[test]
 fn secret_is_not_read_through_user_link() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let link = scene.plant("token", &scene.roots.join("secret"));
     let seen = scene.theirs.join("seen");
     let script = scene.home.write("tell.sh", format!("#!/bin/sh\necho \"$TOKEN\" > {}\nexec sleep 1000\n", seen.display()));
@@ -329,7 +329,7 @@ fn secret_is_not_read_through_user_link() {
 #[test]
 fn links_owned_by_root_are_followed() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let root = scene.home.root().to_owned();
     // `/var/log/app -> /data/log`: a link of root's, first to a folder of root's, then to a folder
     // of the user's.
@@ -366,7 +366,7 @@ fn links_owned_by_root_are_followed() {
 fn log_made_by_root_in_user_folder_is_renamed() {
     needs_root!();
     for (more, line) in [("", "from-the-app\n"), (r#", "log_date_format": "[D]""#, "D: from-the-app\n")] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         // Files as PM2 run by root leaves them.
         let (out, pid) = (scene.theirs.join("out.log"), scene.theirs.join("a-0.pid"));
         for path in [&out, &pid] {
@@ -386,7 +386,7 @@ fn log_made_by_root_in_user_folder_is_renamed() {
 #[test]
 fn start_suggests_chown_for_unwritable_log_folder() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let logs = scene.theirs.join("logs");
     fs::create_dir(&logs).unwrap();
     let file = scene.describe(&format!(r#""out_file": {}"#, json(&logs.join("out.log"))));
@@ -394,7 +394,7 @@ fn start_suggests_chown_for_unwritable_log_folder() {
     assert!(told.all().contains("out.log") && told.all().contains(&format!("chown {USER}")), "{told}");
 }
 
-fn socket_description(scene: &Scene, path: &Path) -> String {
+fn socket_description(scene: &AttackSetup, path: &Path) -> String {
     // A path from which that user can execute the program.
     let program = scene.home.root().join("bin/fixture");
     if !program.exists() {
@@ -407,7 +407,7 @@ fn socket_description(scene: &Scene, path: &Path) -> String {
 #[test]
 fn socket_is_not_created_through_user_link() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let folder = scene.plant("run", &scene.roots);
     scene.home.run(format!("start {}", socket_description(&scene, &folder.join("a.sock")))).fails();
     scene.is_untouched();
@@ -429,7 +429,7 @@ fn socket_is_not_created_through_user_link() {
 #[test]
 fn socket_in_root_folder_is_owned_by_app_user() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let path = scene.home.root().join("bin/a.sock");
     scene.home.ok(format!("start {}", socket_description(&scene, &path)));
     let meta = fs::metadata(&path).unwrap();
@@ -440,7 +440,7 @@ fn socket_in_root_folder_is_owned_by_app_user() {
 
 /// Replaces a new socket by a link to root's file, as fast as it can, while it calls `turn`
 /// repeatedly.
-fn race(scene: &Scene, socket: &Path, mut turn: impl FnMut()) {
+fn race_with_link(scene: &AttackSetup, socket: &Path, mut turn: impl FnMut()) {
     let stop = std::sync::atomic::AtomicBool::new(false);
     let victim = scene.roots.join("secret");
     let hurry = scene.theirs.join("hurry");
@@ -474,10 +474,10 @@ fn race(scene: &Scene, socket: &Path, mut turn: impl FnMut()) {
 #[test]
 fn file_swapped_for_declared_socket_stays_owned_by_root() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let socket = scene.theirs.join("a.sock");
     let file = socket_description(&scene, &socket);
-    race(&scene, &socket, || {
+    race_with_link(&scene, &socket, || {
         scene.home.run(format!("start {file}"));
         scene.home.run("delete a");
     });
@@ -487,7 +487,7 @@ fn file_swapped_for_declared_socket_stays_owned_by_root() {
 fn file_swapped_for_worker_socket_stays_owned_by_root() {
     needs_root!();
     needs_program!("node");
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let socket = scene.theirs.join("w.sock");
     let code = format!(
         "const s = require('net').createServer();\ns.on('error', () => {{}});\ns.listen({});\nsetInterval(() => {{}}, 1 << 30);\n",
@@ -495,7 +495,7 @@ fn file_swapped_for_worker_socket_stays_owned_by_root() {
     );
     let script = scene.home.write("w.js", code);
     let file = scene.describe_script(&script, r#""exec_mode": "cluster", "instances": 1, "listen_timeout": 500, "kill_timeout": 500"#);
-    race(&scene, &socket, || {
+    race_with_link(&scene, &socket, || {
         scene.home.run(format!("start {file}"));
         scene.home.wait_until("there is a socket, or what replaced it", || fs::symlink_metadata(&socket).is_ok());
         scene.home.run("delete a");
@@ -503,7 +503,7 @@ fn file_swapped_for_worker_socket_stays_owned_by_root() {
 }
 
 /// Starts a cluster worker of the user that tries to listen there, and returns the worker's output.
-fn worker(scene: &Scene, asks: &str, members: &str) -> String {
+fn worker(scene: &AttackSetup, asks: &str, members: &str) -> String {
     let code = format!(
         "const s = require('net').createServer((c) => c.end('served'));\ns.on('error', (error) => console.log('told ' + error.code));\n\
          s.listen({asks}, () => console.log('told listening'));\nsetInterval(() => {{}}, 1 << 30);\n"
@@ -520,7 +520,7 @@ fn worker(scene: &Scene, asks: &str, members: &str) -> String {
 fn worker_listens_only_where_its_user_may() {
     needs_root!();
     needs_program!("node");
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let log = || scene.home.daemon_log();
     let told = worker(&scene, &json(&scene.roots.join("w.sock")), "");
     assert!(told.contains("EACCES"), "{}", told);
@@ -548,7 +548,7 @@ fn worker_gets_privileged_port_only_if_declared() {
         ostler_testkit::skip!("every port is free to everybody here");
     }
     for scheduling in ["", r#", "scheduling": "reuseport""#] {
-        let scene = Scene::new();
+        let scene = AttackSetup::new();
         let port = (90..100).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("no port below 100 is free");
         let asks = format!("{port}, '127.0.0.1'");
         let told = worker(&scene, &asks, scheduling);
@@ -569,7 +569,7 @@ fn worker_gets_privileged_port_only_if_declared() {
 #[test]
 fn logs_command_does_not_follow_user_link() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let logs = |name: &str| scene.theirs.join(name).display().to_string();
     let file = scene.describe(&format!(r#""out_file": "{}", "error_file": "{}""#, logs("out.log"), logs("deep/error.log")));
     scene.home.ok(format!("start {file}"));
@@ -592,7 +592,7 @@ fn logs_command_does_not_follow_user_link() {
 #[test]
 fn logs_command_shows_user_log_in_root_folder() {
     needs_root!();
-    let scene = Scene::new();
+    let scene = AttackSetup::new();
     let log = scene.roots.join("secret-out.log").display().to_string();
     let file = scene.describe(&format!(r#""out_file": "{log}""#));
     scene.home.ok(format!("start {file}"));

@@ -197,7 +197,7 @@ fn dashboard_is_restarted_without_limit() {
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
         home.wait_app("ostler-web", "has a new process", |app| app.pid() > 0 && app.pid() != pid);
     }
-    home.wait_until("it serves again", || web.is_there() && web.get("/api/apps").status == 200);
+    home.wait_until("it serves again", || web.accepts_connections() && web.get("/api/apps").status == 200);
     // With a growing delay and without a number of failures, restarts never stop
     // (`ostler_core::lifecycle::restart`).
     let app = home.app("ostler-web");

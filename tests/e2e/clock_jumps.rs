@@ -13,11 +13,11 @@ use crate::setup::home;
 const YEAR_S: i64 = 365 * 24 * 3600;
 
 /// A home whose manager has a wall clock of its own. Apps and this test see the true clock.
-pub struct Shifted {
+pub struct HomeWithClock {
     pub home: Home,
 }
 
-impl Shifted {
+impl HomeWithClock {
     pub fn new() -> Self {
         let home = home();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/clock/shift.c");
@@ -62,7 +62,7 @@ const SOON_MS: i64 = 600_000;
 #[test]
 fn clock_shim_shifts_only_the_daemon() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     it.jump_to(YEAR_S);
     it.ok(format!("start {} --name app -- hold", fixture()));
     let list: serde_json::Value = serde_json::from_str(&it.ok("jlist")).unwrap();
@@ -78,7 +78,7 @@ fn clock_shim_shifts_only_the_daemon() {
 #[test]
 fn uptime_ignores_clock_jumps() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     it.ok(format!("start {} --name app -- hold", fixture()));
     let pid = it.home.app("app").pid();
     let before = it.uptime_ms("app", 0);
@@ -109,7 +109,7 @@ fn uptime_ignores_clock_jumps() {
 fn restart_delay_ignores_clock_jumps() {
     needs_program!("cc");
     const DELAY_MS: i64 = 400;
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let script = it.home.write("crash.sh", "#!/bin/sh\ndate +%s%N >>stamps\nexit 1\n");
     it.ok(format!("start {script} --restart-delay {DELAY_MS} --max-restarts 1000"));
     let mut wanted = 1;
@@ -128,7 +128,7 @@ fn restart_delay_ignores_clock_jumps() {
 #[test]
 fn backoff_delay_grows_across_clock_jumps() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let script = it.home.write("crash.sh", "#!/bin/sh\ndate +%s%N >>stamps\nexit 1\n");
     it.ok(format!("start {script} --exp-backoff-restart-delay 50 --max-restarts 1000"));
     for (count, shift) in [(2, YEAR_S), (4, -YEAR_S), (6, 0)] {
@@ -147,7 +147,7 @@ fn backoff_delay_grows_across_clock_jumps() {
 #[test]
 fn short_run_stays_unstable_across_clock_jumps() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     it.ok(format!("start {} --name app --min-uptime 3600000 --max-restarts 1000 -- hold", fixture()));
     for (round, shift) in [(1, YEAR_S), (2, 2 * YEAR_S), (3, 3 * YEAR_S)] {
         let pid = it.home.wait_status("app", "online").pid();
@@ -161,7 +161,7 @@ fn short_run_stays_unstable_across_clock_jumps() {
 #[test]
 fn long_run_stays_stable_across_clock_jumps() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let script = it.home.write("runs.sh", "#!/bin/sh\necho run >>runs\nsleep 0.4\nexit 1\n");
     it.ok(format!("start {script} --min-uptime 100 --max-restarts 1000"));
     for (count, shift) in [(1, -YEAR_S), (2, -2 * YEAR_S), (3, -3 * YEAR_S)] {
@@ -175,7 +175,7 @@ fn long_run_stays_stable_across_clock_jumps() {
 #[test]
 fn stop_timeout_ignores_clock_jumps() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let script = it.home.write("deaf.sh", "#!/bin/sh\ntrap '' INT TERM\necho deaf\nwhile :; do sleep 0.05; done\n");
     it.ok(format!("start {script} --kill-timeout 700"));
     for shift in [YEAR_S, -YEAR_S] {
@@ -193,7 +193,7 @@ fn stop_timeout_ignores_clock_jumps() {
 #[test]
 fn dates_follow_the_wall_clock() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let script = it.home.write(
         "parrot.sh",
         "#!/bin/sh\nmkfifo said 2>/dev/null\nexec 4<>said\necho listening\nwhile read -r line <&4; do echo \"$line\"; done\n",

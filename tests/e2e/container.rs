@@ -20,7 +20,7 @@ struct Image<'a> {
     root: PathBuf,
 }
 
-fn given(variable: &str, usual: PathBuf) -> PathBuf {
+fn path_from_env(variable: &str, usual: PathBuf) -> PathBuf {
     std::env::var_os(variable).map_or(usual, PathBuf::from)
 }
 
@@ -44,8 +44,8 @@ impl<'a> Image<'a> {
         for folder in ["tmp", "dev/null"] {
             std::fs::set_permissions(image.root.join(folder), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         }
-        image.add(&given("OSTLER_STATIC", binary()), "ostler");
-        image.add(&given("OSTLER_STATIC_FIXTURE", PathBuf::from(fixture())), "app");
+        image.add(&path_from_env("OSTLER_STATIC", binary()), "ostler");
+        image.add(&path_from_env("OSTLER_STATIC_FIXTURE", PathBuf::from(fixture())), "app");
         std::os::unix::fs::symlink("ostler", image.root.join("pm2-runtime")).unwrap();
         image
     }
@@ -88,7 +88,7 @@ impl<'a> Image<'a> {
     }
 
     /// Returns the pid of the container's first process outside the container.
-    fn first(&self, front: &Front) -> i32 {
+    fn first_pid(&self, front: &Front) -> i32 {
         let mut first = 0;
         self.home.wait_until("there is a process 1", || {
             let table = process_table();
@@ -115,7 +115,7 @@ fn process_1_reaps_orphans_and_exits_with_app_code() {
 
     let front = image.run("", &["/ostler", "runtime", "/app", "--", "orphans", "100"]);
     front.out_until("100 orphans");
-    let first = image.first(&front);
+    let first = image.first_pid(&front);
     let children = || process_table().into_iter().filter(|p| p.ppid == first).collect::<Vec<_>>();
     home.wait_until("all orphans are reaped", || children().len() == 2);
     kill(first, Signal::TERM);
@@ -133,7 +133,7 @@ fn commands_inside_container_find_daemon_of_process_1() {
     image.write("apps.json", "{\"apps\": [{\"name\": \"one\", \"script\": \"/app\", \"args\": \"hold\", \"exec_interpreter\": \"none\"}]}");
     let front = image.run("", &["/pm2-runtime", "apps.json"]);
     front.err_until("App [one:0] online");
-    let first = image.first(&front).to_string();
+    let first = image.first_pid(&front).to_string();
     // As `docker exec` does it: the same namespaces, another program name, another home.
     let inside = |words: &[&str]| {
         let mut command = Command::new("nsenter");
@@ -185,7 +185,7 @@ fn restarted_container_starts_apps_again() {
     front.err_until("App [one:0] online");
     // An engine kills a container that does not exit in time. The home still exists with its
     // content.
-    kill(image.first(&front), Signal::KILL);
+    kill(image.first_pid(&front), Signal::KILL);
     assert_ne!(front.end(&home).code, 0);
     image.write("apps.json", "{\"apps\": [{\"name\": \"two\", \"script\": \"/app\", \"args\": \"exit 5\", \"exec_interpreter\": \"none\", \"autorestart\": false}]}");
     let ended = image.run("", &["/ostler", "runtime", "apps.json"]).end(&home);
@@ -213,7 +213,7 @@ fn node_runs_as_app_of_process_1() {
         image.write("ecosystem.config.js", "module.exports = { apps: [{ script: 'app.js', instances: 2, exec_mode: 'cluster' }] };\n");
         let prepare = format!("mount --bind {} \"$ROOT/mnt/node\"; PATH=/mnt:$PATH", real.display());
         let front = image.run(&prepare, &["/pm2-runtime", "ecosystem.config.js"]);
-        let first = image.first(&front);
+        let first = image.first_pid(&front);
         let mut seen = front.out_until("up");
         seen.extend(front.out_until("up"));
         assert_eq!(seen.iter().filter(|line| *line == "to process 1").count(), 2, "{node}: {seen:?}");

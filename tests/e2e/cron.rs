@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ostler_testkit::{Home, Load, LoadSpec, fixture, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::clock_jumps::Shifted;
+use crate::clock_jumps::HomeWithClock;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, home_as_pm2, start_fixture};
 
@@ -196,7 +196,7 @@ fn cluster_app_is_reloaded_one_worker_at_a_time() {
     );
     home.ok(format!("start {file}"));
     home.wait_until("it serves", || get(port, "/").is_ok());
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     let before = pids();
     let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);
     home.wait_until("every process is another one", || {
@@ -221,7 +221,7 @@ fn run_on_one_restarts_a_single_instance() {
     );
     home.ok(format!("start {file}"));
     clock.wait_ticks(3);
-    let restarts: Vec<u64> = home.jlist().iter().filter(|app| app.name() == "app").map(ostler_testkit::Item::restarts).collect();
+    let restarts: Vec<u64> = home.jlist().iter().filter(|app| app.name() == "app").map(ostler_testkit::ListedApp::restarts).collect();
     assert!(restarts.len() == 3 && restarts[0] > 0 && restarts[1..] == [0, 0], "{restarts:?}");
 }
 
@@ -261,7 +261,7 @@ fn seconds_until(second_of_day: i64) -> i64 {
 #[test]
 fn ticks_follow_a_changed_clock() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let file = ecosystem(
         &it.home,
         &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "*/2 * * * * *", "timezone": "UTC""#, fixture()),
@@ -285,7 +285,7 @@ fn ticks_follow_a_changed_clock() {
 #[test]
 fn nightly_run_follows_the_wall_clock() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let file = ecosystem(
         &it.home,
         &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC""#, fixture()),
@@ -305,7 +305,7 @@ fn nightly_run_follows_the_wall_clock() {
 #[test]
 fn missed_run_is_caught_up_only_if_configured() {
     needs_program!("cc");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     let app = |name: &str, more: &str| {
         format!(r#"{{"name": "{name}", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC"{more}}}"#, fixture())
     };

@@ -88,7 +88,7 @@ impl<'a> Host<'a> {
     }
 
     /// Kills sshd and every connection to it, as a cut cable and a restart would.
-    pub fn cut(&mut self) {
+    pub fn cut_connections(&mut self) {
         let mine = |pid: i32| {
             let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             cmdline.starts_with("sshd: ") || cmdline.contains("sshd")
@@ -105,7 +105,7 @@ impl<'a> Host<'a> {
         drop(self.sshd.wait());
     }
 
-    pub fn again(&mut self) {
+    pub fn restart_sshd(&mut self) {
         self.sshd = sshd(&self.home.root().join("ssh"));
         self.wait_listens();
     }
@@ -271,11 +271,11 @@ fn unreachable_host_fails_with_a_reason() {
     let home = home();
     let mut host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "true"}));
-    host.cut();
+    host.cut_connections();
     for words in ["setup", "update", "curr"] {
         host.deploy(words).run().code(1).says("Connection refused").says("no connection").says("Deploy failed");
     }
-    host.again();
+    host.restart_sshd();
     // The host answers, but accepts no key.
     fs::write(home.root().join("ssh/authorized_keys"), "").unwrap();
     host.deploy("setup").run().code(1).says("Permission denied").says("no connection");
@@ -407,10 +407,10 @@ fn lost_connection_does_not_interrupt_deployment() {
     let home = home();
     let mut host = host!(&home);
     let (go, child) = start_waiting_deployment(&host);
-    host.cut();
+    host.cut_connections();
     fs::write(go, "").unwrap();
     home.wait_until("it is done without us", || host.deploys("app").len() == 1);
-    host.again();
+    host.restart_sshd();
     let output = child.wait_with_output().unwrap();
     let said = fs::read_to_string(home.root().join("said")).unwrap();
     assert!(output.status.success() && said.contains("connection lost"), "{output:?}");

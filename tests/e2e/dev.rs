@@ -38,7 +38,7 @@ fn session_home(home: &Home, name: &str) -> PathBuf {
 
 /// Waits until the session in this folder has armed its watches.
 #[track_caller]
-fn armed(home: &Home, folder: &str) {
+fn wait_for_watches(home: &Home, folder: &str) {
     let log = session_home(home, folder).join("pm2.log");
     home.wait_until("the session watches", || fs::read_to_string(&log).unwrap_or_default().contains("Watching "));
 }
@@ -73,7 +73,7 @@ fn session_output_matches_pm2() {
     );
     let lines = [front.until("runs"), front.until("errs")].concat();
     assert!(lines.contains(&"api-0  | api runs".to_owned()) && lines.contains(&"api-0  | api errs".to_owned()), "{lines:?}");
-    armed(&home, ".pm2-dev");
+    wait_for_watches(&home, ".pm2-dev");
     home.write("src/x.js", "1");
     restarted(&front, "api");
     assert!(!home.dir().exists(), "the usual home was touched");
@@ -108,7 +108,7 @@ fn sessions_are_independent() {
 }
 
 /// Starts an app that exits only with permission, and waits for it for up to a minute.
-fn patient(home: &Home) {
+fn start_app_with_slow_exit(home: &Home) {
     home.write(
         "slow.sh",
         "trap 'echo asked; until [ -e go ]; do sleep 0.01; done; echo finished; exit 0' INT\necho runs\nwhile :; do sleep 0.01; done\n",
@@ -119,7 +119,7 @@ fn patient(home: &Home) {
 #[test]
 fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
     let home = home();
-    patient(&home);
+    start_app_with_slow_exit(&home);
     for words in ["dev slow.json", "start slow.json --no-daemon"] {
         let mut front = Foreground::open(home.cmd(words).command());
         front.until("runs");
@@ -150,7 +150,7 @@ fn post_exec_runs_after_each_restart() {
     let head = front.until("=====");
     assert!(head.contains(&"Ignored folder       : tmp,post,node_modules".to_owned()), "{head:?}");
     front.until("api runs");
-    armed(&home, ".ostler-dev");
+    wait_for_watches(&home, ".ostler-dev");
     home.write("tmp/x", "1");
     home.write("x.js", "1");
     front.until("[rundev] App api restarted");
@@ -167,7 +167,7 @@ fn crashed_app_restarts_after_a_fix() {
     home.write("api.sh", "#!/bin/sh\necho broken\nexit 3\n");
     let mut front = Foreground::open(home.cmd("dev api.sh").command());
     front.until("broken");
-    armed(&home, ".ostler-dev");
+    wait_for_watches(&home, ".ostler-dev");
     app(&home, "api");
     front.until("api runs");
     kill(front.pid(), Signal::INT);
@@ -200,8 +200,8 @@ fn config_file_sets_watched_paths() {
     let head = front.until("=====");
     assert!(head.contains(&"Processes started    : 3".to_owned()), "{head:?}");
     let log = session_home(&home, ".ostler-dev").join("pm2.log");
-    let armed = |name: &str| fs::read_to_string(&log).unwrap_or_default().contains(&format!("for app {name}"));
-    home.wait_until("both are watched", || armed("one") && armed("two"));
+    let wait_for_watches = |name: &str| fs::read_to_string(&log).unwrap_or_default().contains(&format!("for app {name}"));
+    home.wait_until("both are watched", || wait_for_watches("one") && wait_for_watches("two"));
     home.write("other.js", "1");
     let seen = [front.until("App two restarted"), front.until("App two restarted")].concat();
     assert!(!seen.iter().any(|line| line.contains("App one restarted")), "{seen:?}");

@@ -14,7 +14,7 @@ fn diff(home: &Home, words: &str) -> Value {
 }
 
 /// Returns `[name, standing, key: was -> is, …]` of the first app.
-fn first(home: &Home, words: &str) -> Vec<String> {
+fn first_difference(home: &Home, words: &str) -> Vec<String> {
     let app = &diff(home, words)["apps"][0];
     let changes = app["changes"]
         .as_array()
@@ -44,10 +44,10 @@ const AFTER: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_r
 fn diff_matches_changes_made_by_start() {
     let home = home();
     let path = file(&home, BEFORE);
-    assert_eq!(first(&home, &path)[..2], ["api", "new"]);
+    assert_eq!(first_difference(&home, &path)[..2], ["api", "new"]);
     assert!(home.processes().is_empty(), "looking started a daemon");
     home.ok(format!("start {path}"));
-    assert_eq!(first(&home, &path), ["api", "same"]);
+    assert_eq!(first_difference(&home, &path), ["api", "same"]);
     home.ok(format!("diff {path} --exit-code"));
     file(&home, AFTER);
     let hidden = [
@@ -61,15 +61,15 @@ fn diff_matches_changes_made_by_start() {
         r#"env.NEW: null -> "•••""#,
         r#"env.OLD: "•••" -> null"#,
     ];
-    assert_eq!(first(&home, &path), hidden);
-    let shown = first(&home, &format!("{path} --show-values"));
+    assert_eq!(first_difference(&home, &path), hidden);
+    let shown = first_difference(&home, &format!("{path} --show-values"));
     assert!(shown.contains(&r#"env.MODE: "one" -> "two""#.to_owned()) && shown.contains(&hidden[5].to_owned()), "{shown:?}");
     home.run(format!("diff {path} --exit-code")).code(1).says("max_restarts  3 → 4");
     // `diff` changed nothing. A start of the file applies all changes, and removes values that the
     // file no longer has.
     assert_eq!(variable(&home, "OLD").as_deref(), Some("x"));
     home.ok(format!("start {path}"));
-    assert_eq!(first(&home, &path), ["api", "same"]);
+    assert_eq!(first_difference(&home, &path), ["api", "same"]);
     assert_eq!(variable(&home, "OLD"), None);
     assert_eq!((variable(&home, "MODE").as_deref(), variable(&home, "NEW").as_deref()), (Some("two"), Some("y")));
 }
@@ -86,7 +86,7 @@ fn sizes_and_times_are_shown_as_in_files() {
     home.ok(format!("diff {path}")).says("max_memory_restart  200M → 300M").says("kill_timeout  2s → 3s").says("+ listen_timeout  8s");
     let data =
         ["api", "changed", "kill_timeout: 2000 -> 3000", "listen_timeout: null -> 8000", "max_memory_restart: 209715200 -> 314572800"];
-    assert_eq!(first(&home, &path), data);
+    assert_eq!(first_difference(&home, &path), data);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn reload_removes_keys_that_left_the_file() {
     home.ok(format!("start {path}"));
     file(&home, AFTER);
     home.ok(format!("reload {path}"));
-    assert_eq!(first(&home, &path), ["api", "same"]);
+    assert_eq!(first_difference(&home, &path), ["api", "same"]);
     assert_eq!(variable(&home, "OLD"), None);
 }
 
@@ -106,9 +106,9 @@ fn profile_counts_as_a_difference() {
     let path = file(&home, BEFORE);
     home.ok(format!("start {path}"));
     let expected = ["api", "changed", r#"--env: null -> "production""#, r#"env.MODE: "one" -> "prod""#];
-    assert_eq!(first(&home, &format!("{path} --env production --show-values")), expected);
+    assert_eq!(first_difference(&home, &format!("{path} --env production --show-values")), expected);
     home.ok("restart api --env production");
-    assert_eq!(first(&home, &format!("{path} --env production")), ["api", "same"]);
+    assert_eq!(first_difference(&home, &format!("{path} --env production")), ["api", "same"]);
 }
 
 #[test]

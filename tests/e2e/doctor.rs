@@ -10,12 +10,12 @@ use crate::setup::home;
 
 /// Returns level and words of the checks of this name.
 #[track_caller]
-fn found(home: &Home, name: &str) -> Vec<(String, String)> {
-    found_by(home.cmd("doctor --json"), name)
+fn findings(home: &Home, name: &str) -> Vec<(String, String)> {
+    findings_by(home.cmd("doctor --json"), name)
 }
 
 #[track_caller]
-fn found_by(command: Cmd<'_>, name: &str) -> Vec<(String, String)> {
+fn findings_by(command: Cmd<'_>, name: &str) -> Vec<(String, String)> {
     let out = command.run();
     let told: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out}"));
     let checks = told["checks"].as_array().unwrap().iter().filter(|check| check["check"].as_str().unwrap().starts_with(name));
@@ -29,9 +29,9 @@ fn doctor_starts_nothing_and_reports_home_problems() {
     assert!(first.code == 0 && first.stdout.contains("daemon: none runs"), "{first}");
     assert!(!home.dir().exists() || home.daemons().is_empty());
     home.ok(format!("start {} --name a -- hold", fixture()));
-    assert_eq!(found(&home, "daemon")[0].0, "fine");
+    assert_eq!(findings(&home, "daemon")[0].0, "fine");
     fs::set_permissions(home.dir(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(found(&home, "home")[0].0, "warning");
+    assert_eq!(findings(&home, "home")[0].0, "warning");
     fs::set_permissions(home.dir(), fs::Permissions::from_mode(0o700)).unwrap();
     home.kill_all_three();
     let left = home.run("doctor");
@@ -47,9 +47,9 @@ fn doctor_warns_about_modules_unsafe_with_copies() {
     home.write("package.json", r#"{"dependencies": {"express-session": "1", "pg": "1"}}"#);
     home.write("app.js", "setInterval(() => {}, 1000); if (0) require('node-cron')");
     home.ok("start app.js --name one");
-    assert_eq!(found(&home, "app"), [("fine".to_owned(), "none has several copies".to_owned())]);
+    assert_eq!(findings(&home, "app"), [("fine".to_owned(), "none has several copies".to_owned())]);
     home.ok("start app.js --name two -i 2");
-    let told = found(&home, "app two");
+    let told = findings(&home, "app two");
     assert_eq!(told.len(), 2, "{told:?}");
     for (package, (level, words)) in ["node-cron", "express-session"].iter().zip(&told) {
         assert!(level == "warning" && words.starts_with(package) && words.ends_with("there are 2"), "{told:?}");
@@ -68,10 +68,10 @@ fn doctor_is_not_misled_by_files_of_another_user() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     std::os::unix::fs::symlink(&secret, folder.join("package.json")).unwrap();
     home.ok(format!("start {} --name theirs -i 2 --uid 65534", folder.join("app.js").display()));
-    assert_eq!(found(&home, "app")[0].0, "fine", "root's file is not theirs to have read");
+    assert_eq!(findings(&home, "app")[0].0, "fine", "root's file is not theirs to have read");
     fs::remove_file(folder.join("package.json")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("package.json"), 0o666.into()).unwrap();
-    assert_eq!(found(&home, "app")[0].0, "fine", "a fifo holds nobody up");
+    assert_eq!(findings(&home, "app")[0].0, "fine", "a fifo holds nobody up");
 }
 
 #[test]
@@ -80,27 +80,27 @@ fn doctor_reports_a_running_pm2() {
     let Some(subject) = Subject::pm2() else { return };
     let (old, home) = (Home::new(subject), home());
     old.ok("ping");
-    let told = found(&home, "PM2");
+    let told = findings(&home, "PM2");
     let folder = old.dir().display().to_string();
     assert!(told.iter().any(|(level, words)| level == "warning" && words.ends_with(&folder)), "{told:?}");
 }
 
 /// Returns the only check of this name on a system that refuses these system calls.
 #[track_caller]
-fn found_without(home: &Home, calls: &str, name: &str) -> Vec<(String, String)> {
+fn findings_without_calls(home: &Home, calls: &str, name: &str) -> Vec<(String, String)> {
     let wrapper = format!("exec python3 '{}' EPERM {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
-    found_by(home.cmd("doctor --json").after(&wrapper), name)
+    findings_by(home.cmd("doctor --json").after(&wrapper), name)
 }
 
 #[test]
 fn doctor_reports_low_open_file_limit() {
     let home = home();
     home.cmd(format!("start {} --name a -i 2 -- hold", fixture())).after("ulimit -n 1030").run().ok();
-    let told = found(&home, "open files");
+    let told = findings(&home, "open files");
     assert_eq!(told, [("warning".to_owned(), "1030, and 2 instances may need 1040".to_owned())]);
     home.ok("kill");
     home.cmd(format!("start {} --name a -- hold", fixture())).after("ulimit -n 4096").run().ok();
-    assert_eq!(found(&home, "open files"), [("fine".to_owned(), "4096".to_owned())]);
+    assert_eq!(findings(&home, "open files"), [("fine".to_owned(), "4096".to_owned())]);
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn doctor_reports_low_watch_limit_if_an_app_is_watched() {
     // In a mount namespace of its own: the limit belongs to the whole machine.
     let wrapper =
         format!("exec unshare -m sh -c 'mount --bind {few} /proc/sys/fs/inotify/max_user_watches && exec \"$0\" \"$@\"' \"$0\" \"$@\"");
-    let told = |home: &Home| found_by(home.cmd("doctor --json").after(&wrapper), "file watches");
+    let told = |home: &Home| findings_by(home.cmd("doctor --json").after(&wrapper), "file watches");
     home.ok(format!("start {} --name a -- hold", fixture()));
-    if found_by(home.cmd("doctor --json").after(&wrapper), "home").is_empty() {
+    if findings_by(home.cmd("doctor --json").after(&wrapper), "home").is_empty() {
         ostler_testkit::skip!("no mount namespace can be made");
     }
     assert_eq!(told(&home), [], "nothing is watched");
@@ -126,17 +126,17 @@ fn doctor_reports_low_watch_limit_if_an_app_is_watched() {
 fn doctor_reports_refused_system_calls_and_unknown_clock() {
     needs_program!("python3");
     let home = home();
-    assert_eq!(found(&home, "system calls"), [("fine".to_owned(), "all system calls that ostler needs are allowed".to_owned())]);
-    let told = found_without(&home, "clone3,pidfd_open", "system calls");
+    assert_eq!(findings(&home, "system calls"), [("fine".to_owned(), "all system calls that ostler needs are allowed".to_owned())]);
+    let told = findings_without_calls(&home, "clone3,pidfd_open", "system calls");
     let words: Vec<&str> = told.iter().map(|(_, words)| words.as_str()).collect();
     assert!(told.iter().all(|(level, _)| level == "note"), "{told:?}");
     for call in ["clone3 is refused (", "pidfd_open is refused ("] {
         assert!(words.iter().any(|words| words.starts_with(call)), "{call}: {told:?}");
     }
-    let told = found_without(&home, "adjtimex,clock_adjtime", "clock");
+    let told = findings_without_calls(&home, "adjtimex,clock_adjtime", "clock");
     assert_eq!(told, [("note".to_owned(), "the kernel does not say who keeps it right".to_owned())]);
     // Otherwise it does, one way or the other.
-    let told = found(&home, "clock");
+    let told = findings(&home, "clock");
     assert!(["synchronized", "not synchronized (NTP is off)"].contains(&told[0].1.as_str()), "{told:?}");
 }
 
@@ -144,7 +144,7 @@ fn doctor_reports_refused_system_calls_and_unknown_clock() {
 fn doctor_reports_instances_without_cgroups() {
     let home = home();
     home.cmd(format!("start {} --name a -- hold", fixture())).env("OSTLER_CGROUP", "off").run().ok();
-    let told = found(&home, "cgroups");
+    let told = findings(&home, "cgroups");
     let expected = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         "instances have none"
     } else {
@@ -158,7 +158,7 @@ fn doctor_reports_instances_with_cgroups() {
     ostler_testkit::needs_cgroup!();
     let home = home();
     home.ok(format!("start {} --name a -- hold", fixture()));
-    assert_eq!(found(&home, "cgroups"), [("fine".to_owned(), "each instance has its own".to_owned())]);
+    assert_eq!(findings(&home, "cgroups"), [("fine".to_owned(), "each instance has its own".to_owned())]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn doctor_reports_pm2_boot_unit() {
         "exec unshare -m sh -c 'mkdir -p /etc/systemd/system && mount --bind {} /etc/systemd/system && exec \"$0\" \"$@\"' \"$0\" \"$@\"",
         units.display()
     );
-    let told = found_by(home.cmd("doctor --json").after(&wrapper), "PM2");
+    let told = findings_by(home.cmd("doctor --json").after(&wrapper), "PM2");
     let units: Vec<_> = told.iter().filter(|(_, words)| words.ends_with("starts it at boot")).collect();
     assert_eq!(units, [&("warning".to_owned(), "pm2-root.service starts it at boot".to_owned())]);
 }

@@ -69,7 +69,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// Starts a command in the background, with its output in files.
-    fn aside(&self, words: &str) -> Child {
+    fn start_in_background(&self, words: &str) -> Child {
         let file = |name: &str| fs::File::create(self.home.root().join(name)).unwrap();
         self.home.cmd(words).command().stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().unwrap()
     }
@@ -198,14 +198,14 @@ fn a_change_is_not_sent_twice() {
     let home = home();
     let mut fleet = fleet!(&home, 1, json!({}));
     start_everywhere(&fleet, "trap '' INT TERM\nwhile :; do sleep 0.1; done", "--kill-timeout 3000");
-    let child = fleet.aside("-H web1 stop api");
+    let child = fleet.start_in_background("-H web1 stop api");
     home.wait_until("it is being stopped", || fleet.run("-H web1 list").stdout.contains("stopping"));
-    fleet.sshd.cut();
+    fleet.sshd.cut_connections();
     let mut child = child;
     assert_eq!(child.wait().unwrap().code(), Some(3));
     let said = fleet.output_of("err");
     assert!(said.contains("web1: the connection broke after the command had started") && said.contains("not sent again"), "{said}");
-    fleet.sshd.again();
+    fleet.sshd.restart_sshd();
     home.wait_until("what was begun goes on there", || fleet.run("-H web1 list").stdout.contains("stopped"));
 }
 
@@ -220,14 +220,14 @@ fn followed_logs_resume_after_a_lost_connection() {
     let home = home();
     let mut fleet = fleet!(&home, 2, json!({"down": {"port": free_port()}}));
     start_everywhere(&fleet, "n=0; while :; do echo n$n; n=$((n+1)); sleep 0.01; done", "");
-    let mut child = fleet.aside("-H web,down logs --raw --lines 0");
+    let mut child = fleet.start_in_background("-H web,down logs --raw --lines 0");
     let have = |fleet: &Fleet<'_>, count: usize| ["web1", "web2"].iter().all(|host| numbers(&fleet.output_of("out"), host).len() > count);
     home.wait_until("lines of both have come", || have(&fleet, 50));
     assert!(fleet.output_of("err").contains("down: no connection"), "it is told while the others are followed: {}", fleet.output_of("err"));
     for _ in 0..2 {
         let so_far = numbers(&fleet.output_of("out"), "web1").len().max(numbers(&fleet.output_of("out"), "web2").len());
-        fleet.sshd.cut();
-        fleet.sshd.again();
+        fleet.sshd.cut_connections();
+        fleet.sshd.restart_sshd();
         home.wait_until("they go on", || have(&fleet, so_far + 100));
     }
     assert!(fleet.output_of("err").contains("web1: connected again"), "{}", fleet.output_of("err"));
@@ -254,7 +254,7 @@ fn followed_events_resume_after_a_lost_connection() {
     let home = home();
     let mut fleet = fleet!(&home, 2, json!({}));
     start_everywhere(&fleet, "exec sleep 1000", "");
-    let mut child = fleet.aside("-H web events --follow --json");
+    let mut child = fleet.start_in_background("-H web events --follow --json");
     let events = |fleet: &Fleet<'_>| -> Vec<(String, u64, u64)> {
         let said = fleet.output_of("out");
         let each = |line: &str| {
@@ -265,8 +265,8 @@ fn followed_events_resume_after_a_lost_connection() {
     };
     let last = |fleet: &Fleet<'_>| events(fleet).len();
     home.wait_until("what was before is there", || last(&fleet) > 3);
-    fleet.sshd.cut();
-    fleet.sshd.again();
+    fleet.sshd.cut_connections();
+    fleet.sshd.restart_sshd();
     let before = last(&fleet);
     fleet.run("-H web restart api").ok();
     home.wait_until("it goes on", || {

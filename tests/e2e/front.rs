@@ -16,7 +16,7 @@ pub struct Front {
 }
 
 /// Complete output of a process, and its exit code (128 + n for a signal).
-pub struct Ended {
+pub struct ExitedProcess {
     pub code: i32,
     pub out: Vec<String>,
     pub err: Vec<String>,
@@ -67,7 +67,7 @@ impl Front {
 
     /// Waits until the process exits.
     #[track_caller]
-    pub fn end(mut self, home: &Home) -> Ended {
+    pub fn end(mut self, home: &Home) -> ExitedProcess {
         let mut status = None;
         home.wait_until("it ends", || {
             status = self.child.try_wait().unwrap();
@@ -77,7 +77,7 @@ impl Front {
         let status = status.unwrap();
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap());
         let rest = |from: &Receiver<String>| std::iter::from_fn(|| from.recv_timeout(DEADLINE).ok()).collect();
-        Ended { code, out: rest(&self.out), err: rest(&self.err) }
+        ExitedProcess { code, out: rest(&self.out), err: rest(&self.err) }
     }
 }
 

@@ -15,7 +15,7 @@ fn git(home: &Home, words: &str) -> String {
 }
 
 /// Creates three commits on the remote, and checks out the first here, where `api` runs.
-fn three(home: &Home, more: &str) -> Vec<String> {
+fn create_three_commits(home: &Home, more: &str) -> Vec<String> {
     git(home, "init -q -b main . && git init -q --bare -b main ../repo.git && git remote add origin ../repo.git");
     home.write("app.json", format!(r#"{{"apps": [{{"name": "api", "script": "{}", "args": "hold"{more}}}]}}"#, fixture()));
     let mut commits = Vec::new();
@@ -35,7 +35,7 @@ fn three(home: &Home, more: &str) -> Vec<String> {
 fn pull_forward_and_backward_move_between_commits() {
     needs_program!("git");
     let home = home();
-    let commits = three(&home, r#", "post_update": ["cat number >> ../seen"]"#);
+    let commits = create_three_commits(&home, r#", "post_update": ["cat number >> ../seen"]"#);
     let now = || commits.iter().position(|commit| *commit == git(&home, "rev-parse HEAD")).unwrap();
     let restarts = || home.app("api").restarts();
     home.ok("forward api").says(&format!("{} -> {}", &commits[0][..7], &commits[1][..7]));
@@ -67,7 +67,7 @@ fn pull_forward_and_backward_move_between_commits() {
 fn failed_post_update_rolls_back() {
     needs_program!("git");
     let home = home();
-    let commits = three(&home, r#", "post_update": ["grep -q 1 number"]"#);
+    let commits = create_three_commits(&home, r#", "post_update": ["grep -q 1 number"]"#);
     home.run("pull api").code(1).says("post_update failed").says(&format!("going back to {}", &commits[0][..7]));
     assert_eq!((git(&home, "rev-parse HEAD"), home.app("api").status()), (commits[0].clone(), "online"));
 }
@@ -76,7 +76,7 @@ fn failed_post_update_rolls_back() {
 fn exec_timeout_kills_slow_command() {
     needs_program!("git");
     let home = home();
-    let commits = three(&home, r#", "exec_timeout": 400, "post_update": ["test $(cat number) = 1 || sleep 4711"]"#);
+    let commits = create_three_commits(&home, r#", "exec_timeout": 400, "post_update": ["test $(cat number) = 1 || sleep 4711"]"#);
     home.run("pull api").code(1).says("took longer than exec_timeout").says("going back");
     assert_eq!(git(&home, "rev-parse HEAD"), commits[0]);
     let sleeps = || ostler_testkit::process_table().iter().any(|process| process.cmdline.contains("sleep 4711"));
@@ -100,7 +100,7 @@ fn git_runs_as_the_app_user() {
     needs_program!("git");
     needs_root!();
     let home = home();
-    let commits = three(&home, "");
+    let commits = create_three_commits(&home, "");
     home.ok("delete api");
     let chown = "chown -R 65534 . ../repo.git";
     assert!(Command::new("sh").args(["-c", chown]).current_dir(home.work()).status().unwrap().success());
@@ -117,7 +117,7 @@ fn git_runs_as_the_app_user() {
 fn describe_shows_the_commit() {
     needs_program!("git");
     let home = home();
-    let commits = three(&home, "");
+    let commits = create_three_commits(&home, "");
     let url = home.root().join("repo.git").display().to_string();
     git(&home, &format!("remote set-url origin {url}"));
     let output = home.ok("describe api").says("Revision control metadata").says(&commits[0]).says("main");
@@ -147,7 +147,7 @@ fn describe_shows_the_commit() {
 fn list_shows_commit_the_app_was_started_from() {
     needs_program!("git");
     let home = home();
-    let commits = three(&home, "");
+    let commits = create_three_commits(&home, "");
     let versioning = || home.app("api").env("versioning").clone();
     home.wait_until("its commit is known", || !versioning().is_null());
     let url = home.root().join("repo.git").display().to_string();

@@ -43,7 +43,7 @@ fn serve(home: &Home, port: u16, more: &Value) {
 }
 
 /// Returns a check that is fast enough for a test and fails after three failed responses.
-fn quick(port: u16) -> Value {
+fn quick_check(port: u16) -> Value {
     json!({"http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000, "grace": 0}})
 }
 
@@ -83,7 +83,7 @@ fn failed_check_restarts_app_and_is_visible_everywhere() {
 fn action_none_only_reports() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
-    let mut check = quick(port);
+    let mut check = quick_check(port);
     check["http"]["action"] = json!("none");
     serve(&home, port, &check);
     wait_health(&home, "web", "healthy");
@@ -105,14 +105,14 @@ fn action_none_only_reports() {
 fn only_unhealthy_cluster_worker_is_replaced() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
-    let mut check = quick(port);
+    let mut check = quick_check(port);
     check["instances"] = json!(3);
     // On a busy machine Node takes seconds to start, which must not count as a failure.
     check["http"]["grace"] = json!(5000);
     serve(&home, port, &check);
     let all = |state: &str| home.jlist().iter().all(|app| app.env("health_status")["status"] == state);
     home.wait_until("all are healthy", || all("healthy"));
-    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     home.write(&format!("ill-{}", pids[1]), "");
     home.wait_until("the ill one is replaced", || {
         let apps = home.jlist();
@@ -161,7 +161,7 @@ fn health_restarts_are_staggered_over_instances() {
         "http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000, "grace": 0}});
     home.ok(format!("start {}", config(&home, &json!({"apps": [app]}))));
     home.wait_until("all are healthy", || home.jlist().iter().all(|app| app.env("health_status")["status"] == "healthy"));
-    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     for pid in &before {
         home.write(&format!("ill-{pid}"), "");
     }
@@ -336,7 +336,7 @@ fn autokill_kills_process_with_blocked_event_loop() {
 fn next_daemon_continues_checks() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
-    serve(&home, port, &quick(port));
+    serve(&home, port, &quick_check(port));
     wait_health(&home, "web", "healthy");
     let pid = home.app("web").pid();
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
@@ -357,7 +357,7 @@ fn reload_does_not_wait_for_failing_replacement() {
     let say = "if (!require('fs').existsSync('mute')) process.send('ready');";
     home.write("server.js", format!("{SERVER}\n{say}"));
     home.write("well", "");
-    let mut app = quick(port);
+    let mut app = quick_check(port);
     let more =
         json!({"name": "web", "script": "server.js", "instances": 1, "wait_ready": true, "listen_timeout": 600_000, "env": {"PORT": port}});
     app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -381,7 +381,7 @@ fn dependent_app_waits_for_healthy_checks() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     home.write("server.js", SERVER);
-    let mut db = quick(port);
+    let mut db = quick_check(port);
     db["http"]["action"] = json!("none");
     let more = json!({"name": "db", "script": "server.js", "env": {"PORT": port}});
     db.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

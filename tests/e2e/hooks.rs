@@ -4,7 +4,7 @@ use ostler_testkit::{Home, fixture, fixture_app, kill, needs_root};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{Dice, aside, ecosystem, home};
+use crate::setup::{SeededRandom, ecosystem, home, start_in_background};
 
 /// Writes a file with the app `app`, which holds and has these additional members.
 #[track_caller]
@@ -138,7 +138,7 @@ fn daemonizing_hook_leaves_no_process() {
 fn stop_interrupts_pre_start() {
     let home = home();
     let file = app(&home, r#""pre_start": "exec sleep 1000""#);
-    let mut start = aside(&home, &format!("start {file}"));
+    let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_status("app", "launching");
     home.wait_until("the hook runs", || home.app_processes().iter().any(|process| process.cmdline.contains("sleep 1000")));
     home.run("why app").says("its pre_start runs");
@@ -152,7 +152,7 @@ fn stop_interrupts_pre_start() {
 fn a_second_stop_does_not_wait_for_pre_stop() {
     let home = home();
     home.ok(format!("start {}", app(&home, r#""pre_stop": "exec sleep 1000""#)));
-    let mut stop = aside(&home, "stop app");
+    let mut stop = start_in_background(&home, "stop app");
     home.wait_status("app", "stopping");
     home.ok("delete app");
     stop.wait().unwrap();
@@ -227,7 +227,7 @@ fn hooks_survive_daemon_and_report_once() {
     let home = home();
     let slow = script(&home, "slow.sh", "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done; echo end >> log");
     let file = app(&home, &format!(r#""pre_start": "{slow}", "pre_stop": "{slow}""#));
-    let mut start = aside(&home, &format!("start {file}"));
+    let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
     for _ in 0..3 {
         kill_daemon(&home);
@@ -238,7 +238,7 @@ fn hooks_survive_daemon_and_report_once() {
     home.wait_status("app", "online");
     assert_eq!(home.lines("log"), ["begin", "end"]);
     std::fs::remove_file(home.work().join("go")).unwrap();
-    let mut stop = aside(&home, "stop app");
+    let mut stop = start_in_background(&home, "stop app");
     home.wait_until("the hook runs", || home.lines("log").len() == 3);
     // The hook exits while there is no daemon.
     let daemon = home.daemon_pid();
@@ -255,7 +255,7 @@ fn hooks_survive_daemon_and_report_once() {
 fn hooks_survive_the_keeper() {
     let home = home();
     let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
-    let mut start = aside(&home, &format!("start {file}"));
+    let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
     let keeper = home.keeper_pid();
     kill(keeper, Signal::KILL);
@@ -272,7 +272,7 @@ fn hooks_survive_the_keeper() {
 fn hook_recovers_after_daemon_and_keeper_are_killed() {
     let home = home();
     let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
-    let mut start = aside(&home, &format!("start {file}"));
+    let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
     home.wait_until("the state is on disk", || of_home(&home, "ostler.state").contains("pre_start"));
     home.kill_all_three();
@@ -341,7 +341,7 @@ fn hooks_run_once_across_daemon_deaths() {
         ["pre_start", "post_start", "pre_stop", "post_stop", "on_crash"].map(|hook| format!(r#""{hook}": {each}"#)).to_vec();
     let file = app(&home, &format!(r#"{}, "max_restarts": 1000, "restart_delay": 20"#, hooks.join(", ")));
     home.ok(format!("start {file}"));
-    let mut dice = Dice(20_261_121);
+    let mut dice = SeededRandom(20_261_121);
     let run = |hook: &str| home.lines("log").iter().filter(|line| line.starts_with(hook)).count();
     // Repeats until enough hooks have run, on slow machines too: a kill may come before the hooks
     // run.
@@ -349,8 +349,8 @@ fn hooks_run_once_across_daemon_deaths() {
     while rounds < 30 || (rounds < 300 && (run("post_start") <= 10 || run("post_stop") <= 10)) {
         rounds += 1;
         let mut under_way = match dice.below(3) {
-            0 => Some(aside(&home, "restart app")),
-            1 => Some(aside(&home, "stop app")),
+            0 => Some(start_in_background(&home, "restart app")),
+            1 => Some(start_in_background(&home, "stop app")),
             _ => {
                 let pid = home.app("app").pid();
                 if pid > 0 {

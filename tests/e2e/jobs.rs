@@ -5,19 +5,19 @@ use std::fs;
 use ostler_testkit::{Cmd, Home, fixture, needs_program};
 use serde_json::Value;
 
-use crate::clock_jumps::Shifted;
+use crate::clock_jumps::HomeWithClock;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home};
 
 const EACH_SECOND: &str = "* * * * * *";
 
 /// A place for jobs, with the true clock or another clock.
-trait Place {
+trait JobHost {
     fn home(&self) -> &Home;
     fn cmd(&self, words: String) -> Cmd<'_>;
 }
 
-impl Place for Home {
+impl JobHost for Home {
     fn home(&self) -> &Home {
         self
     }
@@ -27,19 +27,19 @@ impl Place for Home {
     }
 }
 
-impl Place for Shifted {
+impl JobHost for HomeWithClock {
     fn home(&self) -> &Home {
         &self.home
     }
 
     fn cmd(&self, words: String) -> Cmd<'_> {
-        Shifted::cmd(self, words)
+        HomeWithClock::cmd(self, words)
     }
 }
 
 /// Starts a job with this script (each run adds a line to `<name>.runs`) and these JSON members.
 #[track_caller]
-fn start_job(place: &impl Place, name: &str, script: &str, members: &str) {
+fn start_job(place: &impl JobHost, name: &str, script: &str, members: &str) {
     let home = place.home();
     let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho $$ >>{name}.runs\n{script}\n"));
     let file = home.write(&format!("{name}.json"), format!(r#"{{"jobs": [{{"name": "{name}", "script": "{script}", {members}}}]}}"#));
@@ -336,7 +336,7 @@ fn service_can_become_a_job_and_back() {
 fn run_missed_during_reboot_is_caught_up_only_if_configured() {
     needs_program!("cc");
     const DAY_S: i64 = 24 * 3600;
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     for (name, members) in [("lazy", ""), ("eager", r#", "catch_up": true"#)] {
         start_job(&it, name, "", &format!(r#""cron": "0 3 * * *", "timezone": "UTC"{members}"#));
     }

@@ -187,11 +187,11 @@ fn pm2_name_keeps_good_process_if_release_crashes() {
             .env("RELEASE_FILE", home.work().join("release"))
             .run()
             .ok();
-        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
         home.write("release", release);
         let failed = home.run("reload x");
         assert!(failed.code == 1 && failed.stderr.contains("the old release still serves"), "{release}: {failed:?}");
-        assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), before, "{release}");
+        assert_eq!(home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>(), before, "{release}");
     }
 }
 
@@ -223,7 +223,7 @@ fn a_reload_waits_while_the_old_process_serves() {
         home.write("go", "");
         start(&home, options, port).ok();
         home.wait_until("both serve", || home.jlist().iter().all(|app| app.status() == "online") && ostler_testkit::get(port, "/").is_ok());
-        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
         home.write("gate", "later");
         let reloaded = thread::scope(|scope| {
             let reload = spawn_until_reported_late(&home, "reload x", scope);
@@ -262,7 +262,7 @@ fn worker_that_never_listens_can_be_reloaded_early() {
     let home = home();
     let script = home.write("queue.js", "setInterval(() => {}, 1 << 30);");
     home.ok(format!("start {script} --name app -i 2 --listen-timeout 1000 --min-uptime 100"));
-    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     home.ok("reload app");
     assert!(home.jlist().iter().all(|app| !before.contains(&app.pid())), "{}", home.report());
 }

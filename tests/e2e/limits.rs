@@ -71,7 +71,7 @@ fn worker_over_memory_limit_is_reloaded() {
     home.write("eater.js", EATER);
     start(&home, &json!({"name": "web", "script": "eater.js", "instances": 2, "max_memory_restart": "200M", "env": {"PORT": port}}));
     home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
-    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     let load = ostler_testkit::Load::start(ostler_testkit::LoadSpec { pause_us: 2000, ..ostler_testkit::LoadSpec::to(port) });
     home.write("eat-1", "");
     home.wait_until("the worker is replaced", || {
@@ -215,7 +215,7 @@ fn negative_nice_without_privilege_is_reported() {
     let told = home.cmd(format!("start {program} --nice=-5")).uid(4242).run().ok();
     assert!(told.stdout.contains("-5 needs root or CAP_SYS_NICE"), "{told}");
     let list = home.cmd("jlist").uid(4242).run().ok();
-    let apps = ostler_testkit::Item::parse_list(&list.stdout);
+    let apps = ostler_testkit::ListedApp::parse_list(&list.stdout);
     assert!(apps.len() == 1 && apps[0].status() == "online", "{list}");
 }
 

@@ -92,7 +92,7 @@ fn logrotate_loses_no_line() {
     home.ok(format!("start {}", ecosystem(&home, &format!(r#""script": "{}", {members}"#, fixture()))));
     let file = etc.write("logrotate");
     assert_eq!(file, "ostler-root");
-    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     let have_ended = || everything(&home, "f-error").matches("end").count() == 3;
     for _ in 0..3 {
         home.wait_until("the file has grown", || len(&home, "f-out.log") > 1 << 20 || have_ended());
@@ -104,7 +104,7 @@ fn logrotate_loses_no_line() {
     let texts: Vec<String> = names.filter(|name| len(&home, name) > 0).map(|name| text_of(&home, name)).collect();
     assert_all_lines(&texts, 3, 600_000);
     assert!(texts.len() > 1);
-    assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
+    assert_eq!(home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>(), pids);
     assert_eq!(fs::metadata(home.dir().join("logs/f-out.log")).unwrap().permissions().mode() & 0o777, 0o600);
     // The daemon's own log rotates, too: the daemon writes into the new file.
     assert!(home.dir().join("pm2.log.1").exists());

@@ -11,7 +11,7 @@ use crate::foreground::Foreground;
 use crate::setup::{ecosystem, home, start_fixture};
 
 /// Starts an app that repeats the text from a FIFO, so that the test controls when a line appears.
-fn parrot(home: &Home, name: &str, options: &str) {
+fn start_echo_app(home: &Home, name: &str, options: &str) {
     let script = home.write(
         "parrot.sh",
         "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\necho listening\nexec 4<>\"$1\"\nwhile read -r line <&4; do echo \"$line\"; done\n",
@@ -20,20 +20,20 @@ fn parrot(home: &Home, name: &str, options: &str) {
     home.wait_until("the parrot listens", || home.work().join(name).exists());
 }
 
-fn tell(home: &Home, name: &str, line: &str) {
+fn send_line(home: &Home, name: &str, line: &str) {
     std::fs::write(home.work().join(name), format!("{line}\n")).unwrap();
 }
 
 #[test]
 fn logs_print_tail_and_then_new_lines() {
     let home = home();
-    parrot(&home, "p", "");
-    (1..=30).for_each(|i| tell(&home, "p", &format!("old {i}")));
+    start_echo_app(&home, "p", "");
+    (1..=30).for_each(|i| send_line(&home, "p", &format!("old {i}")));
     home.wait_log("p-out.log", "old 30");
     let follower = Foreground::open(home.cmd("logs p --lines 3").command());
     let tail = follower.until("old 30");
     assert!(tail.iter().any(|line| line.ends_with("old 28")) && !tail.iter().any(|line| line.ends_with("old 27")), "{tail:?}");
-    tell(&home, "p", "new one");
+    send_line(&home, "p", "new one");
     let line = follower.until("new one").pop().unwrap();
     assert!(line.contains("0|p") && line.ends_with("| new one"), "{line:?}");
 }
@@ -41,13 +41,13 @@ fn logs_print_tail_and_then_new_lines() {
 #[test]
 fn followers_see_new_apps_truncation_and_rotation() {
     let home = home();
-    parrot(&home, "p", "");
+    start_echo_app(&home, "p", "");
     let follower = Foreground::open(home.cmd("logs --raw --lines 5").command());
     follower.until("listening");
-    tell(&home, "p", "before flush");
+    send_line(&home, "p", "before flush");
     follower.until("before flush");
     home.ok("flush p");
-    tell(&home, "p", "after flush");
+    send_line(&home, "p", "after flush");
     follower.until("after flush");
     assert_eq!(home.log("p-out.log"), "after flush\n");
     start_fixture(&home, "late", "-f", "count 1");
@@ -57,10 +57,10 @@ fn followers_see_new_apps_truncation_and_rotation() {
 #[test]
 fn logs_wait_for_an_app_that_does_not_exist_yet() {
     let home = home();
-    parrot(&home, "p", "");
+    start_echo_app(&home, "p", "");
     let follower = Foreground::open(home.cmd("logs p late --raw").command());
     follower.until("listening");
-    tell(&home, "p", "the other one is shown");
+    send_line(&home, "p", "the other one is shown");
     follower.until("the other one is shown");
     start_fixture(&home, "late", "-f", "count 1");
     follower.until("00000001");
@@ -70,8 +70,8 @@ fn logs_wait_for_an_app_that_does_not_exist_yet() {
 #[test]
 fn nostream_exits_and_accepts_namespaces() {
     let home = home();
-    parrot(&home, "p", "--namespace red");
-    tell(&home, "p", "in red");
+    start_echo_app(&home, "p", "--namespace red");
+    send_line(&home, "p", "in red");
     home.wait_log("p-out.log", "in red");
     home.ok("logs red --nostream").says("in red");
     home.ok("logs /^p/ --nostream").says("in red");
@@ -82,13 +82,13 @@ fn nostream_exits_and_accepts_namespaces() {
 #[test]
 fn followed_lines_are_valid_json() {
     let home = home();
-    parrot(&home, "p", "");
+    start_echo_app(&home, "p", "");
     let follower = Foreground::open(home.cmd("logs p --json").command());
     let mut found = None;
     // Without a tail the test cannot know when following begins, so it repeats the line until it
     // appears.
     home.wait_until("the line is followed", || {
-        tell(&home, "p", "a \"quoted\" line");
+        send_line(&home, "p", "a \"quoted\" line");
         let lines = std::iter::from_fn(|| follower.lines.recv_timeout(Duration::from_millis(200)).ok());
         let values = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap_or_else(|_| panic!("not JSON: {line:?}")));
         found = values.take(20).find(|value| value["message"].as_str().is_some_and(|text| text.contains("quoted")));
@@ -300,13 +300,13 @@ fn logs_can_go_to_the_output_of_process_1() {
 #[test]
 fn reload_logs_reopens_a_renamed_file() {
     let home = home();
-    parrot(&home, "p", "--time");
-    tell(&home, "p", "first");
+    start_echo_app(&home, "p", "--time");
+    send_line(&home, "p", "first");
     home.wait_log("p-out.log", "first");
     let log = home.dir().join("logs/p-out.log");
     std::fs::rename(&log, log.with_extension("log.1")).unwrap();
     home.ok("reloadLogs");
-    tell(&home, "p", "second");
+    send_line(&home, "p", "second");
     home.wait_log("p-out.log", "second");
     assert!(!home.log("p-out.log").contains("first") && home.log("p-out.log.1").contains("first"));
 }

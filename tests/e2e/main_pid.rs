@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use ostler_testkit::{Home, Item, alive, kill, needs_program};
+use ostler_testkit::{Home, ListedApp, alive, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
@@ -119,13 +119,13 @@ fn replace(home: &Home) -> (i32, i32) {
 
 /// Waits until the list shows the pid that the app reported.
 #[track_caller]
-fn followed(home: &Home) -> Item {
+fn followed(home: &Home) -> ListedApp {
     home.wait_app("x", "followed", |item| item.pid() == reported_pid(home) && item.status() == "online")
 }
 
 /// Waits until the list shows the pid that the app reported, and checks the number of restarts.
 #[track_caller]
-fn is_followed(home: &Home, restarts: u64) -> Item {
+fn is_followed(home: &Home, restarts: u64) -> ListedApp {
     let item = followed(home);
     assert_eq!(item.restarts(), restarts);
     item

@@ -26,7 +26,7 @@ fn in_home(home: &Home, file: &str) -> String {
     std::fs::read_to_string(home.dir().join(file)).unwrap_or_default()
 }
 
-fn ways(told: &Value) -> Vec<(&str, &str)> {
+fn planned_moves(told: &Value) -> Vec<(&str, &str)> {
     told["apps"].as_array().unwrap().iter().map(|app| (app["name"].as_str().unwrap(), app["way"].as_str().unwrap())).collect()
 }
 
@@ -48,7 +48,7 @@ fn migration_and_rollback_move_every_app() {
     let before = old.jlist();
 
     let plan = json_of(&new, migrate(&new, &old, "--dry-run --json"));
-    assert_eq!(ways(&plan), [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
+    assert_eq!(planned_moves(&plan), [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
     assert_eq!(plan["apps"][0]["listens"], serde_json::json!([port.to_string()]));
     assert_eq!(old.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>(), before.iter().map(|item| item.pid()).collect::<Vec<_>>());
 

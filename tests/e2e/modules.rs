@@ -32,7 +32,7 @@ fn tarball(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> 
     format!("{folder}-v{}.tar.gz", version.replace('.', "-"))
 }
 
-fn conf(home: &Home) -> Value {
+fn module_conf(home: &Home) -> Value {
     serde_json::from_str(&fs::read_to_string(home.dir().join("module_conf.json")).unwrap()).unwrap()
 }
 
@@ -116,7 +116,7 @@ fn settings_reach_the_module() {
     home.ok("set mod:word mine");
     home.ok(format!("install {file}"));
     // Only the package's settings that the user has not set.
-    assert_eq!(conf(&home)["mod"], json!({ "word": "mine", "retain": 30 }));
+    assert_eq!(module_conf(&home)["mod"], json!({ "word": "mine", "retain": 30 }));
     let env = read_report(&home, "report.json")["env"].clone();
     assert_eq!((&env["retain"], &env["word"]), (&json!("30"), &json!("mine")));
     assert_eq!(serde_json::from_str::<Value>(env["mod"].as_str().unwrap()).unwrap(), json!({ "word": "mine", "retain": 30 }));
@@ -124,7 +124,10 @@ fn settings_reach_the_module() {
     home.ok("set mod:retain 7").says("Module mod restarted");
     assert_eq!(read_report(&home, "report.json")["env"]["retain"], "7");
     home.ok("uninstall mod");
-    assert_eq!((home.jlist().len(), &conf(&home)["tar-modules"], &conf(&home)["mod"]["retain"]), (0, &json!({}), &json!("7")));
+    assert_eq!(
+        (home.jlist().len(), &module_conf(&home)["tar-modules"], &module_conf(&home)["mod"]["retain"]),
+        (0, &json!({}), &json!("7"))
+    );
     assert!(!home.dir().join("modules/mod").exists());
     home.run("uninstall mod").fails().says("Unknown module");
 }
@@ -267,7 +270,7 @@ fn npm_fetches_from_a_folder() {
     let package = home.dir().join("modules/@me/mod/node_modules/@me/mod");
     assert!(package.join("package.json").is_file());
     assert_eq!(home.app("@me/mod").env("pm_cwd"), package.to_str().unwrap());
-    assert_eq!(conf(&home)["module-db-v2"], json!({ "@me/mod": {} }));
+    assert_eq!(module_conf(&home)["module-db-v2"], json!({ "@me/mod": {} }));
     // The newest version is the current content of the folder.
     module(&home, "my-mod", "@me/mod", "1.1.0", "hold");
     home.ok("module:update @me/mod").says("Module @me/mod 1.1.0 installed");

@@ -103,7 +103,7 @@ fn monit_works_without_utf_8() {
     assert!(terminal.text().contains("+-"), "frames are drawn: {}", terminal.text());
     terminal.press("q");
     assert!(terminal.end().success());
-    assert!(terminal.is_as_before() && terminal.odd().is_empty(), "{:?}", terminal.odd());
+    assert!(terminal.is_as_before() && terminal.changed_modes().is_empty(), "{:?}", terminal.changed_modes());
 }
 
 #[test]

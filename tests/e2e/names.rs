@@ -17,7 +17,7 @@ fn over_home_takes_precedence_over_pm2_home() {
 fn variable_sets_concurrent_actions() {
     let home = home();
     home.ok(format!("start {} --name app -i 4 -x -- hold", fixture()));
-    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     for value in ["3", "1", "0", "many"] {
         home.cmd("restart app").env("PM2_CONCURRENT_ACTIONS", value).run().ok();
     }

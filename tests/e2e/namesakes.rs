@@ -1,6 +1,6 @@
 //! Apps of the same name in two namespaces: two apps, except for a program that is called `pm2`.
 
-use ostler_testkit::{Home, Item, Subject, fixture, free_port, get};
+use ostler_testkit::{Home, ListedApp, Subject, fixture, free_port, get};
 
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{binary, home};
@@ -16,12 +16,12 @@ fn config(home: &Home, namespace: &str, more: &str) -> String {
     home.write(&format!("{namespace}/eco.config.js"), text)
 }
 
-fn in_namespace(home: &Home, namespace: &str) -> Vec<Item> {
+fn in_namespace(home: &Home, namespace: &str) -> Vec<ListedApp> {
     home.jlist().into_iter().filter(|item| item.text("namespace") == namespace).collect()
 }
 
 fn pids(home: &Home, namespace: &str) -> Vec<i32> {
-    in_namespace(home, namespace).iter().map(Item::pid).collect()
+    in_namespace(home, namespace).iter().map(ListedApp::pid).collect()
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn namesakes_survive_killed_daemon_and_resurrect() {
     let (production, staging) = (config(&home, "default", ""), config(&home, "staging", ""));
     home.ok(["start", &production]);
     home.ok(["start", &staging]);
-    let before = home.jlist().iter().map(Item::pid).collect::<Vec<_>>();
+    let before = home.jlist().iter().map(ListedApp::pid).collect::<Vec<_>>();
     kill_daemon(&home);
     home.ok("reload staging/web");
     assert_eq!(pids(&home, "default"), before[..1]);

@@ -85,7 +85,7 @@ fn second_hello_does_not_lift_read_only() {
     let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: true, on_behalf_of: None };
     stream.write_all(&encode(&ClientFrame { id: 0, request: hello })).unwrap();
     // This client sends a second hello without the read-only flag.
-    let mut client = Client::over(stream);
+    let mut client = Client::from_stream(stream);
     client.limit(ostler_testkit::DEADLINE);
     is_refused(&mut client, &stop_all());
     assert_eq!(home.app("app").status(), "online");

@@ -44,7 +44,7 @@ fn encoded(record: &Value) -> Vec<u8> {
 /// Changes the record of an app's only instance while no daemon runs, and lets the keeper start the
 /// next daemon.
 #[track_caller]
-fn poison(home: &Home, name: &str, change: impl Fn(&mut Value)) {
+fn change_record(home: &Home, name: &str, change: impl Fn(&mut Value)) {
     let (keeper, daemon, id) = (home.keeper_pid(), home.daemon_pid(), home.app(name).id());
     kill(keeper, Signal::STOP);
     kill(daemon, Signal::KILL);
@@ -69,7 +69,7 @@ fn record_that_crashes_the_daemon_is_set_aside() {
         start_fixture(&home, name, "", "hold");
     }
     let pids = ["first", "bad", "last"].map(|name| home.app(name).pid());
-    poison(&home, "bad", |slot| slot["pm_id"] = u32::MAX.into());
+    change_record(&home, "bad", |slot| slot["pm_id"] = u32::MAX.into());
     home.wait_until("the others are there again", || home.run("jlist").code == 0);
     let list = home.jlist();
     let seen: Vec<(&str, i32, u64)> = list.iter().map(|item| (item.name(), item.pid(), item.restarts())).collect();

@@ -4,7 +4,7 @@ use ostler_testkit::{Home, fixture_app, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{aside, home};
+use crate::setup::{home, start_in_background};
 
 /// Writes a script that writes to `log` when it starts, which makes it ready, and when it gets the
 /// stop signal.
@@ -106,7 +106,7 @@ fn resurrect_starts_apps_in_order() {
     home.ok("kill");
     clear_log(&home);
     home.write("no-db", "");
-    let mut resurrect = aside(&home, "resurrect");
+    let mut resurrect = start_in_background(&home, "resurrect");
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     home.run("why web").says("it waits: api is not ready");
     home.run("describe web").says("depends on").says("api (ready)").says("waits for");
@@ -124,7 +124,7 @@ fn dependency_that_is_never_ready_fails_the_start() {
     let slow = format!(r#"{{"name": "slow", "script": "{}", "wait_ready": true, "listen_timeout": 600000}}"#, fixture_app("hold.js"));
     let apps = [app(&home, "web", r#", "depends_on": ["slow"], "depends_timeout": "400ms""#), slow];
     let path = file(&home, &apps);
-    let mut start_of_slow = aside(&home, &format!("start {path} --only slow"));
+    let mut start_of_slow = start_in_background(&home, &format!("start {path} --only slow"));
     home.wait_status("slow", "launching");
     home.run(format!("start {path} --only web")).code(1).says("it depends on slow, which is not ready, after 400 ms");
     assert_eq!((home.app("web").status(), home.lines("log").len()), ("errored", 0));
@@ -159,7 +159,7 @@ fn app_waits_for_a_completed_job() {
     };
     let web = app(&home, "web", r#", "depends_on": {"migrate": {"condition": "service_completed_successfully"}}"#);
     let path = file(&home, &[web.clone(), migrate(0)]);
-    let mut start = aside(&home, &format!("start {path}"));
+    let mut start = start_in_background(&home, &format!("start {path}"));
     home.wait_status("migrate", "online");
     assert_eq!(home.app("web").status(), "launching");
     home.write("go", "");
@@ -180,7 +180,7 @@ fn next_daemon_resumes_waiting_starts() {
         app(&home, "api", r#", "depends_on": ["db"]"#),
         app(&home, "db", r#", "max_restarts": 100000"#),
     ];
-    let mut start = aside(&home, &format!("start {}", file(&home, &apps)));
+    let mut start = start_in_background(&home, &format!("start {}", file(&home, &apps)));
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     for _ in 0..3 {
         kill_daemon(&home);
@@ -197,7 +197,7 @@ fn stop_cancels_a_waiting_start() {
     let home = home();
     home.write("no-db", "");
     let apps = [app(&home, "web", r#", "depends_on": ["db"]"#), app(&home, "db", r#", "max_restarts": 100000"#)];
-    let mut start = aside(&home, &format!("start {}", file(&home, &apps)));
+    let mut start = start_in_background(&home, &format!("start {}", file(&home, &apps)));
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     home.ok("stop web");
     assert_eq!(home.app("web").status(), "stopped");

@@ -5,7 +5,7 @@ use ostler_testkit::{Home, fixture_app, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::pm2_sockets::Wire;
+use crate::pm2_sockets::SocketConnection;
 use crate::setup::{home, start_fixture};
 
 /// Returns the only value of a successful response.
@@ -20,7 +20,7 @@ fn fast_call_is_answered_before_a_slow_one() {
     let home = home();
     home.ok(format!("start {} --name app --kill-timeout 3000", fixture_app("stubborn.sh")));
     home.wait_log("app-out.log", "stubborn");
-    let mut wire = Wire::connect(&home, "rpc.sock");
+    let mut wire = SocketConnection::connect(&home, "rpc.sock");
     let stop = wire.ask(&json!({"type": "call", "method": "stopProcessId", "args": [0]}));
     let ping = wire.ask(&json!({"type": "call", "method": "ping", "args": [{}]}));
     let mut id = || wire.next().unwrap().pop().unwrap();
@@ -34,7 +34,7 @@ fn stop_watch_disables_watch() {
     let home = home();
     let script = home.write("app.js", "setInterval(() => {}, 1000);");
     home.ok(format!("start {script} --name app -i 3 --watch"));
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     let watched = |home: &Home| home.jlist().iter().map(|item| item.env("watch") == true).collect::<Vec<_>>();
     for (args, expected) in [
         (json!(["stopProcessId", 1]), [true, false, true]),
@@ -60,7 +60,7 @@ fn monitor_calls_set_and_clear_the_mark() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mark = |home: &Home| home.app("app").env("_km_monitored").clone();
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     assert_eq!(mark(&home), Value::Null);
     for (method, expected) in [("monitor", true), ("unmonitor", false), ("monitor", true)] {
         assert_eq!(value(&rpc.call(method, json!(["0"]))), &json!({"success": true, "pm_id": 0}));
@@ -74,10 +74,10 @@ fn monitor_calls_set_and_clear_the_mark() {
 fn client_notifications_are_published() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut events = Wire::connect(&home, "pub.sock");
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut events = SocketConnection::connect(&home, "pub.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     rpc.call("ping", json!([{}]));
-    let mut told = |rpc: &mut Wire, args: Value| {
+    let mut told = |rpc: &mut SocketConnection, args: Value| {
         assert_eq!(rpc.call("notifyByProcessId", json!([args])), json!({"args": []}));
         let event = events.process_event();
         assert_eq!((&event["process"]["name"], &event["process"]["env"]), (&json!("app"), &Value::Null));
@@ -105,8 +105,8 @@ fn client_notifications_are_published() {
 fn restart_event_is_published_once() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut events = Wire::connect(&home, "pub.sock");
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut events = SocketConnection::connect(&home, "pub.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     for (method, args) in [
         ("restartProcessId", json!({"id": 0})),
         ("reloadProcessId", json!({"id": 0})),
@@ -131,8 +131,8 @@ fn announced_kill_suspends_restarts() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let daemon = home.daemon_pid();
-    let mut killer = Wire::connect(&home, "rpc.sock");
-    let mut other = Wire::connect(&home, "rpc.sock");
+    let mut killer = SocketConnection::connect(&home, "rpc.sock");
+    let mut other = SocketConnection::connect(&home, "rpc.sock");
     killer.ask(&json!({"type": "call", "method": "notifyKillPM2", "args": [{}]}));
     // The call has no response: the next frame is the response to the next call.
     let pong = killer.call("ping", json!([{}]));
@@ -152,8 +152,8 @@ fn kill_event_names_its_cause() {
     for (by_signal, msg) in [(false, "pm2 has been killed via CLI"), (true, "pm2 has been killed by SIGNAL")] {
         let home = home();
         start_fixture(&home, "app", "", "hold");
-        let mut events = Wire::connect(&home, "pub.sock");
-        Wire::connect(&home, "rpc.sock").call("ping", json!([{}]));
+        let mut events = SocketConnection::connect(&home, "pub.sock");
+        SocketConnection::connect(&home, "rpc.sock").call("ping", json!([{}]));
         if by_signal {
             kill(home.keeper_pid(), Signal::TERM);
         } else {
@@ -174,7 +174,7 @@ fn soft_reload_report_and_system_data_match_pm2() {
     needs_program!("node");
     let home = home();
     home.ok(format!("start {} --name app -i 2", fixture_app("cluster.js")));
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     let before = home.jlist();
     let reloaded = rpc.call("softReloadProcessId", json!([{"id": 0}]));
     let after = home.jlist();
@@ -218,7 +218,7 @@ fn variables_set_the_socket_paths() {
     let [calls, events] = ["calls", "events"].map(|name| folder.join(name));
     home.cmd("start sleep --name app -- 1000").env("PM2_DAEMON_RPC_PORT", &calls).env("PM2_DAEMON_PUB_PORT", &events).run().ok();
     assert!(!home.dir().join("rpc.sock").exists() && !home.dir().join("pub.sock").exists());
-    let connect = |path| Wire::of(std::os::unix::net::UnixStream::connect(path).unwrap());
+    let connect = |path| SocketConnection::of(std::os::unix::net::UnixStream::connect(path).unwrap());
     let mut events = connect(&events);
     assert_eq!(value(&connect(&calls).call("getMonitorData", json!([{}])))[0]["name"], "app");
     home.ok("restart app");
@@ -250,7 +250,7 @@ fn version_is_read_from_package_at_every_start() {
     home.write("package.json", r#"{"version": "1.2.3"}"#);
     start_fixture(&home, "first", "", "hold");
     home.ok("delete first");
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     let started = rpc.call("prepare", json!([app_to_prepare(&home, &json!({"cwd": "./"}))]));
     let env = &started["args"][0][0]["pm2_env"];
     assert_eq!((&env["version"], &env["cwd"]), (&json!("1.2.3"), &json!("./")), "{started}");
@@ -277,7 +277,7 @@ fn a_restart_with_attributes_keeps_the_rest() {
     let home = home();
     start_fixture(&home, "first", "", "hold");
     home.ok("delete first");
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     rpc.call(
         "prepare",
         json!([app_to_prepare(&home, &json!({"node_args": ["--no-warnings"], "kill_timeout": 900, "max_memory_restart": 500_000_000}))]),

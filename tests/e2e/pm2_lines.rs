@@ -10,7 +10,7 @@ use ostler_testkit::{DEADLINE, Home, kill, needs_root};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{Dice, ecosystem, home, start_fixture};
+use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 /// A subscriber of `pub.sock`.
 struct Bus {
@@ -252,7 +252,7 @@ fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str
     let mut bus = Bus::connect(&home);
     home.wait_until("logs are read", || readers(&home) > 0);
     home.ok("restart c");
-    let mut dice = Dice(u64::from(std::process::id()) | 1);
+    let mut dice = SeededRandom(u64::from(std::process::id()) | 1);
     for round in 1..=rounds {
         // At a random position among the received lines.
         let heard = upto as usize * round / (rounds + 2) + dice.below(1000) as usize;
@@ -303,7 +303,7 @@ fn lines_arrive_once_across_rotation_and_daemon_death() {
         let mut bus = Bus::connect(&home);
         home.wait_until("logs are read", || readers(&home) > 0);
         home.ok("restart c");
-        let mut dice = Dice(u64::from(std::process::id()) | 1);
+        let mut dice = SeededRandom(u64::from(std::process::id()) | 1);
         for round in 1..=rounds {
             let heard = upto as usize * round / (rounds + 2) + dice.below(3000) as usize;
             while bus.of("log:out", "c").len() < heard && !has_last_line(bus.of("log:out", "c")) {

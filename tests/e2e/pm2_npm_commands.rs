@@ -28,7 +28,7 @@ macro_rules! npms_pm2 {
     };
 }
 
-fn parrot(home: &Home) {
+fn start_echo_app(home: &Home) {
     let script = home.write("app.js", PARROT);
     home.ok(format!("start {script} --name app"));
     home.wait_log("app-out.log", "begun");
@@ -40,7 +40,7 @@ fn npm_logs_send_and_signals_work() {
     needs_program!("node");
     let pm2 = npms_pm2!();
     let home = home();
-    parrot(&home);
+    start_echo_app(&home);
     let follower = Foreground::open(npms(&pm2, &home, "logs app"));
     // npm's client decides which of the two files comes first.
     let mut past = Vec::new();
@@ -70,7 +70,7 @@ fn npm_attach_forwards_input_and_output() {
     needs_program!("node");
     let pm2 = npms_pm2!();
     let home = home();
-    parrot(&home);
+    start_echo_app(&home);
     let mut attached = npms(&pm2, &home, "attach 0").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut keyboard = attached.stdin.take().unwrap();
     let file = home.root().join("attached");

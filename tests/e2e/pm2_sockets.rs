@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use crate::setup::{home, start_fixture};
 
 /// A connection to one of the sockets.
-pub struct Wire {
+pub struct SocketConnection {
     stream: UnixStream,
     decoder: Decoder,
     last: u32,
 }
 
-impl Wire {
+impl SocketConnection {
     #[track_caller]
     pub fn connect(home: &Home, name: &str) -> Self {
         Self::of(UnixStream::connect(home.dir().join(name)).unwrap())
@@ -167,7 +167,7 @@ fn watch_is_toggled_without_a_restart() {
     let home = home();
     let script = home.write("app.js", "setInterval(() => {}, 1000);");
     home.ok(format!("start {script} --name app -i 2"));
-    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let mut rpc = SocketConnection::connect(&home, "rpc.sock");
     let pids = |home: &Home| home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>();
     let watched = |home: &Home| home.jlist().iter().map(|item| item.env("watch").clone()).collect::<Vec<_>>();
     let before = pids(&home);
@@ -282,8 +282,8 @@ fn data_and_actions_reach_the_app_and_return_its_answer() {
     assert_eq!(answers, json!([{"pm_id": 0, "name": "app", "namespace": "default", "return": "ee"}]));
     let refused = home.run("trigger app nope");
     assert!(refused.code == 1 && refused.stderr.contains("app offers no action nope, but double"), "{refused:?}");
-    let mut events = Wire::connect(&home, "pub.sock");
-    let mut wire = Wire::connect(&home, "rpc.sock");
+    let mut events = SocketConnection::connect(&home, "pub.sock");
+    let mut wire = SocketConnection::connect(&home, "rpc.sock");
     let packet = json!({"id": 0, "type": "process:msg", "topic": "t", "data": {"x": 1}});
     assert_eq!(wire.call("sendDataToProcessId", json!([packet])), json!({"args": [{"success": true, "data": packet}]}));
     loop {
@@ -312,7 +312,7 @@ fn data_and_actions_reach_the_app_and_return_its_answer() {
 fn responses_and_errors_match_pm2() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut wire = Wire::connect(&home, "rpc.sock");
+    let mut wire = SocketConnection::connect(&home, "rpc.sock");
     assert_eq!(wire.call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
     assert_eq!(wire.call("ping", json!([])), json!({"args": [{"msg": "pong"}]}), "in PM2 this restarts every app");
     assert_eq!(wire.call("getVersion", json!([{}])), json!({"args": ["7.0.4"]}));
@@ -356,7 +356,7 @@ fn malformed_request_closes_only_its_connection() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (daemon, pid) = (home.daemon_pid(), home.app("app").pid());
-    let mut other = Wire::connect(&home, "rpc.sock");
+    let mut other = SocketConnection::connect(&home, "rpc.sock");
     let frame = |request: &[u8], id: &[u8]| amp::encode(&[request, id]);
     for bytes in [
         b"\x10".to_vec(),
@@ -368,18 +368,18 @@ fn malformed_request_closes_only_its_connection() {
         amp::encode(&[b"j:{}"]),
         amp::encode(&[b"j:{}", b"s:1", b"s:2"]),
     ] {
-        let mut wire = Wire::connect(&home, "rpc.sock");
+        let mut wire = SocketConnection::connect(&home, "rpc.sock");
         wire.send(&bytes);
         wire.is_closed();
         assert_eq!(other.call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
     }
     // Data that a subscriber sends is ignored.
-    let mut events = Wire::connect(&home, "pub.sock");
+    let mut events = SocketConnection::connect(&home, "pub.sock");
     events.send(b"\x10 whatever");
     home.ok("restart app");
     assert_eq!(events.next().unwrap().len(), 2);
     // The frame is sent byte by byte.
-    let mut slow = Wire::connect(&home, "rpc.sock");
+    let mut slow = SocketConnection::connect(&home, "rpc.sock");
     for byte in frame(b"j:{\"method\":\"ping\",\"args\":[]}", b"j:77") {
         slow.send(&[byte]);
     }
@@ -395,16 +395,16 @@ fn vanish(home: &Home) {
     let call = |method: &str, args: Value| amp::encode(&[&amp::json(&json!({"method": method, "args": args})), b"s:1:1"]);
     let (list, stop) = (call("getMonitorData", json!([{}])), call("stopProcessId", json!([0])));
     for bytes in [Vec::new(), list[..1].to_vec(), list[..3].to_vec(), stop[..stop.len() - 1].to_vec(), list.repeat(500)] {
-        let mut wire = Wire::connect(home, "rpc.sock");
+        let mut wire = SocketConnection::connect(home, "rpc.sock");
         wire.send(&bytes);
         drop(wire);
     }
-    let subscribers: Vec<Wire> = (0..50).map(|_| Wire::connect(home, "pub.sock")).collect();
+    let subscribers: Vec<SocketConnection> = (0..50).map(|_| SocketConnection::connect(home, "pub.sock")).collect();
     drop(subscribers);
-    let mut other = Wire::connect(home, "rpc.sock");
+    let mut other = SocketConnection::connect(home, "rpc.sock");
     assert_eq!(other.call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
     assert_eq!(home.app("app").pid(), first, "half a call is none");
-    let mut wire = Wire::connect(home, "rpc.sock");
+    let mut wire = SocketConnection::connect(home, "rpc.sock");
     wire.send(&call("restartProcessId", json!([{"id": 0}])));
     drop(wire);
     home.wait_until("a whole call is carried out", || home.app("app").pid() != first && home.app("app").status() == "online");
@@ -428,19 +428,19 @@ fn disconnected_clients_leak_no_descriptors() {
 /// connection is refused in between.
 #[track_caller]
 fn is_survived(home: &Home, kill: impl FnOnce(&Home)) {
-    let mut wire = Wire::connect(home, "rpc.sock");
+    let mut wire = SocketConnection::connect(home, "rpc.sock");
     // Without this call, the connection might not be accepted yet, and the next daemon would answer
     // it.
     wire.call("ping", json!([{}]));
     let daemon = home.daemon_pid();
     kill(home);
-    let mut again = Wire::connect(home, "rpc.sock");
+    let mut again = SocketConnection::connect(home, "rpc.sock");
     let list = again.call("getMonitorData", json!([{}]));
     assert_eq!(list["args"][0][0]["name"], "app");
     if home.daemon_pid() != daemon {
         wire.is_closed();
     }
-    let mut events = Wire::connect(home, "pub.sock");
+    let mut events = SocketConnection::connect(home, "pub.sock");
     home.ok("restart app");
     assert_eq!(events.next().unwrap().len(), 2);
 }
@@ -504,15 +504,15 @@ fn socket_owner_variables_admit_other_users() {
     let home = home();
     let nobody = NOBODY.to_string();
     home.cmd("start sleep --name app -- 1000").env("PM2_SOCKET_USER", &nobody).env("PM2_SOCKET_GROUP", &nobody).run().ok();
-    assert_eq!(Wire::connect(&home, "rpc.sock").call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
+    assert_eq!(SocketConnection::connect(&home, "rpc.sock").call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
     for name in ["rpc.sock", "pub.sock"] {
         let meta = std::fs::metadata(home.dir().join(name)).unwrap();
         assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o777), (NOBODY, NOBODY, 0o660), "{name}");
         assert_eq!(connect_as(&home, name, 12_345).map(drop), Err(std::io::ErrorKind::PermissionDenied), "{name}");
     }
-    let pong = Wire::of(connect_as(&home, "rpc.sock", NOBODY).unwrap()).call("ping", json!([{}]));
+    let pong = SocketConnection::of(connect_as(&home, "rpc.sock", NOBODY).unwrap()).call("ping", json!([{}]));
     assert_eq!(pong, json!({"args": [{"msg": "pong"}]}));
-    let mut events = Wire::of(connect_as(&home, "pub.sock", NOBODY).unwrap());
+    let mut events = SocketConnection::of(connect_as(&home, "pub.sock", NOBODY).unwrap());
     home.ok("restart app");
     assert_eq!(events.process_event()["process"]["name"], "app");
     // Only the path to the sockets is open to that user, also after other commands and a new
@@ -541,7 +541,7 @@ fn slow_subscriber_is_dropped_and_bounded() {
     needs_program!("node");
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut deaf = Wire::connect(&home, "pub.sock");
+    let mut deaf = SocketConnection::connect(&home, "pub.sock");
     let flood = home.write(
         "flood.js",
         "const text = 'x'.repeat(10000); let sent = 0;

@@ -8,12 +8,12 @@ use ostler_testkit::{Home, Load, alive, fixture, fixture_app, free_port, get, ki
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::numbers_are_whole;
-use crate::setup::{Dice, ecosystem, home, start_fixture};
+use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 /// Sends SIGKILL to both within some milliseconds, in random order. The second process dies at any
 /// moment of the recovery from the first death. Waits until both are replaced.
 #[track_caller]
-fn kill_both_at_random(home: &Home, dice: &mut Dice) {
+fn kill_both_at_random(home: &Home, dice: &mut SeededRandom) {
     let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
     let (first, second) = if dice.below(2) == 0 { (keeper, daemon) } else { (daemon, keeper) };
     // Mostly without a pause.
@@ -24,11 +24,11 @@ fn kill_both_at_random(home: &Home, dice: &mut Dice) {
         std::hint::spin_loop();
     }
     kill(second, Signal::KILL);
-    both_are_back(home, keeper, daemon);
+    wait_for_new_managers(home, keeper, daemon);
 }
 
 #[track_caller]
-fn both_are_back(home: &Home, keeper: i32, daemon: i32) {
+fn wait_for_new_managers(home: &Home, keeper: i32, daemon: i32) {
     home.wait_until("both are back", || {
         let daemons = home.daemons();
         assert!(daemons.len() <= 1 || daemons.contains(&daemon), "two daemons: {daemons:?}");
@@ -37,12 +37,12 @@ fn both_are_back(home: &Home, keeper: i32, daemon: i32) {
     });
 }
 
-fn dice() -> Dice {
+fn dice() -> SeededRandom {
     let seed = std::env::var("OSTLER_KILL_SEED").ok().and_then(|text| text.parse().ok());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = seed.unwrap_or(u64::from(now.subsec_nanos())).max(1);
     eprintln!("OSTLER_KILL_SEED={seed}");
-    Dice(seed)
+    SeededRandom(seed)
 }
 
 /// A clustered Node server that also speaks another protocol over upgraded connections: it echoes
@@ -76,7 +76,7 @@ fn upgraded(port: u16) -> TcpStream {
 }
 
 #[track_caller]
-fn echoes(stream: &mut TcpStream, text: &str) {
+fn assert_echo(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).unwrap();
     let mut back = vec![0; text.len()];
     stream.read_exact(&mut back).unwrap();
@@ -105,7 +105,7 @@ fn only_the_anchor_has_batch_scheduling() {
         assert_eq!(usual.map(policy), [NORMAL; 3], "{usual:?}");
         let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
         home.kill_both();
-        both_are_back(&home, keeper, daemon);
+        wait_for_new_managers(&home, keeper, daemon);
     }
 }
 
@@ -124,7 +124,7 @@ fn cluster_workers_survive_and_no_request_fails() {
         let good = load.good();
         kill_both_at_random(&home, &mut dice);
         home.wait_until("requests are answered", || load.good() > good + 50);
-        sockets.iter_mut().for_each(|socket| echoes(socket, &format!("round {round}")));
+        sockets.iter_mut().for_each(|socket| assert_echo(socket, &format!("round {round}")));
     }
     // For some microseconds between `accept` and the worker, only the daemon holds a connection,
     // one at a time. Of ten kills hardly one hits that, on a busy machine perhaps two.
@@ -204,7 +204,7 @@ fn exit_without_managers_is_counted_once() {
         [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::STOP));
         kill(pid, Signal::KILL);
         home.kill_both();
-        both_are_back(&home, keeper, daemon);
+        wait_for_new_managers(&home, keeper, daemon);
         let item = home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
         assert_eq!(item.restarts(), u64::try_from(round).unwrap() - 1);
         home.wait_until("it said so", || home.read("starts").lines().count() >= round);
@@ -229,7 +229,7 @@ fn killed_anchor_is_replaced_before_the_next_kill() {
         assert_eq!(home.pids(), before);
         let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
         home.kill_both();
-        both_are_back(&home, keeper, daemon);
+        wait_for_new_managers(&home, keeper, daemon);
         assert_eq!(home.pids(), before);
         assert!(get(port, "/").is_ok());
     }

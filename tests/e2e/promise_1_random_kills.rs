@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ostler_testkit::{Home, alive, fixture, kill, setting};
 use rustix::process::Signal;
 
-use crate::setup::{Dice, home};
+use crate::setup::{SeededRandom, home};
 
 /// Reports progress, and prints how to repeat the run if it fails.
 struct Log {
@@ -70,7 +70,7 @@ fn fleet_survives_random_kills_during_commands() {
 }
 
 fn move_a_fleet(seed: u64, rounds: u64) {
-    let mut dice = Dice(seed);
+    let mut dice = SeededRandom(seed);
     let mut log = Log { seed, rounds, done: 0, begun: Instant::now() };
     eprintln!("{rounds} rounds, seed {seed}");
     let home = home();

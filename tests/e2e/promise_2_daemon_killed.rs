@@ -7,7 +7,7 @@ use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port};
 use serde_json::Value;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{Dice, home};
+use crate::setup::{SeededRandom, home};
 
 /// Reloads in which the daemon is killed once or twice.
 const ROUNDS: u64 = 12;
@@ -15,7 +15,7 @@ const ROUNDS: u64 = 12;
 #[test]
 fn next_daemon_continues_the_reload() {
     let seed = std::env::var("OSTLER_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x2b5a_11d7);
-    let mut dice = Dice(seed);
+    let mut dice = SeededRandom(seed);
     let home = home();
     let port = free_port();
     home.cmd(format!("start {} --name app -i 2 --kill-timeout 10000", fixture_app("cluster-naive.js")))

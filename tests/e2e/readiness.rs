@@ -240,7 +240,7 @@ fn start_timeout_can_be_extended() {
     });
 }
 
-fn age_ms(item: &ostler_testkit::Item) -> u64 {
+fn age_ms(item: &ostler_testkit::ListedApp) -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(now.as_millis()).unwrap().saturating_sub(item.env("pm_uptime").as_u64().unwrap())
 }

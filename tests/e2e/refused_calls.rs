@@ -11,7 +11,7 @@ const ALL: &str = "clone3,pidfd_open,pidfd_send_signal";
 /// Runs the first command of a home, and thus keeper, daemon and apps, with these calls refused.
 /// Returns the output.
 #[track_caller]
-fn first(home: &Home, errno: &str, calls: &str, words: &str) -> String {
+fn run_first_command(home: &Home, errno: &str, calls: &str, words: &str) -> String {
     let wrapper = format!("exec python3 '{}' {errno} {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
     home.cmd(words).env("OSTLER_CGROUP", "off").after(&wrapper).run().ok().all()
 }
@@ -56,7 +56,7 @@ fn tree(home: &Home, pid: i32) -> Vec<i32> {
 #[track_caller]
 fn everything_works(errno: &str) {
     let home = home();
-    let said = first(&home, errno, ALL, &format!("start {} --name app --time", with_orphan(&home)));
+    let said = run_first_command(&home, errno, ALL, &format!("start {} --name app --time", with_orphan(&home)));
     assert!(said.contains("pidfd_open is refused") && said.contains("clone3 is refused"), "{said}");
     let log = home.daemon_log();
     assert!(log.contains("pidfd_open is refused"), "{log}");

@@ -10,7 +10,7 @@ use ostler_testkit::{Home, Tmpfs, fixture, kill, needs_root, skip};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{Dice, ecosystem, home, start_fixture};
+use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 fn rename(home: &Home, from: &str, to: &str) {
     fs::rename(home.log_path(from), home.log_path(to)).unwrap();
@@ -58,7 +58,7 @@ fn wait_for_ends(home: &Home, instances: u32) {
     home.wait_until("every writer has come to its end", || home.log("f-error.log").matches("end").count() == instances as usize);
 }
 
-fn texts(home: &Home, last: u32) -> Vec<String> {
+fn log_texts(home: &Home, last: u32) -> Vec<String> {
     (1..=last).map(|i| home.log(&format!("f-out.log.{i}"))).chain([home.log("f-out.log")]).collect()
 }
 
@@ -117,7 +117,7 @@ fn several_fast_writers_lose_no_line() {
         eprintln!("round {round}: {told:?}");
     }
     wait_for_ends(&home, 3);
-    assert_all_lines(&texts(&home, 3), 3, 400_000);
+    assert_all_lines(&log_texts(&home, 3), 3, 400_000);
 }
 
 #[test]
@@ -130,12 +130,12 @@ fn sigusr2_reloads_logs() {
     home.wait_until("new lines arrive", || !home.log("app-out.log").is_empty());
 }
 
-fn dice() -> Dice {
+fn dice() -> SeededRandom {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let setting = std::env::var("OSTLER_KILL_SEED").ok().and_then(|text| text.parse().ok());
     let seed = setting.unwrap_or(u64::from(now.subsec_nanos()) | 1);
     eprintln!("OSTLER_KILL_SEED={seed}");
-    Dice(seed)
+    SeededRandom(seed)
 }
 
 fn rounds() -> u64 {
@@ -181,13 +181,13 @@ fn reload_logs_survives_killed_daemon() {
         assert!(home.log_path("f-out.log").exists(), "round {round}: no new file\n{}", home.report());
     }
     wait_for_ends(&home, 1);
-    assert_all_lines(&texts(&home, last), 1, n);
+    assert_all_lines(&log_texts(&home, last), 1, n);
     let files = fs::read_dir(home.dir().join("logs")).unwrap().count();
     assert_eq!(files, 2 + last as usize, "something was left over");
 }
 
 /// Starts an app that repeats the text from the FIFO of its name.
-fn parrot(home: &Home, name: &str, options: &str) -> i32 {
+fn start_echo_app(home: &Home, name: &str, options: &str) -> i32 {
     let script = home.write(
         "parrot.sh",
         "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\nexec 4<>\"$1\"\necho listening\nwhile read -r line <&4; do echo \"$line\"; done\n",
@@ -197,7 +197,7 @@ fn parrot(home: &Home, name: &str, options: &str) -> i32 {
     home.app(name).pid()
 }
 
-fn tell(home: &Home, name: &str, line: &str) {
+fn send_line(home: &Home, name: &str, line: &str) {
     fs::write(home.work().join(name), format!("{line}\n")).unwrap();
 }
 
@@ -233,7 +233,7 @@ fn failed_reload_is_reported_per_file() {
         ),
     ];
     for (name, change, reason) in cases {
-        parrot(&home, name, "");
+        start_echo_app(&home, name, "");
         home.wait_log(&format!("{name}-out.log"), "listening");
         change(&home);
         let output = home.run("reloadLogs").code(1);
@@ -275,18 +275,18 @@ fn links_in_the_path_are_followed() {
     let home = home();
     let (link, real) = (home.work().join("link.log"), home.work().join("real.log"));
     std::os::unix::fs::symlink("real.log", &link).unwrap();
-    parrot(&home, "p", &format!("-o {}", link.display()));
+    start_echo_app(&home, "p", &format!("-o {}", link.display()));
     home.wait_file("real.log", "listening");
     // The target of the link is renamed.
     fs::rename(&real, home.work().join("real.log.1")).unwrap();
     home.ok("reloadLogs");
-    tell(&home, "p", "second");
+    send_line(&home, "p", "second");
     home.wait_file("real.log", "second");
     assert_eq!((home.read("real.log").as_str(), home.read("real.log.1").as_str()), ("second\n", "listening\n"));
     // The link itself is renamed: its new name has the old lines, and the path becomes a file.
     fs::rename(&link, home.work().join("link.log.1")).unwrap();
     home.ok("reloadLogs");
-    tell(&home, "p", "third");
+    send_line(&home, "p", "third");
     home.wait_file("link.log", "third");
     assert_eq!((home.read("link.log").as_str(), home.read("link.log.1").as_str()), ("third\n", "second\n"));
 }
@@ -294,13 +294,13 @@ fn links_in_the_path_are_followed() {
 #[test]
 fn hard_link_instead_of_rename_is_handled() {
     let home = home();
-    parrot(&home, "p", "");
+    start_echo_app(&home, "p", "");
     home.wait_log("p-out.log", "listening");
     fs::hard_link(home.log_path("p-out.log"), home.log_path("p-out.log.1")).unwrap();
     assert!(reload(&home).is_empty(), "the file is where it should be");
     fs::remove_file(home.log_path("p-out.log")).unwrap();
     home.ok("reloadLogs");
-    tell(&home, "p", "second");
+    send_line(&home, "p", "second");
     home.wait_log("p-out.log", "second");
     assert_eq!((home.log("p-out.log").as_str(), home.log("p-out.log.1").as_str()), ("second\n", "listening\n"));
 }
@@ -308,7 +308,7 @@ fn hard_link_instead_of_rename_is_handled() {
 #[test]
 fn app_stopped_by_its_user_stays_stopped() {
     let home = home();
-    let pid = parrot(&home, "p", "");
+    let pid = start_echo_app(&home, "p", "");
     home.wait_log("p-out.log", "listening");
     kill(pid, Signal::STOP);
     home.wait_until("it is stopped", || state(pid) == Some('T'));
@@ -316,7 +316,7 @@ fn app_stopped_by_its_user_stays_stopped() {
     home.ok("reloadLogs");
     assert_eq!(state(pid), Some('T'));
     kill(pid, Signal::CONT);
-    tell(&home, "p", "awake");
+    send_line(&home, "p", "awake");
     home.wait_log("p-out.log", "awake");
 }
 

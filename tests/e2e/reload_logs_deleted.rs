@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use ostler_testkit::{Home, Item, fixture};
+use ostler_testkit::{Home, ListedApp, fixture};
 
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, start_fixture};
@@ -133,12 +133,12 @@ fn several_writers_and_rotation_work_after_deletion() {
     let rotate = r#""log_rotate": {"max_size": "100K", "retain": "all"}"#;
     home.ok(format!("start {}", ecosystem(&home, &format!(r#""script": "{}", {members}, {rotate}"#, fixture()))));
     home.wait_log("c-out.log", "00000100");
-    let pids: Vec<i32> = home.jlist().iter().map(Item::pid).collect();
+    let pids: Vec<i32> = home.jlist().iter().map(ListedApp::pid).collect();
     fs::remove_file(home.log_path("c-out.log")).unwrap();
     home.ok("reloadLogs");
     let before = crate::rotation::rotated(&home, "c-out").len();
     home.wait_until("the new file is rotated, again and again", || crate::rotation::rotated(&home, "c-out").len() > before + 2);
-    assert_eq!(home.jlist().iter().map(Item::pid).collect::<Vec<_>>(), pids);
+    assert_eq!(home.jlist().iter().map(ListedApp::pid).collect::<Vec<_>>(), pids);
     home.ok("stop c");
     let names = crate::rotation::rotated(&home, "c-out");
     let texts: String = names.iter().map(|name| crate::rotation::text_of(&home, name)).chain([home.log("c-out.log")]).collect();

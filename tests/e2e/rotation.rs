@@ -9,7 +9,7 @@ use ostler_testkit::{Home, Tmpfs, alive, fixture, kill, needs_root, skip};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{Dice, ecosystem, home, start_fixture};
+use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 /// Returns the names of a log's rotated files, the oldest first. For a moment the log itself has
 /// such a name, while its copy is still hidden. Such a log is not rotated yet.
@@ -163,7 +163,7 @@ fn rotation_survives_killed_daemon_and_keeper() {
     const NUMBERS: u32 = 1_500_000;
     let home = home();
     home.ok("set log_rotate:check_interval 1");
-    let mut dice = Dice(0x5eed);
+    let mut dice = SeededRandom(0x5eed);
     count(&home, NUMBERS, r#"{"max_size": "100K", "retain": "all"}"#, "");
     let mut kills = 0;
     while !home.log("c-out.log").ends_with("end\n") && kills < 40 {
@@ -236,7 +236,7 @@ fn rotation_of_large_file_survives_killed_daemon_and_keeper() {
 fn rotation_by_log_writer_survives_killed_daemon() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
-    let mut dice = Dice(0xd1ce);
+    let mut dice = SeededRandom(0xd1ce);
     count(&home, 900_000, r#"{"max_size": "100K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
     for _ in 0..12 {
         std::thread::sleep(std::time::Duration::from_millis(dice.below(500)));

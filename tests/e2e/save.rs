@@ -169,7 +169,7 @@ fn broken_list_is_reported_and_newest_usable_is_restored() {
 
 /// Part that is missing when the list is restored.
 #[derive(Clone, Copy, Debug)]
-enum Gone {
+enum Missing {
     Folder,
     Program,
     LogFolder,
@@ -178,7 +178,7 @@ enum Gone {
 }
 
 /// Creates a home whose saved list has the apps `fine` and `bad`; `bad` cannot be restored.
-fn saved_with_one_bad(home: &Home, gone: Gone) {
+fn saved_with_one_bad(home: &Home, gone: Missing) {
     let folder = home.work().join("folder");
     std::fs::create_dir(&folder).unwrap();
     let program = home.work().join("program");
@@ -191,23 +191,23 @@ fn saved_with_one_bad(home: &Home, gone: Gone) {
         folder.display()
     );
     home.ok(match gone {
-        Gone::Folder => format!("start {} --name bad --cwd {} -- hold", fixture(), folder.display()),
+        Missing::Folder => format!("start {} --name bad --cwd {} -- hold", fixture(), folder.display()),
         _ => bad,
     });
     home.ok("save");
     home.ok("kill");
     let dump = home.dir().join("dump.pm2");
     match gone {
-        Gone::Folder => std::fs::remove_dir_all(folder).unwrap(),
-        Gone::Program => std::fs::remove_file(program).unwrap(),
-        Gone::LogFolder => {
+        Missing::Folder => std::fs::remove_dir_all(folder).unwrap(),
+        Missing::Program => std::fs::remove_file(program).unwrap(),
+        Missing::LogFolder => {
             std::fs::remove_dir_all(&folder).unwrap();
             std::fs::write(folder, "").unwrap();
         }
-        Gone::User | Gone::Entry => {
+        Missing::User | Missing::Entry => {
             let mut list: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&dump).unwrap()).unwrap();
             list[1].as_object_mut().unwrap().remove("ostler");
-            let (key, value) = if matches!(gone, Gone::User) { ("uid", "no-such-user") } else { ("pm_exec_path", "relative") };
+            let (key, value) = if matches!(gone, Missing::User) { ("uid", "no-such-user") } else { ("pm_exec_path", "relative") };
             list[1][key] = value.into();
             std::fs::write(dump, list.to_string()).unwrap();
         }
@@ -218,7 +218,7 @@ fn saved_with_one_bad(home: &Home, gone: Gone) {
 /// part and exits with 1.
 #[test]
 fn app_that_cannot_be_restored_does_not_block_others() {
-    for gone in [Gone::Folder, Gone::Program, Gone::LogFolder, Gone::User, Gone::Entry] {
+    for gone in [Missing::Folder, Missing::Program, Missing::LogFolder, Missing::User, Missing::Entry] {
         for (home, code) in [(home_as_pm2(), 0), (home(), 1)] {
             saved_with_one_bad(&home, gone);
             let said = home.run("resurrect");

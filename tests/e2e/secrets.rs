@@ -8,7 +8,7 @@ use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{self, Dice, aside, home};
+use crate::setup::{self, SeededRandom, home, start_in_background};
 
 const VALUE: &str = "v4lue-of-the-s3cret";
 
@@ -319,7 +319,7 @@ fn secret_command_survives_daemon_death() {
     let text = format!(
         r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "pre_start": "echo hook >> log", "secrets": {{{secrets}}}}}]}}"#
     );
-    let mut start = aside(&home, &format!("start {}", home.write("ecosystem.json", text)));
+    let mut start = start_in_background(&home, &format!("start {}", home.write("ecosystem.json", text)));
     for round in 1..4 {
         home.wait_until("the commands are asked", || count(&home, "asked") >= round && count(&home, "first") >= round);
         home.wait_until("the first has answered", || !runs(&home, "echo first"));
@@ -345,7 +345,7 @@ fn secret_command_survives_keeper_death() {
     let home = home();
     let slow = slow_command(&home);
     let file = ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}"#));
-    let mut start = aside(&home, &format!("start {file}"));
+    let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_until("the command is asked", || count(&home, "asked") == 1);
     let keeper = home.keeper_pid();
     kill(keeper, Signal::KILL);
@@ -357,7 +357,7 @@ fn secret_command_survives_keeper_death() {
     // Daemon and keeper together.
     fs::remove_file(home.work().join("go")).unwrap();
     let asked = count(&home, "asked");
-    let mut restart = aside(&home, "restart api");
+    let mut restart = start_in_background(&home, "restart api");
     home.wait_until("the command is asked", || count(&home, "asked") > asked);
     let state = || String::from_utf8_lossy(&fs::read(home.dir().join("ostler.state")).unwrap_or_default()).into_owned();
     home.wait_until("the state is on disk", || state().contains("captured"));
@@ -379,9 +379,9 @@ fn app_never_starts_without_its_secret_across_daemon_deaths() {
         "secrets": {{"TOKEN": {{"command": "cat kept"}}, "MORE": {{"command": "sleep 0.05; cat kept"}}}}}}]}}"#
     );
     home.ok(format!("start {}", home.write("ecosystem.json", text)));
-    let mut dice = Dice(811);
+    let mut dice = SeededRandom(811);
     for _ in 0..12 {
-        let mut restart = aside(&home, "restart api");
+        let mut restart = start_in_background(&home, "restart api");
         for _ in 0..dice.below(2000) {
             std::thread::yield_now();
         }
@@ -403,16 +403,16 @@ fn stop_interrupts_a_secret_command() {
     let slow = slow_command(&home);
     let file =
         ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}, "OTHER": {{"command": {slow}, "timeout": "5m"}}"#));
-    let mut start = aside(&home, &format!("start {file}"));
+    let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_until("the commands are asked", || count(&home, "asked") == 2);
     home.ok("stop api");
     start.wait().unwrap();
     assert_eq!(home.app("api").status(), "stopped");
     assert!(home.app_processes().is_empty(), "{}", home.report());
     // A restart calls the commands again.
-    let mut start = aside(&home, "start api");
+    let mut start = start_in_background(&home, "start api");
     home.wait_until("the commands are asked", || count(&home, "asked") == 4);
-    let mut restart = aside(&home, "restart api");
+    let mut restart = start_in_background(&home, "restart api");
     home.wait_until("the commands are asked", || count(&home, "asked") == 6);
     home.write("go", "");
     start.wait().unwrap();
@@ -420,9 +420,9 @@ fn stop_interrupts_a_secret_command() {
     assert_app_has_token(&home);
     // Also if the daemon dies.
     fs::remove_file(home.work().join("go")).unwrap();
-    let mut restart = aside(&home, "restart api");
+    let mut restart = start_in_background(&home, "restart api");
     home.wait_until("the commands are asked", || count(&home, "asked") == 8);
-    let mut delete = aside(&home, "delete api");
+    let mut delete = start_in_background(&home, "delete api");
     kill_daemon(&home);
     restart.wait().unwrap();
     delete.wait().unwrap();

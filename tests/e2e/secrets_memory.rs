@@ -18,7 +18,7 @@ fn value(n: usize) -> String {
 }
 
 /// Returns the mappings of a process that contain these bytes.
-fn places(pid: i32, wanted: &[u8]) -> Vec<String> {
+fn mappings_with(pid: i32, wanted: &[u8]) -> Vec<String> {
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let (mut found, mut looked_at) = (Vec::new(), 0);
@@ -76,7 +76,7 @@ fn assert_only_app_has_secrets(home: &Home, what: &str) {
         let variable = format!("S{n}={}", value(n));
         assert!(environ.windows(variable.len()).any(|window| window == variable.as_bytes()), "the app lacks S{n}");
         for (who, pid) in [("daemon", home.daemon_pid()), ("keeper", home.keeper_pid()), ("anchor", home.anchor_pid())] {
-            let found = places(pid, tail(n).as_bytes());
+            let found = mappings_with(pid, tail(n).as_bytes());
             assert!(found.is_empty(), "{what}: the {who} has S{n} in its memory: {found:#?}");
         }
     }
@@ -92,7 +92,7 @@ fn secrets_leave_no_trace_in_memory() {
     home.ok("reload api");
     assert_only_app_has_secrets(&home, "after restart and reload");
     // Proves that the search works.
-    assert!(!places(home.daemon_pid(), b"OSTLER_HOME").is_empty());
+    assert!(!mappings_with(home.daemon_pid(), b"OSTLER_HOME").is_empty());
 }
 
 /// A message that does not fit into a packet is sent in another way.
@@ -123,7 +123,7 @@ fn failed_start_leaves_no_secret_in_memory() {
     home.run(format!("start {path}")).fails();
     for n in 3..5 {
         for (who, pid) in [("daemon", home.daemon_pid()), ("keeper", home.keeper_pid())] {
-            let found = places(pid, tail(n).as_bytes());
+            let found = mappings_with(pid, tail(n).as_bytes());
             assert!(found.is_empty(), "the {who} has S{n} in its memory: {found:#?}");
         }
     }

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use ostler_testkit::{Cmd, Home, Item, Output, Terminal, get, is_root, needs_program};
+use ostler_testkit::{Cmd, Home, ListedApp, Output, Terminal, get, is_root, needs_program};
 use serde_json::{Value, json};
 
 use crate::foreground::Foreground;
 use crate::setup::{DocumentPorts, binary, home_as_pm2};
 
 /// A command line, and the function that runs it and checks its effect.
-type Case = (&'static str, fn(&Place, &str));
+type Case = (&'static str, fn(&SeedHome, &str));
 
 /// The app of all these lines: it has printed a lot, records its arguments and environment, and
 /// prints more on a signal.
@@ -34,11 +34,11 @@ const ECOSYSTEM: &str = "module.exports = { apps: [
 ] };";
 
 /// A home, and a folder in which the lines run.
-struct Place {
+struct SeedHome {
     home: Home,
 }
 
-impl Place {
+impl SeedHome {
     fn new() -> Self {
         let home = home_as_pm2();
         for name in ["app.js", "dist/main.js"] {
@@ -62,15 +62,15 @@ impl Place {
 
     /// Checks that the line succeeds, and that exactly these apps run: `name mode count`.
     #[track_caller]
-    fn starts(&self, line: &str, expected: &str) -> Vec<Item> {
+    fn starts(&self, line: &str, expected: &str) -> Vec<ListedApp> {
         self.ok(line);
         self.runs(expected)
     }
 
     #[track_caller]
-    fn runs(&self, expected: &str) -> Vec<Item> {
+    fn runs(&self, expected: &str) -> Vec<ListedApp> {
         let list = self.home.jlist();
-        let names: BTreeSet<&str> = list.iter().map(Item::name).collect();
+        let names: BTreeSet<&str> = list.iter().map(ListedApp::name).collect();
         let mode = |name: &str| list.iter().find(|item| item.name() == name).map_or("", |item| item.text("exec_mode")).to_owned();
         let count = |name: &str| list.iter().filter(|item| item.name() == name && item.status() == "online").count();
         let seen: Vec<String> = names.iter().map(|name| format!("{name} {} {}", mode(name), count(name))).collect();
@@ -79,7 +79,7 @@ impl Place {
     }
 
     fn pids(&self) -> Vec<i32> {
-        self.home.jlist().iter().map(Item::pid).collect()
+        self.home.jlist().iter().map(ListedApp::pid).collect()
     }
 
     /// Checks that the line replaces each process of this app, and leaves the other apps alone.
@@ -111,7 +111,7 @@ impl Place {
         let mut left = self.home.jlist();
         left.retain(|item| name != "all" && item.name() != name);
         self.ok(line);
-        let pids: Vec<i32> = left.iter().map(Item::pid).collect();
+        let pids: Vec<i32> = left.iter().map(ListedApp::pid).collect();
         assert_eq!(self.pids(), pids, "{line}");
     }
 
@@ -130,7 +130,7 @@ impl Place {
         self.printed();
         let follower = Foreground::open(self.shell(line).command());
         let mut lines = follower.until(last);
-        for name in self.home.jlist().iter().map(Item::name).collect::<BTreeSet<_>>() {
+        for name in self.home.jlist().iter().map(ListedApp::name).collect::<BTreeSet<_>>() {
             self.home.ok(["sendSignal", "SIGUSR2", name]);
         }
         lines.extend(follower.until(later));
@@ -207,32 +207,32 @@ fn cpus() -> usize {
 }
 
 #[track_caller]
-fn is_in_cluster(place: &Place, line: &str) {
+fn is_in_cluster(place: &SeedHome, line: &str) {
     place.starts(line, &format!("app cluster_mode {}", cpus()));
 }
 
-fn setting(place: &Place, key: &str) -> Value {
+fn setting(place: &SeedHome, key: &str) -> Value {
     let conf: Value = serde_json::from_str(&fs::read_to_string(place.home.dir().join("module_conf.json")).unwrap()).unwrap();
     conf["pm2-logrotate"][key].clone()
 }
 
 /// Checks that the line changes this setting of the rotation module.
 #[track_caller]
-fn sets(place: &Place, line: &str, key: &str, value: &str) {
+fn sets(place: &SeedHome, line: &str, key: &str, value: &str) {
     place.ok("pm2 install pm2-logrotate");
     place.ok(line);
     assert_eq!(setting(place, key), value);
 }
 
 #[track_caller]
-fn env_of(place: &Place, name: &str) -> Value {
+fn env_of(place: &SeedHome, name: &str) -> Value {
     let list = place.home.jlist();
     list.iter().find(|item| item.name() == name).unwrap().env("env")["NODE_ENV"].clone()
 }
 
 /// Checks that a change restarts the app. The file system may report the change late.
 #[track_caller]
-fn is_watched(place: &Place, line: &str, name: &str, changed: &str) {
+fn is_watched(place: &SeedHome, line: &str, name: &str, changed: &str) {
     place.ok(line);
     assert_eq!(place.home.app(name).env("watch"), &json!(true));
     let log = place.home.dir().join("pm2.log");
@@ -409,20 +409,20 @@ const OF_AN_APP: &[Case] = &[
     ("pm2 set pm2-logrotate:compress true", |place, line| sets(place, line, "compress", "true")),
 ];
 
-fn lists(place: &Place, line: &str) {
+fn lists(place: &SeedHome, line: &str) {
     let table = place.ok(line).stdout;
     let rows: Vec<&str> = table.lines().filter(|row| row.contains("online")).collect();
     assert!(rows.len() == 2 && rows[0].contains(" app ") && rows[1].contains(" other "), "{table}");
 }
 
-fn saves(place: &Place, line: &str) {
+fn saves(place: &SeedHome, line: &str) {
     drop(fs::remove_file(place.home.dir().join("dump.pm2")));
     place.ok(line).says("Successfully saved");
     let dump: Value = serde_json::from_str(&fs::read_to_string(place.home.dir().join("dump.pm2")).unwrap()).unwrap();
     assert_eq!([&dump[0]["name"], &dump[1]["name"]], ["app", "other"]);
 }
 
-fn flushes(place: &Place, line: &str) {
+fn flushes(place: &SeedHome, line: &str) {
     place.printed();
     place.ok(line);
     for item in place.home.jlist() {
@@ -467,7 +467,7 @@ const OF_SERVICES: &[Case] = &[
     ("pm2 reset api-gateway", |place, line| {
         place.ok("pm2 restart api-gateway user-service");
         place.ok(line);
-        assert_eq!(place.home.jlist().iter().map(Item::restarts).collect::<Vec<_>>(), [0, 0, 1]);
+        assert_eq!(place.home.jlist().iter().map(ListedApp::restarts).collect::<Vec<_>>(), [0, 0, 1]);
     }),
     ("pm2 show api-gateway", |place, line| drop(place.ok(line).says("name api-gateway").never_says("name user-service"))),
     ("pm2 describe api-gateway", |place, line| drop(place.ok(line).says("name api-gateway").never_says("name user-service"))),
@@ -483,8 +483,8 @@ const OF_SERVICES: &[Case] = &[
 
 /// Runs the lines one after the other, each after `begin`.
 #[track_caller]
-fn run(cases: &[Case], begin: fn(&Place, &str)) {
-    let place = Place::new();
+fn run(cases: &[Case], begin: fn(&SeedHome, &str)) {
+    let place = SeedHome::new();
     for (line, does) in cases {
         eprintln!("{line}");
         place.home.run("delete all");

@@ -17,7 +17,7 @@ fn runtime_home() -> (Home, Home) {
     (Home::new(Subject::Ostler(link)), place)
 }
 
-fn block(home: &Home, name: &str) -> String {
+fn copy_block(home: &Home, name: &str) -> String {
     home.write("ecosystem.config.js", std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap())
 }
 
@@ -33,7 +33,7 @@ fn cluster_runs_in_a_container() {
         "require('http').createServer((q, r) => r.end('fine')).listen(process.env.PORT, () => console.log('listening'));\n\
          process.on('SIGINT', () => { console.log('bye'); process.exit(0); });\n",
     );
-    block(&home, "docker-cluster.config.js");
+    copy_block(&home, "docker-cluster.config.js");
     let front = Front::open(home.cmd("ecosystem.config.js").env("PORT", port.to_string()).command());
     let cpus = std::thread::available_parallelism().unwrap().get();
     for _ in 0..cpus {
@@ -53,7 +53,7 @@ fn cluster_runs_in_a_container() {
 fn container_logs_go_to_process_1() {
     let (home, _place) = runtime_home();
     home.write("app.js", "console.log('to out'); console.error('to err'); setTimeout(() => process.exit(4), 50);\n");
-    block(&home, "docker-logs.config.js");
+    copy_block(&home, "docker-logs.config.js");
     let front = Front::open(home.cmd("start ecosystem.config.js --no-autorestart").command());
     let ended = front.end(&home);
     let errors: Vec<_> = ended.err.iter().map(String::as_str).filter(|line| !line.contains(": PM2 ")).collect();

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ostler_testkit::{fixture_path, needs_program};
 
-use crate::clock_jumps::Shifted;
+use crate::clock_jumps::HomeWithClock;
 use crate::setup::home_as_pm2;
 
 /// Document 003: every 3 s from second 2.
@@ -26,7 +26,7 @@ fn seconds_pattern_runs_every_three_seconds() {
 fn billing_service_runs_at_three_at_night() {
     needs_program!("cc");
     needs_program!("node");
-    let it = Shifted::new();
+    let it = HomeWithClock::new();
     it.home.write("dist/main.js", "require('fs').appendFileSync('runs', 'run\\n');");
     let block = std::fs::read_to_string(fixture_path("config/seeds/cron.json")).unwrap();
     let file = it.home.write("ecosystem.config.js", format!("module.exports = {{ apps: [{block}] }}"));

@@ -8,14 +8,14 @@ use serde_json::json;
 use crate::setup::{DocumentPorts, home_as_pm2};
 
 /// Copies a block into the work folder.
-fn block(home: &Home, name: &str) -> String {
+fn copy_block(home: &Home, name: &str) -> String {
     home.write(name, std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap())
 }
 
 /// Writes an ecosystem file around a block for one app, with the additional members that a test
 /// needs.
-fn around(home: &Home, name: &str, more: &str) -> String {
-    block(home, name);
+fn ecosystem_around(home: &Home, name: &str, more: &str) -> String {
+    copy_block(home, name);
     let text = format!(
         "const fs = require('fs');\n\
          const app = eval('(' + fs.readFileSync(__dirname + '/{name}', 'utf8') + ')');\n\
@@ -41,12 +41,12 @@ fn health_check_block_restarts_the_app() {
     let home = home_as_pm2();
     home.write("dist/main.js", SERVER);
     home.write("well", "");
-    let file = block(&home, "http-check.json");
+    let file = copy_block(&home, "http-check.json");
     home.ok(format!("start {file}"));
     home.wait_app("user-service", "healthy", |app| app.env("health_status")["status"] == "healthy");
     home.ok("delete all");
     let quick = "{ http: Object.assign({}, app.http, { interval: 100, grace: 0 }) }";
-    let file = around(&home, "http-check.json", quick);
+    let file = ecosystem_around(&home, "http-check.json", quick);
     home.ok(format!("start {file}"));
     let before = home.wait_app("user-service", "healthy", |app| app.env("health_status")["status"] == "healthy");
     std::fs::remove_file(home.work().join("well")).unwrap();
@@ -75,7 +75,7 @@ fn limits_block_works() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write("dist/main.js", "const food = process.env.EAT ? Buffer.alloc(300 << 20, 1) : 0; setInterval(() => food, 1000);");
-    let file = block(&home, "limits.json");
+    let file = copy_block(&home, "limits.json");
     let started = home.ok(format!("start {file}"));
     let app = home.app("api-gateway");
     assert_eq!((app.status(), app.env("max_memory_restart")), ("online", &json!(1_073_741_824)));
@@ -87,7 +87,7 @@ fn limits_block_works() {
     // The daemon watches its event loop.
     assert_eq!(app.env("health_status")["status"], "healthy");
     home.ok("delete all");
-    let file = around(&home, "limits.json", "{ max_memory_restart: '200M', restart_delay: 100, env: { EAT: 1 } }");
+    let file = ecosystem_around(&home, "limits.json", "{ max_memory_restart: '200M', restart_delay: 100, env: { EAT: 1 } }");
     home.ok(format!("start {file}"));
     // `autokill` counts as a crash, so `restart_delay` applies.
     home.wait_app("api-gateway", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
@@ -107,12 +107,12 @@ fn error_threshold_block_restarts_the_app() {
         "dist/main.js",
         "const n = Number(process.env.ERRORS || 0); for (let i = 0; i < n; i++) console.error('error ' + i); setInterval(() => {}, 1000);",
     );
-    let file = around(&home, "error-threshold.json", "{ env: { ERRORS: 49 } }");
+    let file = ecosystem_around(&home, "error-threshold.json", "{ env: { ERRORS: 49 } }");
     home.ok(format!("start {file}"));
     let app = home.wait_status("api-gateway", "online");
     assert_eq!((app.env("INSTANCE_ID"), app.env("pmx")), (&json!(0), &json!(true)));
     home.ok("delete all");
-    let file = around(&home, "error-threshold.json", "{ env: { ERRORS: 50 } }");
+    let file = ecosystem_around(&home, "error-threshold.json", "{ env: { ERRORS: 50 } }");
     home.ok(format!("start {file}"));
     home.wait_app("api-gateway", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
     assert!(home.ok("why api-gateway").stdout.contains("(error_threshold: 50)"));
@@ -134,7 +134,7 @@ fn production_template_checks_cluster_and_single_process() {
     }
     std::fs::create_dir_all(home.work().join("logs")).unwrap();
     home.write("well", "");
-    let file = block(&home, "production.config.js");
+    let file = copy_block(&home, "production.config.js");
     home.ok(format!("start {file} --env production"));
     home.wait_until("all are healthy", || home.jlist().iter().all(|app| app.env("health_status")["status"] == "healthy"));
 }

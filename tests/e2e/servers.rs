@@ -68,7 +68,7 @@ fn serves(home: &Home, port: u16, members: &str) {
 }
 
 fn pids(home: &Home) -> BTreeSet<i32> {
-    home.jlist().iter().filter(|item| item.status() == "online").map(ostler_testkit::Item::pid).collect()
+    home.jlist().iter().filter(|item| item.status() == "online").map(ostler_testkit::ListedApp::pid).collect()
 }
 
 #[track_caller]

@@ -69,7 +69,7 @@ fn service_is_ready_with_its_apps_and_stops_them() {
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
     assert_eq!(service.wait_for_message("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=2 of 2 instances online when it became ready");
-    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+    let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     kill(service.pid(), Signal::TERM);
     service.wait_for_message("STOPPING=1");
     let extended = service.wait_for_message("EXTEND_TIMEOUT_USEC=");
@@ -85,7 +85,7 @@ fn service_survives_deaths_of_itself_daemon_and_keeper() {
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
     service.wait_for_message("READY=1");
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     let before = pids();
     kill(home.daemon_pid(), Signal::KILL);
     home.wait_until("a daemon answers", || home.run("ping").code == 0);
@@ -114,7 +114,7 @@ fn service_keeps_its_pid_across_update() {
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
     service.wait_for_message("READY=1");
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     let (before, daemon, pid) = (pids(), home.daemon_pid(), service.pid());
     home.cmd("service reload").env("MAINPID", pid.to_string()).run().ok();
     service.wait_for_message("READY=1");
@@ -133,7 +133,7 @@ fn watchdog_detects_hanging_daemon_and_keeper() {
     saved(&home);
     let service = Service::start(&home, "service run", Some(Duration::from_secs(6)));
     service.wait_for_message("READY=1");
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     let before = pids();
     service.wait_for_message("WATCHDOG=1");
     for stopped in [home.daemon_pid(), home.keeper_pid()] {

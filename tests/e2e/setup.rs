@@ -65,7 +65,7 @@ pub fn ecosystem(home: &Home, members: &str) -> String {
 
 /// Starts a command in the background. When this returns, a daemon runs.
 #[track_caller]
-pub fn aside(home: &Home, words: &str) -> std::process::Child {
+pub fn start_in_background(home: &Home, words: &str) -> std::process::Child {
     let null = std::process::Stdio::null;
     let child = home.cmd(words).command().stdout(null()).stderr(null()).spawn().unwrap();
     home.wait_until("a daemon answers", || home.run("ping").all().contains("pong"));
@@ -73,9 +73,9 @@ pub fn aside(home: &Home, words: &str) -> std::process::Child {
 }
 
 /// xorshift64 generator: the same seed gives the same rounds.
-pub struct Dice(pub u64);
+pub struct SeededRandom(pub u64);
 
-impl Dice {
+impl SeededRandom {
     pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -31,7 +31,7 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     }
     // The daemon is killed while the gateway's four workers, which share their port through the
     // daemon, are under load.
-    let pids: Vec<i32> = list.iter().map(ostler_testkit::Item::pid).collect();
+    let pids: Vec<i32> = list.iter().map(ostler_testkit::ListedApp::pid).collect();
     let load = Load::mixed(base, 4);
     for _ in 0..4 {
         let good = load.good();
@@ -40,7 +40,7 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     }
     // For some microseconds between `accept` and the worker, only the daemon holds a connection.
     load.stop().assert_at_most(1);
-    assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
+    assert_eq!(home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>(), pids);
     // One service dies and restarts; the others keep running.
     let billing = home.app("billing-service");
     ostler_testkit::kill(billing.pid(), rustix::process::Signal::KILL);

@@ -75,11 +75,11 @@ fn a_restart_of_several_instances_stops_at_the_first_failure() {
     needs_program!("node");
     for words in ["restart app", "reload app"] {
         let (home, _) = about_to_fail("fork", 3);
-        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
         fails_with_the_error(watched(&home, words));
         let after = home.jlist();
         assert_eq!(
-            after[1..].iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(),
+            after[1..].iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>(),
             before[1..],
             "{words}: the others stay as they are"
         );

@@ -10,7 +10,7 @@ fn app_that_exits_in_time_is_not_killed() {
     start_fixture(&home, "app", "--kill-timeout 60000", "hold");
     let pid = home.app("app").pid();
     let output = home.ok("stop app");
-    assert!(output.took.as_secs() < 30, "the stop waited for the kill timeout\n{output}");
+    assert!(output.elapsed.as_secs() < 30, "the stop waited for the kill timeout\n{output}");
     let item = home.app("app");
     assert_eq!((item.status(), item.pid(), alive(pid)), ("stopped", 0, false));
     assert!(!home.dir().join("pids/app-0.pid").exists(), "the pid file is left");
@@ -38,7 +38,7 @@ fn app_that_ignores_the_signal_is_killed_after_timeout() {
     home.wait_log("app-out.log", "stubborn");
     let pid = home.app("app").pid();
     let output = home.ok("stop app");
-    assert!(output.took.as_millis() >= 400, "killed before its time\n{output}");
+    assert!(output.elapsed.as_millis() >= 400, "killed before its time\n{output}");
     assert!(!alive(pid) && home.app("app").status() == "stopped");
 }
 
@@ -109,7 +109,7 @@ fn stopped_prefork(home: &ostler_testkit::Home, options: &str) -> String {
     assert_eq!(home.app_processes().len(), 4, "{}", home.report());
     let output = home.ok("stop prefork");
     assert!(home.app_processes().is_empty(), "{}", home.report());
-    assert!(output.took.as_secs() < 15, "what the main process left was given time\n{output}");
+    assert!(output.elapsed.as_secs() < 15, "what the main process left was given time\n{output}");
     home.log("prefork-out.log")
 }
 

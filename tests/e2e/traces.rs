@@ -125,7 +125,7 @@ fn otel_sdk_sends_traces_without_settings() {
     kill(home.app("ostler-web").pid(), Signal::KILL);
     home.wait_until("traces come again", || {
         let _ = get(api, "/buy/0");
-        web.is_there() && !traces(&web, "failed=true&app=shop").is_empty()
+        web.accepts_connections() && !traces(&web, "failed=true&app=shop").is_empty()
     });
 }
 
@@ -256,7 +256,7 @@ impl Strict {
     }
 
     /// Returns the figures or records received so far.
-    fn taken(&self) -> Vec<Value> {
+    fn received_requests(&self) -> Vec<Value> {
         let all = self.requests().into_iter().filter(|request| request["status"] == 200);
         all.flat_map(|request| request["items"].as_array().unwrap().clone()).collect()
     }
@@ -285,7 +285,7 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
     home.cmd(format!("start {script} --name api -i 2")).env("DB_PASSWORD", "hunter22").run().ok();
     home.wait_status("api", "online");
     home.ok("restart 1");
-    let find = |holds: &dyn Fn(&Value) -> bool| strict.taken().into_iter().find(holds);
+    let find = |holds: &dyn Fn(&Value) -> bool| strict.received_requests().into_iter().find(holds);
     let wait = |what: &str, holds: &dyn Fn(&Value) -> bool| {
         home.wait_until(what, || find(holds).is_some());
         find(holds).unwrap()
@@ -317,7 +317,7 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
 #[test]
 fn failing_receiver_is_reported_and_blocks_nothing() {
     let home = home();
-    let elsewhere = Receiver::new(Behaviour::Takes);
+    let elsewhere = Receiver::new(Behaviour::Accepts);
     let wrong = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = wrong.local_addr().unwrap().port();
     let to = elsewhere.url("/");

@@ -112,7 +112,7 @@ fn client_of_another_protocol_can_only_update() {
 fn update_keeps_the_node_version() {
     let home = home();
     home.ok(format!("start {} --name known", fixture_app("hold.js")));
-    let has_version = |item: &ostler_testkit::Item| !item.text("node_version").is_empty();
+    let has_version = |item: &ostler_testkit::ListedApp| !item.text("node_version").is_empty();
     let version = home.wait_app("known", "the version of Node", has_version).text("node_version").to_owned();
     // The daemon exits before it has determined this app's version.
     home.ok(format!("start {} -f --name unseen", fixture_app("hold.js")));

@@ -14,13 +14,13 @@ use crate::setup::{home, home_as_pm2};
 
 /// An HTTP response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     head: String,
     pub body: String,
 }
 
-impl Answer {
+impl HttpResponse {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -52,7 +52,7 @@ impl<'a> Web<'a> {
     }
 
     /// Returns true if the dashboard accepts connections.
-    pub fn is_there(&self) -> bool {
+    pub fn accepts_connections(&self) -> bool {
         TcpStream::connect(self.address()).is_ok()
     }
 
@@ -69,14 +69,14 @@ impl<'a> Web<'a> {
     }
 
     /// Sends a raw head without its last empty line, and returns the response.
-    fn raw(&self, head: &str, body: &str) -> Answer {
+    fn raw(&self, head: &str, body: &str) -> HttpResponse {
         let mut text = String::new();
         self.connect(head, body).read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{text:?}"));
         let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
         let body = if is_chunked { unchunked(body) } else { body.to_owned() };
-        Answer { status, head: head.to_owned(), body }
+        HttpResponse { status, head: head.to_owned(), body }
     }
 
     fn head(&self, method: &str, path: &str, more: &str) -> String {
@@ -87,16 +87,16 @@ impl<'a> Web<'a> {
         format!("\r\nAuthorization: Bearer {}", self.token)
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> HttpResponse {
         self.raw(&self.head("GET", path, &self.bearer()), "")
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub fn post(&self, path: &str, body: &Value) -> HttpResponse {
         let more = format!("{}\r\nContent-Type: application/json", self.bearer());
         self.raw(&self.head("POST", path, &more), &body.to_string())
     }
 
-    pub fn delete(&self, path: &str) -> Answer {
+    pub fn delete(&self, path: &str) -> HttpResponse {
         self.raw(&self.head("DELETE", path, &format!("{}\r\nContent-Type: application/json", self.bearer())), "")
     }
 
@@ -353,9 +353,9 @@ fn commands_are_recorded_with_the_token_name() {
     let web = Web::on(&home, "");
     start(&home, "api", "-i 2");
     let operator = web.with("web token alice --role operator");
-    let before: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::Item::pid).collect();
+    let before: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::ListedApp::pid).collect();
     assert_eq!(operator.post("/api/apps/api/restart", &json!({})).json()["done"], true);
-    let after: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::Item::pid).collect();
+    let after: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::ListedApp::pid).collect();
     assert!(before.iter().all(|pid| !after.contains(pid)), "{before:?} {after:?}");
     home.ok("why api").says("on behalf of dashboard: token alice");
     assert_eq!(operator.post("/api/apps/api/scale", &json!({ "instances": 3 })).status, 200);
@@ -546,7 +546,7 @@ fn alert_rights_depend_on_the_role() {
     let web = Web::on(&home, "");
     let (viewer, operator) = (web.with("web token looker"), web.with("web token hand --role operator"));
     let part = web.with("web token part --role operator --namespace shop");
-    let receiver = ostler_testkit::Receiver::new(ostler_testkit::Behaviour::Takes);
+    let receiver = ostler_testkit::Receiver::new(ostler_testkit::Behaviour::Accepts);
     let channel = json!({ "type": "webhook", "url": receiver.url("/SECRET"), "secret": "KEY123" });
     assert_eq!((operator.post("/api/alerts/channels", &channel).status, web.post("/api/alerts/channels", &channel).status), (403, 200));
     let wrong = web.post("/api/alerts/channels", &json!({ "type": "slak" }));

@@ -119,14 +119,14 @@ fn subject() -> Subject {
 }
 
 /// An installed example in a home of its own.
-struct Shown<'a> {
+struct InstalledExample<'a> {
     example: &'a Example,
     home: Home,
     dir: PathBuf,
     port: u16,
 }
 
-impl Shown<'_> {
+impl InstalledExample<'_> {
     /// Runs ostler's commands of this section.
     #[track_caller]
     fn run(&self, section: &str) -> Vec<Output> {
@@ -144,7 +144,7 @@ impl Shown<'_> {
     }
 
     fn pids(&self) -> BTreeSet<i32> {
-        self.home.jlist().iter().map(ostler_testkit::Item::pid).collect()
+        self.home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect()
     }
 
     fn healthy(&self) -> bool {
@@ -177,7 +177,7 @@ fn shows(name: &str) {
     if name == "laravel" {
         own_ports(&dir, port);
     }
-    let shown = Shown { example, home, dir, port };
+    let shown = InstalledExample { example, home, dir, port };
     shown.ostler("validate --strict");
     shown.run("Start");
     shown.home.wait_until("it is healthy", || shown.healthy());

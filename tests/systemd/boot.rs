@@ -17,7 +17,7 @@ fn apps_restart_after_reboot() {
     machine.wait_unit("pm2-root.service", "active");
     let list = machine.jlist("pm2 jlist");
     let state: Vec<_> = list.iter().map(|app| format!("{} {}", app.name(), app.status())).collect();
-    assert_eq!(state, ["api online", "api online", "worker stopped"], "{}", machine.said());
+    assert_eq!(state, ["api online", "api online", "worker stopped"], "{}", machine.diagnostics());
 }
 
 /// `HOME` moves the home. The unit uses the home in which the list was saved.
@@ -32,7 +32,7 @@ fn unit_uses_the_home_set_by_the_shell() {
     machine.reboot();
     machine.wait_unit("ostler-root.service", "active");
     let list = machine.jlist("env HOME=/srv/moved ostler jlist");
-    assert_eq!(list.iter().map(|app| app.name()).collect::<Vec<_>>(), ["api"], "{}", machine.said());
+    assert_eq!(list.iter().map(|app| app.name()).collect::<Vec<_>>(), ["api"], "{}", machine.diagnostics());
 }
 
 /// A version manager has removed the Node version with which the apps were saved, and has installed
@@ -144,7 +144,7 @@ fn unit_runs_without_a_list_and_fails_with_a_broken_one() {
     assert!(
         machine.ok(["journalctl", "-u", unit, "--no-pager"]).stdout.contains("cannot read \"/root/.ostler/dump.pm2\""),
         "{}",
-        machine.said()
+        machine.diagnostics()
     );
     machine.wait_unit(unit, "failed");
     machine.run("pgrep -x ostler-keeper").fails();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_testkit::{Item, Machine, needs_machine};
+use ostler_testkit::{ListedApp, Machine, needs_machine};
 use rustix::process::Signal;
 
 use crate::lifecycle::{main_pid, settled, signal, supervisors};
@@ -20,7 +20,7 @@ fn give(machine: &Machine, unit: &str, lines: &str) {
     machine.ok("systemctl daemon-reload");
 }
 
-fn api(machine: &Machine) -> Item {
+fn api(machine: &Machine) -> ListedApp {
     machine.jlist("ostler jlist").into_iter().find(|app| app.name() == "api").unwrap()
 }
 
@@ -33,7 +33,7 @@ fn variable(machine: &Machine, pid: i32, name: &str) -> Option<String> {
 #[track_caller]
 fn token(machine: &Machine) -> String {
     let pid = api(machine).pid();
-    assert_eq!(variable(machine, pid, "WORD").as_deref(), Some("in the unit"), "{}", machine.said());
+    assert_eq!(variable(machine, pid, "WORD").as_deref(), Some("in the unit"), "{}", machine.diagnostics());
     variable(machine, pid, "TOKEN").unwrap()
 }
 
@@ -100,7 +100,7 @@ fn credentials_stay_available_while_the_service_is_down() {
     signal(&machine, main_pid(&machine), Signal::KILL);
     machine.wait_until("the credentials are gone", || !machine.path(&format!("/run/credentials/{UNIT}/token")).exists());
     crash(&machine);
-    assert_eq!((token(&machine).as_str(), api(&machine).env("restart_time")), ("one", &1.into()), "{}", machine.said());
+    assert_eq!((token(&machine).as_str(), api(&machine).env("restart_time")), ("one", &1.into()), "{}", machine.diagnostics());
     machine.write("/etc/token", "two\n");
     machine.ok(["systemctl", "restart", UNIT]);
     settled(&machine);
@@ -157,7 +157,7 @@ fn unit_of_another_user_has_credentials() {
         machine.wait_unit("ostler-deploy.service", "active");
         machine.ok(as_user(1500, &["ostler", "start", "/srv/apps.json"]));
         let list = machine.jlist(as_user(1500, &["ostler", "jlist"]));
-        assert_eq!(variable(&machine, list[0].pid(), "TOKEN").as_deref(), Some("one"), "{}", machine.said());
+        assert_eq!(variable(&machine, list[0].pid(), "TOKEN").as_deref(), Some("one"), "{}", machine.diagnostics());
     }
 }
 
@@ -179,7 +179,7 @@ fn user_unit_has_credentials() {
         machine.ok(as_user(1502, &["systemctl", "--user", word, "ostler-alice"]));
         machine.ok(as_user(1502, &["ostler", "start", "/srv/apps.json"]));
         let list = machine.jlist(as_user(1502, &["ostler", "jlist"]));
-        assert_eq!(variable(&machine, list[0].pid(), "TOKEN").as_deref(), Some("one"), "{}", machine.said());
+        assert_eq!(variable(&machine, list[0].pid(), "TOKEN").as_deref(), Some("one"), "{}", machine.diagnostics());
     }
 }
 
@@ -201,7 +201,7 @@ fn service_with_private_files_reports_unchanged_settings() {
     assert!(!journal().contains("file system view of its own"));
     machine.ok(["systemctl", "restart", UNIT]);
     settled(&machine);
-    assert!(journal().contains("file system view of its own"), "{}", machine.said());
+    assert!(journal().contains("file system view of its own"), "{}", machine.diagnostics());
     machine.ok("ostler restart api");
     assert_eq!(token(&machine), "one");
     machine.ok(["systemctl", "stop", UNIT]);

@@ -46,7 +46,7 @@ fn unit_restart_keeps_every_process() {
     assert_eq!(settled(&machine), before);
     let (keeper_now, daemon_now) = supervisors(&machine);
     // The keeper has replaced its program in place; the daemon is a new process.
-    assert!(main_pid(&machine) != main_process && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
+    assert!(main_pid(&machine) != main_process && keeper_now == keeper && daemon_now != daemon, "{}", machine.diagnostics());
     assert_eq!(machine.read("/srv/order"), "", "an app was told to end");
 }
 
@@ -59,7 +59,7 @@ fn unit_stop_stops_apps_and_all_managers() {
     assert_eq!(machine.property(UNIT, "Result"), "success");
     let mut told: Vec<_> = machine.read("/srv/order").split_whitespace().map(str::to_owned).collect();
     told.sort();
-    assert_eq!(told, ["a", "b"], "{}", machine.said());
+    assert_eq!(told, ["a", "b"], "{}", machine.diagnostics());
     for (_, pid) in before {
         assert!(machine.outside(pid).is_none());
     }
@@ -76,7 +76,7 @@ fn shutdown_stops_apps_gracefully_and_boot_restarts_them() {
     assert_eq!(settled(&machine).len(), 2);
     let mut told: Vec<_> = machine.read("/srv/order").split_whitespace().map(str::to_owned).collect();
     told.sort();
-    assert_eq!(told, ["a", "b"], "{}", machine.said());
+    assert_eq!(told, ["a", "b"], "{}", machine.diagnostics());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn unit_reload_runs_new_program_and_keeps_processes() {
     machine.ok(["systemctl", "reload", UNIT]);
     assert_eq!(settled(&machine), before);
     let (keeper_now, daemon_now) = supervisors(&machine);
-    assert!(main_pid(&machine) == main_process && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
+    assert!(main_pid(&machine) == main_process && keeper_now == keeper && daemon_now != daemon, "{}", machine.diagnostics());
     for pid in [main_process, keeper_now, daemon_now] {
         let exe = format!("/proc/{pid}/exe");
         machine.wait_until("the new program runs", || !machine.ok(["readlink", &exe]).stdout.contains("deleted"));
@@ -181,7 +181,12 @@ fn unit_stop_waits_for_kill_timeout_of_apps() {
     machine.ok("ostler start /srv/slow.js --kill-timeout 20s");
     machine.wait_until("it is up", || machine.path("/srv/slow-up").exists());
     machine.ok(["systemctl", "stop", UNIT]);
-    assert_eq!((machine.property(UNIT, "Result").as_str(), machine.read("/srv/order").as_str()), ("success", "slow"), "{}", machine.said());
+    assert_eq!(
+        (machine.property(UNIT, "Result").as_str(), machine.read("/srv/order").as_str()),
+        ("success", "slow"),
+        "{}",
+        machine.diagnostics()
+    );
 }
 
 /// Apps that were started from a shell before the service keep running, and belong to the service
@@ -198,7 +203,7 @@ fn unit_adopts_running_apps() {
     assert_eq!(settled(&machine), before);
     for pid in [before[0].1, supervisors(&machine).0, supervisors(&machine).1] {
         let groups = machine.ok(["cat", &format!("/proc/{pid}/cgroup")]).stdout;
-        assert!(groups.lines().any(|line| line.contains(&format!("/system.slice/{UNIT}"))), "{groups}\n{}", machine.said());
+        assert!(groups.lines().any(|line| line.contains(&format!("/system.slice/{UNIT}"))), "{groups}\n{}", machine.diagnostics());
     }
     // The login's cgroup is empty, so the login closes by itself.
     machine.wait_until("the login has ended", || machine.property("login.scope", "LoadState") == "not-found");
@@ -223,5 +228,5 @@ fn unit_stop_respects_dependencies() {
     machine.ok(["systemctl", "start", UNIT]);
     crate::setup::wait_for_apps(&machine);
     machine.ok(["systemctl", "stop", UNIT]);
-    assert_eq!(machine.read("/srv/order").trim(), "web api db", "{}", machine.said());
+    assert_eq!(machine.read("/srv/order").trim(), "web api db", "{}", machine.diagnostics());
 }

@@ -5,7 +5,7 @@ use ostler_testkit::{Machine, needs_machine};
 use crate::setup::machine;
 
 #[track_caller]
-fn typed(machine: &Machine, lines: &str) {
+fn run_typed_lines(machine: &Machine, lines: &str) {
     for line in lines.lines() {
         machine.ok(["sh", "-c", line]);
     }
@@ -16,7 +16,7 @@ fn is_back(machine: &Machine) {
     machine.wait_unit("pm2-root.service", "active");
     let list = machine.jlist("pm2 jlist");
     let state: Vec<_> = list.iter().map(|app| format!("{} {}", app.name(), app.status())).collect();
-    assert_eq!(state, ["api online", "main online"], "{}", machine.said());
+    assert_eq!(state, ["api online", "main online"], "{}", machine.diagnostics());
 }
 
 /// Document 002.
@@ -26,7 +26,7 @@ fn pm2_save_then_pm2_startup_systemd() {
     let mut machine = machine();
     machine.ok("pm2 start /srv/app.js --name api");
     machine.ok("pm2 start /srv/app.js -f --name main");
-    typed(&machine, "pm2 save\npm2 startup\npm2 startup systemd");
+    run_typed_lines(&machine, "pm2 save\npm2 startup\npm2 startup systemd");
     machine.reboot();
     is_back(&machine);
 }
@@ -38,13 +38,13 @@ fn pm2_startup_then_pm2_save_and_pm2_unstartup() {
     let mut machine = machine();
     machine.ok("pm2 start /srv/app.js --name api");
     machine.ok("pm2 start /srv/app.js -f --name main");
-    typed(&machine, "pm2 startup                         # 生成启动脚本\npm2 save                            # 保存当前进程列表");
+    run_typed_lines(&machine, "pm2 startup                         # 生成启动脚本\npm2 save                            # 保存当前进程列表");
     machine.reboot();
     is_back(&machine);
-    typed(&machine, "pm2 unstartup");
+    run_typed_lines(&machine, "pm2 unstartup");
     machine.reboot();
     machine.run("ls /etc/systemd/system").never_says("pm2-root");
     machine.run("pgrep -x ostler-keeper").fails();
-    typed(&machine, "pm2 resurrect");
+    run_typed_lines(&machine, "pm2 resurrect");
     machine.wait_until("they are back by hand", || machine.jlist("pm2 jlist").iter().all(|app| app.status() == "online"));
 }

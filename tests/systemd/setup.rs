@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ostler_testkit::{Item, Machine};
+use ostler_testkit::{ListedApp, Machine};
 
 /// Returns the binary under test.
 pub fn binary() -> PathBuf {
@@ -54,6 +54,6 @@ pub const UNIT: &str = "ostler-root.service";
 #[track_caller]
 pub fn pids(machine: &Machine) -> Vec<(String, i32)> {
     let list = machine.jlist("ostler jlist");
-    assert!(list.iter().all(|app| app.status() == "online"), "{list:?}\n{}", machine.said());
-    list.iter().map(|app: &Item| (app.name().to_owned(), app.pid())).collect()
+    assert!(list.iter().all(|app| app.status() == "online"), "{list:?}\n{}", machine.diagnostics());
+    list.iter().map(|app: &ListedApp| (app.name().to_owned(), app.pid())).collect()
 }

@@ -29,11 +29,11 @@ fn online(machine: &Machine, uid: u32) -> Vec<i32> {
     if list.code != 0 {
         return Vec::new();
     }
-    let list = ostler_testkit::Item::parse_list(&list.stdout);
+    let list = ostler_testkit::ListedApp::parse_list(&list.stdout);
     if list.iter().any(|app| app.status() != "online") {
         return Vec::new();
     }
-    list.iter().map(ostler_testkit::Item::pid).collect()
+    list.iter().map(ostler_testkit::ListedApp::pid).collect()
 }
 
 #[test]
@@ -52,13 +52,13 @@ fn unit_of_another_user_starts_its_apps() {
     let unit = "ostler-deploy.service";
     machine.wait_unit(unit, "active");
     let pids = online(&machine, 1500);
-    assert_eq!(pids.len(), 2, "{}", machine.said());
+    assert_eq!(pids.len(), 2, "{}", machine.diagnostics());
     let main = machine.property(unit, "MainPID");
     assert_eq!(machine.ok(["stat", "-c", "%u", &format!("/proc/{main}")]).stdout.trim(), "1500");
     machine.ok(["systemctl", "restart", unit]);
     machine.install(&binary());
     machine.ok(["systemctl", "reload", unit]);
-    assert_eq!(online(&machine, 1500), pids, "{}", machine.said());
+    assert_eq!(online(&machine, 1500), pids, "{}", machine.diagnostics());
     // The way back: the unit is gone, and no process has stopped.
     machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
     machine.run("ls /etc/systemd/system/ostler-deploy.service").fails();
@@ -83,11 +83,11 @@ fn packaged_unit_starts_the_apps() {
     machine.ok("systemctl daemon-reload");
     machine.ok(["systemctl", "enable", "--now", unit]);
     machine.wait_unit(unit, "active");
-    assert_eq!(online(&machine, 1500), before, "what runs is taken over: {}", machine.said());
+    assert_eq!(online(&machine, 1500), before, "what runs is taken over: {}", machine.diagnostics());
     machine.reboot();
     machine.wait_unit(unit, "active");
     let pids = online(&machine, 1500);
-    assert_eq!(pids.len(), 2, "{}", machine.said());
+    assert_eq!(pids.len(), 2, "{}", machine.diagnostics());
     let main = machine.property(unit, "MainPID");
     assert_eq!(machine.ok(["stat", "-c", "%u", &format!("/proc/{main}")]).stdout.trim(), "1500");
     // A package with a new version was installed.
@@ -114,7 +114,7 @@ fn unit_of_user_with_odd_name_starts_the_apps() {
     machine.ok(as_user(1501, &["ostler", "save"]));
     machine.reboot();
     machine.wait_unit(unit, "active");
-    assert_eq!(online(&machine, 1501).len(), 1, "{}", machine.said());
+    assert_eq!(online(&machine, 1501).len(), 1, "{}", machine.diagnostics());
     assert!(machine.path(home).join(".ostler/pm2.pid").exists());
 }
 
@@ -177,5 +177,5 @@ fn user_service_adopts_apps_of_a_login() {
     machine.ok("systemctl start ostler-deploy.service");
     assert_eq!(online(&machine, 1500), before);
     let groups = machine.ok(["cat", &format!("/proc/{}/cgroup", before[0])]).stdout;
-    assert!(groups.contains("/system.slice/ostler-deploy.service"), "{groups}\n{}", machine.said());
+    assert!(groups.contains("/system.slice/ostler-deploy.service"), "{groups}\n{}", machine.diagnostics());
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let mut stage = Stage::new(program)?;
     stage.show()?;
     if words.iter().any(|word| word == "--keep") {
-        stage.keep();
+        stage.keep_home();
     }
     Ok(())
 }
@@ -55,14 +55,14 @@ struct Stage {
     program: PathBuf,
     folder: PathBuf,
     port: u16,
-    kept: bool,
+    keeps_home: bool,
 }
 
 impl Stage {
     fn new(program: PathBuf) -> Result<Stage> {
         let folder = std::env::temp_dir().join(format!("ostler-demo-{}", std::process::id()));
         copy(&root().join("examples/shop"), &folder.join("shop"))?;
-        Ok(Stage { program, folder, port: http::free_ports(6)?, kept: false })
+        Ok(Stage { program, folder, port: http::free_ports(6)?, keeps_home: false })
     }
 
     fn home(&self) -> PathBuf {
@@ -77,7 +77,7 @@ impl Stage {
     }
 
     /// Prints a command as the reader would type it, and runs it.
-    fn type_in(&self, words: &[&str]) -> Result<()> {
+    fn type_line(&self, words: &[&str]) -> Result<()> {
         println!("{}", styled("2", &format!("$ ostler {}", words.join(" "))));
         must_run(&mut self.ostler(words))
     }
@@ -86,7 +86,7 @@ impl Stage {
         let devices = self.port + 2;
 
         say("1. Six services from one file: two of them with several instances behind one port.");
-        self.type_in(&["start", "ecosystem.config.js", "--env", "production"])?;
+        self.type_line(&["start", "ecosystem.config.js", "--env", "production"])?;
         let answer = http::request("GET", self.port, "/api/users/health").context("the gateway does not answer")?;
         ensure!(answer.status == 200, "the gateway answered {}: {}", answer.status, answer.body);
         println!("GET http://localhost:{}/api/users/health -> {}", self.port, answer.body);
@@ -100,11 +100,11 @@ impl Stage {
             Ok(fresh && http::request("GET", devices, "/health").is_ok_and(|answer| answer.status == 200))
         })?;
         println!("It answered again after {} ms, most of it the start of Node.", begin.elapsed().as_millis());
-        self.type_in(&["list"])?;
-        self.type_in(&["why", "device-service"])?;
+        self.type_line(&["list"])?;
+        self.type_line(&["why", "device-service"])?;
 
         say("3. What it wrote.");
-        self.type_in(&["logs", "device-service", "--lines", "4", "--nostream"])?;
+        self.type_line(&["logs", "device-service", "--lines", "4", "--nostream"])?;
 
         self.show_reload()?;
 
@@ -125,7 +125,7 @@ impl Stage {
         }
         let (answered, failed) = load.end();
         let after = self.pids()?;
-        self.type_in(&["list"])?;
+        self.type_line(&["list"])?;
         println!(
             "apps with the same pid as before: {} of {}",
             before.iter().filter(|(name, pid)| after.get(*name) == Some(pid)).count(),
@@ -164,7 +164,7 @@ impl Stage {
         ensure!(self.pids()? == before, "the bad release changed something");
         println!("exit code 1, and the old processes go on");
         write(&good)?;
-        self.type_in(&["reload", "api-gateway", "user-service"])?;
+        self.type_line(&["reload", "api-gateway", "user-service"])?;
         let after = self.pids()?;
         let replaced = before.iter().filter(|(name, pid)| after.get(*name) != Some(pid)).count();
         let (answered, failed) = load.end();
@@ -174,8 +174,8 @@ impl Stage {
     }
 
     /// Leaves everything running and prints how to reach it.
-    fn keep(&mut self) {
-        self.kept = true;
+    fn keep_home(&mut self) {
+        self.keeps_home = true;
         say("It goes on running. To look at it:");
         println!("  export OSTLER_HOME={}", self.home().display());
         println!("  {} list", self.program.display());
@@ -212,7 +212,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if self.kept {
+        if self.keeps_home {
             return;
         }
         let _ = output(&mut self.ostler(&["kill"]));

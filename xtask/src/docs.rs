@@ -10,7 +10,7 @@ use std::process::Command;
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let site = root().join("site");
     let out = option(words, "--out")?.map_or_else(|| site.join(".vitepress/dist"), |out| absolute(Path::new(out)));
-    bring(&site)?;
+    install_vitepress(&site)?;
     must_run(Command::new("node").arg(site.join("stage.mjs")))?;
     must_run(&mut vitepress(&site, &out, "build", words)?)?;
     println!("the site is in {}", out.display());
@@ -26,7 +26,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 }
 
 /// Installs the packages of `site/package-lock.json`, unless they are installed.
-fn bring(site: &Path) -> Result<()> {
+fn install_vitepress(site: &Path) -> Result<()> {
     // npm records in this file which packages it has installed.
     let noted = site.join("node_modules/.package-lock.json");
     let changed = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();

@@ -44,7 +44,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         command.env("VALIDATE", python.join("bin/kubernetes-validate"));
         for (variable, program) in [("KUBECTL", "kubectl"), ("HELM", "helm")] {
             let own = Some(python.join("bin").join(program)).filter(|file| file.is_file());
-            if let (None, Some(path)) = (std::env::var_os(variable), found(program).or(own)) {
+            if let (None, Some(path)) = (std::env::var_os(variable), find_program(program).or(own)) {
                 command.env(variable, path);
             }
         }
@@ -63,7 +63,7 @@ fn cache() -> PathBuf {
     std::env::var_os("OSTLER_CACHE").map_or_else(home, PathBuf::from)
 }
 
-fn found(program: &str) -> Option<PathBuf> {
+fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Response of a service.
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     /// Status code.
     pub(crate) status: u16,
     /// Body.
@@ -16,7 +16,7 @@ pub(crate) struct Answer {
 }
 
 /// Sends one request over a new connection.
-pub(crate) fn request(method: &str, port: u16, path: &str) -> Result<Answer> {
+pub(crate) fn request(method: &str, port: u16, path: &str) -> Result<HttpResponse> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -26,10 +26,10 @@ pub(crate) fn request(method: &str, port: u16, path: &str) -> Result<Answer> {
     parse(&String::from_utf8_lossy(&bytes)).context("the answer is not HTTP")
 }
 
-fn parse(text: &str) -> Option<Answer> {
+fn parse(text: &str) -> Option<HttpResponse> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
+    Some(HttpResponse { status, body: body.to_owned() })
 }
 
 /// Returns the first of `count` consecutive free ports.

@@ -100,10 +100,10 @@ struct Graph {
     members: BTreeSet<String>,
     folders: BTreeMap<String, PathBuf>,
     names: BTreeMap<String, String>,
-    arrows: BTreeMap<String, Vec<Arrow>>,
+    dependencies: BTreeMap<String, Vec<Dependency>>,
 }
 
-struct Arrow {
+struct Dependency {
     to: String,
     /// Whether only tests, examples and benches use the dependency.
     dev_only: bool,
@@ -126,12 +126,12 @@ impl Graph {
             graph.names.insert(id, name);
         }
         for node in list(&metadata["resolve"]["nodes"])? {
-            let mut arrows = Vec::new();
+            let mut dependencies = Vec::new();
             for dep in list(&node["deps"])? {
                 let dev_only = list(&dep["dep_kinds"])?.iter().all(|kind| kind["kind"] == "dev");
-                arrows.push(Arrow { to: text(&dep["pkg"])?, dev_only });
+                dependencies.push(Dependency { to: text(&dep["pkg"])?, dev_only });
             }
-            graph.arrows.insert(text(&node["id"])?, arrows);
+            graph.dependencies.insert(text(&node["id"])?, dependencies);
         }
         Ok(graph)
     }
@@ -148,7 +148,7 @@ impl Graph {
                 faults.push(format!("{from} is not in the table of xtask/src/layers.rs"));
                 continue;
             };
-            for arrow in self.arrows.get(id).into_iter().flatten().filter(|arrow| self.members.contains(&arrow.to)) {
+            for arrow in self.dependencies.get(id).into_iter().flatten().filter(|arrow| self.members.contains(&arrow.to)) {
                 let to = self.name(&arrow.to);
                 let tool = TOOLS.contains(&to);
                 let in_table = match allowed {
@@ -181,7 +181,7 @@ impl Graph {
         let mut queue = vec![(start, vec![self.name(start)])];
         let mut paths = Vec::new();
         while let Some((id, path)) = queue.pop() {
-            for arrow in self.arrows.get(id).into_iter().flatten().filter(|arrow| !arrow.dev_only) {
+            for arrow in self.dependencies.get(id).into_iter().flatten().filter(|arrow| !arrow.dev_only) {
                 if seen.insert(&arrow.to) {
                     let mut longer = path.clone();
                     longer.push(self.name(&arrow.to));

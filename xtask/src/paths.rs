@@ -162,11 +162,11 @@ struct Paths {
     /// Paths that begin with a child of the module.
     below: BTreeSet<Vec<String>>,
     /// Imported paths by their local names.
-    imported: Vec<Named>,
+    imported: Vec<Import>,
 }
 
 /// The local name of an import, and its path.
-type Named = (String, Vec<String>);
+type Import = (String, Vec<String>);
 
 fn paths(text: &str, module: &[String]) -> Paths {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -235,7 +235,7 @@ fn beginning<'a>(path: &'a str, module: &[String], children: &BTreeSet<&str>) ->
 }
 
 /// Expands each path of `a::{b, c::d}`, with its name; returns the text after the last one.
-fn expand<'a>(text: &'a str, before: &[String], paths: &mut Vec<Named>) -> &'a str {
+fn expand<'a>(text: &'a str, before: &[String], paths: &mut Vec<Import>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut list) = text.strip_prefix('{') {
         loop {

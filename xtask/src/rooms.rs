@@ -7,27 +7,27 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A folder with rooms.
-struct House {
+struct ModuleTable {
     name: &'static str,
     dir: &'static str,
-    rooms: &'static [(&'static str, Kind)],
+    rooms: &'static [(&'static str, RoomKind)],
     /// Known violations of the rule. An entry without a violation fails the check, so the list only
     /// gets shorter.
-    still_there: &'static [(&'static str, &'static str)],
+    known_violations: &'static [(&'static str, &'static str)],
 }
 
-const HOUSES: &[House] = &[
-    House { name: "daemon", dir: "crates/daemon/src", rooms: ROOMS, still_there: STILL_THERE },
-    House { name: "binary", dir: "crates/ostler/src", rooms: BINARY, still_there: &[] },
-    House { name: "dashboard", dir: "crates/web/src", rooms: DASHBOARD, still_there: &[] },
-    House { name: "alerts", dir: "crates/alerts/src", rooms: ALERTS, still_there: &[] },
-    House { name: "commands", dir: "crates/ostler/src/commands", rooms: COMMANDS, still_there: &[] },
+const MODULE_TABLES: &[ModuleTable] = &[
+    ModuleTable { name: "daemon", dir: "crates/daemon/src", rooms: ROOMS, known_violations: KNOWN_VIOLATIONS },
+    ModuleTable { name: "binary", dir: "crates/ostler/src", rooms: BINARY, known_violations: &[] },
+    ModuleTable { name: "dashboard", dir: "crates/web/src", rooms: DASHBOARD, known_violations: &[] },
+    ModuleTable { name: "alerts", dir: "crates/alerts/src", rooms: ALERTS, known_violations: &[] },
+    ModuleTable { name: "commands", dir: "crates/ostler/src/commands", rooms: COMMANDS, known_violations: &[] },
 ];
 
 /// Kind of a room. Each may use the kinds before it, and rooms of its own kind if the kind allows
 /// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum RoomKind {
     /// Access to the system, or descriptions of it. Uses its own kind.
     Ground,
     /// User input and output. Surfaces do not use each other.
@@ -48,205 +48,205 @@ enum Kind {
     Assembly,
 }
 
-impl Kind {
-    fn may_use(self, other: Kind) -> bool {
+impl RoomKind {
+    fn may_use(self, other: RoomKind) -> bool {
         match self {
-            Kind::Assembly => true,
-            Kind::Ground | Kind::Context | Kind::Step => other <= self,
-            Kind::Surface | Kind::Slots | Kind::Engine | Kind::Feature | Kind::Command => other < self,
+            RoomKind::Assembly => true,
+            RoomKind::Ground | RoomKind::Context | RoomKind::Step => other <= self,
+            RoomKind::Surface | RoomKind::Slots | RoomKind::Engine | RoomKind::Feature | RoomKind::Command => other < self,
         }
     }
 }
 
 /// The rooms of the daemon. A module that is not in one of them fails the check.
-const ROOMS: &[(&str, Kind)] = &[
-    ("logs", Kind::Ground),
-    ("platform::conf", Kind::Ground),
-    ("platform::fd_budget", Kind::Ground),
-    ("platform::files", Kind::Ground),
-    ("platform::incident", Kind::Ground),
-    ("platform::ipc", Kind::Ground),
-    ("platform::keeper_connection", Kind::Ground),
-    ("platform::log", Kind::Ground),
-    ("platform::node_version", Kind::Ground),
-    ("platform::probe", Kind::Ground),
-    ("platform::reactor", Kind::Ground),
-    ("platform::rights", Kind::Ground),
-    ("platform::sample", Kind::Ground),
-    ("platform::secrets", Kind::Ground),
-    ("platform::settings", Kind::Ground),
-    ("platform::shared_folder", Kind::Ground),
-    ("platform::threads", Kind::Ground),
-    ("platform::users", Kind::Ground),
-    ("platform::waker", Kind::Ground),
-    ("platform::working_trees", Kind::Ground),
-    ("state::leftovers", Kind::Ground),
-    ("state::marked", Kind::Ground),
-    ("state::policy", Kind::Ground),
-    ("state::store", Kind::Ground),
-    ("state::slots", Kind::Slots),
-    ("engine", Kind::Engine),
-    ("api", Kind::Feature),
-    ("features::health::autoscale", Kind::Feature),
-    ("features::health::checks", Kind::Feature),
-    ("features::health::lifetime", Kind::Feature),
-    ("features::health::limits", Kind::Feature),
-    ("features::health::remediation", Kind::Feature),
-    ("features::health::usage", Kind::Feature),
-    ("features::home::autosave", Kind::Feature),
-    ("features::home::home_watch", Kind::Feature),
-    ("features::home::host", Kind::Feature),
-    ("features::home::keeper_watch", Kind::Feature),
-    ("features::home::runtime", Kind::Feature),
-    ("features::home::update", Kind::Feature),
-    ("features::logging::flush", Kind::Feature),
-    ("features::logging::last_lines", Kind::Feature),
-    ("features::logging::log_writers", Kind::Feature),
-    ("features::logging::pm2_log", Kind::Feature),
-    ("features::logging::reclaim", Kind::Feature),
-    ("features::logging::rotation", Kind::Feature),
-    ("features::process::cgroups", Kind::Feature),
-    ("features::process::handover", Kind::Feature),
-    ("features::process::input", Kind::Feature),
-    ("features::process::inspector", Kind::Feature),
-    ("features::process::pid_files", Kind::Feature),
-    ("features::process::preload", Kind::Feature),
-    ("features::process::sweeps", Kind::Feature),
-    ("features::process::tracing", Kind::Feature),
-    ("features::process::vanished", Kind::Feature),
-    ("features::process::versioning", Kind::Feature),
-    ("features::process::watch", Kind::Feature),
-    ("features::requests::actions", Kind::Feature),
-    ("features::requests::collecting", Kind::Feature),
-    ("features::requests::events", Kind::Feature),
-    ("features::requests::jobs", Kind::Feature),
-    ("features::rollouts", Kind::Feature),
-    ("features::schedule::commands", Kind::Feature),
-    ("features::schedule::cron", Kind::Feature),
-    ("features::schedule::hooks", Kind::Feature),
-    ("features::schedule::order", Kind::Feature),
-    ("features::serving::channels", Kind::Feature),
-    ("features::serving::cluster", Kind::Feature),
-    ("features::serving::drains", Kind::Feature),
-    ("features::serving::readiness", Kind::Feature),
-    ("features::serving::sockets", Kind::Feature),
-    ("boot", Kind::Assembly),
-    ("control", Kind::Assembly),
-    ("features", Kind::Assembly),
-    ("features::edges", Kind::Assembly),
-    ("features::reactions", Kind::Assembly),
-    ("simulation", Kind::Assembly),
-    ("supervisor", Kind::Assembly),
+const ROOMS: &[(&str, RoomKind)] = &[
+    ("logs", RoomKind::Ground),
+    ("platform::conf", RoomKind::Ground),
+    ("platform::fd_budget", RoomKind::Ground),
+    ("platform::files", RoomKind::Ground),
+    ("platform::incident", RoomKind::Ground),
+    ("platform::ipc", RoomKind::Ground),
+    ("platform::keeper_connection", RoomKind::Ground),
+    ("platform::log", RoomKind::Ground),
+    ("platform::node_version", RoomKind::Ground),
+    ("platform::probe", RoomKind::Ground),
+    ("platform::reactor", RoomKind::Ground),
+    ("platform::rights", RoomKind::Ground),
+    ("platform::sample", RoomKind::Ground),
+    ("platform::secrets", RoomKind::Ground),
+    ("platform::settings", RoomKind::Ground),
+    ("platform::shared_folder", RoomKind::Ground),
+    ("platform::threads", RoomKind::Ground),
+    ("platform::users", RoomKind::Ground),
+    ("platform::waker", RoomKind::Ground),
+    ("platform::working_trees", RoomKind::Ground),
+    ("state::leftovers", RoomKind::Ground),
+    ("state::marked", RoomKind::Ground),
+    ("state::policy", RoomKind::Ground),
+    ("state::store", RoomKind::Ground),
+    ("state::slots", RoomKind::Slots),
+    ("engine", RoomKind::Engine),
+    ("api", RoomKind::Feature),
+    ("features::health::autoscale", RoomKind::Feature),
+    ("features::health::checks", RoomKind::Feature),
+    ("features::health::lifetime", RoomKind::Feature),
+    ("features::health::limits", RoomKind::Feature),
+    ("features::health::remediation", RoomKind::Feature),
+    ("features::health::usage", RoomKind::Feature),
+    ("features::home::autosave", RoomKind::Feature),
+    ("features::home::home_watch", RoomKind::Feature),
+    ("features::home::host", RoomKind::Feature),
+    ("features::home::keeper_watch", RoomKind::Feature),
+    ("features::home::runtime", RoomKind::Feature),
+    ("features::home::update", RoomKind::Feature),
+    ("features::logging::flush", RoomKind::Feature),
+    ("features::logging::last_lines", RoomKind::Feature),
+    ("features::logging::log_writers", RoomKind::Feature),
+    ("features::logging::pm2_log", RoomKind::Feature),
+    ("features::logging::reclaim", RoomKind::Feature),
+    ("features::logging::rotation", RoomKind::Feature),
+    ("features::process::cgroups", RoomKind::Feature),
+    ("features::process::handover", RoomKind::Feature),
+    ("features::process::input", RoomKind::Feature),
+    ("features::process::inspector", RoomKind::Feature),
+    ("features::process::pid_files", RoomKind::Feature),
+    ("features::process::preload", RoomKind::Feature),
+    ("features::process::sweeps", RoomKind::Feature),
+    ("features::process::tracing", RoomKind::Feature),
+    ("features::process::vanished", RoomKind::Feature),
+    ("features::process::versioning", RoomKind::Feature),
+    ("features::process::watch", RoomKind::Feature),
+    ("features::requests::actions", RoomKind::Feature),
+    ("features::requests::collecting", RoomKind::Feature),
+    ("features::requests::events", RoomKind::Feature),
+    ("features::requests::jobs", RoomKind::Feature),
+    ("features::rollouts", RoomKind::Feature),
+    ("features::schedule::commands", RoomKind::Feature),
+    ("features::schedule::cron", RoomKind::Feature),
+    ("features::schedule::hooks", RoomKind::Feature),
+    ("features::schedule::order", RoomKind::Feature),
+    ("features::serving::channels", RoomKind::Feature),
+    ("features::serving::cluster", RoomKind::Feature),
+    ("features::serving::drains", RoomKind::Feature),
+    ("features::serving::readiness", RoomKind::Feature),
+    ("features::serving::sockets", RoomKind::Feature),
+    ("boot", RoomKind::Assembly),
+    ("control", RoomKind::Assembly),
+    ("features", RoomKind::Assembly),
+    ("features::edges", RoomKind::Assembly),
+    ("features::reactions", RoomKind::Assembly),
+    ("simulation", RoomKind::Assembly),
+    ("supervisor", RoomKind::Assembly),
 ];
 
 /// Known violations of the daemon.
-const STILL_THERE: &[(&str, &str)] = &[];
+const KNOWN_VIOLATIONS: &[(&str, &str)] = &[];
 
 /// The rooms of the binary.
-const BINARY: &[(&str, Kind)] = &[
-    ("client", Kind::Ground),
-    ("error", Kind::Ground),
-    ("home", Kind::Ground),
-    ("left_behind", Kind::Ground),
-    ("other_pm2", Kind::Ground),
-    ("signals", Kind::Ground),
-    ("silence", Kind::Ground),
-    ("text", Kind::Ground),
-    ("app_files", Kind::Ground),
-    ("pm2_units", Kind::Ground),
-    ("replacement", Kind::Ground),
-    ("versioning", Kind::Ground),
-    ("cli", Kind::Surface),
-    ("render", Kind::Surface),
-    ("full_screen", Kind::Surface),
-    ("cx", Kind::Context),
-    ("process_1", Kind::Context),
-    ("module_conf", Kind::Context),
-    ("owner", Kind::Context),
-    ("logs", Kind::Feature),
-    ("service", Kind::Feature),
-    ("deploy", Kind::Feature),
-    ("doctor", Kind::Feature),
-    ("fleet", Kind::Feature),
-    ("migrate", Kind::Feature),
-    ("modules", Kind::Context),
-    ("web", Kind::Context),
-    ("startup", Kind::Feature),
-    ("commands", Kind::Command),
-    ("run", Kind::Assembly),
+const BINARY: &[(&str, RoomKind)] = &[
+    ("client", RoomKind::Ground),
+    ("error", RoomKind::Ground),
+    ("home", RoomKind::Ground),
+    ("left_behind", RoomKind::Ground),
+    ("other_pm2", RoomKind::Ground),
+    ("signals", RoomKind::Ground),
+    ("silence", RoomKind::Ground),
+    ("text", RoomKind::Ground),
+    ("app_files", RoomKind::Ground),
+    ("pm2_units", RoomKind::Ground),
+    ("replacement", RoomKind::Ground),
+    ("versioning", RoomKind::Ground),
+    ("cli", RoomKind::Surface),
+    ("render", RoomKind::Surface),
+    ("full_screen", RoomKind::Surface),
+    ("cx", RoomKind::Context),
+    ("process_1", RoomKind::Context),
+    ("module_conf", RoomKind::Context),
+    ("owner", RoomKind::Context),
+    ("logs", RoomKind::Feature),
+    ("service", RoomKind::Feature),
+    ("deploy", RoomKind::Feature),
+    ("doctor", RoomKind::Feature),
+    ("fleet", RoomKind::Feature),
+    ("migrate", RoomKind::Feature),
+    ("modules", RoomKind::Context),
+    ("web", RoomKind::Context),
+    ("startup", RoomKind::Feature),
+    ("commands", RoomKind::Command),
+    ("run", RoomKind::Assembly),
 ];
 
 /// Files of `commands` that several commands use. Every other file is a command.
-const COMMANDS: &[(&str, Kind)] = &[
-    ("attach", Kind::Step),
-    ("change", Kind::Step),
-    ("files", Kind::Step),
-    ("past", Kind::Step),
-    ("foreground", Kind::Step),
-    ("launch", Kind::Step),
-    ("plausible", Kind::Step),
-    ("ports", Kind::Step),
-    ("present", Kind::Step),
-    ("project", Kind::Step),
-    ("request", Kind::Step),
-    ("selected", Kind::Step),
-    ("steady", Kind::Step),
-    ("update_from", Kind::Step),
-    ("table", Kind::Step),
-    ("write", Kind::Step),
+const COMMANDS: &[(&str, RoomKind)] = &[
+    ("attach", RoomKind::Step),
+    ("change", RoomKind::Step),
+    ("files", RoomKind::Step),
+    ("past", RoomKind::Step),
+    ("foreground", RoomKind::Step),
+    ("launch", RoomKind::Step),
+    ("plausible", RoomKind::Step),
+    ("ports", RoomKind::Step),
+    ("present", RoomKind::Step),
+    ("project", RoomKind::Step),
+    ("request", RoomKind::Step),
+    ("selected", RoomKind::Step),
+    ("steady", RoomKind::Step),
+    ("update_from", RoomKind::Step),
+    ("table", RoomKind::Step),
+    ("write", RoomKind::Step),
 ];
 
 /// The rooms of the dashboard.
-const DASHBOARD: &[(&str, Kind)] = &[
-    ("clock", Kind::Ground),
-    ("settings", Kind::Ground),
-    ("access", Kind::Ground),
-    ("http", Kind::Ground),
-    ("snapshot", Kind::Ground),
-    ("view", Kind::Ground),
-    ("history", Kind::Ground),
-    ("daemon", Kind::Ground),
-    ("logs", Kind::Ground),
-    ("errors", Kind::Feature),
-    ("metrics", Kind::Feature),
-    ("otlp", Kind::Feature),
-    ("profiles", Kind::Feature),
+const DASHBOARD: &[(&str, RoomKind)] = &[
+    ("clock", RoomKind::Ground),
+    ("settings", RoomKind::Ground),
+    ("access", RoomKind::Ground),
+    ("http", RoomKind::Ground),
+    ("snapshot", RoomKind::Ground),
+    ("view", RoomKind::Ground),
+    ("history", RoomKind::Ground),
+    ("daemon", RoomKind::Ground),
+    ("logs", RoomKind::Ground),
+    ("errors", RoomKind::Feature),
+    ("metrics", RoomKind::Feature),
+    ("otlp", RoomKind::Feature),
+    ("profiles", RoomKind::Feature),
     // Evaluates the findings of the features.
-    ("alerts", Kind::Step),
-    ("site", Kind::Step),
-    ("routes", Kind::Assembly),
-    ("server", Kind::Assembly),
+    ("alerts", RoomKind::Step),
+    ("site", RoomKind::Step),
+    ("routes", RoomKind::Assembly),
+    ("server", RoomKind::Assembly),
 ];
 
 /// The rooms of the alerts.
-const ALERTS: &[(&str, Kind)] = &[
-    ("certificate", Kind::Ground),
-    ("fields", Kind::Ground),
-    ("text", Kind::Ground),
-    ("severity", Kind::Ground),
-    ("input", Kind::Ground),
-    ("rule", Kind::Ground),
-    ("message", Kind::Ground),
-    ("channel", Kind::Ground),
-    ("config", Kind::Ground),
-    ("engine", Kind::Feature),
-    ("render", Kind::Feature),
-    ("journal", Kind::Step),
-    ("dispatch", Kind::Step),
+const ALERTS: &[(&str, RoomKind)] = &[
+    ("certificate", RoomKind::Ground),
+    ("fields", RoomKind::Ground),
+    ("text", RoomKind::Ground),
+    ("severity", RoomKind::Ground),
+    ("input", RoomKind::Ground),
+    ("rule", RoomKind::Ground),
+    ("message", RoomKind::Ground),
+    ("channel", RoomKind::Ground),
+    ("config", RoomKind::Ground),
+    ("engine", RoomKind::Feature),
+    ("render", RoomKind::Feature),
+    ("journal", RoomKind::Step),
+    ("dispatch", RoomKind::Step),
 ];
 
 /// Returns all forbidden dependencies between rooms, and all circles of files.
 pub(crate) fn faults() -> Result<Vec<String>> {
     let mut faults = Vec::new();
-    for house in HOUSES {
+    for house in MODULE_TABLES {
         let files = Files::read(&root().join(house.dir), house.name == "commands")?;
         let mut rooms = house.rooms.to_vec();
         if house.name == "commands" {
             let names: BTreeSet<&str> = files.files.iter().filter_map(|file| file.module.first()).map(String::as_str).collect();
             let is_listed = |name: &str| house.rooms.iter().any(|(room, _)| *room == name);
-            rooms.extend(names.into_iter().filter(|name| !is_listed(name)).map(|name| (name, Kind::Command)));
+            rooms.extend(names.into_iter().filter(|name| !is_listed(name)).map(|name| (name, RoomKind::Command)));
         }
-        faults.extend(judge(house.name, &arrows(&files, &rooms), &rooms, house.still_there));
+        faults.extend(judge(house.name, &arrows(&files, &rooms), &rooms, house.known_violations));
     }
     faults.extend(circles()?);
     Ok(faults)
@@ -267,9 +267,9 @@ fn circles() -> Result<Vec<String>> {
 }
 
 /// Pair of rooms with a dependency, and one file that has it.
-type Arrows = BTreeMap<(String, String), String>;
+type Dependencies = BTreeMap<(String, String), String>;
 
-fn judge(house: &str, arrows: &Arrows, rooms: &[(&str, Kind)], still_there: &[(&str, &str)]) -> Vec<String> {
+fn judge(house: &str, arrows: &Dependencies, rooms: &[(&str, RoomKind)], known_violations: &[(&str, &str)]) -> Vec<String> {
     let kind = |name: &str| rooms.iter().find(|(room, _)| *room == name).map(|(_, kind)| *kind);
     let mut faults = Vec::new();
     let mut found = BTreeSet::new();
@@ -282,20 +282,20 @@ fn judge(house: &str, arrows: &Arrows, rooms: &[(&str, Kind)], still_there: &[(&
         if from_kind.may_use(to_kind) {
             continue;
         }
-        if still_there.contains(&(from.as_str(), to.as_str())) {
+        if known_violations.contains(&(from.as_str(), to.as_str())) {
             found.insert((from.as_str(), to.as_str()));
         } else {
             faults.push(format!("{file}: the room {from} of the {house} must not use {to}"));
         }
     }
-    for (from, to) in still_there.iter().filter(|arrow| !found.contains(*arrow)) {
+    for (from, to) in known_violations.iter().filter(|arrow| !found.contains(*arrow)) {
         faults.push(format!("{from} does not use {to} any more: take it out of the list in xtask/src/rooms.rs"));
     }
     faults
 }
 
-fn arrows(files: &Files, rooms: &[(&str, Kind)]) -> Arrows {
-    let mut arrows = Arrows::new();
+fn arrows(files: &Files, rooms: &[(&str, RoomKind)]) -> Dependencies {
+    let mut arrows = Dependencies::new();
     for file in &files.files {
         let room = room_of(&file.module, rooms);
         for used in file.uses.iter().map(|path| room_of(files.module(path), rooms)).filter(|used| *used != room) {
@@ -309,7 +309,7 @@ fn arrows(files: &Files, rooms: &[(&str, Kind)]) -> Arrows {
 /// Returns the room of a path: the longest one in the table that the path begins with. A room with
 /// inner rooms covers only its own file, so a new module beside them is in no room. The path itself
 /// is then returned, which is not in the table.
-fn room_of(path: &[String], rooms: &[(&str, Kind)]) -> String {
+fn room_of(path: &[String], rooms: &[(&str, RoomKind)]) -> String {
     let is_room = |name: &str| rooms.iter().any(|(room, _)| *room == name);
     let has_rooms = |name: &str| rooms.iter().any(|(room, _)| room.strip_prefix(name).is_some_and(|rest| rest.starts_with("::")));
     let heads = (1..=path.len()).rev().filter_map(|length| Some((length, path.get(..length)?.join("::"))));
@@ -331,19 +331,19 @@ mod tests {
     #[test]
     fn dependencies_between_rooms_point_down() {
         let rooms = [
-            ("log", Kind::Ground),
-            ("waker", Kind::Ground),
-            ("slots", Kind::Slots),
-            ("engine", Kind::Engine),
-            ("a", Kind::Feature),
-            ("b", Kind::Feature),
-            ("boot", Kind::Assembly),
-            ("cli", Kind::Surface),
-            ("render", Kind::Surface),
-            ("files", Kind::Step),
-            ("list", Kind::Step),
-            ("stop", Kind::Command),
-            ("start", Kind::Command),
+            ("log", RoomKind::Ground),
+            ("waker", RoomKind::Ground),
+            ("slots", RoomKind::Slots),
+            ("engine", RoomKind::Engine),
+            ("a", RoomKind::Feature),
+            ("b", RoomKind::Feature),
+            ("boot", RoomKind::Assembly),
+            ("cli", RoomKind::Surface),
+            ("render", RoomKind::Surface),
+            ("files", RoomKind::Step),
+            ("list", RoomKind::Step),
+            ("stop", RoomKind::Command),
+            ("start", RoomKind::Command),
         ];
         for (from, to, is_right) in [
             ("a", "engine", true),
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn room_with_subrooms_covers_only_its_own_file() {
-        let rooms = [("features", Kind::Assembly), ("features::health::checks", Kind::Feature), ("logs", Kind::Ground)];
+        let rooms = [("features", RoomKind::Assembly), ("features::health::checks", RoomKind::Feature), ("logs", RoomKind::Ground)];
         for (path, room) in [
             ("features", "features"),
             ("features::health::checks", "features::health::checks"),
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn list_of_known_violations_may_only_shrink() {
-        let rooms = [("a", Kind::Feature), ("b", Kind::Feature)];
+        let rooms = [("a", RoomKind::Feature), ("b", RoomKind::Feature)];
         let arrows = BTreeMap::from([arrow("a", "b")]);
         assert!(judge("daemon", &arrows, &rooms, &[("a", "b")]).is_empty());
         assert_eq!(judge("daemon", &BTreeMap::new(), &rooms, &[("a", "b")]).len(), 1);

@@ -44,9 +44,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["keep"] => keep(),
-        ["again", count, words @ ..] => again(count, words),
-        ["born", folder, count, words @ ..] => born(folder, count, words, &mut Ok),
+        ["keep"] => run_parent(),
+        ["again", count, words @ ..] => run_self(count, words),
+        ["born", folder, count, words @ ..] => run_with_decisions(folder, count, words, &mut Ok),
         ["relay", folder, count, words @ ..] => relay(folder, count, words),
         ["decide"] => decide(),
         ["answer", socket, pids @ ..] => answer(socket, pids),
@@ -71,7 +71,7 @@ enum Event {
 }
 
 /// Runs the parent. One thread reads orders, one waits for children, the main thread acts.
-fn keep() -> Result<(), Failure> {
+fn run_parent() -> Result<(), Failure> {
     let (send, events) = mpsc::channel();
     let orders = send.clone();
     std::thread::spawn(move || {
@@ -171,7 +171,7 @@ fn spawn_with_files(folder: &Path, number: usize, group: Option<&Path>, words: &
 }
 
 /// Measures the shortest way from the exit of a child to its next start: one thread that waits.
-fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
+fn run_self(count: &str, words: &[&str]) -> Result<(), Failure> {
     let command: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     for _ in 0..count.parse()? {
         spawn(&command)?;
@@ -184,7 +184,12 @@ fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
 
 /// Measures the same for a manager that keeps logs and lets no process escape. `decide` returns the
 /// number of the child to start after this one has exited.
-fn born(folder: &str, count: &str, words: &[&str], decide: &mut dyn FnMut(usize) -> Result<usize, Failure>) -> Result<(), Failure> {
+fn run_with_decisions(
+    folder: &str,
+    count: &str,
+    words: &[&str],
+    decide: &mut dyn FnMut(usize) -> Result<usize, Failure>,
+) -> Result<(), Failure> {
     let above = group_of_all()?;
     let spawn = |number: usize| spawn_with_files(Path::new(folder), number, Some(&above.join(format!("{number}"))), words);
     let mut pids = (0..count.parse()?).map(spawn).collect::<Result<Vec<i32>, _>>()?;
@@ -202,7 +207,7 @@ fn relay(folder: &str, count: &str, words: &[&str]) -> Result<(), Failure> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let output = Stdio::from(OwnedFd::from(theirs.try_clone()?));
     let mut decider = Command::new(std::env::current_exe()?).arg("decide").stdin(OwnedFd::from(theirs)).stdout(output).spawn()?;
-    let relayed = born(folder, count, words, &mut |number| {
+    let relayed = run_with_decisions(folder, count, words, &mut |number| {
         ours.write_all(&number.to_ne_bytes())?;
         let mut answer = [0; size_of::<usize>()];
         ours.read_exact(&mut answer)?;

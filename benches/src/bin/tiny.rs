@@ -45,9 +45,9 @@ fn main() -> ExitCode {
             .and_then(|()| flood(bytes.parse().unwrap_or(0)))
             .and_then(|()| append(file, &format!("{}\n", now()))),
         ["pour", bytes, speed, file] => append(file, &format!("{begin}\n"))
-            .and_then(|()| pour(bytes.parse().unwrap_or(0), speed.parse().unwrap_or(1)))
+            .and_then(|()| write_lines(bytes.parse().unwrap_or(0), speed.parse().unwrap_or(1)))
             .and_then(|[median, most, longest]| append(file, &format!("{median}\n{most}\n{longest}\n{}\n", now()))),
-        ["swell", file, ms] => return swell(file, ms.parse().unwrap_or(0), begin),
+        ["swell", file, ms] => return exceed_limit(file, ms.parse().unwrap_or(0), begin),
         ["answer", port] => answer(port.parse().unwrap_or(0)),
         ["serve", port] => serve(port.parse().unwrap_or(0)),
         _ => return ExitCode::from(2),
@@ -78,22 +78,22 @@ fn crash(file: &str, ms: u64, begin: i64) -> ExitCode {
 }
 
 /// Returns pages that were written, so that they count as memory in use.
-fn touched(bytes: usize) -> Vec<u8> {
+fn written_pages(bytes: usize) -> Vec<u8> {
     std::hint::black_box(vec![1; bytes])
 }
 
 /// Exceeds the limit once: the next process stays below it.
-fn swell(file: &str, ms: u64, begin: i64) -> ExitCode {
+fn exceed_limit(file: &str, ms: u64, begin: i64) -> ExitCode {
     let was_over = std::fs::read_to_string(file).is_ok_and(|text| text.contains('O'));
-    let mut held = vec![touched(50_000_000)];
+    let mut held = vec![written_pages(50_000_000)];
     let mut done = append(file, &format!("S {begin}\n"));
     if !was_over && done.is_ok() {
         std::thread::sleep(Duration::from_millis(ms));
         // Together with the memory of any program, it is over the limit at this instant at the
         // latest, and then well over it.
-        held.push(touched((100 << 20) - 50_000_000));
+        held.push(written_pages((100 << 20) - 50_000_000));
         let over = now();
-        held.push(touched(30_000_000));
+        held.push(written_pages(30_000_000));
         done = append(file, &format!("O {over}\n"));
     }
     if done.is_err() {
@@ -118,7 +118,7 @@ fn flood(bytes: u64) -> std::io::Result<()> {
 /// The delay of a block is the time from when it could be written (it was due, and the previous
 /// block was done) until it was written. This includes pauses between writes: a process that is
 /// stopped for a moment is mostly asleep between two writes.
-fn pour(bytes: u64, speed: u64) -> std::io::Result<[i64; 3]> {
+fn write_lines(bytes: u64, speed: u64) -> std::io::Result<[i64; 3]> {
     let mut out = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?);
     let (begin, mut written) = (now(), 0_i64);
     let (mut done, mut late) = (begin, Vec::new());

@@ -28,12 +28,12 @@ pub struct Channel {
     /// Whether the channel is notified when an alert is resolved.
     pub resolved: bool,
     /// Hours in which the channel is notified of critical alerts only.
-    pub quiet: Option<Quiet>,
+    pub quiet: Option<QuietHours>,
 }
 
 /// Daily quiet hours in a time zone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Quiet {
+pub struct QuietHours {
     /// Start, in minutes since midnight.
     pub from: u16,
     /// End, in minutes since midnight. A value before `from` is on the next day.
@@ -42,7 +42,7 @@ pub struct Quiet {
     pub zone: TimeZone,
 }
 
-impl Quiet {
+impl QuietHours {
     /// Returns true if this instant is in the quiet hours.
     pub fn holds(&self, at_ms: u64) -> bool {
         let Some(at) = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) else { return false };
@@ -88,7 +88,7 @@ mod tests {
     fn quiet_hours_span_midnight_in_their_time_zone() {
         let at = |text: &str| u64::try_from(text.parse::<jiff::Timestamp>().unwrap().as_millisecond()).unwrap();
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let night = Quiet { from: 22 * 60, to: 7 * 60, zone: zone.clone() };
+        let night = QuietHours { from: 22 * 60, to: 7 * 60, zone: zone.clone() };
         for (text, holds) in [
             ("2026-11-24T19:59:00Z", false),
             ("2026-11-24T20:00:00Z", true),
@@ -97,7 +97,7 @@ mod tests {
         ] {
             assert_eq!(night.holds(at(text)), holds, "{text}");
         }
-        let noon = Quiet { from: 12 * 60, to: 13 * 60, zone };
+        let noon = QuietHours { from: 12 * 60, to: 13 * 60, zone };
         assert!(noon.holds(at("2026-11-24T10:30:00Z")) && !noon.holds(at("2026-11-24T11:00:00Z")) && !noon.holds(u64::MAX));
     }
 }

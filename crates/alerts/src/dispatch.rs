@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::message::Message;
-use crate::render::Verdict;
+use crate::render::DeliveryResult;
 
 /// Delay after the first failure; it doubles with each further failure …
 const FIRST_MS: u64 = 1000;
@@ -17,11 +17,11 @@ const MINUTE_MS: u64 = 60_000;
 /// Delivery state of all channels.
 #[derive(Debug, Default)]
 pub struct Dispatch {
-    lanes: BTreeMap<String, Lane>,
+    lanes: BTreeMap<String, ChannelQueue>,
 }
 
 #[derive(Debug, Default)]
-struct Lane {
+struct ChannelQueue {
     /// Id of the message that is being sent.
     busy: Option<String>,
     failures: u32,
@@ -33,7 +33,7 @@ struct Lane {
 
 /// Action for a message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Order {
+pub enum SendAction {
     /// Send it.
     Send(Message),
     /// Drop it.
@@ -48,12 +48,17 @@ pub enum Order {
 impl Dispatch {
     /// Returns the actions that are due and the time of the next call. `per_minute` returns the
     /// rate limit of a channel; none = the channel does not exist.
-    pub fn next(&mut self, waiting: &VecDeque<Message>, per_minute: impl Fn(&str) -> Option<usize>, now: u64) -> (Vec<Order>, Option<u64>) {
-        let (mut orders, mut again): (Vec<Order>, Option<u64>) = (Vec::new(), None);
+    pub fn next(
+        &mut self,
+        waiting: &VecDeque<Message>,
+        per_minute: impl Fn(&str) -> Option<usize>,
+        now: u64,
+    ) -> (Vec<SendAction>, Option<u64>) {
+        let (mut orders, mut again): (Vec<SendAction>, Option<u64>) = (Vec::new(), None);
         for message in waiting {
             let id = message.id.clone();
             let Some(most) = per_minute(&message.channel) else {
-                orders.push(Order::GiveUp { id, why: "the channel no longer exists".into() });
+                orders.push(SendAction::GiveUp { id, why: "the channel no longer exists".into() });
                 continue;
             };
             let lane = self.lanes.entry(message.channel.clone()).or_default();
@@ -61,7 +66,7 @@ impl Dispatch {
                 continue;
             }
             if now.saturating_sub(message.at_ms) > GIVEN_UP_MS {
-                orders.push(Order::GiveUp { id, why: "it could not be delivered within a day".into() });
+                orders.push(SendAction::GiveUp { id, why: "it could not be delivered within a day".into() });
                 continue;
             }
             let at = lane.free_at(most, now);
@@ -71,19 +76,19 @@ impl Dispatch {
             }
             lane.busy = Some(id);
             lane.recent.push_back(now);
-            orders.push(Order::Send(message.clone()));
+            orders.push(SendAction::Send(message.clone()));
         }
         (orders, again)
     }
 
     /// Records the result of an attempt. Returns true if the message is finished, false if it will
     /// be sent again.
-    pub fn done(&mut self, channel: &str, id: &str, verdict: &Verdict, now: u64) -> bool {
+    pub fn done(&mut self, channel: &str, id: &str, verdict: &DeliveryResult, now: u64) -> bool {
         let lane = self.lanes.entry(channel.to_owned()).or_default();
         if lane.busy.as_deref() == Some(id) {
             lane.busy = None;
         }
-        let Verdict::Later { after_ms, .. } = verdict else {
+        let DeliveryResult::Later { after_ms, .. } = verdict else {
             lane.failures = 0;
             lane.next_ms = 0;
             return true;
@@ -100,7 +105,7 @@ impl Dispatch {
     }
 }
 
-impl Lane {
+impl ChannelQueue {
     fn free_at(&mut self, most: usize, now: u64) -> u64 {
         // If the clock was set back, nothing waits longer than it would have otherwise.
         self.recent.iter_mut().for_each(|at| *at = (*at).min(now));
@@ -121,8 +126,8 @@ mod tests {
         (0..count).map(|n| Message::test(channel, "box", format!("{channel}-{n}"), 0)).collect()
     }
 
-    fn sent(orders: &[Order]) -> Vec<&str> {
-        orders.iter().filter_map(|order| if let Order::Send(message) = order { Some(message.id.as_str()) } else { None }).collect()
+    fn sent(orders: &[SendAction]) -> Vec<&str> {
+        orders.iter().filter_map(|order| if let SendAction::Send(message) = order { Some(message.id.as_str()) } else { None }).collect()
     }
 
     #[test]
@@ -132,10 +137,10 @@ mod tests {
         all.extend(waiting(2, "quick"));
         let orders = dispatch.next(&all, |_| Some(60), 0).0;
         assert_eq!(sent(&orders), ["slow-0", "quick-0"]);
-        assert!(dispatch.done("quick", "quick-0", &Verdict::Delivered, 5));
+        assert!(dispatch.done("quick", "quick-0", &DeliveryResult::Delivered, 5));
         all.retain(|message| message.id != "quick-0");
         assert_eq!(sent(&dispatch.next(&all, |_| Some(60), 6).0), ["quick-1"], "one at a time, and slow's first is still on its way");
-        let later = Verdict::Later { after_ms: None, why: String::new() };
+        let later = DeliveryResult::Later { after_ms: None, why: String::new() };
         let mut now = 10;
         for wait in [1000, 2000, 4000] {
             assert!(!dispatch.done("slow", "slow-0", &later, now));
@@ -148,8 +153,8 @@ mod tests {
             dispatch.done("slow", "slow-0", &later, now);
         }
         assert_eq!(dispatch.next(&all, |_| Some(60), now).1, Some(now + LONGEST_MS));
-        let asked = Verdict::Later { after_ms: Some(3_600_000), why: String::new() };
-        dispatch.done("slow", "slow-0", &asked, now);
+        let retry_later = DeliveryResult::Later { after_ms: Some(3_600_000), why: String::new() };
+        dispatch.done("slow", "slow-0", &retry_later, now);
         assert_eq!(dispatch.next(&all, |_| Some(60), now).1, Some(now + 3_600_000));
     }
 
@@ -166,12 +171,12 @@ mod tests {
                 continue;
             }
             times.push(now);
-            dispatch.done("ding", &first.id, &Verdict::Delivered, now);
+            dispatch.done("ding", &first.id, &DeliveryResult::Delivered, now);
             all.pop_front();
         }
         assert!(times.windows(21).all(|window| window[20] - window[0] > MINUTE_MS), "{times:?}");
         let old = waiting(1, "ops");
-        assert!(matches!(&dispatch.next(&old, |_| Some(1), 2 * GIVEN_UP_MS).0[..], [Order::GiveUp { .. }]));
-        assert!(matches!(&dispatch.next(&old, |_| None, 0).0[..], [Order::GiveUp { .. }]));
+        assert!(matches!(&dispatch.next(&old, |_| Some(1), 2 * GIVEN_UP_MS).0[..], [SendAction::GiveUp { .. }]));
+        assert!(matches!(&dispatch.next(&old, |_| None, 0).0[..], [SendAction::GiveUp { .. }]));
     }
 }

@@ -12,7 +12,7 @@ pub enum Input {
     /// Something happened to an app or to the machine.
     Occurred(Occurrence),
     /// A metric was measured.
-    Measured(Sample),
+    Measured(MetricSample),
     /// An app wrote a line.
     Wrote {
         /// The app.
@@ -38,13 +38,13 @@ pub enum Input {
         /// Name of the rule.
         rule: String,
         /// Result of the check, or an error message.
-        result: Result<Checked, String>,
+        result: Result<CheckResult, String>,
     },
     /// The list of apps at this time. It resolves two kinds of alerts: those whose end event was
     /// missed, and those of apps that no longer exist, for example after a rename.
     Listed {
         /// Each app with its instances.
-        apps: BTreeMap<String, BTreeMap<u32, Standing>>,
+        apps: BTreeMap<String, BTreeMap<u32, InstanceState>>,
         /// The time, in ms since 1970.
         at_ms: u64,
     },
@@ -54,7 +54,7 @@ pub enum Input {
 
 /// State of an instance in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum InstanceState {
     /// The instance is stopped.
     Stopped,
     /// The instance is online.
@@ -67,7 +67,7 @@ pub enum Standing {
 
 /// Result of a successful check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckResult {
     /// Days until the certificate expires; none = no certificate.
     pub certificate_days: Option<i64>,
 }
@@ -76,7 +76,7 @@ pub struct Checked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {
     /// Kind of event.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The app; empty = the daemon or the machine.
     pub app: String,
     /// The instance.
@@ -88,7 +88,7 @@ pub struct Occurrence {
 /// Kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum EventKind {
     /// A process exited by itself with a failure.
     Crash,
     /// The daemon stopped restarting an instance.
@@ -133,7 +133,7 @@ pub enum Kind {
     JobDone,
 }
 
-impl Kind {
+impl EventKind {
     /// Kinds that can raise an alert.
     pub const ALARMS: &[Self] = &[
         Self::Crash,
@@ -195,34 +195,34 @@ impl Kind {
     }
 
     /// Returns when an alert of this kind ends, unless [`Self::is_removal`] applies first.
-    pub(crate) fn ends(self) -> Ends {
+    pub(crate) fn resolution(self) -> Resolution {
         match self {
-            Self::Errored => Ends::With(&[Self::Online]),
-            Self::Unhealthy => Ends::With(&[Self::Healthy, Self::Finished]),
-            Self::CheckBroken => Ends::With(&[Self::Healthy, Self::Unhealthy, Self::Finished]),
-            Self::JobFailed | Self::JobMissed => Ends::With(&[Self::JobDone]),
-            Self::ReloadRefused => Ends::With(&[Self::ReloadEnded]),
-            Self::HostRebooted | Self::DaemonReplaced | Self::UpdateFailed | Self::SetAside => Ends::Told,
-            _ => Ends::Quiet,
+            Self::Errored => Resolution::OnEvents(&[Self::Online]),
+            Self::Unhealthy => Resolution::OnEvents(&[Self::Healthy, Self::Finished]),
+            Self::CheckBroken => Resolution::OnEvents(&[Self::Healthy, Self::Unhealthy, Self::Finished]),
+            Self::JobFailed | Self::JobMissed => Resolution::OnEvents(&[Self::JobDone]),
+            Self::ReloadRefused => Resolution::OnEvents(&[Self::ReloadEnded]),
+            Self::HostRebooted | Self::DaemonReplaced | Self::UpdateFailed | Self::SetAside => Resolution::Unannounced,
+            _ => Resolution::AfterQuiet,
         }
     }
 }
 
 /// Condition for the end of an event alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ends {
+pub(crate) enum Resolution {
     /// Ends when one of these events happens to each affected instance.
-    With(&'static [Kind]),
+    OnEvents(&'static [EventKind]),
     /// Ends when the event has not recurred for a while.
-    Quiet,
-    /// Same as [`Self::Quiet`], but without a notification, because the event is a report and not a
-    /// state.
-    Told,
+    AfterQuiet,
+    /// Same as [`Self::AfterQuiet`], but without a notification, because the event is a report and
+    /// not a state.
+    Unannounced,
 }
 
 /// Measured values of a metric at one instant.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
+pub struct MetricSample {
     /// The app; empty = the machine.
     pub app: String,
     /// Name of the metric.

@@ -16,7 +16,7 @@ pub struct Message {
     /// Name of the machine.
     pub host: String,
     /// Alerts in the message, firing ones first.
-    pub items: Vec<Item>,
+    pub items: Vec<AlertItem>,
     /// Number of further alerts that are not in `items`.
     #[serde(default)]
     pub more: usize,
@@ -36,7 +36,7 @@ pub enum Status {
 
 /// One alert in a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Item {
+pub struct AlertItem {
     /// The rule.
     pub rule: String,
     /// The app; empty = the daemon or the machine.
@@ -65,7 +65,7 @@ pub struct Item {
 impl Message {
     /// Returns a message that tests a channel.
     pub fn test(channel: &str, host: &str, id: String, at_ms: u64) -> Self {
-        let item = Item {
+        let item = AlertItem {
             rule: "test".into(),
             app: String::new(),
             status: Status::Firing,
@@ -103,7 +103,7 @@ impl Message {
 
     /// Returns one line per alert, and one with the number of further alerts.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.items.iter().map(Item::line).collect();
+        let mut lines: Vec<String> = self.items.iter().map(AlertItem::line).collect();
         if self.more > 0 {
             lines.push(format!("and {} more", self.more));
         }
@@ -111,7 +111,7 @@ impl Message {
     }
 }
 
-impl Item {
+impl AlertItem {
     /// Returns the app's name, or the daemon's.
     pub fn name(&self) -> &str {
         if self.app.is_empty() { "ostler" } else { &self.app }

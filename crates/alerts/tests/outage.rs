@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ostler_alerts::dispatch::{Dispatch, Order};
-use ostler_alerts::engine::{Channel, Config, State, step};
-use ostler_alerts::input::{Input, Kind, Occurrence};
-use ostler_alerts::journal::{Book, HEAD, MOST_WAITING, Record, encode};
+use ostler_alerts::dispatch::{Dispatch, SendAction};
+use ostler_alerts::engine::{Channel, Config, EngineState, step};
+use ostler_alerts::input::{EventKind, Input, Occurrence};
+use ostler_alerts::journal::{HEAD, JournalRecord, MOST_WAITING, OutboxContents, encode};
 use ostler_alerts::message::Status;
-use ostler_alerts::render::Verdict;
+use ostler_alerts::render::DeliveryResult;
 use ostler_alerts::rule::{Severity, defaults};
 
 const BEGIN: u64 = 1_700_000_000_000;
@@ -19,8 +19,8 @@ const HOUR: u64 = 60 * MINUTE;
 /// Sender: the file on disk, and the memory that is lost when it dies.
 struct Sender {
     file: Vec<u8>,
-    book: Book,
-    state: State,
+    book: OutboxContents,
+    state: EngineState,
     dispatch: Dispatch,
     config: Config,
     /// Time and message id of each request.
@@ -35,8 +35,8 @@ impl Sender {
         let channels = vec![Channel { name: "ops".into(), severity: Severity::Info, resolved: true, quiet: None }];
         Self {
             file: HEAD.as_bytes().to_vec(),
-            book: Book::default(),
-            state: State::new(1),
+            book: OutboxContents::default(),
+            state: EngineState::new(1),
             dispatch: Dispatch::default(),
             config: Config { rules: defaults(), channels, silences: vec![], host: "box".into() },
             requests: vec![],
@@ -45,7 +45,7 @@ impl Sender {
         }
     }
 
-    fn append(&mut self, record: Record) {
+    fn append(&mut self, record: JournalRecord) {
         self.file.extend(encode(&record));
         self.book.apply(record);
         assert!(self.book.waiting.len() <= MOST_WAITING);
@@ -53,12 +53,12 @@ impl Sender {
 
     fn step(&mut self, input: Input, now: u64) {
         let output = step(&mut self.state, &self.config, input, now);
-        self.append(Record::Step { state: Box::new(self.state.clone()), messages: output.messages, changes: output.changes });
+        self.append(JournalRecord::Step { state: Box::new(self.state.clone()), messages: output.messages, changes: output.changes });
     }
 
     /// Simulates SIGKILL and a new process.
     fn killed(&mut self, now: u64) {
-        let (book, fault) = Book::read(&self.file);
+        let (book, fault) = OutboxContents::read(&self.file);
         assert!(fault.is_none());
         self.state = book.state.clone().unwrap();
         self.state.resume(now);
@@ -74,9 +74,9 @@ impl Sender {
         let (orders, again) = self.dispatch.next(&self.book.waiting, |_| Some(60), now);
         let has_sent = !orders.is_empty();
         for order in orders {
-            let Order::Send(message) = order else { panic!("{order:?}") };
+            let SendAction::Send(message) = order else { panic!("{order:?}") };
             self.requests.push((now, message.id.clone()));
-            let verdict = if is_well { Verdict::Delivered } else { Verdict::Later { after_ms: None, why: "500".into() } };
+            let verdict = if is_well { DeliveryResult::Delivered } else { DeliveryResult::Later { after_ms: None, why: "500".into() } };
             if !self.dispatch.done("ops", &message.id, &verdict, now) {
                 continue;
             }
@@ -84,7 +84,7 @@ impl Sender {
             for item in message.items.iter().filter(|item| item.status == Status::Firing) {
                 *self.firing.entry(item.name().to_owned()).or_default() += 1;
             }
-            self.append(Record::Done { id: message.id, fault: None, at: now });
+            self.append(JournalRecord::Done { id: message.id, fault: None, at: now });
         }
         let wake = self.state.wake_ms().map(|at| at.max(now + 1));
         let again = if has_sent { Some(now + 1) } else { again };
@@ -97,7 +97,7 @@ fn alerts_survive_an_hour_of_500_responses_and_a_kill() {
     let mut sender = Sender::new();
     let crash = |n: u64| {
         let app = format!("app{n}");
-        Input::Occurred(Occurrence { kind: Kind::Errored, app, instance: Some(0), text: "was given up".into() })
+        Input::Occurred(Occurrence { kind: EventKind::Errored, app, instance: Some(0), text: "was given up".into() })
     };
     let (mut now, mut crashed, mut is_killed) = (BEGIN, 0, false);
     while now < BEGIN + 2 * HOUR {

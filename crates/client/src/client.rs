@@ -15,9 +15,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::VERSION;
+use crate::connector::{Connector, Socket, Stream, connect_or_recover};
 use crate::error::ClientError;
-use crate::silence::{HELLO_WITHIN, OnSilence, Silence, Unanswered};
-use crate::way::{Socket, Stream, Way, connect_or_find};
+use crate::silence::{HELLO_WITHIN, Silence, SilenceHandler, Unanswered};
 
 /// Maximum number of new connections if the connection is lost before the request has changed
 /// anything.
@@ -36,9 +36,9 @@ pub struct Peer {
     pub keeper_pid: i32,
 }
 
-/// News for a subscriber.
+/// Notification for a subscriber.
 #[derive(Clone, Debug, PartialEq)]
-pub enum News {
+pub enum Notification {
     /// An event.
     Event(Event),
     /// Some of the events after the requested position are lost.
@@ -48,8 +48,8 @@ pub enum News {
     FellBehind,
 }
 
-impl News {
-    /// Returns the news in a response, or `None` for other responses.
+impl Notification {
+    /// Returns the notification in a response, or `None` for other responses.
     pub fn from_response(response: Response) -> Option<Self> {
         match response {
             Response::Happened(event) => Some(Self::Event(event)),
@@ -63,25 +63,25 @@ impl News {
 /// A connection to a daemon.
 pub struct Client<S = UnixStream> {
     stream: S,
-    /// Way to create another connection.
-    way: Option<Box<dyn Way<S>>>,
+    /// Creates another connection after a loss.
+    connector: Option<Box<dyn Connector<S>>>,
     decoder: Decoder,
     last_id: u64,
     peer: Option<Peer>,
     alarm: Option<OwnedFd>,
     limit: Option<Duration>,
-    on_silence: Option<Box<dyn OnSilence>>,
+    silence_handler: Option<Box<dyn SilenceHandler>>,
     /// Whether the daemon may speak another version of the protocol.
     any_protocol: bool,
     read_only: bool,
     on_behalf_of: Option<String>,
     /// Limits of the current wait for an answer.
-    wait: Wait,
+    wait: WaitLimits,
 }
 
 /// Limits of a wait for an answer.
 #[derive(Debug, Default)]
-struct Wait {
+struct WaitLimits {
     /// Silence of the connection, if a handler for it is set.
     silence: Option<Silence>,
     /// Deadline of the wait.
@@ -98,46 +98,46 @@ impl Client<UnixStream> {
     /// Returns [`ClientError::NotRunning`] if no process listens, [`ClientError::Permission`], or
     /// [`ClientError::Connect`].
     pub fn connect(socket: impl Into<PathBuf>) -> Result<Self, ClientError> {
-        Self::by(Socket(socket.into()))
+        Self::connect_with(Socket(socket.into()))
     }
 }
 
 impl<S: Stream> Client<S> {
     /// Wraps a connected stream. If the stream is lost, so is the client.
-    pub fn over(stream: S) -> Self {
+    pub fn from_stream(stream: S) -> Self {
         Self {
             stream,
-            way: None,
+            connector: None,
             decoder: Decoder::default(),
             last_id: HELLO_ID,
             peer: None,
             alarm: None,
             limit: None,
-            on_silence: None,
+            silence_handler: None,
             any_protocol: false,
             read_only: false,
             on_behalf_of: None,
-            wait: Wait::default(),
+            wait: WaitLimits::default(),
         }
     }
 
-    /// Connects through a way. Sends nothing yet. The client uses the way again if the connection
+    /// Connects with a connector. Sends nothing yet. The client uses it again if the connection
     /// is lost.
     ///
     /// # Errors
-    /// Returns the errors of [`Way::connect`].
-    pub fn by(way: impl Way<S> + 'static) -> Result<Self, ClientError> {
-        let stream = way.connect()?;
-        Ok(Self { way: Some(Box::new(way)), ..Self::over(stream) })
+    /// Returns the errors of [`Connector::connect`].
+    pub fn connect_with(connector: impl Connector<S> + 'static) -> Result<Self, ClientError> {
+        let stream = connector.connect()?;
+        Ok(Self { connector: Some(Box::new(connector)), ..Self::from_stream(stream) })
     }
 
-    /// Works like [`Client::by`], and uses [`Way::find`] if necessary.
+    /// Works like [`Client::connect_with`], and uses [`Connector::recover`] if necessary.
     ///
     /// # Errors
-    /// Returns the errors of [`Way::connect`] and [`Way::find`].
-    pub fn find(way: impl Way<S> + 'static) -> Result<Self, ClientError> {
-        let stream = connect_or_find(&way)?;
-        Ok(Self { way: Some(Box::new(way)), ..Self::over(stream) })
+    /// Returns the errors of [`Connector::connect`] and [`Connector::recover`].
+    pub fn connect_or_recover_with(connector: impl Connector<S> + 'static) -> Result<Self, ClientError> {
+        let stream = connect_or_recover(&connector)?;
+        Ok(Self { connector: Some(Box::new(connector)), ..Self::from_stream(stream) })
     }
 
     /// Lets this descriptor interrupt waits from now on. When it becomes readable, waiting for an
@@ -145,7 +145,7 @@ impl<S: Stream> Client<S> {
     ///
     /// # Errors
     /// Returns [`ClientError::Lost`] if no descriptor is free.
-    pub fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), ClientError> {
+    pub fn interrupt_on(&mut self, alarm: BorrowedFd<'_>) -> Result<(), ClientError> {
         self.alarm = Some(alarm.try_clone_to_owned().map_err(ClientError::Lost)?);
         Ok(())
     }
@@ -158,7 +158,7 @@ impl<S: Stream> Client<S> {
 
     /// Permits a daemon of any version: for [`Request::Ping`] and [`Request::Update`], which are
     /// the same in all versions.
-    pub fn of_any_protocol(&mut self) -> &mut Self {
+    pub fn allow_any_protocol(&mut self) -> &mut Self {
         self.any_protocol = true;
         self
     }
@@ -185,8 +185,8 @@ impl<S: Stream> Client<S> {
 
     /// Sets the handler for a connection that stays silent while an answer is owed. `None`, the
     /// default, means no handler.
-    pub fn on_silence(&mut self, look: Option<Box<dyn OnSilence>>) {
-        self.on_silence = look;
+    pub fn set_silence_handler(&mut self, handler: Option<Box<dyn SilenceHandler>>) {
+        self.silence_handler = handler;
     }
 
     /// Returns the facts that the daemon reported about itself; known after the first answer.
@@ -194,26 +194,28 @@ impl<S: Stream> Client<S> {
         self.peer.as_ref()
     }
 
-    /// Sends a request and waits for the final answer. Passes progress to `told` as it arrives.
+    /// Sends a request and waits for the final answer. Passes progress to `on_progress` as it
+    /// arrives.
     ///
     /// # Errors
     /// Returns [`ClientError::Refused`] if the daemon rejects the request. All other errors concern
     /// the connection.
-    pub fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
+    pub fn request(&mut self, request: &Request, on_progress: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
         // To reload logs a second time has no effect, so a repetition is safe.
         if request.is_read_only() || matches!(request, Request::ReloadLogs) {
-            return self.again_when_lost(|client| client.exchange(request, told));
+            return self.retry_when_lost(|client| client.exchange(request, on_progress));
         }
-        self.again_when_lost(Self::greet)?;
-        self.exchange(request, told)
+        self.retry_when_lost(Self::handshake)?;
+        self.exchange(request, on_progress)
     }
 
-    /// Runs `what`, and repeats it on another connection if the connection ends before the result.
-    fn again_when_lost<T>(&mut self, mut what: impl FnMut(&mut Self) -> Result<T, ClientError>) -> Result<T, ClientError> {
+    /// Runs `action`, and repeats it on another connection if the connection ends before the
+    /// result.
+    fn retry_when_lost<T>(&mut self, mut action: impl FnMut(&mut Self) -> Result<T, ClientError>) -> Result<T, ClientError> {
         let mut attempt = 0;
         loop {
-            match what(self) {
-                Err(ClientError::Lost(_)) if attempt < RETRIES && self.way.is_some() => {
+            match action(self) {
+                Err(ClientError::Lost(_)) if attempt < RETRIES && self.connector.is_some() => {
                     attempt += 1;
                     self.connect_again()?;
                 }
@@ -223,8 +225,8 @@ impl<S: Stream> Client<S> {
     }
 
     fn connect_again(&mut self) -> Result<(), ClientError> {
-        let Some(way) = &self.way else { return Err(ClientError::Lost(ErrorKind::NotConnected.into())) };
-        self.stream = connect_or_find(way.as_ref())?;
+        let Some(connector) = &self.connector else { return Err(ClientError::Lost(ErrorKind::NotConnected.into())) };
+        self.stream = connect_or_recover(connector.as_ref())?;
         (self.decoder, self.last_id, self.peer) = (Decoder::default(), HELLO_ID, None);
         Ok(())
     }
@@ -234,17 +236,17 @@ impl<S: Stream> Client<S> {
     /// # Errors
     /// Returns [`ClientError::Lost`] if no daemon was behind the socket, or
     /// [`ClientError::Version`].
-    pub fn greet(&mut self) -> Result<(), ClientError> {
-        self.owed(Self::wait_for_hello)
+    pub fn handshake(&mut self) -> Result<(), ClientError> {
+        self.with_wait_limits(Self::wait_for_hello)
     }
 
     /// Waits for an owed answer, with the handler for silence and the time limit.
-    fn owed<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
+    fn with_wait_limits<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
         let now = Instant::now();
-        let silence = self.on_silence.is_some().then(|| Silence::begin(now));
-        self.wait = Wait { silence, until: self.limit.map(|limit| now + limit) };
+        let silence = self.silence_handler.is_some().then(|| Silence::start(now));
+        self.wait = WaitLimits { silence, until: self.limit.map(|limit| now + limit) };
         let result = wait(self);
-        self.wait = Wait::default();
+        self.wait = WaitLimits::default();
         result
     }
 
@@ -256,7 +258,7 @@ impl<S: Stream> Client<S> {
         }
         while self.peer.is_none() {
             match self.decoder.take::<DaemonFrame>().map_err(ClientError::from)? {
-                Some(frame) => self.greeted(frame.response)?,
+                Some(frame) => self.handle_hello(frame.response)?,
                 None => self.fill()?,
             }
         }
@@ -343,9 +345,9 @@ impl<S: Stream> Client<S> {
     }
 
     /// Subscribes to every event on this connection: first those after this position, then new
-    /// ones. [`Client::next_news`] returns them, or [`Client::arrived`] by the id that this
-    /// function returns. After a lost connection, or after falling behind, a subscriber resumes
-    /// from the position of the last event that it has seen.
+    /// ones. [`Client::next_notification`] returns them, or [`Client::received_frames`] by the id
+    /// that this function returns. After a lost connection, or after falling behind, a subscriber
+    /// resumes from the position of the last event that it has seen.
     ///
     /// # Errors
     /// Returns [`ClientError::Lost`].
@@ -353,8 +355,8 @@ impl<S: Stream> Client<S> {
         self.send(Request::Subscribe { after })
     }
 
-    /// Listens to messages of apps on this connection ([`Request::Listen`]). [`Client::arrived`]
-    /// returns them by the id that this function returns.
+    /// Listens to messages of apps on this connection ([`Request::Listen`]).
+    /// [`Client::received_frames`] returns them by the id that this function returns.
     ///
     /// # Errors
     /// Returns [`ClientError::Lost`].
@@ -366,13 +368,13 @@ impl<S: Stream> Client<S> {
     ///
     /// # Errors
     /// Returns the errors of [`Client::next_frame`], and [`ClientError::Refused`].
-    pub fn next_news(&mut self) -> Result<News, ClientError> {
+    pub fn next_notification(&mut self) -> Result<Notification, ClientError> {
         loop {
             match self.next_frame()?.response {
                 Response::Failed(failure) => return Err(refused(failure)),
                 response => {
-                    if let Some(news) = News::from_response(response) {
-                        return Ok(news);
+                    if let Some(notification) = Notification::from_response(response) {
+                        return Ok(notification);
                     }
                 }
             }
@@ -398,7 +400,7 @@ impl<S: Stream> Client<S> {
                 if frame.id != HELLO_ID {
                     return Ok(frame);
                 }
-                self.greeted(frame.response)?;
+                self.handle_hello(frame.response)?;
                 continue;
             }
             self.fill()?;
@@ -410,12 +412,12 @@ impl<S: Stream> Client<S> {
     ///
     /// # Errors
     /// Returns the errors of [`Client::next_frame`].
-    pub fn arrived(&mut self) -> Result<Vec<DaemonFrame>, ClientError> {
+    pub fn received_frames(&mut self) -> Result<Vec<DaemonFrame>, ClientError> {
         self.fill()?;
         let mut frames = Vec::new();
         while let Some(frame) = self.decoder.take::<DaemonFrame>()? {
             if frame.id == HELLO_ID {
-                self.greeted(frame.response)?;
+                self.handle_hello(frame.response)?;
             } else {
                 frames.push(frame);
             }
@@ -423,26 +425,26 @@ impl<S: Stream> Client<S> {
         Ok(frames)
     }
 
-    fn exchange(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
+    fn exchange(&mut self, request: &Request, on_progress: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
         let id = self.send(request.clone())?;
-        self.owed(|client| client.wait_for_answer(id, told))
+        self.with_wait_limits(|client| client.wait_for_answer(id, on_progress))
     }
 
-    fn wait_for_answer(&mut self, id: u64, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
+    fn wait_for_answer(&mut self, id: u64, on_progress: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
         loop {
             let frame = self.next_frame()?;
             if frame.id != id {
                 continue;
             }
             match frame.response {
-                Response::Progress(progress) => told(progress),
+                Response::Progress(progress) => on_progress(progress),
                 Response::Failed(failure) => return Err(refused(failure)),
                 answer => return Ok(answer),
             }
         }
     }
 
-    fn greeted(&mut self, answer: Response) -> Result<(), ClientError> {
+    fn handle_hello(&mut self, answer: Response) -> Result<(), ClientError> {
         match answer {
             Response::Hello { protocol, version, .. } if protocol != PROTOCOL && !self.any_protocol => {
                 Err(ClientError::Version { daemon: version })
@@ -472,7 +474,7 @@ impl<S: Stream> Client<S> {
                 Ok(n) => {
                     self.decoder.push(&chunk[..n]);
                     if let Some(silence) = &mut self.wait.silence {
-                        *silence = Silence::begin(Instant::now());
+                        *silence = Silence::start(Instant::now());
                     }
                     return Ok(());
                 }
@@ -489,7 +491,7 @@ impl<S: Stream> Client<S> {
             if self.wait.until.is_some_and(|until| until <= Instant::now()) {
                 return Err(ClientError::TimedOut(self.limit.unwrap_or_default()));
             }
-            self.nothing_came()?;
+            self.handle_silence()?;
         }
         Ok(())
     }
@@ -501,7 +503,7 @@ impl<S: Stream> Client<S> {
         fds.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
         loop {
             let now = Instant::now();
-            let silence = self.wait.silence.as_ref().map(|silence| silence.left(now));
+            let silence = self.wait.silence.as_ref().map(|silence| silence.until_next_check(now));
             let rest = self.wait.until.map(|until| until.saturating_duration_since(now));
             let left = silence.into_iter().chain(rest).min().and_then(|left| Timespec::try_from(left).ok());
             match poll(&mut fds, left.as_ref()) {
@@ -514,27 +516,27 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    fn nothing_came(&mut self) -> Result<(), ClientError> {
+    fn handle_silence(&mut self) -> Result<(), ClientError> {
         let now = Instant::now();
         // If hello is not answered on this connection, it would not be answered on another one,
         // either.
-        let is_busy = self.peer.is_some() && self.way.as_deref().is_some_and(answers_hello);
-        let (Some(silence), Some(look)) = (&mut self.wait.silence, &mut self.on_silence) else { return Ok(()) };
+        let is_busy = self.peer.is_some() && self.connector.as_deref().is_some_and(answers_hello);
+        let (Some(silence), Some(handler)) = (&mut self.wait.silence, &mut self.silence_handler) else { return Ok(()) };
         let keeper = self.peer.as_ref().map(|peer| peer.keeper_pid);
         if is_busy {
             let now = Instant::now();
             silence.busy(now);
-            let silent = silence.lasts(now);
-            return if look.busy(silent, keeper) { Ok(()) } else { Err(ClientError::Silent(look.give_up(silent, keeper))) };
+            let silent = silence.elapsed(now);
+            return if handler.busy(silent, keeper) { Ok(()) } else { Err(ClientError::Silent(handler.give_up(silent, keeper))) };
         }
         match silence.unanswered(now) {
             Unanswered::Call => {
-                let helps = look.unanswered(silence.lasts(Instant::now()), keeper);
-                silence.called(now, helps);
+                let helps = handler.unanswered(silence.elapsed(Instant::now()), keeper);
+                silence.help_requested(now, helps);
                 Ok(())
             }
             Unanswered::Wait => Ok(()),
-            Unanswered::GiveUp => Err(ClientError::Silent(look.give_up(silence.lasts(Instant::now()), keeper))),
+            Unanswered::GiveUp => Err(ClientError::Silent(handler.give_up(silence.elapsed(Instant::now()), keeper))),
         }
     }
 }
@@ -547,12 +549,12 @@ fn refused(failure: Failure) -> ClientError {
     }
 }
 
-/// Returns true if the daemon at the end of this way answers at all.
-fn answers_hello<S: Stream>(way: &dyn Way<S>) -> bool {
-    let Ok(stream) = way.connect() else { return false };
-    let mut client = Client::over(stream);
+/// Returns true if the daemon behind this connector answers at all.
+fn answers_hello<S: Stream>(connector: &dyn Connector<S>) -> bool {
+    let Ok(stream) = connector.connect() else { return false };
+    let mut client = Client::from_stream(stream);
     client.limit(HELLO_WITHIN);
-    client.of_any_protocol().greet().is_ok()
+    client.allow_any_protocol().handshake().is_ok()
 }
 
 impl<S: AsFd> AsFd for Client<S> {

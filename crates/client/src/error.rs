@@ -32,11 +32,12 @@ pub enum ClientError {
         /// The cause.
         source: io::Error,
     },
-    /// The daemon runs, but this is no longer its home. The text comes from [`crate::Way::find`].
+    /// The daemon runs, but this is no longer its home. The text comes from
+    /// [`crate::Connector::find`].
     #[error("{0}")]
     Elsewhere(String),
     /// A process listens but has not answered for long. The text comes from
-    /// [`crate::OnSilence::give_up`].
+    /// [`crate::SilenceHandler::give_up`].
     #[error("{0}")]
     Silent(String),
     /// There is no daemon; its keeper gave this reason.
@@ -46,8 +47,8 @@ pub enum ClientError {
     /// request.
     #[error("the daemon did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// The descriptor of [`crate::Client::heed`] became readable. The daemon may still execute the
-    /// request.
+    /// The descriptor of [`crate::Client::interrupt_on`] became readable. The daemon may still
+    /// execute the request.
     #[error("interrupted")]
     Interrupted,
     /// The connection ended before the answer. Read-only requests have already been repeated. After

@@ -12,9 +12,9 @@
 //! # Ok::<(), ostler_client::ClientError>(())
 //! ```
 //!
-//! **Any stream.** [`Client::connect`] takes the path of a unix socket. [`Client::over`] takes any
-//! connected stream (the two pipes of an `ssh`, one end of a socket pair). A client with a [`Way`]
-//! connects again if the connection is lost before a request has changed anything.
+//! **Any stream.** [`Client::connect`] takes the path of a unix socket. [`Client::from_stream`]
+//! takes any connected stream (the two pipes of an `ssh`, one end of a socket pair). A client with
+//! a [`Connector`] connects again if the connection is lost before a request has changed anything.
 //!
 //! **Order of requests.** Hello and a first read-only request travel in one write. The keeper holds
 //! the listening socket, so a connection made while the daemon is being replaced waits in the
@@ -24,9 +24,9 @@
 //! socket still accepts connections until the kernel has closed it, although no process reads them.
 //!
 //! **Waiting.** By default, the client waits without limit, because a daemon may be busy for
-//! minutes. [`Client::limit`] bounds each request, and [`Client::heed`] lets a descriptor end the
-//! wait (a signal, a timer). [`Client::on_silence`] sets a handler for a connection that stays
-//! silent.
+//! minutes. [`Client::limit`] bounds each request, and [`Client::interrupt_on`] lets a descriptor
+//! end the wait (a signal, a timer). [`Client::set_silence_handler`] sets a handler for a
+//! connection that stays silent.
 //!
 //! [`words`] has the texts for people that all clients share. The crate prints nothing, starts no
 //! daemon and knows no exit codes: all that belongs to the caller.
@@ -34,16 +34,16 @@
 
 pub mod app_rights;
 mod client;
+mod connector;
 mod error;
 pub mod profile_file;
 mod silence;
-mod way;
 pub mod words;
 
-pub use client::{Client, MAX_ON_BEHALF_OF, News, Peer, RETRIES};
+pub use client::{Client, MAX_ON_BEHALF_OF, Notification, Peer, RETRIES};
+pub use connector::{Connector, Socket, Stream};
 pub use error::ClientError;
-pub use silence::OnSilence;
-pub use way::{Socket, Stream, Way};
+pub use silence::SilenceHandler;
 
 /// Version of this client, which hello reports.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -19,7 +19,7 @@ pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(1);
 /// Handler for a daemon that stays silent while it owes an answer. `silent` is the duration of the
 /// silence. `keeper` is the pid of its keeper as the daemon reported it, unless it has not answered
 /// hello yet.
-pub trait OnSilence: Send {
+pub trait SilenceHandler: Send {
     /// The daemon answers other connections, so it is only busy with this request. Called after 1
     /// s, then after 2, 4, 8, and every 15 s. Return false to end the wait: the daemon itself waits
     /// for a process that makes no progress.
@@ -38,7 +38,7 @@ pub trait OnSilence: Send {
 #[derive(Debug)]
 pub(crate) struct Silence {
     since: Instant,
-    look_at: Instant,
+    check_at: Instant,
     interval: Duration,
     /// Deadline of the wait for a daemon that does not answer any connection.
     until: Option<Instant>,
@@ -47,7 +47,7 @@ pub(crate) struct Silence {
 /// Action on a daemon that does not answer any connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unanswered {
-    /// Call for help; [`Silence::called`] takes the result.
+    /// Call for help; [`Silence::help_requested`] takes the result.
     Call,
     /// Keep waiting.
     Wait,
@@ -57,25 +57,25 @@ pub(crate) enum Unanswered {
 
 impl Silence {
     /// Starts a silence.
-    pub(crate) fn begin(now: Instant) -> Self {
-        Self { since: now, look_at: now + FIRST, interval: FIRST, until: None }
+    pub(crate) fn start(now: Instant) -> Self {
+        Self { since: now, check_at: now + FIRST, interval: FIRST, until: None }
     }
 
     /// Returns its duration so far.
-    pub(crate) fn lasts(&self, now: Instant) -> Duration {
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
     /// Returns the time until the next check.
-    pub(crate) fn left(&self, now: Instant) -> Duration {
-        self.look_at.saturating_duration_since(now)
+    pub(crate) fn until_next_check(&self, now: Instant) -> Duration {
+        self.check_at.saturating_duration_since(now)
     }
 
     /// Notes that the daemon answers on another connection.
     pub(crate) fn busy(&mut self, now: Instant) {
         self.until = None;
         self.interval = (self.interval * 2).min(LONGEST);
-        self.look_at = now + self.interval;
+        self.check_at = now + self.interval;
     }
 
     /// Decides about a daemon that does not answer on another connection.
@@ -83,7 +83,7 @@ impl Silence {
         match self.until {
             None => Unanswered::Call,
             Some(until) if now < until => {
-                self.look_at = now + FIRST;
+                self.check_at = now + FIRST;
                 Unanswered::Wait
             }
             Some(_) => Unanswered::GiveUp,
@@ -91,9 +91,9 @@ impl Silence {
     }
 
     /// Notes that help was called, and whether help is available.
-    pub(crate) fn called(&mut self, now: Instant, helps: bool) {
+    pub(crate) fn help_requested(&mut self, now: Instant, helps: bool) {
         self.until = Some(now + if helps { GIVE_UP } else { GIVE_UP_ALONE });
-        self.look_at = now + FIRST;
+        self.check_at = now + FIRST;
     }
 }
 
@@ -108,44 +108,44 @@ mod tests {
     #[test]
     fn busy_daemon_is_probed_ever_less_often_without_giving_up() {
         let start = Instant::now();
-        let mut silence = Silence::begin(start);
+        let mut silence = Silence::start(start);
         let mut at = start;
-        let mut looks = Vec::new();
+        let mut checks = Vec::new();
         for _ in 0..7 {
-            at += silence.left(at);
-            looks.push((at - start).as_secs());
+            at += silence.until_next_check(at);
+            checks.push((at - start).as_secs());
             silence.busy(at);
         }
-        assert_eq!(looks, [1, 3, 7, 15, 30, 45, 60]);
+        assert_eq!(checks, [1, 3, 7, 15, 30, 45, 60]);
     }
 
     #[test]
     fn unresponsive_daemon_is_given_up_later_if_the_keeper_helps() {
         for (helps, last) in [(true, 61), (false, 6)] {
             let start = Instant::now();
-            let mut silence = Silence::begin(start);
-            let mut at = start + silence.left(start);
+            let mut silence = Silence::start(start);
+            let mut at = start + silence.until_next_check(start);
             assert_eq!(silence.unanswered(at), Unanswered::Call);
-            silence.called(at, helps);
+            silence.help_requested(at, helps);
             let mut waits = 0;
             loop {
-                at += silence.left(at);
+                at += silence.until_next_check(at);
                 match silence.unanswered(at) {
                     Unanswered::Wait => waits += 1,
                     Unanswered::GiveUp => break,
                     Unanswered::Call => panic!("help is called once"),
                 }
             }
-            assert_eq!((silence.lasts(at), waits), (seconds(last), last - 2), "helps: {helps}");
+            assert_eq!((silence.elapsed(at), waits), (seconds(last), last - 2), "helps: {helps}");
         }
     }
 
     #[test]
     fn answering_again_resets_the_silence() {
         let start = Instant::now();
-        let mut silence = Silence::begin(start);
+        let mut silence = Silence::start(start);
         assert_eq!(silence.unanswered(start + seconds(1)), Unanswered::Call);
-        silence.called(start + seconds(1), false);
+        silence.help_requested(start + seconds(1), false);
         silence.busy(start + seconds(4));
         assert_eq!(silence.unanswered(start + seconds(100)), Unanswered::Call);
     }

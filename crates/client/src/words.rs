@@ -35,22 +35,22 @@ pub fn span(ms: u64) -> String {
 
 /// Returns name, event and cause, without time and status.
 pub fn event_text(event: &Event) -> String {
-    format!("{} {}", name(event), what_and_why(event))
+    format!("{} {}", app_text(event), event_and_cause(event))
 }
 
 /// Returns the app and its instance: `api (0)`.
-pub fn name(event: &Event) -> String {
+pub fn app_text(event: &Event) -> String {
     let name = event.app.as_deref().map_or_else(|| MANAGER.to_owned(), shown);
     event.id.map_or_else(|| name.clone(), |id| format!("{name} ({id})"))
 }
 
 /// Returns the event and its cause, in words that follow a name.
-pub fn what_and_why(event: &Event) -> String {
-    format!("{}, {}", what(&event.kind), cause(&event.cause))
+pub fn event_and_cause(event: &Event) -> String {
+    format!("{}, {}", event_phrase(&event.kind), cause_text(&event.cause))
 }
 
 /// Returns the event, in words that follow a name.
-pub fn what(what: &EventKind) -> String {
+pub fn event_phrase(what: &EventKind) -> String {
     match what {
         EventKind::Waiting => "waits for its dependencies".into(),
         EventKind::Launched { pid } => format!("launched (pid {pid})"),
@@ -60,7 +60,7 @@ pub fn what(what: &EventKind) -> String {
         EventKind::Draining => "finishes its requests".into(),
         EventKind::Stopping => "is being stopped".into(),
         EventKind::KillTimeout => "did not stop in time and is killed".into(),
-        EventKind::Exit { pid, ending, uptime_ms } => format!("{} after {} (pid {pid})", how(*ending), span(*uptime_ms)),
+        EventKind::Exit { pid, ending, uptime_ms } => format!("{} after {} (pid {pid})", exit_text(*ending), span(*uptime_ms)),
         EventKind::CouldNotStart { why, errno: 0 } => format!("could not be started: {}", shown(why)),
         EventKind::CouldNotStart { why, errno } => {
             format!("could not be started: {}: {}", shown(why), std::io::Error::from_raw_os_error(*errno))
@@ -88,18 +88,18 @@ pub fn what(what: &EventKind) -> String {
         },
         EventKind::RunMissed { .. } => "missed a scheduled run, which is skipped".into(),
         EventKind::LogRotated { file } => format!("log was rotated to {}", shown(file)),
-        EventKind::Scaled { from, to } => format!("is scaled from {from} to {}", count(*to)),
+        EventKind::Scaled { from, to } => format!("is scaled from {from} to {}", count_text(*to)),
         EventKind::SetAside { file: Some(file) } => format!("was removed from the list; its record is in {}", shown(file)),
         EventKind::SetAside { file: None } => "was removed from the list; its record is lost".into(),
-        EventKind::Recovered { lost, running, ended } => format!("{}: {}", lost_in_words(*lost), found(*running, *ended)),
+        EventKind::Recovered { lost, running, ended } => format!("{}: {}", lost_text(*lost), instances_text(*running, *ended)),
         EventKind::UpdateBegun => "update started".into(),
         EventKind::UpdateFailed { why } => format!("update failed, nothing was changed: {}", shown(why)),
-        EventKind::Updated { version, running, ended } => format!("updated to {}: {}", shown(version), found(*running, *ended)),
-        EventKind::ListSaved { instances } => format!("list is saved: {}", count(*instances)),
+        EventKind::Updated { version, running, ended } => format!("updated to {}: {}", shown(version), instances_text(*running, *ended)),
+        EventKind::ListSaved { instances } => format!("list is saved: {}", count_text(*instances)),
     }
 }
 
-fn lost_in_words(lost: LostProcesses) -> &'static str {
+fn lost_text(lost: LostProcesses) -> &'static str {
     match lost {
         LostProcesses::Daemon => "the daemon restarted",
         LostProcesses::Keeper => "the keeper was replaced",
@@ -109,17 +109,17 @@ fn lost_in_words(lost: LostProcesses) -> &'static str {
 }
 
 /// Returns the instances found: `3 instances keep running, 1 had exited`.
-fn found(running: u32, ended: u32) -> String {
-    let running = format!("{} {}", count(running), if running == 1 { "keeps running" } else { "keep running" });
+fn instances_text(running: u32, ended: u32) -> String {
+    let running = format!("{} {}", count_text(running), if running == 1 { "keeps running" } else { "keep running" });
     if ended == 0 { running } else { format!("{running}, {ended} had exited") }
 }
 
-fn count(instances: u32) -> String {
+fn count_text(instances: u32) -> String {
     if instances == 1 { "1 instance".into() } else { format!("{instances} instances") }
 }
 
 /// Returns the exit, in words that follow "it".
-pub fn how(ending: ProcessEnding) -> String {
+pub fn exit_text(ending: ProcessEnding) -> String {
     match ending {
         ProcessEnding::Code(code) => format!("exited with code {code}"),
         ProcessEnding::Signal { signal, core } => {
@@ -130,7 +130,7 @@ pub fn how(ending: ProcessEnding) -> String {
 }
 
 /// Returns the cause, in words that follow the event.
-pub fn cause(cause: &EventCause) -> String {
+pub fn cause_text(cause: &EventCause) -> String {
     match cause {
         EventCause::User { command, uid, pid, on_behalf_of } => {
             let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name))).unwrap_or_default();
@@ -145,7 +145,7 @@ pub fn cause(cause: &EventCause) -> String {
 }
 
 /// Returns the cause of an exit, in words that follow the kind of exit.
-pub fn exit_cause(cause: &ExitCause) -> String {
+pub fn exit_cause_text(cause: &ExitCause) -> String {
     match cause {
         ExitCause::Itself => "by itself".into(),
         ExitCause::Requested(origin) => format!("requested by {}", origin_text(origin)),

@@ -12,14 +12,14 @@ use serde_json::{Map, Value};
 use crate::keys::{self, Accept, Key, KeyState};
 use crate::load::Positions;
 use crate::load::positions::{Segment, join};
-use crate::problem::{Kind, Position, Problem};
+use crate::problem::{Position, Problem, ProblemKind};
 
 /// Longest text; a longer one is rejected.
 const MAX_TEXT: usize = 1 << 20;
 
 /// Origin of an app, so that each problem can name it.
 #[derive(Clone, Debug)]
-pub(crate) struct Where {
+pub(crate) struct AppOrigin {
     /// File as the user named it; empty for options.
     pub shown: String,
     /// `apps[1]`; empty for a bare app.
@@ -34,7 +34,7 @@ pub(crate) struct Where {
 /// sizes in bytes, lists as lists).
 #[derive(Clone, Debug)]
 pub struct RawApp {
-    pub(crate) at: Where,
+    pub(crate) at: AppOrigin,
     /// Absolute path of the file.
     pub(crate) file: Option<String>,
     /// Attributes by main name, without `env` and profiles.
@@ -113,7 +113,7 @@ impl RawApp {
     }
 
     /// Overrides its attributes with these, by main name, in canonical form.
-    pub fn lay_over(&mut self, attributes: Map<String, Value>) {
+    pub fn override_with(&mut self, attributes: Map<String, Value>) {
         self.replace(attributes);
     }
 
@@ -161,21 +161,21 @@ impl RawApp {
     }
 
     /// Returns an error about a key of this app.
-    pub(crate) fn problem(&self, kind: Kind, key: &str, message: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, kind: ProblemKind, key: &str, message: impl Into<String>) -> Problem {
         let written = self.written.get(key).map_or(key, String::as_str);
         self.at.problem(kind, &[written.into()], message)
     }
 }
 
-impl Where {
-    pub(crate) fn problem(&self, kind: Kind, segments: &[Segment], message: impl Into<String>) -> Problem {
+impl AppOrigin {
+    pub(crate) fn problem(&self, kind: ProblemKind, segments: &[Segment], message: impl Into<String>) -> Problem {
         let key = segments.iter().fold(self.path.clone(), |path, segment| join(&path, segment));
         let position = self.positions.of(&self.path, &self.value, segments);
         let file = Some(self.shown.as_str()).filter(|shown| !shown.is_empty());
         Problem::error(kind, message).at(key).in_file(file, position)
     }
 
-    fn warning(&self, kind: Kind, segments: &[Segment], message: impl Into<String>) -> Problem {
+    fn warning(&self, kind: ProblemKind, segments: &[Segment], message: impl Into<String>) -> Problem {
         Problem { severity: crate::problem::Severity::Warning, ..self.problem(kind, segments, message) }
     }
 }
@@ -191,10 +191,10 @@ pub(crate) fn default_name(script: &str) -> String {
 }
 
 /// Checks one app. Returns `None` if the app is unusable.
-pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
+pub(crate) fn app(at: AppOrigin, file: Option<String>, deploy: &Option<Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
     let value = Rc::clone(&at.value);
     let Some(table) = value.as_object() else {
-        problems.push(at.problem(Kind::Value, &[], format!("expected an app (a table), found {}", found(&value))));
+        problems.push(at.problem(ProblemKind::Value, &[], format!("expected an app (a table), found {}", found(&value))));
         return None;
     };
     let mut app = RawApp {
@@ -225,12 +225,12 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
     if let Some(profile) = given.strip_prefix("env_").filter(|name| !name.is_empty() && keys::find(given).is_none()) {
         match environment(value) {
             Ok(vars) => drop(app.profiles.insert(profile.to_owned(), vars)),
-            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &segments_to(segment, name), message)),
+            Err((name, message)) => problems.push(app.at.problem(ProblemKind::Value, &segments_to(segment, name), message)),
         }
         return;
     }
     let Some(key) = keys::find(given) else {
-        problems.push(app.at.warning(Kind::UnknownKey, &[segment], unknown(given)));
+        problems.push(app.at.warning(ProblemKind::UnknownKey, &[segment], unknown(given)));
         return;
     };
     // A null is an absent key, because programs leave keys out that way.
@@ -240,7 +240,7 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
     if key.name == "env" {
         match environment(value) {
             Ok(vars) => app.env = vars,
-            Err((name, message)) => problems.push(app.at.problem(Kind::Value, &segments_to(segment, name), message)),
+            Err((name, message)) => problems.push(app.at.problem(ProblemKind::Value, &segments_to(segment, name), message)),
         }
         return;
     }
@@ -249,12 +249,12 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
     match canonical(key, value) {
         Ok((value, warning)) => {
             if let Some(warning) = warning {
-                problems.push(app.at.warning(Kind::Value, std::slice::from_ref(&segment), warning));
+                problems.push(app.at.warning(ProblemKind::Value, std::slice::from_ref(&segment), warning));
             }
             match key.state {
                 KeyState::Works => {}
-                KeyState::NoEffect(why) if matters(&value) => {
-                    problems.push(app.at.warning(Kind::NoEffect, &[segment], format!("accepted, no effect: {why}")));
+                KeyState::NoEffect(why) if has_later_effect(&value) => {
+                    problems.push(app.at.warning(ProblemKind::NoEffect, &[segment], format!("accepted, no effect: {why}")));
                 }
                 KeyState::NoEffect(_) | KeyState::Needless(_) => {}
             }
@@ -266,13 +266,13 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
         }
         Err(message) => {
             app.written.entry(main.to_owned()).or_insert_with(|| given.to_owned());
-            problems.push(app.at.problem(Kind::Value, &[segment], message));
+            problems.push(app.at.problem(ProblemKind::Value, &[segment], message));
         }
     }
 }
 
 /// Returns false for `watch: false`, which has no effect later either, so it needs no warning.
-fn matters(value: &Value) -> bool {
+fn has_later_effect(value: &Value) -> bool {
     !matches!(value, Value::Bool(false)) && value != &Value::from(0)
 }
 
@@ -289,16 +289,16 @@ fn unknown(given: &str) -> String {
 }
 
 /// Rejects input that no user intends: NUL bytes, giant texts, keys that are special in JavaScript.
-fn hostile(at: &Where, segments: &mut Vec<Segment>, value: &Value, depth: usize) -> Result<(), Problem> {
+fn hostile(at: &AppOrigin, segments: &mut Vec<Segment>, value: &Value, depth: usize) -> Result<(), Problem> {
     if let Some(Segment::Key(key)) = segments.last()
         && (key == "__proto__" || key.contains('\0') || key.is_empty() || key.len() > 1024)
     {
-        return Err(at.problem(Kind::Value, segments, "this key is not allowed"));
+        return Err(at.problem(ProblemKind::Value, segments, "this key is not allowed"));
     }
     match value {
-        Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(Kind::Value, segments, "the string is longer than 1 MiB")),
-        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, segments, "the string contains a NUL byte")),
-        Value::Array(_) | Value::Object(_) if depth > 64 => Err(at.problem(Kind::Value, segments, "nested deeper than 64 levels")),
+        Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(ProblemKind::Value, segments, "the string is longer than 1 MiB")),
+        Value::String(text) if text.contains('\0') => Err(at.problem(ProblemKind::Value, segments, "the string contains a NUL byte")),
+        Value::Array(_) | Value::Object(_) if depth > 64 => Err(at.problem(ProblemKind::Value, segments, "nested deeper than 64 levels")),
         Value::Array(items) => inner(at, segments, items.iter().enumerate().map(|(index, item)| (Segment::Index(index), item)), depth),
         Value::Object(table) => inner(at, segments, table.iter().map(|(key, item)| (Segment::Key(key.clone()), item)), depth),
         _ => Ok(()),
@@ -306,7 +306,7 @@ fn hostile(at: &Where, segments: &mut Vec<Segment>, value: &Value, depth: usize)
 }
 
 fn inner<'a>(
-    at: &Where,
+    at: &AppOrigin,
     segments: &mut Vec<Segment>,
     items: impl Iterator<Item = (Segment, &'a Value)>,
     depth: usize,
@@ -453,7 +453,7 @@ pub(crate) mod tests {
         dir.canonicalize().unwrap()
     }
 
-    fn canon(key: &str, value: Value) -> Result<Value, String> {
+    fn canonical_value(key: &str, value: Value) -> Result<Value, String> {
         canonical(keys::find(key).unwrap(), &value).map(|(value, _)| value)
     }
 
@@ -481,7 +481,7 @@ pub(crate) mod tests {
             ("uid", json!("www"), json!("www")),
         ];
         for (key, given, expected) in cases {
-            assert_eq!(canon(key, given.clone()), Ok(expected), "{key}: {given}");
+            assert_eq!(canonical_value(key, given.clone()), Ok(expected), "{key}: {given}");
         }
     }
 
@@ -498,9 +498,9 @@ pub(crate) mod tests {
             ("instances", json!("foo"), "expected a number from -10000 to 10000 or \"max\" or a table, found \"foo\""),
         ];
         for (key, given, expected) in cases {
-            assert_eq!(canon(key, given.clone()), Err(expected.to_owned()), "{key}: {given}");
+            assert_eq!(canonical_value(key, given.clone()), Err(expected.to_owned()), "{key}: {given}");
         }
-        assert!(canon("exec_mode", json!("clustr")).unwrap_err().ends_with("found \"clustr\" (did you mean \"cluster\"?)"));
+        assert!(canonical_value("exec_mode", json!("clustr")).unwrap_err().ends_with("found \"clustr\" (did you mean \"cluster\"?)"));
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use crate::check::{self, RawApp, Where};
+use crate::check::{self, AppOrigin, RawApp};
 use crate::context::Context;
 use crate::keys;
 use crate::load::{self, Document};
 use crate::normalize::{Overlay, normalize};
-use crate::problem::{Kind, Problem, Problems};
+use crate::problem::{Problem, ProblemKind, Problems};
 
 /// Content of a config file.
 #[derive(Clone, Debug)]
@@ -34,7 +34,8 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Returns all problems of the file at once. [`Problems::kind`] distinguishes a missing file, a
-/// malformed one, and a JavaScript file without apps ([`Kind::NotApps`]: it may be a script).
+/// malformed one, and a JavaScript file without apps ([`ProblemKind::NotApps`]: it may be a
+/// script).
 pub fn load(path: &Path, shown: &str, context: &Context) -> Result<Loaded, Problems> {
     let path = context.in_cwd(&path.to_string_lossy());
     let document = load::file(&path, context).map_err(|problem| name_file(problem, shown))?;
@@ -85,8 +86,9 @@ fn name_file(mut problem: Problem, shown: &str) -> Problem {
 
 fn checked(document: Document, file: Option<String>, shown: &str, context: &Context) -> Result<Loaded, Problems> {
     let Document { value, positions, notes, undefined_variables, env_changes } = document;
-    let mut problems: Vec<Problem> = notes.into_iter().map(|note| Problem::warning(Kind::Other, note).in_file(Some(shown), None)).collect();
-    let Parts { tables, deploy, statics, project } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
+    let mut problems: Vec<Problem> =
+        notes.into_iter().map(|note| Problem::warning(ProblemKind::Other, note).in_file(Some(shown), None)).collect();
+    let FileParts { tables, deploy, statics, project } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
     let positions = Rc::new(positions);
     let mut apps = Vec::with_capacity(tables.len());
     let mut tables = crate::jobs::of_apps(tables).map_err(|problem| problem.in_file(Some(shown), None))?;
@@ -94,7 +96,7 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
         tables.extend(crate::statics::apps(statics).map_err(|problem| problem.in_file(Some(shown), None))?);
     }
     for (path, value) in tables {
-        let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), positions: Rc::clone(&positions) };
+        let at = AppOrigin { shown: shown.to_owned(), path, value: Rc::new(value), positions: Rc::clone(&positions) };
         apps.extend(check::app(at, file.clone(), &deploy, &mut problems).map(|app| app.with_undefined(&undefined_variables)));
     }
     // PM2 accepts them, and files for it contain them.
@@ -113,12 +115,13 @@ fn complete(problems: Problems, apps: &[RawApp], context: &Context, env_changes:
     let Problems(mut all) = problems;
     for app in apps {
         let Err(Problems(more)) = normalize(app, &context, &Overlay::default()) else { continue };
-        let is_refused = |key: &str| all.iter().any(|known| known.key == app.problem(Kind::Other, key, "").key);
+        let is_refused = |key: &str| all.iter().any(|known| known.key == app.problem(ProblemKind::Other, key, "").key);
         let lacks_folder = is_refused("cwd");
         // A rejected value is missing, and a script is not found without its folder: these are no
         // additional mistakes.
-        let is_known =
-            |problem: &Problem| lacks_folder && problem.kind == Kind::ScriptNotFound || all.iter().any(|known| known.key == problem.key);
+        let is_known = |problem: &Problem| {
+            lacks_folder && problem.kind == ProblemKind::ScriptNotFound || all.iter().any(|known| known.key == problem.key)
+        };
         let more: Vec<Problem> = more.into_iter().filter(|problem| problem.is_error() && !is_known(problem)).collect();
         all.extend(more);
     }
@@ -126,7 +129,7 @@ fn complete(problems: Problems, apps: &[RawApp], context: &Context, env_changes:
     Problems(all)
 }
 
-struct Parts {
+struct FileParts {
     tables: Vec<(String, Value)>,
     deploy: Option<Value>,
     statics: Option<Value>,
@@ -135,9 +138,9 @@ struct Parts {
 
 /// Splits the top level: `{apps}`, `{pm2}`, a list, one bare app; package.json has `apps` or `pm2`
 /// among other keys.
-fn parts(value: Value) -> Result<Parts, Problem> {
+fn parts(value: Value) -> Result<FileParts, Problem> {
     match value {
-        Value::Array(items) => Ok(Parts { tables: tables("", items)?, deploy: None, statics: None, project: None }),
+        Value::Array(items) => Ok(FileParts { tables: tables("", items)?, deploy: None, statics: None, project: None }),
         Value::Object(mut top) => {
             let deploy = top.shift_remove("deploy").filter(Value::is_object);
             let statics = top.shift_remove("static").filter(|value| !value.is_null());
@@ -151,7 +154,7 @@ fn parts(value: Value) -> Result<Parts, Problem> {
                     Some(app @ Value::Object(_)) => vec![(name.to_owned(), app)],
                     other => {
                         let found = check::found(&other.unwrap_or_default());
-                        return Err(Problem::error(Kind::Value, format!("expected a list of apps, found {found}")).at(name));
+                        return Err(Problem::error(ProblemKind::Value, format!("expected a list of apps, found {found}")).at(name));
                     }
                 },
                 None if is_app(&top) => vec![(String::new(), Value::Object(top))],
@@ -159,10 +162,10 @@ fn parts(value: Value) -> Result<Parts, Problem> {
                 None => return Err(no_apps(&top)),
             };
             let tables = tables.into_iter().chain(jobs.into_iter().flatten()).collect();
-            Ok(Parts { tables, deploy, statics, project })
+            Ok(FileParts { tables, deploy, statics, project })
         }
         other => Err(Problem::error(
-            Kind::NotApps,
+            ProblemKind::NotApps,
             format!("expected a table with `apps`, a list of apps or one app, found {}", check::found(&other)),
         )),
     }
@@ -176,7 +179,8 @@ fn tables(path: &str, items: Vec<Value>) -> Result<Vec<(String, Value)>, Problem
         .map(|(index, item)| match item {
             Value::Object(_) => Ok((named(index), item)),
             other => {
-                Err(Problem::error(Kind::Value, format!("expected an app (a table), found {}", check::found(&other))).at(named(index)))
+                Err(Problem::error(ProblemKind::Value, format!("expected an app (a table), found {}", check::found(&other)))
+                    .at(named(index)))
             }
         })
         .collect()
@@ -197,11 +201,11 @@ fn is_one_app(top: &Map<String, Value>) -> bool {
 fn no_apps(top: &Map<String, Value>) -> Problem {
     if top.get("services").is_some_and(Value::is_object) {
         let text = "is a compose file: `ostler up` runs it, `ostler import compose` writes an ecosystem file from it";
-        return Problem::error(Kind::NotApps, text);
+        return Problem::error(ProblemKind::NotApps, text);
     }
     let near = top.keys().find_map(|key| keys::closest(key, ["apps"]).map(|_| key));
     let hint = near.map_or_else(String::new, |key| format!(" (did you mean `apps` instead of `{key}`?)"));
-    Problem::error(Kind::NotApps, format!("contains no apps: expected a key `apps` with a list{hint}"))
+    Problem::error(ProblemKind::NotApps, format!("contains no apps: expected a key `apps` with a list{hint}"))
 }
 
 /// Reports two apps of the same name in one namespace: later commands could not distinguish them.
@@ -218,7 +222,7 @@ fn report_same_names(apps: &[RawApp], problems: &mut Vec<Problem>) {
                     .position()
                     .map_or_else(|| first.path().to_owned(), |position| format!("{} (line {})", first.path(), position.line));
                 problems.push(app.problem(
-                    Kind::Value,
+                    ProblemKind::Value,
                     "name",
                     format!("the name \"{name}\" is already used by {first}: give each app its own"),
                 ));

@@ -23,7 +23,7 @@ pub const DEFAULT_NAMES: &[&str] = &[
 
 /// Kind of an argument of `start` and similar commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum StartArgument {
     /// A config file, absolute; it need not exist.
     Config(PathBuf),
     /// `-`: a config file on standard input.
@@ -38,18 +38,18 @@ pub enum Target {
 /// anywhere in it as a config file and runs it inside the client. PM2 differs: only the file name
 /// counts, not its folders; and a JavaScript file like `server.config.js` that never mentions apps
 /// is treated as a script.
-pub fn classify(argument: &str, context: &Context) -> Target {
+pub fn classify(argument: &str, context: &Context) -> StartArgument {
     if argument == "-" {
-        return Target::Stdin;
+        return StartArgument::Stdin;
     }
     let path = context.in_cwd(argument);
     if !is_config_name(argument) || path.is_dir() || argument.chars().any(char::is_whitespace) && !path.is_file() {
-        return Target::Other;
+        return StartArgument::Other;
     }
     if !context.as_pm2 && is_program(argument) && !is_ecosystem(argument) && path.is_file() && !mentions_apps(&path) {
-        return Target::Other;
+        return StartArgument::Other;
     }
-    Target::Config(path)
+    StartArgument::Config(path)
 }
 
 /// Returns the first default config file in the caller's directory.
@@ -120,16 +120,16 @@ mod tests {
         std::fs::write(dir.join("my.config.js"), "module.exports = {apps: []}").unwrap();
         std::fs::write(dir.join("other.config.js"), "module.exports = require('./list')").unwrap();
         let context = Context::new(dir.clone(), EnvMap::new(), 1).unwrap();
-        assert_eq!(classify("server.config.js", &context), Target::Other);
+        assert_eq!(classify("server.config.js", &context), StartArgument::Other);
         // PM2 uses only the name; it treats a file that throws before it exports anything as
         // broken.
         let as_pm2 = Context { as_pm2: true, ..context.clone() };
-        assert_eq!(classify("server.config.js", &as_pm2), Target::Config(dir.join("server.config.js")));
-        assert_eq!(classify("my.config.js", &context), Target::Config(dir.join("my.config.js")));
-        assert_eq!(classify("other.config.js", &context), Target::Config(dir.join("other.config.js")));
-        assert_eq!(classify("absent.config.js", &context), Target::Config(dir.join("absent.config.js")));
-        assert_eq!(classify("echo a.json", &context), Target::Other);
-        assert_eq!(classify("-", &context), Target::Stdin);
+        assert_eq!(classify("server.config.js", &as_pm2), StartArgument::Config(dir.join("server.config.js")));
+        assert_eq!(classify("my.config.js", &context), StartArgument::Config(dir.join("my.config.js")));
+        assert_eq!(classify("other.config.js", &context), StartArgument::Config(dir.join("other.config.js")));
+        assert_eq!(classify("absent.config.js", &context), StartArgument::Config(dir.join("absent.config.js")));
+        assert_eq!(classify("echo a.json", &context), StartArgument::Other);
+        assert_eq!(classify("-", &context), StartArgument::Stdin);
         assert_eq!(default_file(&context), None);
         std::fs::write(dir.join("ecosystem.yaml"), "").unwrap();
         std::fs::write(dir.join("ecosystem.config.cjs"), "").unwrap();

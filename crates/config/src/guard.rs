@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, TrustVerdict, Writer, verdict, writer};
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Largest number of links on a path, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -70,7 +70,7 @@ fn refusal(by: Writer, origin: Origin) -> Problem {
         Origin::FolderAbove => ", and it is in a folder above this one",
     };
     let message = format!("the file is refused: {} can change it or a folder on its path{found}", name(by));
-    Problem::error(Kind::Foreign, message)
+    Problem::error(ProblemKind::Foreign, message)
 }
 
 fn name(writer: Writer) -> String {
@@ -85,14 +85,14 @@ fn name(writer: Writer) -> String {
 /// Returns the problem for an unreadable file.
 pub(crate) fn cannot(error: &io::Error) -> Problem {
     match error.kind() {
-        io::ErrorKind::NotFound => Problem::error(Kind::NotFound, "file not found"),
-        _ => Problem::error(Kind::Unreadable, format!("cannot read the file: {error}")),
+        io::ErrorKind::NotFound => Problem::error(ProblemKind::NotFound, "file not found"),
+        _ => Problem::error(ProblemKind::Unreadable, format!("cannot read the file: {error}")),
     }
 }
 
 /// An absolute path, resolved through its links.
 #[derive(Debug)]
-pub struct Walked {
+pub struct ResolvedPath {
     /// All steps, including those to and from links.
     pub steps: Vec<PathStep>,
     /// The file at the end; none if a part of the path does not exist.
@@ -103,7 +103,7 @@ pub struct Walked {
     is_descriptor: bool,
 }
 
-impl Walked {
+impl ResolvedPath {
     /// Returns every folder on the path, without the end.
     pub fn folders(&self) -> impl Iterator<Item = Inode> {
         self.steps.iter().map(|step| step.folder)
@@ -114,7 +114,7 @@ impl Walked {
 ///
 /// # Errors
 /// Returns an error if a folder cannot be entered, or if there are too many links.
-pub fn walk(path: &Path) -> io::Result<Walked> {
+pub fn walk(path: &Path) -> io::Result<ResolvedPath> {
     let mut rest = parts(path);
     let mut at = PathBuf::from("/");
     let mut end = std::fs::symlink_metadata(&at)?;
@@ -134,7 +134,7 @@ pub fn walk(path: &Path) -> io::Result<Walked> {
                 // The folder that would contain it counts, too.
                 let folder = inode(&end);
                 steps.push(PathStep { folder, entry: Inode { is_link: false, ..folder } });
-                return Ok(Walked { steps, end: None, id: (0, 0), is_descriptor });
+                return Ok(ResolvedPath { steps, end: None, id: (0, 0), is_descriptor });
             }
         };
         steps.push(PathStep { folder: inode(&end), entry: inode(&entry) });
@@ -155,7 +155,7 @@ pub fn walk(path: &Path) -> io::Result<Walked> {
         before.append(&mut rest);
         rest = before;
     }
-    Ok(Walked { steps, end: Some(inode(&end)), id: (end.dev(), end.ino()), is_descriptor: false })
+    Ok(ResolvedPath { steps, end: Some(inode(&end)), id: (end.dev(), end.ino()), is_descriptor: false })
 }
 
 fn inode(meta: &Metadata) -> Inode {
@@ -195,13 +195,13 @@ mod tests {
         for path in [&file, &dir.join("link")] {
             assert!(!refuses(path, Origin::FolderAbove), "{path:?}");
         }
-        assert_eq!(open(&dir.join("loop"), &own, Origin::Named).unwrap_err().kind, Kind::Unreadable);
-        assert_eq!(open(&dir.join("none"), &own, Origin::Named).unwrap_err().kind, Kind::NotFound);
+        assert_eq!(open(&dir.join("loop"), &own, Origin::Named).unwrap_err().kind, ProblemKind::Unreadable);
+        assert_eq!(open(&dir.join("none"), &own, Origin::Named).unwrap_err().kind, ProblemKind::NotFound);
         for (folder, mode) in [("open", 0o777), ("open/inner", 0o777), ("open/inner/file", 0o666)] {
             let before = std::fs::metadata(dir.join(folder)).unwrap().mode();
             set(&dir.join(folder), mode);
             for path in [&file, &dir.join("link")] {
-                assert_eq!(open(path, &own, Origin::FolderAbove).unwrap_err().kind, Kind::Foreign, "{folder} {path:?}");
+                assert_eq!(open(path, &own, Origin::FolderAbove).unwrap_err().kind, ProblemKind::Foreign, "{folder} {path:?}");
             }
             set(&dir.join(folder), before);
         }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::check::found;
 use crate::keys::camel_case;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Names of the schedule.
 const SCHEDULE: &[&str] = &["schedule", "cron", "cron_restart"];
@@ -64,7 +64,7 @@ pub(crate) fn of_value(path: &str, value: Value, app: Option<&Map<String, Value>
 }
 
 fn expected(what: &str, path: &str, value: &Value) -> Problem {
-    Problem::error(Kind::Value, format!("expected {what}, found {}", found(value))).at(path)
+    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", found(value))).at(path)
 }
 
 /// Returns true for one job; a table of jobs by their names contains only tables.

@@ -27,7 +27,9 @@ mod statics;
 pub use check::RawApp;
 pub use context::{Context, Engine, UnknownEngine};
 pub use file::{Loaded, load, load_made, load_stdin, select, values};
-pub use guard::{Walked, walk};
-pub use normalize::{Again, EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize, normalize_again, variables_in};
+pub use guard::{ResolvedPath, walk};
+pub use normalize::{
+    EnvOption, Normalized, Overlay, UpdatedApp, finish_order, from_options, merge, normalize, normalize_update, variables_in,
+};
 pub use ostler_core::home::trust::Origin;
-pub use problem::{Kind, Position, Problem, Problems, Severity};
+pub use problem::{Position, Problem, ProblemKind, Problems, Severity};

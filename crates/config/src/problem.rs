@@ -23,7 +23,7 @@ pub enum Severity {
 
 /// Kind of a problem, for callers that print PM2's own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProblemKind {
     /// The file does not exist.
     NotFound,
     /// The file cannot be read (permission, not a file, too large, not UTF-8).
@@ -64,7 +64,7 @@ pub struct Problem {
     /// Error or warning.
     pub severity: Severity,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ProblemKind,
     /// File as the user named it.
     pub file: Option<String>,
     /// Position in the file; absent if uncertain.
@@ -77,18 +77,18 @@ pub struct Problem {
 
 impl Problem {
     /// Returns an error about the whole file or command.
-    pub fn error(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn error(kind: ProblemKind, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, kind, file: None, position: None, key: String::new(), message: message.into() }
     }
 
     /// Returns a warning about the whole file or command.
-    pub fn warning(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn warning(kind: ProblemKind, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(kind, message) }
     }
 
     /// Returns the next step for the user, or none.
     pub fn hint(&self) -> Option<&'static str> {
-        (self.kind == Kind::Foreign).then_some("read it, then change its owner and mode, or allow it with --allow-foreign-file")
+        (self.kind == ProblemKind::Foreign).then_some("read it, then change its owner and mode, or allow it with --allow-foreign-file")
     }
 
     /// Returns the message with the hint on a line of its own.
@@ -138,7 +138,7 @@ pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
     /// Returns the kind of the first error, if any.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<ProblemKind> {
         self.0.iter().find(|problem| problem.is_error()).map(|problem| problem.kind)
     }
 

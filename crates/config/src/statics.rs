@@ -8,7 +8,7 @@
 use serde_json::{Map, Value};
 
 use crate::check::found;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Keys and the variables that they set.
 const VARIABLES: &[(&str, &str)] = &[
@@ -57,7 +57,7 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
             // A name without a password, or a password alone, would let every visitor in.
             let (Some(name), Some(password)) = (text("username"), text("password")) else {
                 let message = "expected `username` and `password`, both as strings";
-                return Err(Problem::error(Kind::Value, message.to_owned()).at(format!("{path}.basic_auth")));
+                return Err(Problem::error(ProblemKind::Value, message.to_owned()).at(format!("{path}.basic_auth")));
             };
             env.insert("PM2_SERVE_BASIC_AUTH".into(), "true".into());
             env.insert("PM2_SERVE_BASIC_AUTH_USERNAME".into(), name.into());
@@ -77,7 +77,7 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
 }
 
 fn expected(what: &str, at: &str, value: &Value) -> Problem {
-    Problem::error(Kind::Value, format!("expected {what}, found {}", found(value))).at(at)
+    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", found(value))).at(at)
 }
 
 #[cfg(test)]

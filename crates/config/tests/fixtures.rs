@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ostler_config::{Context, Engine, Kind, Loaded, Overlay, Problems, load, load_stdin, normalize};
+use ostler_config::{Context, Engine, Loaded, Overlay, ProblemKind, Problems, load, load_stdin, normalize};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use serde_json::json;
 
@@ -87,7 +87,7 @@ fn every_seed_config_loads() {
     for name in names {
         let (loaded, specs) = seed(&name);
         assert!(!specs.is_empty(), "{name}");
-        assert!(loaded.warnings.iter().all(|warning| warning.kind == Kind::NoEffect), "{name}: {:?}", loaded.warnings);
+        assert!(loaded.warnings.iter().all(|warning| warning.kind == ProblemKind::NoEffect), "{name}: {:?}", loaded.warnings);
     }
 }
 
@@ -141,7 +141,7 @@ fn keys_without_effect_are_kept_and_reported() {
     let app = normalize(&loaded.apps[0], &context(&dir), &Overlay::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0.trim())).collect();
     let warnings: Vec<_> = loaded.warnings.iter().chain(&app.warnings).collect();
-    assert!(keys.len() == 4 && warnings.iter().all(|warning| warning.kind == Kind::NoEffect), "{warnings:?}");
+    assert!(keys.len() == 4 && warnings.iter().all(|warning| warning.kind == ProblemKind::NoEffect), "{warnings:?}");
     for key in keys {
         assert!(app.spec.given.open().contains_key(key), "{key} is lost: {:?}", app.spec.given);
         assert!(warnings.iter().any(|warning| warning.key == format!("apps[0].{key}")), "no warning for {key}: {warnings:?}");
@@ -298,30 +298,30 @@ fn environment_changes_are_reported() {
 #[test]
 fn bad_files_are_rejected_with_one_line_each() {
     let cases = [
-        ("infinite.config.js", Kind::Malformed, "infinite.config.js: time limit: the file did not finish within 2 s"),
-        ("memory.config.js", Kind::Malformed, "memory.config.js: memory limit: the file needs more than 128 MiB"),
-        ("cyclic.config.js", Kind::Malformed, "cyclic.config.js: TypeError: apps[0].env.SELF refers to itself (cyclic object)"),
-        ("server.config.js", Kind::NotApps, "server.config.js: "),
-        ("apps-text.config.js", Kind::Value, "apps-text.config.js: apps: expected a list of apps, found \"api\""),
+        ("infinite.config.js", ProblemKind::Malformed, "infinite.config.js: time limit: the file did not finish within 2 s"),
+        ("memory.config.js", ProblemKind::Malformed, "memory.config.js: memory limit: the file needs more than 128 MiB"),
+        ("cyclic.config.js", ProblemKind::Malformed, "cyclic.config.js: TypeError: apps[0].env.SELF refers to itself (cyclic object)"),
+        ("server.config.js", ProblemKind::NotApps, "server.config.js: "),
+        ("apps-text.config.js", ProblemKind::Value, "apps-text.config.js: apps: expected a list of apps, found \"api\""),
         (
             "did-you-mean.config.js",
-            Kind::NotApps,
+            ProblemKind::NotApps,
             "did-you-mean.config.js: contains no apps: expected a key `apps` with a list (did you mean `apps` instead of `app`?)",
         ),
         (
             "docker-compose.yml",
-            Kind::NotApps,
+            ProblemKind::NotApps,
             "docker-compose.yml: is a compose file: `ostler up` runs it, `ostler import compose` writes an ecosystem file from it",
         ),
-        ("empty.json", Kind::Malformed, "empty.json: the file is empty"),
-        ("syntax.json", Kind::Malformed, "syntax.json:3:"),
-        ("syntax.yaml", Kind::Malformed, "syntax.yaml:3:"),
-        ("syntax.toml", Kind::Malformed, "syntax.toml:3:10: "),
-        ("throws.config.js", Kind::Malformed, "throws.config.js:4:"),
-        ("syntax.config.js", Kind::Malformed, "syntax.config.js:4:"),
-        ("recursion.config.js", Kind::Malformed, "recursion.config.js:1:"),
-        ("recursive.config.js", Kind::Malformed, "recursive.config.js:1:"),
-        ("absent.yaml", Kind::NotFound, "absent.yaml: file not found"),
+        ("empty.json", ProblemKind::Malformed, "empty.json: the file is empty"),
+        ("syntax.json", ProblemKind::Malformed, "syntax.json:3:"),
+        ("syntax.yaml", ProblemKind::Malformed, "syntax.yaml:3:"),
+        ("syntax.toml", ProblemKind::Malformed, "syntax.toml:3:10: "),
+        ("throws.config.js", ProblemKind::Malformed, "throws.config.js:4:"),
+        ("syntax.config.js", ProblemKind::Malformed, "syntax.config.js:4:"),
+        ("recursion.config.js", ProblemKind::Malformed, "recursion.config.js:1:"),
+        ("recursive.config.js", ProblemKind::Malformed, "recursive.config.js:1:"),
+        ("absent.yaml", ProblemKind::NotFound, "absent.yaml: file not found"),
     ];
     for (name, kind, text) in cases {
         let problems = read("bad", name).expect_err(name);

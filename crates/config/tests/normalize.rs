@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use ostler_config::{Context, EnvOption, Kind, Overlay, load_stdin, merge, normalize, select};
+use ostler_config::{Context, EnvOption, Overlay, ProblemKind, load_stdin, merge, normalize, select};
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -123,26 +123,31 @@ fn missing_script_or_interpreter_is_an_error_with_its_kind() {
     project.file("app.js", "");
     project.file("app.rb", "");
     let cases = [
-        ("nothing.js", json!({}), Kind::ScriptNotFound, format!("Script not found: {}/nothing.js", project.dir.display())),
-        ("", json!({}), Kind::ScriptNotFound, "No script path - aborting".into()),
+        ("nothing.js", json!({}), ProblemKind::ScriptNotFound, format!("Script not found: {}/nothing.js", project.dir.display())),
+        ("", json!({}), ProblemKind::ScriptNotFound, "No script path - aborting".into()),
         (
             "app.rb",
             json!({}),
-            Kind::InterpreterNotFound,
+            ProblemKind::InterpreterNotFound,
             "Interpreter ruby is NOT AVAILABLE in PATH. (type 'which ruby' to double check.)".into(),
         ),
         (
             "app.js",
             json!({"exec_interpreter": "/no/such/node"}),
-            Kind::InterpreterNotFound,
+            ProblemKind::InterpreterNotFound,
             "Interpreter /no/such/node is NOT AVAILABLE in PATH. (type 'which /no/such/node' to double check.)".into(),
         ),
-        ("app.js", json!({"cwd": "/no/such/dir"}), Kind::DirectoryNotFound, "--cwd: the directory /no/such/dir does not exist".into()),
-        ("app.js", json!({"max_restarts": "ten"}), Kind::Value, "--max-restarts: expected a number, found \"ten\"".into()),
+        (
+            "app.js",
+            json!({"cwd": "/no/such/dir"}),
+            ProblemKind::DirectoryNotFound,
+            "--cwd: the directory /no/such/dir does not exist".into(),
+        ),
+        ("app.js", json!({"max_restarts": "ten"}), ProblemKind::Value, "--max-restarts: expected a number, found \"ten\"".into()),
         (
             "app.js",
             json!({"env_file": ["absent.env"]}),
-            Kind::Value,
+            ProblemKind::Value,
             format!("--env-file: {}/absent.env: file not found", project.dir.display()),
         ),
     ];
@@ -269,7 +274,7 @@ fn environment_is_built_in_layers() {
     assert_eq!((spec.env.merged()["A"].as_str(), spec.env.merged()["X"].as_str()), ("cli", "1,2"));
     // A profile that does not exist.
     let unknown = project.app(app, &Overlay { profile: Some("staging".into()), ..Overlay::default() });
-    assert_eq!(unknown.warnings[0].kind, Kind::UnknownProfile);
+    assert_eq!(unknown.warnings[0].kind, ProblemKind::UnknownProfile);
     assert_eq!(unknown.warnings[0].message, "Environment [staging] is not defined in process file");
     assert_eq!(unknown.spec.env.profile, None);
 }

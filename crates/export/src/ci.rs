@@ -6,13 +6,13 @@
 use crate::Plan;
 use crate::base::{Base, Packages, Requirements};
 use crate::image::Image;
-use crate::service::Kind;
+use crate::service::Lifecycle;
 use crate::yaml::{Dialect, Map, Yaml};
 
-type Out = (Vec<(String, String)>, Vec<String>);
+type CiOutput = (Vec<(String, String)>, Vec<String>);
 
 /// Returns `.github/workflows/deploy.yml`.
-pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
+pub(crate) fn github(plan: &mut Plan<'_>) -> CiOutput {
     let mut map = Map::new().with("name", "deploy");
     // Some readers of YAML treat a plain `on` as true; in quotes, it is the intended key.
     let mut inputs = Map::new();
@@ -26,13 +26,13 @@ pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
         .with("workflow_dispatch", Map::new().with("inputs", inputs));
     map.put("on", on);
     map.put("permissions", Map::new().with("contents", "read").with("packages", "write"));
-    map.say("One deployment at a time; a newer push cancels the tests of an older one.");
+    map.comment("One deployment at a time; a newer push cancels the tests of an older one.");
     let is_deploying = Yaml::Reference("${{ github.ref != 'refs/heads/main' }}".into());
     map.put(
         "concurrency",
         Map::new().with("group", Yaml::Reference("deploy-${{ github.ref }}".into())).with("cancel-in-progress", is_deploying),
     );
-    map.say("Registry to log in to, and the path in front of the image names. Variables of the repository override both.");
+    map.comment("Registry to log in to, and the path in front of the image names. Variables of the repository override both.");
     let mut env = Map::new();
     let (registry, path) = places(plan);
     env.put("REGISTRY", Yaml::Reference(format!("${{{{ vars.REGISTRY || '{registry}' }}}}")));
@@ -189,7 +189,7 @@ fn github_image(plan: &Plan<'_>) -> Map {
     for image in &plan.images {
         let tag = |tag: &str| format!("${{{{ env.IMAGES }}}}/{}:{tag}", name_of(image));
         let mut with = Map::new().with("context", ".").with("file", &image.dockerfile).with("push", true);
-        with.say("The commit is the version: the tag never changes.");
+        with.comment("The commit is the version: the tag never changes.");
         with.put("tags", Yaml::Reference(format!("{},{}", tag("${{ github.sha }}"), tag("latest"))));
         with.put("cache-from", format!("type=gha,scope={}", name_of(image)))
             .put("cache-to", format!("type=gha,mode=max,scope={}", name_of(image)));
@@ -205,9 +205,9 @@ fn rollouts<'a>(plan: &'a Plan<'_>) -> Vec<(String, &'a str, &'a Image)> {
     let one = |service: &'a crate::service::Service<'_>| {
         let image = plan.image_of(service)?;
         let kind = match service.kind {
-            Kind::Server => "deployment",
-            Kind::Job => "cronjob",
-            Kind::Once => return None,
+            Lifecycle::Server => "deployment",
+            Lifecycle::Job => "cronjob",
+            Lifecycle::Once => return None,
         };
         Some((format!("{kind}/{}", service.name), service.name.as_str(), image))
     };
@@ -235,7 +235,8 @@ fn deploy_script(plan: &Plan<'_>, version: &str) -> String {
         lines.push(format!("kubectl rollout status {object} --timeout=5m || back"));
     }
     lines.extend(others.iter().map(|other| set(other)));
-    let once: Vec<&str> = plan.services.iter().filter(|service| service.kind == Kind::Once).map(|service| service.name.as_str()).collect();
+    let once: Vec<&str> =
+        plan.services.iter().filter(|service| service.kind == Lifecycle::Once).map(|service| service.name.as_str()).collect();
     if !once.is_empty() {
         lines.push(format!("# Recreate jobs that run once by hand, or here: {}.", once.join(", ")));
     }
@@ -270,7 +271,7 @@ fn github_deploy(plan: &Plan<'_>) -> Map {
 
 fn github_rollback(plan: &Plan<'_>) -> Map {
     let mut job = Map::new();
-    job.say("Run manually: Actions, deploy, Run workflow, with the box ticked.");
+    job.comment("Run manually: Actions, deploy, Run workflow, with the box ticked.");
     job.put("if", "${{ inputs.rollback }}").put("runs-on", "ubuntu-latest").put("environment", "production");
     let mut step = Map::new().with("name", "Go back");
     step.put("run", rollback_script(plan));
@@ -279,7 +280,7 @@ fn github_rollback(plan: &Plan<'_>) -> Map {
 }
 
 /// Returns `.gitlab-ci.yml`.
-pub(crate) fn gitlab(plan: &mut Plan<'_>) -> Out {
+pub(crate) fn gitlab(plan: &mut Plan<'_>) -> CiOutput {
     let mut map = Map::new();
     map.put("stages", Yaml::words(["test", "image", "deploy"]));
     let main = || Yaml::from(vec![Yaml::from(Map::new().with("if", "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH"))]);
@@ -314,14 +315,14 @@ pub(crate) fn gitlab(plan: &mut Plan<'_>) -> Out {
     };
     let mut deploy = Map::new().with("stage", "deploy").with("image", kubectl());
     deploy.put("environment", Map::new().with("name", "production"));
-    deploy.say("One after the other.").put("resource_group", "production");
+    deploy.comment("One after the other.").put("resource_group", "production");
     deploy.put("rules", main());
     let script = deploy_script(plan, "$CI_COMMIT_SHA").replace("$IMAGES/", "$CI_REGISTRY_IMAGE/");
     deploy.put("script", vec![Yaml::from(script)]);
     map.put("deploy", deploy);
     let mut back = Map::new().with("stage", "deploy").with("image", kubectl());
     back.put("environment", Map::new().with("name", "production")).put("resource_group", "production");
-    back.say("Run manually if a release turns out to be bad.");
+    back.comment("Run manually if a release turns out to be bad.");
     let rule = Map::new().with("if", "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH").with("when", "manual").with("allow_failure", true);
     back.put("rules", vec![Yaml::from(rule)]);
     back.put("script", vec![Yaml::from(rollback_script(plan))]);

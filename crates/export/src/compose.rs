@@ -14,7 +14,7 @@ use ostler_core::serving::AutoscaleSettings;
 use serde_json::Value;
 
 use crate::base::Base;
-use crate::service::{Kind, Replicas, Service};
+use crate::service::{Lifecycle, Replicas, Service};
 use crate::yaml::{Dialect, Map, Yaml};
 use crate::{Plan, container, dockerfile};
 
@@ -27,24 +27,24 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     let with_secrets: Vec<&Service<'_>> = plan.services.iter().filter(|service| mounts_secrets(service, swarm)).collect();
     let config = if swarm { "ostler.stack.yaml" } else { "ostler.compose.yaml" };
     let override_text = plan.services.iter().any(|service| has_override(service, swarm)).then(|| {
-        let ours: Vec<&Service<'_>> = plan.services.iter().filter(|service| !service.is_backing()).collect();
-        container::file(plan.project, &ours, |service| container::Own {
+        let ours: Vec<&Service<'_>> = plan.services.iter().filter(|service| !service.has_official_image()).collect();
+        container::file(plan.project, &ours, |service| container::EngineAdditions {
             secrets: mounted(service, swarm),
             range: range_inside(service, swarm),
         })
         .text(Dialect::Plain)
     });
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     let mut map = Map::new();
     if swarm {
-        map.say("`docker stack deploy` requires the version; Compose itself does not.").put("version", "3.8");
+        map.comment("`docker stack deploy` requires the version; Compose itself does not.").put("version", "3.8");
     } else {
         map.put("name", crate::names::label(&plan.project.name));
     }
     let mut services = Map::new();
     let mut taken = BTreeSet::new();
     for service in &plan.services {
-        services.put(&service.name, of(plan, service, &mut taken, &mut told));
+        services.put(&service.name, of(plan, service, &mut taken, &mut notices));
     }
     map.put("services", services);
     let mut volumes = Map::new();
@@ -61,7 +61,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
         for name in mounted(service, swarm) {
             let mut source = Map::new();
             if swarm {
-                source.say(format!("docker secret create {}_{} -", service.name, secret_name(name)));
+                source.comment(format!("docker secret create {}_{} -", service.name, secret_name(name)));
                 source.put("external", true);
             } else {
                 match service.spec.secrets.get(name) {
@@ -69,7 +69,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
                         source.put("file", plan.project.inside(path).map_or_else(|| path.clone(), |inside| joined_context(plan, inside)));
                     }
                     _ => {
-                        source.say("From the environment of the Compose command, or from a .env file beside this file.");
+                        source.comment("From the environment of the Compose command, or from a .env file beside this file.");
                         source.put("environment", name);
                     }
                 }
@@ -79,10 +79,10 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     }
     map.put_filled("secrets", secrets);
     if override_text.is_some() {
-        map.say("The apps with the paths of their secrets and their ranges of instances: mounted over the file of the image.");
+        map.comment("The apps with the paths of their secrets and their ranges of instances: mounted over the file of the image.");
         map.put("configs", Map::new().with("ostler", Map::new().with("file", format!("./{config}"))));
     }
-    plan.told.append(&mut told);
+    plan.notices.append(&mut notices);
     let name = if swarm { "stack.yaml" } else { "compose.yaml" };
     let mut files = vec![(name.to_owned(), map.text(Dialect::Compose))];
     files.extend(override_text.map(|text| (config.to_owned(), text)));
@@ -115,12 +115,12 @@ fn mounted<'a>(service: &'a Service<'_>, swarm: bool) -> Vec<&'a String> {
 }
 
 fn mounts_secrets(service: &Service<'_>, swarm: bool) -> bool {
-    !service.is_backing() && !mounted(service, swarm).is_empty()
+    !service.has_official_image() && !mounted(service, swarm).is_empty()
 }
 
 /// Returns true if it needs the file of apps that Compose mounts over that of the image.
 fn has_override(service: &Service<'_>, swarm: bool) -> bool {
-    mounts_secrets(service, swarm) || (!service.is_backing() && range_inside(service, swarm).is_some())
+    mounts_secrets(service, swarm) || (!service.has_official_image() && range_inside(service, swarm).is_some())
 }
 
 /// Returns a name that Compose and Swarm accept.
@@ -132,7 +132,7 @@ fn joined_context(plan: &Plan<'_>, inside: &str) -> String {
     format!("{}/{inside}", plan.options.context().trim_end_matches('/'))
 }
 
-fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &mut Vec<crate::Told>) -> Map {
+fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, notices: &mut Vec<crate::Notice>) -> Map {
     let swarm = plan.options.swarm;
     let spec = service.spec;
     let mut map = Map::new();
@@ -150,10 +150,10 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &
         map.put("labels", Map::new().with("ostler.namespace", &spec.namespace));
     }
     if !service.is_started() && !swarm {
-        map.say("Not started with the others: `docker compose --profile manual up`.").put("profiles", Yaml::words(["manual"]));
+        map.comment("Not started with the others: `docker compose --profile manual up`.").put("profiles", Yaml::words(["manual"]));
     }
     command(plan, service, &mut map, swarm);
-    ports(service, &mut map, swarm, taken, told);
+    ports(service, &mut map, swarm, taken, notices);
     environment(plan, service, &mut map, swarm);
     if mounts_secrets(service, swarm) {
         let secret = |name: &String| {
@@ -176,7 +176,7 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &
     }
     depends_on(plan, service, &mut map, swarm);
     health(service, &mut map);
-    if !service.is_backing() {
+    if !service.has_official_image() {
         map.put("stop_signal", "SIGTERM");
         map.put("stop_grace_period", format!("{}s", service.grace_seconds()));
         map.put("cap_drop", Yaml::words(["ALL"]));
@@ -189,14 +189,14 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &
         map.put("volumes", vec![Yaml::from(format!("{}-data:{path}", service.name))]);
     }
     if !spec.limits.rlimits.is_empty() {
-        ulimits(service, &mut map, told);
+        ulimits(service, &mut map, notices);
     }
     logging(service, &mut map);
     if !swarm {
         match service.kind {
-            Kind::Once => map.put("restart", "no"),
-            _ if service.is_backing() => map.put("restart", "unless-stopped"),
-            _ => map.say("ostler restarts the app; this restarts the container if ostler gives up.").put("restart", "unless-stopped"),
+            Lifecycle::Once => map.put("restart", "no"),
+            _ if service.has_official_image() => map.put("restart", "unless-stopped"),
+            _ => map.comment("ostler restarts the app; this restarts the container if ostler gives up.").put("restart", "unless-stopped"),
         };
     }
     map.put_filled("deploy", deploy(service, swarm));
@@ -204,7 +204,7 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &
 }
 
 fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
-    if service.is_backing() {
+    if service.has_official_image() {
         let words = service.command(plan.project);
         // Without other words, the image's own command runs.
         if words.len() > 1 {
@@ -214,17 +214,17 @@ fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
     }
     let mut words: Vec<String> = ["ostler", "runtime", container::FILE, "--only", &service.name].map(str::to_owned).to_vec();
     if let Some(count) = instances_inside(service, swarm) {
-        map.say("All instances in one container: they share the port.");
+        map.comment("All instances in one container: they share the port.");
         words.extend(["-i".into(), count]);
     } else if let Some(range) = range_inside(service, swarm) {
         let (min, max) = (range.min, range.max);
-        map.say(format!(
+        map.comment(format!(
             "All instances in one container: they share the port. ostler runs {min} to {max} of them, depending on their load."
         ));
-    } else if service.wanted() > 1 && !swarm {
-        map.say("One process per container, and several containers.");
+    } else if service.container_count() > 1 && !swarm {
+        map.comment("One process per container, and several containers.");
     }
-    if let Some(cron) = service.cron().filter(|_| service.kind != Kind::Job) {
+    if let Some(cron) = service.cron().filter(|_| service.kind != Lifecycle::Job) {
         words.extend(["--cron-restart".into(), cron.pattern.clone()]);
         if let Some(zone) = &cron.zone {
             words.extend(["--timezone".into(), zone.clone()]);
@@ -259,10 +259,10 @@ fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a Autosca
     }
 }
 
-fn ports(service: &Service<'_>, map: &mut Map, swarm: bool, taken: &mut BTreeSet<u16>, told: &mut Vec<crate::Told>) {
-    if service.is_backing() && !matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy")) {
+fn ports(service: &Service<'_>, map: &mut Map, swarm: bool, taken: &mut BTreeSet<u16>, notices: &mut Vec<crate::Notice>) {
+    if service.has_official_image() && !matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy")) {
         if let Some(port) = service.port {
-            map.say("Reachable only by the other services.").put("expose", vec![Yaml::from(port.to_string())]);
+            map.comment("Reachable only by the other services.").put("expose", vec![Yaml::from(port.to_string())]);
         }
         return;
     }
@@ -271,18 +271,19 @@ fn ports(service: &Service<'_>, map: &mut Map, swarm: bool, taken: &mut BTreeSet
         return;
     }
     let several = !swarm && !shares_a_container(service);
-    let last =
-        |port: u16| if several { port.saturating_add(u16::try_from(service.wanted().saturating_sub(1)).unwrap_or(u16::MAX)) } else { port };
+    let last = |port: u16| {
+        if several { port.saturating_add(u16::try_from(service.container_count().saturating_sub(1)).unwrap_or(u16::MAX)) } else { port }
+    };
     if let Some(port) = all.iter().find(|port| (**port..=last(**port)).any(|port| taken.contains(&port))) {
-        map.say(format!("Port {port} of the host is used by another service: this one is reachable only by other services."));
+        map.comment(format!("Port {port} of the host is used by another service: this one is reachable only by other services."));
         map.put("expose", all.iter().map(|port| Yaml::from(port.to_string())).collect::<Vec<_>>());
         let why = format!("port {port} of the host is used by another app: it is not published");
-        return told.push(crate::Told { app: service.spec.name.clone(), key: "port".into(), why });
+        return notices.push(crate::Notice { app: service.spec.name.clone(), key: "port".into(), why });
     }
     all.iter().for_each(|port| taken.extend(*port..=last(*port)));
-    let more = service.wanted().saturating_sub(1).min(u32::from(u16::MAX));
+    let more = service.container_count().saturating_sub(1).min(u32::from(u16::MAX));
     if more > 0 && !swarm && !shares_a_container(service) {
-        map.say("A port of the host for each container.");
+        map.comment("A port of the host for each container.");
     }
     let port = |port: u16| {
         if swarm {
@@ -306,15 +307,15 @@ fn environment(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: boo
         // A swarm reads values as Go templates.
         env.put(name, if swarm { value.replace("{{", "{{\"{{\"}}") } else { value });
     }
-    for name in service.secrets.iter().filter(|name| service.is_backing() || !mounted(service, swarm).contains(name)) {
-        env.say("Secret: from the environment of the Compose command, or from a .env file beside this file.");
+    for name in service.secrets.iter().filter(|name| service.has_official_image() || !mounted(service, swarm).contains(name)) {
+        env.comment("Secret: from the environment of the Compose command, or from a .env file beside this file.");
         env.put(name, reference(name));
     }
     if let Base::Official(official) = &service.base
         && let Some(name) = official.password
         && !service.secrets.iter().any(|own| own == name)
     {
-        env.say("The image does not start without it. From the environment, or from a .env file beside this file.");
+        env.comment("The image does not start without it. From the environment, or from a .env file beside this file.");
         env.put(name, reference(name));
     }
     map.put_filled("environment", env);
@@ -335,7 +336,7 @@ fn depends_on(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool
         return;
     }
     if swarm {
-        map.say("A swarm starts all services at once: the app must wait for its dependencies.");
+        map.comment("A swarm starts all services at once: the app must wait for its dependencies.");
         map.put("depends_on", service.depends_on.iter().map(|(name, _)| Yaml::from(name)).collect::<Vec<_>>());
         return;
     }
@@ -357,7 +358,7 @@ fn depends_on(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool
 fn has_health(plan: &Plan<'_>, name: &str) -> bool {
     plan.services.iter().filter(|service| service.name == name).any(|service| match &service.base {
         Base::Official(official) => official.health.is_some(),
-        _ => service.kind == Kind::Server,
+        _ => service.kind == Lifecycle::Server,
     })
 }
 
@@ -370,7 +371,7 @@ fn health(service: &Service<'_>, map: &mut Map) {
         }
         return;
     }
-    if service.kind != Kind::Server {
+    if service.kind != Lifecycle::Server {
         // The image has a check, but it applies only to servers.
         map.put("healthcheck", Map::new().with("disable", true));
         return;
@@ -378,7 +379,7 @@ fn health(service: &Service<'_>, map: &mut Map) {
     let check =
         spec.health().and_then(|health| [CheckPhase::Liveness, CheckPhase::Readiness].into_iter().find_map(|phase| health.check(phase)));
     let mut health = Map::new();
-    health.say("ostler runs the health check of the ecosystem file.");
+    health.comment("ostler runs the health check of the ecosystem file.");
     health.put("test", Yaml::words(["CMD", "ostler", "health"]));
     health.put("interval", seconds(check.map_or(INTERVAL_MS, |check| check.interval_ms).min(INTERVAL_MS)));
     health.put("timeout", "5s").put("retries", check.map_or(3, |check| check.failures));
@@ -391,11 +392,15 @@ fn seconds(ms: u64) -> String {
     if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }
 
-fn ulimits(service: &Service<'_>, map: &mut Map, told: &mut Vec<crate::Told>) {
+fn ulimits(service: &Service<'_>, map: &mut Map, notices: &mut Vec<crate::Notice>) {
     let mut all = Map::new();
     for (name, soft, hard) in &service.spec.limits.rlimits {
         if matches!(name.as_str(), "as") {
-            told.push(crate::Told { app: service.spec.name.clone(), key: "rlimits".into(), why: format!("Docker has no ulimit {name:?}") });
+            notices.push(crate::Notice {
+                app: service.spec.name.clone(),
+                key: "rlimits".into(),
+                why: format!("Docker has no ulimit {name:?}"),
+            });
             continue;
         }
         let number = |bound: &Option<u64>| bound.map_or(-1, |bound| i64::try_from(bound).unwrap_or(-1));
@@ -411,8 +416,8 @@ fn logging(service: &Service<'_>, map: &mut Map) {
         return;
     }
     let given = spec.given.open();
-    let asked = given.get("max_log_size").or_else(|| given.get("log_rotate")?.get("max_size"));
-    let bytes = asked.and_then(|size| match size {
+    let size_limit = given.get("max_log_size").or_else(|| given.get("log_rotate")?.get("max_size"));
+    let bytes = size_limit.and_then(|size| match size {
         Value::String(text) => ostler_core::text::units::bytes(text).ok(),
         number => number.as_u64(),
     });
@@ -429,16 +434,16 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let count = match (swarm, shares_a_container(service)) {
         (true, _) => service.count(),
         (false, true) => 1,
-        (false, false) => service.wanted(),
+        (false, false) => service.container_count(),
     };
     if swarm && matches!(service.replicas, Replicas::Range(_)) {
-        deploy.say("A swarm does not scale with the load: use `docker service scale`.");
+        deploy.comment("A swarm does not scale with the load: use `docker service scale`.");
     }
     if swarm && service.replicas == Replicas::PerCpu {
-        deploy.say("One per CPU depends on the machine: choose a number that fits all machines.");
+        deploy.comment("One per CPU depends on the machine: choose a number that fits all machines.");
     }
     if swarm || count != 1 {
-        deploy.put("replicas", if service.is_backing() { 1 } else { count });
+        deploy.put("replicas", if service.has_official_image() { 1 } else { count });
     }
     let mut limits = Map::new();
     // Instances in one container share its limits.
@@ -471,20 +476,20 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
         return deploy;
     }
     let mut restart = Map::new();
-    restart.put("condition", if service.kind == Kind::Once { "none" } else { "any" });
+    restart.put("condition", if service.kind == Lifecycle::Once { "none" } else { "any" });
     restart.put("delay", "5s");
     if let Some(RestartBudget { n, window_ms }) = spec.restart.budget {
         restart.put("max_attempts", n).put("window", seconds(window_ms));
     }
     deploy.put("restart_policy", restart);
-    if service.kind != Kind::Server {
+    if service.kind != Lifecycle::Server {
         return deploy;
     }
     let rollout = &spec.rollout;
-    let order = if service.is_backing() { "stop-first" } else { "start-first" };
+    let order = if service.has_official_image() { "stop-first" } else { "start-first" };
     let mut update = Map::new();
     if order == "start-first" {
-        update.say(
+        update.comment(
             "Starts the new one, and stops the old one when the new one is healthy: no gap. Swarm rolls back a release that does not \
              become healthy.",
         );

@@ -8,7 +8,7 @@ use ostler_core::serving::{AutoscaleSettings, ReadyBy};
 use serde_json::Value;
 
 use crate::project::Project;
-use crate::service::{Kind, Service};
+use crate::service::{Lifecycle, Service};
 use crate::yaml::{Map, Yaml};
 
 /// Name of the file.
@@ -80,7 +80,7 @@ const KEYS: &[&str] = &[
 
 /// Additions of one engine to the file of the image.
 #[derive(Default)]
-pub(crate) struct Own<'a> {
+pub(crate) struct EngineAdditions<'a> {
     /// Variables whose values are files in [`SECRETS`]; all others are variables of the container.
     pub secrets: Vec<&'a String>,
     /// Range of instances that ostler keeps in the container.
@@ -88,14 +88,14 @@ pub(crate) struct Own<'a> {
 }
 
 /// Returns the file for these services.
-pub(crate) fn file(project: &Project, services: &[&Service<'_>], own: impl for<'a> Fn(&'a Service<'_>) -> Own<'a>) -> Map {
+pub(crate) fn file(project: &Project, services: &[&Service<'_>], own: impl for<'a> Fn(&'a Service<'_>) -> EngineAdditions<'a>) -> Map {
     let mut map = Map::new();
-    map.say("The apps of this image. The engine sets variables, the number of instances and limits, and receives the output.");
+    map.comment("The apps of this image. The engine sets variables, the number of instances and limits, and receives the output.");
     map.put("apps", services.iter().map(|service| app(project, service, &own(service)).into()).collect::<Vec<Yaml>>());
     map
 }
 
-fn app(project: &Project, service: &Service<'_>, own: &Own<'_>) -> Map {
+fn app(project: &Project, service: &Service<'_>, own: &EngineAdditions<'_>) -> Map {
     let spec = service.spec;
     let given = spec.given.open();
     let mut app = Map::new();
@@ -120,7 +120,7 @@ fn app(project: &Project, service: &Service<'_>, own: &Own<'_>) -> Map {
     for (key, value) in given.iter().filter(|(key, _)| KEYS.contains(&key.as_str())) {
         app.put(key.as_str(), if key == "listen" { yaml(project, &outward(value)) } else { yaml(project, value) });
     }
-    if service.kind == Kind::Job
+    if service.kind == Lifecycle::Job
         && let Some(zone) = spec.cron.as_ref().and_then(|cron| cron.zone.as_ref())
     {
         app.put("timezone", zone);

@@ -8,42 +8,42 @@ use crate::Target;
 
 /// Meaning of an attribute in a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Support {
     /// The target has an equivalent, in these words.
     By(&'static str),
     /// ostler does it in the container.
-    Inside,
+    InContainer,
     /// It is not needed, for this reason.
-    Moot(&'static str),
+    NotNeeded(&'static str),
     /// It has no equivalent, or behaves differently; this is reported.
-    Told(&'static str),
+    Reported(&'static str),
 }
 
 /// A row: the attribute, then Compose, Kubernetes, Nomad, systemd.
-pub type Row = (&'static str, [How; 4]);
+pub type Row = (&'static str, [Support; 4]);
 
-use How::{By, Inside, Moot, Told};
+use Support::{By, InContainer, NotNeeded, Reported};
 
-const NO_CALLER: How = Moot("there is no caller with variables");
-const ONE_PROCESS: How = Moot("one process in a container");
-const FIRST: How = Told("each container has instance 0");
-const OUTPUT: How = Told("log lines go to the output of the container");
-const NO_CHANGE: How = Told("deployed files do not change");
-const WAITS: How = Told("everything starts at once: the app itself must wait for its dependencies");
-const USER: How = Told("images run as 1001");
-const NO_METRICS: How = Moot("without effect in ostler, too");
-const KEPT: How = Moot("stored only");
-const NO_IPC: How = Told("systemd has no IPC channel to Node");
+const NO_CALLER: Support = NotNeeded("there is no caller with variables");
+const ONE_PROCESS: Support = NotNeeded("one process in a container");
+const FIRST: Support = Reported("each container has instance 0");
+const OUTPUT: Support = Reported("log lines go to the output of the container");
+const NO_CHANGE: Support = Reported("deployed files do not change");
+const WAITS: Support = Reported("everything starts at once: the app itself must wait for its dependencies");
+const USER: Support = Reported("images run as 1001");
+const NO_METRICS: Support = NotNeeded("without effect in ostler, too");
+const KEPT: Support = NotNeeded("stored only");
+const NO_IPC: Support = Reported("systemd has no IPC channel to Node");
 
-const fn inside(systemd: How) -> [How; 4] {
-    [Inside, Inside, Inside, systemd]
+const fn inside(systemd: Support) -> [Support; 4] {
+    [InContainer, InContainer, InContainer, systemd]
 }
 
-const fn all(how: How) -> [How; 4] {
+const fn all(how: Support) -> [Support; 4] {
     [how, how, how, how]
 }
 
-const fn containers(how: How, systemd: How) -> [How; 4] {
+const fn containers(how: Support, systemd: Support) -> [Support; 4] {
     [how, how, how, systemd]
 }
 
@@ -56,14 +56,14 @@ pub static ROWS: &[Row] = &[
     ("args", inside(By("ExecStart"))),
     ("exec_interpreter", containers(By("base image"), By("ExecStart"))),
     ("node_args", inside(By("ExecStart"))),
-    ("exec_mode", inside(Told("workers of a cluster share ports through ostler; each instance opens its own"))),
-    ("execute_command", inside(Moot("there is no cluster mode"))),
+    ("exec_mode", inside(Reported("workers of a cluster share ports through ostler; each instance opens its own"))),
+    ("execute_command", inside(NotNeeded("there is no cluster mode"))),
     ("instances", [By("-i, or replicas with --swarm"), By("replicas, HorizontalPodAutoscaler"), By("count"), By("template unit, target")]),
-    ("force", all(Moot("no app is running before the deployment"))),
+    ("force", all(NotNeeded("no app is running before the deployment"))),
     ("depends_on", [By("depends_on"), WAITS, WAITS, By("After, Wants")]),
     (
         "depends_timeout",
-        [Told("Compose waits without a time limit"), WAITS, WAITS, Moot("systemd waits for TimeoutStartSec of the other unit")],
+        [Reported("Compose waits without a time limit"), WAITS, WAITS, NotNeeded("systemd waits for TimeoutStartSec of the other unit")],
     ),
     ("env", [By("environment"), By("ConfigMap"), By("env"), By("Environment")]),
     (
@@ -71,41 +71,51 @@ pub static ROWS: &[Row] = &[
         [
             By("env_file"),
             By("Secret, envFrom"),
-            Told("the file is not read: put its variables into the job or into Nomad variables"),
+            Reported("the file is not read: put its variables into the job or into Nomad variables"),
             By("EnvironmentFile"),
         ],
     ),
     ("env_policy", all(NO_CALLER)),
-    ("env_expand", all(Told("references are resolved at the export"))),
+    ("env_expand", all(Reported("references are resolved at the export"))),
     ("secrets", [By("secrets"), By("secretKeyRef"), By("template of variables"), By("LoadCredential")]),
     ("filter_env", all(NO_CALLER)),
     ("append_env_to_name", all(By("name"))),
     ("instance_var", containers(FIRST, By("%i"))),
-    ("increment_var", containers(FIRST, Told("systemd does not number instances in variables"))),
+    ("increment_var", containers(FIRST, Reported("systemd does not number instances in variables"))),
     ("port", [By("ports, PORT"), By("Service, PORT"), By("network, PORT"), By("PORT")]),
     ("out_file", containers(OUTPUT, By("StandardOutput"))),
     ("error_file", containers(OUTPUT, By("StandardError"))),
-    ("log_file", containers(OUTPUT, Told("log lines go to the journal"))),
-    ("merge_logs", all(Moot("each instance has its output"))),
+    ("log_file", containers(OUTPUT, Reported("log lines go to the journal"))),
+    ("merge_logs", all(NotNeeded("each instance has its output"))),
     (
         "disable_logs",
-        [By("logging: none"), Told("the engine keeps the output"), Told("the engine keeps the output"), By("StandardOutput=null")],
+        [By("logging: none"), Reported("the engine keeps the output"), Reported("the engine keeps the output"), By("StandardOutput=null")],
     ),
-    ("log_type", inside(Told("log lines stay as the app writes them"))),
-    ("log_date_format", inside(Moot("the journal records the time of each line"))),
-    ("time", inside(Moot("the journal records the time of each line"))),
+    ("log_type", inside(Reported("log lines stay as the app writes them"))),
+    ("log_date_format", inside(NotNeeded("the journal records the time of each line"))),
+    ("time", inside(NotNeeded("the journal records the time of each line"))),
     (
         "log_rotate",
-        [By("logging options"), Told("the kubelet rotates by its own settings"), By("logs"), Told("journald rotates by its own settings")],
+        [
+            By("logging options"),
+            Reported("the kubelet rotates by its own settings"),
+            By("logs"),
+            Reported("journald rotates by its own settings"),
+        ],
     ),
     (
         "max_log_size",
-        [By("logging options"), Told("the kubelet rotates by its own settings"), By("logs"), Told("journald rotates by its own settings")],
+        [
+            By("logging options"),
+            Reported("the kubelet rotates by its own settings"),
+            By("logs"),
+            Reported("journald rotates by its own settings"),
+        ],
     ),
-    ("pid_file", all(Told("no pid file is written"))),
+    ("pid_file", all(Reported("no pid file is written"))),
     ("autostart", [By("profile manual"), By("replicas: 0"), By("count = 0"), By("no WantedBy")]),
     ("autorestart", [By("restart"), By("Job"), By("restart, type batch"), By("Restart")]),
-    ("stop_exit_codes", containers(Told("the engine starts the container again"), By("RestartPreventExitStatus"))),
+    ("stop_exit_codes", containers(Reported("the engine starts the container again"), By("RestartPreventExitStatus"))),
     ("max_restarts", inside(By("StartLimitBurst"))),
     ("min_uptime", inside(By("StartLimitIntervalSec"))),
     ("max_lifetime", inside(By("RuntimeMaxSec"))),
@@ -114,83 +124,97 @@ pub static ROWS: &[Row] = &[
     ("restart_budget", inside(By("StartLimitBurst"))),
     ("pre_start", inside(By("ExecStartPre"))),
     ("post_start", inside(By("ExecStartPost"))),
-    ("on_crash", inside(Told("ExecStopPost is the closest, but it runs at every exit"))),
+    ("on_crash", inside(Reported("ExecStopPost is the closest, but it runs at every exit"))),
     ("pre_stop", inside(By("ExecStop"))),
     ("post_stop", inside(By("ExecStopPost"))),
     ("kill_timeout", [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), By("TimeoutStopSec")]),
     ("kill_signal", inside(By("KillSignal"))),
-    ("kill_retry_time", all(Moot("the engine does not poll"))),
+    ("kill_retry_time", all(NotNeeded("the engine does not poll"))),
     ("kill_mode", inside(By("KillMode"))),
     ("treekill", inside(By("KillMode"))),
     ("shutdown_with_message", inside(NO_IPC)),
-    ("drain_timeout", [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), Told("requests are not drained")]),
+    (
+        "drain_timeout",
+        [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), Reported("requests are not drained")],
+    ),
     ("listen", [By("ports"), By("Service"), By("network"), By("socket unit")]),
-    ("scheduling", [Inside, ONE_PROCESS, ONE_PROCESS, Told("each instance opens its own ports")]),
+    ("scheduling", [InContainer, ONE_PROCESS, ONE_PROCESS, Reported("each instance opens its own ports")]),
     (
         "sticky",
-        [Inside, By("sessionAffinity: ClientIP"), Told("its services have no sticky sessions"), Told("each instance opens its own ports")],
+        [
+            InContainer,
+            By("sessionAffinity: ClientIP"),
+            Reported("its services have no sticky sessions"),
+            Reported("each instance opens its own ports"),
+        ],
     ),
-    ("max_connection_age", inside(Moot("one process serves all connections"))),
-    ("reload_batch", [By("update_config.parallelism"), By("maxSurge"), By("max_parallel"), Told("a restart is not rolling")]),
-    ("canary", [By("update_config.monitor"), By("minReadySeconds"), By("canary"), Told("a restart is not rolling")]),
+    ("max_connection_age", inside(NotNeeded("one process serves all connections"))),
+    ("reload_batch", [By("update_config.parallelism"), By("maxSurge"), By("max_parallel"), Reported("a restart is not rolling")]),
+    ("canary", [By("update_config.monitor"), By("minReadySeconds"), By("canary"), Reported("a restart is not rolling")]),
     ("ready", [By("healthcheck"), By("startupProbe"), By("check"), By("Type=notify for \"notify\"")]),
     ("watchdog", inside(By("WatchdogSec"))),
     ("wait_ready", inside(NO_IPC)),
     ("listen_timeout", [By("start_period"), By("startupProbe"), By("healthy_deadline"), By("TimeoutStartSec")]),
-    ("ready_timeout_action", inside(Told("a late start always fails"))),
+    ("ready_timeout_action", inside(Reported("a late start always fails"))),
     ("uid", containers(USER, By("User"))),
     ("gid", containers(USER, By("Group"))),
     ("nice", inside(By("Nice"))),
     ("umask", inside(By("UMask"))),
-    ("rlimits", [By("ulimits"), Inside, By("ulimit"), By("Limit…")]),
-    ("max_cpu", inside(Told("there is no soft limit of CPU; cpu_quota is a hard one"))),
-    ("max_cpu_unit", inside(Told("there is no soft limit of CPU"))),
-    ("max_cpu_window", inside(Told("there is no soft limit of CPU"))),
+    ("rlimits", [By("ulimits"), InContainer, By("ulimit"), By("Limit…")]),
+    ("max_cpu", inside(Reported("there is no soft limit of CPU; cpu_quota is a hard one"))),
+    ("max_cpu_unit", inside(Reported("there is no soft limit of CPU"))),
+    ("max_cpu_window", inside(Reported("there is no soft limit of CPU"))),
     ("cpu_quota", [By("limits.cpus"), By("limits.cpu"), By("cpu_cfs_period, cpu_hard_limit"), By("CPUQuota")]),
     ("memory_max", [By("limits.memory"), By("limits.memory"), By("memory"), By("MemoryMax")]),
-    ("pids_max", [By("limits.pids"), Told("the kubelet has one limit for all (podPidsLimit)"), By("pids_limit"), By("TasksMax")]),
+    ("pids_max", [By("limits.pids"), Reported("the kubelet has one limit for all (podPidsLimit)"), By("pids_limit"), By("TasksMax")]),
     (
         "io_weight",
         [
-            Told("the weight differs from that of blkio_config"),
-            Told("there is no I/O weight"),
-            Told("there is no I/O weight"),
+            Reported("the weight differs from that of blkio_config"),
+            Reported("there is no I/O weight"),
+            Reported("there is no I/O weight"),
             By("IOWeight"),
         ],
     ),
-    ("cron_restart", [Inside, By("CronJob that restarts the rollout"), Inside, By("timer")]),
-    ("job", [Inside, By("CronJob"), By("periodic"), By("timer")]),
-    ("jobs", [Inside, By("CronJob"), By("periodic"), By("timer")]),
-    ("timezone", [Inside, By("timeZone"), By("time_zone"), By("OnCalendar")]),
-    ("overlap", [Inside, By("concurrencyPolicy"), By("prohibit_overlap"), Told("a run is skipped while the previous run is active")]),
-    ("catch_up", [Inside, By("startingDeadlineSeconds"), Told("missed runs are skipped"), By("Persistent")]),
-    ("run_on", [Inside, ONE_PROCESS, ONE_PROCESS, Moot("a timer starts one")]),
+    ("cron_restart", [InContainer, By("CronJob that restarts the rollout"), InContainer, By("timer")]),
+    ("job", [InContainer, By("CronJob"), By("periodic"), By("timer")]),
+    ("jobs", [InContainer, By("CronJob"), By("periodic"), By("timer")]),
+    ("timezone", [InContainer, By("timeZone"), By("time_zone"), By("OnCalendar")]),
+    (
+        "overlap",
+        [InContainer, By("concurrencyPolicy"), By("prohibit_overlap"), Reported("a run is skipped while the previous run is active")],
+    ),
+    ("catch_up", [InContainer, By("startingDeadlineSeconds"), Reported("missed runs are skipped"), By("Persistent")]),
+    ("run_on", [InContainer, ONE_PROCESS, ONE_PROCESS, NotNeeded("a timer starts one")]),
     (
         "max_memory_restart",
         [
-            Inside,
+            InContainer,
             By("limits.memory is a quarter higher; ostler restarts the app first"),
-            Inside,
-            Told("MemoryMax kills at that limit; there is no graceful replacement"),
+            InContainer,
+            Reported("MemoryMax kills at that limit; there is no graceful replacement"),
         ],
     ),
     ("watch", all(NO_CHANGE)),
-    ("ignore_watch", all(Moot("files are not watched"))),
-    ("watch_delay", all(Moot("files are not watched"))),
-    ("watch_options", all(Moot("files are not watched"))),
-    ("ext", all(Moot("files are not watched"))),
-    ("http", [By("healthcheck"), By("readinessProbe, livenessProbe"), By("check"), Told("systemd does not probe services; see watchdog")]),
-    ("health", [By("healthcheck"), By("probes"), By("check"), Told("systemd does not probe services; see watchdog")]),
-    ("alerts", all(Told("alerts come from the dashboard, which must run beside the apps"))),
-    ("scrape", all(Told("add the app's metrics page to the Prometheus configuration"))),
-    ("error", inside(Told("errors are not counted"))),
-    ("autokill", inside(Told("CPU is not measured"))),
-    ("disable_source_map_support", inside(Moot("not available without ostler"))),
-    ("source_map_support", inside(Moot("without effect in ostler, too"))),
-    ("pmx", inside(Moot("there is no preload"))),
-    ("automation", inside(Moot("there is no preload"))),
-    ("vizion", all(Moot("images have versions"))),
-    ("trace", all(Told("the OpenTelemetry packages must be dependencies of the app"))),
+    ("ignore_watch", all(NotNeeded("files are not watched"))),
+    ("watch_delay", all(NotNeeded("files are not watched"))),
+    ("watch_options", all(NotNeeded("files are not watched"))),
+    ("ext", all(NotNeeded("files are not watched"))),
+    (
+        "http",
+        [By("healthcheck"), By("readinessProbe, livenessProbe"), By("check"), Reported("systemd does not probe services; see watchdog")],
+    ),
+    ("health", [By("healthcheck"), By("probes"), By("check"), Reported("systemd does not probe services; see watchdog")]),
+    ("alerts", all(Reported("alerts come from the dashboard, which must run beside the apps"))),
+    ("scrape", all(Reported("add the app's metrics page to the Prometheus configuration"))),
+    ("error", inside(Reported("errors are not counted"))),
+    ("autokill", inside(Reported("CPU is not measured"))),
+    ("disable_source_map_support", inside(NotNeeded("not available without ostler"))),
+    ("source_map_support", inside(NotNeeded("without effect in ostler, too"))),
+    ("pmx", inside(NotNeeded("there is no preload"))),
+    ("automation", inside(NotNeeded("there is no preload"))),
+    ("vizion", all(NotNeeded("images have versions"))),
+    ("trace", all(Reported("the OpenTelemetry packages must be dependencies of the app"))),
     ("disable_trace", all(NO_METRICS)),
     ("v8", all(NO_METRICS)),
     ("event_loop_inspector", all(NO_METRICS)),
@@ -202,11 +226,11 @@ pub static ROWS: &[Row] = &[
             By("mirrors; reservations with --swarm"),
             By("requests, Service, mirrors"),
             By("resources, mirrors"),
-            Moot("a unit is not an image"),
+            NotNeeded("a unit is not an image"),
         ],
     ),
-    ("post_update", containers(Told("images are replaced; nothing is pulled inside a container"), Told("nothing is pulled"))),
-    ("exec_timeout", all(Moot("see post_update"))),
+    ("post_update", containers(Reported("images are replaced; nothing is pulled inside a container"), Reported("nothing is pulled"))),
+    ("exec_timeout", all(NotNeeded("see post_update"))),
     ("write", all(KEPT)),
     ("username", all(KEPT)),
     ("windowsHide", all(KEPT)),
@@ -218,7 +242,7 @@ pub static ROWS: &[Row] = &[
 
 /// Returns the meaning of an attribute; none for an unknown attribute, and for targets that
 /// describe no app.
-pub fn how(key: &str, target: Target) -> Option<How> {
+pub fn support(key: &str, target: Target) -> Option<Support> {
     let column = match target {
         Target::Compose => 0,
         Target::Kubernetes => 1,
@@ -230,13 +254,13 @@ pub fn how(key: &str, target: Target) -> Option<How> {
 }
 
 /// Returns the attributes of an app without an equivalent in the target, with the reason.
-pub(crate) fn without_equal(spec: &AppSpec, target: Target) -> Vec<(String, String)> {
+pub(crate) fn unsupported(spec: &AppSpec, target: Target) -> Vec<(String, String)> {
     let given = spec.given.open();
-    let told = |(key, value): (&String, &Value)| match how(key, target) {
-        Some(How::Told(why)) if matters(key, value, spec) => Some((key.clone(), why.to_owned())),
+    let notices = |(key, value): (&String, &Value)| match support(key, target) {
+        Some(Support::Reported(why)) if matters(key, value, spec) => Some((key.clone(), why.to_owned())),
         _ => None,
     };
-    given.iter().filter_map(told).collect()
+    given.iter().filter_map(notices).collect()
 }
 
 /// Returns true if the value has an effect.
@@ -263,11 +287,11 @@ fn matters(key: &str, value: &Value, spec: &AppSpec) -> bool {
 
 /// Returns the table in Markdown.
 pub fn reference() -> String {
-    let cell = |how: &How| match how {
-        How::By(words) => words.replace('|', "\\|"),
-        How::Inside => "ostler inside".to_owned(),
-        How::Moot(_) => "–".to_owned(),
-        How::Told(why) => format!("**no**: {}", why.replace('|', "\\|")),
+    let cell = |how: &Support| match how {
+        Support::By(words) => words.replace('|', "\\|"),
+        Support::InContainer => "ostler inside".to_owned(),
+        Support::NotNeeded(_) => "–".to_owned(),
+        Support::Reported(why) => format!("**no**: {}", why.replace('|', "\\|")),
     };
     let mut out = String::from("| attribute | Compose | Kubernetes | Nomad | systemd |\n|---|---|---|---|---|\n");
     for (key, columns) in ROWS {
@@ -309,9 +333,9 @@ mod tests {
     #[test]
     fn inactive_attributes_are_not_reported() {
         let spec = |given: Value| AppSpec { given: given.as_object().cloned().unwrap().into(), ..AppSpec::default() };
-        let told = |given, target| without_equal(&spec(given), target).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
-        assert_eq!(told(json!({"watch": false, "increment_var": "PORT", "uid": "www"}), Target::Kubernetes), ["uid"]);
-        assert_eq!(told(json!({"watch": true, "http": {}, "kill_timeout": 3}), Target::Systemd), ["watch", "http"]);
-        assert_eq!(told(json!({"watch": true}), Target::GithubActions), [""; 0]);
+        let notices = |given, target| unsupported(&spec(given), target).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(notices(json!({"watch": false, "increment_var": "PORT", "uid": "www"}), Target::Kubernetes), ["uid"]);
+        assert_eq!(notices(json!({"watch": true, "http": {}, "kill_timeout": 3}), Target::Systemd), ["watch", "http"]);
+        assert_eq!(notices(json!({"watch": true}), Target::GithubActions), [""; 0]);
     }
 }

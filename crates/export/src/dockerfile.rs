@@ -18,7 +18,7 @@ pub(crate) const USER: u32 = 1001;
 
 /// Returns the files of `export dockerfile`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
-    tell_of_officials(plan);
+    report_official_images(plan);
     let files = of_images(plan);
     let next = plan.images.iter().map(|image| {
         let named = if image.dockerfile == "Dockerfile" { String::new() } else { format!(" -f {}", image.dockerfile) };
@@ -35,7 +35,7 @@ pub(crate) fn ostler_in_context(plan: &Plan<'_>) -> Option<String> {
 }
 
 /// Reports that servers with an official image need no build.
-fn tell_of_officials(plan: &mut Plan<'_>) {
+fn report_official_images(plan: &mut Plan<'_>) {
     let officials: Vec<(String, &str)> = plan
         .services
         .iter()
@@ -45,7 +45,7 @@ fn tell_of_officials(plan: &mut Plan<'_>) {
         })
         .collect();
     for (app, image) in officials {
-        plan.tell(&app, "script", format!("no image is built: it uses {image}"));
+        plan.report(&app, "script", format!("no image is built: it uses {image}"));
     }
 }
 
@@ -56,16 +56,19 @@ pub(crate) fn of_images(plan: &Plan<'_>) -> Files {
     }
     let mut files: Files = plan.images.iter().map(|image| (image.dockerfile.clone(), dockerfile(plan, image))).collect();
     files.push((".dockerignore".into(), ignored(plan)));
-    let ours: Vec<&Service<'_>> = plan.services.iter().filter(|service| !service.is_backing()).collect();
-    files.push((container::FILE.into(), container::file(plan.project, &ours, |_| container::Own::default()).text(Dialect::Plain)));
+    let ours: Vec<&Service<'_>> = plan.services.iter().filter(|service| !service.has_official_image()).collect();
+    files.push((
+        container::FILE.into(),
+        container::file(plan.project, &ours, |_| container::EngineAdditions::default()).text(Dialect::Plain),
+    ));
     files
 }
 
 /// Text with a line for each instruction.
 #[derive(Default)]
-struct Text(String);
+struct Instructions(String);
 
-impl Text {
+impl Instructions {
     fn line(&mut self, line: impl AsRef<str>) -> &mut Self {
         self.0.push_str(line.as_ref());
         self.0.push('\n');
@@ -102,7 +105,7 @@ struct Recipe {
 }
 
 fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
-    let mut out = Text::default();
+    let mut out = Instructions::default();
     let names: Vec<&str> = image.services.iter().map(String::as_str).collect();
     out.line(format!("# {}", quote::line(&names.join(", "))));
     out.gap();
@@ -206,7 +209,7 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
     out.0
 }
 
-fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text) {
+fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Instructions) {
     out.gap();
     out.line(format!("FROM {}", recipe.run));
     system_mirror(&mirrors(plan, image), &recipe.run, out);
@@ -302,7 +305,7 @@ fn mirrors(plan: &Plan<'_>, image: &Image) -> Mirrors {
 }
 
 /// Makes the package manager of the system use a mirror.
-fn system_mirror(mirrors: &Mirrors, image: &str, out: &mut Text) {
+fn system_mirror(mirrors: &Mirrors, image: &str, out: &mut Instructions) {
     if image.contains("alpine") {
         if let Some(host) = &mirrors.alpine {
             out.line(format!("ARG ALPINE_MIRROR={host}"));
@@ -315,7 +318,7 @@ fn system_mirror(mirrors: &Mirrors, image: &str, out: &mut Text) {
 }
 
 /// Makes the package managers of the language use a mirror.
-fn package_mirror(mirrors: &Mirrors, base: &Base, out: &mut Text) {
+fn package_mirror(mirrors: &Mirrors, base: &Base, out: &mut Instructions) {
     match base {
         Base::Node(..) | Base::Bun => {
             if let Some(registry) = &mirrors.npm {
@@ -382,7 +385,7 @@ fn recipe(base: &Base, scripts: &[String]) -> Recipe {
     }
 }
 
-fn node(out: &mut Text, packages: Packages, is_workspace: bool, existing: &dyn Fn(&[&str]) -> Vec<String>, builds: bool) {
+fn node(out: &mut Instructions, packages: Packages, is_workspace: bool, existing: &dyn Fn(&[&str]) -> Vec<String>, builds: bool) {
     if packages == Packages::None {
         out.line("COPY . /app/");
         return;
@@ -433,7 +436,7 @@ fn node(out: &mut Text, packages: Packages, is_workspace: bool, existing: &dyn F
     }
 }
 
-fn python(out: &mut Text, requirements: Requirements, existing: &dyn Fn(&[&str]) -> Vec<String>) {
+fn python(out: &mut Instructions, requirements: Requirements, existing: &dyn Fn(&[&str]) -> Vec<String>) {
     out.line("# Packages go into their own folder, which the second stage copies as a whole.");
     out.line("RUN python -m venv /venv");
     out.line("ENV PATH=/venv/bin:$PATH VIRTUAL_ENV=/venv");

@@ -69,7 +69,7 @@ impl Reader {
 
 /// Result of reading a file with a program: each variable with its value, or the reason why it has
 /// none.
-type Reading = BTreeMap<String, Result<String, &'static str>>;
+type ReadVariables = BTreeMap<String, Result<String, &'static str>>;
 
 /// Returns one line about each part of a file that the target reads differently than ostler.
 pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &Options) -> Vec<String> {
@@ -119,8 +119,8 @@ fn otherwise(ours: &str, read: &str) -> &'static str {
 
 /// Reads `NAME=value` lines in which only the first `=` is special. Rejected lines are returned
 /// beside the variables.
-fn plain_lines(text: &str, reader: Reader) -> (Reading, Vec<(usize, String)>) {
-    let (mut reading, mut refused) = (Reading::new(), Vec::new());
+fn plain_lines(text: &str, reader: Reader) -> (ReadVariables, Vec<(usize, String)>) {
+    let (mut reading, mut refused) = (ReadVariables::new(), Vec::new());
     for (at, line) in text.lines().enumerate() {
         let line = line.trim_start_matches('\u{feff}').trim_start();
         if line.is_empty() || line.starts_with('#') {
@@ -237,8 +237,8 @@ mod tests {
         let text: String = (0..30).map(|n| format!("V{n}=\"secret{n}\"\n")).collect();
         let variables: EnvMap = (0..30).map(|n| (format!("V{n}"), format!("secret{n}"))).collect();
         let file = EnvFile { text, variables, systemd: EnvMap::new() };
-        let said = differences(".env", &file, Target::Kubernetes, &Options::default()).join("");
-        assert!(said.contains("and 20 more") && !said.contains("secret"), "{said}");
+        let text = differences(".env", &file, Target::Kubernetes, &Options::default()).join("");
+        assert!(text.contains("and 20 more") && !text.contains("secret"), "{text}");
         let bad = EnvFile { text: "A='hidden".into(), ..EnvFile::default() };
         assert!(!differences(".env", &bad, Target::Compose, &Options::default()).join("").contains("hidden"));
     }

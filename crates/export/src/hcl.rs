@@ -19,7 +19,7 @@ impl Hcl {
     }
 
     /// Adds a comment.
-    pub(crate) fn say(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn comment(&mut self, text: &str) -> &mut Self {
         self.line(&format!("# {}", crate::quote::line(text)))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::base::Base;
 use crate::project::Project;
-use crate::service::{Kind, Service};
+use crate::service::{Lifecycle, Service};
 use crate::{Options, names};
 
 /// An image to build.
@@ -24,7 +24,7 @@ pub(crate) struct Image {
 /// Returns the images of these services, in the order of first use.
 pub(crate) fn images(project: &Project, options: &Options, services: &[Service<'_>]) -> Vec<Image> {
     let mut all: Vec<Image> = Vec::new();
-    for service in services.iter().filter(|service| !service.is_backing()) {
+    for service in services.iter().filter(|service| !service.has_official_image()) {
         let folder = project.folder_with(&service.folder, service.base.manifests()).map_or_else(String::new, |(path, _)| path.to_owned());
         match all.iter_mut().find(|image| image.base == service.base && image.folder == folder) {
             Some(image) => image.services.push(service.name.clone()),
@@ -57,5 +57,5 @@ pub(crate) fn images(project: &Project, options: &Options, services: &[Service<'
 
 /// Returns true if the image contains a server: only then it has a health check.
 pub(crate) fn has_server(image: &Image, services: &[Service<'_>]) -> bool {
-    services.iter().any(|service| image.services.contains(&service.name) && service.kind == Kind::Server)
+    services.iter().any(|service| image.services.contains(&service.name) && service.kind == Lifecycle::Server)
 }

@@ -2,7 +2,7 @@
 //! facts about their folders, its output is texts.
 //!
 //! - [`export()`] makes the files of a [`Target`] and reports values without an equivalent
-//!   ([`Told`]): it never drops a value silently.
+//!   ([`Notice`]): it never drops a value silently.
 //! - [`decide`] decides about an existing file that a user may have edited.
 //! - [`import()`] makes an ecosystem file from a compose file, a unit of systemd, a Procfile, a
 //!   supervisor's or an OxMgr's file.
@@ -35,14 +35,14 @@ mod systemd;
 mod tests;
 mod yaml;
 
-pub use coverage::{How, ROWS, Row, how, reference};
+pub use coverage::{ROWS, Row, Support, reference, support};
 pub use env_files::EnvFile;
 pub use import::{
-    ComposeProject, ComposeService, EnvFileError, From, ImportError, Imported, Place, Surroundings, compose_project, compose_variables,
-    import, import_compose, import_reference,
+    ComposeContext, ComposeProject, ComposeService, EnvFileError, FileContext, ImportError, ImportFormat, Imported, compose_project,
+    compose_variables, import, import_compose, import_reference,
 };
 pub use project::{Folder, Package, Project};
-pub use stamp::{Step, decide, stamped};
+pub use stamp::{FileAction, decide, stamped};
 
 use service::Service;
 
@@ -91,7 +91,7 @@ impl Target {
 
 /// Form of the manifests of Kubernetes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Form {
+pub enum ManifestForm {
     /// Files for `kubectl apply -f`.
     #[default]
     Plain,
@@ -113,7 +113,7 @@ pub struct Options {
     /// copied.
     pub ostler_image: Option<String>,
     /// Form of the manifests.
-    pub form: Form,
+    pub form: ManifestForm,
     /// Whether the Compose file is for a swarm.
     pub swarm: bool,
     /// Host name for outside access, which adds an Ingress.
@@ -145,7 +145,7 @@ pub struct File {
 
 /// Report of a value without an equivalent, or of a fact that the user must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Notice {
     /// Name of the app.
     pub app: String,
     /// Attribute.
@@ -160,7 +160,7 @@ pub struct Exported {
     /// Files, in reading order.
     pub files: Vec<File>,
     /// Reports about values that were not converted.
-    pub told: Vec<Told>,
+    pub notices: Vec<Notice>,
     /// Next command lines for the user.
     pub next: Vec<String>,
 }
@@ -189,12 +189,12 @@ struct Plan<'a> {
     options: &'a Options,
     services: Vec<Service<'a>>,
     images: Vec<image::Image>,
-    told: Vec<Told>,
+    notices: Vec<Notice>,
 }
 
 impl Plan<'_> {
-    fn tell(&mut self, app: &str, key: &str, why: impl Into<String>) {
-        self.told.push(Told { app: app.to_owned(), key: key.to_owned(), why: why.into() });
+    fn report(&mut self, app: &str, key: &str, why: impl Into<String>) {
+        self.notices.push(Notice { app: app.to_owned(), key: key.to_owned(), why: why.into() });
     }
 
     /// Returns the image of a service, if it is built here.
@@ -221,29 +221,29 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
     if project.apps.is_empty() {
         return Err(ExportError::NoApps);
     }
-    let mut told = Vec::new();
-    let services = service::services(project, &mut told);
+    let mut notices = Vec::new();
+    let services = service::services(project, &mut notices);
     if matches!(target, Target::Systemd) {
         // Units run on the machine of the file, so these values need no conversion.
-        told.retain(|told| !matches!(told.key.as_str(), "cwd" | "env" | "listen"));
+        notices.retain(|notices| !matches!(notices.key.as_str(), "cwd" | "env" | "listen"));
     }
     if matches!(target, Target::GithubActions | Target::GitlabCi) {
-        told.clear();
+        notices.clear();
     }
     for service in &services {
-        for (key, why) in coverage::without_equal(service.spec, target) {
-            told.push(Told { app: service.spec.name.clone(), key, why });
+        for (key, why) in coverage::unsupported(service.spec, target) {
+            notices.push(Notice { app: service.spec.name.clone(), key, why });
         }
     }
     for service in &services {
         for (path, file) in service.env_files.iter().filter_map(|path| Some((path, project.env_files.get(path)?))) {
             for why in env_files::differences(path, file, target, options) {
-                told.push(Told { app: service.spec.name.clone(), key: "env_file".into(), why });
+                notices.push(Notice { app: service.spec.name.clone(), key: "env_file".into(), why });
             }
         }
     }
     let images = image::images(project, options, &services);
-    let mut plan = Plan { project, options, services, images, told };
+    let mut plan = Plan { project, options, services, images, notices };
     let (files, next) = match target {
         Target::Dockerfile => dockerfile::files(&mut plan),
         Target::Compose => compose::files(&mut plan),
@@ -258,9 +258,9 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
     let of_image = |path: &str| path.starts_with("Dockerfile") || path == ".dockerignore" || path == container::FILE;
     let what = |path: &str| if of_image(path) { Target::Dockerfile.word() } else { what };
     let files = files.into_iter().map(|(path, body)| File { text: stamped(what(&path), &body), path }).collect();
-    let mut told = plan.told;
-    told.dedup();
-    Ok(Exported { files, told, next })
+    let mut notices = plan.notices;
+    notices.dedup();
+    Ok(Exported { files, notices, next })
 }
 
 /// Rejects characters that would end a line or a quote.

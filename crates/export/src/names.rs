@@ -36,13 +36,13 @@ pub(crate) fn labels<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String
     let mut taken = BTreeSet::new();
     let mut unique = |name: &str| {
         let first = label(name);
-        let mut wanted = first.clone();
+        let mut candidate = first.clone();
         let mut number = 2_u32;
-        while !taken.insert(wanted.clone()) {
-            wanted = format!("{first}-{number}");
+        while !taken.insert(candidate.clone()) {
+            candidate = format!("{first}-{number}");
             number += 1;
         }
-        wanted
+        candidate
     };
     names.into_iter().map(&mut unique).collect()
 }

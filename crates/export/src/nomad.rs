@@ -5,21 +5,21 @@ use ostler_core::health::{CheckMethod, CheckPhase};
 
 use crate::cron::Fields;
 use crate::hcl::{Hcl, list, text};
-use crate::service::{Kind, Service};
-use crate::{Plan, Told, container, names};
+use crate::service::{Lifecycle, Service};
+use crate::{Notice, Plan, container, names};
 
 /// Returns the files of `export nomad`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>) {
     let project = names::label(&plan.project.name);
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     let (mut files, mut next) = (Vec::new(), Vec::new());
-    let servers: Vec<&Service<'_>> = plan.services.iter().filter(|service| service.kind == Kind::Server).collect();
+    let servers: Vec<&Service<'_>> = plan.services.iter().filter(|service| service.kind == Lifecycle::Server).collect();
     if !servers.is_empty() {
         let mut out = Hcl::default();
         out.block(&format!("job {}", text(&project)), |out| {
             out.text("type", "service");
             out.line("");
-            out.say(
+            out.comment(
                 "A new allocation must be healthy before an old one is stopped; a deployment that does not become healthy is rolled back.",
             );
             out.block("update", |out| {
@@ -28,21 +28,21 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
             });
             for service in &servers {
                 out.line("");
-                group(plan, service, out, &mut told);
+                group(plan, service, out, &mut notices);
             }
         });
         files.push((format!("nomad/{project}.nomad.hcl"), out.done()));
         next.push(format!("nomad job run nomad/{project}.nomad.hcl"));
     }
-    for service in plan.services.iter().filter(|service| service.kind != Kind::Server) {
+    for service in plan.services.iter().filter(|service| service.kind != Lifecycle::Server) {
         let mut out = Hcl::default();
         let name = format!("{project}-{}", service.name);
         let mut is_possible = true;
         out.block(&format!("job {}", text(&name)), |out| {
             out.text("type", "batch");
-            is_possible = periodic(service, out, &mut told);
+            is_possible = periodic(service, out, &mut notices);
             out.line("");
-            group(plan, service, out, &mut told);
+            group(plan, service, out, &mut notices);
         });
         if is_possible {
             files.push((format!("nomad/{name}.nomad.hcl"), out.done()));
@@ -53,18 +53,18 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
         let values: Vec<String> = service.secrets.iter().map(|name| format!("{name}=…")).collect();
         next.insert(0, format!("nomad var put {} {}", variables_of(&project, service), values.join(" ")));
     }
-    plan.told.append(&mut told);
+    plan.notices.append(&mut notices);
     (files, next)
 }
 
 /// Returns the path of the Nomad variables with the secrets of a service.
 fn variables_of(project: &str, service: &Service<'_>) -> String {
-    let job = if service.kind == Kind::Server { project.to_owned() } else { format!("{project}-{}", service.name) };
+    let job = if service.kind == Lifecycle::Server { project.to_owned() } else { format!("{project}-{}", service.name) };
     format!("nomad/jobs/{job}/{}", service.name)
 }
 
 /// Writes the schedule. Returns false if Nomad cannot express it.
-fn periodic(service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) -> bool {
+fn periodic(service: &Service<'_>, out: &mut Hcl, notices: &mut Vec<Notice>) -> bool {
     let Some(cron) = service.cron() else { return true };
     match Fields::parse(&cron.pattern).and_then(|fields| fields.five()) {
         Ok(pattern) => {
@@ -76,7 +76,7 @@ fn periodic(service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) -> bool 
                 }
             });
             if cron.overlap == Overlap::Kill {
-                told.push(Told {
+                notices.push(Notice {
                     app: service.spec.name.clone(),
                     key: "overlap".into(),
                     why: "Nomad does not stop a run for the next one: both run".into(),
@@ -85,7 +85,7 @@ fn periodic(service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) -> bool 
             true
         }
         Err(why) => {
-            told.push(Told {
+            notices.push(Notice {
                 app: service.spec.name.clone(),
                 key: "job".into(),
                 why: format!("{:?} cannot be periodic: {why}", cron.pattern),
@@ -95,10 +95,10 @@ fn periodic(service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) -> bool 
     }
 }
 
-fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) {
+fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, notices: &mut Vec<Notice>) {
     let spec = service.spec;
     out.block(&format!("group {}", text(&service.name)), |out| {
-        if service.kind == Kind::Server {
+        if service.kind == Lifecycle::Server {
             out.bare("count", service.count());
         }
         if spec.namespace != "default" {
@@ -115,7 +115,7 @@ fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<T
                 }
             });
         }
-        if service.kind == Kind::Server
+        if service.kind == Lifecycle::Server
             && let Some((port, _)) = ports(service).first()
         {
             out.block("service", |out| {
@@ -125,8 +125,8 @@ fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<T
         }
         let job = service.cron().and_then(|cron| cron.job.as_ref());
         out.block("restart", |out| match (service.kind, job) {
-            (Kind::Server, _) => {
-                out.say("ostler restarts the app; this restarts the container if ostler gives up.");
+            (Lifecycle::Server, _) => {
+                out.comment("ostler restarts the app; this restarts the container if ostler gives up.");
                 out.bare("attempts", 3).text("interval", "5m").text("delay", "15s").text("mode", "delay");
             }
             (_, Some(job)) => {
@@ -136,7 +136,7 @@ fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<T
                 out.bare("attempts", 0).text("mode", "fail");
             }
         });
-        if service.kind == Kind::Server && (spec.rollout.canary_ms.is_some() || spec.rollout.batch.is_some()) {
+        if service.kind == Lifecycle::Server && (spec.rollout.canary_ms.is_some() || spec.rollout.batch.is_some()) {
             out.block("update", |out| {
                 if let Some(batch) = spec.rollout.batch {
                     out.bare("max_parallel", batch);
@@ -146,7 +146,7 @@ fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<T
                 }
             });
         }
-        task(plan, service, out, told);
+        task(plan, service, out, notices);
     });
 }
 
@@ -177,24 +177,24 @@ fn check(service: &Service<'_>, out: &mut Hcl) {
     });
 }
 
-fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) {
+fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, notices: &mut Vec<Notice>) {
     let spec = service.spec;
     let project = names::label(&plan.project.name);
     out.block(&format!("task {}", text(&service.name)), |out| {
         out.text("driver", "docker");
         out.text("kill_signal", "SIGTERM");
-        out.say("Nomad limits it: max_kill_timeout of the client, default 30s.");
+        out.comment("Nomad limits it: max_kill_timeout of the client, default 30s.");
         out.text("kill_timeout", &format!("{}s", service.grace_seconds()));
         out.block("config", |out| {
             out.text("image", &plan.image_name(service));
-            let words: Vec<String> = match (service.is_backing(), service.kind) {
+            let words: Vec<String> = match (service.has_official_image(), service.kind) {
                 (true, _) => service.command(plan.project).into_iter().skip(1).collect(),
-                (false, Kind::Server) => ["ostler", "runtime", container::FILE, "--only", &service.name].map(str::to_owned).to_vec(),
+                (false, Lifecycle::Server) => ["ostler", "runtime", container::FILE, "--only", &service.name].map(str::to_owned).to_vec(),
                 (false, _) => service.command(plan.project),
             };
             match &words[..] {
                 [] => {}
-                words if service.is_backing() => {
+                words if service.has_official_image() => {
                     out.bare("args", list(words));
                 }
                 [program, rest @ ..] => {
@@ -202,7 +202,7 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
                     if !rest.is_empty() {
                         out.bare("args", list(rest));
                     }
-                    if service.kind != Kind::Server {
+                    if service.kind != Lifecycle::Server {
                         out.text("work_dir", &service.workdir(plan.project));
                     }
                 }
@@ -233,12 +233,12 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
                 for (name, value) in &env {
                     if value.contains("${") {
                         let why = format!("Nomad replaces ${{…}} in {name} if it knows the name");
-                        told.push(Told { app: spec.name.clone(), key: "env".into(), why });
+                        notices.push(Notice { app: spec.name.clone(), key: "env".into(), why });
                     }
                     if is_word(name) {
                         out.text(name, value);
                     } else {
-                        told.push(Told {
+                        notices.push(Notice {
                             app: spec.name.clone(),
                             key: "env".into(),
                             why: format!("{name:?} is not a valid name in Nomad: it is skipped"),
@@ -248,7 +248,7 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
             });
         }
         if !service.secrets.is_empty() {
-            out.say("Secrets: in Nomad variables that only this job may read.");
+            out.comment("Secrets: in Nomad variables that only this job may read.");
             out.block("template", |out| {
                 out.text("destination", "secrets/app.env").bare("env", true);
                 out.line("data = <<-EOF");
@@ -257,7 +257,7 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
                     if is_word(name) {
                         out.line(&format!("{name}={{{{ .{name}.Value | toJSON }}}}"));
                     } else {
-                        told.push(Told {
+                        notices.push(Notice {
                             app: spec.name.clone(),
                             key: "env".into(),
                             why: format!("{name:?} is not a valid name in Nomad: it is skipped"),
@@ -285,7 +285,7 @@ fn time(ms: u64) -> String {
 fn resources(service: &Service<'_>, out: &mut Hcl) {
     let (request, limit) = (service.memory_request(), service.memory_limit());
     if request.is_none() && service.cpu_request().is_none() {
-        out.say(
+        out.comment(
             "No resources: the ecosystem file has no memory_max, max_memory_restart, cpu_quota or export.requests; Nomad uses 100 MHz \
              and 300 MB.",
         );
@@ -294,7 +294,7 @@ fn resources(service: &Service<'_>, out: &mut Hcl) {
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20).max(1);
     out.block("resources", |out| {
         if let Some(percent) = service.cpu_request() {
-            out.say("For a core of 2 GHz: Nomad counts in MHz.");
+            out.comment("For a core of 2 GHz: Nomad counts in MHz.");
             out.bare("cpu", u64::from(percent) * 20);
         }
         if let Some(memory) = request {

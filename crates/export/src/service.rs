@@ -12,14 +12,14 @@ use serde_json::Value;
 
 use crate::base::{self, Base};
 use crate::project::Project;
-use crate::{Told, names};
+use crate::{Notice, names};
 
 /// Default grace period of an app, in milliseconds.
 const GRACE_MS: u64 = 1600;
 
 /// Kind of lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Lifecycle {
     /// It is kept running.
     Server,
     /// It runs once (`autorestart: false`).
@@ -49,7 +49,7 @@ pub(crate) struct Service<'a> {
     pub base: Base,
     /// Its folder in the project, or the project's own if it is outside.
     pub folder: String,
-    pub kind: Kind,
+    pub kind: Lifecycle,
     /// Port at which it serves.
     pub port: Option<u16>,
     /// All its ports.
@@ -86,11 +86,11 @@ impl Service<'_> {
 
     /// Returns the number of containers, if the CPUs of one machine do not determine it.
     pub(crate) fn count(&self) -> u32 {
-        if self.is_started() { self.wanted() } else { 0 }
+        if self.is_started() { self.container_count() } else { 0 }
     }
 
     /// Returns the number of containers once it is started.
-    pub(crate) fn wanted(&self) -> u32 {
+    pub(crate) fn container_count(&self) -> u32 {
         match &self.replicas {
             Replicas::Fixed(count) => *count,
             Replicas::PerCpu => 2,
@@ -123,15 +123,15 @@ impl Service<'_> {
     /// else `cpu_quota`. It is never more than the limit, because engines reject that.
     pub(crate) fn cpu_request(&self) -> Option<u32> {
         let limit = self.cpu_percent();
-        let asked = self.settings.cpu_request.or(limit)?;
-        Some(limit.map_or(asked, |limit| asked.min(limit)))
+        let request = self.settings.cpu_request.or(limit)?;
+        Some(limit.map_or(request, |limit| request.min(limit)))
     }
 
     /// Returns the memory that an engine reserves, in bytes: the value of `export`, or else
     /// `max_memory_restart`, or else `memory_max`. It is never more than the limit.
     pub(crate) fn memory_request(&self) -> Option<u64> {
-        let asked = self.settings.memory_request.or_else(|| self.soft_memory()).or_else(|| self.hard_memory())?;
-        Some(self.memory_limit().map_or(asked, |limit| asked.min(limit)))
+        let request = self.settings.memory_request.or_else(|| self.soft_memory()).or_else(|| self.hard_memory())?;
+        Some(self.memory_limit().map_or(request, |limit| request.min(limit)))
     }
 
     /// Returns the words that run it without ostler, in an image.
@@ -162,7 +162,7 @@ impl Service<'_> {
     }
 
     /// Returns true if it runs a program with an official image.
-    pub(crate) fn is_backing(&self) -> bool {
+    pub(crate) fn has_official_image(&self) -> bool {
         matches!(self.base, Base::Official(_))
     }
 
@@ -181,18 +181,18 @@ fn fixed(amount: MemoryAmount) -> Option<u64> {
 }
 
 /// Returns the apps of a project; reports facts about each.
-pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Service<'a>> {
+pub(crate) fn services<'a>(project: &'a Project, notices: &mut Vec<Notice>) -> Vec<Service<'a>> {
     let names = names::labels(project.apps.iter().map(|app| app.name.as_str()));
     let by_name: BTreeMap<&str, &String> = project.apps.iter().map(|app| app.name.as_str()).zip(&names).collect();
     let mut all = Vec::with_capacity(names.len());
     for (spec, name) in project.apps.iter().zip(&names) {
-        let mut tell = |key: &str, why: String| told.push(Told { app: spec.name.clone(), key: key.to_owned(), why });
+        let mut report = |key: &str, why: String| notices.push(Notice { app: spec.name.clone(), key: key.to_owned(), why });
         if *name != spec.name {
-            tell("name", format!("engines accept DNS labels only: it is renamed to {name}"));
+            report("name", format!("engines accept DNS labels only: it is renamed to {name}"));
         }
         let folder = project.inside(&spec.cwd).map(str::to_owned);
         if folder.is_none() {
-            tell("cwd", format!("{} is outside {}; an image contains only that folder", spec.cwd, project.dir));
+            report("cwd", format!("{} is outside {}; an image contains only that folder", spec.cwd, project.dir));
         }
         let folder = folder.unwrap_or_default();
         let base = base::of(spec, project, &folder);
@@ -200,14 +200,14 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
         for (other, condition) in &spec.order.depends_on {
             match by_name.get(other.as_str()) {
                 Some(label) => depends_on.push(((*label).clone(), *condition)),
-                None => tell("depends_on", format!("{other} is not among the apps that are exported")),
+                None => report("depends_on", format!("{other} is not among the apps that are exported")),
             }
         }
         let (mut env, mut secrets) = (EnvMap::new(), Vec::new());
         let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
         for (variable, value) in spec.env.vars.iter().chain(profile.into_iter().flatten()) {
             if value.contains('\0') || variable.is_empty() || variable.contains(['=', '\0']) {
-                tell("env", format!("{variable:?} cannot be a variable of a process"));
+                report("env", format!("{variable:?} cannot be a variable of a process"));
             } else if is_secret(variable, value) {
                 env.shift_remove(variable);
                 push_new(&mut secrets, variable);
@@ -220,25 +220,25 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             push_new(&mut secrets, variable);
         }
         if spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Unix { .. })) {
-            tell("listen", "a socket file in a container is not visible outside it".into());
+            report("listen", "a socket file in a container is not visible outside it".into());
         }
         let is_own = |listen: &&ostler_core::serving::Listen| matches!(&listen.at, ListenAt::Tcp { address: Some(address), .. } if address.is_loopback());
         if let Some(listen) = spec.listen.iter().find(is_own) {
-            tell("listen", format!("{} is the container itself: the app must listen on all addresses in it", listen.at));
+            report("listen", format!("{} is the container itself: the app must listen on all addresses in it", listen.at));
         }
         let ports = ports(spec);
         for (variable, value) in &env {
             if let Some(port) = local_port(value)
                 && !ports.contains(&port)
             {
-                tell("env", format!("{variable} names this machine (port {port}): inside a container that is the container itself"));
+                report("env", format!("{variable} names this machine (port {port}): inside a container that is the container itself"));
             }
         }
         let mut env_files = Vec::new();
         for (path, inside, _) in crate::project::env_files(project, spec) {
             match inside {
                 Some(inside) => env_files.push(inside),
-                None => tell("env_file", format!("{path} is outside the project")),
+                None => report("env_file", format!("{path} is outside the project")),
             }
         }
         let replicas = match (&spec.autoscale, is_per_cpu(spec)) {
@@ -251,25 +251,25 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             ("max_memory_restart", spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory)),
         ] {
             if matches!(amount, Some(MemoryAmount::Share(_))) {
-                tell(key, "a percentage of the machine's memory cannot be a limit elsewhere: write bytes".into());
+                report(key, "a percentage of the machine's memory cannot be a limit elsewhere: write bytes".into());
             }
         }
         let kind = if spec.is_job() {
-            Kind::Job
+            Lifecycle::Job
         } else if spec.restart.autorestart {
-            Kind::Server
+            Lifecycle::Server
         } else {
-            Kind::Once
+            Lifecycle::Once
         };
         let port = ports.first().copied().or_else(|| base.port());
         let settings = spec.given.open().get("export").and_then(|value| export_settings(value).ok()).unwrap_or_default();
         let service =
             Service { spec, name: name.clone(), base, folder, kind, port, ports, env, secrets, env_files, replicas, settings, depends_on };
-        if service.settings.cpu_request.is_some_and(|asked| service.cpu_percent().is_some_and(|limit| asked > limit)) {
-            tell("export", "requests.cpu is above cpu_quota: the request is set to the limit".into());
+        if service.settings.cpu_request.is_some_and(|request| service.cpu_percent().is_some_and(|limit| request > limit)) {
+            report("export", "requests.cpu is above cpu_quota: the request is set to the limit".into());
         }
-        if service.settings.memory_request.is_some_and(|asked| service.memory_limit().is_some_and(|limit| asked > limit)) {
-            tell("export", "requests.memory is above the memory limit: the request is set to the limit".into());
+        if service.settings.memory_request.is_some_and(|request| service.memory_limit().is_some_and(|limit| request > limit)) {
+            report("export", "requests.memory is above the memory limit: the request is set to the limit".into());
         }
         all.push(service);
     }

@@ -19,7 +19,7 @@ pub fn stamped(what: &str, body: &str) -> String {
 
 /// Action of a second run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum FileAction {
     /// The file does not exist: write it.
     Create,
     /// The file equals the new text.
@@ -34,17 +34,17 @@ pub enum Step {
 }
 
 /// Decides about a file from its present text and the new text with its line.
-pub fn decide(there: Option<&str>, new: &str) -> Step {
-    let Some(there) = there else { return Step::Create };
+pub fn decide(there: Option<&str>, new: &str) -> FileAction {
+    let Some(there) = there else { return FileAction::Create };
     // A checkout on another system may have other line endings: that is no edit.
     let there = there.replace("\r\n", "\n");
     if there == new {
-        return Step::Same;
+        return FileAction::Same;
     }
     match (parts(&there), parts(new)) {
-        (Some((was, body)), _) if was == sum(body) => Step::Replace,
-        (Some((was, _)), Some((is, _))) if was == is => Step::Keep,
-        _ => Step::Conflict,
+        (Some((was, body)), _) if was == sum(body) => FileAction::Replace,
+        (Some((was, _)), Some((is, _))) if was == is => FileAction::Keep,
+        _ => FileAction::Conflict,
     }
 }
 
@@ -70,16 +70,16 @@ mod tests {
         let (old, new) = (stamped("compose", "a: 1\n"), stamped("compose", "a: 2\n"));
         let edited = old.replace("a: 1", "a: 1 # mine");
         for (there, new, step) in [
-            (None, &new, Step::Create),
-            (Some(old.clone()), &old, Step::Same),
-            (Some(old.replace('\n', "\r\n")), &old, Step::Same),
-            (Some(old.clone()), &new, Step::Replace),
-            (Some(old.replace('\n', "\r\n")), &new, Step::Replace),
-            (Some(edited.clone()), &old, Step::Keep),
-            (Some(edited), &new, Step::Conflict),
-            (Some("services: {}\n".into()), &new, Step::Conflict),
-            (Some(String::new()), &new, Step::Conflict),
-            (Some(old.lines().next().unwrap().to_owned()), &new, Step::Conflict),
+            (None, &new, FileAction::Create),
+            (Some(old.clone()), &old, FileAction::Same),
+            (Some(old.replace('\n', "\r\n")), &old, FileAction::Same),
+            (Some(old.clone()), &new, FileAction::Replace),
+            (Some(old.replace('\n', "\r\n")), &new, FileAction::Replace),
+            (Some(edited.clone()), &old, FileAction::Keep),
+            (Some(edited), &new, FileAction::Conflict),
+            (Some("services: {}\n".into()), &new, FileAction::Conflict),
+            (Some(String::new()), &new, FileAction::Conflict),
+            (Some(old.lines().next().unwrap().to_owned()), &new, FileAction::Conflict),
         ] {
             assert_eq!(decide(there.as_deref(), new), step, "{there:?}");
         }
@@ -94,7 +94,7 @@ mod tests {
             let at = start + at.min(body.len());
             let edited = format!("{}{edit}{}", &old[..at], &old[at..]);
             let step = decide(Some(&edited), &stamped("compose", &next));
-            prop_assert!(matches!(step, Step::Keep | Step::Conflict) || edited == stamped("compose", &next));
+            prop_assert!(matches!(step, FileAction::Keep | FileAction::Conflict) || edited == stamped("compose", &next));
         }
     }
 }

@@ -8,8 +8,8 @@ use ostler_core::serving::{ListenAt, ReadyBy, with_numbers};
 
 use crate::cron::Fields;
 use crate::quote::{line, sh, systemd, systemd_command, systemd_folder, systemd_plain, systemd_text, systemd_word};
-use crate::service::{Kind, Service};
-use crate::{Plan, Told, names};
+use crate::service::{Lifecycle, Service};
+use crate::{Notice, Plan, names};
 
 type Files = Vec<(String, String)>;
 
@@ -19,27 +19,30 @@ const RESTARTS: u32 = 16;
 /// Returns the files of `export systemd`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
     let mut files = Files::new();
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     let mut enable = Vec::new();
     let project = names::label(&plan.project.name);
     for service in &plan.services {
-        let unit = Unit { project: &project, service, several: service.kind == Kind::Server && service.spec.instances > 1 };
-        let mut tell = |key: &str, why: String| told.push(Told { app: service.spec.name.clone(), key: key.to_owned(), why });
+        let unit = Unit { project: &project, service, several: service.kind == Lifecycle::Server && service.spec.instances > 1 };
+        let mut report = |key: &str, why: String| notices.push(Notice { app: service.spec.name.clone(), key: key.to_owned(), why });
         if unit.several && service.spec.listen.is_empty() && service.port.is_some() {
-            tell("instances", "each instance opens the same port: only one of them can, unless the app sets SO_REUSEPORT".into());
+            report("instances", "each instance opens the same port: only one of them can, unless the app sets SO_REUSEPORT".into());
         }
         if unit.several && !service.spec.listen.is_empty() {
-            tell("listen", "several instances cannot share a socket unit: no socket unit is written, and no descriptors are passed".into());
+            report(
+                "listen",
+                "several instances cannot share a socket unit: no socket unit is written, and no descriptors are passed".into(),
+            );
         }
         if service.spec.listen.len() > 1 {
-            tell("listen", "all sockets of a unit have one name in LISTEN_FDNAMES, in the order of the file".into());
+            report("listen", "all sockets of a unit have one name in LISTEN_FDNAMES, in the order of the file".into());
         }
-        files.push((format!("systemd/{}", unit.file()), unit.text(plan, &mut tell)));
-        files.extend(unit.sockets(&mut tell).map(|text| (format!("systemd/{}.socket", unit.name()), text)));
+        files.push((format!("systemd/{}", unit.file()), unit.text(plan, &mut report)));
+        files.extend(unit.sockets(&mut report).map(|text| (format!("systemd/{}.socket", unit.name()), text)));
         if unit.several {
             files.push((format!("systemd/{}.target", unit.name()), unit.target()));
         }
-        files.extend(unit.timers(&mut tell));
+        files.extend(unit.timers(&mut report));
         if service.is_started() {
             enable.push(unit.enabled());
             if unit.has_sockets() {
@@ -47,7 +50,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
             }
         }
     }
-    plan.told.append(&mut told);
+    plan.notices.append(&mut notices);
     let mut next = vec!["sudo cp systemd/* /etc/systemd/system/ && sudo systemctl daemon-reload".to_owned()];
     if !enable.is_empty() {
         next.push(format!("sudo systemctl enable --now {}", enable.join(" ")));
@@ -78,14 +81,14 @@ impl Lines {
     }
 
     /// Sets a key to a path or name. A value that cannot be written is left out and reported.
-    fn set_plain(&mut self, key: &str, head: &str, value: &str, of: &str, tell: &mut dyn FnMut(&str, String)) {
+    fn set_plain(&mut self, key: &str, head: &str, value: &str, of: &str, report: &mut dyn FnMut(&str, String)) {
         match systemd_plain(value) {
             Some(value) => self.set(key, format!("{head}{value}")),
-            None => tell(of, format!("{value:?} cannot be written in a unit ({key}=)")),
+            None => report(of, format!("{value:?} cannot be written in a unit ({key}=)")),
         }
     }
 
-    fn say(&mut self, text: &str) {
+    fn comment(&mut self, text: &str) {
         self.0.push_str(&format!("# {}\n", line(text)));
     }
 }
@@ -101,7 +104,7 @@ impl Unit<'_> {
 
     /// Returns the unit to enable.
     fn enabled(&self) -> String {
-        let ending = if self.service.kind == Kind::Job {
+        let ending = if self.service.kind == Lifecycle::Job {
             "timer"
         } else if self.several {
             "target"
@@ -113,16 +116,16 @@ impl Unit<'_> {
 
     /// Returns the unit that other units wait for.
     fn awaited(&self, plan: &Plan<'_>, name: &str) -> String {
-        let several = plan.services.iter().any(|other| other.name == name && other.kind == Kind::Server && other.spec.instances > 1);
+        let several = plan.services.iter().any(|other| other.name == name && other.kind == Lifecycle::Server && other.spec.instances > 1);
         format!("{}-{name}.{}", self.project, if several { "target" } else { "service" })
     }
 
-    fn text(&self, plan: &Plan<'_>, tell: &mut dyn FnMut(&str, String)) -> String {
+    fn text(&self, plan: &Plan<'_>, report: &mut dyn FnMut(&str, String)) -> String {
         let (service, spec) = (self.service, self.service.spec);
         let mut out = Lines::default();
         out.section("Unit");
         out.set("Description", systemd_text(&spec.name));
-        out.say("Waits for network and name resolution; its dependencies start before it.");
+        out.comment("Waits for network and name resolution; its dependencies start before it.");
         out.set("Wants", "network-online.target");
         let others: Vec<String> = service.depends_on.iter().map(|(name, _)| self.awaited(plan, name)).collect();
         out.set("After", [&["network-online.target".to_owned()][..], &others].concat().join(" "));
@@ -132,21 +135,21 @@ impl Unit<'_> {
         if self.several {
             out.set("PartOf", format!("{}.target", self.name()));
         }
-        if service.kind == Kind::Server {
+        if service.kind == Lifecycle::Server {
             start_limit(&mut out, spec);
         }
         out.section("Service");
         out.set("Type", kind(service));
-        self.run(&mut out, tell);
-        environment(self, plan, &mut out, tell);
+        self.run(&mut out, report);
+        environment(self, plan, &mut out, report);
         restart(&mut out, service);
         stop(&mut out, spec);
-        rights_and_limits(&mut out, spec, tell);
-        output(&mut out, spec, self.several, tell);
+        rights_and_limits(&mut out, spec, report);
+        output(&mut out, spec, self.several, report);
         if spec.namespace != "default" {
             out.set("Slice", format!("{}.slice", names::label(&spec.namespace)));
         }
-        if service.is_started() && service.kind != Kind::Job {
+        if service.is_started() && service.kind != Lifecycle::Job {
             out.section("Install");
             out.set("WantedBy", if self.several { format!("{}.target", self.name()) } else { "multi-user.target".to_owned() });
         }
@@ -154,11 +157,11 @@ impl Unit<'_> {
     }
 
     /// Writes the command, its hooks and its folder.
-    fn run(&self, out: &mut Lines, tell: &mut dyn FnMut(&str, String)) {
+    fn run(&self, out: &mut Lines, report: &mut dyn FnMut(&str, String)) {
         let spec = self.service.spec;
         match systemd_folder(&spec.cwd) {
             Some(folder) => out.set("WorkingDirectory", folder),
-            None => tell("cwd", format!("{:?} cannot be written in a unit (WorkingDirectory=)", spec.cwd)),
+            None => report("cwd", format!("{:?} cannot be written in a unit (WorkingDirectory=)", spec.cwd)),
         }
         for (hook, key) in [
             (Hook::PreStart, "ExecStartPre"),
@@ -180,12 +183,12 @@ impl Unit<'_> {
             return;
         }
         // systemd passes secrets as files; the app needs variables.
-        out.say("Secrets are files that only this service can read; the app still gets them as variables.");
+        out.comment("Secrets are files that only this service can read; the app still gets them as variables.");
         let mut script = String::new();
         for (name, source) in from_files {
             match source {
                 SecretSource::File(from) | SecretSource::Credential(from) => {
-                    out.set_plain("LoadCredential", &format!("{}:", credential(name)), from, "secrets", tell);
+                    out.set_plain("LoadCredential", &format!("{}:", credential(name)), from, "secrets", report);
                 }
                 SecretSource::Command { command, .. } => {
                     let words: Vec<String> = command.argv.iter().map(|word| sh(word)).collect();
@@ -195,7 +198,7 @@ impl Unit<'_> {
             }
             script.push_str(&format!("{}=$(cat \"$CREDENTIALS_DIRECTORY/{}\") && export {0} && ", variable(name), credential(name)));
             if variable(name) != *name {
-                tell("secrets", format!("{name} is not a valid shell variable name: it is renamed to {}", variable(name)));
+                report("secrets", format!("{name} is not a valid shell variable name: it is renamed to {}", variable(name)));
             }
         }
         script.push_str("exec \"$@\"");
@@ -207,7 +210,7 @@ impl Unit<'_> {
         !self.service.spec.listen.is_empty() && !self.several
     }
 
-    fn sockets(&self, tell: &mut dyn FnMut(&str, String)) -> Option<String> {
+    fn sockets(&self, report: &mut dyn FnMut(&str, String)) -> Option<String> {
         let spec = self.service.spec;
         if !self.has_sockets() {
             return None;
@@ -222,7 +225,7 @@ impl Unit<'_> {
                 ListenAt::Tcp { address: None, port } => port.to_string(),
                 ListenAt::Unix { path } => path.clone(),
             };
-            out.set_plain("ListenStream", "", &address, "listen", tell);
+            out.set_plain("ListenStream", "", &address, "listen", report);
             if let Some(mode) = listen.mode {
                 out.set("SocketMode", format!("{mode:04o}"));
             }
@@ -251,13 +254,13 @@ impl Unit<'_> {
     }
 
     /// Returns the timer of a job, or the two units that restart an app at scheduled times.
-    fn timers(&self, tell: &mut dyn FnMut(&str, String)) -> Files {
+    fn timers(&self, report: &mut dyn FnMut(&str, String)) -> Files {
         let Some(cron) = self.service.cron() else { return Files::new() };
         let key = if cron.job.is_some() { "job" } else { "cron_restart" };
         let calendar = match Fields::parse(&cron.pattern) {
             Ok(fields) => fields.calendar(cron.zone.as_deref()),
             Err(why) => {
-                tell(key, format!("{:?} cannot be a timer: {why}", cron.pattern));
+                report(key, format!("{:?} cannot be a timer: {why}", cron.pattern));
                 return Files::new();
             }
         };
@@ -322,38 +325,38 @@ fn hook_line(hook: Hook, spec: &HookSpec) -> String {
 
 fn kind(service: &Service<'_>) -> &'static str {
     match (service.kind, service.spec.ready.proof()) {
-        (Kind::Job | Kind::Once, _) => "oneshot",
-        (Kind::Server, Some(ReadyBy::Notify)) => "notify",
-        (Kind::Server, _) => "exec",
+        (Lifecycle::Job | Lifecycle::Once, _) => "oneshot",
+        (Lifecycle::Server, Some(ReadyBy::Notify)) => "notify",
+        (Lifecycle::Server, _) => "exec",
     }
 }
 
 fn start_limit(out: &mut Lines, spec: &AppSpec) {
     let restart = &spec.restart;
     if let Some(budget) = restart.budget {
-        out.say("restart_budget: after that, it stays stopped.");
+        out.comment("restart_budget: after that, it stays stopped.");
         out.set("StartLimitBurst", budget.n.to_string());
         out.set("StartLimitIntervalSec", format!("{}ms", budget.window_ms));
     } else if restart.exp_backoff_ms > 0 && restart.max_restarts.is_none() {
-        out.say("The delay grows; there is no final stop.");
+        out.comment("The delay grows; there is no final stop.");
         out.set("StartLimitIntervalSec", "0");
     } else {
         let most = restart.max_restarts.unwrap_or(RESTARTS);
         let each = restart.min_uptime_ms.unwrap_or(1000).saturating_add(restart.restart_delay_ms.max(100));
-        out.say("max_restarts of runs shorter than min_uptime in a row: after that, it stays stopped.");
+        out.comment("max_restarts of runs shorter than min_uptime in a row: after that, it stays stopped.");
         out.set("StartLimitBurst", most.saturating_add(1).to_string());
         out.set("StartLimitIntervalSec", format!("{}ms", each.saturating_mul(u64::from(most) + 1)));
     }
 }
 
-fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, tell: &mut dyn FnMut(&str, String)) {
+fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, report: &mut dyn FnMut(&str, String)) {
     let spec = unit.service.spec;
     for path in &unit.service.env_files {
-        out.set_plain("EnvironmentFile", "", &format!("{}/{path}", plan.project.dir), "env_file", tell);
+        out.set_plain("EnvironmentFile", "", &format!("{}/{path}", plan.project.dir), "env_file", report);
     }
     let both: Vec<&str> = unit.service.env.keys().filter(|name| spec.env.file.contains_key(*name)).map(String::as_str).collect();
     if !both.is_empty() {
-        tell("env_file", format!("in systemd a file takes precedence over Environment: remove {} from one of them", both.join(", ")));
+        report("env_file", format!("in systemd a file takes precedence over Environment: remove {} from one of them", both.join(", ")));
     }
     for (name, value) in &unit.service.env {
         out.set("Environment", systemd(&format!("{name}={value}"), false));
@@ -366,24 +369,24 @@ fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, tell: &mut dyn
     if !hidden.is_empty() {
         let list: Vec<&str> = hidden.iter().map(|name| name.as_str()).collect();
         let file = format!("/etc/{}/{}.env", unit.project, unit.service.name);
-        out.say(&format!(
+        out.comment(&format!(
             "Every user can read units, so secrets are not in them. Create a file that only root can read (mode 0600) with: {}",
             list.join(", ")
         ));
         out.set("EnvironmentFile", &file);
-        tell("env", format!("put {} into {file}, mode 0600", list.join(", ")));
+        report("env", format!("put {} into {file}, mode 0600", list.join(", ")));
     }
 }
 
 fn restart(out: &mut Lines, service: &Service<'_>) {
     let restart = &service.spec.restart;
-    if service.kind != Kind::Server {
+    if service.kind != Lifecycle::Server {
         if let Some(job) = service.cron().and_then(|cron| cron.job.as_ref()) {
             if let Some(timeout) = job.timeout_ms {
                 out.set("TimeoutStartSec", format!("{timeout}ms"));
             }
             if job.retries > 0 {
-                out.say(&format!(
+                out.comment(&format!(
                     "At most {} retries, which StartLimitBurst would count over all runs: systemd retries without a limit.",
                     job.retries
                 ));
@@ -396,7 +399,7 @@ fn restart(out: &mut Lines, service: &Service<'_>) {
     out.set("Restart", "always");
     if restart.exp_backoff_ms > 0 {
         out.set("RestartSec", format!("{}ms", restart.exp_backoff_ms));
-        out.say("From systemd 254 on; older versions always use the first delay.");
+        out.comment("From systemd 254 on; older versions always use the first delay.");
         out.set("RestartSteps", "10");
         out.set("RestartMaxDelaySec", "15s");
     } else if restart.restart_delay_ms > 0 {
@@ -433,16 +436,16 @@ fn stop(out: &mut Lines, spec: &AppSpec) {
     out.set("KillMode", mode);
 }
 
-fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str, String)) {
+fn rights_and_limits(out: &mut Lines, spec: &AppSpec, report: &mut dyn FnMut(&str, String)) {
     match (&spec.uid, &spec.gid) {
         (None, None) => {
-            out.say("Runs as root unless a user is set: `uid` in the ecosystem file, or here.");
-            out.say("User=app");
-            tell("uid", "no user is set: the unit runs as root".into());
+            out.comment("Runs as root unless a user is set: `uid` in the ecosystem file, or here.");
+            out.comment("User=app");
+            report("uid", "no user is set: the unit runs as root".into());
         }
         (uid, gid) => {
-            uid.iter().for_each(|uid| out.set_plain("User", "", uid, "uid", tell));
-            gid.iter().for_each(|gid| out.set_plain("Group", "", gid, "gid", tell));
+            uid.iter().for_each(|uid| out.set_plain("User", "", uid, "uid", report));
+            gid.iter().for_each(|gid| out.set_plain("Group", "", gid, "gid", report));
         }
     }
     out.set("NoNewPrivileges", "true");
@@ -469,7 +472,7 @@ fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str,
     }
 }
 
-fn output(out: &mut Lines, spec: &AppSpec, several: bool, tell: &mut dyn FnMut(&str, String)) {
+fn output(out: &mut Lines, spec: &AppSpec, several: bool, report: &mut dyn FnMut(&str, String)) {
     if spec.logs.disable_logs {
         out.set("StandardOutput", "null");
         out.set("StandardError", "null");
@@ -483,12 +486,12 @@ fn output(out: &mut Lines, spec: &AppSpec, several: bool, tell: &mut dyn FnMut(&
     };
     let mut set = |out: &mut Lines, key: &str, of: &str, path: &String| match file(path) {
         Some(value) => out.set(key, value),
-        None => tell(of, format!("{path:?} cannot be written in a unit ({key}=)")),
+        None => report(of, format!("{path:?} cannot be written in a unit ({key}=)")),
     };
     let is_file = |path: &&String| !path.starts_with("/dev/") && !path.starts_with("/proc/");
     let (out_file, error_file) = (spec.logs.out_file.as_ref().filter(is_file), spec.logs.error_file.as_ref().filter(is_file));
     match (out_file, error_file) {
-        (None, None) => out.say("Output goes to the journal: journalctl -u <unit>."),
+        (None, None) => out.comment("Output goes to the journal: journalctl -u <unit>."),
         (to, error) => {
             to.iter().for_each(|path| set(out, "StandardOutput", "out_file", path));
             error.iter().for_each(|path| set(out, "StandardError", "error_file", path));

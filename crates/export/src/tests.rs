@@ -114,8 +114,8 @@ fn shown(tree: &Tree, exported: &Exported) -> String {
     for file in &exported.files {
         out.push_str(&format!("=== {}\n{}\n", file.path, file.text));
     }
-    for told in &exported.told {
-        out.push_str(&format!("told: {} · {} · {}\n", told.app, told.key, told.why));
+    for notices in &exported.notices {
+        out.push_str(&format!("told: {} · {} · {}\n", notices.app, notices.key, notices.why));
     }
     for next in &exported.next {
         out.push_str(&format!("next: {next}\n"));
@@ -175,8 +175,8 @@ fn exports_match_snapshots() {
             Options { swarm: true, image: Some("registry.example.com/shop".into()), ..Options::default() },
         ),
         ("kubernetes", &production, Target::Kubernetes, Options { network_policy: true, ..host() }),
-        ("kustomize", &plain, Target::Kubernetes, Options { form: Form::Kustomize, ..Options::default() }),
-        ("helm", &plain, Target::Kubernetes, Options { form: Form::Helm, ..host() }),
+        ("kustomize", &plain, Target::Kubernetes, Options { form: ManifestForm::Kustomize, ..Options::default() }),
+        ("helm", &plain, Target::Kubernetes, Options { form: ManifestForm::Helm, ..host() }),
         ("systemd", &production, Target::Systemd, Options::default()),
         ("nomad", &production, Target::Nomad, Options::default()),
         ("github", &production, Target::GithubActions, Options::default()),
@@ -219,17 +219,19 @@ fn hostile_names_and_values_stay_quoted() {
     let tree = Tree::new(&[("ecosystem.json", &hostile.to_string()), ("a.js", "")]);
     let project = tree.project("ecosystem.json", None);
     let env = hostile["apps"][0]["env"].clone();
-    for options in
-        [Options::default(), Options { form: Form::Kustomize, ..Options::default() }, Options { form: Form::Helm, ..Options::default() }]
-    {
+    for options in [
+        Options::default(),
+        Options { form: ManifestForm::Kustomize, ..Options::default() },
+        Options { form: ManifestForm::Helm, ..Options::default() },
+    ] {
         let exported = made(&project, Target::Kubernetes, &options);
         let map = match options.form {
-            Form::Plain => documents(file(&exported, "k8s/a-rm-rf.yaml"))[0]["data"].clone(),
-            Form::Kustomize => documents(file(&exported, "k8s/base/a-rm-rf.yaml"))[0]["data"].clone(),
-            Form::Helm => documents(file(&exported, "helm/shop/values.yaml"))[0]["a-rm-rf"]["env"].clone(),
+            ManifestForm::Plain => documents(file(&exported, "k8s/a-rm-rf.yaml"))[0]["data"].clone(),
+            ManifestForm::Kustomize => documents(file(&exported, "k8s/base/a-rm-rf.yaml"))[0]["data"].clone(),
+            ManifestForm::Helm => documents(file(&exported, "helm/shop/values.yaml"))[0]["a-rm-rf"]["env"].clone(),
         };
         assert_eq!(map, env);
-        assert_eq!(exported.told.iter().filter(|told| told.key == "name").count(), 3, "{:?}", exported.told);
+        assert_eq!(exported.notices.iter().filter(|notices| notices.key == "name").count(), 3, "{:?}", exported.notices);
     }
     let compose = made(&project, Target::Compose, &Options::default());
     let read = documents(file(&compose, "compose.yaml"))[0]["services"]["a-rm-rf"]["environment"].clone();
@@ -248,15 +250,15 @@ fn hostile_names_and_values_stay_quoted() {
 /// Returns the keys of a unit as systemd reads it: a line that ends in a backslash continues on the
 /// next one.
 fn keys_of(unit: &str) -> Vec<String> {
-    let (mut keys, mut goes_on) = (Vec::new(), false);
+    let (mut keys, mut is_continued) = (Vec::new(), false);
     for line in unit.lines() {
         let is_comment = line.starts_with(['#', ';']);
-        if !goes_on && !is_comment && !line.is_empty() {
+        if !is_continued && !is_comment && !line.is_empty() {
             let key = line.split_once('=').map_or(line, |(key, _)| key);
             assert!(key.chars().all(|c| c.is_ascii_alphanumeric() || "[]".contains(c)), "{line:?}");
             keys.push(key.to_owned());
         }
-        goes_on = !is_comment && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+        is_continued = !is_comment && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
     }
     keys
 }
@@ -276,9 +278,9 @@ fn hostile_value_does_not_swallow_next_unit_directive() {
         let tree = Tree::new(&[("ecosystem.json", &apps.to_string())]);
         let project = tree.project("ecosystem.json", None);
         let exported = made(&project, Target::Systemd, &Options::default());
-        let told: Vec<String> = exported.told.iter().map(|told| told.key.clone()).collect();
+        let notices: Vec<String> = exported.notices.iter().map(|notices| notices.key.clone()).collect();
         let keys: Vec<String> = exported.files.iter().flat_map(|file| keys_of(&file.text)).collect();
-        (keys, told)
+        (keys, notices)
     };
     let (plain, _) = units("");
     // A value that cannot be written is reported, and all other keys are present.
@@ -314,9 +316,10 @@ fn hostile_value_does_not_swallow_next_unit_directive() {
         "+",
         "!",
     ] {
-        let (keys, told) = units(hostile);
-        let expected: Vec<&String> = plain.iter().filter(|key| !of_key(key).is_some_and(|of| told.iter().any(|told| told == of))).collect();
-        assert_eq!(keys.iter().collect::<Vec<_>>(), expected, "{hostile:?}: {told:?}");
+        let (keys, notices) = units(hostile);
+        let expected: Vec<&String> =
+            plain.iter().filter(|key| !of_key(key).is_some_and(|of| notices.iter().any(|notices| notices == of))).collect();
+        assert_eq!(keys.iter().collect::<Vec<_>>(), expected, "{hostile:?}: {notices:?}");
     }
 }
 
@@ -326,9 +329,9 @@ fn attributes_without_equivalent_are_reported() {
     let project = shop(&tree, Some("production"));
     let keys = |target| {
         let exported = made(&project, target, &Options::default());
-        exported.told.into_iter().map(|told| (told.app, told.key)).collect::<Vec<_>>()
+        exported.notices.into_iter().map(|notices| (notices.app, notices.key)).collect::<Vec<_>>()
     };
-    let has = |all: &[(String, String)], app: &str, key: &str| all.iter().any(|told| told.0 == app && told.1 == key);
+    let has = |all: &[(String, String)], app: &str, key: &str| all.iter().any(|notices| notices.0 == app && notices.1 == key);
     let kubernetes = keys(Target::Kubernetes);
     for (app, key) in
         [("api", "watch"), ("api", "depends_on"), ("worker", "uid"), ("worker", "stop_exit_codes"), ("Cleanup Job", "timezone")]
@@ -358,7 +361,7 @@ fn host_port_is_published_once() {
     assert_eq!((&services["b"]["ports"], &services["b"]["expose"]), (&Value::Null, &json!(["3001"])));
     assert_eq!(services["c"]["ports"], json!(["3002:3002"]));
     assert!(services["c"]["command"].as_array().unwrap().ends_with(&[json!("-i"), json!("4")]));
-    assert!(exported.told.iter().any(|told| told.app == "b" && told.key == "port"));
+    assert!(exported.notices.iter().any(|notices| notices.app == "b" && notices.key == "port"));
 }
 
 /// An app with a TCP socket and a unix socket, all hooks, and rare settings for restarts, stops and
@@ -409,7 +412,7 @@ fn directories_with_own_packages_get_own_images() {
     assert!(users.contains(r#"CMD ["ostler", "runtime", "ostler.container.yaml", "--only", "users"]"#), "{users}");
     let orders = file(&exported, "Dockerfile.backend-orders");
     assert!(orders.contains("pnpm install --frozen-lockfile\nCOPY . /app/\nRUN pnpm run build"), "{orders}");
-    assert!(exported.told.iter().any(|told| told.app == "outside" && told.key == "cwd"));
+    assert!(exported.notices.iter().any(|notices| notices.app == "outside" && notices.key == "cwd"));
 }
 
 /// Kubernetes expands words of a command, and a swarm expands values; both must stay text.
@@ -509,13 +512,13 @@ fn exports_with_export_settings_match_snapshots() {
 
 #[test]
 fn unreachable_autoscale_target_is_reported() {
-    let told = |quota: Option<u32>, request: Option<&str>, cpu: u32| {
+    let notices = |quota: Option<u32>, request: Option<&str>, cpu: u32| {
         let mut app = json!({ "name": "api", "script": "a.js", "instances": { "min": 2, "max": 9, "cpu": cpu } });
         quota.iter().for_each(|quota| app["cpu_quota"] = json!(quota));
         request.iter().for_each(|request| app["export"] = json!({ "requests": { "cpu": request } }));
         let tree = Tree::new(&[("ecosystem.json", &json!([app]).to_string()), ("a.js", "")]);
         let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
-        exported.told.into_iter().filter(|told| told.key == "instances").map(|told| told.why).collect::<Vec<_>>().join("")
+        exported.notices.into_iter().filter(|notices| notices.key == "instances").map(|notices| notices.why).collect::<Vec<_>>().join("")
     };
     for (quota, request, cpu, never) in [
         (Some(50), Some("200m"), 70, false),
@@ -526,7 +529,7 @@ fn unreachable_autoscale_target_is_reported() {
         (None, Some("200m"), 1000, false),
         (None, None, 400, false),
     ] {
-        assert_eq!(told(quota, request, cpu).contains("never scales up"), never, "{quota:?} {request:?} {cpu}");
+        assert_eq!(notices(quota, request, cpu).contains("never scales up"), never, "{quota:?} {request:?} {cpu}");
     }
 }
 

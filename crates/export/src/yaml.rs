@@ -2,8 +2,8 @@
 //!
 //! Plain words stay plain. Any text that some version of YAML could read differently (`no`, `0755`,
 //! `1e3`, `12:30`) is in double quotes, so that the parsed value is the intended text. Not written
-//! by a serializer such as serde-saphyr: the control lines of a Helm template, between the keys of a
-//! table, are not YAML.
+//! by a serializer such as serde-saphyr: the control lines of a Helm template, between the keys of
+//! a table, are not YAML.
 
 /// Languages that read a file before YAML does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Yaml {
 
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq)]
-enum Line {
+enum MapLine {
     Entry(String, Yaml),
     Comment(String),
     /// Control lines of a template.
@@ -118,7 +118,7 @@ enum Line {
 
 /// A table in output order, with its comments.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Map(Vec<Line>);
+pub(crate) struct Map(Vec<MapLine>);
 
 impl Map {
     /// Returns an empty table.
@@ -128,7 +128,7 @@ impl Map {
 
     /// Adds an entry.
     pub(crate) fn put(&mut self, key: impl Into<String>, value: impl Into<Yaml>) -> &mut Self {
-        self.0.push(Line::Entry(key.into(), value.into()));
+        self.0.push(MapLine::Entry(key.into(), value.into()));
         self
     }
 
@@ -149,14 +149,14 @@ impl Map {
     }
 
     /// Adds a comment above what comes next.
-    pub(crate) fn say(&mut self, text: impl Into<String>) -> &mut Self {
-        self.0.push(Line::Comment(text.into()));
+    pub(crate) fn comment(&mut self, text: impl Into<String>) -> &mut Self {
+        self.0.push(MapLine::Comment(text.into()));
         self
     }
 
     /// Adds a control line of a template.
     pub(crate) fn verbatim(&mut self, line: impl Into<String>) -> &mut Self {
-        self.0.push(Line::Verbatim(line.into()));
+        self.0.push(MapLine::Verbatim(line.into()));
         self
     }
 
@@ -178,14 +178,14 @@ impl Map {
 
     /// Returns the table without an entry.
     pub(crate) fn without(mut self, key: &str) -> Self {
-        self.0.retain(|line| !matches!(line, Line::Entry(own, _) if own == key));
+        self.0.retain(|line| !matches!(line, MapLine::Entry(own, _) if own == key));
         self
     }
 
     /// Changes the table of this key, if any.
     pub(crate) fn enter(&mut self, key: &str, change: impl FnOnce(&mut Self)) {
         let found = self.0.iter_mut().find_map(|line| match line {
-            Line::Entry(own, Yaml::Map(map)) if own == key => Some(map),
+            MapLine::Entry(own, Yaml::Map(map)) if own == key => Some(map),
             _ => None,
         });
         if let Some(map) = found {
@@ -216,9 +216,9 @@ fn map_lines(out: &mut String, map: &Map, indent: usize, dialect: Dialect) {
     let pad = " ".repeat(indent);
     for line in &map.0 {
         match line {
-            Line::Comment(text) => out.push_str(&format!("{pad}# {}\n", comment(text, dialect))),
-            Line::Verbatim(text) => out.push_str(&format!("{pad}{text}\n")),
-            Line::Entry(key, value) => {
+            MapLine::Comment(text) => out.push_str(&format!("{pad}# {}\n", comment(text, dialect))),
+            MapLine::Verbatim(text) => out.push_str(&format!("{pad}{text}\n")),
+            MapLine::Entry(key, value) => {
                 // Compose reads no variables in keys.
                 let key = scalar(key, if dialect == Dialect::Compose { Dialect::Plain } else { dialect });
                 out.push_str(&format!("{pad}{key}:"));
@@ -316,8 +316,8 @@ fn flat(value: &Yaml, dialect: Dialect) -> String {
             format!("[{}]", list.iter().map(item).collect::<Vec<_>>().join(", "))
         }
         Yaml::Map(map) => {
-            let entry = |line: &Line| match line {
-                Line::Entry(key, value) => Some(format!("{}: {}", scalar(key, dialect), flat(value, dialect))),
+            let entry = |line: &MapLine| match line {
+                MapLine::Entry(key, value) => Some(format!("{}: {}", scalar(key, dialect), flat(value, dialect))),
                 _ => None,
             };
             let entries: Vec<String> = map.0.iter().filter_map(entry).collect();
@@ -476,9 +476,11 @@ mod tests {
     #[test]
     fn maps_and_lists_are_written_with_comments() {
         let mut item = Map::new();
-        item.say("why").put("name", "a").put("ports", vec![Yaml::from(80_u16)]).put("none", Map::new());
+        item.comment("why").put("name", "a").put("ports", vec![Yaml::from(80_u16)]).put("none", Map::new());
         let mut map = Map::new();
-        map.say("top").put("list", vec![item.into(), "x".into(), Yaml::words(["a", "b c"])]).put("cmd", Yaml::words(["sh", "-c", "no"]));
+        map.comment("top")
+            .put("list", vec![item.into(), "x".into(), Yaml::words(["a", "b c"])])
+            .put("cmd", Yaml::words(["sh", "-c", "no"]));
         let text = map.text(Dialect::Plain);
         assert_eq!(
             text,
@@ -507,7 +509,7 @@ mod tests {
         #[test]
         fn comment_stays_on_one_line(text in any::<String>()) {
             let mut map = Map::new();
-            map.say(text).put("k", 1_u32);
+            map.comment(text).put("k", 1_u32);
             prop_assert_eq!(read(&map.text(Dialect::Plain)), json!({ "k": 1 }));
         }
     }

@@ -8,30 +8,30 @@ use std::ops::Range;
 pub struct Batches {
     hosts: usize,
     size: usize,
-    begun: usize,
+    started: usize,
 }
 
 impl Batches {
     /// Creates batches of `size` hosts; 0 = all hosts at once.
     pub fn new(hosts: usize, size: usize) -> Self {
-        Self { hosts, size: if size == 0 { hosts } else { size }, begun: 0 }
+        Self { hosts, size: if size == 0 { hosts } else { size }, started: 0 }
     }
 
-    /// Returns the next batch. Returns `None` if all hosts were started, or if `was_well` is false
+    /// Returns the next batch. Returns `None` if all hosts were started, or if `succeeded` is false
     /// because a host of the last batch failed.
-    pub fn next(&mut self, was_well: bool) -> Option<Range<usize>> {
-        if !was_well || self.begun >= self.hosts {
+    pub fn next(&mut self, succeeded: bool) -> Option<Range<usize>> {
+        if !succeeded || self.started >= self.hosts {
             return None;
         }
-        let end = self.begun.saturating_add(self.size).min(self.hosts);
-        let batch = self.begun..end;
-        self.begun = end;
+        let end = self.started.saturating_add(self.size).min(self.hosts);
+        let batch = self.started..end;
+        self.started = end;
         Some(batch)
     }
 
     /// Returns the hosts that were not started.
-    pub fn left(&self) -> Range<usize> {
-        self.begun..self.hosts
+    pub fn remaining(&self) -> Range<usize> {
+        self.started..self.hosts
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
             while let Some(batch) = plan.next(true) {
                 found.push((batch.start, batch.end));
             }
-            assert_eq!((found.as_slice(), plan.left().len()), (batches, 0), "{hosts} {size}");
+            assert_eq!((found.as_slice(), plan.remaining().len()), (batches, 0), "{hosts} {size}");
         }
     }
 
@@ -63,6 +63,6 @@ mod tests {
     fn batches_stop_after_failed_batch() {
         let mut plan = Batches::new(5, 2);
         assert_eq!(plan.next(true), Some(0..2));
-        assert_eq!((plan.next(false), plan.left()), (None, 2..5));
+        assert_eq!((plan.next(false), plan.remaining()), (None, 2..5));
     }
 }

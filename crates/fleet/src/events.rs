@@ -5,14 +5,14 @@ use serde_json::Value;
 
 /// Last event that was shown: its ring and its number there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct EventCursor {
     last: Option<(u64, u64)>,
     is_back: bool,
 }
 
 /// Decision about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum EventDecision {
     /// The event is new.
     Show,
     /// The event was already shown.
@@ -23,7 +23,7 @@ pub enum Verdict {
     OtherRing,
 }
 
-impl Place {
+impl EventCursor {
     /// Records that the connection was lost: the next event begins a new connection.
     pub fn lost(&mut self) {
         self.is_back = true;
@@ -31,24 +31,24 @@ impl Place {
 
     /// Evaluates an event from `ostler events --json`. Set `whole` if all events are requested, so
     /// that a gap means missing events.
-    pub fn take(&mut self, event: &Value, whole: bool) -> Verdict {
-        let Some(seq) = event["seq"].as_u64() else { return Verdict::Show };
+    pub fn take(&mut self, event: &Value, whole: bool) -> EventDecision {
+        let Some(seq) = event["seq"].as_u64() else { return EventDecision::Show };
         let epoch = event["epoch"].as_u64().unwrap_or(0);
         let Some((last_epoch, last)) = self.last else {
             self.last = Some((epoch, seq));
             self.is_back = false;
-            return Verdict::Show;
+            return EventDecision::Show;
         };
         if epoch == last_epoch && seq <= last {
-            return Verdict::Known;
+            return EventDecision::Known;
         }
         self.last = Some((epoch, seq));
         let is_back = std::mem::take(&mut self.is_back);
         match () {
-            () if !is_back || !whole => Verdict::Show,
-            () if epoch != last_epoch => Verdict::OtherRing,
-            () if seq == last + 1 => Verdict::Show,
-            () => Verdict::After(seq - last - 1),
+            () if !is_back || !whole => EventDecision::Show,
+            () if epoch != last_epoch => EventDecision::OtherRing,
+            () if seq == last + 1 => EventDecision::Show,
+            () => EventDecision::After(seq - last - 1),
         }
     }
 }
@@ -60,9 +60,9 @@ mod tests {
 
     #[test]
     fn each_event_is_shown_once_after_reconnect() {
-        use Verdict::{After, Known, OtherRing, Show};
+        use EventDecision::{After, Known, OtherRing, Show};
         let event = |epoch: u64, seq: u64| json!({"epoch": epoch, "seq": seq});
-        let mut place = Place::default();
+        let mut place = EventCursor::default();
         for (epoch, seq, verdict) in [(1, 4, Show), (1, 5, Show), (1, 5, Known)] {
             assert_eq!(place.take(&event(epoch, seq), true), verdict);
         }

@@ -68,11 +68,11 @@ pub struct Hosts {
 
 /// State of a search through groups.
 #[derive(Default)]
-struct Walk {
+struct GroupSearch {
     /// Groups that contain the current group.
     above: Vec<String>,
     /// Groups whose hosts were already collected.
-    seen: HashSet<String>,
+    expanded: HashSet<String>,
 }
 
 impl Hosts {
@@ -96,14 +96,14 @@ impl Hosts {
 
     fn read(value: &Value) -> Result<(Self, Vec<String>), String> {
         let map = value.as_object().ok_or("expected a table with `hosts` and `groups`")?;
-        let mut unknown = strangers(map, KEYS, "");
+        let mut unknown = unknown_keys(map, KEYS, "");
         let mut defaults = Member::default();
         if let Some(value) = present(map, "defaults") {
             let table = value.as_object().ok_or("defaults: expected a table")?;
             if table.contains_key("host") {
                 return Err("defaults.host: each host has its own".into());
             }
-            unknown.extend(strangers(table, HOST_KEYS, "defaults."));
+            unknown.extend(unknown_keys(table, HOST_KEYS, "defaults."));
             member(&mut defaults, table).map_err(|why| format!("defaults.{why}"))?;
         }
         let mut file = Self { defaults, ..Self::default() };
@@ -152,7 +152,7 @@ impl Hosts {
                     return Err(format!("groups.{name}: {member:?} is neither a host nor a group of this file"));
                 }
             }
-            self.expand(name, &mut Walk::default(), &mut Vec::new())?;
+            self.expand(name, &mut GroupSearch::default(), &mut Vec::new())?;
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Hosts {
         for word in words.iter().flat_map(|word| word.as_ref().split(',')).map(str::trim).filter(|word| !word.is_empty()) {
             let mut members = Vec::new();
             if word == ALL || self.groups.contains_key(word) {
-                self.expand(word, &mut Walk::default(), &mut members).map_err(HostsError::File)?;
+                self.expand(word, &mut GroupSearch::default(), &mut members).map_err(HostsError::File)?;
                 if members.is_empty() {
                     return Err(HostsError::Empty(word.to_owned()));
                 }
@@ -190,7 +190,7 @@ impl Hosts {
         }
     }
 
-    fn expand(&self, group: &str, walk: &mut Walk, found: &mut Vec<Member>) -> Result<(), String> {
+    fn expand(&self, group: &str, walk: &mut GroupSearch, found: &mut Vec<Member>) -> Result<(), String> {
         if group == ALL {
             found.extend(self.hosts.iter().cloned());
             return Ok(());
@@ -199,7 +199,7 @@ impl Hosts {
             return Err(format!("groups.{group}: it contains itself ({})", walk.above.join(" → ")));
         }
         // A group may be reachable on a huge number of paths, so each group is visited once.
-        if !walk.seen.insert(group.to_owned()) {
+        if !walk.expanded.insert(group.to_owned()) {
             return Ok(());
         }
         walk.above.push(group.to_owned());
@@ -230,7 +230,7 @@ impl Hosts {
                 if member.login.host.name.is_empty() {
                     member.login.host.name = ssh::name("host", name).map_err(words)?;
                 }
-                return Ok((member, strangers(table, HOST_KEYS, &format!("hosts.{name}."))));
+                return Ok((member, unknown_keys(table, HOST_KEYS, &format!("hosts.{name}."))));
             }
             other => return Err(format!("expected an address or a table, found {other}")),
         }
@@ -342,7 +342,7 @@ fn plain(key: &str, text: &str) -> Result<String, String> {
     if text.contains(['\0', '\n', '\r']) { Err(format!("{key}: contains a NUL byte or a line break")) } else { Ok(text.to_owned()) }
 }
 
-fn strangers(map: &Map<String, Value>, known: &[&str], at: &str) -> Vec<String> {
+fn unknown_keys(map: &Map<String, Value>, known: &[&str], at: &str) -> Vec<String> {
     map.keys().filter(|key| !known.contains(&key.as_str())).map(|key| format!("{at}{key}")).collect()
 }
 

@@ -17,7 +17,7 @@ const MOST: usize = 10_000;
 
 /// Line with its host and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamped<T> {
+pub struct TimedLine<T> {
     /// Number of its host.
     pub host: usize,
     /// Its time in ms of the host's wall clock; none = unknown.
@@ -29,35 +29,35 @@ pub struct Stamped<T> {
 /// Waiting lines, and the last time of each host.
 #[derive(Debug)]
 pub struct Interleave<T> {
-    waiting: BinaryHeap<Waiting<T>>,
+    waiting: BinaryHeap<PendingLine<T>>,
     last_ms: HashMap<usize, u64>,
     count: u64,
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct PendingLine<T> {
     at_ms: u64,
     number: u64,
-    came: Instant,
+    arrived_at: Instant,
     host: usize,
     line: T,
 }
 
-impl<T> PartialEq for Waiting<T> {
+impl<T> PartialEq for PendingLine<T> {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
     }
 }
 
-impl<T> Eq for Waiting<T> {}
+impl<T> Eq for PendingLine<T> {}
 
-impl<T> PartialOrd for Waiting<T> {
+impl<T> PartialOrd for PendingLine<T> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> Ord for Waiting<T> {
+impl<T> Ord for PendingLine<T> {
     /// Orders the oldest line as the greatest, as the max-heap requires.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (other.at_ms, other.number).cmp(&(self.at_ms, self.number))
@@ -72,17 +72,17 @@ impl<T> Default for Interleave<T> {
 
 impl<T> Interleave<T> {
     /// Adds a line that arrived now.
-    pub fn push(&mut self, stamped: Stamped<T>, now: Instant) {
-        let last = self.last_ms.entry(stamped.host).or_insert(0);
-        let at_ms = stamped.at_ms.map_or(*last, |at| at.max(*last));
+    pub fn push(&mut self, line: TimedLine<T>, now: Instant) {
+        let last = self.last_ms.entry(line.host).or_insert(0);
+        let at_ms = line.at_ms.map_or(*last, |at| at.max(*last));
         *last = at_ms;
         self.count += 1;
-        self.waiting.push(Waiting { at_ms, number: self.count, came: now, host: stamped.host, line: stamped.line });
+        self.waiting.push(PendingLine { at_ms, number: self.count, arrived_at: now, host: line.host, line: line.line });
     }
 
     /// Returns the next line whose wait is over, with its host.
     pub fn pop(&mut self, now: Instant) -> Option<(usize, T)> {
-        let is_due = |first: &Waiting<T>| now.saturating_duration_since(first.came) >= HOLD;
+        let is_due = |first: &PendingLine<T>| now.saturating_duration_since(first.arrived_at) >= HOLD;
         if self.waiting.len() <= MOST && !self.waiting.peek().is_some_and(is_due) {
             return None;
         }
@@ -90,13 +90,13 @@ impl<T> Interleave<T> {
     }
 
     /// Returns the next line without waiting, once all input has ended.
-    pub fn rest(&mut self) -> Option<(usize, T)> {
+    pub fn next_immediately(&mut self) -> Option<(usize, T)> {
         self.waiting.pop().map(|first| (first.host, first.line))
     }
 
     /// Returns the time until the next line is due; `None` if no line waits.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
-        self.waiting.peek().map(|first| (first.came + HOLD).saturating_duration_since(now))
+        self.waiting.peek().map(|first| (first.arrived_at + HOLD).saturating_duration_since(now))
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
         let now = Instant::now();
         let mut order = Interleave::default();
         for (number, (host, at_ms)) in lines.iter().enumerate() {
-            order.push(Stamped { host: *host, at_ms: *at_ms, line: number }, now);
+            order.push(TimedLine { host: *host, at_ms: *at_ms, line: number }, now);
         }
         assert_eq!(order.pop(now), None, "they wait for others");
         let mut found = Vec::new();
@@ -139,12 +139,12 @@ mod tests {
         let now = Instant::now();
         let mut order = Interleave::default();
         assert_eq!(order.wait(now), None);
-        order.push(Stamped { host: 0, at_ms: Some(1), line: 0 }, now);
+        order.push(TimedLine { host: 0, at_ms: Some(1), line: 0 }, now);
         assert_eq!((order.wait(now), order.wait(now + HOLD * 2)), (Some(HOLD), Some(Duration::ZERO)));
         for line in 1..=MOST {
-            order.push(Stamped { host: 0, at_ms: Some(1), line }, now);
+            order.push(TimedLine { host: 0, at_ms: Some(1), line }, now);
         }
         assert_eq!((order.pop(now), order.pop(now)), (Some((0, 0)), None), "one too many goes out early");
-        assert_eq!(order.rest(), Some((0, 1)));
+        assert_eq!(order.next_immediately(), Some((0, 1)));
     }
 }

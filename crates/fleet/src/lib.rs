@@ -8,7 +8,7 @@
 //! - [`script`]: the text for a host's shell
 //! - [`ssh`]: the command line that runs it there
 //! - [`Batches`]: the order of the hosts
-//! - [`Outcome`]: the result on one host
+//! - [`HostOutcome`]: the result on one host
 //! - [`merge`]: all answers as one value
 //! - [`Interleave`]: lines of many hosts in the order of time
 //!
@@ -29,6 +29,6 @@ pub mod ssh;
 
 pub use batches::Batches;
 pub use hosts::{Hosts, HostsError, Member};
-pub use interleave::{Interleave, Stamped};
-pub use outcome::{Code, Outcome, worst};
+pub use interleave::{Interleave, TimedLine};
+pub use outcome::{Code, HostOutcome, worst};
 pub use shell::{always_sh, sh};

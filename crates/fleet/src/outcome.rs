@@ -12,7 +12,7 @@ pub enum Code {
     /// 4: no such app.
     NotFound,
     /// 5: rolled back to the former release.
-    WentBack,
+    RolledBack,
     /// 2: the host's `ostler` rejected the command line.
     Usage,
     /// 1: failed.
@@ -29,7 +29,7 @@ impl Code {
             2 => Self::Usage,
             3 => Self::Unreachable,
             4 => Self::NotFound,
-            5 => Self::WentBack,
+            5 => Self::RolledBack,
             6 => Self::Incomplete,
             _ => Self::Failed,
         }
@@ -43,7 +43,7 @@ impl Code {
             Self::Usage => 2,
             Self::Unreachable => 3,
             Self::NotFound => 4,
-            Self::WentBack => 5,
+            Self::RolledBack => 5,
             Self::Incomplete => 6,
         }
     }
@@ -54,7 +54,7 @@ impl Code {
             Self::Ok => 0,
             Self::Incomplete => 1,
             Self::NotFound => 2,
-            Self::WentBack => 3,
+            Self::RolledBack => 3,
             Self::Usage => 4,
             Self::Failed => 5,
             Self::Unreachable => 6,
@@ -70,7 +70,7 @@ pub fn worst(codes: impl IntoIterator<Item = Code>) -> Code {
 
 /// Result of a command on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum HostOutcome {
     /// The host's `ostler` exited with this code and reported the reason itself.
     Ended(i32),
     /// The connection failed, with this message of `ssh`.
@@ -92,7 +92,7 @@ pub enum Outcome {
     NotBegun,
 }
 
-impl Outcome {
+impl HostOutcome {
     /// Returns its exit code.
     pub fn code(&self) -> Code {
         match self {
@@ -105,17 +105,17 @@ impl Outcome {
     }
 
     /// Returns true if the command succeeded.
-    pub fn is_well(&self) -> bool {
+    pub fn succeeded(&self) -> bool {
         *self == Self::Ended(0)
     }
 
     /// Returns true if the host's own output does not explain the result.
-    pub fn needs_words(&self) -> bool {
+    pub fn needs_message(&self) -> bool {
         !matches!(self, Self::Ended(_) | Self::NotBegun)
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for HostOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(0) => f.write_str("done"),
@@ -163,20 +163,20 @@ mod tests {
     #[test]
     fn outcome_has_exit_code_and_text() {
         for (outcome, code, word) in [
-            (Outcome::Ended(0), 0, "done"),
-            (Outcome::Ended(4), 4, "exit code 4"),
-            (Outcome::NoConnection("refused".into()), 3, "(refused); the command was not run"),
-            (Outcome::NoConnection(String::new()), 3, "no connection; the command"),
-            (Outcome::Lost { changes: true }, 3, "not sent again"),
-            (Outcome::Lost { changes: false }, 3, "broke"),
-            (Outcome::Absent, 3, "ostler was not found there"),
-            (Outcome::Unreadable("0.0.1".into()), 1, "ostler 0.0.1"),
-            (Outcome::TooLong(16 << 20), 1, "16 MiB"),
-            (Outcome::NotStarted("x".into()), 1, "cannot run ssh: x"),
-            (Outcome::NotBegun, 1, "not started"),
+            (HostOutcome::Ended(0), 0, "done"),
+            (HostOutcome::Ended(4), 4, "exit code 4"),
+            (HostOutcome::NoConnection("refused".into()), 3, "(refused); the command was not run"),
+            (HostOutcome::NoConnection(String::new()), 3, "no connection; the command"),
+            (HostOutcome::Lost { changes: true }, 3, "not sent again"),
+            (HostOutcome::Lost { changes: false }, 3, "broke"),
+            (HostOutcome::Absent, 3, "ostler was not found there"),
+            (HostOutcome::Unreadable("0.0.1".into()), 1, "ostler 0.0.1"),
+            (HostOutcome::TooLong(16 << 20), 1, "16 MiB"),
+            (HostOutcome::NotStarted("x".into()), 1, "cannot run ssh: x"),
+            (HostOutcome::NotBegun, 1, "not started"),
         ] {
             assert!(outcome.to_string().contains(word), "{outcome}");
-            assert_eq!((outcome.code().number(), outcome.is_well()), (code, code == 0), "{outcome}");
+            assert_eq!((outcome.code().number(), outcome.succeeded()), (code, code == 0), "{outcome}");
         }
     }
 }

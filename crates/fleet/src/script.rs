@@ -14,7 +14,7 @@ const MAX_VERSION: usize = 40;
 
 /// Command for a host.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ask<'a> {
+pub struct RemoteCommand<'a> {
     /// Path of `ostler` on the host; none = the script searches for it.
     pub program: Option<&'a str>,
     /// Home of `ostler` on the host; none = the default.
@@ -39,7 +39,7 @@ pub enum Greeting {
 
 /// Returns the script. It is one line, because some login shells do not support line breaks in
 /// quotes.
-pub fn script(ask: &Ask<'_>) -> String {
+pub fn script(ask: &RemoteCommand<'_>) -> String {
     let mut text = format!("P={} H={}; ", sh(ask.program.unwrap_or_default()), sh(ask.home.unwrap_or_default()));
     text += "at_home() { case $1 in '~/'*) printf %s \"$HOME/${1#??}\" ;; *) printf %s \"$1\" ;; esac; }; \
              [ -z \"$H\" ] || { OSTLER_HOME=$(at_home \"$H\"); export OSTLER_HOME; }; P=$(at_home \"$P\"); \
@@ -98,7 +98,7 @@ mod tests {
         folder
     }
 
-    fn run(folder: &Path, path: &str, ask: &Ask<'_>) -> (String, String, i32) {
+    fn run(folder: &Path, path: &str, ask: &RemoteCommand<'_>) -> (String, String, i32) {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &script(ask)]).env_clear().env("HOME", folder).env("PATH", path);
         let output = shell.output().unwrap();
@@ -115,13 +115,13 @@ mod tests {
         let folder = folder("finds");
         let bin = folder.join("bin");
         let words = words("restart api --json");
-        let ask = Ask { words: &words, ..Ask::default() };
+        let ask = RemoteCommand { words: &words, ..RemoteCommand::default() };
         let said = "\nostler-fleet 1.2.3\nrestart\u{1}api\u{1}--json\u{1}home=";
         assert_eq!(run(&folder, bin.to_str().unwrap(), &ask), (said.into(), String::new(), 0));
         assert_eq!(run(&folder, "/nowhere", &ask), ("\nostler-fleet absent\n".into(), String::new(), 127));
-        let named = Ask { program: Some("~/bin/ostler"), home: Some("~/a b"), ..ask };
+        let named = RemoteCommand { program: Some("~/bin/ostler"), home: Some("~/a b"), ..ask };
         assert_eq!(run(&folder, "/nowhere", &named).0, format!("{said}{}/a b", folder.display()));
-        let wrong = Ask { program: Some("/nowhere/ostler"), ..ask };
+        let wrong = RemoteCommand { program: Some("/nowhere/ostler"), ..ask };
         assert_eq!(run(&folder, bin.to_str().unwrap(), &wrong).0, "\nostler-fleet absent\n", "the one that was named, or none");
         fs::create_dir_all(folder.join(".local")).unwrap();
         fs::rename(&bin, folder.join(".local/bin")).unwrap();
@@ -134,12 +134,12 @@ mod tests {
         let folder = folder("then");
         let path = folder.join("bin").display().to_string();
         let (first, second, fails) = (words("reload api"), words("health api"), words("fail"));
-        let ask = Ask { words: &first, then: Some(&second), ..Ask::default() };
+        let ask = RemoteCommand { words: &first, then: Some(&second), ..RemoteCommand::default() };
         let (out, err, code) = run(&folder, &path, &ask);
         assert!(!script(&ask).contains('\n'), "not every login shell takes it in quotes");
         assert!(out.ends_with("reload\u{1}api\u{1}home=") && err.starts_with("health\u{1}api") && code == 0, "{out:?} {err:?} {code}");
-        assert_eq!(run(&folder, &path, &Ask { words: &fails, ..ask }).2, 4);
-        assert_eq!(run(&folder, &path, &Ask { then: Some(&fails), ..ask }).2, 4);
+        assert_eq!(run(&folder, &path, &RemoteCommand { words: &fails, ..ask }).2, 4);
+        assert_eq!(run(&folder, &path, &RemoteCommand { then: Some(&fails), ..ask }).2, 4);
         fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -169,7 +169,7 @@ mod tests {
             let path = folder.join("bin").display().to_string();
             let mut all = vec!["start".to_owned()];
             all.extend(given);
-            let (out, _, _) = run(&folder, &path, &Ask { words: &all, ..Ask::default() });
+            let (out, _, _) = run(&folder, &path, &RemoteCommand { words: &all, ..RemoteCommand::default() });
             prop_assert_eq!(out, format!("\nostler-fleet 1.2.3\n{}\u{1}home=", all.join("\u{1}")));
         }
     }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 pub(crate) use ostler_client::{Client, ClientError, RETRIES, VERSION};
-use ostler_client::{Socket, Way};
+use ostler_client::{Connector, Socket};
 use ostler_core::home::home_paths::HomePaths;
 use ostler_core::text::causes::with_causes;
 
@@ -27,7 +27,7 @@ impl HomeSocket {
     }
 }
 
-impl Way<UnixStream> for HomeSocket {
+impl Connector<UnixStream> for HomeSocket {
     fn connect(&self) -> Result<UnixStream, ClientError> {
         let stream = self.socket.connect()?;
         let peer = rustix::net::sockopt::socket_peercred(&stream).map(|peer| peer.uid.as_raw());
@@ -39,7 +39,7 @@ impl Way<UnixStream> for HomeSocket {
 
     /// Searches for a keeper that lost its socket. Returns true if the keeper has created a new
     /// socket.
-    fn find(&self) -> Result<bool, ClientError> {
+    fn recover(&self) -> Result<bool, ClientError> {
         match ostler_keeper::behind(&self.home) {
             ostler_keeper::HomeHolder::NoKeeper => Ok(false),
             ostler_keeper::HomeHolder::Keeper => Ok(true),
@@ -63,7 +63,7 @@ fn of_another(home: &Path, peer: u32) -> ClientError {
 /// # Errors
 /// Returns [`ClientError::NotRunning`] if no process listens.
 pub(crate) fn connect(home: &Path) -> Result<Client, ClientError> {
-    Client::by(HomeSocket::of(home)).map(|client| watched(client, home))
+    Client::connect_with(HomeSocket::of(home)).map(|client| watched(client, home))
 }
 
 /// Works like [`connect`], but also if the socket was just removed: its keeper then creates a new
@@ -72,12 +72,12 @@ pub(crate) fn connect(home: &Path) -> Result<Client, ClientError> {
 /// # Errors
 /// Returns the errors of [`connect`], and [`ClientError::Elsewhere`].
 pub(crate) fn connect_or_find(home: &Path) -> Result<Client, ClientError> {
-    Client::find(HomeSocket::of(home)).map(|client| watched(client, home))
+    Client::connect_or_recover_with(HomeSocket::of(home)).map(|client| watched(client, home))
 }
 
 /// Watches a client for silence, and reports it to the user.
 fn watched(mut client: Client, home: &Path) -> Client {
-    client.on_silence(Some(Box::new(Look::at(home))));
+    client.set_silence_handler(Some(Box::new(Look::at(home))));
     client
 }
 

@@ -447,7 +447,7 @@ mod tests {
             (CliError::NotText { what: "the home", path: "/h".into() }, "the home \"/h\" is not valid UTF-8"),
             (CliError::NotUtf8("compose.yaml".into()), "compose.yaml is not UTF-8"),
             (
-                CliError::Opened { file: "a.yaml".into(), source: Problem::error(ostler_config::Kind::NotFound, "file not found") },
+                CliError::Opened { file: "a.yaml".into(), source: Problem::error(ostler_config::ProblemKind::NotFound, "file not found") },
                 "a.yaml: file not found",
             ),
             (UnknownEngine("v9".into()).into(), "OSTLER_JS: expected embedded, runtime or auto, found \"v9\""),

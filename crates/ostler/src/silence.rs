@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ostler_client::OnSilence;
+use ostler_client::SilenceHandler;
 use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, ROLE_VAR, keeper_by_lock};
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::signal::CONT;
@@ -46,7 +46,7 @@ impl Look {
     }
 }
 
-impl OnSilence for Look {
+impl SilenceHandler for Look {
     fn busy(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
         let found = keeper.and_then(|keeper| Some((keeper, does_nothing(keeper)?)));
         let Some((keeper, found)) = found else {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::listing::Item;
+use crate::listing::ListedApp;
 use crate::output::{self, Output};
 use crate::procs::{self, MARKER, Proc};
 use crate::resident::Resident;
@@ -54,7 +54,7 @@ fn sweep() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix("ot-").and_then(|rest| u32::from_str_radix(rest.split('-').next()?, 16).ok());
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            drop(procs::end_all(&entry.path()));
+            drop(procs::kill_all(&entry.path()));
             drop(fs::remove_dir_all(entry.path()));
         }
     }
@@ -151,9 +151,9 @@ impl Home {
     /// Returns the list by id, as `jlist` prints it. It comes from the daemon's socket. If the
     /// daemon does not answer, the command runs, which starts a daemon if necessary.
     #[track_caller]
-    pub fn jlist(&self) -> Vec<Item> {
+    pub fn jlist(&self) -> Vec<ListedApp> {
         let list = Resident::connect(&self.home).and_then(|mut daemon| daemon.list());
-        list.unwrap_or_else(|| Item::parse_list(&self.ok("jlist").stdout))
+        list.unwrap_or_else(|| ListedApp::parse_list(&self.ok("jlist").stdout))
     }
 
     /// Returns true if there are apps and all of them are online.
@@ -164,9 +164,9 @@ impl Home {
 
     /// Returns the only entry of this name.
     #[track_caller]
-    pub fn app(&self, name: &str) -> Item {
+    pub fn app(&self, name: &str) -> ListedApp {
         let list = self.jlist();
-        let mut found: Vec<&Item> = list.iter().filter(|item| item.name() == name).collect();
+        let mut found: Vec<&ListedApp> = list.iter().filter(|item| item.name() == name).collect();
         assert!(found.len() == 1, "{} entries are named {name}\n{}", found.len(), self.report());
         found.remove(0).clone()
     }
@@ -185,7 +185,7 @@ impl Home {
 
     /// Waits until the only entry of this name satisfies the condition, and returns it.
     #[track_caller]
-    pub fn wait_app(&self, name: &str, what: &str, condition: impl Fn(&Item) -> bool) -> Item {
+    pub fn wait_app(&self, name: &str, what: &str, condition: impl Fn(&ListedApp) -> bool) -> ListedApp {
         let begin = Instant::now();
         let mut daemon = None;
         loop {
@@ -212,7 +212,7 @@ impl Home {
 
     /// Waits until the only entry of this name has this status, and returns it.
     #[track_caller]
-    pub fn wait_status(&self, name: &str, status: &str) -> Item {
+    pub fn wait_status(&self, name: &str, status: &str) -> ListedApp {
         self.wait_app(name, status, |item| item.status() == status)
     }
 
@@ -342,7 +342,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let left = procs::end_all(&self.root);
+        let left = procs::kill_all(&self.root);
         crate::cgroup::remove_of_home(&self.home);
         if std::env::var_os("OSTLER_TEST_KEEP").is_some() {
             eprintln!("kept {}", self.root.display());

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::load::{Address, Answer};
+use crate::load::{Address, HttpAnswer};
 
 /// Maximum wait for an answer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -81,7 +81,7 @@ pub fn get(addr: impl Into<Address>, path: &str) -> Result<String, GetError> {
 fn ask(mut stream: impl Read + Write, path: &str) -> Result<String, GetError> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(|source| GetError::Io { step: "write", source })?;
-    let (mut answer, mut buffer) = (Answer::new(), vec![0; 16 << 10]);
+    let (mut answer, mut buffer) = (HttpAnswer::new(), vec![0; 16 << 10]);
     loop {
         let done = match stream.read(&mut buffer) {
             Ok(0) => answer.end().map(|()| true).map_err(GetError::Answer)?,

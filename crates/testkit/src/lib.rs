@@ -40,7 +40,7 @@ pub use cgroup::{cgroup_of_home, cgroups_are_off, writable_cgroup};
 pub use fixtures::{fixture, fixture_app, fixture_path};
 pub use home::{Cmd, DEADLINE, Home};
 pub use http::{free_port, free_ports, get};
-pub use listing::Item;
+pub use listing::ListedApp;
 pub use load::{Address, Body, Load, LoadReport, LoadSpec, ScriptLoad};
 pub use machine::{Machine, no_machine};
 pub use nodes::{Node, cache_dir, nodes, python_program};

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 /// One entry of `jlist`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item(pub Value);
+pub struct ListedApp(pub Value);
 
-impl Item {
+impl ListedApp {
     /// Parses the output of `jlist`. Notices may precede the JSON, which is the last line.
     #[track_caller]
     pub fn parse_list(stdout: &str) -> Vec<Self> {
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn notices_before_the_json_are_skipped() {
         let text = "[PM2] Spawning PM2 daemon with pm2_home=/x\n[PM2] PM2 Successfully daemonized\n[{\"pid\":7,\"name\":\"a\",\"pm_id\":3,\"pm2_env\":{\"status\":\"online\",\"restart_time\":2}}]";
-        let items = Item::parse_list(text);
+        let items = ListedApp::parse_list(text);
         assert_eq!((items[0].id(), items[0].pid(), items[0].status(), items[0].restarts()), (3, 7, "online", 2));
-        assert_eq!(Item::parse_list("[]"), []);
+        assert_eq!(ListedApp::parse_list("[]"), []);
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::HttpAnswer;
 use driver::Driver;
 pub use script::ScriptLoad;
 
@@ -77,7 +77,7 @@ pub enum Body {
 }
 
 impl Body {
-    fn fits(&self, body: &[u8]) -> bool {
+    fn is_expected(&self, body: &[u8]) -> bool {
         match self {
             Self::Any => true,
             Self::Number => !body.is_empty() && body.iter().all(u8::is_ascii_digit),
@@ -263,7 +263,7 @@ impl Load {
     /// Waits until each client has its pending answer, and returns the report.
     #[must_use]
     pub fn stop(mut self) -> LoadReport {
-        self.tell();
+        self.wake();
         let mut sum = LoadReport::default();
         for thread in self.running.iter_mut().filter_map(|(_, thread)| thread.take()) {
             sum.merge(thread.join().unwrap());
@@ -271,7 +271,7 @@ impl Load {
         sum
     }
 
-    fn tell(&self) {
+    fn wake(&self) {
         for (shared, _) in &self.running {
             // This fails only if the clients were already asked to stop.
             let _told = rustix::io::write(&shared.stop, &1_u64.to_ne_bytes());
@@ -281,7 +281,7 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.tell();
+        self.wake();
     }
 }
 

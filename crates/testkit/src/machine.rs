@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::fixtures::fixture_path;
 use crate::home::DEADLINE;
-use crate::listing::Item;
+use crate::listing::ListedApp;
 use crate::nodes::cache_dir;
 use crate::output::{self, Output};
 use crate::procs;
@@ -119,7 +119,7 @@ impl Machine {
         let mut booted = Booted { outer, init: 0 };
         let until = Instant::now() + DEADLINE;
         while booted.init == 0 {
-            assert!(Instant::now() < until && booted.outer.try_wait().unwrap().is_none(), "it does not boot:\n{}", self.said());
+            assert!(Instant::now() < until && booted.outer.try_wait().unwrap().is_none(), "it does not boot:\n{}", self.diagnostics());
             let is_init = |p: &&procs::Proc| p.ppid == pid && p.cmdline.contains("/lib/systemd/systemd");
             booted.init = procs::process_table().iter().find(is_init).map_or(0, |p| p.pid);
             thread::sleep(Duration::from_millis(5));
@@ -127,7 +127,12 @@ impl Machine {
         self.booted = Some(booted);
         self.wait_until("systemd is up", || {
             let state = self.run(["systemctl", "is-system-running"]).stdout;
-            assert!(state.trim() != "degraded", "something failed:\n{}\n{}", self.run(["systemctl", "--failed"]).stdout, self.said());
+            assert!(
+                state.trim() != "degraded",
+                "something failed:\n{}\n{}",
+                self.run(["systemctl", "--failed"]).stdout,
+                self.diagnostics()
+            );
             state.trim() == "running"
         });
     }
@@ -147,7 +152,7 @@ impl Machine {
         while let Some(booted) = &mut self.booted
             && booted.outer.try_wait().unwrap().is_none()
         {
-            assert!(Instant::now() < until, "it does not shut down:\n{}", self.said());
+            assert!(Instant::now() < until, "it does not shut down:\n{}", self.diagnostics());
             thread::sleep(Duration::from_millis(5));
         }
         self.end();
@@ -206,7 +211,7 @@ impl Machine {
     #[track_caller]
     pub fn ok(&self, words: impl Words) -> Output {
         let output = self.run(words);
-        assert!(output.code == 0, "{output}\n{}", self.said());
+        assert!(output.code == 0, "{output}\n{}", self.diagnostics());
         output
     }
 
@@ -221,8 +226,8 @@ impl Machine {
 
     /// Returns the entries that `jlist` prints for the owner of this home.
     #[track_caller]
-    pub fn jlist(&self, words: impl Words) -> Vec<Item> {
-        Item::parse_list(&self.ok(words).stdout)
+    pub fn jlist(&self, words: impl Words) -> Vec<ListedApp> {
+        ListedApp::parse_list(&self.ok(words).stdout)
     }
 
     /// Waits for a condition.
@@ -230,7 +235,7 @@ impl Machine {
     pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let until = Instant::now() + DEADLINE;
         while !condition() {
-            assert!(Instant::now() < until, "waited {DEADLINE:?} in vain until {what}\n{}", self.said());
+            assert!(Instant::now() < until, "waited {DEADLINE:?} in vain until {what}\n{}", self.diagnostics());
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -260,7 +265,7 @@ impl Machine {
     }
 
     /// Returns the end of the console, and of the journal if the machine is on.
-    pub fn said(&self) -> String {
+    pub fn diagnostics(&self) -> String {
         let console = fs::read(&self.console).unwrap_or_default();
         let mut text = format!("--- console\n{}", output::plain(&console[console.len().saturating_sub(8 << 10)..]));
         if self.booted.is_some() {

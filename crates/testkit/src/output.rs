@@ -21,7 +21,7 @@ pub struct Output {
     /// Standard error, colours removed.
     pub stderr: String,
     /// Wall time from spawn to exit.
-    pub took: Duration,
+    pub elapsed: Duration,
 }
 
 impl Output {
@@ -74,7 +74,7 @@ impl Output {
 
 impl std::fmt::Display for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "$ {}   (exit code {}, {} ms)", self.line, self.code, self.took.as_millis())?;
+        writeln!(f, "$ {}   (exit code {}, {} ms)", self.line, self.code, self.elapsed.as_millis())?;
         for line in self.stdout.lines() {
             writeln!(f, "  1> {line}")?;
         }
@@ -104,13 +104,13 @@ pub(crate) fn run(mut command: Command, stdin: Option<&[u8]>, line: String, limi
         drop(child.kill());
         panic!("{line} did not end within {limit:?}\n1> {}\n2> {}", drain(&out), drain(&err));
     };
-    let took = begun.elapsed();
+    let elapsed = begun.elapsed();
     let read = |rx: &mpsc::Receiver<Vec<u8>>| {
         let left = (begun + limit).saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
         rx.recv_timeout(left).unwrap_or_else(|_| panic!("{line} ended, but something it started keeps its output open"))
     };
     let (stdout, stderr) = (read(&out), read(&err));
-    Output { line, code: code_of(status), stdout: plain(&stdout), stderr: plain(&stderr), took }
+    Output { line, code: code_of(status), stdout: plain(&stdout), stderr: plain(&stderr), elapsed }
 }
 
 fn drain(rx: &mpsc::Receiver<Vec<u8>>) -> String {

@@ -143,7 +143,7 @@ impl Page {
     /// # Errors
     /// Returns an unknown word of the comment.
     pub fn test(&self) -> Result<Option<PageTest>, MarkError> {
-        let Some(words) = self.said("test:") else { return Ok(None) };
+        let Some(words) = self.comment_value("test:") else { return Ok(None) };
         let mut test = PageTest::default();
         for word in words.split_whitespace() {
             let (key, values) = word.split_once('=').ok_or_else(|| MarkError::NoPair(self.path.clone(), word.to_owned()))?;
@@ -161,11 +161,11 @@ impl Page {
 
     /// Returns the reason why none of its commands is run.
     pub fn why_not_run(&self) -> Option<&str> {
-        self.said("commands not run:")
+        self.comment_value("commands not run:")
     }
 
     /// Returns the rest of the first comment that starts with this word.
-    pub fn said(&self, word: &str) -> Option<&str> {
+    pub fn comment_value(&self, word: &str) -> Option<&str> {
         self.text.lines().filter_map(|line| comment(line.trim())).find_map(|text| text.strip_prefix(word)).map(str::trim)
     }
 
@@ -241,19 +241,19 @@ impl CodeBlock {
     /// Returns the typed lines, each with its line number in the page. Continued lines are joined.
     pub fn typed(&self) -> Vec<(usize, String)> {
         let mut typed: Vec<(usize, String)> = Vec::new();
-        let mut goes_on = false;
+        let mut is_continued = false;
         for (number, line) in self.code.lines().enumerate() {
             let line = match (self.language.as_str(), line.strip_prefix("$ ")) {
-                ("console", None) if !goes_on => continue,
+                ("console", None) if !is_continued => continue,
                 ("console", Some(command)) => command,
                 _ => line,
             };
             let (text, more) = line.strip_suffix('\\').map_or((line, false), |text| (text, true));
             match typed.last_mut() {
-                Some((_, last)) if goes_on => last.push_str(text.trim_start()),
+                Some((_, last)) if is_continued => last.push_str(text.trim_start()),
                 _ => typed.push((self.line + number, text.to_owned())),
             }
-            goes_on = more;
+            is_continued = more;
         }
         typed
     }

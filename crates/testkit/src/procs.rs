@@ -74,8 +74,8 @@ pub(crate) fn of_home(root: &Path) -> Vec<Proc> {
     let mine = i32::try_from(std::process::id()).unwrap();
     let below = format!("{root}/");
     // An app of another user does not get the marker, but its `PM2_HOME` names the home.
-    let is_told = |p: &Proc| variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
-    let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_told(p);
+    let is_reported = |p: &Proc| variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
+    let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_reported(p);
     process_table().into_iter().filter(|p| p.pid != mine && p.state != 'Z' && belongs(p)).collect()
 }
 
@@ -93,12 +93,12 @@ pub fn kill(pid: i32, signal: Signal) {
 
 /// Kills every process of a home. It stops them first, because keeper and daemon restart each
 /// other.
-pub(crate) fn end_all(root: &Path) -> Result<(), Vec<Proc>> {
+pub(crate) fn kill_all(root: &Path) -> Result<(), Vec<Proc>> {
     let until = Instant::now() + Duration::from_secs(20);
-    let mut seen_none = 0;
-    while seen_none < 2 {
+    let mut empty_scans = 0;
+    while empty_scans < 2 {
         let found = of_home(root);
-        seen_none = if found.is_empty() { seen_none + 1 } else { 0 };
+        empty_scans = if found.is_empty() { empty_scans + 1 } else { 0 };
         let pids: HashSet<i32> = found.iter().map(|p| p.pid).collect();
         for signal in [Signal::STOP, Signal::KILL] {
             pids.iter().for_each(|pid| kill(*pid, signal));
@@ -158,7 +158,7 @@ mod tests {
             thread::yield_now();
         }
         assert!(of_home(Path::new(&root)).iter().any(|p| p.pid == pid));
-        end_all(Path::new(&root)).unwrap();
+        kill_all(Path::new(&root)).unwrap();
         drop(child.wait());
         assert!(!alive(pid));
     }

@@ -14,7 +14,7 @@ use sha2::Sha256;
 #[derive(Clone, Debug)]
 pub enum Behaviour {
     /// Accepts everything.
-    Takes,
+    Accepts,
     /// Answers with this status, these headers and this body.
     Answers(u16, String, String),
     /// Accepts everything but closes the connection before the answer, so that the sender cannot
@@ -47,7 +47,7 @@ pub struct Received {
     /// Time at which it was complete.
     pub at: Instant,
     /// Whether it was accepted.
-    pub taken: bool,
+    pub accepted: bool,
 }
 
 impl Received {
@@ -100,7 +100,7 @@ impl Receiver {
     }
 
     /// Changes its behaviour from now on.
-    pub fn behave(&self, behaviour: Behaviour) {
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
@@ -110,8 +110,8 @@ impl Receiver {
     }
 
     /// Returns the accepted requests.
-    pub fn taken(&self) -> Vec<Received> {
-        self.received().into_iter().filter(|received| received.taken).collect()
+    pub fn received_requests(&self) -> Vec<Received> {
+        self.received().into_iter().filter(|received| received.accepted).collect()
     }
 }
 
@@ -129,10 +129,10 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
     let mut body = String::new();
     reader.take(length).read_to_string(&mut body)?;
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut request = Received { path, head, body, at: Instant::now(), taken: false };
+    let mut request = Received { path, head, body, at: Instant::now(), accepted: false };
     let before = into.lock().unwrap().iter().filter(|other| other.at.elapsed() < Duration::from_secs(60)).count();
-    let (status, headers, answer) = judged(&behaviour, &request, before);
-    request.taken = status == 200 && (answer.is_empty() || answer == "ok" || answer.contains(":0}"));
+    let (status, headers, answer) = response_for(&behaviour, &request, before);
+    request.accepted = status == 200 && (answer.is_empty() || answer == "ok" || answer.contains(":0}"));
     into.lock().unwrap().push(request);
     if matches!(behaviour, Behaviour::Hangs) {
         // Wait until the client gives up.
@@ -146,10 +146,10 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
 }
 
 /// Returns status, headers and body of the answer.
-fn judged(behaviour: &Behaviour, request: &Received, before: usize) -> (u16, String, String) {
+fn response_for(behaviour: &Behaviour, request: &Received, before: usize) -> (u16, String, String) {
     let answer = |status: u16, body: &str| (status, String::new(), body.to_owned());
     match behaviour {
-        Behaviour::Takes | Behaviour::BreaksOff | Behaviour::Hangs | Behaviour::Mail => answer(200, "ok"),
+        Behaviour::Accepts | Behaviour::BreaksOff | Behaviour::Hangs | Behaviour::Mail => answer(200, "ok"),
         Behaviour::Answers(status, headers, body) => (*status, headers.clone(), body.clone()),
         Behaviour::Webhook(key) => {
             let time = request.header("x-ostler-timestamp").unwrap_or_default();
@@ -212,7 +212,7 @@ fn mail(stream: TcpStream, into: &Mutex<Vec<Received>>) -> std::io::Result<()> {
                         return Ok(());
                     }
                 }
-                into.lock().unwrap().push(Received { path: String::new(), head: head.clone(), body, at: Instant::now(), taken: true });
+                into.lock().unwrap().push(Received { path: String::new(), head: head.clone(), body, at: Instant::now(), accepted: true });
                 stream.write_all(b"250 taken\r\n")?;
             }
             "QUIT" => return stream.write_all(b"221 bye\r\n"),

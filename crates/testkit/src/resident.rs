@@ -7,7 +7,7 @@ use std::time::Duration;
 use ostler_client::Client;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::listing::Item;
+use crate::listing::ListedApp;
 
 /// Time limit for an answer. If a test has stopped the daemon, the caller runs the command instead,
 /// which calls for help.
@@ -34,9 +34,9 @@ impl Resident {
     }
 
     /// Returns the list by id, or `None` if the connection is unusable.
-    pub(crate) fn list(&mut self) -> Option<Vec<Item>> {
+    pub(crate) fn list(&mut self) -> Option<Vec<ListedApp>> {
         let list = self.client.processes().ok()?;
-        Some(Item::parse_list(list.text()))
+        Some(ListedApp::parse_list(list.text()))
     }
 
     /// Waits for an event, at most `at_most`. Returns false if the connection is unusable.
@@ -44,7 +44,7 @@ impl Resident {
         let Ok(at_most) = Timespec::try_from(at_most) else { return false };
         let mut fds = [PollFd::new(&self.client, PollFlags::IN)];
         match poll(&mut fds, Some(&at_most)) {
-            Ok(1..) => self.client.arrived().is_ok(),
+            Ok(1..) => self.client.received_frames().is_ok(),
             _ => true,
         }
     }

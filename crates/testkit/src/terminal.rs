@@ -22,7 +22,7 @@ pub struct Terminal {
     keyboard: Option<File>,
     /// Thread that applies the output to the screen.
     reader: Option<JoinHandle<()>>,
-    flags: Arc<Flags>,
+    flags: Arc<TerminalFlags>,
     /// The terminal side, kept to check its settings.
     line: OwnedFd,
     screen: Arc<Mutex<Screen>>,
@@ -31,7 +31,7 @@ pub struct Terminal {
 
 /// Actions of the terminal's owner.
 #[derive(Debug, Default)]
-struct Flags {
+struct TerminalFlags {
     is_closed: AtomicBool,
     is_paused: AtomicBool,
 }
@@ -51,7 +51,7 @@ struct Screen {
     modes: Vec<String>,
     bytes: usize,
     /// Control characters and sequences that a view should not send.
-    odd: Vec<String>,
+    changed_modes: Vec<String>,
 }
 
 impl Terminal {
@@ -90,7 +90,7 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(Screen::default()));
         screen.lock().unwrap().resize(columns, rows);
         let output = File::from(master.try_clone().unwrap());
-        let flags = Arc::new(Flags::default());
+        let flags = Arc::new(TerminalFlags::default());
         let (shown, seen) = (screen.clone(), flags.clone());
         let reader = thread::spawn(move || show(output, &shown, &seen));
         Self { keyboard: Some(File::from(master)), reader: Some(reader), flags, line, screen, child }
@@ -135,8 +135,8 @@ impl Terminal {
     }
 
     /// Returns the output other than text, cursor positions, colours and modes.
-    pub fn odd(&self) -> Vec<String> {
-        self.screen.lock().unwrap().odd.clone()
+    pub fn changed_modes(&self) -> Vec<String> {
+        self.screen.lock().unwrap().changed_modes.clone()
     }
 
     /// Fails the test unless the program has restored the terminal: cooked mode, cursor and screen.
@@ -149,7 +149,7 @@ impl Terminal {
             assert!(Instant::now() < until, "{:?}", self.modes());
             thread::yield_now();
         }
-        assert_eq!(self.odd(), [""; 0]);
+        assert_eq!(self.changed_modes(), [""; 0]);
     }
 
     /// Returns true if echo and line mode are on, as a shell expects.
@@ -211,7 +211,7 @@ impl Drop for Terminal {
 }
 
 /// Applies the output to the screen until the terminal is closed.
-fn show(mut output: File, screen: &Mutex<Screen>, flags: &Flags) {
+fn show(mut output: File, screen: &Mutex<Screen>, flags: &TerminalFlags) {
     const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     let mut bytes = [0; 4096];
     while !flags.is_closed.load(Ordering::Relaxed) {
@@ -248,7 +248,7 @@ impl Screen {
             self.partial.push(byte);
             if self.is_complete() {
                 let whole = std::mem::take(&mut self.partial);
-                self.perform(&String::from_utf8_lossy(&whole));
+                self.answer_query(&String::from_utf8_lossy(&whole));
             }
         }
     }
@@ -262,7 +262,7 @@ impl Screen {
         }
     }
 
-    fn perform(&mut self, what: &str) {
+    fn answer_query(&mut self, what: &str) {
         if let Some(sequence) = what.strip_prefix("\u{1b}[") {
             let (parameters, last) = sequence.split_at(sequence.len() - 1);
             match last {
@@ -285,7 +285,7 @@ impl Screen {
                 "h" => self.modes.push(parameters.to_owned()),
                 "l" => self.modes.retain(|mode| mode != parameters),
                 "m" => {}
-                _ => self.odd.push(what.to_owned()),
+                _ => self.changed_modes.push(what.to_owned()),
             }
             return;
         }
@@ -297,7 +297,7 @@ impl Screen {
                 self.rows.remove(0);
                 self.rows.push(vec![' '; self.columns]);
             }
-            c if c.is_control() => self.odd.push(what.to_owned()),
+            c if c.is_control() => self.changed_modes.push(what.to_owned()),
             c => {
                 if let Some(cell) = self.rows.get_mut(self.y).and_then(|row| row.get_mut(self.x)) {
                     *cell = c;

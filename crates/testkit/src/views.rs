@@ -5,13 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::home::Home;
-use crate::listing::Item;
+use crate::listing::ListedApp;
 
 impl Home {
     /// Returns the pids of all entries of the list, by id; 0 for an entry that does not run.
     #[track_caller]
     pub fn pids(&self) -> Vec<i32> {
-        self.jlist().iter().map(Item::pid).collect()
+        self.jlist().iter().map(ListedApp::pid).collect()
     }
 
     /// Returns [`Home::pids`] as a set.

@@ -34,7 +34,7 @@ const BOTTOM = 22;
 export function Chart({ title, list, name, format, isBytes, marks, span, zoom, pick }) {
   const svg = useRef(null);
   const [at, setAt] = useState(null);
-  const [begun, setBegun] = useState(null);
+  const [dragStart, setDragStart] = useState(null);
   const newest = list && list[list.length - 1];
   const head = html`<figcaption><span class="wrap">${title}</span><strong>${newest ? format(newest[name]) : "–"}</strong></figcaption>`;
   if (!list || list.length < 2) return html`<figure class="chart">${head}<div class="chart-wait"></div></figure>`;
@@ -61,29 +61,29 @@ export function Chart({ title, list, name, format, isBytes, marks, span, zoom, p
     if (!zoom || event.button !== 0) return;
     event.preventDefault();
     svg.current.setPointerCapture(event.pointerId);
-    setBegun(timeAt(event));
+    setDragStart(timeAt(event));
   };
   const up = (event) => {
-    if (begun === null) return;
-    const ends = [begun, timeAt(event)].sort((one, other) => one - other);
-    setBegun(null);
+    if (dragStart === null) return;
+    const ends = [dragStart, timeAt(event)].sort((one, other) => one - other);
+    setDragStart(null);
     // A click is not a zoom.
     if (ends[1] - ends[0] > (to - from) / 50) zoom(ends.map(Math.round));
     else if (pick) pick(nearest(ends[1]).at);
   };
-  const tell = to - from > 43200000 ? dateTime : clock;
+  const formatTime = to - from > 43200000 ? dateTime : clock;
   const times = [0, 0.5, 1].map((part) => from + part * (to - from));
   return html`<figure class="chart">
     ${head}
     <svg ref=${svg} class=${pick ? "picks" : ""} viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${title} ${format(newest[name])}" onPointerMove=${move} onPointerDown=${down} onPointerUp=${up} onPointerLeave=${() => setAt(null)}>
       ${[0, 0.5, 1].map((part) => html`<g key=${part}><line class="grid" x1=${LEFT} x2=${WIDTH - 8} y1=${y(top * part)} y2=${y(top * part)} /><text class="axis" x=${LEFT - 8} y=${y(top * part) + 4} text-anchor="end">${format(top * part)}</text></g>`)}
-      ${times.map((time, index) => html`<text class="axis" key=${index} x=${x(time)} y=${HEIGHT - 4} text-anchor=${["start", "middle", "end"][index]}>${tell(time)}</text>`)}
+      ${times.map((time, index) => html`<text class="axis" key=${index} x=${x(time)} y=${HEIGHT - 4} text-anchor=${["start", "middle", "end"][index]}>${formatTime(time)}</text>`)}
       ${(marks || []).filter((mark) => mark.at >= from && mark.at <= to).map((mark, index) => html`<line class="mark ${mark.severity}" key=${index} x1=${x(mark.at)} x2=${x(mark.at)} y1="8" y2=${y(0)}><title>${dateTime(mark.at)} ${safe(mark.text)}</title></line>`)}
       <polygon class="area" points=${area} /><polyline class="line" points=${line} />
-      ${begun !== null && at !== null && html`<rect class="zoom" x=${Math.min(x(begun), x(at))} y="8" width=${Math.abs(x(at) - x(begun))} height=${HEIGHT - BOTTOM - 8} />`}
+      ${dragStart !== null && at !== null && html`<rect class="zoom" x=${Math.min(x(dragStart), x(at))} y="8" width=${Math.abs(x(at) - x(dragStart))} height=${HEIGHT - BOTTOM - 8} />`}
       ${near && html`<g><line class="cursor" x1=${x(near.at)} x2=${x(near.at)} y1="8" y2=${y(0)} /><circle class="knob" cx=${x(near.at)} cy=${y(near[name])} r="3.5" /></g>`}
     </svg>
-    <div class="hint" aria-hidden="true">${near ? `${tell(near.at)} · ${format(near[name])}${spread && near.max > near.min ? ` (${format(near.min)} – ${format(near.max)})` : ""}` : "\u00a0"}</div>
+    <div class="hint" aria-hidden="true">${near ? `${formatTime(near.at)} · ${format(near[name])}${spread && near.max > near.min ? ` (${format(near.min)} – ${format(near.max)})` : ""}` : "\u00a0"}</div>
   </figure>`;
 }
 

@@ -5,7 +5,7 @@ const isSame = (one, other) => one.epoch === other.epoch && one.sequence === oth
 // Inserts a stream event by its number; an event of a new epoch goes to the top. `more`: the server
 // has older events than the list. An event older than the whole list is one of those and arrives
 // with them.
-export function withEvent(list, event, more) {
+export function addEvent(list, event, more) {
   const before = list.findIndex((one) => one.epoch === event.epoch && one.sequence <= event.sequence);
   if (before >= 0) return isSame(list[before], event) ? list : list.toSpliced(before, 0, event);
   const after = list.findLastIndex((one) => one.epoch === event.epoch);
@@ -14,7 +14,7 @@ export function withEvent(list, event, more) {
 
 // Merges an answer about the newest events. Events that the stream delivered in the meantime stay,
 // and so do older events if the two lists overlap. Returns {list, more}.
-export function withAnswer(list, more, answer) {
+export function mergeAnswer(list, more, answer) {
   const [newest] = answer.events;
   if (!newest) return { list, more };
   const oldest = answer.events[answer.events.length - 1];
@@ -27,7 +27,7 @@ export function withAnswer(list, more, answer) {
 // Returns the time range whose events this page missed and the server no longer has. That happens
 // after a long sleep of the machine or a restart of the server. `known` is the last event received,
 // `begins` the oldest event of the server. Returns null or {from, to} in ms.
-export function lost(known, begins) {
+export function missedRange(known, begins) {
   const follows = begins.epoch === known.epoch && begins.sequence <= known.sequence + 1;
   return follows ? null : { from: known.at, to: begins.at };
 }

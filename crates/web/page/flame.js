@@ -16,13 +16,13 @@ export const placeText = (frame) => (frame.file ? `${frame.file}${frame.line ? `
 
 const isFound = (frame, word) => word !== "" && `${frame.name} ${frame.file}`.toLowerCase().includes(word);
 
-function boxWords(frame, tree) {
+function boxLabel(frame, tree) {
   const share = tree.total > 0 ? percent((frame.total / tree.total) * 100) : "";
   return `${safe(frame.name)} · ${amountText(frame.total, tree.unit)} (${share}), ${t("self")} ${amountText(frame.self, tree.unit)}`;
 }
 
 // Returns the next box for a key: the widest callee, the caller, or a sibling.
-function neighbour(frame, key, boxes) {
+function adjacentBox(frame, key, boxes) {
   const at = (other) => other && boxes.some((box) => box.frame === other) ? other : null;
   if (key === "ArrowDown") return at(frame.children[0]);
   if (key === "ArrowUp") return at(frame.parent);
@@ -51,9 +51,9 @@ export function Flame({ tree, word }) {
     setFocus(frame);
     setHere(frame);
   };
-  const pressed = (event) => {
+  const onKeyDown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key.startsWith("Arrow")) setHere(neighbour(here, event.key, boxes) || here);
+    if (event.key.startsWith("Arrow")) setHere(adjacentBox(here, event.key, boxes) || here);
     else if (event.key === "Enter" || event.key === " ") zoom(here);
     else if (event.key === "Backspace" || event.key === "-") zoom(focus.parent || tree.root);
     else if (event.key === "Home" || event.key === "0") zoom(tree.root);
@@ -67,12 +67,12 @@ export function Flame({ tree, word }) {
   const found = word ? boxes.filter((box) => isFound(box.frame, word)).length : 0;
   return html`<div class="flame" ref=${holder}>
     <div class="row"><span class="sub grow">${t("flameHint")}</span>${word && html`<span class="count">${t("nFrames", { n: found })}</span>`}${focus !== tree.root && html`<button onClick=${() => zoom(tree.root)}>${t("wholeGraph")}</button>`}</div>
-    <svg class="flames" viewBox="0 0 ${width} ${height}" width=${width} height=${height} role="tree" tabindex="0" aria-label=${t("flameGraph")} aria-activedescendant="flame-here" onKeyDown=${pressed}>
+    <svg class="flames" viewBox="0 0 ${width} ${height}" width=${width} height=${height} role="tree" tabindex="0" aria-label=${t("flameGraph")} aria-activedescendant="flame-here" onKeyDown=${onKeyDown}>
       ${boxes.map(({ frame, x, width: wide, isAbove }, at) => {
         const letters = Math.floor((wide - 6) / LETTER);
         const name = safe(frame.name);
-        return html`<g key=${at} role="treeitem" id=${frame === here ? "flame-here" : undefined} aria-level=${frame.depth + 1} aria-selected=${frame === here} aria-label=${boxWords(frame, tree)} class="box ${frame.owner} ${isAbove ? "above" : ""} ${word && !isFound(frame, word) ? "dim" : ""} ${frame === here ? "here" : ""}" onClick=${() => zoom(frame)} onPointerEnter=${() => setHere(frame)}>
-          <title>${boxWords(frame, tree)}</title><rect x=${x.toFixed(2)} y=${frame.depth * ROW} width=${Math.max(wide - 0.5, 0.5).toFixed(2)} height=${ROW - 1} rx="2" />
+        return html`<g key=${at} role="treeitem" id=${frame === here ? "flame-here" : undefined} aria-level=${frame.depth + 1} aria-selected=${frame === here} aria-label=${boxLabel(frame, tree)} class="box ${frame.owner} ${isAbove ? "above" : ""} ${word && !isFound(frame, word) ? "dim" : ""} ${frame === here ? "here" : ""}" onClick=${() => zoom(frame)} onPointerEnter=${() => setHere(frame)}>
+          <title>${boxLabel(frame, tree)}</title><rect x=${x.toFixed(2)} y=${frame.depth * ROW} width=${Math.max(wide - 0.5, 0.5).toFixed(2)} height=${ROW - 1} rx="2" />
           ${letters > 2 && html`<text x=${(x + 4).toFixed(2)} y=${frame.depth * ROW + 14}>${name.length > letters ? `${name.slice(0, letters - 1)}…` : name}</text>`}</g>`;
       })}
     </svg>

@@ -310,7 +310,7 @@ const saved = (key) => {
 
 export const language = { now: saved("ostler-language") || (navigator.language.startsWith("zh") ? "zh" : "en") };
 
-export function keep(key, value) {
+export function savePreference(key, value) {
   try {
     localStorage.setItem(key, value);
   } catch {
@@ -320,7 +320,7 @@ export function keep(key, value) {
 
 export function setLanguage(name) {
   language.now = name;
-  keep("ostler-language", name);
+  savePreference("ostler-language", name);
   document.documentElement.lang = name === "zh" ? "zh-CN" : "en";
 }
 
@@ -334,7 +334,7 @@ export function t(key, parts) {
 const STATES = { "waiting restart": "waitingRestart" };
 
 // Returns a state or a health in the language of the page.
-export function stateWord(state) {
+export function stateText(state) {
   const key = STATES[state] || state;
   return WORDS[key] ? t(key) : state;
 }
@@ -344,7 +344,7 @@ export function themeNow() {
 }
 
 export function setTheme(name) {
-  keep("ostler-theme", name);
+  savePreference("ostler-theme", name);
   document.documentElement.dataset.theme = name;
 }
 

@@ -59,7 +59,7 @@ function timesOf(moment) {
 export function LogSearch({ app, moment }) {
   const times = timesOf(moment);
   const [words, setWords] = useState({ q: "", regex: false, span: times ? "own" : "", from: "", to: "", stream: "", ...times });
-  const [asked, setAsked] = useState(null);
+  const [submitted, setSubmitted] = useState(null);
   const [state, setState] = useState({ hits: [], progress: null, end: null, fault: null, busy: false });
   const stop = useRef(null);
   useEffect(() => () => stop.current && stop.current.abort(), []);
@@ -73,7 +73,7 @@ export function LogSearch({ app, moment }) {
   const run = (what, kept) => {
     if (stop.current) stop.current.abort();
     const own = (stop.current = new AbortController());
-    setAsked(what);
+    setSubmitted(what);
     setState({ hits: kept, progress: null, end: null, fault: null, busy: true });
     const { place, ...terms } = what;
     const change = (to) => own === stop.current && setState(to);
@@ -115,16 +115,16 @@ export function LogSearch({ app, moment }) {
       <select aria-label=${t("stream")} value=${words.stream} onChange=${set("stream")}><option value="">${t("bothStreams")}</option><option value="out">stdout</option><option value="err">stderr</option></select>
       ${busy ? html`<button type="button" onClick=${() => stop.current.abort()}>${t("stop")}</button>` : html`<button class="primary" type="submit">${t("search")}</button>`}
       <span class="grow"></span>
-      ${asked && hits.length > 0 && html`<a class="button" href=${`api/logs/search?${new URLSearchParams({ ...asked, place: "", format: "text" })}`} download="found.txt">${t("download")}</a>`}
+      ${submitted && hits.length > 0 && html`<a class="button" href=${`api/logs/search?${new URLSearchParams({ ...submitted, place: "", format: "text" })}`} download="found.txt">${t("download")}</a>`}
     </form>
     <p class="found ${fault ? "bad" : ""}" role="status" aria-live="polite">${how()}</p>
-    ${end && end.untimed > 0 && html`<p class="found warn" id="untimed">${t("linesUntimed", { n: end.untimed })} <button class="plain link" type="button" onClick=${() => run({ ...asked, timed: "" }, [])}>${t("showUntimed")}</button></p>`}
+    ${end && end.untimed > 0 && html`<p class="found warn" id="untimed">${t("linesUntimed", { n: end.untimed })} <button class="plain link" type="button" onClick=${() => run({ ...submitted, timed: "" }, [])}>${t("showUntimed")}</button></p>`}
     ${busy && progress && html`<progress max=${progress.of} value=${progress.looked} aria-label=${t("loading")}></progress>`}
     <div class="lines" tabindex="0" aria-label=${t("search")}>
       ${hits.map((hit) => html`<${Hit} key=${hit.place} hit=${hit} showApp=${!app} />`)}
       ${!hits.length && !busy && html`<${Empty} title=${fault ? t("badSearch") : end ? t(end.untimed ? "nothingOfThatTime" : "nothingFound") : t("searchHint")} />`}
       ${end && end.trouble.map((one) => html`<p class="found bad">${t("notSearched", { what: safe(one) })}</p>`)}
-      ${end && end.more && !busy && html`<div class="more">${isCut ? t("tooManyHits") : html`<button onClick=${() => run({ ...asked, place: end.more }, hits)}>${t("searchOn")}</button>`}</div>`}
+      ${end && end.more && !busy && html`<div class="more">${isCut ? t("tooManyHits") : html`<button onClick=${() => run({ ...submitted, place: end.more }, hits)}>${t("searchOn")}</button>`}</div>`}
     </div>
   </section>`;
 }

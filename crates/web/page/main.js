@@ -3,7 +3,7 @@ import { render, useEffect, useState } from "./vendor/preact.js";
 import { html } from "./html.js";
 import { code, language, setLanguage, setTheme, t, themeNow } from "./i18n.js";
 import { safe } from "./format.js";
-import { ask, begin, state, useStore } from "./store.js";
+import { openDialog, startSession, state, useStore } from "./store.js";
 import { Dialog, Empty, Skeleton, Toasts } from "./parts.js";
 import { Overview } from "./views/overview.js";
 import { AppView } from "./views/app.js";
@@ -16,7 +16,7 @@ import { Settings } from "./views/settings.js";
 import { Login } from "./views/login.js";
 
 function route() {
-  // A login link is not a page; `begin` removes it from the address.
+  // A login link is not a page; `startSession` removes it from the address.
   if (location.hash.startsWith("#link=")) return [""];
   const parts = location.hash.replace(/^#\/?/, "").split("/");
   try {
@@ -31,12 +31,12 @@ const GO = { o: "#/", l: "#/logs", x: "#/errors", t: "#/traces", e: "#/events", 
 
 function showHelp() {
   const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l x t e a s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
-  ask({ title: t("shortcuts"), text: "", body: html`<dl class="pairs keys">${keys.map(([key, text]) => html`<div key=${key}><dt>${code(key)}</dt><dd>${text}</dd></div>`)}</dl>` });
+  openDialog({ title: t("shortcuts"), text: "", body: html`<dl class="pairs keys">${keys.map(([key, text]) => html`<div key=${key}><dt>${code(key)}</dt><dd>${text}</dd></div>`)}</dl>` });
 }
 
 let isGoing = false;
 
-function pressed(event) {
+function onKeyDown(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || state.dialog) return;
   const inField = event.target.matches("input, select, textarea");
   if (event.key === "Escape") {
@@ -64,16 +64,16 @@ function Page() {
   useEffect(() => {
     const moved = () => {
       // The open question belongs to the previous page.
-      if (state.dialog) ask(null);
+      if (state.dialog) openDialog(null);
       setParts(route());
       scrollTo(0, 0);
     };
     addEventListener("hashchange", moved);
-    addEventListener("keydown", pressed);
+    addEventListener("keydown", onKeyDown);
     const tick = setInterval(() => setParts(route()), 30000);
     return () => {
       removeEventListener("hashchange", moved);
-      removeEventListener("keydown", pressed);
+      removeEventListener("keydown", onKeyDown);
       clearInterval(tick);
     };
   }, []);
@@ -110,4 +110,4 @@ function Page() {
 setTheme(themeNow());
 setLanguage(language.now);
 render(html`<${Page} />`, document.getElementById("root"));
-begin();
+startSession();

@@ -1,16 +1,16 @@
 // Components that several views use.
 import { useEffect, useRef } from "./vendor/preact.js";
 import { html } from "./html.js";
-import { stateWord, t } from "./i18n.js";
+import { stateText, t } from "./i18n.js";
 import { fullTime, span } from "./format.js";
-import { ask, state, untoast } from "./store.js";
+import { openDialog, state, dismissToast } from "./store.js";
 
 const TONE = { online: "good", healthy: "good", errored: "bad", unhealthy: "bad", "waiting restart": "warn", unready: "warn", broken: "warn", launching: "info", starting: "info", stopping: "info" };
 
 export const tone = (word) => TONE[word] || "idle";
 
 export function Badge({ word }) {
-  return html`<span class="badge ${tone(word)}"><span class="dot" aria-hidden="true"></span>${stateWord(word)}</span>`;
+  return html`<span class="badge ${tone(word)}"><span class="dot" aria-hidden="true"></span>${stateText(word)}</span>`;
 }
 
 export function Empty({ title, children }) {
@@ -33,7 +33,7 @@ export function Copy({ text }) {
 
 export function Toasts() {
   return html`<div class="toasts" role="status" aria-live="polite">
-    ${state.toasts.map((one) => html`<div class="toast ${one.kind}" key=${one.id}>${one.text}<button class="plain" aria-label=${t("close")} onClick=${() => untoast(one.id)}>×</button></div>`)}
+    ${state.toasts.map((one) => html`<div class="toast ${one.kind}" key=${one.id}>${one.text}<button class="plain" aria-label=${t("close")} onClick=${() => dismissToast(one.id)}>×</button></div>`)}
   </div>`;
 }
 
@@ -46,7 +46,7 @@ export function Dialog() {
     if (dialog && ref.current && !ref.current.open) ref.current.showModal();
   }, [dialog]);
   if (!dialog) return null;
-  const close = () => ask(null);
+  const close = () => openDialog(null);
   const submit = (event) => {
     event.preventDefault();
     const value = input.current ? Number(input.current.value) : undefined;

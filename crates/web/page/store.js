@@ -2,7 +2,7 @@
 import { useEffect, useState } from "./vendor/preact.js";
 import { dateTime } from "./format.js";
 import { t } from "./i18n.js";
-import { lost, withAnswer, withEvent } from "./eventlist.js";
+import { missedRange, mergeAnswer, addEvent } from "./eventlist.js";
 import { api } from "./api.js";
 
 const SAMPLES = 600;
@@ -28,7 +28,7 @@ let planned = false;
 // Draws once for all changes of a frame: each message is a task of its own, and a burst of them
 // needs one drawing. Without frames, a timer draws soon afterwards.
 const NO_FRAME_MS = 100;
-export function changed() {
+export function scheduleRender() {
   if (planned) return;
   planned = true;
   let timer = 0;
@@ -55,7 +55,7 @@ export function useStore() {
 
 export const appKey = (app) => `${app.namespace}\n${app.name}`;
 
-function takeTable(table) {
+function applyTable(table) {
   state.table = table;
   const seen = new Set();
   for (const app of [...table.apps, ...table.modules]) {
@@ -80,44 +80,44 @@ function keepEvents(list, more) {
 
 // Last position that the stream has reported completely: {epoch, sequence, at}. The server sends it
 // as the id of each message.
-let told = null;
+let lastPosition = null;
 // True if the event list must be read: after a stream starts, because it has no earlier events, and
-// after a gap in the stream. `unjudged` is the value of `told` before the oldest gap that no list
-// has been compared with yet.
-let owed = true;
-let unjudged = null;
+// after a gap in the stream. `gapStart` is the value of `lastPosition` before the oldest gap that
+// no list has been compared with yet.
+let needsList = true;
+let gapStart = null;
 
-function oweList() {
-  owed = true;
-  unjudged ??= told;
+function requestList() {
+  needsList = true;
+  gapStart ??= lastPosition;
 }
 
-function takeTold(message, at) {
+function updatePosition(message, at) {
   const [epoch, sequence] = message.lastEventId.split("-").map(Number);
-  if (sequence >= 0) told = { epoch, sequence, at };
+  if (sequence >= 0) lastPosition = { epoch, sequence, at };
 }
 
 // Reads the list after the stream has started, so the stream delivers all events that are too new
 // for the answer. A failure is retried with the next table, a second later.
 async function readList() {
-  const known = unjudged;
-  owed = false;
-  unjudged = null;
+  const known = gapStart;
+  needsList = false;
+  gapStart = null;
   try {
     const answer = await api("events?limit=100", { signal: AbortSignal.timeout(SILENT_MS) });
-    const { list, more } = withAnswer(state.events, state.more, answer);
+    const { list, more } = mergeAnswer(state.events, state.more, answer);
     keepEvents(list, more);
-    changed();
+    scheduleRender();
     // A server that has just started has no events yet.
     if (known && !answer.begins) throw new Error("nothing is known");
-    const missing = known && lost(known, answer.begins);
+    const missing = known && missedRange(known, answer.begins);
     if (missing) {
       state.missing = missing;
       toast(t("eventsMissing", { from: dateTime(missing.from), to: dateTime(missing.to) }), "bad");
     }
   } catch {
-    owed = true;
-    unjudged = known ?? unjudged;
+    needsList = true;
+    gapStart = known ?? gapStart;
   }
 }
 
@@ -127,14 +127,14 @@ export async function loadOlder() {
   // Another list has replaced it.
   if (state.events[state.events.length - 1] !== last) return;
   keepEvents([...state.events, ...answer.events], answer.more);
-  changed();
+  scheduleRender();
 }
 
 // The next user may have fewer rights.
-function forget() {
+function clearUserData() {
   keepEvents([], true);
   Object.assign(state, { table: null, samples: new Map(), host: [], missing: null, dialog: null });
-  told = unjudged = null;
+  lastPosition = gapStart = null;
 }
 
 let source = null;
@@ -146,7 +146,7 @@ setInterval(() => {
   if (!source || document.hidden || Date.now() - heard < SILENT_MS) return;
   disconnect();
   state.connection = "reconnecting";
-  changed();
+  scheduleRender();
   connect();
 }, 2000);
 
@@ -156,34 +156,34 @@ export function connect() {
   source = new EventSource("api/live");
   source.onopen = () => {
     state.connection = "live";
-    oweList();
-    changed();
+    requestList();
+    scheduleRender();
   };
   source.onerror = () => {
     state.connection = "reconnecting";
-    changed();
+    scheduleRender();
     // Closed for good, for example because the login has expired: checks the session and starts
     // again.
     if (source && source.readyState === EventSource.CLOSED) {
       disconnect();
-      setTimeout(() => begin(), 1000);
+      setTimeout(() => startSession(), 1000);
     }
   };
   source.addEventListener("table", (message) => {
     heard = Date.now();
     const table = JSON.parse(message.data);
-    takeTable(table);
-    takeTold(message, table.at);
-    if (owed) readList();
-    changed();
+    applyTable(table);
+    updatePosition(message, table.at);
+    if (needsList) readList();
+    scheduleRender();
   });
   source.addEventListener("event", (message) => {
     const event = JSON.parse(message.data);
-    keepEvents(withEvent(state.events, event, state.more), state.more);
-    takeTold(message, event.at);
-    changed();
+    keepEvents(addEvent(state.events, event, state.more), state.more);
+    updatePosition(message, event.at);
+    scheduleRender();
   });
-  source.addEventListener("gone", oweList);
+  source.addEventListener("gone", requestList);
 }
 
 export function disconnect() {
@@ -202,7 +202,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 // Checks the session, then follows the server.
-export async function begin() {
+export async function startSession() {
   const link = location.hash.match(/^#link=([0-9a-f]+)$/);
   if (link) history.replaceState(null, "", location.pathname + location.search);
   try {
@@ -211,15 +211,15 @@ export async function begin() {
   } catch (error) {
     if (error.status === 401 || error.status === 429) {
       state.session = false;
-      forget();
+      clearUserData();
       state.logins = error.body.logins || {};
       state.loginError = link ? error.message : null;
     } else {
       state.connection = "reconnecting";
-      setTimeout(() => begin(), 2000);
+      setTimeout(() => startSession(), 2000);
     }
   }
-  changed();
+  scheduleRender();
 }
 
 let toastId = 0;
@@ -227,17 +227,17 @@ let toastId = 0;
 export function toast(text, kind, ms) {
   const id = (toastId += 1);
   state.toasts = [...state.toasts.slice(-3), { id, text, kind }];
-  changed();
-  if (ms !== 0) setTimeout(() => untoast(id), ms || (kind === "bad" ? 10000 : 4000));
+  scheduleRender();
+  if (ms !== 0) setTimeout(() => dismissToast(id), ms || (kind === "bad" ? 10000 : 4000));
   return id;
 }
 
-export function untoast(id) {
+export function dismissToast(id) {
   state.toasts = state.toasts.filter((one) => one.id !== id);
-  changed();
+  scheduleRender();
 }
 
-export function ask(dialog) {
+export function openDialog(dialog) {
   state.dialog = dialog;
-  changed();
+  scheduleRender();
 }

@@ -17,7 +17,7 @@ pub(crate) const PIECE: usize = 64 << 10;
 
 /// Line in the format of `ostler logs --json`.
 #[derive(Debug, Deserialize)]
-struct Read {
+struct LogRecord {
     #[serde(default)]
     message: String,
     #[serde(default)]
@@ -34,7 +34,7 @@ struct Read {
 
 /// Line in the format in which it is sent.
 #[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct Line {
+pub(crate) struct LogLine {
     /// RFC 3339; none = a line of the past without a time.
     pub(crate) at: Option<String>,
     pub(crate) app: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Line {
     pub(crate) partial: bool,
 }
 
-impl Line {
+impl LogLine {
     /// Returns true if both lines are of one stream.
     pub(crate) fn is_of_same_stream(&self, other: &Self) -> bool {
         (self.stream, self.instance, &self.app) == (other.stream, other.instance, &other.app)
@@ -81,12 +81,12 @@ impl LogProcess {
 
     /// Returns the next line; none = there are no more. The future may be dropped while it waits
     /// for the first byte of a line, without losing data.
-    pub(crate) async fn next(&mut self) -> Option<Line> {
+    pub(crate) async fn next(&mut self) -> Option<LogLine> {
         self.next_of(LONGEST).await
     }
 
     /// Returns the next line, with at most `longest` bytes of its text.
-    pub(crate) async fn next_of(&mut self, longest: usize) -> Option<Line> {
+    pub(crate) async fn next_of(&mut self, longest: usize) -> Option<LogLine> {
         loop {
             // Waits only here: the process writes the rest of a line at once.
             if self.lines.fill_buf().await.ok()?.is_empty() {
@@ -97,7 +97,7 @@ impl LogProcess {
             if bytes.last() != Some(&b'\n') {
                 skip_line(&mut self.lines).await?;
                 let text = "(a line of more than 9 MiB)".to_owned();
-                return Some(Line { at: None, app: None, instance: None, stream: "out", text, cut: true, partial: false });
+                return Some(LogLine { at: None, app: None, instance: None, stream: "out", text, cut: true, partial: false });
             }
             if let Some(line) = line(&bytes, longest) {
                 return Some(line);
@@ -122,8 +122,8 @@ async fn skip_line(lines: &mut BufReader<ChildStdout>) -> Option<()> {
     }
 }
 
-fn line(bytes: &[u8], longest: usize) -> Option<Line> {
-    let read: Read = serde_json::from_slice(bytes).ok()?;
+fn line(bytes: &[u8], longest: usize) -> Option<LogLine> {
+    let read: LogRecord = serde_json::from_slice(bytes).ok()?;
     if read.kind == "process_event" {
         return None;
     }
@@ -134,7 +134,7 @@ fn line(bytes: &[u8], longest: usize) -> Option<Line> {
         text.truncate(end);
     }
     let stream = if read.kind == "err" { "err" } else { "out" };
-    Some(Line { at: read.timestamp, app: read.app_name, instance: read.process_id.as_u64(), stream, text, cut, partial: read.partial })
+    Some(LogLine { at: read.timestamp, app: read.app_name, instance: read.process_id.as_u64(), stream, text, cut, partial: read.partial })
 }
 
 #[cfg(test)]

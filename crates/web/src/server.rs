@@ -23,7 +23,7 @@ use crate::profiles::Profiles;
 use crate::routes;
 use crate::settings::tls;
 use crate::settings::{Settings, SettingsError, make_folder};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 /// Time limit for a client to send a head or to read anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,7 +100,7 @@ async fn answer(site: Rc<Site>, peer: Peer, request: Request<Incoming>) -> Respo
         Ok(()) => {
             let from = site.client(&head, peer);
             let is_shared = site.settings.behind_proxy || from.is_none_or(|from| from.to_canonical().is_loopback());
-            routes::answer(site, Asked { head, body, from, is_shared }).await
+            routes::answer(site, ClientRequest { head, body, from, is_shared }).await
         }
     };
     if is_head {

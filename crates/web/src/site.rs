@@ -31,7 +31,7 @@ pub(crate) struct Site {
     pub(crate) store: RefCell<Store>,
     pub(crate) attempts: RefCell<Attempts>,
     pub(crate) audit: Audit,
-    pub(crate) alerts: crate::alerts::Shared,
+    pub(crate) alerts: crate::alerts::SharedState,
     pub(crate) ending: Ending,
     /// Only one password is checked at a time, because each check takes 19 MiB.
     pub(crate) checking: tokio::sync::Semaphore,
@@ -46,7 +46,7 @@ pub(crate) struct Site {
 }
 
 /// Request with the address of its client.
-pub(crate) struct Asked {
+pub(crate) struct ClientRequest {
     pub(crate) head: Parts,
     pub(crate) body: Incoming,
     /// Address of the client; none = it connected by a unix socket.
@@ -56,7 +56,7 @@ pub(crate) struct Asked {
     pub(crate) is_shared: bool,
 }
 
-impl Asked {
+impl ClientRequest {
     /// Marks the connection as logged in, so it is kept when there is no room for guests.
     pub(crate) fn admit(&self) {
         self.head.extensions.get::<GuestStatus>().inspect(|standing| standing.admit());

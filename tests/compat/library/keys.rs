@@ -14,7 +14,7 @@ type Values = BTreeMap<(String, String), String>;
 
 /// A key of a step that differs between the sessions; values as JSON.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct KeyDifference {
     step: String,
     key: String,
     pm2: String,
@@ -48,7 +48,7 @@ impl Difference {
         Self { is_rare: true, ..self }
     }
 
-    fn covers(&self, found: &Found, major: u32) -> bool {
+    fn covers(&self, found: &KeyDifference, major: u32) -> bool {
         let pairs = [(self.step, &found.step), (self.key, &found.key), (self.pm2, &found.pm2), (self.ostler, &found.ostler)];
         self.versions.contains(&major) && pairs.into_iter().all(|(pattern, text)| fits(pattern.as_bytes(), text.as_bytes()))
     }
@@ -65,9 +65,9 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
 
 /// Returns the differences that were found but are not listed, and those that are listed but were
 /// not found.
-pub fn unexpected(found: &[Found], listed: &[Difference], major: u32) -> Vec<String> {
-    let is_listed = |found: &&Found| listed.iter().any(|difference| difference.covers(found, major));
-    let show = |found: &Found| format!("not listed: {} | {} | pm2 {} | ostler {}", found.step, found.key, found.pm2, found.ostler);
+pub fn unexpected(found: &[KeyDifference], listed: &[Difference], major: u32) -> Vec<String> {
+    let is_listed = |found: &&KeyDifference| listed.iter().any(|difference| difference.covers(found, major));
+    let show = |found: &KeyDifference| format!("not listed: {} | {} | pm2 {} | ostler {}", found.step, found.key, found.pm2, found.ostler);
     let is_gone = |difference: &&Difference| {
         !difference.is_rare && difference.versions.contains(&major) && !found.iter().any(|found| difference.covers(found, major))
     };
@@ -77,12 +77,12 @@ pub fn unexpected(found: &[Found], listed: &[Difference], major: u32) -> Vec<Str
 }
 
 /// Returns every key in which two sessions differ.
-pub fn differences(pm2: &Session, ostler: &Session) -> Vec<Found> {
+pub fn differences(pm2: &Session, ostler: &Session) -> Vec<KeyDifference> {
     let [pm2, ostler] = [flat(pm2), flat(ostler)];
     let keys: BTreeSet<&(String, String)> = pm2.keys().chain(ostler.keys()).collect();
     let value = |session: &Values, key| session.get(key).cloned().unwrap_or_else(|| NONE.to_owned());
     let compared = keys.into_iter().map(|key| (key.clone(), value(&pm2, key), value(&ostler, key)));
-    compared.filter(|(_, pm2, ostler)| pm2 != ostler).map(|((step, key), pm2, ostler)| Found { step, key, pm2, ostler }).collect()
+    compared.filter(|(_, pm2, ostler)| pm2 != ostler).map(|((step, key), pm2, ostler)| KeyDifference { step, key, pm2, ostler }).collect()
 }
 
 /// Returns the values of a session by keys such as `[0].pm2_env.name`.

@@ -33,11 +33,11 @@ impl Survivor {
     }
 
     #[track_caller]
-    fn says(&self, home: &Home) -> String {
+    fn query(&self, home: &Home) -> String {
         self.lines.recv_timeout(DEADLINE).unwrap_or_else(|error| panic!("it says nothing: {error}\n{}", home.report()))
     }
 
-    fn tell(&mut self, line: &str) {
+    fn send_command(&mut self, line: &str) {
         writeln!(self.program.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 }
@@ -56,14 +56,14 @@ fn client_reconnects(pm2: Option<PathBuf>) {
     home.ok(format!("start {} --name app", fixture_path("library/app.js")));
     home.wait_log("app-out.log", "begun");
     let mut survivor = Survivor::start(&home, &pm2);
-    assert_eq!(survivor.says(&home), "ready app");
+    assert_eq!(survivor.query(&home), "ready app");
     for round in 0..KILLS {
         let (daemon, pid) = (home.daemon_pid(), home.app("app").pid());
         kill(daemon, Signal::KILL);
         home.wait_until("there is another daemon", || home.daemons().iter().any(|pid| *pid != daemon));
-        survivor.tell("killed");
-        assert_eq!(survivor.says(&home), format!("killed app online {round} {pid}"), "the same process, by the same client");
-        assert_eq!(survivor.says(&home), "restarted 0 1 1", "each event once, what is printed among them");
+        survivor.send_command("killed");
+        assert_eq!(survivor.query(&home), format!("killed app online {round} {pid}"), "the same process, by the same client");
+        assert_eq!(survivor.query(&home), "restarted 0 1 1", "each event once, what is printed among them");
         assert!(home.app("app").pid() != pid);
     }
     drop(survivor.program.stdin.take());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ostler_testkit::Subject;
 
-use super::listed::{History, Verdict, verdict};
+use super::listed::{DifferenceVerdict, History, verdict};
 use super::model::{Sequence, Step, edit, line};
 use super::observe::{View, view};
 use super::world::{NO_EXIT, World};
@@ -79,11 +79,11 @@ struct Twins {
 }
 
 /// Result of comparing the worlds after a step.
-enum Outcome {
+enum StepOutcome {
     /// The worlds agree.
     Agree,
     /// The worlds differ as intended, and are no longer comparable.
-    Part,
+    Diverge,
     /// The worlds differ in a way that is not listed.
     Differ(Vec<Difference>, [String; 2]),
 }
@@ -101,9 +101,9 @@ pub fn run(sequence: &Sequence, subjects: &[Subject; 2]) -> Result<(), Failure> 
             continue;
         }
         match twins.step(step) {
-            Outcome::Agree => {}
-            Outcome::Part => return Ok(()),
-            Outcome::Differ(differences, outputs) => return Err(Failure { step: position, differences, outputs }),
+            StepOutcome::Agree => {}
+            StepOutcome::Diverge => return Ok(()),
+            StepOutcome::Differ(differences, outputs) => return Err(Failure { step: position, differences, outputs }),
         }
     }
     Ok(())
@@ -119,7 +119,7 @@ fn both<T: Send>(work: impl Fn(usize) -> T + Sync) -> [T; 2] {
 }
 
 impl Twins {
-    fn step(&mut self, step: &Step) -> Outcome {
+    fn step(&mut self, step: &Step) -> StepOutcome {
         let [(pm2_code, pm2_text), (our_code, our_text)] = both(|side| match step {
             Step::Run(call) => self.worlds[side].run(call),
             Step::Kill(position) => self.worlds[side].kill(*position),
@@ -139,15 +139,15 @@ impl Twins {
         let mut differences = if code.pm2 == code.ostler && !hangs { Vec::new() } else { vec![code] };
         // No row of the list excuses a hanging command of ostler.
         if hangs {
-            return Outcome::Differ(differences, outputs);
+            return StepOutcome::Differ(differences, outputs);
         }
         differences.extend(self.settle());
-        let parts = differences.iter().any(|difference| verdict(difference, &self.history) == Verdict::Parting);
-        differences.retain(|difference| verdict(difference, &self.history) == Verdict::Unlisted);
+        let parts = differences.iter().any(|difference| verdict(difference, &self.history) == DifferenceVerdict::Parting);
+        differences.retain(|difference| verdict(difference, &self.history) == DifferenceVerdict::Unlisted);
         match (differences.is_empty(), parts) {
-            (true, false) => Outcome::Agree,
-            (true, true) => Outcome::Part,
-            (false, _) => Outcome::Differ(differences, outputs),
+            (true, false) => StepOutcome::Agree,
+            (true, true) => StepOutcome::Diverge,
+            (false, _) => StepOutcome::Differ(differences, outputs),
         }
     }
 
@@ -163,7 +163,7 @@ impl Twins {
             }
             let settled = now.iter().all(|view| view.settled);
             let differences = differences(&now);
-            let is_meant = |difference: &Difference| verdict(difference, &self.history) == Verdict::Meant;
+            let is_meant = |difference: &Difference| verdict(difference, &self.history) == DifferenceVerdict::Meant;
             agreed += usize::from(settled && differences.iter().all(is_meant));
             let quiet = changed.elapsed() > QUIET && (settled || changed.elapsed() > QUIET * 4);
             if agreed > 2 || quiet || begun.elapsed() > LONGEST {

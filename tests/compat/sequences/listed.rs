@@ -18,12 +18,12 @@ struct Listed {
     /// Reason for the difference.
     why: &'static str,
     /// When the difference may occur.
-    when: When,
+    when: DifferenceScope,
 }
 
 /// When a difference may occur.
 #[derive(Clone, Copy)]
-enum When {
+enum DifferenceScope {
     /// After any step.
     Always,
     /// After one of these keys changed in the configuration of an existing app. From then on the
@@ -108,7 +108,7 @@ impl History {
 
 /// Classification of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DifferenceVerdict {
     /// Intended.
     Meant,
     /// Intended; from then on the worlds are not comparable.
@@ -125,12 +125,12 @@ const DEFAULTS: &str = "PM2's client sends its defaults along with a plain resta
 
 /// Returns a row with its columns in the order of [`Listed`].
 const fn row(row: &'static str, fact: &'static str, pm2: &'static str, ostler: &'static str, why: &'static str) -> Listed {
-    Listed { row, fact, pm2, ostler, why, when: When::Always }
+    Listed { row, fact, pm2, ostler, why, when: DifferenceScope::Always }
 }
 
 /// Returns a row for an intended difference after a step.
 const fn after(row: &'static str, fact: &'static str, why: &'static str, when: fn(&History, &Call) -> bool) -> Listed {
-    Listed { row, fact, pm2: "?", ostler: "?", why, when: When::After(when) }
+    Listed { row, fact, pm2: "?", ostler: "?", why, when: DifferenceScope::After(when) }
 }
 
 fn starts_script_elsewhere(_: &History, call: &Call) -> bool {
@@ -140,7 +140,7 @@ fn starts_script_elsewhere(_: &History, call: &Call) -> bool {
 /// Returns a row for the effect of changing these keys.
 const fn change(keys: &'static [&'static str], fact: &'static str) -> Listed {
     let why = "PM2 ignores these keys of a changed file until the app is deleted and started";
-    Listed { row: "changing a running app", fact, pm2: "?", ostler: "?", why, when: When::Changed(keys) }
+    Listed { row: "changing a running app", fact, pm2: "?", ostler: "?", why, when: DifferenceScope::Changed(keys) }
 }
 
 const LEAKS: &str = "`PM2_USAGE`, `PM2_JSON_PROCESSING`";
@@ -212,7 +212,7 @@ const LISTED: &[Listed] = &[
         pm2: "?",
         ostler: "?",
         why: "PM2 keeps what a file no longer has",
-        when: When::OwnKey,
+        when: DifferenceScope::OwnKey,
     },
     change(&["args"], "* process args"),
     change(&["args"], "file *"),
@@ -250,18 +250,18 @@ const LISTED: &[Listed] = &[
 ];
 
 /// Returns the classification of this difference.
-pub fn verdict(difference: &Difference, history: &History) -> Verdict {
+pub fn verdict(difference: &Difference, history: &History) -> DifferenceVerdict {
     let is_like = |listed: &&Listed| {
         is_like(&difference.fact, listed.fact) && is_value(&difference.pm2, listed.pm2) && is_value(&difference.ostler, listed.ostler)
     };
     let verdicts = LISTED.iter().filter(is_like).map(|listed| match listed.when {
-        When::Always => Verdict::Meant,
-        When::OwnKey if history.has_changed(&[difference.key()]) => Verdict::Meant,
-        When::Changed(keys) if history.has_changed(keys) => Verdict::Parting,
-        When::After(is_such) if history.call.as_ref().is_some_and(|call| is_such(history, call)) => Verdict::Parting,
-        When::OwnKey | When::Changed(_) | When::After(_) => Verdict::Unlisted,
+        DifferenceScope::Always => DifferenceVerdict::Meant,
+        DifferenceScope::OwnKey if history.has_changed(&[difference.key()]) => DifferenceVerdict::Meant,
+        DifferenceScope::Changed(keys) if history.has_changed(keys) => DifferenceVerdict::Parting,
+        DifferenceScope::After(is_such) if history.call.as_ref().is_some_and(|call| is_such(history, call)) => DifferenceVerdict::Parting,
+        DifferenceScope::OwnKey | DifferenceScope::Changed(_) | DifferenceScope::After(_) => DifferenceVerdict::Unlisted,
     });
-    verdicts.min_by_key(|verdict| *verdict as u8).unwrap_or(Verdict::Unlisted)
+    verdicts.min_by_key(|verdict| *verdict as u8).unwrap_or(DifferenceVerdict::Unlisted)
 }
 
 fn is_value(value: &Option<String>, pattern: &str) -> bool {

@@ -96,7 +96,7 @@ fn run_all(seeds: std::ops::Range<u64>, subjects: &[Subject; 2]) -> usize {
 }
 
 /// Returns a program that drops an option of each command.
-fn forgetful(home: &Home, option: &str) -> Subject {
+fn without_option(home: &Home, option: &str) -> Subject {
     let (Subject::OstlerAsPm2(binary) | Subject::Ostler(binary) | Subject::Pm2(binary)) = crate::compare::ostler();
     let real = home.work().join("pm2");
     std::os::unix::fs::symlink(binary, &real).unwrap();
@@ -132,7 +132,7 @@ fn sequence_detects_a_faulty_program() {
     let home = Home::new(crate::compare::ostler());
     let mut sequence = with_update_env();
     sequence.steps.retain(|step| matches!(step, Step::Run(call) if call.verb != "save"));
-    let failure = run(&sequence, &[crate::compare::ostler(), forgetful(&home, "--update-env")]).unwrap_err();
+    let failure = run(&sequence, &[crate::compare::ostler(), without_option(&home, "--update-env")]).unwrap_err();
     let kinds = failure.kinds();
     assert!(failure.step == 1 && kinds.contains("[] sees X: only in PM2") && kinds.contains("[] X: only in PM2"), "{failure:?}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ostler_testkit::{Item, alive};
+use ostler_testkit::{ListedApp, alive};
 use serde_json::Value;
 
 use super::world::World;
@@ -65,7 +65,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn add_item(world: &World, item: &Item, before: &View, view: &mut View) {
+fn add_item(world: &World, item: &ListedApp, before: &View, view: &mut View) {
     // During a reload, the replaced worker has a text as its id until it exits.
     let Some(id) = item.0["pm_id"].as_u64() else {
         view.settled = false;

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ostler_proto::pm2::amp::{self, Decoder};
-use ostler_testkit::{Home, Item, Subject, kill};
+use ostler_testkit::{Home, ListedApp, Subject, kill};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Returns the list that the daemon sends over PM2's socket, or none without a daemon.
-    pub fn list(&self) -> Option<Vec<Item>> {
+    pub fn list(&self) -> Option<Vec<ListedApp>> {
         let mut stream = UnixStream::connect(self.home.dir().join("rpc.sock")).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let request = json!({"type": "call", "method": "getMonitorData", "args": [{}]});
@@ -106,7 +106,7 @@ impl World {
             }
         };
         let answer: Value = serde_json::from_slice(answer.first()?.strip_prefix(b"j:")?).ok()?;
-        let mut list: Vec<Item> = answer["args"][0].as_array()?.iter().cloned().map(Item).collect();
+        let mut list: Vec<ListedApp> = answer["args"][0].as_array()?.iter().cloned().map(ListedApp).collect();
         list.sort_by_key(|item| item.0["pm_id"].as_u64().unwrap_or(u64::MAX));
         Some(list)
     }

@@ -4,7 +4,7 @@ use ostler_testkit::{Transcript, fixture_app};
 
 use crate::compare::session;
 
-fn three(t: &mut Transcript<'_>) {
+fn start_three_apps(t: &mut Transcript<'_>) {
     let hold = fixture_app("hold.js");
     for (name, namespace) in [("api-a", "red"), ("api-b", "blue"), ("web", "red")] {
         t.home().ok(format!("start {hold} -f --name {name} --namespace {namespace}"));
@@ -14,7 +14,7 @@ fn three(t: &mut Transcript<'_>) {
 session!(
     /// Names, ids, namespaces, patterns, `all`.
     target_forms, [], |t: &mut Transcript<'_>| {
-        three(t);
+        start_three_apps(t);
         t.run("stop web");
         t.run("stop 0");
         t.run("restart red");
@@ -95,7 +95,7 @@ session!(
 session!(
     /// Several targets run one after the other; the first failure stops the command.
     target_several, [], |t: &mut Transcript<'_>| {
-        three(t);
+        start_three_apps(t);
         t.run("stop api-a web");
         t.run("restart api-a nothing web");
         t.run("list");

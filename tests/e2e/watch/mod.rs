@@ -1,8 +1,8 @@
 //! `watch`: file changes restart the changed app only, once per burst, and never in a loop.
 
+mod effects;
+mod matched_changes;
 mod trees;
-mod what_counts;
-mod what_follows;
 
 use std::fs;
 use std::path::Path;
@@ -21,12 +21,12 @@ pub fn watched(home: &Home, name: &str, members: &str) {
     let cwd = home.work().join(name);
     let file = ecosystem(home, &format!(r#""name": "{name}", "script": "{script}", "cwd": "{}", {members}"#, cwd.display()));
     home.ok(format!("start {file}"));
-    armed(home, name, 1);
+    wait_for_watching(home, name, 1);
 }
 
 /// Waits until watching of the app has started this many times.
 #[track_caller]
-pub fn armed(home: &Home, name: &str, times: usize) {
+pub fn wait_for_watching(home: &Home, name: &str, times: usize) {
     home.wait_until(&format!("{name} is watched"), || {
         let log = home.daemon_log();
         log.lines().filter(|line| line.contains("Watching ") && line.ends_with(&format!(" for app {name}"))).count() >= times

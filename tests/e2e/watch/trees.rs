@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use ostler_testkit::{kill, skip};
 use rustix::process::Signal;
 
-use super::{WAITS, armed, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
+use super::{WAITS, kernel_watches, only_the_last_counts, restarted_by, restarts, wait_for_watching, watched};
 use crate::setup::{ecosystem, home};
 
 #[test]
@@ -91,7 +91,7 @@ fn changed_link_to_a_release_is_followed() {
     symlink("releases/1", &current).unwrap();
     let file = ecosystem(&home, &format!(r#""name": "app", "script": "./app.sh", "cwd": "{}", "watch": true"#, current.display()));
     home.ok(format!("start {file}"));
-    armed(&home, "app", 1);
+    wait_for_watching(&home, "app", 1);
     home.write("releases/1/src/x.js", "y");
     restarts(&home, "app", 1);
     symlink("releases/2", home.work().join("next")).unwrap();
@@ -154,7 +154,7 @@ fn links_are_followed_unless_disabled_and_without_loops() {
     }
     home.ok("restart app --watch");
     home.ok("restart app --watch");
-    armed(&home, "app", 2);
+    wait_for_watching(&home, "app", 2);
     let pid = home.app("app").pid();
     for link in ["0", "zzz"] {
         fs::remove_file(home.work().join("app").join(link)).unwrap();
@@ -207,7 +207,7 @@ fn unreadable_folder_is_reported_and_skipped() {
     let cwd = home.work().join("app");
     let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()));
     home.cmd(format!("start {file} --allow-foreign-file")).uid(UID).run().ok();
-    armed(&home, "app", 1);
+    wait_for_watching(&home, "app", 1);
     let told = format!("cannot watch \"{}\": permission denied", cwd.join("secret").display());
     home.wait_until("it is told", || home.daemon_log().contains(&told));
     home.write("app/x.js", "1");
@@ -275,7 +275,7 @@ fn without_watches_it_polls_and_reports_it() {
             format_args!("echo {number} > /proc/sys/user/{limit} && exec \"$0\" \"$@\"")
         );
         home.cmd(format!("start {file}")).after(&inside).run().ok();
-        armed(&home, "app", 1);
+        wait_for_watching(&home, "app", 1);
         home.wait_until("it is told", || home.daemon_log().contains(told));
         assert_eq!(home.daemon_log().matches(told).count(), 1);
         for (count, folder) in [(1, 0), (2, 15), (3, 29)] {
@@ -298,7 +298,7 @@ fn ten_thousand_events_cause_one_restart() {
         cwd.display()
     );
     home.ok(format!("start {}", ecosystem(&home, &members)));
-    armed(&home, "app", 1);
+    wait_for_watching(&home, "app", 1);
     // Two events for each file, in much less than a second. Writes would wait for the disk.
     let files: Vec<_> = (0..100).map(|file| [format!("{file}.js"), format!("{file}.ts")].map(|name| cwd.join("src").join(name))).collect();
     files.iter().for_each(|[name, _]| fs::write(name, "x").unwrap());

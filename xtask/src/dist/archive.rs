@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 /// A file to pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct ArchiveEntry {
     /// Path in the archive.
     pub(super) path: String,
     /// Whether it is executable.
@@ -18,7 +18,7 @@ pub(super) struct Entry {
     pub(super) bytes: Vec<u8>,
 }
 
-impl Entry {
+impl ArchiveEntry {
     /// Returns a text file.
     pub(super) fn text(path: &str, text: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), is_program: false, bytes: text.into() }
@@ -31,7 +31,7 @@ impl Entry {
 }
 
 /// Packs these files: owner 0, this time (seconds since 1970), in this order.
-pub(super) fn tar_gz(entries: &[Entry], time: u64) -> Result<Vec<u8>> {
+pub(super) fn tar_gz(entries: &[ArchiveEntry], time: u64) -> Result<Vec<u8>> {
     // The gzip header then has neither name nor time.
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
     for entry in entries {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn archive_round_trips_and_is_reproducible() {
-        let entries = [Entry::program("a/ostler", *b"\x7fELF"), Entry::text("a/README", "read")];
+        let entries = [ArchiveEntry::program("a/ostler", *b"\x7fELF"), ArchiveEntry::text("a/README", "read")];
         let packed = tar_gz(&entries, 1_700_000_000).unwrap();
         assert_eq!(packed, tar_gz(&entries, 1_700_000_000).unwrap());
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));

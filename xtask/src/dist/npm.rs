@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::arch::{ARCHES, Arch};
-use super::archive::{Entry, tar_gz};
+use super::archive::{ArchiveEntry, tar_gz};
 
 /// Finds the program of this machine and executes it. It uses no shell, no download and no install
 /// script.
@@ -15,7 +15,7 @@ const LAUNCHER: &str = include_str!("launch.js");
 const PM2_NAMES: &[&str] = &["pm2", "pm2-dev", "pm2-docker", "pm2-runtime"];
 
 /// A package: its file name and its bytes.
-pub(super) type Packed = (String, Vec<u8>);
+pub(super) type NpmPackage = (String, Vec<u8>);
 
 fn described(name: &str, version: &str) -> Value {
     json!({
@@ -57,9 +57,9 @@ fn pm2_names(version: &str) -> Value {
     with(described("ostler-pm2", version), json!({ "bin": names, "dependencies": { "ostler": version } }))
 }
 
-fn packed(package: &Value, version: &str, files: Vec<Entry>, time: u64) -> Result<Packed> {
+fn packed(package: &Value, version: &str, files: Vec<ArchiveEntry>, time: u64) -> Result<NpmPackage> {
     let text = serde_json::to_string_pretty(package)? + "\n";
-    let mut entries = vec![Entry::text("package/package.json", text)];
+    let mut entries = vec![ArchiveEntry::text("package/package.json", text)];
     entries.extend(files);
     // As `npm pack` does.
     let name = package["name"].as_str().unwrap_or_default().trim_start_matches('@').replace('/', "-");
@@ -67,16 +67,16 @@ fn packed(package: &Value, version: &str, files: Vec<Entry>, time: u64) -> Resul
 }
 
 /// Returns the package with the program of a machine.
-pub(super) fn of_program(arch: &Arch, version: &str, program: &[u8], time: u64) -> Result<Packed> {
-    packed(&machine(arch, version), version, vec![Entry::program("package/ostler", program)], time)
+pub(super) fn of_program(arch: &Arch, version: &str, program: &[u8], time: u64) -> Result<NpmPackage> {
+    packed(&machine(arch, version), version, vec![ArchiveEntry::program("package/ostler", program)], time)
 }
 
 /// Returns the packages that are the same on all machines.
-pub(super) fn of_all(version: &str, time: u64) -> Result<Vec<Packed>> {
+pub(super) fn of_all(version: &str, time: u64) -> Result<Vec<NpmPackage>> {
     let launch = |name: &str, from: &str| {
-        Entry::program(&format!("package/{name}.js"), format!("#!/usr/bin/env node\nrequire('{from}')('{name}');\n"))
+        ArchiveEntry::program(&format!("package/{name}.js"), format!("#!/usr/bin/env node\nrequire('{from}')('{name}');\n"))
     };
-    let own = vec![Entry::text("package/launch.js", LAUNCHER), launch("ostler", "./launch.js")];
+    let own = vec![ArchiveEntry::text("package/launch.js", LAUNCHER), launch("ostler", "./launch.js")];
     let names = PM2_NAMES.iter().map(|name| launch(name, "ostler/launch.js")).collect();
     Ok(vec![packed(&main(version), version, own, time)?, packed(&pm2_names(version), version, names, time)?])
 }

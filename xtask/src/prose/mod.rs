@@ -1,6 +1,8 @@
-//! `cargo xtask prose`: counts sentences that readers stumble over, and holds each area to its budget.
+//! `cargo xtask prose`: counts sentences that readers stumble over, and holds each area to its
+//! budget.
 //!
-//! The budgets are in `xtask/prose.toml`. They may only fall: `--write` lowers a budget to today's count and never raises it.
+//! The budgets are in `xtask/prose.toml`. They may only fall: `--write` lowers a budget to today's
+//! count and never raises it.
 
 mod areas;
 mod markdown;
@@ -16,7 +18,7 @@ use std::fmt::Write as _;
 const BUDGETS: &str = "xtask/prose.toml";
 
 /// Sentence that matches a pattern.
-struct Stumble {
+struct PatternHit {
     path: String,
     line: usize,
     sentence: String,
@@ -28,19 +30,20 @@ struct Stumble {
 struct Count {
     texts: usize,
     words: usize,
-    stumbles: Vec<Stumble>,
+    hits: Vec<PatternHit>,
 }
 
 impl Count {
     fn add(&mut self, path: &str, line: usize, text: &str) {
         self.texts += 1;
         self.words += text.split_whitespace().count();
-        let found = patterns::stumbles(text).into_iter();
-        self.stumbles.extend(found.map(|(sentence, patterns)| Stumble { path: path.to_owned(), line, sentence, patterns }));
+        let found = patterns::hits(text).into_iter();
+        self.hits.extend(found.map(|(sentence, patterns)| PatternHit { path: path.to_owned(), line, sentence, patterns }));
     }
 }
 
-/// Runs the check: `[--list] [--write] [<path>…]`. With paths, lists the sentences of these files and folders only.
+/// Runs the check: `[--list] [--write] [<path>…]`. With paths, lists the sentences of these files
+/// and folders only.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let (options, paths): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| word.starts_with("--"));
     if let Some(unknown) = options.iter().find(|option| !matches!(option.as_str(), "--list" | "--write")) {
@@ -49,8 +52,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let write = options.iter().any(|option| *option == "--write");
     let counts = count()?;
     if !paths.is_empty() || options.iter().any(|option| *option == "--list") {
-        let wanted = |stumble: &&Stumble| paths.is_empty() || paths.iter().any(|path| stumble.path.starts_with(path.trim_end_matches('/')));
-        for Stumble { path, line, sentence, patterns } in counts.values().flat_map(|count| &count.stumbles).filter(wanted) {
+        let wanted =
+            |stumble: &&PatternHit| paths.is_empty() || paths.iter().any(|path| stumble.path.starts_with(path.trim_end_matches('/')));
+        for PatternHit { path, line, sentence, patterns } in counts.values().flat_map(|count| &count.hits).filter(wanted) {
             println!("{path}:{line}: [{}] {sentence}", patterns.join(", "));
         }
         if !write {
@@ -92,7 +96,7 @@ fn read(text: &str) -> Result<BTreeMap<String, usize>> {
 fn table(counts: &BTreeMap<String, Count>, budgets: &BTreeMap<String, usize>) -> String {
     let mut table = format!("{:<26} {:>7} {:>8} {:>10} {:>7}\n", "area", "found", "budget", "per 1,000", "texts");
     for (area, count) in counts {
-        let found = count.stumbles.len();
+        let found = count.hits.len();
         let per_thousand = found as f64 * 1000.0 / count.words.max(1) as f64;
         let budget = budgets.get(area).copied().unwrap_or(0);
         let _ = writeln!(table, "{area:<26} {found:>7} {budget:>8} {per_thousand:>10.1} {:>7}", count.texts);
@@ -105,11 +109,11 @@ fn judge(counts: &BTreeMap<String, Count>, budgets: &BTreeMap<String, usize>) ->
     let mut problems = String::new();
     let budget = |area: &str| budgets.get(area).copied().unwrap_or(0);
     for (area, count) in counts {
-        if count.stumbles.len() > budget(area) {
-            let _ = writeln!(problems, "{area}: {} sentences, and its budget is {}", count.stumbles.len(), budget(area));
+        if count.hits.len() > budget(area) {
+            let _ = writeln!(problems, "{area}: {} sentences, and its budget is {}", count.hits.len(), budget(area));
         }
     }
-    let sunk = budgets.iter().filter(|(area, budget)| counts.get(*area).map_or(0, |count| count.stumbles.len()) < **budget);
+    let sunk = budgets.iter().filter(|(area, budget)| counts.get(*area).map_or(0, |count| count.hits.len()) < **budget);
     for (area, budget) in sunk {
         let _ = writeln!(problems, "{area}: fewer sentences than its budget of {budget}; lower it with `cargo xtask prose --write`");
     }
@@ -123,7 +127,7 @@ fn judge(counts: &BTreeMap<String, Count>, budgets: &BTreeMap<String, usize>) ->
 fn lowered(counts: &BTreeMap<String, Count>, budgets: &BTreeMap<String, usize>) -> String {
     let mut text = String::from("# Sentences per area that match a pattern of `cargo xtask prose`. These numbers may only fall.\n");
     for (area, budget) in budgets {
-        let left = counts.get(area).map_or(0, |count| count.stumbles.len()).min(*budget);
+        let left = counts.get(area).map_or(0, |count| count.hits.len()).min(*budget);
         if left > 0 {
             let _ = writeln!(text, "{area:?} = {left}");
         }
@@ -136,8 +140,8 @@ mod tests {
     use super::*;
 
     fn counted(area: &str, sentences: usize) -> BTreeMap<String, Count> {
-        let stumble = || Stumble { path: "a.md".into(), line: 1, sentence: "Nobody.".into(), patterns: vec!["nobody"] };
-        BTreeMap::from([(area.to_owned(), Count { texts: 1, words: 1, stumbles: (0..sentences).map(|_| stumble()).collect() })])
+        let stumble = || PatternHit { path: "a.md".into(), line: 1, sentence: "Nobody.".into(), patterns: vec!["nobody"] };
+        BTreeMap::from([(area.to_owned(), Count { texts: 1, words: 1, hits: (0..sentences).map(|_| stumble()).collect() })])
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Patterns of sentences that readers stumble over.
 //!
-//! The patterns are heuristics. On well-read code bases (tokio, hyper, rustls, regex) they match 0.5 to 1 sentence per 1,000 words; a text that matches much more
-//! often is hard to read. A match means "rewrite this sentence for its reader", not "replace this word".
+//! The patterns are heuristics. On well-read code bases (tokio, hyper, rustls, regex) they match
+//! 0.5 to 1 sentence per 1,000 words; a text that matches much more often is hard to read. A match
+//! means "rewrite this sentence for its reader", not "replace this word".
 
 use regex::{Regex, RegexBuilder};
 use std::sync::LazyLock;
@@ -58,7 +59,8 @@ static PLAIN: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// Code, placeholders, targets of links and quotations: words that the sentence shows without using them.
+/// Code, placeholders, targets of links and quotations: words that the sentence shows without using
+/// them.
 static SHOWN: LazyLock<Regex> = LazyLock::new(|| compile(r#"``[^`]*``|`[^`]*`|\{[^{}]*\}|"[^"]*"|“[^”]*”|\]\([^)]*\)"#));
 
 /// Every pattern, compiled once.
@@ -74,7 +76,7 @@ fn compile(expression: &str) -> Regex {
 }
 
 /// Returns the sentences of `text` that match a pattern, each with the names of its patterns.
-pub(super) fn stumbles(text: &str) -> Vec<(String, Vec<&'static str>)> {
+pub(super) fn hits(text: &str) -> Vec<(String, Vec<&'static str>)> {
     let shown = SHOWN.replace_all(text, "X");
     sentences(&shown)
         .into_iter()
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn patterns_match_sentences_that_readers_stumble_over() {
         for (sentence, name) in STUMBLES {
-            let found = stumbles(sentence);
+            let found = hits(sentence);
             assert!(found.iter().any(|(_, names)| names.contains(name)), "{sentence:?} does not match `{name}` but {found:?}");
         }
     }
@@ -180,13 +182,13 @@ mod tests {
     #[test]
     fn patterns_ignore_plain_sentences() {
         for sentence in PLAIN_SENTENCES {
-            assert_eq!(stumbles(sentence), [], "{sentence:?}");
+            assert_eq!(hits(sentence), [], "{sentence:?}");
         }
     }
 
     #[test]
     fn sentences_are_counted_one_by_one() {
-        let found = stumbles("The daemon starts. Nobody waits. It goes on. Version 1.2 is plain.");
+        let found = hits("The daemon starts. Nobody waits. It goes on. Version 1.2 is plain.");
         let texts: Vec<&str> = found.iter().map(|(sentence, _)| sentence.as_str()).collect();
         assert_eq!(texts, ["Nobody waits.", "It goes on."]);
     }

@@ -119,22 +119,17 @@ fn character(rest: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn comments_and_strings(source: &str) -> (Vec<(usize, String)>, Vec<(usize, String)>) {
-        let Texts { comments, strings } = texts(source);
-        (comments, strings)
-    }
-
     #[test]
     fn comments_are_read_in_blocks_without_examples() {
         let source = "//! First\n//! and second.\n\n/// Returns 1.\n///\n/// ```\n/// nobody();\n/// ```\nfn f() {} // trailing\n// next\n";
-        let (comments, _) = comments_and_strings(source);
+        let Texts { comments, .. } = texts(source);
         assert_eq!(comments, [(1, "First and second.".into()), (4, "Returns 1.".into()), (9, "trailing next".into())]);
     }
 
     #[test]
     fn strings_are_read_with_their_escapes() {
         let source = "let a = \"say \\\"no\\\" \\\n    twice\";\nlet b = r#\"raw \"text\"\"#;\nlet c = b'\"';\nlet d = '\\'';\nfor x in y::<'a>() {}\nlet e = \"// no comment\";";
-        let (comments, strings) = comments_and_strings(source);
+        let Texts { comments, strings } = texts(source);
         assert_eq!(comments, []);
         assert_eq!(strings, [(1, "say \"no\" twice".into()), (3, "raw \"text\"".into()), (7, "// no comment".into())]);
     }

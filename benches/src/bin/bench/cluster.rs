@@ -1,6 +1,6 @@
 //! Several copies of a server behind one port, run by each manager that supports it.
 
-use crate::contender::{App, Contender, Kind, Workers};
+use crate::contender::{App, Contender, ManagerKind, Workers};
 use crate::lab::Lab;
 use crate::measure;
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Runner of the copies, and distribution of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum ClusterRunner {
     Pm2,
     /// Node's own cluster, with a small primary script.
     Node,
@@ -24,37 +24,45 @@ pub(crate) enum Way {
     Bare,
 }
 
-impl Way {
-    pub(crate) const ALL: [Way; 6] = [Way::Node, Way::Pm2, Way::RoundRobin, Way::Reuseport, Way::Shared, Way::Bare];
+impl ClusterRunner {
+    pub(crate) const ALL: [ClusterRunner; 6] = [
+        ClusterRunner::Node,
+        ClusterRunner::Pm2,
+        ClusterRunner::RoundRobin,
+        ClusterRunner::Reuseport,
+        ClusterRunner::Shared,
+        ClusterRunner::Bare,
+    ];
     /// Runners that can run several copies and replace them.
-    pub(crate) const CLUSTERS: [Way; 5] = [Way::Node, Way::Pm2, Way::RoundRobin, Way::Reuseport, Way::Shared];
+    pub(crate) const CLUSTERS: [ClusterRunner; 5] =
+        [ClusterRunner::Node, ClusterRunner::Pm2, ClusterRunner::RoundRobin, ClusterRunner::Reuseport, ClusterRunner::Shared];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Way::Pm2 => "PM2 7",
-            Way::Node => "Node's cluster",
-            Way::RoundRobin => "ostler",
-            Way::Reuseport => "ostler reuseport",
-            Way::Shared => "ostler shared",
-            Way::Bare => "one bare Node",
+            ClusterRunner::Pm2 => "PM2 7",
+            ClusterRunner::Node => "Node's cluster",
+            ClusterRunner::RoundRobin => "ostler",
+            ClusterRunner::Reuseport => "ostler reuseport",
+            ClusterRunner::Shared => "ostler shared",
+            ClusterRunner::Bare => "one bare Node",
         }
     }
 
     /// Returns ostler's word for the distribution; the others have only one.
     fn scheduling(self) -> &'static str {
         match self {
-            Way::Reuseport => "reuseport",
-            Way::Shared => "shared",
-            Way::Pm2 | Way::Node | Way::RoundRobin | Way::Bare => "round_robin",
+            ClusterRunner::Reuseport => "reuseport",
+            ClusterRunner::Shared => "shared",
+            ClusterRunner::Pm2 | ClusterRunner::Node | ClusterRunner::RoundRobin | ClusterRunner::Bare => "round_robin",
         }
     }
 
     /// Returns the manager that it needs.
-    pub(crate) fn manager(self) -> Option<Kind> {
+    pub(crate) fn manager(self) -> Option<ManagerKind> {
         match self {
-            Way::Pm2 => Some(Kind::Pm2),
-            Way::RoundRobin | Way::Reuseport | Way::Shared => Some(Kind::Ostler),
-            Way::Node | Way::Bare => None,
+            ClusterRunner::Pm2 => Some(ManagerKind::Pm2),
+            ClusterRunner::RoundRobin | ClusterRunner::Reuseport | ClusterRunner::Shared => Some(ManagerKind::Ostler),
+            ClusterRunner::Node | ClusterRunner::Bare => None,
         }
     }
 }
@@ -124,27 +132,33 @@ pub(crate) struct Reload {
 
 impl Cluster {
     /// Starts this many workers and waits until all run and one answers.
-    pub(crate) fn start(lab: &Lab, way: Way, script: Script, count: usize, env: &[(&'static str, String)]) -> Result<Cluster> {
+    pub(crate) fn start(
+        lab: &Lab,
+        cluster_runner: ClusterRunner,
+        script: Script,
+        count: usize,
+        env: &[(&'static str, String)],
+    ) -> Result<Cluster> {
         let folder = lab.fresh()?;
         let file = folder.join(format!("cluster-{}.js", script.name()));
         fs::write(&file, script.text()).context("cannot write the app")?;
         let port = free_port();
         let mut env = env.to_vec();
         env.push(("PORT", port.to_string()));
-        let (runner, folder) = match way.manager() {
+        let (runner, folder) = match cluster_runner.manager() {
             Some(kind) => {
                 let manager = lab.manager(kind)?;
                 let mut app = App::new(NAME, &[&file.display().to_string()]);
-                app.workers = Some(Workers { count, scheduling: way.scheduling(), wait_ready: script == Script::Graceful, env });
+                app.workers = Some(Workers { count, scheduling: cluster_runner.scheduling(), wait_ready: script == Script::Graceful, env });
                 manager.start(&[app])?;
                 let folder = manager.folder().to_path_buf();
                 (Runner::Manager(manager), folder)
             }
-            None if way == Way::Bare => (Runner::Bare(node(None, &folder, &file, &env)?), folder),
+            None if cluster_runner == ClusterRunner::Bare => (Runner::Bare(node(None, &folder, &file, &env)?), folder),
             None => (Runner::Primary(node(Some(count), &folder, &file, &env)?), folder),
         };
         let cluster = Cluster { runner, folder, port };
-        let wanted = if way == Way::Bare { 1 } else { count };
+        let wanted = if cluster_runner == ClusterRunner::Bare { 1 } else { count };
         let serves = measure::wait(LIMIT, || get(port, "/").is_ok() && cluster.workers().is_ok_and(|pids| pids.len() == wanted));
         ensure!(serves, "{} of {wanted} workers run, and / gives {:?}", cluster.workers()?.len(), get(port, "/"));
         Ok(cluster)
@@ -163,10 +177,10 @@ impl Cluster {
         let code = match &mut self.runner {
             Runner::Manager(manager) => measure::run(&mut manager.client(&["reload", NAME]))?.0,
             Runner::Primary(primary) => {
-                let before = said_reloaded(&self.folder);
+                let before = count_reloaded(&self.folder);
                 kill(i32::try_from(primary.id())?, Signal::HUP)?;
                 // A primary that waits for a missing worker has not failed: it never finishes.
-                measure::wait(UNANSWERED, || said_reloaded(&self.folder) > before);
+                measure::wait(UNANSWERED, || count_reloaded(&self.folder) > before);
                 None
             }
             Runner::Bare(_) => bail!("a single process is not reloaded"),
@@ -195,9 +209,9 @@ impl Cluster {
     }
 
     /// Returns the managing processes; empty for a single process.
-    pub(crate) fn own(&self) -> Result<Vec<i32>> {
+    pub(crate) fn manager_pids(&self) -> Result<Vec<i32>> {
         match &self.runner {
-            Runner::Manager(manager) => manager.own(),
+            Runner::Manager(manager) => manager.manager_pids(),
             Runner::Primary(child) => Ok(vec![i32::try_from(child.id())?]),
             Runner::Bare(_) => Ok(Vec::new()),
         }
@@ -216,7 +230,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if let Runner::Primary(child) | Runner::Bare(child) = &mut self.runner {
             let _ = child.kill();
-            measure::end_marked(&self.folder);
+            measure::kill_marked(&self.folder);
             let _ = child.wait();
         }
     }
@@ -239,7 +253,7 @@ fn node(workers: Option<usize>, folder: &Path, script: &Path, env: &[(&'static s
 }
 
 /// Returns how often the primary has reported a completed reload.
-fn said_reloaded(folder: &Path) -> usize {
+fn count_reloaded(folder: &Path) -> usize {
     fs::read_to_string(folder.join("out")).unwrap_or_default().lines().filter(|line| *line == "reloaded").count()
 }
 
@@ -270,14 +284,14 @@ impl Clients {
     /// time in ms in which one of the two got no answer.
     pub(crate) fn stop(self) -> [f64; 3] {
         let (close, keep) = (self.close.stop(), self.keep.stop());
-        told(&close);
-        told(&keep);
+        report_failures(&close);
+        report_failures(&keep);
         [close.failed as f64, keep.failed as f64, close.longest_gap_ms.max(keep.longest_gap_ms)]
     }
 }
 
 /// Prints the first failures if `OSTLER_BENCH_ERRORS` is set.
-pub(crate) fn told(report: &LoadReport) {
+pub(crate) fn report_failures(report: &LoadReport) {
     if report.failed > 0 && std::env::var_os("OSTLER_BENCH_ERRORS").is_some() {
         eprintln!("{} of {} failed: {:#?}", report.failed, report.requests, report.errors);
     }

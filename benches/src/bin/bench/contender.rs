@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 
 /// Kind of manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ManagerKind {
     Pm2,
     Supervisor,
     Ostler,
 }
 
-impl Kind {
+impl ManagerKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Kind::Pm2 => "PM2",
-            Kind::Supervisor => "supervisor",
-            Kind::Ostler => "ostler",
+            ManagerKind::Pm2 => "PM2",
+            ManagerKind::Supervisor => "supervisor",
+            ManagerKind::Ostler => "ostler",
         }
     }
 }
@@ -67,7 +67,7 @@ impl App {
 
 /// A manager in a separate home. Dropping it stops it and its apps.
 pub(crate) struct Contender {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ManagerKind,
     /// Client; supervisor's daemon is another program.
     program: PathBuf,
     /// Folder that marks all its processes, as the `HOME` of each.
@@ -82,8 +82,8 @@ pub(crate) struct Call {
 }
 
 impl Contender {
-    pub(crate) fn new(kind: Kind, program: &Path, folder: PathBuf) -> Result<Contender> {
-        let program = if kind == Kind::Supervisor { supervisor::client(program)? } else { program.to_path_buf() };
+    pub(crate) fn new(kind: ManagerKind, program: &Path, folder: PathBuf) -> Result<Contender> {
+        let program = if kind == ManagerKind::Supervisor { supervisor::client(program)? } else { program.to_path_buf() };
         let contender = Contender { kind, program, folder };
         fs::create_dir_all(contender.home()).with_context(|| format!("cannot make {}", contender.home().display()))?;
         Ok(contender)
@@ -101,7 +101,7 @@ impl Contender {
 
     /// Returns the file that describes the apps.
     fn file(&self) -> PathBuf {
-        self.folder.join(if self.kind == Kind::Supervisor { "supervisord.conf" } else { "apps.json" })
+        self.folder.join(if self.kind == ManagerKind::Supervisor { "supervisord.conf" } else { "apps.json" })
     }
 
     fn bare(&self, program: &Path) -> Command {
@@ -112,13 +112,13 @@ impl Contender {
         }
         command.env("HOME", &self.folder);
         match self.kind {
-            Kind::Pm2 => {
+            ManagerKind::Pm2 => {
                 command.env("PM2_HOME", self.home()).env("PM2_DISABLE_VERSION_CHECK", "1").env("PM2_DISCRETE_MODE", "1");
             }
             // `start` waits for a second to check that each app stays up, but the apps of a crash
             // loop do not. The measured time is the time until all run.
-            Kind::Ostler => drop(command.env("OSTLER_HOME", self.home()).env("OSTLER_START_WATCH", "0")),
-            Kind::Supervisor => drop(command.arg("-c").arg(self.file())),
+            ManagerKind::Ostler => drop(command.env("OSTLER_HOME", self.home()).env("OSTLER_START_WATCH", "0")),
+            ManagerKind::Supervisor => drop(command.arg("-c").arg(self.file())),
         }
         command
     }
@@ -146,9 +146,9 @@ impl Contender {
         self.describe(apps, apps.len())?;
         let file = self.file().display().to_string();
         Ok(match self.kind {
-            Kind::Supervisor if supervisor::runs(&self.home()) => self.client(&["update"]),
-            Kind::Supervisor => self.bare(&supervisor::daemon(&self.program)),
-            Kind::Pm2 | Kind::Ostler => self.client(&["start", &file]),
+            ManagerKind::Supervisor if supervisor::runs(&self.home()) => self.client(&["update"]),
+            ManagerKind::Supervisor => self.bare(&supervisor::daemon(&self.program)),
+            ManagerKind::Pm2 | ManagerKind::Ostler => self.client(&["start", &file]),
         })
     }
 
@@ -157,20 +157,20 @@ impl Contender {
     pub(crate) fn front(&self, apps: &[App]) -> Result<Option<Command>> {
         self.describe(apps, apps.len())?;
         Ok(match self.kind {
-            Kind::Ostler => Some(self.client(&["runtime", &self.file().display().to_string()])),
-            Kind::Pm2 => {
+            ManagerKind::Ostler => Some(self.client(&["runtime", &self.file().display().to_string()])),
+            ManagerKind::Pm2 => {
                 let mut command = self.bare(&self.program.with_file_name("pm2-runtime"));
                 command.arg(self.file());
                 Some(command)
             }
-            Kind::Supervisor => None,
+            ManagerKind::Supervisor => None,
         })
     }
 
     fn describe(&self, apps: &[App], room: usize) -> Result<()> {
         let text = match self.kind {
-            Kind::Supervisor => supervisor::file(&self.home(), apps, room),
-            Kind::Pm2 | Kind::Ostler => ecosystem(self.kind, apps),
+            ManagerKind::Supervisor => supervisor::file(&self.home(), apps, room),
+            ManagerKind::Pm2 | ManagerKind::Ostler => ecosystem(self.kind, apps),
         };
         fs::write(self.file(), text).with_context(|| format!("cannot write {}", self.file().display()))
     }
@@ -192,7 +192,7 @@ impl Contender {
     /// Starts a daemon without apps. Supervisor needs the number of later apps now, for its limit
     /// of descriptors.
     pub(crate) fn warm(&self, apps_to_come: usize) -> Result<()> {
-        if self.kind == Kind::Supervisor {
+        if self.kind == ManagerKind::Supervisor {
             self.describe(&[], apps_to_come)?;
             self.call(self.bare(&supervisor::daemon(&self.program)))?;
         } else {
@@ -204,7 +204,7 @@ impl Contender {
 
     /// Prints the table of the apps.
     pub(crate) fn list(&self) -> Result<Call> {
-        self.call(self.client(&[if self.kind == Kind::Supervisor { "status" } else { "list" }]))
+        self.call(self.client(&[if self.kind == ManagerKind::Supervisor { "status" } else { "list" }]))
     }
 
     /// Stops all apps.
@@ -214,7 +214,7 @@ impl Contender {
 
     /// Saves the running apps. Supervisor needs no save, because its file describes them.
     pub(crate) fn save(&self) -> Result<()> {
-        if self.kind != Kind::Supervisor {
+        if self.kind != ManagerKind::Supervisor {
             self.call(self.client(&["save"]))?;
         }
         Ok(())
@@ -223,13 +223,13 @@ impl Contender {
     /// Restores the saved apps.
     pub(crate) fn resurrect(&self) -> Result<Call> {
         self.call(match self.kind {
-            Kind::Supervisor => self.bare(&supervisor::daemon(&self.program)),
-            Kind::Pm2 | Kind::Ostler => self.client(&["resurrect"]),
+            ManagerKind::Supervisor => self.bare(&supervisor::daemon(&self.program)),
+            ManagerKind::Pm2 | ManagerKind::Ostler => self.client(&["resurrect"]),
         })
     }
 
     /// Returns the processes of the manager itself.
-    pub(crate) fn own(&self) -> Result<Vec<i32>> {
+    pub(crate) fn manager_pids(&self) -> Result<Vec<i32>> {
         Ok(measure::marked(&self.folder)?.into_iter().filter(|process| !self.is_app(process)).map(|process| process.pid).collect())
     }
 
@@ -242,7 +242,7 @@ impl Contender {
     pub(crate) fn daemon(&self) -> Result<i32> {
         let marked = measure::marked(&self.folder)?;
         let own: Vec<_> = marked.iter().filter(|process| !self.is_app(process)).collect();
-        let of_role = own.iter().find(|process| self.kind != Kind::Ostler || process.command.contains("daemon ("));
+        let of_role = own.iter().find(|process| self.kind != ManagerKind::Ostler || process.command.contains("daemon ("));
         of_role.map(|process| process.pid).with_context(|| format!("{} has no daemon", self.kind.name()))
     }
 
@@ -277,15 +277,15 @@ impl Contender {
 
 impl Drop for Contender {
     fn drop(&mut self) {
-        let word = if self.kind == Kind::Supervisor { "shutdown" } else { "kill" };
+        let word = if self.kind == ManagerKind::Supervisor { "shutdown" } else { "kill" };
         let _ = measure::run(&mut self.client(&[word]));
         // Kills all remaining processes, even those without a stop request.
-        measure::end_marked(&self.folder);
+        measure::kill_marked(&self.folder);
         // The folder stays until the end: ext4 creates files slowly after many files were removed.
     }
 }
 
-fn ecosystem(kind: Kind, apps: &[App]) -> String {
+fn ecosystem(kind: ManagerKind, apps: &[App]) -> String {
     let apps: Vec<_> = apps
         .iter()
         .map(|app| {
@@ -294,7 +294,7 @@ fn ecosystem(kind: Kind, apps: &[App]) -> String {
                 "name": app.name, "script": script, "args": args, "interpreter": "none", "exec_mode": "fork",
                 "max_restarts": 1_000_000, "autorestart": !app.once,
             });
-            if kind == Kind::Ostler {
+            if kind == ManagerKind::Ostler {
                 value["log_rotate"] =
                     app.rotate.map_or(json!(false), |size| json!({ "max_size": size, "retain": "all", "total_size": "none" }));
             }
@@ -314,7 +314,7 @@ fn ecosystem(kind: Kind, apps: &[App]) -> String {
                 value["instances"] = json!(workers.count);
                 value["wait_ready"] = json!(workers.wait_ready);
                 value["env"] = workers.env.iter().map(|(name, text)| ((*name).to_owned(), json!(text))).collect::<Map<_, _>>().into();
-                if kind == Kind::Ostler {
+                if kind == ManagerKind::Ostler {
                     value["scheduling"] = json!(workers.scheduling);
                 }
             }

@@ -1,7 +1,7 @@
 //! Environment of the benchmarks: the programs, a folder, and fresh homes.
 
-use crate::cluster::Way;
-use crate::contender::{App, Contender, Kind};
+use crate::cluster::ClusterRunner;
+use crate::contender::{App, Contender, ManagerKind};
 use crate::floor::Floor;
 use crate::report::{Cell, Row};
 use anyhow::{Context, Result};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Runner of the small apps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    Manager(Kind),
+    Manager(ManagerKind),
     Floor,
 }
 
@@ -22,11 +22,11 @@ pub(crate) enum Subject {
 pub(crate) enum Column {
     Apps(Subject),
     /// Runner of several copies behind one port.
-    Cluster(Way),
+    Cluster(ClusterRunner),
 }
 
 /// Result of one turn of a subject.
-pub(crate) enum Turn<const N: usize> {
+pub(crate) enum TurnResult<const N: usize> {
     /// One value for each row.
     Values([f64; N]),
     /// Not supported; the table shows these words.
@@ -39,7 +39,7 @@ const ENOUGH: Duration = Duration::from_secs(50);
 
 pub(crate) struct Lab {
     pub(crate) quick: bool,
-    managers: Vec<(Kind, PathBuf)>,
+    managers: Vec<(ManagerKind, PathBuf)>,
     binaries: PathBuf,
     folder: PathBuf,
     number: Counter<u16>,
@@ -51,9 +51,11 @@ impl Lab {
         let folder = std::env::temp_dir().join(format!("ob{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut managers = Vec::new();
-        for (kind, variable) in
-            [(Kind::Pm2, "OSTLER_BENCH_PM2"), (Kind::Supervisor, "OSTLER_BENCH_SUPERVISOR"), (Kind::Ostler, "OSTLER_BENCH_OSTLER")]
-        {
+        for (kind, variable) in [
+            (ManagerKind::Pm2, "OSTLER_BENCH_PM2"),
+            (ManagerKind::Supervisor, "OSTLER_BENCH_SUPERVISOR"),
+            (ManagerKind::Ostler, "OSTLER_BENCH_OSTLER"),
+        ] {
             if let Some(path) = std::env::var_os(variable) {
                 managers.push((kind, PathBuf::from(path)));
             }
@@ -75,13 +77,13 @@ impl Lab {
     }
 
     /// Returns the program of this manager.
-    pub(crate) fn program(&self, kind: Kind) -> Result<&Path> {
+    pub(crate) fn program(&self, kind: ManagerKind) -> Result<&Path> {
         let (_, program) = self.managers.iter().find(|(known, _)| *known == kind).context("this manager is left out")?;
         Ok(program)
     }
 
     /// Returns a manager in a new home; no process runs yet.
-    pub(crate) fn manager(&self, kind: Kind) -> Result<Contender> {
+    pub(crate) fn manager(&self, kind: ManagerKind) -> Result<Contender> {
         Contender::new(kind, self.program(kind)?, self.fresh()?)
     }
 
@@ -105,7 +107,7 @@ impl Lab {
         (0..count).map(|number| App::new(format!("app-{number}"), &all)).collect()
     }
 
-    pub(crate) fn kinds(&self) -> Vec<Kind> {
+    pub(crate) fn kinds(&self) -> Vec<ManagerKind> {
         self.managers.iter().map(|(kind, _)| *kind).collect()
     }
 
@@ -115,7 +117,7 @@ impl Lab {
         &self,
         rounds: usize,
         mut rows: [Row; N],
-        measure: impl FnMut(Subject) -> Result<Turn<N>>,
+        measure: impl FnMut(Subject) -> Result<TurnResult<N>>,
     ) -> Vec<Row> {
         let subjects = self.kinds().into_iter().map(Subject::Manager).chain([Subject::Floor]);
         take_turns(subjects.map(|subject| (subject, Column::Apps(subject))).collect(), rounds, ENOUGH, &mut rows, measure);
@@ -125,13 +127,14 @@ impl Lab {
     /// Same for the runners of clusters, as far as their managers are available.
     pub(crate) fn cluster_rows<const N: usize>(
         &self,
-        ways: &[Way],
+        cluster_runners: &[ClusterRunner],
         rounds: usize,
         mut rows: [Row; N],
-        measure: impl FnMut(Way) -> Result<Turn<N>>,
+        measure: impl FnMut(ClusterRunner) -> Result<TurnResult<N>>,
     ) -> Vec<Row> {
-        let known = |way: &Way| way.manager().is_none_or(|kind| self.kinds().contains(&kind));
-        let subjects = ways.iter().copied().filter(known).map(|way| (way, Column::Cluster(way)));
+        let known = |cluster_runner: &ClusterRunner| cluster_runner.manager().is_none_or(|kind| self.kinds().contains(&kind));
+        let subjects =
+            cluster_runners.iter().copied().filter(known).map(|cluster_runner| (cluster_runner, Column::Cluster(cluster_runner)));
         take_turns(subjects.collect(), rounds, ENOUGH, &mut rows, measure);
         rows.into()
     }
@@ -142,7 +145,7 @@ fn take_turns<S: Copy, const N: usize>(
     rounds: usize,
     enough: Duration,
     rows: &mut [Row; N],
-    mut measure: impl FnMut(S) -> Result<Turn<N>>,
+    mut measure: impl FnMut(S) -> Result<TurnResult<N>>,
 ) {
     let mut subjects: Vec<(S, Column, Duration)> =
         subjects.into_iter().map(|(subject, column)| (subject, column, Duration::ZERO)).collect();
@@ -150,14 +153,14 @@ fn take_turns<S: Copy, const N: usize>(
         subjects.retain_mut(|(subject, column, spent)| {
             let begin = Instant::now();
             let note = match measure(*subject) {
-                Ok(Turn::Values(values)) => {
+                Ok(TurnResult::Values(values)) => {
                     for (row, value) in rows.iter_mut().zip(values) {
                         row.add(*column, value);
                     }
                     *spent += begin.elapsed();
                     return *spent < enough;
                 }
-                Ok(Turn::LeftOut(why)) => why,
+                Ok(TurnResult::LeftOut(why)) => why,
                 Err(error) => {
                     eprintln!("{column:?}: {error:#}");
                     "failed"
@@ -188,18 +191,18 @@ mod tests {
     use super::*;
     use anyhow::bail;
 
-    const OSTLER: Subject = Subject::Manager(Kind::Ostler);
+    const OSTLER: Subject = Subject::Manager(ManagerKind::Ostler);
 
     fn turns(enough: Duration) -> Vec<Subject> {
         let mut taken = Vec::new();
-        let subjects = vec![Subject::Manager(Kind::Pm2), Subject::Manager(Kind::Supervisor), Subject::Floor, OSTLER];
+        let subjects = vec![Subject::Manager(ManagerKind::Pm2), Subject::Manager(ManagerKind::Supervisor), Subject::Floor, OSTLER];
         let subjects = subjects.into_iter().map(|subject| (subject, Column::Apps(subject))).collect();
         take_turns(subjects, 3, enough, &mut [Row::new("x", "ms", "")], |subject| {
             taken.push(subject);
             match subject {
-                Subject::Manager(Kind::Pm2) => bail!("does not run"),
-                Subject::Manager(Kind::Supervisor) => Ok(Turn::LeftOut("cannot do this")),
-                _ => Ok(Turn::Values([1.0])),
+                Subject::Manager(ManagerKind::Pm2) => bail!("does not run"),
+                Subject::Manager(ManagerKind::Supervisor) => Ok(TurnResult::LeftOut("cannot do this")),
+                _ => Ok(TurnResult::Values([1.0])),
             }
         });
         taken

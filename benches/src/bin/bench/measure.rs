@@ -59,7 +59,7 @@ pub(crate) fn marked(folder: &Path) -> Result<Vec<Marked>> {
 }
 
 /// Kills all marked processes, including parents that start new ones.
-pub(crate) fn end_marked(folder: &Path) {
+pub(crate) fn kill_marked(folder: &Path) {
     for _ in 0..100 {
         let left = marked(folder).unwrap_or_default();
         if left.is_empty() {

@@ -1,7 +1,7 @@
 //! Medians, ratios, and the table.
 
-use crate::cluster::Way;
-use crate::contender::Kind;
+use crate::cluster::ClusterRunner;
+use crate::contender::ManagerKind;
 use crate::lab::{Column, Subject};
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ pub(crate) enum Cell {
 /// One line of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    what: String,
+    title: String,
     unit: &'static str,
     goal: &'static str,
     cells: Vec<(Column, Cell)>,
@@ -25,8 +25,8 @@ pub(crate) struct Row {
 
 impl Row {
     /// Returns a row of times, sizes or counts.
-    pub(crate) fn new(what: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
-        Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s" | "lines/s") }
+    pub(crate) fn new(title: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
+        Row { title: title.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s" | "lines/s") }
     }
 
     pub(crate) fn add(&mut self, subject: Column, value: f64) {
@@ -156,7 +156,7 @@ pub(crate) struct Table {
     ratios: &'static [(usize, usize)],
 }
 
-const fn manager(kind: Kind) -> Column {
+const fn manager(kind: ManagerKind) -> Column {
     Column::Apps(Subject::Manager(kind))
 }
 
@@ -164,10 +164,10 @@ const fn manager(kind: Kind) -> Column {
 pub(crate) const APPS: Table = Table {
     heading: None,
     columns: &[
-        (manager(Kind::Pm2), "PM2 7"),
-        (manager(Kind::Supervisor), "supervisor"),
+        (manager(ManagerKind::Pm2), "PM2 7"),
+        (manager(ManagerKind::Supervisor), "supervisor"),
         (Column::Apps(Subject::Floor), "floor"),
-        (manager(Kind::Ostler), "ostler"),
+        (manager(ManagerKind::Ostler), "ostler"),
     ],
     ratios: &[(0, 3), (1, 3), (3, 2)],
 };
@@ -176,12 +176,12 @@ pub(crate) const APPS: Table = Table {
 pub(crate) const CLUSTERS: Table = Table {
     heading: Some("Several copies behind one port"),
     columns: &[
-        (Column::Cluster(Way::Pm2), Way::Pm2.name()),
-        (Column::Cluster(Way::Node), Way::Node.name()),
-        (Column::Cluster(Way::Bare), Way::Bare.name()),
-        (Column::Cluster(Way::RoundRobin), Way::RoundRobin.name()),
-        (Column::Cluster(Way::Reuseport), Way::Reuseport.name()),
-        (Column::Cluster(Way::Shared), Way::Shared.name()),
+        (Column::Cluster(ClusterRunner::Pm2), ClusterRunner::Pm2.name()),
+        (Column::Cluster(ClusterRunner::Node), ClusterRunner::Node.name()),
+        (Column::Cluster(ClusterRunner::Bare), ClusterRunner::Bare.name()),
+        (Column::Cluster(ClusterRunner::RoundRobin), ClusterRunner::RoundRobin.name()),
+        (Column::Cluster(ClusterRunner::Reuseport), ClusterRunner::Reuseport.name()),
+        (Column::Cluster(ClusterRunner::Shared), ClusterRunner::Shared.name()),
     ],
     ratios: &[],
 };
@@ -226,7 +226,7 @@ impl Table {
         for row in benchmarks.iter().flat_map(|(_, rows)| rows) {
             let values = self.columns.iter().map(|(subject, _)| row.shown(*subject));
             let ratios = pairs.iter().map(|(worse, better)| row.ratio(*worse, *better));
-            line(&format!("{} | {}", row.what, row.unit), values.chain(ratios).collect(), row.goal);
+            line(&format!("{} | {}", row.title, row.unit), values.chain(ratios).collect(), row.goal);
         }
         text
     }
@@ -244,9 +244,9 @@ pub(crate) fn markdown(tables: &[(Table, Vec<Measured>)], machine: &Machine, qui
 mod tests {
     use super::*;
 
-    const PM2: Column = manager(Kind::Pm2);
-    const SUPERVISOR: Column = manager(Kind::Supervisor);
-    const OSTLER: Column = manager(Kind::Ostler);
+    const PM2: Column = manager(ManagerKind::Pm2);
+    const SUPERVISOR: Column = manager(ManagerKind::Supervisor);
+    const OSTLER: Column = manager(ManagerKind::Ostler);
 
     #[test]
     fn median_and_percentile_of_samples() {

@@ -15,7 +15,7 @@ use crate::rule::Severity;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
     /// Settings of the channel that the engine needs.
-    pub told: config::Channel,
+    pub policy: config::Channel,
     /// The service.
     pub service: Service,
 }
@@ -214,7 +214,7 @@ pub fn channel(value: &Value, zone: impl Fn(&str) -> Option<TimeZone>) -> Result
     let severity = fields.word("severity", Severity::WORDS).unwrap_or(Severity::Info);
     let resolved = fields.flag("resolved").unwrap_or(true);
     let quiet = quiet(&mut fields, zone);
-    let made = service.map(|service| Channel { told: config::Channel { name, severity, resolved, quiet }, service });
+    let made = service.map(|service| Channel { policy: config::Channel { name, severity, resolved, quiet }, service });
     fields.end(made)
 }
 
@@ -314,7 +314,7 @@ fn is_mail_address(text: &str) -> bool {
     text.len() <= 254 && text.chars().all(is_safe) && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
 }
 
-fn quiet(fields: &mut Fields<'_>, zone: impl Fn(&str) -> Option<TimeZone>) -> Option<config::Quiet> {
+fn quiet(fields: &mut Fields<'_>, zone: impl Fn(&str) -> Option<TimeZone>) -> Option<config::QuietHours> {
     let value = fields.get("quiet")?;
     let mut inner = match Fields::of(value, &["from", "to", "zone"]) {
         Ok(inner) => inner,
@@ -340,7 +340,7 @@ fn quiet(fields: &mut Fields<'_>, zone: impl Fn(&str) -> Option<TimeZone>) -> Op
         let key = problem.key.map_or_else(|| "quiet".to_owned(), |key| format!("quiet.{key}"));
         fields.fault(&key, problem.text);
     }
-    Some(config::Quiet { from: from?, to: to?, zone: zone? })
+    Some(config::QuietHours { from: from?, to: to?, zone: zone? })
 }
 
 fn minutes(text: &str) -> Option<u16> {

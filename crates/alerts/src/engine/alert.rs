@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::input::{Ends, Kind};
+use crate::input::{EventKind, Resolution};
 use crate::rule::Severity;
 
 /// Maximum number of entries in [`Alert::held`].
@@ -44,7 +44,7 @@ pub enum Phase {
 
 /// Last notification of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct SentNotification {
     /// Its time, in ms since 1970.
     pub at_ms: u64,
     /// Severity of the alert at that time.
@@ -52,7 +52,7 @@ pub struct Told {
 }
 
 /// Instance and the event that happened to it.
-pub(super) type Held = (Option<u32>, Option<Kind>);
+pub(super) type OpenCondition = (Option<u32>, Option<EventKind>);
 
 /// State of one rule for one app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub struct Alert {
     pub app: String,
     /// Last event, if the rule is about events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
+    pub kind: Option<EventKind>,
     /// Its severity.
     pub severity: Severity,
     /// Text of the last occurrence.
@@ -79,20 +79,20 @@ pub struct Alert {
     /// Open conditions: the instance (none = the app as a whole) and its event (none = a metric or
     /// a check).
     #[serde(default)]
-    pub(super) held: BTreeSet<Held>,
+    pub(super) held: BTreeSet<OpenCondition>,
     /// Number of occurrences since it began.
     pub count: u64,
     /// Time of the last occurrence.
     pub last_ms: u64,
     /// Times of its last starts.
-    #[serde(default)]
-    pub(super) begun: Vec<u64>,
+    #[serde(default, rename = "begun")]
+    pub(super) starts: Vec<u64>,
     /// Channels that were notified that the alert fires, but not yet that it is resolved.
-    #[serde(default)]
-    pub told: BTreeMap<String, Told>,
+    #[serde(default, rename = "told")]
+    pub notified: BTreeMap<String, SentNotification>,
     /// Channels whose notification is delayed by quiet hours.
-    #[serde(default)]
-    pub(super) owed: BTreeSet<String>,
+    #[serde(default, rename = "owed")]
+    pub(super) deferred: BTreeSet<String>,
 }
 
 impl Alert {
@@ -109,9 +109,9 @@ impl Alert {
             held: BTreeSet::new(),
             count: 0,
             last_ms: now,
-            begun: Vec::new(),
-            told: BTreeMap::new(),
-            owed: BTreeSet::new(),
+            starts: Vec::new(),
+            notified: BTreeMap::new(),
+            deferred: BTreeSet::new(),
         }
     }
 
@@ -136,8 +136,8 @@ impl Alert {
 
     /// Returns true for a crash of an app that already has a worse alert. One cause sends one
     /// message.
-    pub(super) fn is_explained(&self, worse: &BTreeSet<String>) -> bool {
-        self.kind == Some(Kind::Crash) && self.fires() && self.told.is_empty() && worse.contains(&self.app)
+    pub(super) fn is_covered_by(&self, worse: &BTreeSet<String>) -> bool {
+        self.kind == Some(EventKind::Crash) && self.fires() && self.notified.is_empty() && worse.contains(&self.app)
     }
 
     /// Returns true if the alert flaps.
@@ -147,15 +147,15 @@ impl Alert {
 
     /// Returns the time until which the alert counts as flapping.
     fn flaps_until(&self) -> Option<u64> {
-        let first = self.begun.len().checked_sub(FLAPS)?;
-        Some(self.begun[first] + FLAP_MS + 1)
+        let first = self.starts.len().checked_sub(FLAPS)?;
+        Some(self.starts[first] + FLAP_MS + 1)
     }
 
     /// Records that the condition holds; after `for_ms` the alert fires. Returns true if the phase
     /// changed.
     pub(super) fn hold(&mut self, instance: Option<u32>, for_ms: u64, now: u64) -> bool {
         let before = self.phase;
-        self.lapse(for_ms, now);
+        self.drop_if_lapsed(for_ms, now);
         if let Phase::Resolved { .. } = self.phase {
             self.phase = Phase::Pending { since_ms: now };
             self.count = 0;
@@ -171,44 +171,46 @@ impl Alert {
             self.held.insert((instance, self.kind));
             self.instances.extend(instance);
         }
-        self.ripen(for_ms, now);
+        self.fire_if_due(for_ms, now);
         before != self.phase
     }
 
     /// Drops a pending alert if its event does not recur: an event holds for [`CALM_MS`].
-    fn lapse(&mut self, for_ms: u64, now: u64) {
+    fn drop_if_lapsed(&mut self, for_ms: u64, now: u64) {
         let Phase::Pending { since_ms } = self.phase else { return };
         let calm_at = self.last_ms + CALM_MS;
-        let is_news = self.kind.map(Kind::ends) == Some(Ends::Told);
-        if self.fades() && !is_news && now > calm_at && since_ms + for_ms > calm_at {
+        let is_report = self.kind.map(EventKind::resolution) == Some(Resolution::Unannounced);
+        if self.ends_after_quiet() && !is_report && now > calm_at && since_ms + for_ms > calm_at {
             self.phase = Phase::Resolved { at_ms: now, since_ms };
         }
     }
 
     /// Makes a pending alert fire once its condition has held for `for_ms`. Returns true if it did
     /// so now.
-    pub(super) fn ripen(&mut self, for_ms: u64, now: u64) -> bool {
-        self.lapse(for_ms, now);
+    pub(super) fn fire_if_due(&mut self, for_ms: u64, now: u64) -> bool {
+        self.drop_if_lapsed(for_ms, now);
         let Phase::Pending { since_ms } = self.phase else { return false };
         if now.saturating_sub(since_ms) < for_ms {
             return false;
         }
         self.phase = Phase::Firing { since_ms: now, clear_ms: None };
-        self.begun.push(now);
-        if self.begun.len() > FLAPS {
-            self.begun.remove(0);
+        self.starts.push(now);
+        if self.starts.len() > FLAPS {
+            self.starts.remove(0);
         }
         true
     }
 
     /// Returns true if no event will end the alert, so that it ends after a quiet period.
-    fn fades(&self) -> bool {
-        let fades = |kind: &Option<Kind>| kind.is_some_and(|kind| matches!(kind.ends(), Ends::Quiet | Ends::Told));
-        if self.held.is_empty() { fades(&self.kind) } else { self.held.iter().all(|(_, kind)| fades(kind)) }
+    fn ends_after_quiet(&self) -> bool {
+        let ends_after_quiet = |kind: &Option<EventKind>| {
+            kind.is_some_and(|kind| matches!(kind.resolution(), Resolution::AfterQuiet | Resolution::Unannounced))
+        };
+        if self.held.is_empty() { ends_after_quiet(&self.kind) } else { self.held.iter().all(|(_, kind)| ends_after_quiet(kind)) }
     }
 
     /// Removes this part of the condition. Returns true if the phase changed.
-    pub(super) fn clear(&mut self, is_over: impl Fn(&Held) -> bool, now: u64) -> bool {
+    pub(super) fn clear(&mut self, is_over: impl Fn(&OpenCondition) -> bool, now: u64) -> bool {
         if self.held.is_empty() && !is_over(&(None, self.kind)) {
             return false;
         }
@@ -221,14 +223,14 @@ impl Alert {
             Phase::Firing { clear_ms, .. } => *clear_ms = clear_ms.or(Some(now)),
             Phase::Resolved { .. } => {}
         }
-        self.settle(now);
+        self.resolve_if_due(now);
         before != self.phase
     }
 
     /// Resolves an alert whose condition has been over for long enough. Returns true if it did so
     /// now.
-    pub(super) fn settle(&mut self, now: u64) -> bool {
-        let Some(at) = self.settles_at() else { return false };
+    pub(super) fn resolve_if_due(&mut self, now: u64) -> bool {
+        let Some(at) = self.resolves_at() else { return false };
         let Phase::Firing { since_ms, .. } = self.phase else { return false };
         if now < at {
             return false;
@@ -239,13 +241,13 @@ impl Alert {
 
     /// Returns when the alert will be resolved if nothing more happens. The result does not depend
     /// on when or how often the engine asks.
-    pub(super) fn settles_at(&self) -> Option<u64> {
+    pub(super) fn resolves_at(&self) -> Option<u64> {
         let Phase::Firing { since_ms, clear_ms } = self.phase else { return None };
-        let is_news = self.kind.map(Kind::ends) == Some(Ends::Told);
+        let is_report = self.kind.map(EventKind::resolution) == Some(Resolution::Unannounced);
         let (from, calm_ms) = match clear_ms {
-            Some(at) if !is_news => (at, 0),
+            Some(at) if !is_report => (at, 0),
             // A report that fires late counts from the time at which it fires.
-            _ if self.fades() => (self.last_ms.max(since_ms), CALM_MS),
+            _ if self.ends_after_quiet() => (self.last_ms.max(since_ms), CALM_MS),
             _ => (clear_ms?, 0),
         };
         Some(match self.flaps_until() {
@@ -256,10 +258,10 @@ impl Alert {
     }
 
     /// Limits all times to `now` after the clock was set back.
-    pub(super) fn not_after(&mut self, now: u64) {
+    pub(super) fn clamp_to(&mut self, now: u64) {
         self.last_ms = self.last_ms.min(now);
-        self.begun.iter_mut().for_each(|at| *at = (*at).min(now));
-        self.told.values_mut().for_each(|told| told.at_ms = told.at_ms.min(now));
+        self.starts.iter_mut().for_each(|at| *at = (*at).min(now));
+        self.notified.values_mut().for_each(|notified| notified.at_ms = notified.at_ms.min(now));
         match &mut self.phase {
             Phase::Pending { since_ms } => *since_ms = (*since_ms).min(now),
             Phase::Firing { since_ms, clear_ms } => {

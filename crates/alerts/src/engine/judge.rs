@@ -2,35 +2,36 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::alert::{Alert, Held};
+use super::alert::{Alert, OpenCondition};
 use super::series::PAST_MS;
-use super::state::{Change, MOST_SERIES, State, change};
+use super::state::{AlertChange, EngineState, MOST_SERIES, change};
 use crate::config::Config;
-use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample, Standing};
+use crate::input::{CheckResult, EventKind, Input, InstanceState, MetricSample, Occurrence, Resolution};
 use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
 /// Result of a rule for an app.
-struct Verdict {
+struct RuleResult {
     instance: Option<u32>,
-    kind: Option<Kind>,
+    kind: Option<EventKind>,
     severity: Severity,
     text: String,
 }
 
 /// Evaluates an input. Returns true if an alert changed.
-pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, changes: &mut Vec<Change>) -> bool {
+pub(super) fn evaluate(state: &mut EngineState, config: &Config, input: Input, now: u64, changes: &mut Vec<AlertChange>) -> bool {
     match input {
-        Input::Occurred(occurrence) => occurred(state, config, &occurrence, now, changes),
-        Input::Measured(sample) => measured(state, config, &sample, now, changes),
-        Input::Wrote { app, instance, line } => wrote(state, config, &app, instance, &line, now, changes),
+        Input::Occurred(occurrence) => on_event(state, config, &occurrence, now, changes),
+        Input::Measured(sample) => on_sample(state, config, &sample, now, changes),
+        Input::Wrote { app, instance, line } => on_line(state, config, &app, instance, &line, now, changes),
         Input::Exception { app, instance, title, returned } => {
             let text = if returned { "an exception recurred: " } else { "a new exception: " };
-            let verdict = |severity| Verdict { instance, kind: Some(Kind::Limit), severity, text: plain(&format!("{text}{title}"), TEXT) };
+            let verdict =
+                |severity| RuleResult { instance, kind: Some(EventKind::Limit), severity, text: plain(&format!("{text}{title}"), TEXT) };
             let mut changed = false;
             for rule in config.rules.iter().filter(|rule| rule.covers(&app)) {
                 if matches!(rule.condition, Condition::Exception { new, returned: back } if if returned { back } else { new }) {
-                    changed |= holds(state, rule, &app, verdict(rule.severity.unwrap_or_default()), now, changes);
+                    changed |= raise(state, rule, &app, verdict(rule.severity.unwrap_or_default()), now, changes);
                 }
             }
             changed
@@ -41,66 +42,68 @@ pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, 
             let severity = rule.severity.unwrap_or(Severity::Critical);
             let app = rule.apps.first().filter(|app| !app.contains('*')).cloned().unwrap_or_default();
             match check_fault(check, &result) {
-                Some(text) => holds(state, rule, &app, Verdict { instance: None, kind: None, severity, text }, now, changes),
-                None => over(state, rule, &app, |_| true, now, changes),
+                Some(text) => raise(state, rule, &app, RuleResult { instance: None, kind: None, severity, text }, now, changes),
+                None => end_conditions(state, rule, &app, |_| true, now, changes),
             }
         }
         Input::Listed { apps, at_ms } => {
-            let is_over = |alert: &Alert, held: &Held| alert.last_ms < at_ms && is_over_by(apps.get(&alert.app), held);
-            ended(state, config, is_over, now, changes)
+            let is_over = |alert: &Alert, held: &OpenCondition| alert.last_ms < at_ms && is_over_in_list(apps.get(&alert.app), held);
+            end_where(state, config, is_over, now, changes)
         }
         Input::Time => false,
     }
 }
 
-fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64, changes: &mut Vec<Change>) -> bool {
+fn on_event(state: &mut EngineState, config: &Config, occurrence: &Occurrence, now: u64, changes: &mut Vec<AlertChange>) -> bool {
     let mut changed = false;
-    let app = plain(&happened.app, NAME);
-    match happened.kind {
-        Kind::ReloadBegun if state.reloading.len() < 1000 => drop(state.reloading.insert(app.clone())),
-        Kind::ReloadEnded | Kind::ReloadRefused | Kind::Deleted => drop(state.reloading.remove(&app)),
+    let app = plain(&occurrence.app, NAME);
+    match occurrence.kind {
+        EventKind::ReloadBegun if state.reloading.len() < 1000 => drop(state.reloading.insert(app.clone())),
+        EventKind::ReloadEnded | EventKind::ReloadRefused | EventKind::Deleted => drop(state.reloading.remove(&app)),
         _ => {}
     }
-    if happened.kind.is_removal() && !app.is_empty() {
-        let is_over =
-            |alert: &Alert, (instance, _): &Held| alert.app == app && (happened.instance.is_none() || *instance == happened.instance);
-        changed |= ended(state, config, is_over, now, changes);
+    if occurrence.kind.is_removal() && !app.is_empty() {
+        let is_over = |alert: &Alert, (instance, _): &OpenCondition| {
+            alert.app == app && (occurrence.instance.is_none() || *instance == occurrence.instance)
+        };
+        changed |= end_where(state, config, is_over, now, changes);
     }
     // A crash of a canary belongs to the reload, which raises its own alert if it is refused.
-    if happened.kind == Kind::Crash && state.reloading.contains(&app) {
+    if occurrence.kind == EventKind::Crash && state.reloading.contains(&app) {
         return false;
     }
     for rule in &config.rules {
         let Condition::Events(kinds) = &rule.condition else { continue };
-        if !happened.app.is_empty() && !rule.covers(&app) {
+        if !occurrence.app.is_empty() && !rule.covers(&app) {
             continue;
         }
-        if kinds.contains(&happened.kind) {
-            let severity = rule.severity.unwrap_or(happened.kind.severity());
-            let text = plain(&happened.text, TEXT);
-            let verdict = Verdict { instance: happened.instance, kind: Some(happened.kind), severity, text };
-            changed |= holds(state, rule, &app, verdict, now, changes);
+        if kinds.contains(&occurrence.kind) {
+            let severity = rule.severity.unwrap_or(occurrence.kind.severity());
+            let text = plain(&occurrence.text, TEXT);
+            let verdict = RuleResult { instance: occurrence.instance, kind: Some(occurrence.kind), severity, text };
+            changed |= raise(state, rule, &app, verdict, now, changes);
         }
         // A rule may cover several events, each with its own end.
-        let is_of = |instance: &Option<u32>| happened.instance.is_none() || instance.is_none() || *instance == happened.instance;
-        changed |= over(state, rule, &app, |(instance, kind)| is_of(instance) && is_ended_by(*kind, &[happened.kind]), now, changes);
+        let is_of = |instance: &Option<u32>| occurrence.instance.is_none() || instance.is_none() || *instance == occurrence.instance;
+        changed |=
+            end_conditions(state, rule, &app, |(instance, kind)| is_of(instance) && is_ended_by(*kind, &[occurrence.kind]), now, changes);
     }
     changed
 }
 
 /// Returns true if one of these events ends an alert about this kind of event.
-fn is_ended_by(kind: Option<Kind>, events: &[Kind]) -> bool {
-    matches!(kind.map(Kind::ends), Some(Ends::With(with)) if with.iter().any(|end| events.contains(end)))
+fn is_ended_by(kind: Option<EventKind>, events: &[EventKind]) -> bool {
+    matches!(kind.map(EventKind::resolution), Some(Resolution::OnEvents(with)) if with.iter().any(|end| events.contains(end)))
 }
 
 /// Returns true if the list shows that this condition is over, even if its end event was missed.
-fn is_over_by(app: Option<&BTreeMap<u32, Standing>>, (instance, kind): &Held) -> bool {
+fn is_over_in_list(app: Option<&BTreeMap<u32, InstanceState>>, (instance, kind): &OpenCondition) -> bool {
     let Some(instances) = app else { return true };
-    let of_instance = |standing: &Standing| match standing {
-        Standing::Stopped => matches!(kind.map(Kind::ends), Some(Ends::With(_))),
-        Standing::Online => is_ended_by(*kind, &[Kind::Online]),
-        Standing::Healthy => is_ended_by(*kind, &[Kind::Online, Kind::Healthy]),
-        Standing::Other => false,
+    let of_instance = |standing: &InstanceState| match standing {
+        InstanceState::Stopped => matches!(kind.map(EventKind::resolution), Some(Resolution::OnEvents(_))),
+        InstanceState::Online => is_ended_by(*kind, &[EventKind::Online]),
+        InstanceState::Healthy => is_ended_by(*kind, &[EventKind::Online, EventKind::Healthy]),
+        InstanceState::Other => false,
     };
     match instance {
         Some(id) => instances.get(id).is_none_or(of_instance),
@@ -110,15 +113,21 @@ fn is_over_by(app: Option<&BTreeMap<u32, Standing>>, (instance, kind): &Held) ->
 
 /// Removes the finished conditions from each alert. Alerts of checks stay, and alerts of single
 /// events expire.
-fn ended(state: &mut State, config: &Config, is_over: impl Fn(&Alert, &Held) -> bool, now: u64, changes: &mut Vec<Change>) -> bool {
+fn end_where(
+    state: &mut EngineState,
+    config: &Config,
+    is_over: impl Fn(&Alert, &OpenCondition) -> bool,
+    now: u64,
+    changes: &mut Vec<AlertChange>,
+) -> bool {
     let mut changed = false;
     for alert in state.alerts.values_mut().filter(|alert| !alert.app.is_empty()) {
         let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
         let is_check = rule.is_some_and(|rule| matches!(rule.condition, Condition::Check(_)));
-        if is_check || alert.kind.map(Kind::ends) == Some(Ends::Told) {
+        if is_check || alert.kind.map(EventKind::resolution) == Some(Resolution::Unannounced) {
             continue;
         }
-        let over: BTreeSet<Held> = alert.held.iter().filter(|held| is_over(alert, held)).copied().collect();
+        let over: BTreeSet<OpenCondition> = alert.held.iter().filter(|held| is_over(alert, held)).copied().collect();
         if over.is_empty() {
             continue;
         }
@@ -131,7 +140,7 @@ fn ended(state: &mut State, config: &Config, is_over: impl Fn(&Alert, &Held) -> 
     changed
 }
 
-fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, changes: &mut Vec<Change>) -> bool {
+fn on_sample(state: &mut EngineState, config: &Config, sample: &MetricSample, now: u64, changes: &mut Vec<AlertChange>) -> bool {
     let mut changed = false;
     let app = plain(&sample.app, NAME);
     for rule in &config.rules {
@@ -149,22 +158,29 @@ fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, chang
             _ => continue,
         };
         changed |= match verdict {
-            Some(verdict) => holds(state, rule, &app, verdict, now, changes),
+            Some(verdict) => raise(state, rule, &app, verdict, now, changes),
             None => {
-                if let Some(alert) = state.alerts.get_mut(&State::key(&rule.name, &app)).filter(|alert| alert.fires()) {
+                if let Some(alert) = state.alerts.get_mut(&EngineState::key(&rule.name, &app)).filter(|alert| alert.fires()) {
                     let value = sample.values.iter().map(|(_, value)| *value).filter(|value| value.is_finite()).reduce(f64::max);
                     let words = |value| format!("{} is {}", plain(&sample.metric, 60), crate::message::figure(&sample.metric, value));
                     alert.present = value.map(words);
                 }
-                over(state, rule, &app, |_| true, now, changes)
+                end_conditions(state, rule, &app, |_| true, now, changes)
             }
         };
     }
     changed
 }
 
-fn threshold_fault(state: &mut State, rule: &Rule, threshold: &Threshold, app: &str, sample: &Sample, now: u64) -> Option<Verdict> {
-    let fires = state.alerts.get(&State::key(&rule.name, app)).is_some_and(Alert::fires);
+fn threshold_fault(
+    state: &mut EngineState,
+    rule: &Rule,
+    threshold: &Threshold,
+    app: &str,
+    sample: &MetricSample,
+    now: u64,
+) -> Option<RuleResult> {
+    let fires = state.alerts.get(&EngineState::key(&rule.name, app)).is_some_and(Alert::fires);
     let beyond = |one: &f64, other: &f64| if threshold.above { one.total_cmp(other) } else { other.total_cmp(one) };
     let (instance, value) = *sample.values.iter().filter(|(_, value)| value.is_finite()).max_by(|one, other| beyond(&one.1, &other.1))?;
     let window_ms = threshold.window_ms;
@@ -183,7 +199,7 @@ fn threshold_fault(state: &mut State, rule: &Rule, threshold: &Threshold, app: &
     threshold.is_beyond(value, fires).then(|| verdict_of(rule, threshold, instance, value))
 }
 
-fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: f64) -> Verdict {
+fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: f64) -> RuleResult {
     let metric = plain(&threshold.metric, 60);
     let side = if threshold.above { "above" } else { "below" };
     let figure = |value: f64| crate::message::figure(&threshold.metric, value);
@@ -192,10 +208,10 @@ fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: 
         "requests" if threshold.limit <= f64::MIN_POSITIVE => "receives no requests".to_owned(),
         _ => format!("{metric} is {}, {side} {}", figure(value), figure(threshold.limit)),
     };
-    Verdict { instance, kind: None, severity: rule.severity.unwrap_or_default(), text }
+    RuleResult { instance, kind: None, severity: rule.severity.unwrap_or_default(), text }
 }
 
-fn forecast_fault(state: &mut State, rule: &Rule, within_ms: u64, app: &str, sample: &Sample, now: u64) -> Option<Verdict> {
+fn forecast_fault(state: &mut EngineState, rule: &Rule, within_ms: u64, app: &str, sample: &MetricSample, now: u64) -> Option<RuleResult> {
     let limit = sample.limit?;
     let (instance, value) = *sample.values.iter().max_by(|one, other| one.1.total_cmp(&other.1))?;
     let series = state.series(&rule.name, app, now)?;
@@ -203,10 +219,18 @@ fn forecast_fault(state: &mut State, rule: &Rule, within_ms: u64, app: &str, sam
     let left = series.reaches_limit_in(limit).filter(|left| *left <= within_ms)?;
     let (value, limit) = (crate::message::figure("memory", value), crate::message::figure("memory", limit));
     let text = format!("memory is {value} and reaches its limit of {limit} in {} min", left / 60_000);
-    Some(Verdict { instance, kind: None, severity: rule.severity.unwrap_or_default(), text })
+    Some(RuleResult { instance, kind: None, severity: rule.severity.unwrap_or_default(), text })
 }
 
-fn wrote(state: &mut State, config: &Config, app: &str, instance: Option<u32>, line: &str, now: u64, changes: &mut Vec<Change>) -> bool {
+fn on_line(
+    state: &mut EngineState,
+    config: &Config,
+    app: &str,
+    instance: Option<u32>,
+    line: &str,
+    now: u64,
+    changes: &mut Vec<AlertChange>,
+) -> bool {
     const LONGEST: usize = 16 << 10;
     let line = plain(line, LONGEST);
     let app = plain(app, NAME);
@@ -230,15 +254,16 @@ fn wrote(state: &mut State, config: &Config, app: &str, instance: Option<u32>, l
         }
         if times.len() >= *count {
             let severity = rule.severity.unwrap_or_default();
-            let verdict = Verdict { instance, kind: Some(Kind::Limit), severity, text: format!("wrote: {}", plain(&line, TEXT - 20)) };
-            changed |= holds(state, rule, &app, verdict, now, changes);
+            let verdict =
+                RuleResult { instance, kind: Some(EventKind::Limit), severity, text: format!("wrote: {}", plain(&line, TEXT - 20)) };
+            changed |= raise(state, rule, &app, verdict, now, changes);
         }
     }
     changed
 }
 
 /// Returns the fault that the result of a check shows; none = no fault.
-fn check_fault(check: &Check, result: &Result<Checked, String>) -> Option<String> {
+fn check_fault(check: &Check, result: &Result<CheckResult, String>) -> Option<String> {
     match result {
         Err(why) => Some(plain(why, TEXT)),
         Ok(checked) => match (check.certificate_days, checked.certificate_days) {
@@ -249,7 +274,7 @@ fn check_fault(check: &Check, result: &Result<Checked, String>) -> Option<String
     }
 }
 
-fn holds(state: &mut State, rule: &Rule, app: &str, verdict: Verdict, now: u64, changes: &mut Vec<Change>) -> bool {
+fn raise(state: &mut EngineState, rule: &Rule, app: &str, verdict: RuleResult, now: u64, changes: &mut Vec<AlertChange>) -> bool {
     let Some(alert) = state.alert(&rule.name, app, now) else { return false };
     let fired = alert.fires();
     let was = alert.severity;
@@ -264,8 +289,15 @@ fn holds(state: &mut State, rule: &Rule, app: &str, verdict: Verdict, now: u64, 
     changed
 }
 
-fn over(state: &mut State, rule: &Rule, app: &str, is_over: impl Fn(&Held) -> bool, now: u64, changes: &mut Vec<Change>) -> bool {
-    let Some(alert) = state.alerts.get_mut(&State::key(&rule.name, app)) else { return false };
+fn end_conditions(
+    state: &mut EngineState,
+    rule: &Rule,
+    app: &str,
+    is_over: impl Fn(&OpenCondition) -> bool,
+    now: u64,
+    changes: &mut Vec<AlertChange>,
+) -> bool {
+    let Some(alert) = state.alerts.get_mut(&EngineState::key(&rule.name, app)) else { return false };
     let fired = alert.fires();
     let changed = alert.clear(is_over, now);
     if fired && !alert.fires() {

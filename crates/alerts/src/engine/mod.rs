@@ -12,18 +12,18 @@
 
 mod alert;
 mod judge;
+mod notify;
 mod pace;
 mod series;
 mod state;
 mod step;
-mod tell;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_rules;
 
-pub use crate::config::{Channel, Config, Quiet, Silence};
-pub use alert::{Alert, Phase, Told};
+pub use crate::config::{Channel, Config, QuietHours, Silence};
+pub use alert::{Alert, Phase, SentNotification};
 pub use pace::{MOST_A_MINUTE, Pace};
-pub use state::{Change, Output, State};
+pub use state::{AlertChange, EngineState, StepOutput};
 pub use step::step;

@@ -42,7 +42,7 @@ impl Pace {
         }
     }
 
-    pub(super) fn not_after(&mut self, now: u64) {
+    pub(super) fn clamp_to(&mut self, now: u64) {
         self.sent.iter_mut().for_each(|at| *at = (*at).min(now));
         self.due_ms = self.due_ms.map(|at| at.min(now + GATHER_MS));
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::alert::{Alert, Phase};
 use super::pace::Pace;
 use super::series::Series;
-use crate::input::Kind;
+use crate::input::EventKind;
 use crate::message::Message;
 use crate::rule::Severity;
 
@@ -18,7 +18,7 @@ pub(super) const MOST_SERIES: usize = 2000;
 
 /// Whole state of the engine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct EngineState {
     /// Random number of this state; part of each message's id.
     pub origin: u64,
     /// Last handled event of the daemon: ring and number.
@@ -47,7 +47,7 @@ pub struct State {
     #[serde(skip)]
     pub(super) wake_ms: Option<u64>,
     #[serde(skip)]
-    pub(super) is_looked_at: bool,
+    pub(super) is_evaluated: bool,
     #[serde(skip)]
     pub(super) series: BTreeMap<(String, String), Series>,
     #[serde(skip)]
@@ -56,7 +56,7 @@ pub struct State {
 
 /// Change of an alert, for the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct AlertChange {
     /// Its time, in ms since 1970.
     pub at: u64,
     /// The rule.
@@ -73,14 +73,14 @@ pub struct Change {
 
 /// Result of a step.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Output {
+pub struct StepOutput {
     /// Messages to send.
     pub messages: Vec<Message>,
     /// Alerts that began or ended.
-    pub changes: Vec<Change>,
+    pub changes: Vec<AlertChange>,
 }
 
-impl State {
+impl EngineState {
     /// Returns an empty state.
     pub fn new(origin: u64) -> Self {
         Self { origin, ..Self::default() }
@@ -88,9 +88,9 @@ impl State {
 
     /// Continues after a pause of the process. Missing values from the pause do not resolve alerts.
     pub fn resume(&mut self, now: u64) {
-        self.not_after(now);
+        self.clamp_to(now);
         self.alerts.values_mut().filter(|alert| alert.kind.is_none()).for_each(|alert| alert.last_ms = now);
-        self.is_looked_at = false;
+        self.is_evaluated = false;
     }
 
     /// Returns the time of the next step if no input arrives.
@@ -104,11 +104,11 @@ impl State {
     }
 
     /// Limits all times to `now` after the clock was set back.
-    pub(super) fn not_after(&mut self, now: u64) {
-        self.alerts.values_mut().for_each(|alert| alert.not_after(now));
-        self.channels.values_mut().for_each(|pace| pace.not_after(now));
+    pub(super) fn clamp_to(&mut self, now: u64) {
+        self.alerts.values_mut().for_each(|alert| alert.clamp_to(now));
+        self.channels.values_mut().for_each(|pace| pace.clamp_to(now));
         self.wake_ms = None;
-        self.is_looked_at = false;
+        self.is_evaluated = false;
     }
 
     pub(super) fn key(rule: &str, app: &str) -> String {
@@ -131,7 +131,7 @@ impl State {
         let key = Self::key(rule, app);
         if !self.alerts.contains_key(&key) && self.alerts.len() >= MOST_ALERTS {
             // A resolved alert makes room.
-            let over = self.alerts.iter().find(|(_, alert)| matches!(alert.phase, Phase::Resolved { .. }) && alert.told.is_empty());
+            let over = self.alerts.iter().find(|(_, alert)| matches!(alert.phase, Phase::Resolved { .. }) && alert.notified.is_empty());
             match over.map(|(key, _)| key.clone()) {
                 Some(over) => drop(self.alerts.remove(&over)),
                 None => {
@@ -145,14 +145,15 @@ impl State {
 
     /// Returns the apps that have an alert worse than a crash.
     pub(super) fn worse(&self) -> BTreeSet<String> {
-        let is_worse =
-            |alert: &&Alert| alert.fires() && matches!(alert.kind, Some(Kind::Errored | Kind::OutOfMemory | Kind::ReloadRefused));
+        let is_worse = |alert: &&Alert| {
+            alert.fires() && matches!(alert.kind, Some(EventKind::Errored | EventKind::OutOfMemory | EventKind::ReloadRefused))
+        };
         self.alerts.values().filter(is_worse).map(|alert| alert.app.clone()).collect()
     }
 }
 
-pub(super) fn change(alert: &Alert, now: u64) -> Change {
+pub(super) fn change(alert: &Alert, now: u64) -> AlertChange {
     let status = if alert.fires() { "firing" } else { "resolved" };
     let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.words());
-    Change { at: now, rule, app, status: status.to_owned(), severity: alert.severity, text }
+    AlertChange { at: now, rule, app, status: status.to_owned(), severity: alert.severity, text }
 }

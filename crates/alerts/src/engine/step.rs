@@ -2,41 +2,41 @@
 
 use super::alert::Phase;
 use super::series::STALE_MS;
-use super::state::{Change, Output, State, change};
-use super::{judge, tell};
+use super::state::{AlertChange, EngineState, StepOutput, change};
+use super::{judge, notify};
 use crate::config::Config;
 use crate::input::Input;
 use crate::rule::Condition;
 
 /// Runs one step: the rules judge the input, time passes, and each change that a channel does not
 /// know yet becomes a message.
-pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Output {
-    let mut output = Output::default();
+pub fn step(state: &mut EngineState, config: &Config, input: Input, now: u64) -> StepOutput {
+    let mut output = StepOutput::default();
     if now < state.now_ms {
-        state.not_after(now);
+        state.clamp_to(now);
     }
     state.now_ms = now;
     let is_time = input == Input::Time;
-    let changed = judge::judge(state, config, input, now, &mut output.changes);
+    let changed = judge::evaluate(state, config, input, now, &mut output.changes);
     // A flood of known events only increments a counter.
-    if is_time || changed || !state.is_looked_at || state.wake_ms.is_some_and(|at| at <= now) {
+    if is_time || changed || !state.is_evaluated || state.wake_ms.is_some_and(|at| at <= now) {
         let passed = pass(state, config, now, &mut output.changes);
-        let told = tell::tell(state, config, now, &mut output.messages);
-        state.wake_ms = [passed, told].into_iter().flatten().min();
-        state.is_looked_at = true;
+        let notified = notify::notify(state, config, now, &mut output.messages);
+        state.wake_ms = [passed, notified].into_iter().flatten().min();
+        state.is_evaluated = true;
     }
     output
 }
 
 /// Handles the passing of time: alerts that start to fire, end, or belong to deleted rules.
-fn pass(state: &mut State, config: &Config, now: u64, changes: &mut Vec<Change>) -> Option<u64> {
+fn pass(state: &mut EngineState, config: &Config, now: u64, changes: &mut Vec<AlertChange>) -> Option<u64> {
     let mut again: Option<u64> = None;
     for alert in state.alerts.values_mut() {
         let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
         let for_ms = rule.map_or(0, |rule| rule.for_ms);
         if rule.is_none() && !matches!(alert.phase, Phase::Resolved { .. }) {
-            alert.kind = alert.kind.filter(|kind| kind.ends() == crate::input::Ends::Told);
-            alert.begun.clear();
+            alert.kind = alert.kind.filter(|kind| kind.resolution() == crate::input::Resolution::Unannounced);
+            alert.starts.clear();
             if alert.clear(|_| true, now) && !alert.fires() {
                 changes.push(change(alert, now));
             }
@@ -47,21 +47,22 @@ fn pass(state: &mut State, config: &Config, now: u64, changes: &mut Vec<Change>)
         if stale_ms.is_some_and(|at| at <= now) && alert.clear(|_| true, now) && fired && !alert.fires() {
             changes.push(change(alert, now));
         }
-        if alert.ripen(for_ms, now) || alert.settle(now) {
+        if alert.fire_if_due(for_ms, now) || alert.resolve_if_due(now) {
             changes.push(change(alert, now));
         }
         again = again.into_iter().chain(stale_ms.filter(|at| *at > now)).min();
         let next = match alert.phase {
             Phase::Pending { since_ms } => Some(since_ms + for_ms),
             Phase::Firing { .. } => {
-                let repeats = alert.told.values().map(|told| told.at_ms + rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms));
-                alert.settles_at().into_iter().chain(repeats.filter(|at| *at > now)).min()
+                let repeats =
+                    alert.notified.values().map(|notified| notified.at_ms + rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms));
+                alert.resolves_at().into_iter().chain(repeats.filter(|at| *at > now)).min()
             }
             Phase::Resolved { .. } => None,
         };
         again = [again, next.map(|at| at.max(now + 1))].into_iter().flatten().min();
     }
-    state.alerts.retain(|_, alert| !tell::is_forgotten(alert, config, now));
+    state.alerts.retain(|_, alert| !notify::is_expired(alert, config, now));
     // Alerts that a silence hides are evaluated again when it expires.
     let silences = config.silences.iter().map(|silence| silence.until_ms).filter(|at| *at > now);
     again.into_iter().chain(silences).min()

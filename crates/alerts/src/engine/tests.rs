@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::input::{Checked, Input, Kind, Occurrence, Sample};
+use crate::input::{CheckResult, EventKind, Input, MetricSample, Occurrence};
 use crate::message::{Message, Status};
 use crate::rule::{Rule, Severity, defaults, rule};
 use serde_json::json;
@@ -18,26 +18,26 @@ pub(super) fn custom_rule(value: &serde_json::Value) -> Rule {
     rule(value, None).unwrap()
 }
 
-pub(super) fn happened(kind: Kind, app: &str, instance: u32) -> Input {
+pub(super) fn happened(kind: EventKind, app: &str, instance: u32) -> Input {
     Input::Occurred(Occurrence { kind, app: app.into(), instance: Some(instance), text: "exited with code 1".into() })
 }
 
 fn measured(app: &str, metric: &str, value: f64) -> Input {
-    Input::Measured(Sample { app: app.into(), metric: metric.into(), values: vec![(Some(0), value)], limit: None })
+    Input::Measured(MetricSample { app: app.into(), metric: metric.into(), values: vec![(Some(0), value)], limit: None })
 }
 
 /// Engine with its clock.
 pub(super) struct Engine {
-    pub(super) state: State,
+    pub(super) state: EngineState,
     pub(super) config: Config,
     pub(super) now: u64,
     pub(super) messages: Vec<Message>,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<AlertChange>,
 }
 
 impl Engine {
     pub(super) fn new(config: Config) -> Self {
-        Self { state: State::new(1), config, now: 1_700_000_000_000, messages: vec![], changes: vec![] }
+        Self { state: EngineState::new(1), config, now: 1_700_000_000_000, messages: vec![], changes: vec![] }
     }
 
     pub(super) fn step(&mut self, input: Input) {
@@ -72,14 +72,14 @@ impl Engine {
 #[test]
 fn crash_alerts_once_for_all_instances_and_resolves() {
     let mut engine = Engine::new(config(defaults()));
-    (0..4).for_each(|id| engine.step(happened(Kind::Crash, "api", id)));
+    (0..4).for_each(|id| engine.step(happened(EventKind::Crash, "api", id)));
     assert_eq!(engine.take_sent(), [""; 0], "what has one cause is gathered");
     engine.pass(1000);
     let item = engine.messages[0].items[0].clone();
     assert_eq!((item.instances, item.count, item.severity), (vec![0, 1, 2, 3], 4, Severity::Warning));
     assert_eq!(engine.take_sent(), ["api crash firing"]);
     engine.pass(200_000);
-    engine.step(happened(Kind::Crash, "api", 1));
+    engine.step(happened(EventKind::Crash, "api", 1));
     engine.pass(200_000);
     assert_eq!(engine.take_sent(), [""; 0], "it goes on: nothing new");
     engine.pass(200_000);
@@ -90,15 +90,15 @@ fn crash_alerts_once_for_all_instances_and_resolves() {
 #[test]
 fn errored_alert_replaces_crash_alerts_until_app_is_online() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(Kind::Crash, "api", 0));
-    engine.step(happened(Kind::Errored, "api", 0));
-    engine.step(happened(Kind::Errored, "api", 1));
+    engine.step(happened(EventKind::Crash, "api", 0));
+    engine.step(happened(EventKind::Errored, "api", 0));
+    engine.step(happened(EventKind::Errored, "api", 1));
     engine.pass(1000);
     assert_eq!(engine.take_sent(), ["api errored firing"]);
-    engine.step(happened(Kind::Online, "api", 0));
+    engine.step(happened(EventKind::Online, "api", 0));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), [""; 0], "one instance is still given up");
-    engine.step(happened(Kind::Deleted, "api", 1));
+    engine.step(happened(EventKind::Deleted, "api", 1));
     engine.pass(60_000);
     assert!(engine.take_sent().contains(&"api errored resolved".to_owned()));
 }
@@ -106,16 +106,16 @@ fn errored_alert_replaces_crash_alerts_until_app_is_online() {
 #[test]
 fn reload_does_not_alert_on_exits_it_causes() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(Kind::ReloadBegun, "api", 0));
-    engine.step(happened(Kind::Crash, "api", 1));
+    engine.step(happened(EventKind::ReloadBegun, "api", 0));
+    engine.step(happened(EventKind::Crash, "api", 1));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), [""; 0]);
-    engine.step(happened(Kind::ReloadRefused, "api", 0));
+    engine.step(happened(EventKind::ReloadRefused, "api", 0));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), ["api reload_refused firing"]);
-    engine.step(happened(Kind::ReloadBegun, "api", 0));
-    engine.step(happened(Kind::ReloadEnded, "api", 0));
-    engine.step(happened(Kind::Crash, "api", 1));
+    engine.step(happened(EventKind::ReloadBegun, "api", 0));
+    engine.step(happened(EventKind::ReloadEnded, "api", 0));
+    engine.step(happened(EventKind::Crash, "api", 1));
     engine.pass(60_000);
     assert_eq!(
         engine.take_sent(),
@@ -126,7 +126,7 @@ fn reload_does_not_alert_on_exits_it_causes() {
 #[test]
 fn one_time_event_fires_once_and_is_forgotten() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(Kind::HostRebooted, "", 0));
+    engine.step(happened(EventKind::HostRebooted, "", 0));
     engine.pass(86_400_000);
     assert_eq!(engine.take_sent(), ["ostler host_rebooted firing"]);
     assert!(engine.state.alerts.is_empty(), "and are forgotten");
@@ -196,14 +196,14 @@ fn log_check_exception_and_forecast_rules_fire() {
     engine.pass(1000);
     assert_eq!(engine.take_sent(), ["api panics firing"]);
     let checked = |result| Input::Checked { rule: "site".into(), result };
-    engine.step(checked(Ok(Checked { certificate_days: Some(60) })));
+    engine.step(checked(Ok(CheckResult { certificate_days: Some(60) })));
     engine.pass(60_000);
     engine.take_sent();
-    engine.step(checked(Ok(Checked { certificate_days: Some(13) })));
+    engine.step(checked(Ok(CheckResult { certificate_days: Some(13) })));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), ["ostler site firing"]);
     engine.step(checked(Err("it does not answer".into())));
-    engine.step(checked(Ok(Checked { certificate_days: Some(60) })));
+    engine.step(checked(Ok(CheckResult { certificate_days: Some(60) })));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), ["ostler site resolved"]);
     let exception = |returned| Input::Exception { app: "api".into(), instance: None, title: "TypeError".into(), returned };
@@ -215,7 +215,7 @@ fn log_check_exception_and_forecast_rules_fire() {
     assert!(engine.take_sent().contains(&"api exception firing".to_owned()));
     for n in 0..60_u32 {
         let values = vec![(Some(0), f64::from(100 + n) * 1e6)];
-        engine.step(Input::Measured(Sample { app: "api".into(), metric: "memory".into(), values, limit: Some(300e6) }));
+        engine.step(Input::Measured(MetricSample { app: "api".into(), metric: "memory".into(), values, limit: Some(300e6) }));
         engine.pass(10_000);
     }
     assert!(engine.take_sent().contains(&"api memory_forecast firing".to_owned()));
@@ -230,35 +230,35 @@ fn silences_and_quiet_hours_delay_alerts() {
         |until_ms| Silence { id: "1".into(), rule: None, app: Some("a*".into()), until_ms, by: "me".into(), reason: String::new() };
     let mut engine = Engine::new(config(defaults()));
     engine.config.silences = vec![silence(engine.now + 60_000)];
-    engine.step(happened(Kind::Errored, "api", 0));
-    engine.step(happened(Kind::Errored, "web", 0));
+    engine.step(happened(EventKind::Errored, "api", 0));
+    engine.step(happened(EventKind::Errored, "web", 0));
     engine.pass(30_000);
     assert_eq!(engine.take_sent(), ["web errored firing"]);
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), ["api errored firing"], "the silence is over, and it still is so");
     // 2023-11-14 22:13 UTC.
     engine.config.silences.clear();
-    engine.config.channels[0].quiet = Some(Quiet { from: 22 * 60, to: 7 * 60, zone: jiff::tz::TimeZone::UTC });
-    engine.step(happened(Kind::Crash, "db", 0));
-    engine.step(happened(Kind::Unhealthy, "db", 0));
+    engine.config.channels[0].quiet = Some(QuietHours { from: 22 * 60, to: 7 * 60, zone: jiff::tz::TimeZone::UTC });
+    engine.step(happened(EventKind::Crash, "db", 0));
+    engine.step(happened(EventKind::Unhealthy, "db", 0));
     engine.pass(600_000);
     assert_eq!(engine.take_sent(), ["db unhealthy firing"], "what is critical comes through");
     engine.pass(9 * 3_600_000);
-    let told = engine.take_sent();
-    assert!(told.contains(&"db crash resolved".to_owned()), "the rest is told in the morning: {told:?}");
+    let notified = engine.take_sent();
+    assert!(notified.contains(&"db crash resolved".to_owned()), "the rest is told in the morning: {notified:?}");
 }
 
 #[test]
 fn flapping_alert_is_damped() {
     let mut engine = Engine::new(config(defaults()));
     for _ in 0..20 {
-        engine.step(happened(Kind::Unhealthy, "api", 0));
+        engine.step(happened(EventKind::Unhealthy, "api", 0));
         engine.pass(60_000);
-        engine.step(happened(Kind::Healthy, "api", 0));
+        engine.step(happened(EventKind::Healthy, "api", 0));
         engine.pass(60_000);
     }
-    let told = engine.take_sent();
-    assert!(told.len() <= 6, "{told:?}");
+    let notified = engine.take_sent();
+    assert!(notified.len() <= 6, "{notified:?}");
     engine.pass(3_600_000);
     assert_eq!(engine.take_sent(), ["api unhealthy resolved"]);
 }
@@ -268,7 +268,7 @@ fn event_flood_sends_three_messages_per_minute_per_channel() {
     let mut engine = Engine::new(config(defaults()));
     engine.config.channels.push(channel("mail"));
     for n in 0..10_000_u32 {
-        engine.step(happened(Kind::Crash, &format!("app{}", n % 700), n));
+        engine.step(happened(EventKind::Crash, &format!("app{}", n % 700), n));
         engine.now += 6;
         if engine.state.wake_ms().is_some_and(|at| at <= engine.now) {
             engine.step(Input::Time);
@@ -288,14 +288,14 @@ fn event_flood_sends_three_messages_per_minute_per_channel() {
 #[test]
 fn alerts_beyond_the_limit_are_counted_as_refused() {
     let mut engine = Engine::new(config(defaults()));
-    (0..5000).for_each(|n| engine.step(happened(Kind::Errored, &format!("app{n}"), n)));
+    (0..5000).for_each(|n| engine.step(happened(EventKind::Errored, &format!("app{n}"), n)));
     assert_eq!((engine.state.alerts.len(), engine.state.refused()), (1000, 4000));
 }
 
 #[test]
 fn removing_a_rule_resolves_its_alerts() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(Kind::Errored, "api", 0));
+    engine.step(happened(EventKind::Errored, "api", 0));
     engine.pass(60_000);
     engine.config.rules.clear();
     engine.pass(60_000);
@@ -306,13 +306,21 @@ fn removing_a_rule_resolves_its_alerts() {
 /// Builds an input from three numbers.
 fn input(which: u8, app: u8, instance: u8) -> Input {
     let app = format!("app{}", app % 3);
-    let kinds =
-        [Kind::Crash, Kind::Errored, Kind::Online, Kind::Unhealthy, Kind::Healthy, Kind::Deleted, Kind::ReloadBegun, Kind::ReloadRefused];
+    let kinds = [
+        EventKind::Crash,
+        EventKind::Errored,
+        EventKind::Online,
+        EventKind::Unhealthy,
+        EventKind::Healthy,
+        EventKind::Deleted,
+        EventKind::ReloadBegun,
+        EventKind::ReloadRefused,
+    ];
     match usize::from(which % 12) {
         8 => measured(&app, "cpu", f64::from(instance)),
         9 => Input::Time,
-        10 => happened(Kind::DaemonReplaced, "", 0),
-        11 => happened(Kind::ReloadEnded, &app, 0),
+        10 => happened(EventKind::DaemonReplaced, "", 0),
+        11 => happened(EventKind::ReloadEnded, &app, 0),
         n => happened(kinds[n], &app, u32::from(instance % 2)),
     }
 }
@@ -366,7 +374,7 @@ proptest! {
             }
             let news = ["daemon_replaced"];
             for (rule, app) in firing.into_iter().filter(|(rule, _)| !news.contains(&rule.as_str())) {
-                let alert = engine.state.alerts.get(&State::key(&rule, &app));
+                let alert = engine.state.alerts.get(&EngineState::key(&rule, &app));
                 prop_assert!(alert.is_some_and(Alert::fires), "{rule} of {app} was never told to be over: {alert:?}");
             }
         }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{Engine, config, custom_rule, happened};
-use crate::input::{Checked, Input, Kind, Occurrence, Sample, Standing};
+use crate::input::{CheckResult, EventKind, Input, InstanceState, MetricSample, Occurrence};
 use crate::rule::{Rule, SAMPLE_MS};
 
 /// Milliseconds from one sample to the next: late by up to a second, and the fifth is missed.
@@ -23,7 +23,7 @@ fn fires(engine: &mut Engine, metric: &str, value: f64, ms: u64, jitter: u64) ->
     let mut fired = false;
     for n in 0.. {
         let values = vec![(Some(0), value)];
-        engine.step(Input::Measured(Sample { app: app.into(), metric: metric.into(), values, limit: None }));
+        engine.step(Input::Measured(MetricSample { app: app.into(), metric: metric.into(), values, limit: None }));
         fired |= engine.state.alerts.values().any(super::Alert::fires);
         let pause = pause(n, jitter);
         if engine.now + pause > until {
@@ -107,8 +107,8 @@ fn window_of(rule: &Rule) -> u64 {
 
 #[test]
 fn every_event_rule_fires() {
-    for kind in Kind::ALARMS {
-        let recurs = if kind.ends() == crate::input::Ends::Told { 1 } else { 5 };
+    for kind in EventKind::ALARMS {
+        let recurs = if kind.resolution() == crate::input::Resolution::Unannounced { 1 } else { 5 };
         for (for_ms, repeats) in [(0, 1), (240_000, 1), (900_000, recurs)] {
             let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": kind.word(), "for": for_ms }))]));
             for _ in 0..repeats {
@@ -124,7 +124,7 @@ fn every_event_rule_fires() {
 #[test]
 fn single_event_does_not_satisfy_for_beyond_five_minutes() {
     let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": "crash", "for": "10m" }))]));
-    engine.step(happened(Kind::Crash, "api", 0));
+    engine.step(happened(EventKind::Crash, "api", 0));
     engine.pass(3_600_000);
     assert_eq!(engine.take_sent(), [""; 0]);
 }
@@ -134,7 +134,7 @@ fn every_log_exception_and_check_rule_fires() {
     let line = || Input::Wrote { app: "api".into(), instance: None, line: "boom".into() };
     let threw = |returned| Input::Exception { app: "api".into(), instance: None, title: "E".into(), returned };
     let failed = || Input::Checked { rule: "c".into(), result: Err("no answer".into()) };
-    let expires = || Input::Checked { rule: "c".into(), result: Ok(Checked { certificate_days: Some(1) }) };
+    let expires = || Input::Checked { rule: "c".into(), result: Ok(CheckResult { certificate_days: Some(1) }) };
     let cases: [(Value, &dyn Fn() -> Input); 10] = [
         (json!({ "log": "boom" }), &line),
         (json!({ "log": "boom", "window": 0 }), &line),
@@ -183,9 +183,9 @@ fn rules_that_can_never_fire_are_rejected() {
 fn resolved_alert_reports_duration_and_current_value() {
     let mut engine =
         Engine::new(config(vec![custom_rule(&json!({ "metric": "memory", "above": "400M" })), custom_rule(&json!("unhealthy"))]));
-    engine.step(happened(Kind::Unhealthy, "api", 0));
+    engine.step(happened(EventKind::Unhealthy, "api", 0));
     assert!(fires(&mut engine, "memory", 450.0 * 1_048_576.0, 100_000, 0));
-    engine.step(happened(Kind::Healthy, "api", 0));
+    engine.step(happened(EventKind::Healthy, "api", 0));
     fires(&mut engine, "memory", 120.0 * 1_048_576.0, 60_000, 0);
     let items = engine.messages.iter().flat_map(|message| &message.items);
     let over: Vec<&str> = items.filter(|item| item.over_ms.is_some()).map(|item| item.text.as_str()).collect();
@@ -197,22 +197,22 @@ fn resolved_alert_reports_duration_and_current_value() {
 
 /// Events that open an alert, and those that close it. None: the alert ends if the event does not
 /// recur.
-const PAIRS: &[(Kind, Option<Kind>)] = &[
-    (Kind::Crash, None),
-    (Kind::Errored, Some(Kind::Online)),
-    (Kind::OutOfMemory, None),
-    (Kind::Unhealthy, Some(Kind::Healthy)),
-    (Kind::Unhealthy, Some(Kind::Finished)),
-    (Kind::CheckBroken, Some(Kind::Healthy)),
-    (Kind::CheckBroken, Some(Kind::Unhealthy)),
-    (Kind::Limit, None),
-    (Kind::ReloadRefused, Some(Kind::ReloadEnded)),
-    (Kind::JobFailed, Some(Kind::JobDone)),
-    (Kind::JobMissed, Some(Kind::JobDone)),
-    (Kind::HostRebooted, None),
-    (Kind::DaemonReplaced, None),
-    (Kind::UpdateFailed, None),
-    (Kind::SetAside, None),
+const PAIRS: &[(EventKind, Option<EventKind>)] = &[
+    (EventKind::Crash, None),
+    (EventKind::Errored, Some(EventKind::Online)),
+    (EventKind::OutOfMemory, None),
+    (EventKind::Unhealthy, Some(EventKind::Healthy)),
+    (EventKind::Unhealthy, Some(EventKind::Finished)),
+    (EventKind::CheckBroken, Some(EventKind::Healthy)),
+    (EventKind::CheckBroken, Some(EventKind::Unhealthy)),
+    (EventKind::Limit, None),
+    (EventKind::ReloadRefused, Some(EventKind::ReloadEnded)),
+    (EventKind::JobFailed, Some(EventKind::JobDone)),
+    (EventKind::JobMissed, Some(EventKind::JobDone)),
+    (EventKind::HostRebooted, None),
+    (EventKind::DaemonReplaced, None),
+    (EventKind::UpdateFailed, None),
+    (EventKind::SetAside, None),
 ];
 
 fn firing(engine: &Engine) -> usize {
@@ -221,11 +221,11 @@ fn firing(engine: &Engine) -> usize {
 
 #[test]
 fn every_opening_event_has_a_closing_event() {
-    for kind in Kind::ALARMS {
+    for kind in EventKind::ALARMS {
         assert!(PAIRS.iter().any(|(opens, _)| opens == kind), "{kind:?} has no end");
     }
     for (opens, closes) in PAIRS {
-        let is_news = opens.ends() == crate::input::Ends::Told;
+        let is_report = opens.resolution() == crate::input::Resolution::Unannounced;
         let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": opens.word(), "name": "rule" }))]));
         engine.step(happened(*opens, "api", 0));
         engine.step(happened(*opens, "api", 1));
@@ -237,13 +237,13 @@ fn every_opening_event_has_a_closing_event() {
         }
         assert_eq!(firing(&engine), 0, "{opens:?} {closes:?}");
         engine.pass(60_000);
-        let expected: &[&str] = if is_news { &[] } else { &["api rule resolved"] };
+        let expected: &[&str] = if is_report { &[] } else { &["api rule resolved"] };
         assert_eq!(engine.take_sent(), expected, "{opens:?} {closes:?}");
     }
 }
 
-fn listed(apps: &[(&str, u32, Standing)], at_ms: u64) -> Input {
-    let mut all: BTreeMap<String, BTreeMap<u32, Standing>> = BTreeMap::new();
+fn listed(apps: &[(&str, u32, InstanceState)], at_ms: u64) -> Input {
+    let mut all: BTreeMap<String, BTreeMap<u32, InstanceState>> = BTreeMap::new();
     for (app, id, standing) in apps {
         all.entry((*app).to_owned()).or_default().insert(*id, *standing);
     }
@@ -254,25 +254,25 @@ fn listed(apps: &[(&str, u32, Standing)], at_ms: u64) -> Input {
 #[test]
 fn multi_event_rule_resolves_when_every_event_has_resolved() {
     let rules = || vec![custom_rule(&json!({ "on": ["crash", "unhealthy", "errored"], "name": "rule" }))];
-    for last in [Kind::Crash, Kind::Errored, Kind::Unhealthy] {
+    for last in [EventKind::Crash, EventKind::Errored, EventKind::Unhealthy] {
         let mut engine = Engine::new(config(rules()));
-        for kind in [Kind::Crash, Kind::Errored, Kind::Unhealthy, last] {
+        for kind in [EventKind::Crash, EventKind::Errored, EventKind::Unhealthy, last] {
             engine.step(happened(kind, "api", 0));
         }
         engine.pass(600_000);
         assert_eq!(engine.take_sent(), ["api rule firing"], "{last:?} came last");
-        engine.step(happened(Kind::Online, "api", 0));
+        engine.step(happened(EventKind::Online, "api", 0));
         engine.pass(600_000);
         assert_eq!(firing(&engine), 1, "{last:?} came last: it is still unhealthy");
-        engine.step(happened(Kind::Healthy, "api", 0));
+        engine.step(happened(EventKind::Healthy, "api", 0));
         engine.pass(60_000);
         assert_eq!(engine.take_sent(), ["api rule resolved"], "{last:?} came last");
     }
     // An alert that holds only crashes ends after five minutes without a crash.
     let mut engine = Engine::new(config(rules()));
-    engine.step(happened(Kind::Unhealthy, "api", 0));
-    engine.step(happened(Kind::Crash, "api", 0));
-    engine.step(happened(Kind::Healthy, "api", 0));
+    engine.step(happened(EventKind::Unhealthy, "api", 0));
+    engine.step(happened(EventKind::Crash, "api", 0));
+    engine.step(happened(EventKind::Healthy, "api", 0));
     engine.pass(200_000);
     assert_eq!(firing(&engine), 1);
     engine.pass(200_000);
@@ -282,19 +282,19 @@ fn multi_event_rule_resolves_when_every_event_has_resolved() {
 #[test]
 fn instance_state_resolves_alerts_without_closing_event() {
     for (kind, standing, is_over) in [
-        (Kind::Errored, Standing::Online, true),
-        (Kind::Errored, Standing::Other, false),
-        (Kind::Errored, Standing::Stopped, true),
-        (Kind::Unhealthy, Standing::Healthy, true),
-        (Kind::Unhealthy, Standing::Online, false),
-        (Kind::CheckBroken, Standing::Healthy, true),
-        (Kind::ReloadRefused, Standing::Stopped, true),
-        (Kind::ReloadRefused, Standing::Healthy, false),
-        (Kind::JobFailed, Standing::Online, false),
-        (Kind::Crash, Standing::Stopped, false),
+        (EventKind::Errored, InstanceState::Online, true),
+        (EventKind::Errored, InstanceState::Other, false),
+        (EventKind::Errored, InstanceState::Stopped, true),
+        (EventKind::Unhealthy, InstanceState::Healthy, true),
+        (EventKind::Unhealthy, InstanceState::Online, false),
+        (EventKind::CheckBroken, InstanceState::Healthy, true),
+        (EventKind::ReloadRefused, InstanceState::Stopped, true),
+        (EventKind::ReloadRefused, InstanceState::Healthy, false),
+        (EventKind::JobFailed, InstanceState::Online, false),
+        (EventKind::Crash, InstanceState::Stopped, false),
     ] {
         let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": kind.word() }))]));
-        let instance = (kind != Kind::ReloadRefused).then_some(3);
+        let instance = (kind != EventKind::ReloadRefused).then_some(3);
         engine.step(Input::Occurred(Occurrence { kind, app: "api".into(), instance, text: "did it".into() }));
         engine.pass(1000);
         engine.step(listed(&[("api", 3, standing)], engine.now - 1001));
@@ -303,11 +303,11 @@ fn instance_state_resolves_alerts_without_closing_event() {
         assert_eq!(firing(&engine), usize::from(!is_over), "{kind:?} {standing:?}");
     }
     let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": "errored" }))]));
-    (3..5).for_each(|id| engine.step(happened(Kind::Errored, "api", id)));
+    (3..5).for_each(|id| engine.step(happened(EventKind::Errored, "api", id)));
     engine.pass(1000);
-    engine.step(listed(&[("api", 3, Standing::Online), ("api", 4, Standing::Other)], engine.now));
+    engine.step(listed(&[("api", 3, InstanceState::Online), ("api", 4, InstanceState::Other)], engine.now));
     assert_eq!(firing(&engine), 1, "one instance is still given up");
-    engine.step(listed(&[("api", 3, Standing::Online)], engine.now));
+    engine.step(listed(&[("api", 3, InstanceState::Online)], engine.now));
     assert_eq!(firing(&engine), 0, "that instance is gone");
 }
 
@@ -319,20 +319,20 @@ fn stop_delete_or_rename_resolves_alerts_of_the_app() {
         let mut all: Vec<Rule> = rules.iter().map(custom_rule).collect();
         all.extend(PAIRS.iter().map(|(kind, _)| custom_rule(&json!({ "on": kind.word() }))).filter(|rule| rule.severity.is_none()));
         let mut engine = Engine::new(config(all));
-        for (kind, _) in PAIRS.iter().filter(|(kind, _)| kind.ends() != crate::input::Ends::Told) {
+        for (kind, _) in PAIRS.iter().filter(|(kind, _)| kind.resolution() != crate::input::Resolution::Unannounced) {
             engine.step(happened(*kind, "api", 0));
         }
         engine.step(Input::Wrote { app: "api".into(), instance: Some(0), line: "boom".into() });
         engine.step(Input::Exception { app: "api".into(), instance: Some(0), title: "E".into(), returned: false });
-        let sample = Sample { app: "api".into(), metric: "cpu".into(), values: vec![(Some(0), 99.0)], limit: None };
+        let sample = MetricSample { app: "api".into(), metric: "cpu".into(), values: vec![(Some(0), 99.0)], limit: None };
         engine.step(Input::Measured(sample));
-        engine.step(happened(Kind::Errored, "other", 5));
+        engine.step(happened(EventKind::Errored, "other", 5));
         engine.pass(1000);
         match way {
-            "stop" => engine.step(happened(Kind::Stopped, "api", 0)),
-            "delete" => engine.step(happened(Kind::Deleted, "api", 0)),
+            "stop" => engine.step(happened(EventKind::Stopped, "api", 0)),
+            "delete" => engine.step(happened(EventKind::Deleted, "api", 0)),
             _ => {
-                let apps = [("other", 5, Standing::Other), ("new", 0, Standing::Online)];
+                let apps = [("other", 5, InstanceState::Other), ("new", 0, InstanceState::Online)];
                 engine.step(listed(&apps, engine.now));
             }
         }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::message::{Item, Message, Status};
+use crate::message::{AlertItem, Message, Status};
 use crate::rule::Severity;
 use crate::text::cut;
 
@@ -62,7 +62,7 @@ pub(super) fn whole(message: &Message) -> Value {
     })
 }
 
-fn alert(item: &Item) -> Value {
+fn alert(item: &AlertItem) -> Value {
     json!({
         "rule": item.rule,
         "app": item.app,
@@ -159,8 +159,9 @@ pub(super) fn ntfy(message: &Message, topic: &str) -> Value {
 
 /// Alertmanager: one alert for each item, because it groups by itself.
 pub(super) fn alertmanager(message: &Message) -> Value {
-    let alert = |item: &Item| {
-        let ends = if item.status == Status::Resolved { item.over_ms.unwrap_or(message.at_ms) } else { message.at_ms + ALERTMANAGER_MS };
+    let alert = |item: &AlertItem| {
+        let resolution =
+            if item.status == Status::Resolved { item.over_ms.unwrap_or(message.at_ms) } else { message.at_ms + ALERTMANAGER_MS };
         json!({
             "labels": {
                 "alertname": item.rule,
@@ -171,7 +172,7 @@ pub(super) fn alertmanager(message: &Message) -> Value {
             },
             "annotations": { "summary": item.line(), "description": item.text, "message_id": message.id },
             "startsAt": time(item.since_ms),
-            "endsAt": time(ends),
+            "endsAt": time(resolution),
         })
     };
     message.items.iter().map(alert).collect()

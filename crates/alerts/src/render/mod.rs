@@ -9,7 +9,7 @@ mod sign;
 mod tests;
 
 pub use mail::letter;
-pub use reply::{Answer, Verdict, judge};
+pub use reply::{DeliveryResult, HttpReply, delivery_result};
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ pub enum Outgoing {
         stdin: String,
     },
     /// A mail.
-    Letter {
+    Mail {
         /// Settings of the mail server.
         mail: Box<MailOf>,
         /// Head and body, lines ending in CR LF.
@@ -104,7 +104,7 @@ pub fn render(service: &Service, message: &Message, now_ms: u64) -> Outgoing {
             return Outgoing::Run { argv: argv.clone(), stdin: format!("{}\n", bodies::whole(message)) };
         }
         Service::Email(mail) => {
-            return Outgoing::Letter { mail: Box::new(MailOf(mail.clone())), text: letter(mail, message) };
+            return Outgoing::Mail { mail: Box::new(MailOf(mail.clone())), text: letter(mail, message) };
         }
     };
     Outgoing::Post(post)

@@ -8,7 +8,7 @@ use crate::text::plain;
 
 /// HTTP response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpReply {
     /// The status.
     pub status: u16,
     /// Unparsed `Retry-After` header.
@@ -19,7 +19,7 @@ pub struct Answer {
 
 /// Result of sending a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DeliveryResult {
     /// It was delivered.
     Delivered,
     /// It failed for now and will be retried.
@@ -37,9 +37,9 @@ pub enum Verdict {
 const MOST_WAIT_MS: u64 = 3_600_000;
 
 /// Evaluates a response. `now_ms` is for a `Retry-After` header that is a date.
-pub fn judge(service: &Service, answer: &Answer, now_ms: u64) -> Verdict {
+pub fn delivery_result(service: &Service, answer: &HttpReply, now_ms: u64) -> DeliveryResult {
     let value: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let said = || plain(&answer.body, 200);
+    let body_text = || plain(&answer.body, 200);
     let status = answer.status;
     match status {
         200..=299 => in_body(service, answer, &value),
@@ -47,44 +47,44 @@ pub fn judge(service: &Service, answer: &Answer, now_ms: u64) -> Verdict {
             // Telegram and Discord put the delay into the body, in seconds.
             let in_body = value["parameters"]["retry_after"].as_f64().or_else(|| value["retry_after"].as_f64()).map(seconds);
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).or(in_body);
-            Verdict::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: "too many messages (429)".into() }
+            DeliveryResult::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: "too many messages (429)".into() }
         }
-        300..=399 => Verdict::Refused(format!("redirects are not followed ({status})")),
+        300..=399 => DeliveryResult::Refused(format!("redirects are not followed ({status})")),
         408 | 425 | 500..=599 => {
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).map(|ms| ms.min(MOST_WAIT_MS));
-            Verdict::Later { after_ms, why: format!("it answered {status} {}", said()) }
+            DeliveryResult::Later { after_ms, why: format!("it answered {status} {}", body_text()) }
         }
-        _ => Verdict::Refused(format!("it answered {status} {}", said())),
+        _ => DeliveryResult::Refused(format!("it answered {status} {}", body_text())),
     }
 }
 
-fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
+fn in_body(service: &Service, answer: &HttpReply, value: &Value) -> DeliveryResult {
     let fault = |code: i64, key: &str| format!("it answered {code}: {}", plain(value[key].as_str().unwrap_or_default(), 200));
-    let later = |why: String| Verdict::Later { after_ms: Some(60_000), why };
+    let later = |why: String| DeliveryResult::Later { after_ms: Some(60_000), why };
     match service {
         Service::DingTalk { .. } | Service::WeCom { .. } => match value["errcode"].as_i64() {
-            Some(0) => Verdict::Delivered,
+            Some(0) => DeliveryResult::Delivered,
             // Codes for rate limits and for a busy service.
             Some(code @ (130_101 | 130_102 | 410_100 | 45_009 | 45_033 | -1)) => later(fault(code, "errmsg")),
-            Some(code) => Verdict::Refused(fault(code, "errmsg")),
-            None => Verdict::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
+            Some(code) => DeliveryResult::Refused(fault(code, "errmsg")),
+            None => DeliveryResult::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
         },
         Service::Feishu { .. } => match value["code"].as_i64().or_else(|| value["StatusCode"].as_i64()) {
-            Some(0) => Verdict::Delivered,
+            Some(0) => DeliveryResult::Delivered,
             Some(code @ (9499 | 11_232 | 11_233 | 99_991_400)) => later(fault(code, "msg")),
-            Some(code) => Verdict::Refused(fault(code, "msg")),
-            None => Verdict::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
+            Some(code) => DeliveryResult::Refused(fault(code, "msg")),
+            None => DeliveryResult::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
         },
         Service::Telegram { .. } if value["ok"] == Value::Bool(false) => {
-            Verdict::Refused(fault(value["error_code"].as_i64().unwrap_or(0), "description"))
+            DeliveryResult::Refused(fault(value["error_code"].as_i64().unwrap_or(0), "description"))
         }
         // A Slack webhook answers `ok` in plain text. The Web API and compatible services answer
         // with `ok: false` on failure.
         Service::Slack { .. } if value["ok"] == Value::Bool(false) => match value["error"].as_str() {
             Some("ratelimited" | "rate_limited") => later("too many messages".into()),
-            other => Verdict::Refused(format!("it answered {}", plain(other.unwrap_or_default(), 200))),
+            other => DeliveryResult::Refused(format!("it answered {}", plain(other.unwrap_or_default(), 200))),
         },
-        _ => Verdict::Delivered,
+        _ => DeliveryResult::Delivered,
     }
 }
 

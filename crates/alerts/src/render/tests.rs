@@ -2,11 +2,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::channel::tests::made;
-use crate::message::{Item, Status};
+use crate::message::{AlertItem, Status};
 use crate::rule::Severity;
 
 fn message(name: &str, text: &str, count: usize) -> Message {
-    let item = Item {
+    let item = AlertItem {
         rule: "crash".into(),
         app: crate::text::plain(name, crate::text::NAME),
         status: Status::Firing,
@@ -40,7 +40,7 @@ fn body(value: &Value, message: &Message) -> String {
     match render(&made(value).service, message, 1_700_000_002_345) {
         Outgoing::Post(post) => post.body,
         Outgoing::Run { stdin, .. } => stdin,
-        Outgoing::Letter { text, .. } => text,
+        Outgoing::Mail { text, .. } => text,
     }
 }
 
@@ -135,11 +135,11 @@ fn template_replaces_known_placeholders() {
 fn judge_maps_responses_to_verdicts() {
     let judged = |word: &str, status: u16, retry_after: Option<&str>, body: &str| {
         let value = services().into_iter().find(|value| value["type"] == word).unwrap();
-        let answer = Answer { status, retry_after: retry_after.map(str::to_owned), body: body.to_owned() };
-        match judge(&made(&value).service, &answer, 1_700_000_000_000) {
-            Verdict::Delivered => "delivered".to_owned(),
-            Verdict::Later { after_ms, .. } => format!("later {after_ms:?}"),
-            Verdict::Refused(_) => "refused".to_owned(),
+        let answer = HttpReply { status, retry_after: retry_after.map(str::to_owned), body: body.to_owned() };
+        match delivery_result(&made(&value).service, &answer, 1_700_000_000_000) {
+            DeliveryResult::Delivered => "delivered".to_owned(),
+            DeliveryResult::Later { after_ms, .. } => format!("later {after_ms:?}"),
+            DeliveryResult::Refused(_) => "refused".to_owned(),
         }
     };
     for (word, status, retry, body, expected) in [

@@ -7,7 +7,7 @@ pub use defaults::defaults;
 pub(crate) use parse::MOST_WINDOW_MS;
 pub use parse::rule;
 
-use crate::input::Kind;
+use crate::input::EventKind;
 pub use crate::severity::Severity;
 
 /// Alert rule.
@@ -52,7 +52,7 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// One of these happens.
-    Events(Vec<Kind>),
+    Events(Vec<EventKind>),
     /// A metric is beyond a limit.
     Threshold(Threshold),
     /// Lines of the log match.
@@ -108,7 +108,7 @@ impl Threshold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Its target.
-    pub target: Target,
+    pub target: CheckTarget,
     /// Time between two checks.
     pub every_ms: u64,
     /// Maximum wait for the response.
@@ -120,7 +120,7 @@ pub struct Check {
 
 /// Target of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum CheckTarget {
     /// `GET` of this address, with this expected status; none = any status below 400.
     Http {
         /// The address.

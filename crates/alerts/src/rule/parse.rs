@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::{Check, Condition, Pattern, REPEAT_MS, Rule, Severity, Target, Threshold};
+use super::{Check, CheckTarget, Condition, Pattern, REPEAT_MS, Rule, Severity, Threshold};
 use crate::fields::{Fields, Problem};
-use crate::input::Kind;
+use crate::input::EventKind;
 
 /// Keys that select the subject of a rule; a rule has exactly one.
 const SUBJECTS: &[&str] = &["on", "metric", "error_rate", "absent", "log", "exception", "url", "tcp", "host", "forecast"];
@@ -130,9 +130,9 @@ fn events(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let words = fields.texts("on");
     let mut kinds = Vec::new();
     for word in &words {
-        match Kind::ALARMS.iter().find(|kind| kind.word() == word) {
+        match EventKind::ALARMS.iter().find(|kind| kind.word() == word) {
             Some(kind) => kinds.push(*kind),
-            None => fields.unknown_word("on", word, &Kind::ALARMS.iter().map(|kind| kind.word()).collect::<Vec<_>>()),
+            None => fields.unknown_word("on", word, &EventKind::ALARMS.iter().map(|kind| kind.word()).collect::<Vec<_>>()),
         }
     }
     let name = words.first()?.clone();
@@ -221,16 +221,16 @@ fn check(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
             fields.fault("url", "expected an address that starts with http:// or https://");
             return None;
         }
-        (Target::Http { url: url.clone(), status }, url)
+        (CheckTarget::Http { url: url.clone(), status }, url)
     } else {
         let address = fields.text("tcp")?;
         if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
             fields.fault("tcp", "expected host:port");
             return None;
         }
-        (Target::Tcp(address.clone()), address)
+        (CheckTarget::Tcp(address.clone()), address)
     };
-    if days.is_some() && !matches!(&target, Target::Http { url, .. } if url.starts_with("https:")) {
+    if days.is_some() && !matches!(&target, CheckTarget::Http { url, .. } if url.starts_with("https:")) {
         fields.fault("certificate_days", "needs an address that starts with https://");
     }
     let check = Check {

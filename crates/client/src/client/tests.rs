@@ -89,10 +89,10 @@ fn client_sends_hello_first_and_receives_progress() {
         seen
     });
     let mut client = Client::connect(home.socket()).unwrap();
-    let mut told = Vec::new();
-    let answer = client.request(&Request::Resurrect, &mut |progress| told.push(progress)).unwrap();
+    let mut calls = Vec::new();
+    let answer = client.request(&Request::Resurrect, &mut |progress| calls.push(progress)).unwrap();
     assert_eq!(answer, Response::Done { ids: vec![4, 5] });
-    assert_eq!(told.len(), 2);
+    assert_eq!(calls.len(), 2);
     assert_eq!(client.peer().unwrap().keeper_pid, 6);
     let seen = server.join().unwrap();
     assert!(matches!(&seen[..], [Request::Hello { protocol: PROTOCOL, .. }, Request::Resurrect]), "{seen:?}");
@@ -137,7 +137,7 @@ fn any_protocol_client_works_with_another_version() {
     let foreign = Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1, read_only: false };
     let server = thread::spawn(move || serve(&listener, 2, &[(0, foreign), (1, Response::Pong)]));
     let mut client = Client::connect(home.socket()).unwrap();
-    assert_eq!(client.of_any_protocol().request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
+    assert_eq!(client.allow_any_protocol().request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
     assert_eq!(client.peer().unwrap().version, "9.9.9");
     server.join().unwrap();
 }
@@ -184,7 +184,7 @@ fn client_over_a_given_stream_does_not_reconnect() {
         conn.serve(2, &[(0, welcome()), (1, Response::Pong)]);
         conn.serve(1, &[]);
     });
-    let mut client = Client::over(ours);
+    let mut client = Client::from_stream(ours);
     assert_eq!(client.request(&Request::Ping, &mut |_| {}).unwrap(), Response::Pong);
     assert_eq!(client.peer().unwrap().version, "9.9.9");
     let lost = client.list();
@@ -228,8 +228,11 @@ fn subscriber_receives_events() {
     });
     let mut client = Client::connect(home.socket()).unwrap();
     assert_eq!(client.subscribe(None).unwrap(), 1);
-    assert_eq!([client.next_news().unwrap(), client.next_news().unwrap()], [News::Event(event(3)), News::Event(event(4))]);
-    assert!(matches!(client.next_news(), Err(ClientError::Lost(_))));
+    assert_eq!(
+        [client.next_notification().unwrap(), client.next_notification().unwrap()],
+        [Notification::Event(event(3)), Notification::Event(event(4))]
+    );
+    assert!(matches!(client.next_notification(), Err(ClientError::Lost(_))));
     server.join().unwrap();
 }
 
@@ -243,9 +246,9 @@ fn request_times_out_at_the_limit_if_the_daemon_is_silent() {
 }
 
 /// Handler that reports its calls to the test.
-struct Looker(mpsc::Sender<&'static str>);
+struct RecordingHandler(mpsc::Sender<&'static str>);
 
-impl OnSilence for Looker {
+impl SilenceHandler for RecordingHandler {
     fn busy(&mut self, _: Duration, keeper: Option<i32>) -> bool {
         assert_eq!(keeper, Some(6));
         self.0.send("busy").unwrap();
@@ -266,35 +269,35 @@ impl OnSilence for Looker {
 #[test]
 fn silence_handler_runs_until_the_daemon_answers() {
     let (home, listener) = Home::new();
-    let (tell, told) = mpsc::channel();
+    let (sender, calls) = mpsc::channel();
     let server = thread::spawn(move || {
         let mut conn = Conn::accept(&listener);
         // The daemon stays silent until the handler was called.
-        assert_eq!(told.recv().unwrap(), "unanswered");
+        assert_eq!(calls.recv().unwrap(), "unanswered");
         conn.serve(1, &[(0, welcome())]);
         conn.serve(1, &[]);
         // The request has arrived and takes its time; a hello on another connection is answered.
         let mut other = Conn::accept(&listener);
         other.serve(1, &[(0, welcome())]);
-        assert_eq!(told.recv().unwrap(), "busy");
+        assert_eq!(calls.recv().unwrap(), "busy");
         conn.serve(0, &[(2, Response::Done { ids: vec![1] })]);
     });
     let mut client = Client::connect(home.socket()).unwrap();
-    client.on_silence(Some(Box::new(Looker(tell))));
+    client.set_silence_handler(Some(Box::new(RecordingHandler(sender))));
     assert_eq!(client.request(&Request::Resurrect, &mut |_| {}).unwrap(), Response::Done { ids: vec![1] });
     server.join().unwrap();
 }
 
 /// Stream that reports each write.
-struct Counted(UnixStream, mpsc::Sender<()>);
+struct CountedWrites(UnixStream, mpsc::Sender<()>);
 
-impl Read for Counted {
+impl Read for CountedWrites {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl Write for Counted {
+impl Write for CountedWrites {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.1.send(()).unwrap();
         self.0.write(bytes)
@@ -305,7 +308,7 @@ impl Write for Counted {
     }
 }
 
-impl AsFd for Counted {
+impl AsFd for CountedWrites {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -315,22 +318,22 @@ impl AsFd for Counted {
 fn query_is_sent_with_hello_and_command_waits_for_the_reply() {
     for (request, answer, together) in [(Request::Ping, (1, Response::Pong), true), (Request::Resurrect, (2, Response::Pong), false)] {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (tell, told) = mpsc::channel();
+        let (sender, calls) = mpsc::channel();
         let server = thread::spawn(move || {
             let mut conn = Conn(theirs, Decoder::default());
             if together {
                 conn.serve(2, &[(0, welcome()), answer]);
-                return told.try_iter().count();
+                return calls.try_iter().count();
             }
             // As long as hello is not answered, only hello has arrived.
             let seen = conn.serve(1, &[]);
-            let writes = told.try_iter().count();
+            let writes = calls.try_iter().count();
             assert_eq!((seen.len(), conn.1.buffered()), (1, 0));
             conn.serve(0, &[(0, welcome())]);
             conn.serve(1, &[answer]);
-            writes + told.try_iter().count()
+            writes + calls.try_iter().count()
         });
-        let mut client = Client::over(Counted(ours, tell));
+        let mut client = Client::from_stream(CountedWrites(ours, sender));
         assert_eq!(client.request(&request, &mut |_| {}).unwrap(), Response::Pong);
         assert_eq!(server.join().unwrap(), if together { 1 } else { 2 }, "{request:?}");
     }

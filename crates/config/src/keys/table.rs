@@ -29,7 +29,7 @@ impl Key {
         self
     }
 
-    const fn needless(mut self, why: &'static str) -> Self {
+    const fn not_needed(mut self, why: &'static str) -> Self {
         self.state = KeyState::Needless(why);
         self
     }
@@ -155,7 +155,7 @@ pub static KEYS: &[Key] = &[
     key(Stop, "kill_timeout", &[Millis], "1600", "Time from the stop signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
     key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "Signal that asks the app to exit, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
-        .needless("ostler waits for the exit itself, it never polls"),
+        .not_needed("ostler waits for the exit itself, it never polls"),
     key(
         Stop,
         "kill_mode",
@@ -363,7 +363,7 @@ pub static KEYS: &[Key] = &[
     key(Node, "disable_source_map_support", &[Flag], "false", "No source maps in stack traces of Node apps.")
         .option(&["--disable-source-map-support"]),
     key(Node, "source_map_support", &[Flag], "true", "Source maps are on unless disabled.")
-        .needless("also without effect in PM2 7")
+        .not_needed("also without effect in PM2 7")
         .option(&["--source-map-support"]),
     key(Node, "pmx", &[Flag, Text], "true", "Load ostler's preload into Node apps; it drains their connections.").option(&["--no-pmx"]),
     key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
@@ -384,12 +384,12 @@ pub static KEYS: &[Key] = &[
     key(Kept, "post_update", &[Texts], "none", "Commands to run after `pull`, `forward` and `backward`, before the reload."),
     key(Kept, "exec_timeout", &[Millis], "none", "Time limit of each of these commands."),
     key(Kept, "write", &[Flag], "false", "Write the resolved options to a file.")
-        .needless("it is an option of the command line")
+        .not_needed("it is an option of the command line")
         .option(&["-w", "--write"]),
-    key(Kept, "username", &[Text], "current user", "Shown only.").needless("the real user is shown"),
-    key(Kept, "windowsHide", &[Flag], "true", "Windows only.").needless("it applies to Windows only"),
-    key(Kept, "install_url", &[Text], "none", "Source of a module.").needless("it applies to modules only"),
-    key(Kept, "name_prefix", &[Text], "none", "Prefix of module names.").needless("it applies to modules only"),
-    key(Kept, "started_as_module", &[Flag], "false", "Internal to modules.").needless("it applies to modules only"),
+    key(Kept, "username", &[Text], "current user", "Shown only.").not_needed("the real user is shown"),
+    key(Kept, "windowsHide", &[Flag], "true", "Windows only.").not_needed("it applies to Windows only"),
+    key(Kept, "install_url", &[Text], "none", "Source of a module.").not_needed("it applies to modules only"),
+    key(Kept, "name_prefix", &[Text], "none", "Prefix of module names.").not_needed("it applies to modules only"),
+    key(Kept, "started_as_module", &[Flag], "false", "Internal to modules.").not_needed("it applies to modules only"),
     key(Kept, "pmx_module", &[Flag], "false", "Marks a module of PM2: `pm2-logrotate:rotateModule false` spares its logs."),
 ];

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Document, Positions};
-use crate::problem::{Kind, Position, Problem};
+use crate::problem::{Position, Problem, ProblemKind};
 
 /// Deepest nesting; a deeper text is rejected before a recursive parser reads it.
 const MAX_NESTING: usize = 100;
@@ -19,7 +19,7 @@ pub(crate) fn json(text: &str) -> Result<Document, Problem> {
             }
             let position = error.position().map(|at| Position { line: number(at.line + 1), column: number(at.column + 1) });
             let message = error.code().map_or_else(|| error.to_string(), |code| code.to_string());
-            Problem::error(Kind::Malformed, message).in_file(None, position)
+            Problem::error(ProblemKind::Malformed, message).in_file(None, position)
         })?,
     };
     Ok(Document { value, positions: Positions::scan(text), ..Document::default() })
@@ -52,7 +52,7 @@ fn truncated(text: &str) -> Problem {
     let end = text.trim_end();
     let line = number(end.matches('\n').count() + 1);
     let column = number(end.rsplit('\n').next().unwrap_or_default().chars().count() + 1);
-    Problem::error(Kind::Malformed, message).in_file(None, Some(Position { line, column }))
+    Problem::error(ProblemKind::Malformed, message).in_file(None, Some(Position { line, column }))
 }
 
 fn number(value: usize) -> u32 {
@@ -74,5 +74,9 @@ fn check_nesting(text: &str) -> Result<(), Problem> {
             _ => {}
         }
     }
-    if deepest > MAX_NESTING { Err(Problem::error(Kind::Malformed, format!("nested deeper than {MAX_NESTING} levels"))) } else { Ok(()) }
+    if deepest > MAX_NESTING {
+        Err(Problem::error(ProblemKind::Malformed, format!("nested deeper than {MAX_NESTING} levels")))
+    } else {
+        Ok(())
+    }
 }

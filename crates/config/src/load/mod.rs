@@ -5,7 +5,7 @@ mod js;
 pub(crate) mod positions;
 mod source;
 mod toml;
-#[cfg_attr(not(feature = "yaml"), path = "yaml_left_out.rs")]
+#[cfg_attr(not(feature = "yaml"), path = "yaml_stub.rs")]
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 pub(crate) use positions::Positions;
 pub(crate) use source::guarded as read_text;
 
@@ -68,10 +68,10 @@ pub(crate) fn file(path: &Path, context: &Context) -> Result<Document, Problem> 
 pub(crate) fn plain(path: &Path) -> Result<Value, Problem> {
     let text = source::read(path)?;
     if text.trim().is_empty() {
-        return Err(Problem::error(Kind::Malformed, "the file is empty"));
+        return Err(Problem::error(ProblemKind::Malformed, "the file is empty"));
     }
     let document = match format_of(path, &text) {
-        Format::Program => return Err(Problem::error(Kind::Malformed, "this is a program; YAML, JSON or TOML is expected")),
+        Format::Program => return Err(Problem::error(ProblemKind::Malformed, "this is a program; YAML, JSON or TOML is expected")),
         Format::Json => data::json(&text),
         Format::Yaml => yaml::parse(&text),
         Format::Toml => toml::parse(&text),
@@ -87,7 +87,7 @@ pub(crate) fn stdin(text: &[u8], context: &Context) -> Result<Document, Problem>
 
 fn document(text: &str, format: Format, origin: &Origin, context: &Context) -> Result<Document, Problem> {
     if text.trim().is_empty() {
-        return Err(Problem::error(Kind::Malformed, "the file is empty"));
+        return Err(Problem::error(ProblemKind::Malformed, "the file is empty"));
     }
     match format {
         Format::Program => js::program(text, origin, context),

@@ -218,16 +218,16 @@ enum Token {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct At {
+struct SpannedToken {
     token: Token,
     start: usize,
     end: usize,
 }
 
 /// Splits a text into tokens; an unknown character becomes a mark.
-fn tokens(text: &str) -> Vec<At> {
+fn tokens(text: &str) -> Vec<SpannedToken> {
     let bytes = text.as_bytes();
-    let mut out: Vec<At> = Vec::new();
+    let mut out: Vec<SpannedToken> = Vec::new();
     let mut i = 0;
     while i < bytes.len() {
         let start = i;
@@ -261,7 +261,7 @@ fn tokens(text: &str) -> Vec<At> {
                 Token::Mark(byte)
             }
         };
-        out.push(At { token, start, end: i });
+        out.push(SpannedToken { token, start, end: i });
     }
     out
 }
@@ -286,11 +286,11 @@ fn end_of_quoted(bytes: &[u8], start: usize, quote: u8) -> usize {
     bytes.len()
 }
 
-fn regex_may_start(last: Option<&At>, text: &str) -> bool {
+fn regex_may_start(last: Option<&SpannedToken>, text: &str) -> bool {
     match last {
         None => true,
-        Some(At { token: Token::Mark(mark), .. }) => !matches!(mark, b')' | b']' | b'}'),
-        Some(At { token: Token::Word, start, end }) => matches!(&text[*start..*end], "return" | "typeof" | "case" | "in" | "of"),
+        Some(SpannedToken { token: Token::Mark(mark), .. }) => !matches!(mark, b')' | b']' | b'}'),
+        Some(SpannedToken { token: Token::Word, start, end }) => matches!(&text[*start..*end], "return" | "typeof" | "case" | "in" | "of"),
         Some(_) => false,
     }
 }
@@ -314,7 +314,7 @@ fn end_of_regex(bytes: &[u8], start: usize) -> usize {
 
 struct Parser<'a> {
     text: &'a str,
-    tokens: &'a [At],
+    tokens: &'a [SpannedToken],
     next: usize,
     depth: usize,
     tables: Vec<Table>,

@@ -8,17 +8,17 @@ use ostler_core::home::trust::{Caller, Origin};
 
 use super::positions::position_at;
 use crate::guard::{self, cannot};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Largest file; a larger one is rejected. No user writes such files, and the loader holds
 /// everything in memory several times.
 pub(crate) const MAX_BYTES: u64 = 4 << 20;
 
 /// Text of a file, and a warning if other users can change it.
-pub(crate) type Guarded = (String, Option<String>);
+pub(crate) type GuardedText = (String, Option<String>);
 
 /// Reads a text file that a command will use. `app_user` may change it, too.
-pub(crate) fn guarded(path: &Path, caller: &Caller, app_user: Option<u32>) -> Result<Guarded, Problem> {
+pub(crate) fn guarded(path: &Path, caller: &Caller, app_user: Option<u32>) -> Result<GuardedText, Problem> {
     let file = open(path)?;
     let warning = guard::check(&file, path, caller, Origin::Named, app_user)?;
     Ok((text(file)?, warning))
@@ -32,7 +32,7 @@ pub(crate) fn read(path: &Path) -> Result<String, Problem> {
 fn open(path: &Path) -> Result<File, Problem> {
     let meta = std::fs::metadata(path).map_err(|error| cannot(&error))?;
     if meta.is_dir() {
-        return Err(Problem::error(Kind::Unreadable, "cannot read the file: it is a directory"));
+        return Err(Problem::error(ProblemKind::Unreadable, "cannot read the file: it is a directory"));
     }
     File::open(path).map_err(|error| cannot(&error))
 }
@@ -46,7 +46,7 @@ fn text(file: File) -> Result<String, Problem> {
 /// Checks size and encoding.
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, Problem> {
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Problem::error(Kind::Unreadable, format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
+        return Err(Problem::error(ProblemKind::Unreadable, format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => {
@@ -55,14 +55,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, Problem> {
                 None => Ok(text.to_owned()),
                 Some(offset) => {
                     let position = position_at(text, offset);
-                    Err(Problem::error(Kind::Malformed, format!("line {}: the file contains a NUL byte", position.line)))
+                    Err(Problem::error(ProblemKind::Malformed, format!("line {}: the file contains a NUL byte", position.line)))
                 }
             }
         }
         Err(error) => {
             let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
-            Err(Problem::error(Kind::Malformed, format!("line {line}: the file is not UTF-8 (byte 0x{byte:02x})")))
+            Err(Problem::error(ProblemKind::Malformed, format!("line {line}: the file is not UTF-8 (byte 0x{byte:02x})")))
         }
     }
 }

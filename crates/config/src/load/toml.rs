@@ -6,13 +6,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::positions::{Segment, join, position_at};
 use super::{Document, Positions};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Parses a TOML document.
 pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
     let table = DeTable::parse(text).map_err(|error| {
         let position = error.span().map(|span| position_at(text, span.start));
-        Problem::error(Kind::Malformed, error.message().replace('\n', " ")).in_file(None, position)
+        Problem::error(ProblemKind::Malformed, error.message().replace('\n', " ")).in_file(None, position)
     })?;
     let mut reader = Reader { text, positions: Positions::default() };
     let value = reader.table(table.get_ref(), "")?;
@@ -40,7 +40,7 @@ impl Reader<'_> {
 
     fn value(&mut self, value: &Spanned<DeValue<'_>>, path: &str) -> Result<Value, Problem> {
         let bad = |message: String| {
-            Problem::error(Kind::Malformed, message).at(path).in_file(None, Some(position_at(self.text, value.span().start)))
+            Problem::error(ProblemKind::Malformed, message).at(path).in_file(None, Some(position_at(self.text, value.span().start)))
         };
         Ok(match value.get_ref() {
             DeValue::String(text) => Value::String(text.to_string()),

@@ -10,7 +10,7 @@ use serde_saphyr::{Location, Spanned};
 use super::positions::{Segment, join};
 use super::toml::plain_number;
 use super::{Document, Positions};
-use crate::problem::{Kind, Position, Problem};
+use crate::problem::{Position, Problem, ProblemKind};
 
 /// Parses one YAML document.
 pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
@@ -22,7 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
     let root: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = error.location().and_then(position_of);
         let message = error.without_snippet().to_string();
-        Problem::error(Kind::Malformed, without_position(message.lines().next().unwrap_or("not YAML"))).in_file(None, position)
+        Problem::error(ProblemKind::Malformed, without_position(message.lines().next().unwrap_or("not YAML"))).in_file(None, position)
     })?;
     let mut positions = Positions::default();
     let value = plain(root, text, "", &mut positions)?;
@@ -195,7 +195,7 @@ mod tests {
         let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
         for text in ["a: 1\na: 2\n", "a: [1\n", "a: .inf\n", bomb, &deep, "a: 1\n---\nb: 2\n---\nc: 3\n"] {
             let problem = parse(text).err().unwrap_or_else(|| panic!("accepted {text:?}"));
-            assert_eq!(problem.kind, Kind::Malformed);
+            assert_eq!(problem.kind, ProblemKind::Malformed);
         }
         assert_eq!(parse("a: 1\na: 2\n").unwrap_err().position.map(|position| position.line), Some(2));
     }

@@ -3,13 +3,13 @@
 use ostler_core::lifecycle::command::Command;
 use serde_json::Value;
 
-use super::Base;
+use super::AppContext;
 use crate::check::found;
 
 /// Reads a command. A list is used word by word. A text is a file if that path exists (as for
 /// `script`, with or without blanks). Otherwise it is a program if it has no blank, or a shell
 /// command.
-pub(super) fn command(value: &Value, base: &Base<'_>) -> Result<Command, String> {
+pub(super) fn command(value: &Value, base: &AppContext<'_>) -> Result<Command, String> {
     match value {
         Value::String(text) => from_text(text, base),
         Value::Array(words) => {
@@ -24,7 +24,7 @@ pub(super) fn command(value: &Value, base: &Base<'_>) -> Result<Command, String>
     }
 }
 
-fn from_text(text: &str, base: &Base<'_>) -> Result<Command, String> {
+fn from_text(text: &str, base: &AppContext<'_>) -> Result<Command, String> {
     if text.trim().is_empty() {
         return Err("the command is empty".into());
     }

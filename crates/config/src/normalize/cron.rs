@@ -23,10 +23,10 @@ pub(super) const TOGETHER: &[&str] = &["cron_restart", "job", "timezone", "overl
 /// Largest number of attempts of one run; more are treated as a mistake.
 const MOST_RETRIES: u32 = 1000;
 
-type Wrong = (&'static str, String);
+type KeyError = (&'static str, String);
 
 /// Reads them after everything else is known. Returns a warning, if any.
-pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
+pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<KeyError>, KeyError> {
     spec.cron = None;
     let zone = spec.given.open().get("timezone").map(zone).transpose().map_err(|message| ("timezone", message))?;
     let restart = spec.given.open().get("cron_restart").and_then(pattern_of).map(str::to_owned);
@@ -79,7 +79,7 @@ fn pattern_of(value: &Value) -> Option<&str> {
 }
 
 /// Returns the warning about settings of a missing schedule.
-fn idle(spec: &AppSpec) -> Option<Wrong> {
+fn idle(spec: &AppSpec) -> Option<KeyError> {
     // `cron_restart: 0` turns the schedule off temporarily; users leave the other settings in
     // place.
     let off = spec.given.open().contains_key("cron_restart") || spec.given.open().contains_key("job");

@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::env_file::{self, Syntax};
 use super::expand::{Variables, is_name};
 use super::run::texts;
-use super::{Base, Overlay};
+use super::{AppContext, Overlay};
 use crate::check::RawApp;
 use crate::context::Context;
-use crate::problem::{Kind, Problem, Severity};
+use crate::problem::{Problem, ProblemKind, Severity};
 
 /// Value of `--env`: a profile, or variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl EnvOption {
     }
 }
 
-pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
+pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
     let text = |key: &str| raw.attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let env = &mut spec.env;
     env.undefined = undefined(raw, overlay);
@@ -73,7 +73,7 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: 
             hidden.into_iter().flatten().for_each(|name| _ = env.vars.shift_remove(name));
         } else if deploy.is_none() {
             let message = format!("Environment [{profile}] is not defined in process file");
-            let problem = Problem { key: raw.path().to_owned(), ..raw.problem(Kind::UnknownProfile, "env", message) };
+            let problem = Problem { key: raw.path().to_owned(), ..raw.problem(ProblemKind::UnknownProfile, "env", message) };
             problems.push(Problem { severity: Severity::Warning, ..problem });
         }
     }
@@ -103,7 +103,7 @@ fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<
             if let Some(name) = [&env.file, &env.vars].into_iter().chain(chosen).flat_map(|layer| layer.iter()).find_map(text) {
                 let message =
                     format!("the reference in {name} is not resolved; `env_expand: true` resolves it, `false` hides this message");
-                problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "env", message) });
+                problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "env", message) });
             }
             return;
         }
@@ -112,17 +112,17 @@ fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<
         let mut variables = Variables::new(vec![caller, &env.file, &env.vars]);
         variables.layer(1).and_then(|file| Ok((file, variables.layer(2)?)))
     };
-    let mut told = |name: &str, message: String| {
-        problems.push(raw.problem(Kind::Value, "env", format!("{name}: {message}")));
+    let mut warn = |name: &str, message: String| {
+        problems.push(raw.problem(ProblemKind::Value, "env", format!("{name}: {message}")));
     };
     match resolved {
         Ok((file, vars)) => (env.file, env.vars) = (file, vars),
-        Err((name, message)) => return told(&name, message),
+        Err((name, message)) => return warn(&name, message),
     }
     for (name, vars) in &mut env.profiles {
         match Variables::new(vec![caller, &env.file, &env.vars, vars]).layer(3) {
             Ok(resolved) => *vars = resolved,
-            Err((variable, message)) if env.profile.as_ref() == Some(name) => told(&variable, message),
+            Err((variable, message)) if env.profile.as_ref() == Some(name) => warn(&variable, message),
             Err(_) => {}
         }
     }
@@ -152,7 +152,7 @@ pub(super) fn expand_attributes(raw: &mut RawApp, caller: &EnvMap, overlay: &Ove
             let Value::String(text) = text else { continue };
             match variables.text(text) {
                 Ok(resolved) => *text = resolved,
-                Err(message) => problems.push(raw.problem(Kind::Value, key, message)),
+                Err(message) => problems.push(raw.problem(ProblemKind::Value, key, message)),
             }
         }
         raw.attributes.insert((*key).to_owned(), value);
@@ -220,13 +220,13 @@ fn moved(raw: &RawApp, caller: &EnvMap, cwd: &str) -> Option<String> {
 }
 
 /// Returns the variables of `env_file`; later files take precedence.
-fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
+fn files(raw: &RawApp, base: &AppContext<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     let mut out = EnvMap::new();
     let listed = match raw.attributes.get("env_file").map(env_file::list) {
         None => return out,
         Some(Ok(listed)) => listed,
         Some(Err(message)) => {
-            problems.push(raw.problem(Kind::Value, "env_file", message));
+            problems.push(raw.problem(ProblemKind::Value, "env_file", message));
             return out;
         }
     };
@@ -240,7 +240,7 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
         let app_user = raw.attributes.get("uid").and_then(uid_text).and_then(|uid| (base.context.user_id)(&uid));
         match read(&file, &base.context.caller, app_user, given.syntax) {
             Ok(vars) => out.extend(vars),
-            Err(message) => problems.push(raw.problem(Kind::Value, "env_file", message)),
+            Err(message) => problems.push(raw.problem(ProblemKind::Value, "env_file", message)),
         }
     }
     out

@@ -6,9 +6,9 @@ use ostler_core::app::AppSpec;
 use ostler_core::serving::ReadyBy;
 use serde_json::{Value, json};
 
-use super::{Base, listen};
+use super::{AppContext, listen};
 use crate::check::RawApp;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// PM2's default port and address.
 const PORT: &str = "8080";
@@ -32,9 +32,9 @@ pub(super) fn keep_word(spec: &mut AppSpec, old: &AppSpec) {
 
 /// Sets program, folder, socket and readiness signal. ostler owns the socket, so a reload loses no
 /// connection, and instances share it.
-pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
+pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Result<(), Problem> {
     let Some((program, word)) = base.context.file_server.clone() else {
-        return Err(raw.problem(Kind::ScriptNotFound, "script", "this program was built without the file server"));
+        return Err(raw.problem(ProblemKind::ScriptNotFound, "script", "this program was built without the file server"));
     };
     spec.script = program;
     spec.args.insert(0, word);
@@ -46,11 +46,11 @@ pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Resu
         let port = var(spec, "PM2_SERVE_PORT").unwrap_or_else(|| PORT.into());
         let number = port.trim().parse::<u16>().map_err(|_| {
             let message = format!("PM2_SERVE_PORT: expected a port from 0 to 65535, found \"{port}\"");
-            raw.problem(Kind::Value, "env", message)
+            raw.problem(ProblemKind::Value, "env", message)
         })?;
         let host = var(spec, "PM2_SERVE_HOST").unwrap_or_else(|| HOST.into());
         let socket = json!({ "port": number, "host": host });
-        listen::set(spec, &socket, base).map_err(|message| raw.problem(Kind::Value, "env", format!("PM2_SERVE_HOST: {message}")))?;
+        listen::set(spec, &socket, base).map_err(|message| raw.problem(ProblemKind::Value, "env", format!("PM2_SERVE_HOST: {message}")))?;
     }
     spec.ready.by.get_or_insert_with(|| Box::new(ReadyBy::Notify));
     Ok(())
@@ -62,17 +62,17 @@ fn var(spec: &AppSpec, name: &str) -> Option<String> {
 }
 
 /// Returns the folder, relative to the app's directory if it exists there, otherwise to the file's.
-fn folder(spec: &AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<String, Problem> {
+fn folder(spec: &AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Result<String, Problem> {
     let given = var(spec, "PM2_SERVE_PATH").unwrap_or_else(|| ".".into());
     let here = base.context.absolute(&given, &base.cwd);
     let there = base.file_dir.as_deref().map(|dir| base.context.absolute(&given, dir));
     let found = [Some(&here), there.as_ref()].into_iter().flatten().find(|dir| dir.is_dir()).map(PathBuf::as_path);
     match found.map(|dir| dir.to_str().map(str::to_owned)) {
         Some(Some(folder)) => Ok(folder),
-        Some(None) => Err(raw.problem(Kind::Value, "env", "PM2_SERVE_PATH: the path is not UTF-8")),
+        Some(None) => Err(raw.problem(ProblemKind::Value, "env", "PM2_SERVE_PATH: the path is not UTF-8")),
         None => {
             let message = format!("PM2_SERVE_PATH: the directory {} does not exist", here.display());
-            Err(raw.problem(Kind::DirectoryNotFound, "env", message))
+            Err(raw.problem(ProblemKind::DirectoryNotFound, "env", message))
         }
     }
 }

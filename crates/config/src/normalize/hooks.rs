@@ -5,20 +5,20 @@ use ostler_core::app::hooks::{Hook, HookSpec, OnFailure};
 use ostler_core::text::units;
 use serde_json::Value;
 
-use super::Base;
+use super::AppContext;
 use super::command::command;
 use super::listen::known_keys;
 use crate::check::found;
 
 /// Sets the hook of this key, if the key is a hook.
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
     if let Some(hook) = Hook::ALL.into_iter().find(|hook| hook.name() == key) {
         spec.hooks.set(hook, Some(parse(hook, value, base)?));
     }
     Ok(())
 }
 
-fn parse(hook: Hook, value: &Value, base: &Base<'_>) -> Result<HookSpec, String> {
+fn parse(hook: Hook, value: &Value, base: &AppContext<'_>) -> Result<HookSpec, String> {
     let Value::Object(table) = value else {
         return Ok(HookSpec { command: command(value, base)?, timeout_ms: None, on_failure: None });
     };

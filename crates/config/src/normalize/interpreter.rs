@@ -7,23 +7,23 @@ use std::process::{Command, Stdio};
 use ostler_core::app::AppSpec;
 use serde_json::Value;
 
-use super::Base;
+use super::AppContext;
 use crate::check::RawApp;
 use crate::context::{find_program, is_executable};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Chooses the interpreter and checks that it exists.
-pub(super) fn choose(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, path: Option<&str>, file: &Path) -> Result<(), Problem> {
-    let missing = |message: String| raw.problem(Kind::InterpreterNotFound, "exec_interpreter", message);
+pub(super) fn choose(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, path: Option<&str>, file: &Path) -> Result<(), Problem> {
+    let missing = |message: String| raw.problem(ProblemKind::InterpreterNotFound, "exec_interpreter", message);
     let choice = match raw.attributes.get("exec_interpreter").and_then(Value::as_str).filter(|name| !name.is_empty()) {
-        Some("none") => Choice::none(),
+        Some("none") => InterpreterChoice::none(),
         Some(given) => match given.strip_prefix("node@") {
-            Some(_) if base.context.elsewhere => Choice::program("node"),
-            Some(version) => Choice::program(nvm_node(version, base).map_err(missing)?),
-            None => Choice::program(given.to_owned()),
+            Some(_) if base.context.elsewhere => InterpreterChoice::program("node"),
+            Some(version) => InterpreterChoice::program(nvm_node(version, base).map_err(missing)?),
+            None => InterpreterChoice::program(given.to_owned()),
         },
         None => match for_file(file, path) {
-            Err(_) if base.context.elsewhere => Choice::program("node"),
+            Err(_) if base.context.elsewhere => InterpreterChoice::program("node"),
             choice => choice.map_err(missing)?,
         },
     };
@@ -36,13 +36,13 @@ pub(super) fn choose(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, path: Op
     Ok(())
 }
 
-struct Choice {
+struct InterpreterChoice {
     program: Option<String>,
     /// Arguments that the program needs to run this file, before the user's own.
     args: Vec<String>,
 }
 
-impl Choice {
+impl InterpreterChoice {
     fn none() -> Self {
         Self { program: None, args: Vec::new() }
     }
@@ -53,7 +53,7 @@ impl Choice {
 }
 
 /// Returns the interpreter of this name (unchanged) or path (made absolute); it must exist.
-fn available(name: &str, base: &Base<'_>, path: Option<&str>) -> Result<String, String> {
+fn available(name: &str, base: &AppContext<'_>, path: Option<&str>) -> Result<String, String> {
     if base.context.elsewhere {
         return Ok(if name.contains('/') { base.path(name) } else { name.to_owned() });
     }
@@ -67,47 +67,47 @@ fn available(name: &str, base: &Base<'_>, path: Option<&str>) -> Result<String, 
     find_program(name, path).map(|_| name.to_owned()).ok_or_else(absent)
 }
 
-fn for_file(file: &Path, path: Option<&str>) -> Result<Choice, String> {
+fn for_file(file: &Path, path: Option<&str>) -> Result<InterpreterChoice, String> {
     let first = |names: [&str; 2]| {
         let found = names.into_iter().find(|name| find_program(name, path).is_some());
-        Choice::program(found.unwrap_or(names[0]))
+        InterpreterChoice::program(found.unwrap_or(names[0]))
     };
     let extension = file.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     if file.is_dir() {
-        return Ok(Choice::program("node"));
+        return Ok(InterpreterChoice::program("node"));
     }
     Ok(match extension.as_str() {
-        "js" | "mjs" | "cjs" => Choice::program("node"),
+        "js" | "mjs" | "cjs" => InterpreterChoice::program("node"),
         "ts" | "tsx" | "mts" | "cts" => return typescript(&extension, path),
         "py" => first(["python", "python3"]),
         "sh" => first(["bash", "sh"]),
-        "rb" => Choice::program("ruby"),
-        "php" => Choice::program("php"),
-        "pl" => Choice::program("perl"),
-        "coffee" => Choice::program("coffee"),
-        "ls" => Choice::program("lsc"),
+        "rb" => InterpreterChoice::program("ruby"),
+        "php" => InterpreterChoice::program("php"),
+        "pl" => InterpreterChoice::program("perl"),
+        "coffee" => InterpreterChoice::program("coffee"),
+        "ls" => InterpreterChoice::program("lsc"),
         _ => by_content(file),
     })
 }
 
 /// Returns the interpreter of TypeScript: bun, or else a Node that strips types, or else deno.
-fn typescript(extension: &str, path: Option<&str>) -> Result<Choice, String> {
+fn typescript(extension: &str, path: Option<&str>) -> Result<InterpreterChoice, String> {
     if find_program("bun", path).is_some() {
-        return Ok(Choice::program("bun"));
+        return Ok(InterpreterChoice::program("bun"));
     }
     if extension != "tsx"
         && let Some(version) = find_program("node", path).and_then(|node| node_version(&node))
     {
         // Without a flag from 22.18 and 23.6 on.
         if version >= (23, 6) || version.0 == 22 && version.1 >= 18 {
-            return Ok(Choice::program("node"));
+            return Ok(InterpreterChoice::program("node"));
         }
         if version >= (22, 6) {
-            return Ok(Choice { program: Some("node".into()), args: vec!["--experimental-strip-types".into()] });
+            return Ok(InterpreterChoice { program: Some("node".into()), args: vec!["--experimental-strip-types".into()] });
         }
     }
     if find_program("deno", path).is_some() {
-        return Ok(Choice { program: Some("deno".into()), args: vec!["run".into(), "--allow-all".into()] });
+        return Ok(InterpreterChoice { program: Some("deno".into()), args: vec!["run".into(), "--allow-all".into()] });
     }
     Err("TypeScript apps require bun, Node.js >= 22.6 or deno in PATH".into())
 }
@@ -122,16 +122,16 @@ fn node_version(node: &Path) -> Option<(u32, u32)> {
 
 /// Returns the interpreter of a file without a known extension, by its first line or its bytes. PM2
 /// differs: it never reads the `#!` line and runs every text in Node.
-fn by_content(file: &Path) -> Choice {
+fn by_content(file: &Path) -> InterpreterChoice {
     let mut head = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(512).read_to_end(&mut head));
     if read.is_err() || is_binary(&head) {
-        return Choice::none();
+        return InterpreterChoice::none();
     }
     match shebang(&head) {
-        Some((program, args)) => Choice { program: Some(program), args },
-        None if head.starts_with(b"#!") => Choice::none(),
-        None => Choice::program("node"),
+        Some((program, args)) => InterpreterChoice { program: Some(program), args },
+        None if head.starts_with(b"#!") => InterpreterChoice::none(),
+        None => InterpreterChoice::program("node"),
     }
 }
 
@@ -163,7 +163,7 @@ fn shebang(head: &[u8]) -> Option<(String, Vec<String>)> {
 
 /// Returns the path of a Node that nvm installed: `node@20`, `node@20.11.1`. PM2 differs: ostler
 /// installs nothing at start.
-fn nvm_node(version: &str, base: &Base<'_>) -> Result<String, String> {
+fn nvm_node(version: &str, base: &AppContext<'_>) -> Result<String, String> {
     let wanted = version.trim_start_matches('v');
     let dir = match base.context.env.get("NVM_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::check::{RawApp, found, text_of, whole};
 use crate::context::Context;
-use crate::problem::{Kind, Problem, Severity};
+use crate::problem::{Problem, ProblemKind, Severity};
 
 /// Names of resources, as in ulimit and systemd without `Limit`.
 const RESOURCES: &[&str] = &[
@@ -45,11 +45,11 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
 
 /// Drops a priority that the caller may not set, with a warning: an ordinary user can then try a
 /// file that is valid on a server.
-pub(super) fn forget_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
+pub(super) fn drop_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
     if let Some(nice) = spec.limits.nice.filter(|nice| *nice < context.lowest_nice) {
         spec.limits.nice = None;
         let message = format!("{nice} needs root or CAP_SYS_NICE; it runs with the default priority");
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "nice", message) });
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "nice", message) });
     }
 }
 

@@ -6,7 +6,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::serving::{Listen, ListenAt, UNIX_PATH_MAX};
 use serde_json::{Map, Value};
 
-use super::{Base, limits};
+use super::{AppContext, limits};
 use crate::check::{found, whole};
 
 /// Largest number of sockets. More are treated as a mistake, because each is a descriptor in every
@@ -17,7 +17,7 @@ const FORMS: &str = "a port, \"host:port\", a path, or a table with `port` or `p
 const KEYS: &[&str] = &["port", "address", "host", "path", "name", "backlog", "mode"];
 
 /// Sets the sockets; those without a name get one by [`name`].
-pub(super) fn set(spec: &mut AppSpec, value: &Value, base: &Base<'_>) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
     spec.listen = match value {
         Value::Array(items) if items.len() > MAX_SOCKETS => {
             return Err(format!("{} sockets are too many (at most {MAX_SOCKETS})", items.len()));
@@ -48,7 +48,7 @@ pub(super) fn name(spec: &mut AppSpec) -> Result<(), String> {
     Ok(())
 }
 
-fn one(value: &Value, base: &Base<'_>) -> Result<Listen, String> {
+fn one(value: &Value, base: &AppContext<'_>) -> Result<Listen, String> {
     let plain = |at| Listen { at, name: String::new(), backlog: None, mode: None };
     match value {
         Value::String(text) => address(text, base).map(plain),
@@ -57,7 +57,7 @@ fn one(value: &Value, base: &Base<'_>) -> Result<Listen, String> {
     }
 }
 
-fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<Listen, String> {
+fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<Listen, String> {
     known_keys(table, KEYS)?;
     let at = match (table.get("path"), table.get("port")) {
         (Some(_), Some(_)) => return Err("`path` and `port` cannot be combined".into()),
@@ -101,7 +101,7 @@ fn port(value: &Value) -> Result<u16, String> {
 }
 
 /// Reads `8080`, `:8080`, `host:8080`, `[::1]:8080`, `/path`, `./path`, `unix:path`.
-fn address(text: &str, base: &Base<'_>) -> Result<ListenAt, String> {
+fn address(text: &str, base: &AppContext<'_>) -> Result<ListenAt, String> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("unix:") {
         // A URL is accepted, too.
@@ -142,7 +142,7 @@ fn host(text: &str) -> Result<Option<IpAddr>, String> {
     all.iter().find(|address| address.is_ipv4()).or(all.first()).copied().map(Some).ok_or_else(|| unknown("has no address"))
 }
 
-fn unix(path: &str, base: &Base<'_>) -> Result<ListenAt, String> {
+fn unix(path: &str, base: &AppContext<'_>) -> Result<ListenAt, String> {
     if path.is_empty() || path.ends_with('/') {
         return Err(format!("expected the path of a socket, found \"{}\"", path.escape_debug()));
     }

@@ -4,14 +4,14 @@ use ostler_core::app::{AppSpec, CombinedLog};
 use ostler_core::logs::rotate::{KEYS, NO_BOUND, RotateSpec};
 use serde_json::Value;
 
-use super::Base;
+use super::AppContext;
 use super::listen::known_keys;
 use crate::check::found;
 
 /// Date format of `time: true`.
 const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
 
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
     let logs = &mut spec.logs;
     let flag = value == &Value::Bool(true);
     let text = value.as_str().unwrap_or_default();
@@ -66,6 +66,6 @@ fn rotation(value: &Value) -> Result<RotateSpec, String> {
 }
 
 /// Returns the path of a log; `NULL` is PM2's word for no file.
-fn log_path(text: &str, base: &Base<'_>) -> String {
+fn log_path(text: &str, base: &AppContext<'_>) -> String {
     if text == "NULL" { "/dev/null".to_owned() } else { base.path(text) }
 }

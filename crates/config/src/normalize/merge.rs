@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, cron, env, file_server, options, safeguards, script, serving, set, timing, watch};
+use super::{AppContext, Normalized, cron, env, file_server, options, safeguards, script, serving, set, timing, watch};
 use crate::context::Context;
-use crate::problem::{Kind, Problems};
+use crate::problem::{ProblemKind, Problems};
 
 /// Returns a copy of an app with these attributes changed (by main name, values as typed) and, if
 /// given, other arguments. Other attributes stay, and only files that the change needs are read
@@ -32,17 +32,17 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     if let Some(cwd) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) {
         let dir = context.in_cwd(cwd);
         if !dir.is_dir() {
-            problems.push(raw.problem(Kind::Value, "cwd", format!("the directory {} does not exist", dir.display())));
+            problems.push(raw.problem(ProblemKind::Value, "cwd", format!("the directory {} does not exist", dir.display())));
         }
         spec.cwd = dir.to_string_lossy().into_owned();
     }
     // Paths of an option are relative to the caller's directory, but PM2 resolves those of logs
     // against the app's.
-    let base = Base { context, cwd: PathBuf::from(&spec.cwd), file_dir: None };
+    let base = AppContext { context, cwd: PathBuf::from(&spec.cwd), file_dir: None };
     let shell_args = spec.shell.then(|| spec.args.clone());
     for (key, value) in &raw.attributes {
         if let Err(message) = set(&mut spec, key, value, &base) {
-            problems.push(raw.problem(Kind::Value, key, message));
+            problems.push(raw.problem(ProblemKind::Value, key, message));
         }
     }
     if let Some(old_args) = shell_args
@@ -75,12 +75,12 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     let finished = if touches(serving::TOGETHER) { serving::finish(&mut spec) } else { Ok(()) };
     let guarded = finished.and_then(|()| if touches(safeguards::KEYS) { safeguards::finish(&mut spec) } else { Ok(()) });
     if let Err((key, message)) = guarded {
-        problems.push(raw.problem(Kind::Value, key, message));
+        problems.push(raw.problem(ProblemKind::Value, key, message));
     }
     if watch::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key))
         && let Err((key, message)) = watch::finish(&mut spec)
     {
-        problems.push(raw.problem(Kind::Value, key, message));
+        problems.push(raw.problem(ProblemKind::Value, key, message));
     }
     if cron::TOGETHER.iter().any(|key| raw.attributes.contains_key(*key)) {
         super::lay_out_times(&mut spec, &raw, &mut problems);

@@ -1,6 +1,5 @@
 //! Normalizes a checked app to an [`AppSpec`]: one file per family of attributes.
 
-mod again;
 mod alerts;
 mod command;
 mod cron;
@@ -26,6 +25,7 @@ mod secrets;
 mod serving;
 mod signal;
 mod timing;
+mod update;
 mod variables;
 mod version;
 mod watch;
@@ -39,13 +39,13 @@ use serde_json::{Map, Value};
 use crate::check::RawApp;
 use crate::context::Context;
 use crate::keys::{self, Group};
-use crate::problem::{Kind, Problem, Problems, Severity};
+use crate::problem::{Problem, ProblemKind, Problems, Severity};
 
-pub use again::{Again, normalize_again};
 pub use env::{EnvOption, variables_in};
 pub use merge::merge;
 pub use options::from_options;
 pub use order::finish_order;
+pub use update::{UpdatedApp, normalize_update};
 
 /// Options of the command line over an app of a file.
 #[derive(Clone, Debug, Default)]
@@ -88,21 +88,21 @@ pub struct Normalized {
 pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<Normalized, Problems> {
     let mut raw = raw.clone();
     let mut problems = Vec::new();
-    options::lay_over(&mut raw, &overlay.attributes, &mut problems);
+    options::override_with(&mut raw, &overlay.attributes, &mut problems);
     if let Some(namespace) = &overlay.namespace
         && !raw.attributes.contains_key("namespace")
     {
         raw.replace_by_options(Map::from_iter([("namespace".to_owned(), namespace.as_str().into())]));
     }
     env::expand_attributes(&mut raw, &context.env, overlay, &mut problems);
-    variables::lay_under(&mut raw, context);
+    variables::fill_in(&mut raw, context);
     let spec = build(&raw, context, overlay, &mut problems);
     let warnings = Problems::check(problems, context.strict)?;
     Ok(Normalized { spec, warnings })
 }
 
 /// Context of one app.
-pub(super) struct Base<'a> {
+pub(super) struct AppContext<'a> {
     pub context: &'a Context,
     /// Absolute working directory of the app.
     pub cwd: PathBuf,
@@ -110,7 +110,7 @@ pub(super) struct Base<'a> {
     pub file_dir: Option<PathBuf>,
 }
 
-impl Base<'_> {
+impl AppContext<'_> {
     /// Returns the absolute form of a path of the app.
     pub(super) fn path(&self, path: &str) -> String {
         self.context.absolute(path, &self.cwd).to_string_lossy().into_owned()
@@ -122,10 +122,10 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     let folder = run::working_directory(raw, context, file_dir.as_deref());
     let has_folder = folder.is_ok();
     let cwd = folder.unwrap_or_else(|message| {
-        problems.push(raw.problem(Kind::DirectoryNotFound, "cwd", message));
+        problems.push(raw.problem(ProblemKind::DirectoryNotFound, "cwd", message));
         context.cwd.clone()
     });
-    let base = Base { context, cwd, file_dir };
+    let base = AppContext { context, cwd, file_dir };
     let mut spec = AppSpec {
         name: raw.name(),
         namespace: raw.namespace(),
@@ -138,12 +138,12 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     };
     for (key, value) in &raw.attributes {
         if let Err(message) = set(&mut spec, key, value, &base) {
-            problems.push(raw.problem(Kind::Value, key, message));
+            problems.push(raw.problem(ProblemKind::Value, key, message));
         }
     }
-    warn_of_oddities(raw, problems);
-    watch::warn_of_oddities(raw, problems);
-    limits::forget_forbidden_nice(&mut spec, raw, context, problems);
+    warn_unusual(raw, problems);
+    watch::warn_unusual(raw, problems);
+    limits::drop_forbidden_nice(&mut spec, raw, context, problems);
     env::build(&mut spec, raw, &base, overlay, problems);
     spec.name = overlay.name_of(raw);
     let serves_files = file_server::is_meant(raw);
@@ -153,7 +153,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         script::resolve(&mut spec, raw, &base)
     };
     // Without its folder, an app has no files: these are no separate mistakes.
-    let is_own = |problem: &Problem| has_folder || problem.kind != Kind::ScriptNotFound;
+    let is_own = |problem: &Problem| has_folder || problem.kind != ProblemKind::ScriptNotFound;
     problems.extend(resolved.into_iter().filter(is_own));
     check_account(&spec, raw, context, problems);
     run::finish(&mut spec, raw, &base, problems);
@@ -162,10 +162,10 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         // socket in any case.
         spec.mode = ExecMode::Fork;
     }
-    if let Some(message) = run::servers_behind_a_launcher(&spec) {
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "instances", message) });
+    if let Some(message) = run::launcher_warning(&spec) {
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "instances", message) });
     } else if let Some(message) = program::warning(&spec) {
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "exec_mode", message) });
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "exec_mode", message) });
     }
     variables::finish(&mut spec, &base);
     timing::finish_stop(&mut spec, context);
@@ -173,7 +173,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     env::finish_policy(&mut spec, context);
     let finished = [serving::finish(&mut spec), safeguards::finish(&mut spec), alerts::finish(&spec), watch::finish(&mut spec)];
     for (key, message) in finished.into_iter().filter_map(Result::err) {
-        let problem = raw.problem(Kind::Value, key, message);
+        let problem = raw.problem(ProblemKind::Value, key, message);
         // Two of them read `http`.
         if !problems.contains(&problem) {
             problems.push(problem);
@@ -183,7 +183,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     env::for_interpreter(&mut spec);
     for (name, path) in secrets::open_to_all(&spec.secrets) {
         let message = format!("{name}: every user of this machine can read {path}; fix it with `chmod o-r`");
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "secrets", message) });
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "secrets", message) });
     }
     spec.version = version::nearest(&spec);
     spec
@@ -197,7 +197,7 @@ fn check_account(spec: &AppSpec, raw: &RawApp, context: &Context, problems: &mut
     let (uid, gid) = (spec.uid.as_deref(), spec.gid.as_deref());
     if let Err(message) = (context.check_account)(uid, gid) {
         let is_user = gid.is_none() || (context.check_account)(uid, Some("0")).is_err();
-        problems.push(raw.problem(Kind::Value, if is_user { "uid" } else { "gid" }, message));
+        problems.push(raw.problem(ProblemKind::Value, if is_user { "uid" } else { "gid" }, message));
     }
 }
 
@@ -206,15 +206,15 @@ fn lay_out_times(spec: &mut AppSpec, raw: &RawApp, problems: &mut Vec<Problem>) 
     match cron::finish(spec) {
         Ok(None) => {}
         Ok(Some((key, message))) => {
-            problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, key, message) });
+            problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, key, message) });
         }
-        Err((key, message)) => problems.push(raw.problem(Kind::Value, key, message)),
+        Err((key, message)) => problems.push(raw.problem(ProblemKind::Value, key, message)),
     }
 }
 
 /// Applies one attribute that depends on no other. The other files handle the rest (script,
 /// interpreter, mode, environment).
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
     match keys::find(key).map(|key| key.group) {
         Some(Group::Run) => run::set(spec, key, value).and_then(|()| order::set(spec, key, value)),
         Some(Group::Logs) => logs::set(spec, key, value, base),
@@ -243,9 +243,9 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
 }
 
 /// Warns of values that are accepted but may not be intended.
-fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
+fn warn_unusual(raw: &RawApp, problems: &mut Vec<Problem>) {
     let mut warn = |key: &str, message: &str| {
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, key, message) });
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, key, message) });
     };
     let attribute = |key: &str| raw.attributes.get(key);
     if attribute("nice").and_then(Value::as_i64) == Some(20) {
@@ -257,13 +257,13 @@ fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     if attribute("filter_env") == Some(&Value::Bool(true)) {
         warn("filter_env", "true has no effect, as in PM2; use env_policy: \"clean\" to start without the caller's variables");
     }
-    if attribute("umask").is_some_and(|mask| mask.is_number() && mask.as_u64().is_some_and(looks_octal)) {
+    if attribute("umask").is_some_and(|mask| mask.is_number() && mask.as_u64().is_some_and(is_likely_octal)) {
         warn("umask", "a number is used as is; write an octal mask as a string, such as \"022\"");
     }
 }
 
 /// Returns true for `22` from YAML's `022`: the common masks, read in decimal.
-fn looks_octal(mask: u64) -> bool {
+fn is_likely_octal(mask: u64) -> bool {
     matches!(mask, 22 | 27 | 77 | 177 | 277 | 377 | 477)
 }
 

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use super::{Normalized, Overlay, normalize};
-use crate::check::{self, RawApp, Where};
+use crate::check::{self, AppOrigin, RawApp};
 use crate::context::Context;
 use crate::keys;
 use crate::load::Positions;
-use crate::problem::{Kind, Problem, Problems};
+use crate::problem::{Problem, ProblemKind, Problems};
 
 /// Returns an app from `start <script> [options] -- [args]`. `options` holds attributes by main
 /// name, values as typed. `overlay.profile` has no meaning here and only causes the warning that it
@@ -44,7 +44,7 @@ fn name_options(mut problems: Problems) -> Problems {
     for problem in &mut problems.0 {
         match problem.kind {
             // PM2's own messages, which need no key, because the user has just typed the script.
-            Kind::ScriptNotFound | Kind::InterpreterNotFound => problem.key.clear(),
+            ProblemKind::ScriptNotFound | ProblemKind::InterpreterNotFound => problem.key.clear(),
             _ => name_option(problem),
         }
     }
@@ -58,8 +58,12 @@ pub(super) fn checked(table: Map<String, Value>, problems: &mut Vec<Problem>) ->
     if table.get("node_args").and_then(Value::as_str) == Some("null") {
         table.insert("node_args".into(), Value::Array(Vec::new()));
     }
-    let at =
-        Where { shown: String::new(), path: String::new(), value: Rc::new(Value::Object(table)), positions: Rc::new(Positions::default()) };
+    let at = AppOrigin {
+        shown: String::new(),
+        path: String::new(),
+        value: Rc::new(Value::Object(table)),
+        positions: Rc::new(Positions::default()),
+    };
     let first = problems.len();
     let app = check::app(at, None, &None, problems);
     for problem in &mut problems[first..] {
@@ -78,7 +82,7 @@ pub(super) fn name_option(problem: &mut Problem) {
 }
 
 /// Overrides an app of a file with options of the command line.
-pub(super) fn lay_over(app: &mut RawApp, attributes: &Map<String, Value>, problems: &mut Vec<Problem>) {
+pub(super) fn override_with(app: &mut RawApp, attributes: &Map<String, Value>, problems: &mut Vec<Problem>) {
     if attributes.is_empty() {
         return;
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::listen::known_keys;
 use super::number;
 use crate::check::{RawApp, found};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 const WORDS: &str = "\"started\", \"ready\", \"healthy\" or \"completed\"";
 
@@ -80,7 +80,7 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
             [name, _] => format!("{name} depends on itself"),
             path => format!("apps depend on each other in a circle: {}", shown(path)),
         };
-        problems.extend(first.map(|(raw, _)| raw.problem(Kind::Value, "depends_on", message)));
+        problems.extend(first.map(|(raw, _)| raw.problem(ProblemKind::Value, "depends_on", message)));
     }
     for (raw, spec) in apps.iter() {
         for (name, _) in spec.order.depends_on.iter().filter(|(_, condition)| **condition == Condition::Completed) {
@@ -91,7 +91,7 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
                     "{name} is never \"completed\", because it restarts after each exit: give it `autorestart: false` or \
                      `stop_exit_codes: [0]`"
                 );
-                problems.push(raw.problem(Kind::Value, "depends_on", message));
+                problems.push(raw.problem(ProblemKind::Value, "depends_on", message));
             }
         }
     }

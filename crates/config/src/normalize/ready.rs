@@ -106,8 +106,8 @@ fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
     }
 }
 
-fn listens(spec: &AppSpec, wanted: u16) -> bool {
-    spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { port, .. } if port == wanted))
+fn listens(spec: &AppSpec, expected_port: u16) -> bool {
+    spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { port, .. } if port == expected_port))
 }
 
 /// Returns true if it has output that can be read again. A file that is not regular cannot, unless

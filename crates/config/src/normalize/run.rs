@@ -9,10 +9,10 @@ use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::serving::AutoscaleSettings;
 use serde_json::Value;
 
-use super::{Base, is_cluster, program, script, serving};
+use super::{AppContext, is_cluster, program, script, serving};
 use crate::check::RawApp;
 use crate::context::Context;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Returns the app's directory, relative to the caller's if it exists there, otherwise to the
 /// file's. PM2 differs: it only tries the caller's, so a file can be used from its own directory
@@ -56,13 +56,13 @@ pub(super) fn texts(value: &Value) -> Vec<String> {
 }
 
 /// Sets the values that depend on the interpreter: mode, instances, shared logs.
-pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, problems: &mut Vec<Problem>) {
     let attributes = &raw.attributes;
     spec.instances_given = attributes.contains_key("instances");
     match attributes.get("instances").map(|value| instances(value, base.context.cpus)) {
         None => {}
         Some(Ok((count, autoscale))) => (spec.instances, spec.autoscale) = (count, autoscale),
-        Some(Err(message)) => problems.push(raw.problem(Kind::Value, "instances", message)),
+        Some(Err(message)) => problems.push(raw.problem(ProblemKind::Value, "instances", message)),
     }
     let kind = |spec: &AppSpec| program::kind(spec, script::search_path(spec).as_deref()).filter(|_| !base.context.elsewhere);
     // PM2 differs: it recognizes Node only by its name, so several instances of `nodejs` are
@@ -110,7 +110,7 @@ fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<AutoscaleSettings>
 
 /// Returns the warning about several instances of a program that runs the app in a child process
 /// (`npm start`, `tsx app.ts`): each child opens the same port by itself, in any mode.
-pub(super) fn servers_behind_a_launcher(spec: &AppSpec) -> Option<String> {
+pub(super) fn launcher_warning(spec: &AppSpec) -> Option<String> {
     let alone = spec.instances < 2 || !spec.listen.is_empty() || spec.env.increment_var.is_some();
     let launcher = launcher(spec).filter(|_| !alone)?;
     Some(format!(

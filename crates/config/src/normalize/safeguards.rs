@@ -44,10 +44,10 @@ pub(super) const KEYS: &[&str] = &[
     "port",
 ];
 
-type Fault = (&'static str, String);
+type KeyError = (&'static str, String);
 
 /// Reads all keys after everything else is known. An error names the key.
-pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
+pub(super) fn finish(spec: &mut AppSpec) -> Result<(), KeyError> {
     let given = spec.given.open();
     let value = |key: &str| given.get(key).filter(|value| !value.is_null());
     let mut safeguards = Safeguards { autokill: value("autokill") == Some(&Value::Bool(true)), ..Safeguards::default() };
@@ -88,7 +88,7 @@ fn heartbeat_is_off(health: Option<&Value>) -> bool {
 /// gets no new connections; after `retries` of them it is restarted.
 fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
-    let probe = asked(ready::http(value, spec)?)?;
+    let probe = request_only(ready::http(value, spec)?)?;
     let liveness = check(CheckMethod::Http(probe), table)?;
     let readiness = Check { failures: 1, ..liveness.clone() };
     Ok(HealthSpec {
@@ -142,7 +142,7 @@ fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
     let (ask, inner) = match kind {
         "http" => {
             let Value::Object(inner) = asked_for else { return Err(format!("expected `http` as a table, found {}", found(asked_for))) };
-            (CheckMethod::Http(asked(ready::http(asked_for, spec)?)?), Some(inner))
+            (CheckMethod::Http(request_only(ready::http(asked_for, spec)?)?), Some(inner))
         }
         "tcp" => match ready::tcp(asked_for)? {
             ReadyBy::Tcp { host, port } => {
@@ -187,7 +187,7 @@ fn check(ask: CheckMethod, table: &Map<String, Value>) -> Result<Check, String> 
 }
 
 /// Returns a probe of which only the question counts.
-fn asked(probe: HttpProbe) -> Result<HttpProbe, String> {
+fn request_only(probe: HttpProbe) -> Result<HttpProbe, String> {
     known_address(&probe.host)?;
     Ok(HttpProbe { interval_ms: 0, timeout_ms: 0, ..probe })
 }

@@ -5,27 +5,27 @@ use std::path::{Path, PathBuf};
 use ostler_core::app::AppSpec;
 use serde_json::Value;
 
-use super::{Base, interpreter};
+use super::{AppContext, interpreter};
 use crate::check::RawApp;
 use crate::context::{find_program, is_executable};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Finds script and interpreter; returns the problems.
-pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Vec<Problem> {
+pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Vec<Problem> {
     let Err(problem) = resolve_script(spec, raw, base) else { return Vec::new() };
     let is_interpreter_given = raw.attributes.get("exec_interpreter").is_some_and(Value::is_string);
     let mut problems = vec![problem];
-    if problems[0].kind == Kind::ScriptNotFound && is_interpreter_given {
+    if problems[0].kind == ProblemKind::ScriptNotFound && is_interpreter_given {
         let path = search_path(spec);
         problems.extend(interpreter::choose(spec, raw, base, path.as_deref(), Path::new("/")).err());
     }
     problems
 }
 
-fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
+fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Result<(), Problem> {
     let given = raw.attributes.get("script").and_then(Value::as_str).unwrap_or_default();
     if given.trim().is_empty() {
-        return Err(raw.problem(Kind::ScriptNotFound, "script", "No script path - aborting"));
+        return Err(raw.problem(ProblemKind::ScriptNotFound, "script", "No script path - aborting"));
     }
     let path = search_path(spec);
     match find(given, base, path.as_deref()) {
@@ -35,7 +35,7 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(
             // PM2 differs: it starts Node, which fails.
             let is_refused = file.is_dir() && spec.runs_in_node() && !base.context.as_pm2 && !has_entry(&file);
             let message = || format!("the folder {} has neither a package.json nor an index.js", file.display());
-            if is_refused { Err(raw.problem(Kind::ScriptNotFound, "script", message())) } else { Ok(()) }
+            if is_refused { Err(raw.problem(ProblemKind::ScriptNotFound, "script", message())) } else { Ok(()) }
         }
         None if given.contains(char::is_whitespace) => command_line(spec, raw, given, path.as_deref(), base.context.elsewhere),
         None if base.context.elsewhere => {
@@ -51,7 +51,7 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(
         }
         None => {
             let tried = base.context.absolute(given, &base.cwd);
-            Err(raw.problem(Kind::ScriptNotFound, "script", format!("Script not found: {}", tried.display())))
+            Err(raw.problem(ProblemKind::ScriptNotFound, "script", format!("Script not found: {}", tried.display())))
         }
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn search_path(spec: &AppSpec) -> Option<String> {
 /// Finds a file relative to the app's directory, or else the caller's or the config file's; a bare
 /// word also on `PATH`. A folder counts too (Node runs its `index.js`), but a program of that name
 /// takes precedence.
-fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<PathBuf> {
+fn find(given: &str, base: &AppContext<'_>, path: Option<&str>) -> Option<PathBuf> {
     let own = base.context.absolute(given, &base.cwd);
     if own.is_file() {
         return Some(own);
@@ -87,7 +87,7 @@ fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<PathBuf> {
 }
 
 fn text(file: &Path, raw: &RawApp) -> Result<String, Problem> {
-    file.to_str().map(str::to_owned).ok_or_else(|| raw.problem(Kind::Value, "script", "the path is not UTF-8"))
+    file.to_str().map(str::to_owned).ok_or_else(|| raw.problem(ProblemKind::Value, "script", "the path is not UTF-8"))
 }
 
 /// Turns any text with a blank that is not a file into a command line, which a shell runs.
@@ -97,7 +97,8 @@ fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str
         is_executable(&sh).then_some(sh)
     });
     let shell = shell.or_else(|| Some(PathBuf::from("/bin/sh")).filter(|_| elsewhere));
-    let shell = shell.ok_or_else(|| raw.problem(Kind::InterpreterNotFound, "script", "no bash or sh was found to run the command line"))?;
+    let shell =
+        shell.ok_or_else(|| raw.problem(ProblemKind::InterpreterNotFound, "script", "no bash or sh was found to run the command line"))?;
     spec.shell = true;
     spec.interpreter = None;
     spec.interpreter_args.clear();

@@ -6,7 +6,7 @@ use ostler_core::app::secrets::{SecretSource, Secrets, TIMEOUT_MS, is_credential
 use ostler_core::text::units;
 use serde_json::{Map, Value};
 
-use super::Base;
+use super::AppContext;
 use super::command::command;
 use super::expand::is_name;
 use super::listen::known_keys;
@@ -15,7 +15,7 @@ use crate::check::found;
 const FORMS: &str = "a path, or a table with `file`, `command` or `credential`";
 
 /// Reads all secrets of an app.
-pub(super) fn parse(value: &Value, base: &Base<'_>) -> Result<Secrets, String> {
+pub(super) fn parse(value: &Value, base: &AppContext<'_>) -> Result<Secrets, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table NAME: source, found {}", found(value))) };
     let mut secrets = Secrets::new();
     for (name, source) in table {
@@ -28,7 +28,7 @@ pub(super) fn parse(value: &Value, base: &Base<'_>) -> Result<Secrets, String> {
     Ok(secrets)
 }
 
-fn one(value: &Value, base: &Base<'_>) -> Result<SecretSource, String> {
+fn one(value: &Value, base: &AppContext<'_>) -> Result<SecretSource, String> {
     match value {
         Value::String(path) => file(path, base),
         Value::Object(table) => described(table, base),
@@ -36,7 +36,7 @@ fn one(value: &Value, base: &Base<'_>) -> Result<SecretSource, String> {
     }
 }
 
-fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<SecretSource, String> {
+fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<SecretSource, String> {
     known_keys(table, &["file", "command", "credential", "timeout"])?;
     if table.contains_key("timeout") && !table.contains_key("command") {
         return Err("`timeout` is allowed only with `command`".into());
@@ -58,7 +58,7 @@ fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<SecretSource
     }
 }
 
-fn file(path: &str, base: &Base<'_>) -> Result<SecretSource, String> {
+fn file(path: &str, base: &AppContext<'_>) -> Result<SecretSource, String> {
     if path.is_empty() {
         return Err("expected a path, found an empty string".into());
     }

@@ -7,7 +7,7 @@ use ostler_core::serving::{AutoscaleSettings, Scheduling, Sticky, fd_words};
 use serde_json::Value;
 
 use super::listen::known_keys;
-use super::{Base, listen, number, ready};
+use super::{AppContext, listen, number, ready};
 use crate::check::{found, whole};
 
 /// Name of the cookie of `sticky: "cookie"`.
@@ -15,7 +15,7 @@ const COOKIE: &str = "ostler";
 /// Target of `instances: {min, max}`: mean CPU use of an instance.
 const TARGET_CPU: u32 = 70;
 
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
     match key {
         "listen" => listen::set(spec, value, base)?,
         "scheduling" => spec.scheduling = value.as_str().and_then(scheduling).unwrap_or_default(),

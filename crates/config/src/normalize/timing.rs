@@ -48,8 +48,8 @@ pub(super) fn set_stop(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(
 pub(super) fn finish_stop(spec: &mut AppSpec, context: &Context) {
     let is_given = |key| spec.given.open().contains_key(key);
     if !is_given("kill_mode") {
-        let says_nothing = !context.as_pm2 && !is_given("treekill");
-        spec.stop.kill_mode = says_nothing.then(|| KillMode::usual(spec)).filter(|mode| *mode != KillMode::Tree);
+        let uses_default = !context.as_pm2 && !is_given("treekill");
+        spec.stop.kill_mode = uses_default.then(|| KillMode::usual(spec)).filter(|mode| *mode != KillMode::Tree);
     }
 }
 

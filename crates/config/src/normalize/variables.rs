@@ -3,7 +3,7 @@
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
 use ostler_core::logs::files::{own_stem, stem};
 
-use super::Base;
+use super::AppContext;
 use crate::check::RawApp;
 use crate::context::Context;
 
@@ -11,7 +11,7 @@ use crate::context::Context;
 const SWITCHES: [(&str, &str); 2] = [("ASZ_MODE", "time"), ("PM2_DEEP_MONITORING", "deep_monitoring")];
 
 /// Adds options below those of the app.
-pub(super) fn lay_under(raw: &mut RawApp, base: &Context) {
+pub(super) fn fill_in(raw: &mut RawApp, base: &Context) {
     for (variable, option) in SWITCHES {
         if is_set(base, variable).is_some() && !raw.attributes.contains_key(option) {
             raw.attributes.insert(option.into(), true.into());
@@ -20,7 +20,7 @@ pub(super) fn lay_under(raw: &mut RawApp, base: &Context) {
 }
 
 /// Fills in values that the app does not set.
-pub(super) fn finish(spec: &mut AppSpec, base: &Base<'_>) {
+pub(super) fn finish(spec: &mut AppSpec, base: &AppContext<'_>) {
     let folder = |variable: &str| is_set(base.context, variable).map(|path| base.context.in_cwd(path).to_string_lossy().into_owned());
     let stem = if base.context.as_pm2 { stem(&spec.name) } else { own_stem(&spec.name) };
     if let Some(folder) = folder("PM2_DEFAULT_LOG_PATH") {

@@ -4,7 +4,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::watch::{WatchSpec, option_without_effect};
 
 use crate::check::RawApp;
-use crate::problem::{Kind, Problem, Severity};
+use crate::problem::{Problem, ProblemKind, Severity};
 
 /// Attributes that [`finish`] reads together.
 pub(super) const TOGETHER: &[&str] = &["watch", "ignore_watch", "watch_delay", "watch_options", "ext", "cwd"];
@@ -21,7 +21,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
 }
 
 /// Warns of options of chokidar that have no meaning here.
-pub(super) fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
+pub(super) fn warn_unusual(raw: &RawApp, problems: &mut Vec<Problem>) {
     let options = raw.attributes().get("watch_options").and_then(|options| options.as_object());
     let without: Vec<String> = options
         .into_iter()
@@ -29,7 +29,7 @@ pub(super) fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
         .filter_map(|(name, value)| option_without_effect(name, value).map(|why| format!("{name} ({why})")))
         .collect();
     if !without.is_empty() {
-        let problem = raw.problem(Kind::Value, "watch_options", format!("without effect here: {}", without.join(", ")));
+        let problem = raw.problem(ProblemKind::Value, "watch_options", format!("without effect here: {}", without.join(", ")));
         problems.push(Problem { severity: Severity::Warning, ..problem });
     }
 }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::interpolate::references;
 use super::keys::compose::{KEYS, TOP_KEYS};
-use super::keys::{Fate, Key, why_left_out};
+use super::keys::{Key, KeySupport, reason_for_skipping};
 use super::{App, INTERPRETERS, millis, size};
-use crate::Told;
+use crate::Notice;
 
 /// Time between the stop signal and SIGKILL, and the length of a run that resets the restart count.
 const GRACE_MS: u64 = 10_000;
@@ -18,10 +18,10 @@ const FIRST_DELAY_MS: u64 = 100;
 const HEALTH_MS: u64 = 30_000;
 
 /// Reports the keys of the file that have no effect.
-pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {
+pub(super) fn report_file_keys(file: &Value, notices: &mut Vec<Notice>) {
     for key in file.as_object().into_iter().flat_map(Map::keys) {
         if let Some(why) = why_without_effect(TOP_KEYS, key) {
-            told.push(Told { app: "-".into(), key: key.clone(), why });
+            notices.push(Notice { app: "-".into(), key: key.clone(), why });
         }
     }
 }
@@ -29,19 +29,19 @@ pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {
 /// Returns the reason why a key has no effect; none if it has an effect. Extensions are for other
 /// programs.
 fn why_without_effect(keys: &[Key], name: &str) -> Option<String> {
-    let has_effect = keys.iter().any(|key| key.name == name && !matches!(key.fate, Fate::LeftOut(_)));
+    let has_effect = keys.iter().any(|key| key.name == name && !matches!(key.support, KeySupport::LeftOut(_)));
     let is_extension = name.rsplit('.').next().is_some_and(|last| last.starts_with("x-"));
-    (!has_effect && !is_extension).then(|| why_left_out(keys, name))
+    (!has_effect && !is_extension).then(|| reason_for_skipping(keys, name))
 }
 
 /// Reports the keys of a table without effect, and those of its inner tables.
-fn tell_keys(app: &mut App<'_>, parent: &str, table: &Map<String, Value>) {
+fn report_keys(app: &mut App<'_>, parent: &str, table: &Map<String, Value>) {
     for (key, value) in table {
         let name = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
         let has_keys = KEYS.iter().any(|key| key.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.')));
         match (why_without_effect(KEYS, &name), value) {
-            (Some(why), _) => app.tell(&name, why),
-            (None, Value::Object(inner)) if has_keys => tell_keys(app, &name, inner),
+            (Some(why), _) => app.report(&name, why),
+            (None, Value::Object(inner)) if has_keys => report_keys(app, &name, inner),
             _ => {}
         }
     }
@@ -80,15 +80,15 @@ pub(super) fn app(
     service: &Map<String, Value>,
     all: &Map<String, Value>,
     keeps_references: bool,
-    told: &mut Vec<Told>,
+    notices: &mut Vec<Notice>,
 ) -> Option<Map<String, Value>> {
-    let mut app = App::new(name, told);
+    let mut app = App::new(name, notices);
     let mut words = words(service);
     // ostler itself replaces a process manager or an init in the container.
     let is_init = |word: &String| matches!(name_of(word), "ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini" | "docker-init");
     if words.first().is_some_and(is_init) {
         let first = words.remove(0);
-        app.tell("command", format!("{first} is an init process, which ostler replaces: the command starts after it"));
+        app.report("command", format!("{first} is an init process, which ostler replaces: the command starts after it"));
         let options = words.iter().take_while(|word| word.starts_with('-') || *word == "runtime" || *word == "start").count();
         words.drain(..options);
     }
@@ -97,11 +97,11 @@ pub(super) fn app(
         *first = name_of(first).to_owned();
     }
     if !app.command(&words) {
-        app.tell("command", "the command is empty without it");
+        app.report("command", "the command is empty without it");
         return None;
     }
     let mut expands = false;
-    tell_keys(&mut app, "", service);
+    report_keys(&mut app, "", service);
     for (key, value) in service {
         one(&mut app, key, value, all, keeps_references, &mut expands);
     }
@@ -146,7 +146,7 @@ fn restart(app: &mut App<'_>, service: &Map<String, Value>) {
         "no" | "none" | "false" => return app.set("autorestart", false),
         "on-failure" => app.set("stop_exit_codes", vec![0]),
         "always" | "unless-stopped" | "any" | "true" => {}
-        word => return app.tell(key, format!("expected no, always, on-failure or unless-stopped, found {word:?}")),
+        word => return app.report(key, format!("expected no, always, on-failure or unless-stopped, found {word:?}")),
     }
     let time = |name: &str| policy.and_then(|policy| policy.get(name)).map(shown).and_then(|text| millis(&text));
     match time("delay") {
@@ -176,7 +176,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
                 app.set("cwd", context);
             }
         }
-        "working_dir" => app.tell(key, format!("{} is a folder inside the container", shown(value))),
+        "working_dir" => app.report(key, format!("{} is a folder inside the container", shown(value))),
         "environment" => environment(app, value, keeps_references, expands),
         "env_file" => {
             let paths: Vec<Value> = match value {
@@ -192,7 +192,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
         "restart" => {}
         "stop_grace_period" => match value.as_str().and_then(millis) {
             Some(ms) => app.set("kill_timeout", ms),
-            None => app.tell(key, "not a valid time"),
+            None => app.report(key, "not a valid time"),
         },
         "stop_signal" => app.set("kill_signal", value.clone()),
         "user" => {
@@ -217,7 +217,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
                 matches!((parts.next(), parts.next()), (Some(inside), Some(outside)) if inside != outside)
             });
             if let Some(port) = odd {
-                app.tell(key, format!("{port}: the app opens its port itself; no other port is mapped to it"));
+                app.report(key, format!("{port}: the app opens its port itself; no other port is mapped to it"));
             }
         }
         "volumes" => {
@@ -225,7 +225,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
             let is_here =
                 |mount: &Value| mount.as_str().or_else(|| mount.get("source")?.as_str()).is_some_and(|path| path.starts_with('.'));
             if let Some(mount) = value.as_array().into_iter().flatten().find(|mount| !is_here(mount)) {
-                app.tell(key, format!("nothing is mounted: the app uses the folders of this machine instead of {}", shown(mount)));
+                app.report(key, format!("nothing is mounted: the app uses the folders of this machine instead of {}", shown(mount)));
             }
         }
         _ => {}
@@ -266,7 +266,7 @@ fn environment(app: &mut App<'_>, value: &Value, keeps_references: bool, expands
         *expands |= kept.has_reference;
         *text = kept.text;
         if let Some(why) = kept.differs {
-            app.tell("environment", format!("{name}: {why}"));
+            app.report("environment", format!("{name}: {why}"));
         }
     }
     for (name, value) in pairs {
@@ -295,7 +295,7 @@ fn depends_on(app: &mut App<'_>, value: &Value, all: &Map<String, Value>) {
                 condition.as_str().unwrap_or("started").replace("service_completed_successfully", "completed").replace("service_", "");
             table.insert(name, word.into());
         } else {
-            app.tell("depends_on", format!("{name} is not an app of this file"));
+            app.report("depends_on", format!("{name} is not an app of this file"));
         }
     }
     if !table.is_empty() {
@@ -308,14 +308,14 @@ fn quota(app: &mut App<'_>, value: &Value) {
         value.as_str().and_then(|text| text.trim().parse::<f64>().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
     match cpus {
         Some(cpus) => app.set("cpu_quota", (cpus * 100.0).round() as u64),
-        None => app.tell("cpus", "not a number"),
+        None => app.report("cpus", "not a number"),
     }
 }
 
 fn memory(app: &mut App<'_>, key: &str, value: &Value) {
     match value.as_str().and_then(size) {
         Some(size) => app.set("memory_max", size),
-        None => app.tell(key, "not a valid size"),
+        None => app.report(key, "not a valid size"),
     }
 }
 

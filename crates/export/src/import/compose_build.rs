@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::compose_files::{Surroundings, joined};
+use super::compose_files::{ComposeContext, joined};
 use super::dockerfile;
-use crate::Told;
+use crate::Notice;
 
 /// Parts of a service that are not its words.
 #[derive(Default)]
-pub(super) struct Before {
+pub(super) struct ServiceInputs {
     pub profiles: Vec<String>,
     /// Folder, if it exists here.
     pub folder: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Before {
 ///
 /// # Errors
 /// Returns an error if its Dockerfile cannot be read; the reason is one line.
-pub(super) fn built(build: &Value, context: &str, around: &Surroundings<'_>) -> Result<dockerfile::Stage, String> {
+pub(super) fn built(build: &Value, context: &str, around: &ComposeContext<'_>) -> Result<dockerfile::Stage, String> {
     if context.contains("://") || context.starts_with("git@") {
         return Err(format!("it is built from the repository {context}, which is not cloned"));
     }
@@ -64,8 +64,8 @@ pub(super) fn from_stage(
     service: &mut Map<String, Value>,
     stage: &dockerfile::Stage,
     context: &str,
-    before: &mut Before,
-    told: &mut Vec<Told>,
+    before: &mut ServiceInputs,
+    notices: &mut Vec<Notice>,
     runs_as: &dyn Fn(&str) -> bool,
 ) {
     let given = |key: &str| service.get(key).filter(|value| !value.is_null()).cloned();
@@ -77,13 +77,15 @@ pub(super) fn from_stage(
         (None, None) => (list(&stage.entrypoint), list(&stage.command)),
     };
     let folder = before.folder.clone().unwrap_or_else(|| ".".to_owned());
-    let here = |word: &str| {
-        let path = joined(context, &stage.here(word).filter(|_| word.starts_with('/'))?);
+    let local_path = |word: &str| {
+        let path = joined(context, &stage.local_path(word).filter(|_| word.starts_with('/'))?);
         if folder == "." { Some(path) } else { path.strip_prefix(&format!("{}/", folder.trim_end_matches('/'))).map(str::to_owned) }
     };
     let words = |value: Value| match value {
-        Value::Array(list) => Value::Array(list.into_iter().map(|word| word.as_str().and_then(here).map_or(word, Value::from)).collect()),
-        Value::String(text) => ostler_core::app::args::split(&text).into_iter().map(|word| here(&word).unwrap_or(word)).collect(),
+        Value::Array(list) => {
+            Value::Array(list.into_iter().map(|word| word.as_str().and_then(local_path).map_or(word, Value::from)).collect())
+        }
+        Value::String(text) => ostler_core::app::args::split(&text).into_iter().map(|word| local_path(&word).unwrap_or(word)).collect(),
         other => other,
     };
     service.insert("entrypoint".into(), words(entrypoint));
@@ -101,7 +103,7 @@ pub(super) fn from_stage(
             service.insert("user".into(), user.as_str().into());
         } else {
             let why = format!("USER {user} exists only in the image: the app runs as the caller, or as `user` of the service");
-            told.push(Told { app: name.to_owned(), key: "build".into(), why });
+            notices.push(Notice { app: name.to_owned(), key: "build".into(), why });
         }
     }
     if let Some(check) = &stage.healthcheck {

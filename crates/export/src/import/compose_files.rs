@@ -9,7 +9,7 @@ use super::{ImportError, MOST_BYTES, dotenv, yaml};
 
 /// Facts that the file depends on.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct ComposeContext<'a> {
     /// Returns the value of a variable of the caller or of the file `.env`.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Returns whether a program is on the `PATH`.
@@ -31,7 +31,7 @@ const MOST_FILES: usize = 1000;
 
 /// State of a load.
 #[derive(Default)]
-struct Loading {
+struct LoadState {
     /// Names of unset variables.
     missing: Vec<String>,
     /// Number of files that were read.
@@ -44,8 +44,8 @@ struct Loading {
 /// # Errors
 /// Returns an error if a file is not a compose file, names an unreadable file, or needs an unset
 /// variable.
-pub(super) fn load(files: &[(String, String)], around: &Surroundings<'_>) -> Result<(Value, Vec<String>), ImportError> {
-    let mut loading = Loading::default();
+pub(super) fn load(files: &[(String, String)], around: &ComposeContext<'_>) -> Result<(Value, Vec<String>), ImportError> {
+    let mut loading = LoadState::default();
     let mut all = Value::Object(Map::new());
     for (name, text) in files {
         // Paths of all files are relative to the folder of the first one.
@@ -74,8 +74,8 @@ fn file(
     name: &str,
     text: &str,
     folder: &str,
-    around: &Surroundings<'_>,
-    loading: &mut Loading,
+    around: &ComposeContext<'_>,
+    loading: &mut LoadState,
     depth: usize,
 ) -> Result<Value, ImportError> {
     if depth > DEEPEST {
@@ -107,7 +107,7 @@ fn file(
 
 /// Returns the values of a text with their variables resolved. If references are kept, those in
 /// `environment` stay.
-fn parsed(text: &str, around: &Surroundings<'_>, loading: &mut Loading) -> Result<Value, ImportError> {
+fn parsed(text: &str, around: &ComposeContext<'_>, loading: &mut LoadState) -> Result<Value, ImportError> {
     if text.len() > MOST_BYTES {
         return Err(ImportError::TooLarge(text.len()));
     }
@@ -129,7 +129,7 @@ fn parsed(text: &str, around: &Surroundings<'_>, loading: &mut Loading) -> Resul
     Ok(value)
 }
 
-fn read(path: &str, around: &Surroundings<'_>, loading: &mut Loading) -> Result<String, ImportError> {
+fn read(path: &str, around: &ComposeContext<'_>, loading: &mut LoadState) -> Result<String, ImportError> {
     loading.files += 1;
     if loading.files > MOST_FILES {
         return malformed(format!("{path}: more than {MOST_FILES} files are included or extended"));
@@ -147,8 +147,8 @@ fn extended(
     own: &str,
     name: &str,
     folder: &str,
-    around: &Surroundings<'_>,
-    loading: &mut Loading,
+    around: &ComposeContext<'_>,
+    loading: &mut LoadState,
     depth: usize,
 ) -> Result<Value, ImportError> {
     let Some(mut service) = value.get("services").and_then(|services| services.get(own)).cloned() else {
@@ -172,7 +172,7 @@ fn extended(
     Ok(merge(base, service))
 }
 
-fn include(entry: &Value, folder: &str, around: &Surroundings<'_>, loading: &mut Loading, depth: usize) -> Result<Value, ImportError> {
+fn include(entry: &Value, folder: &str, around: &ComposeContext<'_>, loading: &mut LoadState, depth: usize) -> Result<Value, ImportError> {
     let paths: Vec<&str> = match entry.get("path").unwrap_or(entry) {
         Value::String(path) => vec![path],
         Value::Array(paths) => paths.iter().filter_map(Value::as_str).collect(),
@@ -196,7 +196,7 @@ fn include(entry: &Value, folder: &str, around: &Surroundings<'_>, loading: &mut
     }
     let variable =
         |name: &str| (around.variable)(name).or_else(|| own.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.clone()));
-    let inner = Surroundings { variable: &variable, ..*around };
+    let inner = ComposeContext { variable: &variable, ..*around };
     let mut all = Value::Object(Map::new());
     for path in paths {
         let path = joined(folder, path);
@@ -230,7 +230,7 @@ mod tests {
         let read = |path: &str| Ok(files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned()));
         let variable = |name: &str| (name == "OWN").then(|| "caller".to_owned());
         let around =
-            Surroundings { variable: &variable, has_program: &|_| false, runs_as: &|_| false, read: &read, keeps_references: false };
+            ComposeContext { variable: &variable, has_program: &|_| false, runs_as: &|_| false, read: &read, keeps_references: false };
         load(&[(files[0].0.to_owned(), files[0].1.to_owned())], &around).map(|(value, _)| value)
     }
 

@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use super::compose_build::{Before, built, from_stage};
-use super::compose_files::{Surroundings, joined, load};
+use super::compose_build::{ServiceInputs, built, from_stage};
+use super::compose_files::{ComposeContext, joined, load};
 use super::dotenv::EnvFileError;
 use super::{ImportError, Imported, compose, dotenv};
-use crate::Told;
+use crate::Notice;
 use crate::base::OFFICIAL;
 
 /// A parsed compose file.
@@ -18,7 +18,7 @@ pub struct ComposeProject {
     /// Its services, in their order.
     pub services: Vec<ComposeService>,
     /// Values that were not converted.
-    pub told: Vec<Told>,
+    pub notices: Vec<Notice>,
 }
 
 /// A service.
@@ -44,7 +44,7 @@ pub fn compose_variables(text: &str, variable: &dyn Fn(&str) -> Option<String>) 
 
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
     let around =
-        Surroundings { variable: &|_| None, has_program: &|_| false, runs_as: &|_| false, read: &|_| Ok(None), keeps_references: true };
+        ComposeContext { variable: &|_| None, has_program: &|_| false, runs_as: &|_| false, read: &|_| Ok(None), keeps_references: true };
     import_compose(&[("compose.yaml".to_owned(), text.to_owned())], &around)
 }
 
@@ -52,9 +52,9 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
 ///
 /// # Errors
 /// Same as [`compose_project`].
-pub fn import_compose(files: &[(String, String)], around: &Surroundings<'_>) -> Result<Imported, ImportError> {
-    let project = compose_project(files, &Surroundings { keeps_references: true, ..*around })?;
-    let mut imported = Imported { apps: Vec::new(), told: project.told };
+pub fn import_compose(files: &[(String, String)], around: &ComposeContext<'_>) -> Result<Imported, ImportError> {
+    let project = compose_project(files, &ComposeContext { keeps_references: true, ..*around })?;
+    let mut imported = Imported { apps: Vec::new(), notices: project.notices };
     for service in project.services {
         match service.app {
             Ok(mut app) => {
@@ -63,7 +63,7 @@ pub fn import_compose(files: &[(String, String)], around: &Surroundings<'_>) -> 
                 }
                 imported.apps.push(app);
             }
-            Err(why) => imported.told.push(Told { app: service.name, key: "command".into(), why }),
+            Err(why) => imported.notices.push(Notice { app: service.name, key: "command".into(), why }),
         }
     }
     Ok(imported)
@@ -74,11 +74,11 @@ pub fn import_compose(files: &[(String, String)], around: &Surroundings<'_>) -> 
 ///
 /// # Errors
 /// Returns an error if a file is not a compose file, or if a required variable is unset.
-pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) -> Result<ComposeProject, ImportError> {
+pub fn compose_project(files: &[(String, String)], around: &ComposeContext<'_>) -> Result<ComposeProject, ImportError> {
     let (mut file, missing) = load(files, around)?;
-    let mut told: Vec<Told> = missing
+    let mut notices: Vec<Notice> = missing
         .into_iter()
-        .map(|name| Told { app: "-".into(), key: name.clone(), why: format!("the variable {name} is not set: it is empty") })
+        .map(|name| Notice { app: "-".into(), key: name.clone(), why: format!("the variable {name} is not set: it is empty") })
         .collect();
     let name = file.get("name").and_then(Value::as_str).map(str::to_owned);
     let mut services = match file.get_mut("services").map(Value::take) {
@@ -90,7 +90,7 @@ pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) ->
         let Some(service) = service.as_object_mut() else {
             return Err(ImportError::Malformed(format!("services.{name}: expected a table")));
         };
-        befores.push(before(name, service, around, &mut told)?);
+        befores.push(before(name, service, around, &mut notices)?);
     }
     let names: Vec<String> = services.keys().cloned().collect();
     let mut read = Vec::new();
@@ -98,22 +98,28 @@ pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) ->
         let service = services.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
         let app = match &before.cannot {
             Some(why) => Err(why.clone()),
-            None => compose::app(name, &service, &services, around.keeps_references, &mut told)
+            None => compose::app(name, &service, &services, around.keeps_references, &mut notices)
                 .ok_or_else(|| "its command names no program: set `command`, or `x-ostler: {script: …}`".to_owned()),
         };
-        let app = app.map(|app| after(name, app, &service, &before, &names, around, &mut told));
+        let app = app.map(|app| after(name, app, &service, &before, &names, around, &mut notices));
         read.push(ComposeService { name: name.clone(), profiles: before.profiles, app });
     }
-    compose::tell_of_file(&file, &mut told);
-    Ok(ComposeProject { name, services: read, told })
+    compose::report_file_keys(&file, &mut notices);
+    Ok(ComposeProject { name, services: read, notices })
 }
 
 /// Removes the keys that are read here, and completes the command from the Dockerfile or the name
 /// of a server.
-fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_>, told: &mut Vec<Told>) -> Result<Before, ImportError> {
+fn before(
+    name: &str,
+    service: &mut Map<String, Value>,
+    around: &ComposeContext<'_>,
+    notices: &mut Vec<Notice>,
+) -> Result<ServiceInputs, ImportError> {
     let texts =
         |value: Value| -> Vec<String> { value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect() };
-    let mut before = Before { profiles: service.shift_remove("profiles").map(texts).unwrap_or_default(), ..Before::default() };
+    let mut before =
+        ServiceInputs { profiles: service.shift_remove("profiles").map(texts).unwrap_or_default(), ..ServiceInputs::default() };
     if let Some(Value::Object(own)) = service.shift_remove("x-ostler") {
         before.own = own;
     }
@@ -141,24 +147,24 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
         }
     }
     let folder = service.get("working_dir").and_then(Value::as_str).or_else(|| stage.as_ref().map(|(stage, _)| stage.workdir.as_str()));
-    before.folder = folder.and_then(|folder| here(folder, service)).or_else(|| {
+    before.folder = folder.and_then(|folder| local_path(folder, service)).or_else(|| {
         let (stage, context) = stage.as_ref()?;
-        Some(joined(context, &folder.and_then(|folder| stage.here(folder)).unwrap_or_else(|| ".".to_owned())))
+        Some(joined(context, &folder.and_then(|folder| stage.local_path(folder)).unwrap_or_else(|| ".".to_owned())))
     });
     if before.folder.is_some() {
         service.shift_remove("working_dir");
     }
     if let Some((stage, context)) = &stage {
-        from_stage(name, service, stage, context, &mut before, told, around.runs_as);
+        from_stage(name, service, stage, context, &mut before, notices, around.runs_as);
     }
     match (before.own.get("script"), &image) {
         (Some(script), _) => {
             service.insert("entrypoint".into(), Value::Null);
             service.insert("command".into(), Value::from(vec![script.clone()]));
         }
-        (None, Some(image)) if !service.contains_key("build") => match stand_in(image) {
+        (None, Some(image)) if !service.contains_key("build") => match substitute_program(image) {
             // The words after the server's name are its arguments, as in its image.
-            Some(program) if (around.has_program)(program) => give_program(service, program),
+            Some(program) if (around.has_program)(program) => insert_program(service, program),
             Some(program) => {
                 before.cannot = Some(format!(
                     "the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image with a \
@@ -190,7 +196,12 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
 
 /// Reads env files. Files that ostler reads in the same way stay files. If one differs, the
 /// variables of all files become variables of the app.
-fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_>, before: &mut Before) -> Result<(), ImportError> {
+fn env_files(
+    name: &str,
+    service: &mut Map<String, Value>,
+    around: &ComposeContext<'_>,
+    before: &mut ServiceInputs,
+) -> Result<(), ImportError> {
     let files = match service.get("env_file") {
         Some(Value::Array(files)) => files.clone(),
         Some(file @ Value::String(_)) => vec![file.clone()],
@@ -204,7 +215,7 @@ fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings
         match (around.read)(path).map_err(failed)? {
             Some(text) => {
                 let is_raw = file.get("format").and_then(Value::as_str) == Some("raw");
-                differs |= is_raw || dotenv::differs_from_ours(&text);
+                differs |= is_raw || dotenv::differs_from_ostler(&text);
                 let of_earlier = |name: &str| variables.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.clone());
                 let lookup = |name: &str| of_earlier(name).or_else(|| (around.variable)(name));
                 let found =
@@ -230,7 +241,7 @@ fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings
 }
 
 /// Inserts the program before the command, unless the command already names a program.
-fn give_program(service: &mut Map<String, Value>, program: &str) {
+fn insert_program(service: &mut Map<String, Value>, program: &str) {
     let words = match service.get("command") {
         Some(Value::String(text)) => ostler_core::app::args::split(text),
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -244,7 +255,7 @@ fn give_program(service: &mut Map<String, Value>, program: &str) {
 }
 
 /// Returns the program of an image that serves without further software.
-fn stand_in(image: &str) -> Option<&'static str> {
+fn substitute_program(image: &str) -> Option<&'static str> {
     let bare = |image: &str| {
         image.split(['@']).next().unwrap_or(image).rsplit('/').next().unwrap_or(image).split(':').next().unwrap_or(image).to_owned()
     };
@@ -258,7 +269,7 @@ fn stand_in(image: &str) -> Option<&'static str> {
 
 /// Returns the local folder for a folder of the container: a relative one, or the source of a bind
 /// mount.
-fn here(folder: &str, service: &Map<String, Value>) -> Option<String> {
+fn local_path(folder: &str, service: &Map<String, Value>) -> Option<String> {
     if !folder.starts_with('/') {
         return Some(folder.to_owned());
     }
@@ -297,12 +308,12 @@ fn after(
     name: &str,
     mut app: Map<String, Value>,
     service: &Map<String, Value>,
-    before: &Before,
+    before: &ServiceInputs,
     names: &[String],
-    around: &Surroundings<'_>,
-    told: &mut Vec<Told>,
+    around: &ComposeContext<'_>,
+    notices: &mut Vec<Notice>,
 ) -> Map<String, Value> {
-    let mut tell = |key: &str, why: String| told.push(Told { app: name.to_owned(), key: key.to_owned(), why });
+    let mut report = |key: &str, why: String| notices.push(Notice { app: name.to_owned(), key: key.to_owned(), why });
     if let Some(folder) = &before.folder {
         app.insert("cwd".into(), folder.as_str().into());
     }
@@ -319,7 +330,7 @@ fn after(
         _ => {}
     }
     env.extend(own.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
-    for name in passed_on(service) {
+    for name in inherited_variables(service) {
         match (around.variable)(&name) {
             // The app inherits it from its caller.
             Some(_) if around.keeps_references => {}
@@ -332,7 +343,7 @@ fn after(
         for (variable, value) in env.iter() {
             let host = value.as_str().and_then(|value| names.iter().find(|other| names_host(value, other)));
             if let Some(host) = host.filter(|host| *host != name) {
-                tell(
+                report(
                     "environment",
                     format!("{variable} names the host {host}, which does not exist here: apps reach each other at localhost"),
                 );
@@ -359,7 +370,7 @@ fn after(
 }
 
 /// Returns the names of variables without a value.
-fn passed_on(service: &Map<String, Value>) -> Vec<String> {
+fn inherited_variables(service: &Map<String, Value>) -> Vec<String> {
     match service.get("environment") {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).filter(|word| !word.contains('=')).map(str::to_owned).collect(),
         Some(Value::Object(map)) => map.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect(),
@@ -404,7 +415,7 @@ mod tests {
             _ => Ok(None),
         }
         };
-        let around = Surroundings {
+        let around = ComposeContext {
             variable: &variable,
             has_program: &|program| program == "redis-server",
             runs_as: &|user| user == "app",
@@ -516,7 +527,7 @@ mod tests {
         }
         let project = read("services: {a: {build: {dockerfile: stranger}}}");
         assert!(project.services[0].app.as_ref().is_ok_and(|app| !app.contains_key("uid")));
-        assert!(project.told.iter().any(|told| told.why.contains("USER node exists only in the image")), "{:?}", project.told);
+        assert!(project.notices.iter().any(|notices| notices.why.contains("USER node exists only in the image")), "{:?}", project.notices);
     }
 
     #[test]
@@ -541,9 +552,9 @@ mod tests {
         let text = "name: shop\nservices:\n  a: {command: [x], profiles: [dev], depends_on: [db], environment: {URL: 'redis://redis:6379/0', DB: db, OTHER: 'http://redis.example', N: $NONE}}\n  redis: {image: redis}\n  db: {image: postgres}\n";
         let project = read(text);
         assert_eq!((project.name.as_deref(), &project.services[0].profiles), (Some("shop"), &vec!["dev".to_owned()]));
-        let keys: Vec<(&str, &str)> = project.told.iter().map(|told| (told.app.as_str(), told.key.as_str())).collect();
+        let keys: Vec<(&str, &str)> = project.notices.iter().map(|notices| (notices.app.as_str(), notices.key.as_str())).collect();
         assert_eq!(keys, [("-", "NONE"), ("a", "depends_on"), ("a", "environment"), ("a", "environment")]);
-        let around = Surroundings {
+        let around = ComposeContext {
             variable: &|_| None,
             has_program: &|_| false,
             runs_as: &|_| false,

@@ -29,7 +29,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Returns the path in the build context for a path of the image.
-    pub(super) fn here(&self, path: &str) -> Option<String> {
+    pub(super) fn local_path(&self, path: &str) -> Option<String> {
         let above = self.copies.iter().rev().filter_map(|(inside, outside)| Some((inside.len(), join(outside, below(path, inside)?))));
         if let Some((_, found)) = above.max_by_key(|(length, _)| *length) {
             return Some(found);
@@ -276,7 +276,7 @@ fn copies(rest: &str, workdir: &str, stages: &[Stage]) -> Vec<(String, String)> 
     let Some((to, sources)) = paths.split_last() else { return Vec::new() };
     let target = absolute(workdir, to);
     let of_context = |source: &String| match from {
-        Some(from) => find(stages, from)?.here(&absolute("/", source)),
+        Some(from) => find(stages, from)?.local_path(&absolute("/", source)),
         None if source.contains("://") || source.contains("<<") => None,
         None => Some(Some(absolute("/", source)[1..].to_owned()).filter(|path| !path.is_empty()).unwrap_or_else(|| ".".to_owned())),
     };
@@ -306,10 +306,10 @@ mod tests {
         let stage = read(SEED, None, &[]).unwrap();
         assert_eq!((text(&stage.command), stage.port, stage.user.as_deref()), ("node|dist/main.js".into(), Some(3000), Some("nodejs")));
         assert_eq!(stage.env, [("NODE_ENV".to_owned(), "production".to_owned())]);
-        assert_eq!(stage.here("/app"), Some(".".into()));
-        assert_eq!(stage.here("/app/dist/main.js"), Some("dist/main.js".into()));
+        assert_eq!(stage.local_path("/app"), Some(".".into()));
+        assert_eq!(stage.local_path("/app/dist/main.js"), Some("dist/main.js".into()));
         let stage = read(SEED, Some("Builder"), &[]).unwrap();
-        assert_eq!((text(&stage.command), stage.here("/app")), ("never".into(), Some(".".into())));
+        assert_eq!((text(&stage.command), stage.local_path("/app")), ("never".into(), Some(".".into())));
         assert!(read(SEED, Some("none"), &[]).is_err() && read("# no\n", None, &[]).is_err());
     }
 
@@ -340,12 +340,12 @@ mod tests {
         assert_eq!(env, ["A=x y", "B=8080", "C=20-d", "OLD=the rest"]);
         assert_eq!((stage.image.as_str(), stage.workdir.as_str(), stage.port), ("node:20", "/srv/api", Some(8080)));
         assert_eq!((stage.stop_signal.as_deref(), stage.healthcheck.is_some()), (Some("SIGQUIT"), true));
-        assert_eq!(stage.here("/srv/api"), Some("packages/api".into()));
-        assert_eq!(stage.here("/other"), None);
+        assert_eq!(stage.local_path("/srv/api"), Some("packages/api".into()));
+        assert_eq!(stage.local_path("/other"), None);
         for line in ["COPY server.js /app/", "COPY . /app", "COPY [\"server.js\", \"/app/server.js\"]", "ADD --chown=a:b ./ /app/"] {
             let stage = read(&format!("FROM x\n{line}\n"), None, &[]).unwrap();
-            assert_eq!(stage.here("/app/server.js"), Some("server.js".into()), "{line}");
-            assert_eq!(stage.here("/app"), Some(".".into()), "{line}");
+            assert_eq!(stage.local_path("/app/server.js"), Some("server.js".into()), "{line}");
+            assert_eq!(stage.local_path("/app"), Some(".".into()), "{line}");
         }
     }
 
@@ -375,7 +375,7 @@ mod tests {
         #[test]
         fn read_never_panics_on_any_text(text in "(FROM a AS b\n|CMD \\[\"x\"\\]\n|COPY [-./a ]{0,9}\n|ENV [a=\" $]{0,9}\n|WORKDIR [./a]{0,5}\n|[A-Z\\\\<\n ]{0,9}){0,8}") {
             if let Ok(stage) = read(&text, Some("b"), &[]) {
-                let _ = stage.here("/a");
+                let _ = stage.local_path("/a");
             }
         }
     }

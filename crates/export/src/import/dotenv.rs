@@ -78,7 +78,7 @@ pub(super) fn raw(text: &str) -> Vec<(String, String)> {
 
 /// Returns true if ostler's own reader of env files reads other values from this text than Compose
 /// does.
-pub(super) fn differs_from_ours(text: &str) -> bool {
+pub(super) fn differs_from_ostler(text: &str) -> bool {
     text.contains(['$', '`']) || text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#') && !line.contains('='))
 }
 

@@ -4,12 +4,12 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub name: String,
-    pub lines: Vec<Line>,
+    pub lines: Vec<Assignment>,
 }
 
 /// An assignment. `number` is the first line of a value that spans several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct Assignment {
     pub key: String,
     pub value: String,
     pub number: usize,
@@ -48,7 +48,7 @@ pub(super) fn sections(text: &str, syntax: Syntax) -> Vec<Section> {
             _ => (line, false),
         };
         if continues {
-            if let Some(Line { value, .. }) = all.last_mut().and_then(|section| section.lines.last_mut()) {
+            if let Some(Assignment { value, .. }) = all.last_mut().and_then(|section| section.lines.last_mut()) {
                 if !value.is_empty() && !line.is_empty() {
                     value.push(if syntax == Syntax::Supervisor { '\n' } else { ' ' });
                 }
@@ -61,7 +61,7 @@ pub(super) fn sections(text: &str, syntax: Syntax) -> Vec<Section> {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             all.push(Section { name: name.trim().to_owned(), lines: Vec::new() });
         } else if let (Some((key, value)), Some(section)) = (assignment(line, syntax), all.last_mut()) {
-            section.lines.push(Line { key, value: value.to_owned(), number: at + 1 });
+            section.lines.push(Assignment { key, value: value.to_owned(), number: at + 1 });
         } else {
             is_open = false;
         }

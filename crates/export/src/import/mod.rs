@@ -24,16 +24,16 @@ mod yaml;
 
 use serde_json::{Map, Value};
 
-use crate::Told;
+use crate::Notice;
 
-pub use compose_files::Surroundings;
+pub use compose_files::ComposeContext;
 pub use compose_project::{ComposeProject, ComposeService, compose_project, compose_variables, import_compose};
 pub use dotenv::EnvFileError;
 pub use keys::import_reference;
 
 /// A kind of file that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ImportFormat {
     /// A compose file.
     Compose,
     /// A service unit of systemd.
@@ -46,7 +46,7 @@ pub enum From {
     Oxmgr,
 }
 
-impl From {
+impl ImportFormat {
     /// All of them, by their command-line words.
     pub const ALL: [(&'static str, Self); 5] = [
         ("compose", Self::Compose),
@@ -85,7 +85,7 @@ pub struct Imported {
     /// Apps in the form of an ecosystem file.
     pub apps: Vec<Map<String, Value>>,
     /// Values that were not converted.
-    pub told: Vec<Told>,
+    pub notices: Vec<Notice>,
 }
 
 impl Imported {
@@ -95,16 +95,20 @@ impl Imported {
         let mut out = String::from("module.exports = {\n  apps: [\n");
         for app in &self.apps {
             let name = app.get("name").and_then(Value::as_str).unwrap_or_default();
-            for told in self.told.iter().filter(|told| told.app == name) {
-                out.push_str(&format!("    // Not carried over: {}: {}\n", crate::quote::line(&told.key), crate::quote::line(&told.why)));
+            for notices in self.notices.iter().filter(|notices| notices.app == name) {
+                out.push_str(&format!(
+                    "    // Not carried over: {}: {}\n",
+                    crate::quote::line(&notices.key),
+                    crate::quote::line(&notices.why)
+                ));
             }
             out.push_str("    ");
             value(&mut out, &Value::Object(app.clone()), 4);
             out.push_str(",\n");
         }
-        let is_of_app = |told: &&Told| self.apps.iter().any(|app| app.get("name").and_then(Value::as_str) == Some(&told.app));
-        for told in self.told.iter().filter(|told| !is_of_app(told)) {
-            out.push_str(&format!("    // Left out: {}: {}\n", crate::quote::line(&told.app), crate::quote::line(&told.why)));
+        let is_of_app = |notices: &&Notice| self.apps.iter().any(|app| app.get("name").and_then(Value::as_str) == Some(&notices.app));
+        for notices in self.notices.iter().filter(|notices| !is_of_app(notices)) {
+            out.push_str(&format!("    // Left out: {}: {}\n", crate::quote::line(&notices.app), crate::quote::line(&notices.why)));
         }
         out.push_str("  ],\n};\n");
         out
@@ -151,7 +155,7 @@ fn value(out: &mut String, what: &Value, indent: usize) {
 
 /// Location of a file, and the files beside it.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct FileContext<'a> {
     /// Name of the file without its folder; a unit takes its name from it.
     pub name: &'a str,
     /// Absolute path of its folder; `None` for standard input.
@@ -165,7 +169,7 @@ pub struct Place<'a> {
     pub files: &'a dyn Fn(&str) -> Vec<(String, String)>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FileContext<'a> {
     /// Returns a place of which only the name is known.
     pub fn named(name: &'a str) -> Self {
         Self { name, folder: None, host: None, port: None, files: &|_| Vec::new() }
@@ -176,17 +180,17 @@ impl<'a> Place<'a> {
 ///
 /// # Errors
 /// Returns an error if no part of the file is usable; the reason is one line.
-pub fn import(from: From, text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
+pub fn import(from: ImportFormat, text: &str, place: &FileContext<'_>) -> Result<Imported, ImportError> {
     if text.len() > MOST_BYTES {
         return Err(ImportError::TooLarge(text.len()));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match from {
-        From::Compose => compose_project::read(text),
-        From::Systemd => systemd::read(text, place),
-        From::Procfile => procfile::read(text, place),
-        From::Supervisor => supervisor::read(text, place),
-        From::Oxmgr => oxmgr::read(text),
+        ImportFormat::Compose => compose_project::read(text),
+        ImportFormat::Systemd => systemd::read(text, place),
+        ImportFormat::Procfile => procfile::read(text, place),
+        ImportFormat::Supervisor => supervisor::read(text, place),
+        ImportFormat::Oxmgr => oxmgr::read(text),
     }
 }
 
@@ -197,22 +201,22 @@ const INTERPRETERS: &[&str] = &["node", "bun", "python", "python3", "php", "ruby
 struct App<'a> {
     map: Map<String, Value>,
     name: String,
-    told: &'a mut Vec<Told>,
+    notices: &'a mut Vec<Notice>,
 }
 
 impl<'a> App<'a> {
-    fn new(name: &str, told: &'a mut Vec<Told>) -> Self {
+    fn new(name: &str, notices: &'a mut Vec<Notice>) -> Self {
         let mut map = Map::new();
         map.insert("name".into(), name.into());
-        Self { map, name: name.to_owned(), told }
+        Self { map, name: name.to_owned(), notices }
     }
 
     fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.map.insert(key.to_owned(), value.into());
     }
 
-    fn tell(&mut self, key: &str, why: impl Into<String>) {
-        self.told.push(Told { app: self.name.clone(), key: key.to_owned(), why: why.into() });
+    fn report(&mut self, key: &str, why: impl Into<String>) {
+        self.notices.push(Notice { app: self.name.clone(), key: key.to_owned(), why: why.into() });
     }
 
     /// Adds a variable.

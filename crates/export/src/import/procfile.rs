@@ -2,16 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::{App, ImportError, Imported, Place};
-use crate::Told;
+use super::{App, FileContext, ImportError, Imported};
+use crate::Notice;
 
 /// Port of the first process, as in foreman; each further process has a port that is 100 higher.
 const FIRST_PORT: u16 = 5000;
 /// foreman's `--timeout`, in milliseconds.
 const TIMEOUT_MS: u64 = 5000;
 
-pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
-    let mut told: Vec<Told> = Vec::new();
+pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, ImportError> {
+    let mut notices: Vec<Notice> = Vec::new();
     let mut apps = Vec::new();
     let variables = (place.files)(".env").into_iter().next().map(|(_, text)| variables(&text));
     let own_port = variables.iter().flatten().rev().find(|(name, _)| name == "PORT").and_then(|(_, value)| value.trim().parse().ok());
@@ -24,7 +24,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
         let parts = line.split_once(':').map(|(name, command)| (name.trim(), command.trim()));
         let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         let Some((name, command)) = parts.filter(|(name, command)| is_name(name) && !command.is_empty()) else {
-            told.push(Told {
+            notices.push(Notice {
                 app: "-".into(),
                 key: format!("line {}", number + 1),
                 why: format!("line {} is not `name: command`", number + 1),
@@ -32,16 +32,19 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
             continue;
         };
         let port = u16::try_from(apps.len()).ok().and_then(|at| at.checked_mul(100)?.checked_add(first));
-        let mut app = App::new(name, &mut told);
+        let mut app = App::new(name, &mut notices);
         // A shell runs it, as in foreman; one word needs no shell.
         app.set("script", command);
         if name == "release" {
             app.set("autorestart", false);
-            app.tell("release", "it runs once at each start of the file: add it to depends_on of the others with the condition completed");
+            app.report(
+                "release",
+                "it runs once at each start of the file: add it to depends_on of the others with the condition completed",
+            );
         }
         match port {
             Some(port) => app.variable("PORT", port),
-            None => app.tell("PORT", "there are not enough ports for so many processes: set PORT in `env`"),
+            None => app.report("PORT", "there are not enough ports for so many processes: set PORT in `env`"),
         }
         if variables.is_some() {
             app.set("env_file", vec![Value::Object(env_file())]);
@@ -56,9 +59,9 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
     }
     if apps.len() > 1 {
         let why = "foreman stops every process if one exits; here each process is restarted on its own";
-        told.push(Told { app: "-".into(), key: "name".into(), why: why.into() });
+        notices.push(Notice { app: "-".into(), key: "name".into(), why: why.into() });
     }
-    Ok(Imported { apps, told })
+    Ok(Imported { apps, notices })
 }
 
 fn env_file() -> Map<String, Value> {

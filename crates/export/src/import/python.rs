@@ -1,10 +1,10 @@
 //! Words and `%(name)s` of Python, as supervisor reads them.
 
-use super::Place;
+use super::FileContext;
 
 /// Values that an expression can refer to.
-pub(super) struct Values<'a> {
-    pub place: &'a Place<'a>,
+pub(super) struct ExpressionValues<'a> {
+    pub place: &'a FileContext<'a>,
     pub program: &'a str,
     pub group: &'a str,
     pub process: u64,
@@ -19,7 +19,7 @@ pub(super) struct Formatted {
 
 /// Replaces `%(here)s`, `%(process_num)02d` and similar expressions; `%(ENV_X)s` becomes `${X}`,
 /// which is resolved when the app starts.
-pub(super) fn format(text: &str, values: &Values<'_>, unknown: &mut Vec<String>) -> Formatted {
+pub(super) fn format(text: &str, values: &ExpressionValues<'_>, unknown: &mut Vec<String>) -> Formatted {
     let has_variable = text.contains("%(ENV_");
     let literal = |text: &str| if has_variable { text.replace('$', "$$") } else { text.to_owned() };
     let mut out = String::new();
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn format_expands_supervisor_expressions() {
-        let place = Place { folder: Some("/etc/supervisor"), host: Some("h1"), ..Place::named("x.conf") };
-        let values = Values { place: &place, program: "web", group: "shop", process: 7 };
+        let place = FileContext { folder: Some("/etc/supervisor"), host: Some("h1"), ..FileContext::named("x.conf") };
+        let values = ExpressionValues { place: &place, program: "web", group: "shop", process: 7 };
         for (text, expected) in [
             ("%(here)s/x %(program_name)s-%(group_name)s", "/etc/supervisor/x web-shop"),
             ("%(process_num)02d %(process_num)s %(process_num)d 80%(process_num)003d", "07 7 7 80007"),

@@ -2,56 +2,56 @@
 
 use serde_json::{Map, Value};
 
-use super::ini::{Line, Section, Syntax, sections};
-use super::keys::{has_effect, supervisor::KEYS, why_left_out};
-use super::python::{Values, format, split};
-use super::{App, ImportError, Imported, Place, size};
-use crate::Told;
+use super::ini::{Assignment, Section, Syntax, sections};
+use super::keys::{has_effect, reason_for_skipping, supervisor::KEYS};
+use super::python::{ExpressionValues, format, split};
+use super::{App, FileContext, ImportError, Imported, size};
+use crate::Notice;
 
 /// Sections about supervisor itself, without information about a program.
 const OF_ITSELF: &[&str] = &["supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "include"];
 /// Largest number of processes of one program.
 const MOST_PROCESSES: u64 = 1000;
 
-pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
-    let mut told: Vec<Told> = Vec::new();
+pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, ImportError> {
+    let mut notices: Vec<Notice> = Vec::new();
     let mut all = sections(text, Syntax::Supervisor);
-    for pattern in included(&all, place, &mut told) {
+    for pattern in included(&all, place, &mut notices) {
         let files = (place.files)(&pattern);
         if files.is_empty() {
-            told.push(Told { app: "-".into(), key: "include".into(), why: format!("{pattern}: no readable file matches") });
+            notices.push(Notice { app: "-".into(), key: "include".into(), why: format!("{pattern}: no readable file matches") });
         }
         for (_, text) in files {
             all.extend(sections(&text, Syntax::Supervisor));
         }
     }
     let shared = all.iter().filter(|section| section.name == "supervisord").flat_map(|section| &section.lines);
-    let shared: Vec<Line> = shared.filter(|line| line.key == "environment").cloned().collect();
+    let shared: Vec<Assignment> = shared.filter(|line| line.key == "environment").cloned().collect();
     let mut apps = Vec::new();
     for section in &all {
         let Some(name) = section.name.strip_prefix("program:") else {
             if let Some(why) = no_program(&section.name) {
-                told.push(Told { app: section.name.clone(), key: section.name.clone(), why: why.into() });
+                notices.push(Notice { app: section.name.clone(), key: section.name.clone(), why: why.into() });
             }
             continue;
         };
         let name = name.trim();
         let group = group_of(name, &all);
-        apps.extend(Program { name, group: group.as_deref(), shared: &shared, section, place }.apps(&mut told)?);
+        apps.extend(Program { name, group: group.as_deref(), shared: &shared, section, place }.apps(&mut notices)?);
     }
-    if apps.is_empty() { Err(ImportError::NoApps("[program:…]")) } else { Ok(Imported { apps, told }) }
+    if apps.is_empty() { Err(ImportError::NoApps("[program:…]")) } else { Ok(Imported { apps, notices }) }
 }
 
 /// Returns the patterns of `[include]`, relative to the folder of the file.
-fn included(all: &[Section], place: &Place<'_>, told: &mut Vec<Told>) -> Vec<String> {
-    let values = Values { place, program: "", group: "", process: 0 };
+fn included(all: &[Section], place: &FileContext<'_>, notices: &mut Vec<Notice>) -> Vec<String> {
+    let values = ExpressionValues { place, program: "", group: "", process: 0 };
     let lines = all.iter().filter(|section| section.name == "include").flat_map(|section| &section.lines);
     let mut patterns = Vec::new();
     for line in lines.filter(|line| line.key == "files") {
         let mut unknown = Vec::new();
         let text = format(&line.value, &values, &mut unknown).text;
         for word in unknown {
-            told.push(Told { app: "-".into(), key: "include".into(), why: format!("%({word}) is not supported") });
+            notices.push(Notice { app: "-".into(), key: "include".into(), why: format!("%({word}) is not supported") });
         }
         patterns.extend(text.split_whitespace().map(str::to_owned));
     }
@@ -84,9 +84,9 @@ struct Program<'a> {
     name: &'a str,
     group: Option<&'a str>,
     /// `environment` of `[supervisord]`.
-    shared: &'a [Line],
+    shared: &'a [Assignment],
     section: &'a Section,
-    place: &'a Place<'a>,
+    place: &'a FileContext<'a>,
 }
 
 impl Program<'_> {
@@ -96,49 +96,55 @@ impl Program<'_> {
     }
 
     /// Returns one app, or one for each process if a value contains the number of the process.
-    fn apps(&self, told: &mut Vec<Told>) -> Result<Vec<Map<String, Value>>, ImportError> {
+    fn apps(&self, notices: &mut Vec<Notice>) -> Result<Vec<Map<String, Value>>, ImportError> {
         let number = |key: &str, usual: u64| self.value(key).map_or(usual, |value| value.parse().unwrap_or(usual));
         let (count, first) = (number("numprocs", 1).min(MOST_PROCESSES), number("numprocs_start", 0));
-        let has_number = |line: &&Line| line.key != "process_name" && line.value.contains("%(process_num)");
+        let has_number = |line: &&Assignment| line.key != "process_name" && line.value.contains("%(process_num)");
         let differ = count > 1 && self.section.lines.iter().chain(self.shared).any(|line| has_number(&line));
         let mut apps = Vec::new();
         let each = if differ { first..first + count } else { first..first + 1 };
         for process in each {
-            let values = Values { place: self.place, program: self.name, group: self.group.unwrap_or(self.name), process };
+            let values = ExpressionValues { place: self.place, program: self.name, group: self.group.unwrap_or(self.name), process };
             let name = match self.value("process_name") {
                 Some(name) if count == 1 || differ => format(name, &values, &mut Vec::new()).text,
                 _ if differ => format!("{}_{process:02}", self.name),
                 _ => self.name.to_owned(),
             };
-            let before = told.len();
-            apps.extend(self.app(&name, &values, if differ { 1 } else { count }, told)?);
+            let before = notices.len();
+            apps.extend(self.app(&name, &values, if differ { 1 } else { count }, notices)?);
             // The second process has the same reports.
             if process > first {
-                told.truncate(before);
+                notices.truncate(before);
             }
         }
         Ok(apps)
     }
 
-    fn app(&self, name: &str, values: &Values<'_>, count: u64, told: &mut Vec<Told>) -> Result<Option<Map<String, Value>>, ImportError> {
-        let mut app = App::new(name, told);
+    fn app(
+        &self,
+        name: &str,
+        values: &ExpressionValues<'_>,
+        count: u64,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Option<Map<String, Value>>, ImportError> {
+        let mut app = App::new(name, notices);
         let mut reader = Reader { expands: false, redirects: false, has_command: false };
         // The program takes precedence over supervisord.
         for line in self.shared.iter().chain(&self.section.lines) {
             if !has_effect(KEYS, &line.key) {
-                app.tell(&line.key, why_left_out(KEYS, &line.key));
+                app.report(&line.key, reason_for_skipping(KEYS, &line.key));
                 continue;
             }
             let mut unknown = Vec::new();
             let value = format(&line.value, values, &mut unknown);
             for word in unknown {
-                app.tell(&line.key, format!("%({word}) is not supported: write its value"));
+                app.report(&line.key, format!("%({word}) is not supported: write its value"));
             }
             reader.expands |= value.has_variable;
             reader.one(&mut app, line, &value.text)?;
         }
         if !reader.has_command {
-            app.tell("command", "it has no command");
+            app.report("command", "it has no command");
             return Ok(None);
         }
         if count > 1 {
@@ -173,7 +179,7 @@ impl Program<'_> {
         if reader.redirects {
             match app.map.get("out_file").cloned() {
                 Some(file) => app.set("error_file", file),
-                None => app.tell("redirect_stderr", "set out_file and error_file to the same file"),
+                None => app.report("redirect_stderr", "set out_file and error_file to the same file"),
             }
         }
         self.rotation(app);
@@ -198,7 +204,7 @@ impl Program<'_> {
                 let retain = self.value("stdout_logfile_backups").and_then(|count| count.parse::<u64>().ok()).unwrap_or(10);
                 app.set("log_rotate", Map::from_iter([("max_size".to_owned(), Value::from(max)), ("retain".to_owned(), retain.into())]));
             }
-            None => app.tell("stdout_logfile_maxbytes", "not a valid size"),
+            None => app.report("stdout_logfile_maxbytes", "not a valid size"),
         }
     }
 }
@@ -215,7 +221,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn one(&mut self, app: &mut App<'_>, line: &Line, value: &str) -> Result<(), ImportError> {
+    fn one(&mut self, app: &mut App<'_>, line: &Assignment, value: &str) -> Result<(), ImportError> {
         let key = line.key.as_str();
         let unclosed = || ImportError::Malformed(format!("line {}: a quote is not closed in {key}", line.number));
         match key {
@@ -234,7 +240,7 @@ impl Reader {
             "autostart" => app.set("autostart", is_on(value)),
             "startsecs" => match value.parse::<u64>() {
                 Ok(seconds) => app.set("min_uptime", seconds.saturating_mul(1000)),
-                Err(_) => app.tell(key, "not a number of seconds"),
+                Err(_) => app.report(key, "not a number of seconds"),
             },
             "stdout_logfile" | "stderr_logfile" => {
                 let own = if key == "stdout_logfile" { "out_file" } else { "error_file" };
@@ -248,11 +254,11 @@ impl Reader {
             // An invalid number counts as the default.
             "numprocs" | "numprocs_start" | "startretries" | "stopwaitsecs" | "stdout_logfile_backups" => {
                 if value.parse::<u64>().is_err() {
-                    app.tell(key, "not a number: the default of supervisor is used");
+                    app.report(key, "not a number: the default of supervisor is used");
                 }
             }
             "process_name" | "autorestart" | "exitcodes" | "stopsignal" | "stopasgroup" | "killasgroup" | "stdout_logfile_maxbytes" => {}
-            key => app.tell(key, why_left_out(KEYS, key)),
+            key => app.report(key, reason_for_skipping(KEYS, key)),
         }
         Ok(())
     }

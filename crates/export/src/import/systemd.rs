@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use ostler_core::text::units;
 use serde_json::{Map, Value};
 
-use super::ini::{Line, Section, Syntax, sections};
-use super::keys::{has_effect, systemd::KEYS, why_left_out};
+use super::ini::{Assignment, Section, Syntax, sections};
+use super::keys::{has_effect, reason_for_skipping, systemd::KEYS};
 use super::systemd_restart::{self, Statuses};
-use super::systemd_text::{Resolved, Specifiers, variables, words};
-use super::{App, ImportError, Imported, Place, millis, size};
+use super::systemd_text::{ResolvedCommand, Specifiers, variables, words};
+use super::{App, FileContext, ImportError, Imported, millis, size};
 
 /// `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec`.
 const TIMEOUT_MS: u64 = 90_000;
 /// `kill_timeout` of a stop that never ends in SIGKILL in systemd.
 const VERY_LONG_MS: u64 = 86_400_000;
 
-pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
+pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, ImportError> {
     let mut all = sections(text, Syntax::Systemd);
     // Files of the folder `<unit>.d` are read after the unit, in the order of their names.
     for (_, text) in (place.files)(&format!("{}.d/*.conf", place.name)) {
@@ -24,18 +24,18 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
     }
     let service = assignments(&all, &["Service"]).ok_or(ImportError::NoApps("[Service]"))?;
     let unit = assignments(&all, &["Unit", "Install"]).unwrap_or_default();
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     let stem = place.name.strip_suffix(".service").unwrap_or(place.name).trim_end_matches('@');
-    let app = App::new(if stem.is_empty() { "app" } else { stem }, &mut told);
+    let app = App::new(if stem.is_empty() { "app" } else { stem }, &mut notices);
     let specifiers = Specifiers::of(place.name, place.folder, place.host);
     let mut unit_reader = Unit { app, specifiers, service, unit, files: place.files };
     unit_reader.all()?;
     let map = unit_reader.app.map;
-    Ok(Imported { apps: vec![map], told })
+    Ok(Imported { apps: vec![map], notices })
 }
 
 /// Assignments of a key, in their order. An empty value resets the earlier ones, as in systemd.
-type Assignments = Vec<(String, Vec<Line>)>;
+type Assignments = Vec<(String, Vec<Assignment>)>;
 
 fn assignments(all: &[Section], names: &[&str]) -> Option<Assignments> {
     let own = || all.iter().filter(|section| names.contains(&section.name.as_str()));
@@ -85,7 +85,7 @@ impl Unit<'_> {
             if has_effect(KEYS, key) {
                 self.one(key, &last.value, lines)?;
             } else {
-                self.app.tell(key, why_left_out(KEYS, key));
+                self.app.report(key, reason_for_skipping(KEYS, key));
             }
         }
         // Standard error goes to the same file as standard output, unless the unit sets another.
@@ -97,7 +97,7 @@ impl Unit<'_> {
         Ok(())
     }
 
-    fn lines(&self, key: &str) -> &[Line] {
+    fn lines(&self, key: &str) -> &[Assignment] {
         self.service.iter().chain(&self.unit).find(|(own, _)| own == key).map_or(&[], |(_, lines)| lines)
     }
 
@@ -114,7 +114,7 @@ impl Unit<'_> {
         let mut unknown = Vec::new();
         let text = self.specifiers.resolve(text, &mut unknown);
         for letter in unknown {
-            self.app.tell(key, format!("%{letter} is a specifier without a value here: write the value"));
+            self.app.report(key, format!("%{letter} is a specifier without a value here: write the value"));
         }
         text
     }
@@ -129,7 +129,7 @@ impl Unit<'_> {
             for word in self.words("Environment", &line.value, line.number)? {
                 match word.split_once('=') {
                     Some((name, value)) => self.app.variable(name, value),
-                    None => self.app.tell("Environment", format!("line {}: {word:?} has no `=`", line.number)),
+                    None => self.app.report("Environment", format!("line {}: {word:?} has no `=`", line.number)),
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Unit<'_> {
         if !files.is_empty() {
             self.app.set("env_file", files);
             if self.app.map.contains_key("env") {
-                self.app.tell(
+                self.app.report(
                     "EnvironmentFile",
                     "in systemd a file overrides Environment, here `env` overrides a file: remove duplicate variables from `env`",
                 );
@@ -166,24 +166,24 @@ impl Unit<'_> {
         } else {
             format!("{pattern} matches {} now: add later files to env_file", found.join(", "))
         };
-        self.app.tell("EnvironmentFile", why);
+        self.app.report("EnvironmentFile", why);
         found
     }
 
     /// Returns the words of a command line, and whether it may fail.
-    fn command_line(&mut self, key: &str, line: &Line) -> Result<(bool, Resolved), ImportError> {
+    fn command_line(&mut self, key: &str, line: &Assignment) -> Result<(bool, ResolvedCommand), ImportError> {
         let (marks, rest) = line.value.split_at(line.value.find(|c: char| !"-@:+!|".contains(c)).unwrap_or(line.value.len()));
         if marks.contains(['+', '!', '|']) {
-            self.app.tell(key, format!("line {}: the prefix {marks:?} has no equivalent here", line.number));
+            self.app.report(key, format!("line {}: the prefix {marks:?} has no equivalent here", line.number));
         }
         let mut words = self.words(key, rest, line.number)?;
         // With `@`, the second word is the displayed name of the process.
         if marks.contains('@') && words.len() > 1 {
             let name = words.remove(1);
-            self.app.tell(key, format!("line {}: the process is not shown as {name:?}", line.number));
+            self.app.report(key, format!("line {}: the process is not shown as {name:?}", line.number));
         }
         if marks.contains(':') {
-            return Ok((marks.contains('-'), Resolved::Words(words)));
+            return Ok((marks.contains('-'), ResolvedCommand::Words(words)));
         }
         // A file takes precedence over `Environment`, so the value is not certain.
         let is_sure = self.lines("EnvironmentFile").is_empty();
@@ -199,26 +199,26 @@ impl Unit<'_> {
         }
         let is_oneshot = self.last("Type") == Some("oneshot");
         if lines.len() > 1 && !is_oneshot {
-            self.app.tell("ExecStart", "only Type=oneshot may have several commands: the last one is used");
+            self.app.report("ExecStart", "only Type=oneshot may have several commands: the last one is used");
             lines.drain(..lines.len() - 1);
         }
         let mut commands = Vec::new();
         for line in &lines {
             commands.push(self.command_line("ExecStart", line)?);
         }
-        let shell = |resolved: &Resolved| match resolved {
-            Resolved::Shell(text) => text.clone(),
-            Resolved::Words(words) => words.iter().map(|word| crate::quote::sh(word)).collect::<Vec<_>>().join(" "),
+        let shell = |resolved: &ResolvedCommand| match resolved {
+            ResolvedCommand::Shell(text) => text.clone(),
+            ResolvedCommand::Words(words) => words.iter().map(|word| crate::quote::sh(word)).collect::<Vec<_>>().join(" "),
         };
         match &commands[..] {
-            [(_, Resolved::Words(words))] => {
+            [(_, ResolvedCommand::Words(words))] => {
                 if !self.app.command(words) {
                     return Err(ImportError::NoApps("ExecStart"));
                 }
             }
             [(_, resolved)] => self.app.set("script", format!("exec {}", shell(resolved))),
             several => {
-                let one = |(may_fail, resolved): &(bool, Resolved)| {
+                let one = |(may_fail, resolved): &(bool, ResolvedCommand)| {
                     let text = shell(resolved);
                     if *may_fail { format!("{{ {text} || true; }}") } else { text }
                 };
@@ -226,7 +226,7 @@ impl Unit<'_> {
             }
         }
         if let [(true, _)] = commands[..] {
-            self.app.tell("ExecStart", "the prefix \"-\" ignores failures; here the exit code counts");
+            self.app.report("ExecStart", "the prefix \"-\" ignores failures; here the exit code counts");
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl Unit<'_> {
         self.app.set("kill_timeout", limit.unwrap_or(VERY_LONG_MS));
         if limit.is_none() {
             let key = if is_killed { "TimeoutStopSec" } else { "SendSIGKILL" };
-            self.app.tell(key, "in systemd a stop waits without a limit, here for one day; then SIGKILL follows");
+            self.app.report(key, "in systemd a stop waits without a limit, here for one day; then SIGKILL follows");
         }
         let signal = self.last("KillSignal").unwrap_or("SIGTERM").to_owned();
         self.app.set("kill_signal", signal);
@@ -276,19 +276,19 @@ impl Unit<'_> {
             ["SuccessExitStatus", "RestartPreventExitStatus", "RestartForceExitStatus"].map(|key| (key, statuses(key)));
         for (key, statuses) in [&success, &prevent, &force] {
             if !statuses.unknown.is_empty() {
-                self.app.tell(key, format!("{}: no exit status with this name", statuses.unknown.join(" ")));
+                self.app.report(key, format!("{}: no exit status with this name", statuses.unknown.join(" ")));
             }
             if !statuses.signals.is_empty() {
-                self.app.tell(key, format!("{}: after a signal the app is restarted if `autorestart` is on", statuses.signals.join(" ")));
+                self.app.report(key, format!("{}: after a signal the app is restarted if `autorestart` is on", statuses.signals.join(" ")));
             }
         }
         let word = self.last("Restart").unwrap_or("no").to_owned();
         let Some(policy) = systemd_restart::policy(&word, &success.1.codes, &prevent.1.codes, &force.1.codes) else {
-            self.app.tell("Restart", format!("{word}: unknown policy"));
+            self.app.report("Restart", format!("{word}: unknown policy"));
             return self.app.set("autorestart", false);
         };
         if let Some(why) = policy.differs {
-            self.app.tell("Restart", format!("{word}: {why}"));
+            self.app.report("Restart", format!("{word}: {why}"));
         }
         let Some(stops_at) = policy.stop_exit_codes else { return self.app.set("autorestart", false) };
         if !stops_at.is_empty() {
@@ -297,7 +297,7 @@ impl Unit<'_> {
         let delay = self.last("RestartSec").map_or(Some(100), millis);
         self.app.set("restart_delay", delay.unwrap_or(100));
         if delay.is_none() {
-            self.app.tell("RestartSec", "not a valid time");
+            self.app.report("RestartSec", "not a valid time");
         }
         self.start_limit();
     }
@@ -317,14 +317,14 @@ impl Unit<'_> {
             (None, _) if self.last("StartLimitIntervalSec") == Some("infinity") => {
                 let burst = burst.unwrap_or(5);
                 self.app.set("max_restarts", burst);
-                self.app.tell("StartLimitIntervalSec", "infinity: here only short runs in a row count");
+                self.app.report("StartLimitIntervalSec", "infinity: here only short runs in a row count");
             }
-            (None, _) => self.app.tell("StartLimitIntervalSec", "not a valid time"),
-            (_, None) => self.app.tell("StartLimitBurst", "not a number"),
+            (None, _) => self.app.report("StartLimitIntervalSec", "not a valid time"),
+            (_, None) => self.app.report("StartLimitBurst", "not a number"),
         }
     }
 
-    fn one(&mut self, key: &str, value: &str, lines: &[Line]) -> Result<(), ImportError> {
+    fn one(&mut self, key: &str, value: &str, lines: &[Assignment]) -> Result<(), ImportError> {
         match key {
             // Handled above.
             "ExecStart" | "Environment" | "EnvironmentFile" | "KillSignal" | "TimeoutStopSec" | "SendSIGKILL" | "Restart"
@@ -332,14 +332,14 @@ impl Unit<'_> {
             "SuccessExitStatus" | "RestartPreventExitStatus" | "RestartForceExitStatus" | "StartLimitIntervalSec" | "StartLimitBurst" => {}
             "KillMode" => {
                 if value == "none" {
-                    self.app.tell(key, "none: here the main process is stopped");
+                    self.app.report(key, "none: here the main process is stopped");
                 }
             }
             "ExecStartPre" | "ExecStartPost" | "ExecStop" | "ExecStopPost" => self.hook(key, lines)?,
             "WorkingDirectory" => {
                 let path = self.plain(key, value.trim_start_matches('-'));
                 if path == "~" && self.last("User").is_some() {
-                    self.app.tell(key, "~ is the home of User in systemd and of the caller here: write the path");
+                    self.app.report(key, "~ is the home of User in systemd and of the caller here: write the path");
                 }
                 self.app.set("cwd", path);
             }
@@ -351,39 +351,39 @@ impl Unit<'_> {
                 "simple" | "exec" | "idle" | "oneshot" => {}
                 "notify" | "notify-reload" => self.app.set("ready", "notify"),
                 "forking" => {
-                    self.app.tell(key, "forking: keep the program in the foreground; the exit of its parent counts as an exit here")
+                    self.app.report(key, "forking: keep the program in the foreground; the exit of its parent counts as an exit here")
                 }
-                other => self.app.tell(key, format!("{other}: expected simple, exec, idle, oneshot or notify; simple is used")),
+                other => self.app.report(key, format!("{other}: expected simple, exec, idle, oneshot or notify; simple is used")),
             },
             "TimeoutStartSec" | "TimeoutSec" => match self.timeout("TimeoutStartSec") {
                 Some(Some(ms)) if self.is_notify() => self.app.set("listen_timeout", ms),
                 Some(None) if self.is_notify() => self.app.set("listen_timeout", VERY_LONG_MS),
                 Some(_) => {}
-                None => self.app.tell(key, "not a valid time"),
+                None => self.app.report(key, "not a valid time"),
             },
             "WatchdogSec" | "RuntimeMaxSec" => match millis(value) {
                 Some(ms) => self.app.set(if key == "WatchdogSec" { "watchdog" } else { "max_lifetime" }, ms),
                 None if value == "infinity" => {}
-                None => self.app.tell(key, "not a valid time"),
+                None => self.app.report(key, "not a valid time"),
             },
             "Nice" | "IOWeight" => match value.parse::<i32>() {
                 Ok(number) => self.app.set(if key == "Nice" { "nice" } else { "io_weight" }, number),
-                Err(_) => self.app.tell(key, "not a number"),
+                Err(_) => self.app.report(key, "not a number"),
             },
             "UMask" => self.app.set("umask", value),
             "TasksMax" => match value.parse::<u32>() {
                 Ok(most) => self.app.set("pids_max", most),
                 Err(_) if value == "infinity" => {}
-                Err(_) => self.app.tell(key, "only a number has an equivalent"),
+                Err(_) => self.app.report(key, "only a number has an equivalent"),
             },
             "MemoryMax" => match size(value).or_else(|| value.ends_with('%').then(|| value.to_owned())) {
                 Some(size) => self.app.set("memory_max", size),
                 None if value == "infinity" => {}
-                None => self.app.tell(key, "not a valid size"),
+                None => self.app.report(key, "not a valid size"),
             },
             "CPUQuota" => match units::whole_percent(value) {
                 Some(percent) => self.app.set("cpu_quota", percent),
-                None => self.app.tell(key, "not a number"),
+                None => self.app.report(key, "not a number"),
             },
             "StandardOutput" | "StandardError" => self.output(key, value),
             "Slice" => self.app.set("namespace", value.trim_end_matches(".slice")),
@@ -392,17 +392,17 @@ impl Unit<'_> {
                     lines.iter().flat_map(|line| line.value.split_whitespace()).filter(|unit| !is_of_system(unit)).collect();
                 if !others.is_empty() {
                     let names: Vec<&str> = others.into_iter().collect();
-                    self.app.tell(key, format!("{}: name those that are apps in depends_on", names.join(" ")));
+                    self.app.report(key, format!("{}: name those that are apps in depends_on", names.join(" ")));
                 }
             }
             key if key.starts_with("Limit") => limit(&mut self.app, key, value),
             key if HARMLESS.contains(&key) => {}
-            key => self.app.tell(key, why_left_out(KEYS, key)),
+            key => self.app.report(key, reason_for_skipping(KEYS, key)),
         }
         Ok(())
     }
 
-    fn hook(&mut self, key: &str, lines: &[Line]) -> Result<(), ImportError> {
+    fn hook(&mut self, key: &str, lines: &[Assignment]) -> Result<(), ImportError> {
         let (own, limit) = match key {
             "ExecStartPre" => ("pre_start", "TimeoutStartSec"),
             "ExecStartPost" => ("post_start", "TimeoutStartSec"),
@@ -416,17 +416,17 @@ impl Unit<'_> {
             let (may_fail, resolved) = self.command_line(key, line)?;
             may_all_fail &= may_fail;
             let text = match &resolved {
-                Resolved::Shell(text) => text.clone(),
-                Resolved::Words(words) => words.iter().map(|word| crate::quote::sh(word)).collect::<Vec<_>>().join(" "),
+                ResolvedCommand::Shell(text) => text.clone(),
+                ResolvedCommand::Words(words) => words.iter().map(|word| crate::quote::sh(word)).collect::<Vec<_>>().join(" "),
             };
             texts.push(if may_fail && lines.len() > 1 { format!("{{ {text} || true; }}") } else { text });
             single = Some(resolved);
             if line.value.contains("$MAINPID") || line.value.contains("${MAINPID}") {
-                self.app.tell(key, format!("line {}: MAINPID is not set here; `kill_signal` names the signal of a stop", line.number));
+                self.app.report(key, format!("line {}: MAINPID is not set here; `kill_signal` names the signal of a stop", line.number));
             }
         }
         let command: Value = match single {
-            Some(Resolved::Words(words)) if lines.len() == 1 => words.into(),
+            Some(ResolvedCommand::Words(words)) if lines.len() == 1 => words.into(),
             _ => vec!["/bin/sh".to_owned(), "-c".to_owned(), texts.join(" && ")].into(),
         };
         let mut hook = Map::from_iter([("command".to_owned(), command)]);
@@ -451,7 +451,7 @@ impl Unit<'_> {
             }
             _ if value == "null" => self.app.set(own, "/dev/null"),
             _ if matches!(value, "journal" | "inherit" | "kmsg" | "journal+console" | "syslog") => {}
-            _ => self.app.tell(key, format!("{value} has no equivalent")),
+            _ => self.app.report(key, format!("{value} has no equivalent")),
         }
     }
 }
@@ -491,7 +491,7 @@ fn limit(app: &mut App<'_>, key: &str, value: &str) {
         None => bound(value),
     };
     let name = key.trim_start_matches("Limit").to_ascii_lowercase();
-    let Some(bounds) = bounds else { return app.tell(key, "not a number") };
+    let Some(bounds) = bounds else { return app.report(key, "not a number") };
     let limits = app.map.entry("rlimits").or_insert_with(|| Value::Object(Map::new()));
     if let Some(limits) = limits.as_object_mut() {
         limits.insert(name, bounds);

@@ -54,7 +54,7 @@ impl Statuses {
 
 /// An equivalent restart policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Policy {
+pub(super) struct RestartPolicy {
     /// Exit codes without a restart. `None`: it is never restarted.
     pub stop_exit_codes: Option<BTreeSet<i32>>,
     /// Difference to the policy of systemd.
@@ -62,11 +62,11 @@ pub(super) struct Policy {
 }
 
 /// Returns the policy of a word of `Restart=`; `None` for an unknown word.
-pub(super) fn policy(word: &str, success: &BTreeSet<i32>, prevent: &BTreeSet<i32>, force: &BTreeSet<i32>) -> Option<Policy> {
+pub(super) fn policy(word: &str, success: &BTreeSet<i32>, prevent: &BTreeSet<i32>, force: &BTreeSet<i32>) -> Option<RestartPolicy> {
     let is_clean = |code: &i32| *code == 0 || success.contains(code);
     let all = || 0..=255;
     let (stops, differs): (BTreeSet<i32>, _) = match word {
-        "no" if force.is_empty() => return Some(Policy { stop_exit_codes: None, differs: None }),
+        "no" if force.is_empty() => return Some(RestartPolicy { stop_exit_codes: None, differs: None }),
         "no" => (all().collect(), Some("with RestartForceExitStatus, here it is restarted after a signal")),
         "always" => (BTreeSet::new(), None),
         "on-success" => (
@@ -80,7 +80,7 @@ pub(super) fn policy(word: &str, success: &BTreeSet<i32>, prevent: &BTreeSet<i32
         _ => return None,
     };
     let stops = stops.into_iter().chain(prevent.iter().copied()).filter(|code| !force.contains(code));
-    Some(Policy { stop_exit_codes: Some(stops.collect()), differs })
+    Some(RestartPolicy { stop_exit_codes: Some(stops.collect()), differs })
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ fn unescaped(name: &str) -> String {
 
 /// Words of a command with their known variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Resolved {
+pub(super) enum ResolvedCommand {
     /// All variables are known.
     Words(Vec<String>),
     /// Some are unknown: this shell command line reads them when the app starts.
@@ -161,7 +161,7 @@ pub(super) enum Resolved {
 
 /// Resolves `${X}` in words, and `$X` as a separate word, which is split at blanks. `$$` is a
 /// dollar sign.
-pub(super) fn variables(words: &[String], value: &dyn Fn(&str) -> Option<String>) -> Resolved {
+pub(super) fn variables(words: &[String], value: &dyn Fn(&str) -> Option<String>) -> ResolvedCommand {
     let mut done = Vec::new();
     let mut shell: Vec<String> = Vec::new();
     let mut is_known = true;
@@ -184,8 +184,8 @@ pub(super) fn variables(words: &[String], value: &dyn Fn(&str) -> Option<String>
         let known: Option<String> = parts
             .iter()
             .map(|part| match part {
-                Part::Text(text) => Some(text.clone()),
-                Part::Variable(name) => value(name),
+                WordPart::Text(text) => Some(text.clone()),
+                WordPart::Variable(name) => value(name),
             })
             .collect();
         is_known &= known.is_some();
@@ -194,22 +194,22 @@ pub(super) fn variables(words: &[String], value: &dyn Fn(&str) -> Option<String>
             None => parts
                 .iter()
                 .map(|part| match part {
-                    Part::Text(text) => crate::quote::sh(text),
-                    Part::Variable(name) => format!("\"${{{name}}}\""),
+                    WordPart::Text(text) => crate::quote::sh(text),
+                    WordPart::Variable(name) => format!("\"${{{name}}}\""),
                 })
                 .collect(),
         });
         done.push(known.unwrap_or_default());
     }
-    if is_known { Resolved::Words(done) } else { Resolved::Shell(shell.join(" ")) }
+    if is_known { ResolvedCommand::Words(done) } else { ResolvedCommand::Shell(shell.join(" ")) }
 }
 
-enum Part {
+enum WordPart {
     Text(String),
     Variable(String),
 }
 
-fn parts(word: &str) -> Vec<Part> {
+fn parts(word: &str) -> Vec<WordPart> {
     let mut all = Vec::new();
     let mut text = String::new();
     let mut rest = word;
@@ -221,9 +221,9 @@ fn parts(word: &str) -> Vec<Part> {
             rest = after;
         } else if let Some((name, after)) = variable {
             if !text.is_empty() {
-                all.push(Part::Text(std::mem::take(&mut text)));
+                all.push(WordPart::Text(std::mem::take(&mut text)));
             }
-            all.push(Part::Variable(name.to_owned()));
+            all.push(WordPart::Variable(name.to_owned()));
             rest = after;
         } else {
             text.push('$');
@@ -232,7 +232,7 @@ fn parts(word: &str) -> Vec<Part> {
     }
     text.push_str(rest);
     if !text.is_empty() || all.is_empty() {
-        all.push(Part::Text(text));
+        all.push(WordPart::Text(text));
     }
     all
 }
@@ -288,8 +288,8 @@ mod tests {
             _ => None,
         };
         for (text, expected) in [
-            ("x ${A} $A y${A}z $$A $E ${E}", Resolved::Words(["x", "1 2", "1", "2", "y1 2z", "$A", ""].map(str::to_owned).to_vec())),
-            ("x --p=${P} $Q '$ {' $A", Resolved::Shell("x '--p='\"${P}\" $Q '$ {' 1 2".to_owned())),
+            ("x ${A} $A y${A}z $$A $E ${E}", ResolvedCommand::Words(["x", "1 2", "1", "2", "y1 2z", "$A", ""].map(str::to_owned).to_vec())),
+            ("x --p=${P} $Q '$ {' $A", ResolvedCommand::Shell("x '--p='\"${P}\" $Q '$ {' 1 2".to_owned())),
         ] {
             assert_eq!(variables(&words(text).unwrap(), &value), expected, "{text}");
         }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn read(from: From, text: &str) -> Imported {
-    import(from, text, &Place::named("api.service")).unwrap_or_else(|error| panic!("{error}"))
+fn read(from: ImportFormat, text: &str) -> Imported {
+    import(from, text, &FileContext::named("api.service")).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Checks that the result is a valid ecosystem file with the same content.
@@ -20,7 +20,7 @@ fn assert_round_trips(imported: &Imported) {
 }
 
 fn keys(imported: &Imported) -> Vec<(&str, &str)> {
-    imported.told.iter().map(|told| (told.app.as_str(), told.key.as_str())).collect()
+    imported.notices.iter().map(|notices| (notices.app.as_str(), notices.key.as_str())).collect()
 }
 
 #[path = "tests_defaults.rs"]
@@ -50,7 +50,7 @@ services:
   db: {image: "postgres:15"}
 volumes: {data: {}}
 "#;
-    let imported = read(From::Compose, text);
+    let imported = read(ImportFormat::Compose, text);
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([
@@ -78,7 +78,7 @@ volumes: {data: {}}
 #[test]
 fn compose_references_without_braces_are_kept() {
     let text = "services: {a: {command: x, environment: {URL: '$HOST:80/$$x', DASH: '${A-d}', PLUS: '${A:+d}', PLAIN: 5}}}";
-    let imported = read(From::Compose, text);
+    let imported = read(ImportFormat::Compose, text);
     let expected = json!({"env": {"URL": "${HOST}:80/$$x", "DASH": "${A:-d}", "PLUS": "${A:+d}", "PLAIN": "5"}, "env_expand": true});
     assert_eq!(defaults::attributes(&imported, &["env", "env_expand"]), expected);
     assert_eq!(keys(&imported), [("a", "environment"); 2]);
@@ -116,7 +116,7 @@ fn compose_stop_and_restart_defaults_are_kept() {
             }),
         ),
     ] {
-        let imported = read(From::Compose, &format!("services: {{a: {{command: [x], {text}}}}}"));
+        let imported = read(ImportFormat::Compose, &format!("services: {{a: {{command: [x], {text}}}}}"));
         let mut all = json!({"name": "a", "script": "x"});
         let wanted = all.as_object_mut().unwrap();
         wanted.extend(usual.as_object().unwrap().clone());
@@ -129,7 +129,7 @@ fn compose_stop_and_restart_defaults_are_kept() {
 #[test]
 fn compose_scalars_keep_their_spelling() {
     let text = "services:\n  a:\n    command: [echo, NO, 01234, 1e3, ~, true, .inf]\n    environment: {A: NO, B: y, C: 01234, D: 1e3, E: .inf, F: 0x1F, G: 2024-01-01, H: true, I: '~', J: ~}\n    healthcheck: {test: [CMD, test, 010]}\n  b: {command: sleep 007, environment: [A=off, B=1.10]}\n";
-    let imported = read(From::Compose, text);
+    let imported = read(ImportFormat::Compose, text);
     assert_eq!(imported.apps[0]["args"], json!(["NO", "01234", "1e3", "~", "true", ".inf"]));
     assert_eq!(
         imported.apps[0]["env"],
@@ -143,7 +143,7 @@ fn compose_scalars_keep_their_spelling() {
 #[test]
 fn compose_keys_without_effect_report_a_reason() {
     let text = "services:\n  a: {command: x, comand: y, healthcheck: {tset: z}, deploy: {replica: 2, placement: {}, resources: {limits: {cpu: 1}}}, container_name: n, tty: true, networks: [n], labels: [l], x-own: 1, build: {context: ., ssh: [a]}}\nsecrets: {}\nservice: {}\nx-own: 1\n";
-    let imported = read(From::Compose, text);
+    let imported = read(ImportFormat::Compose, text);
     for (app, key, why) in [
         ("a", "comand", "did you mean `command`?"),
         ("a", "healthcheck.tset", "did you mean `healthcheck.test`?"),
@@ -158,17 +158,17 @@ fn compose_keys_without_effect_report_a_reason() {
         ("-", "secrets", "no file is mounted"),
         ("-", "service", "did you mean `services`?"),
     ] {
-        let told = imported.told.iter().find(|told| (told.app.as_str(), told.key.as_str()) == (app, key));
-        assert!(told.is_some_and(|told| told.why.contains(why)), "{key}: {told:?}");
+        let notices = imported.notices.iter().find(|notices| (notices.app.as_str(), notices.key.as_str()) == (app, key));
+        assert!(notices.is_some_and(|notices| notices.why.contains(why)), "{key}: {notices:?}");
     }
-    assert_eq!(imported.told.len(), 12);
+    assert_eq!(imported.notices.len(), 12);
 }
 
 #[test]
 fn compose_anchors_resolve_and_alias_bomb_is_rejected() {
     let text =
         "x-app: &app\n  restart: unless-stopped\n  stop_grace_period: 5s\nservices:\n  a:\n    <<: *app\n    command: [sleep, \"9\"]\n";
-    let imported = read(From::Compose, text);
+    let imported = read(ImportFormat::Compose, text);
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([{
@@ -181,7 +181,7 @@ fn compose_anchors_resolve_and_alias_bomb_is_rejected() {
         bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
     }
     bomb.push_str("services: {a: {command: x, environment: *a9}}\n");
-    assert!(matches!(import(From::Compose, &bomb, &Place::named("x")), Err(ImportError::Malformed(_))));
+    assert!(matches!(import(ImportFormat::Compose, &bomb, &FileContext::named("x")), Err(ImportError::Malformed(_))));
 }
 
 #[test]
@@ -212,7 +212,7 @@ ProtectSystem=strict
 [Install]
 WantedBy=multi-user.target
 "#;
-    let imported = read(From::Systemd, text);
+    let imported = read(ImportFormat::Systemd, text);
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([{
@@ -226,12 +226,12 @@ WantedBy=multi-user.target
     );
     assert_eq!(keys(&imported), [("api", "EnvironmentFile"), ("api", "ProtectSystem"), ("api", "After")]);
     assert_round_trips(&imported);
-    assert_eq!(import(From::Systemd, "[Service]\nUser=x\n", &Place::named("a")), Err(ImportError::NoApps("ExecStart")));
+    assert_eq!(import(ImportFormat::Systemd, "[Service]\nUser=x\n", &FileContext::named("a")), Err(ImportError::NoApps("ExecStart")));
 }
 
 #[test]
 fn procfile_entries_become_apps() {
-    let imported = read(From::Procfile, "web: bundle exec puma -p $PORT\n# no\nworker: ./work\nrelease: ./migrate\nbad line\n");
+    let imported = read(ImportFormat::Procfile, "web: bundle exec puma -p $PORT\n# no\nworker: ./work\nrelease: ./migrate\nbad line\n");
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([
@@ -249,7 +249,7 @@ fn supervisor_programs_become_apps() {
     let text = "[supervisord]\nnodaemon=true\n[program:api]\ncommand=python3 app.py --home %(ENV_HOME)s ; the api\ndirectory=/srv\nuser=www\nnumprocs=2\n\
                 environment=A=\"x,y\",B='z',C=1\nautorestart=unexpected\nexitcodes=0,2\nstopsignal=TERM\nstopwaitsecs=15\nstdout_logfile=/var/log/api.log\n\
                 redirect_stderr=true\npriority=10\n[group:all]\nprograms=api\n";
-    let imported = read(From::Supervisor, text);
+    let imported = read(ImportFormat::Supervisor, text);
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([{
@@ -311,7 +311,7 @@ disabled = true
 [deploy.production]
 host = "h"
 "#;
-    let imported = read(From::Oxmgr, text);
+    let imported = read(ImportFormat::Oxmgr, text);
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([
@@ -338,20 +338,20 @@ host = "h"
 #[test]
 fn files_of_another_kind_are_rejected() {
     for (from, text) in [
-        (From::Compose, ": {"),
-        (From::Compose, "services: []"),
-        (From::Compose, "a: b"),
-        (From::Procfile, "nothing"),
-        (From::Supervisor, "[x]\n"),
-        (From::Systemd, ""),
-        (From::Oxmgr, "= ["),
-        (From::Oxmgr, "version = 1"),
-        (From::Oxmgr, "version = 2\n[[apps]]\ncommand = 'x'"),
-        (From::Oxmgr, "apps = [1]"),
+        (ImportFormat::Compose, ": {"),
+        (ImportFormat::Compose, "services: []"),
+        (ImportFormat::Compose, "a: b"),
+        (ImportFormat::Procfile, "nothing"),
+        (ImportFormat::Supervisor, "[x]\n"),
+        (ImportFormat::Systemd, ""),
+        (ImportFormat::Oxmgr, "= ["),
+        (ImportFormat::Oxmgr, "version = 1"),
+        (ImportFormat::Oxmgr, "version = 2\n[[apps]]\ncommand = 'x'"),
+        (ImportFormat::Oxmgr, "apps = [1]"),
     ] {
-        assert!(import(from, text, &Place::named("x")).is_err(), "{text}");
+        assert!(import(from, text, &FileContext::named("x")).is_err(), "{text}");
     }
-    assert!(matches!(import(From::Procfile, &"x".repeat(MOST_BYTES + 1), &Place::named("x")), Err(ImportError::TooLarge(_))));
+    assert!(matches!(import(ImportFormat::Procfile, &"x".repeat(MOST_BYTES + 1), &FileContext::named("x")), Err(ImportError::TooLarge(_))));
 }
 
 proptest::proptest! {
@@ -361,7 +361,7 @@ proptest::proptest! {
         use crate::yaml::{Dialect, Map};
         let service = Map::new().with("command", "/bin/true").with("environment", Map::new().with(&name, value.as_str()));
         let text = Map::new().with("services", Map::new().with("a", service)).text(Dialect::Compose);
-        let imported = read(From::Compose, &text);
+        let imported = read(ImportFormat::Compose, &text);
         proptest::prop_assert_eq!(&imported.apps[0]["env"][&name], &Value::from(value.clone()));
         let context = ostler_config::Context::new("/".into(), Default::default(), 2).unwrap();
         let loaded = ostler_config::load_stdin(imported.text().as_bytes(), &context).unwrap();
@@ -372,8 +372,8 @@ proptest::proptest! {
 
     #[test]
     fn import_never_panics_on_any_text(text in "[\\[\\]a-z%()=:;\"'\\\\ \n#,$-]{0,60}") {
-        for (_, from) in From::ALL {
-            let _ = import(from, &text, &Place::named("x"));
+        for (_, from) in ImportFormat::ALL {
+            let _ = import(from, &text, &FileContext::named("x"));
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::import::keys;
-use crate::import::keys::{Fate, Key};
+use crate::import::keys::{Key, KeySupport};
 
 fn unit(lines: &str) -> Imported {
-    read(From::Systemd, &format!("[Service]\nExecStart=/bin/app\n{lines}"))
+    read(ImportFormat::Systemd, &format!("[Service]\nExecStart=/bin/app\n{lines}"))
 }
 
 /// Returns the attributes with these names of the only app.
@@ -14,14 +14,14 @@ pub(super) fn attributes(imported: &Imported, names: &[&str]) -> Value {
     names.iter().filter_map(|name| Some(((*name).to_owned(), app.get(*name)?.clone()))).collect::<Map<_, _>>().into()
 }
 
-fn whys(imported: &Imported) -> String {
-    imported.told.iter().map(|told| format!("{}: {}\n", told.key, told.why)).collect()
+fn reasons(imported: &Imported) -> String {
+    imported.notices.iter().map(|notices| format!("{}: {}\n", notices.key, notices.why)).collect()
 }
 
 #[test]
 fn systemd_stop_settings_follow_systemd_defaults() {
     const DAY: u64 = 86_400_000;
-    for (lines, signal, timeout, mode, told) in [
+    for (lines, signal, timeout, mode, notices) in [
         ("", "SIGTERM", 90_000, "control-group", ""),
         ("TimeoutStopSec=2min 5s\nKillSignal=SIGINT\nKillMode=process", "SIGINT", 125_000, "process", ""),
         ("TimeoutSec=7", "SIGTERM", 7000, "control-group", ""),
@@ -37,8 +37,8 @@ fn systemd_stop_settings_follow_systemd_defaults() {
         let imported = unit(lines);
         let expected = json!({"kill_signal": signal, "kill_timeout": timeout, "kill_mode": mode});
         assert_eq!(attributes(&imported, &["kill_signal", "kill_timeout", "kill_mode"]), expected, "{lines}");
-        let whys = whys(&imported);
-        assert!(whys.contains(told) && whys.is_empty() == told.is_empty(), "{lines}: {whys}");
+        let reasons = reasons(&imported);
+        assert!(reasons.contains(notices) && reasons.is_empty() == notices.is_empty(), "{lines}: {reasons}");
         assert_round_trips(&imported);
     }
 }
@@ -68,13 +68,14 @@ fn systemd_restart_settings_follow_systemd_defaults() {
         assert_eq!(attributes(&imported, &names), expected, "{lines}");
         assert_round_trips(&imported);
     }
-    let told = whys(&unit("Restart=on-failure\nRestartPreventExitStatus=SIGKILL\nType=forking\nPIDFile=/run/x.pid\nRestrt=no\nX-Own=1"));
+    let notices =
+        reasons(&unit("Restart=on-failure\nRestartPreventExitStatus=SIGKILL\nType=forking\nPIDFile=/run/x.pid\nRestrt=no\nX-Own=1"));
     for part in
         ["SIGKILL: after a signal", "forking: keep the program", "PIDFile: the program has", "Restrt: unknown key, did you mean `Restart`?"]
     {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(notices.contains(part), "{part}: {notices}");
     }
-    assert!(!told.contains("X-Own"), "{told}");
+    assert!(!notices.contains("X-Own"), "{notices}");
 }
 
 #[test]
@@ -95,11 +96,11 @@ fn systemd_commands_become_scripts() {
         } else {
             format!("[Service]\nExecStart=/bin/app\n{lines}")
         };
-        let imported = read(From::Systemd, &text);
+        let imported = read(ImportFormat::Systemd, &text);
         assert_eq!(attributes(&imported, &["script", "args", "env"]), expected, "{lines}");
         assert_round_trips_except_files(&imported);
     }
-    let unclosed = import(From::Systemd, "[Service]\nUser=x\nExecStart=/bin/a 'b\n", &Place::named("a"));
+    let unclosed = import(ImportFormat::Systemd, "[Service]\nUser=x\nExecStart=/bin/a 'b\n", &FileContext::named("a"));
     assert_eq!(unclosed, Err(ImportError::Malformed("line 3: a quote is not closed in ExecStart".into())));
 }
 
@@ -119,16 +120,17 @@ fn drop_ins_includes_and_env_files_are_read() {
         ".env" => vec![("1".into(), "export PORT=1\nPORT=7000\n".into())],
         _ => Vec::new(),
     };
-    let place = Place { name: "api.service", folder: Some("/etc/s"), host: Some("h"), port: None, files: &files };
-    let read = |from, text: &str, place: &Place<'_>| import(from, text, place).unwrap();
-    let imported = read(From::Systemd, "[Service]\nExecStart=/bin/a %H\n", &place);
+    let place = FileContext { name: "api.service", folder: Some("/etc/s"), host: Some("h"), port: None, files: &files };
+    let read = |from, text: &str, place: &FileContext<'_>| import(from, text, place).unwrap();
+    let imported = read(ImportFormat::Systemd, "[Service]\nExecStart=/bin/a %H\n", &place);
     assert_eq!(attributes(&imported, &["script", "uid"]), json!({"script": "/bin/other", "uid": "www"}));
     let text = "[Service]\nEnvironmentFile=/etc/one.env\nEnvironmentFile=-/etc/s/*.env\nEnvironmentFile=/none/[a]\nExecStart=/bin/a\n";
-    let imported = read(From::Systemd, text, &place);
+    let imported = read(ImportFormat::Systemd, text, &place);
     let optional = |path: &str| json!({"path": path, "format": "systemd", "required": false});
     let one = json!({"path": "/etc/one.env", "format": "systemd"});
     assert_eq!(imported.apps[0]["env_file"], json!([one, optional("/etc/s/a.env"), optional("/etc/s/b.env")]));
-    let why: Vec<&str> = imported.told.iter().filter(|told| told.key == "EnvironmentFile").map(|told| told.why.as_str()).collect();
+    let why: Vec<&str> =
+        imported.notices.iter().filter(|notices| notices.key == "EnvironmentFile").map(|notices| notices.why.as_str()).collect();
     assert_eq!(
         why,
         [
@@ -136,22 +138,22 @@ fn drop_ins_includes_and_env_files_are_read() {
             "no file that can be read matches /none/[a]: name the files in env_file"
         ]
     );
-    let imported = read(From::Supervisor, "[include]\nfiles=%(here)s/conf.d/*.conf none/*\n[program:a]\ncommand=/bin/a\n", &place);
+    let imported = read(ImportFormat::Supervisor, "[include]\nfiles=%(here)s/conf.d/*.conf none/*\n[program:a]\ncommand=/bin/a\n", &place);
     assert_eq!(imported.apps.len(), 2);
     assert_eq!(keys(&imported), [("-", "include")]);
-    let imported = read(From::Procfile, "a: x\nb: y\n", &place);
+    let imported = read(ImportFormat::Procfile, "a: x\nb: y\n", &place);
     assert_eq!(
         attributes(&imported, &["env", "env_file"]),
         json!({"env": {"PORT": 7000}, "env_file": [{"path": ".env", "format": "foreman", "required": false}]})
     );
     assert_eq!(imported.apps[1]["env"], json!({"PORT": 7100}));
-    let imported = read(From::Procfile, "a: x\n", &Place { port: Some(80), ..place });
+    let imported = read(ImportFormat::Procfile, "a: x\n", &FileContext { port: Some(80), ..place });
     assert_eq!(imported.apps[0]["env"], json!({"PORT": 80}));
 }
 
 #[test]
 fn supervisor_defaults_are_kept() {
-    let one = |lines: &str| read(From::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{lines}"));
+    let one = |lines: &str| read(ImportFormat::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{lines}"));
     let names = ["autorestart", "stop_exit_codes", "max_restarts", "kill_signal", "kill_timeout", "kill_mode", "log_rotate"];
     let with = |own: Value| {
         let usual = json!({"stop_exit_codes": [0], "max_restarts": 4, "kill_signal": "SIGTERM", "kill_timeout": 10_000, "kill_mode": "mixed", "log_rotate": {"max_size": "50M", "retain": 10}});
@@ -184,8 +186,8 @@ fn supervisor_defaults_are_kept() {
 fn supervisor_expands_expressions_and_inherits_environment() {
     let text = "[supervisord]\nenvironment=A=1,B=2\n[group:g]\nprograms=web,x\n[program:web]\ncommand=%(here)s/run --port=80%(process_num)02d %(group_name)s\n\
                 process_name=%(program_name)s-%(process_num)d\nnumprocs=2\nnumprocs_start=1\nenvironment=B=3\n[program:x]\ncommand=%(ENV_HOME)s/x a$b\n[eventlistener:e]\ncommand=x\n";
-    let place = Place { folder: Some("/etc/s"), ..Place::named("x.conf") };
-    let imported = import(From::Supervisor, text, &place).unwrap();
+    let place = FileContext { folder: Some("/etc/s"), ..FileContext::named("x.conf") };
+    let imported = import(ImportFormat::Supervisor, text, &place).unwrap();
     let of = |at: usize| {
         let app = &imported.apps[at];
         json!([app["name"], app["namespace"], app["script"], app["args"], app["env"]])
@@ -196,22 +198,22 @@ fn supervisor_expands_expressions_and_inherits_environment() {
     assert_eq!(keys(&imported), [("eventlistener:e", "eventlistener:e")]);
     for text in ["[program:a]\ncommand=x 'y\n", "[program:a]\ncommand=x\nenvironment=A=\"1\n"] {
         let line = text.lines().count();
-        let error = import(From::Supervisor, text, &place).unwrap_err().to_string();
+        let error = import(ImportFormat::Supervisor, text, &place).unwrap_err().to_string();
         assert!(error.starts_with(&format!("line {line}: a quote is not closed")), "{error}");
     }
-    let told = whys(&read(From::Supervisor, "[program:a]\ncommand=x\nstartsec=3\n"));
-    assert!(told.contains("did you mean `startsecs`?"), "{told}");
+    let notices = reasons(&read(ImportFormat::Supervisor, "[program:a]\ncommand=x\nstartsec=3\n"));
+    assert!(notices.contains("did you mean `startsecs`?"), "{notices}");
 }
 
 #[test]
 fn oxmgr_defaults_are_kept() {
-    let imported = read(From::Oxmgr, "[[apps]]\ncommand = \"x y\"\nwait_ready = true\nhealth_cmd = \"true\"\nmax_restart = 3\n");
+    let imported = read(ImportFormat::Oxmgr, "[[apps]]\ncommand = \"x y\"\nwait_ready = true\nhealth_cmd = \"true\"\nmax_restart = 3\n");
     assert_eq!(
         attributes(&imported, &["stop_exit_codes", "kill_signal", "kill_timeout", "max_restarts", "restart_budget", "listen_timeout"]),
         json!({"stop_exit_codes": [0], "kill_signal": "SIGTERM", "kill_timeout": 5000, "max_restarts": 11, "restart_budget": {"n": 3, "window": "5m"}, "listen_timeout": 30_000})
     );
-    assert_eq!(whys(&imported), "max_restart: unknown key, did you mean `max_restarts`?\n");
-    let imported = read(From::Oxmgr, "[[apps]]\ncommand = \"x y\"\ncrash_restart_limit = 0\nrestart_policy = \"never\"\n");
+    assert_eq!(reasons(&imported), "max_restart: unknown key, did you mean `max_restarts`?\n");
+    let imported = read(ImportFormat::Oxmgr, "[[apps]]\ncommand = \"x y\"\ncrash_restart_limit = 0\nrestart_policy = \"never\"\n");
     assert_eq!(attributes(&imported, &["autorestart", "restart_budget", "max_restarts"]), json!({"autorestart": false}));
 }
 
@@ -224,18 +226,21 @@ type Reader<'a> = &'a dyn Fn(&str) -> Result<Imported, ImportError>;
 fn readers_handle_or_report_every_key_of_their_table() {
     let systemd = |key: &str| {
         let section = if key.starts_with("Condition") { "Unit" } else { "Service" };
-        import(From::Systemd, &format!("[Service]\nExecStart=/bin/a\n[{section}]\n{key}=1\n"), &Place::named("a.service"))
+        import(ImportFormat::Systemd, &format!("[Service]\nExecStart=/bin/a\n[{section}]\n{key}=1\n"), &FileContext::named("a.service"))
     };
-    let supervisor = |key: &str| import(From::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{key}=1\n"), &Place::named("a.conf"));
-    let oxmgr = |key: &str| import(From::Oxmgr, &format!("[defaults]\n{key} = 1\n[[apps]]\ncommand = \"a\"\n"), &Place::named("a.toml"));
+    let supervisor =
+        |key: &str| import(ImportFormat::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{key}=1\n"), &FileContext::named("a.conf"));
+    let oxmgr = |key: &str| {
+        import(ImportFormat::Oxmgr, &format!("[defaults]\n{key} = 1\n[[apps]]\ncommand = \"a\"\n"), &FileContext::named("a.toml"))
+    };
     let readers: [(&[Key], Reader<'_>); 3] =
         [(keys::systemd::KEYS, &systemd), (keys::supervisor::KEYS, &supervisor), (keys::oxmgr::KEYS, &oxmgr)];
     for (table, reader) in readers {
         for key in table {
             let imported = reader(key.name).unwrap_or_else(|error| panic!("{}: {error}", key.name));
-            let (Fate::Done(text) | Fate::Differs(text) | Fate::LeftOut(text)) = key.fate;
-            let is_told = imported.told.iter().any(|told| told.key == key.name && told.why == text);
-            assert_eq!(is_told, matches!(key.fate, Fate::LeftOut(_)), "{}: {:?}", key.name, imported.told);
+            let (KeySupport::Done(text) | KeySupport::Differs(text) | KeySupport::LeftOut(text)) = key.support;
+            let is_reported = imported.notices.iter().any(|notices| notices.key == key.name && notices.why == text);
+            assert_eq!(is_reported, matches!(key.support, KeySupport::LeftOut(_)), "{}: {:?}", key.name, imported.notices);
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) const OVERRIDE: &str = "!override";
 pub(super) const RESET: &str = "!reset";
 
 /// A value, and the number of values in it.
-type Counted = (Value, usize);
+type CountedValue = (Value, usize);
 
 /// Reads the first document of a file.
 ///
@@ -33,21 +33,21 @@ pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
         match reader.next()? {
             Event::StreamStart | Event::DocumentStart(..) => {}
             Event::StreamEnd => return Ok(Value::Null),
-            event => return Ok(reader.node(event, Place::Value, false, 0)?.0),
+            event => return Ok(reader.node(event, ScalarPosition::Value, false, 0)?.0),
         }
     }
 }
 
 /// Position of a scalar: in a list of words, a null keeps its spelling.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ScalarPosition {
     Value,
     Item,
 }
 
 struct Reader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    anchors: HashMap<usize, Counted>,
+    anchors: HashMap<usize, CountedValue>,
     count: usize,
     line: usize,
 }
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         if self.count > MOST_VALUES { self.error(format!("more than {MOST_VALUES} values")) } else { Ok(()) }
     }
 
-    fn node(&mut self, event: Event<'a>, place: Place, is_typed: bool, depth: usize) -> Result<Counted, ImportError> {
+    fn node(&mut self, event: Event<'a>, place: ScalarPosition, is_typed: bool, depth: usize) -> Result<CountedValue, ImportError> {
         if depth > DEEPEST {
             return self.error(format!("more than {DEEPEST} levels"));
         }
@@ -104,14 +104,14 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn list(&mut self, is_typed: bool, depth: usize) -> Result<Counted, ImportError> {
+    fn list(&mut self, is_typed: bool, depth: usize) -> Result<CountedValue, ImportError> {
         self.add(1)?;
         let (mut items, mut count) = (Vec::new(), 1);
         loop {
             match self.next()? {
                 Event::SequenceEnd => return Ok((Value::from(items), count)),
                 event => {
-                    let (item, more) = self.node(event, Place::Item, is_typed, depth + 1)?;
+                    let (item, more) = self.node(event, ScalarPosition::Item, is_typed, depth + 1)?;
                     items.push(item);
                     count += more;
                 }
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn map(&mut self, is_typed: bool, depth: usize) -> Result<Counted, ImportError> {
+    fn map(&mut self, is_typed: bool, depth: usize) -> Result<CountedValue, ImportError> {
         self.add(1)?;
         let (mut map, mut merged, mut count) = (Map::new(), Vec::new(), 1);
         loop {
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
                 _ => return self.error("expected a key"),
             };
             let event = self.next()?;
-            let (value, more) = self.node(event, Place::Value, is_typed || key == "x-ostler", depth + 1)?;
+            let (value, more) = self.node(event, ScalarPosition::Value, is_typed || key == "x-ostler", depth + 1)?;
             count += more;
             if key == "<<" {
                 merged.extend(if let Value::Array(list) = value { list } else { vec![value] });
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Marks a value for the merge of files.
-fn tagged(tag: Option<&Tag>, (value, count): Counted) -> Counted {
+fn tagged(tag: Option<&Tag>, (value, count): CountedValue) -> CountedValue {
     let of = |key: &str, value: Value| Value::Object(Map::from_iter([(key.to_owned(), value)]));
     match tag.filter(|tag| tag.handle() == "!").map(Tag::suffix) {
         Some("override") => (of(OVERRIDE, value), count),
@@ -161,10 +161,10 @@ fn tagged(tag: Option<&Tag>, (value, count): Counted) -> Counted {
 }
 
 /// Returns the value of a scalar without quotes.
-fn plain(text: &str, place: Place, is_typed: bool) -> Value {
+fn plain(text: &str, place: ScalarPosition, is_typed: bool) -> Value {
     match text {
         "" => Value::Null,
-        "~" | "null" | "Null" | "NULL" if place == Place::Value || is_typed => Value::Null,
+        "~" | "null" | "Null" | "NULL" if place == ScalarPosition::Value || is_typed => Value::Null,
         "true" | "True" | "TRUE" if is_typed => Value::Bool(true),
         "false" | "False" | "FALSE" if is_typed => Value::Bool(false),
         // A text with a leading zero or a plus sign is no plain number.

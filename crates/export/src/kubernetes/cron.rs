@@ -5,7 +5,7 @@ use ostler_core::cron::{CronSpec, Overlap};
 use crate::cron::Fields;
 use crate::service::Service;
 use crate::yaml::{Map, Yaml};
-use crate::{Plan, Told};
+use crate::{Notice, Plan};
 
 use super::{Style, object, pod};
 
@@ -15,13 +15,13 @@ const KUBECTL: &str = "registry.k8s.io/kubectl:v1.33.0";
 const LATE_SECONDS: u32 = 60;
 
 /// Returns the CronJob of a job.
-pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> Option<Map> {
+pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style, notices: &mut Vec<Notice>) -> Option<Map> {
     let cron = service.cron()?;
-    let mut map = schedule(service, cron, "job", told)?;
+    let mut map = schedule(service, cron, "job", notices)?;
     let job = cron.job.clone().unwrap_or_default();
     map.put("concurrencyPolicy", if cron.overlap == Overlap::Kill { "Replace" } else { "Forbid" });
     if cron.catch_up {
-        map.say("catch_up: without a deadline, missed runs are started later.");
+        map.comment("catch_up: without a deadline, missed runs are started later.");
     } else {
         map.put("startingDeadlineSeconds", LATE_SECONDS);
     }
@@ -35,7 +35,7 @@ pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &m
     Some(object("batch/v1", "CronJob", &service.name).with("spec", map))
 }
 
-fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, told: &mut Vec<Told>) -> Option<Map> {
+fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, notices: &mut Vec<Notice>) -> Option<Map> {
     match Fields::parse(&cron.pattern).and_then(|fields| fields.five()) {
         Ok(pattern) => {
             let mut map = Map::new().with("schedule", pattern);
@@ -44,7 +44,7 @@ fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, told: &mut Vec<To
         }
         Err(why) => {
             let why = format!("{:?} cannot be a CronJob: {why}", cron.pattern);
-            told.push(Told { app: service.spec.name.clone(), key: key.into(), why });
+            notices.push(Notice { app: service.spec.name.clone(), key: key.into(), why });
             None
         }
     }
@@ -52,9 +52,9 @@ fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, told: &mut Vec<To
 
 /// Returns the objects for `cron_restart`. A pod with only this permission restarts the rollout at
 /// the scheduled times, one pod after the other.
-pub(super) fn restarts(_: &Plan<'_>, service: &Service<'_>, _: Style, told: &mut Vec<Told>) -> Vec<Map> {
+pub(super) fn restarts(_: &Plan<'_>, service: &Service<'_>, _: Style, notices: &mut Vec<Notice>) -> Vec<Map> {
     let Some(cron) = service.cron().filter(|_| !service.spec.is_job()) else { return Vec::new() };
-    let Some(mut map) = schedule(service, cron, "cron_restart", told) else { return Vec::new() };
+    let Some(mut map) = schedule(service, cron, "cron_restart", notices) else { return Vec::new() };
     let name = format!("{}-restart", service.name);
     map.put("concurrencyPolicy", "Forbid").put("startingDeadlineSeconds", LATE_SECONDS).put("successfulJobsHistoryLimit", 1_u32);
     let mut container = Map::new().with("name", "restart").with("image", KUBECTL);

@@ -7,19 +7,19 @@
 use crate::base::Base;
 use crate::service::{Replicas, Service};
 use crate::yaml::{Dialect, Map, quoted};
-use crate::{Plan, Told, names};
+use crate::{Notice, Plan, names};
 
 use super::{Style, kustomize, network, pod, text, variables};
 
 type Files = Vec<(String, String)>;
 
 /// Returns the files, and the next commands for the user.
-pub(super) fn files(plan: &Plan<'_>, told: &mut Vec<Told>) -> (Files, Vec<String>) {
+pub(super) fn files(plan: &Plan<'_>, notices: &mut Vec<Notice>) -> (Files, Vec<String>) {
     let chart = names::label(&plan.project.name);
     let folder = format!("helm/{chart}");
     let mut about = Map::new().with("apiVersion", "v2").with("name", &chart).with("type", "application");
     about.put("description", format!("{} apps of an ecosystem file", plan.services.len()));
-    about.say("Version of the chart; raise it with each change of its templates.").put("version", "0.1.0");
+    about.comment("Version of the chart; raise it with each change of its templates.").put("version", "0.1.0");
     about.put("appVersion", plan.options.tag());
     let mut values = Map::new();
     for service in &plan.services {
@@ -46,7 +46,7 @@ pub(super) fn files(plan: &Plan<'_>, told: &mut Vec<Told>) -> (Files, Vec<String
     }
     for service in &plan.services {
         let begin = format!("{{{{- $app := index .Values {} }}}}\n", quoted(&service.name, Dialect::Plain));
-        files.push((format!("{folder}/templates/{}.yaml", service.name), begin + &text(plan, service, Style::Helm, told)));
+        files.push((format!("{folder}/templates/{}.yaml", service.name), begin + &text(plan, service, Style::Helm, notices)));
     }
     (files, next)
 }
@@ -58,7 +58,7 @@ fn of(plan: &Plan<'_>, service: &Service<'_>) -> Map {
         (_, image) => (image.map_or("", |image| image.name.as_str()), plan.options.tag()),
     };
     map.put("image", Map::new().with("repository", repository).with("tag", tag));
-    if service.kind == crate::service::Kind::Server && !matches!(service.replicas, Replicas::Range(_)) {
+    if service.kind == crate::service::Lifecycle::Server && !matches!(service.replicas, Replicas::Range(_)) {
         map.put("replicas", service.count());
     }
     if let Some(port) = network::ports_of(service).first().map(|(_, port)| *port) {

@@ -4,20 +4,23 @@ use ostler_core::app::EnvMap;
 
 use crate::service::{Service, is_secret};
 use crate::yaml::{Dialect, Map, Yaml, documents};
-use crate::{Plan, Told, container, names};
+use crate::{Notice, Plan, container, names};
 
 use super::{Style, is_key, object, pod, sum_of, text, variables};
 
 type Files = Vec<(String, String)>;
 
 /// Returns the files, and the next commands for the user.
-pub(super) fn files(plan: &Plan<'_>, told: &mut Vec<Told>) -> (Files, Vec<String>) {
-    let mut files: Files =
-        plan.services.iter().map(|service| (format!("k8s/base/{}.yaml", service.name), text(plan, service, Style::Plain, told))).collect();
+pub(super) fn files(plan: &Plan<'_>, notices: &mut Vec<Notice>) -> (Files, Vec<String>) {
+    let mut files: Files = plan
+        .services
+        .iter()
+        .map(|service| (format!("k8s/base/{}.yaml", service.name), text(plan, service, Style::Plain, notices)))
+        .collect();
     let mut base = kustomization();
     base.put("resources", plan.services.iter().map(|service| Yaml::from(format!("{}.yaml", service.name))).collect::<Vec<_>>());
     if !plan.images.is_empty() {
-        base.say("`kustomize edit set image` changes the tag here.");
+        base.comment("`kustomize edit set image` changes the tag here.");
         let image = |image: &crate::image::Image| Yaml::from(Map::new().with("name", &image.name).with("newTag", plan.options.tag()));
         base.put("images", plan.images.iter().map(image).collect::<Vec<_>>());
     }
@@ -29,7 +32,7 @@ pub(super) fn files(plan: &Plan<'_>, told: &mut Vec<Told>) -> (Files, Vec<String
         overlay.put("resources", Yaml::words(["../../base"]));
         let mut patches = Vec::new();
         for service in &plan.services {
-            let changes = patch(plan, service, profile, told);
+            let changes = patch(plan, service, profile, notices);
             if changes.is_empty() {
                 continue;
             }
@@ -81,7 +84,7 @@ pub(super) fn port(service: &Service<'_>, changes: &EnvMap) -> Option<u16> {
     (service.spec.listen.is_empty() && service.port.is_some()).then_some(port)
 }
 
-fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, told: &mut Vec<Told>) -> Vec<Map> {
+fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, notices: &mut Vec<Notice>) -> Vec<Map> {
     let (plain, secrets) = changes(plan, service, profile);
     let secrets: Vec<&String> = secrets.iter().filter(|name| !service.secrets.contains(name)).collect();
     let mut all = Vec::new();
@@ -89,7 +92,7 @@ fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, told: &mut Vec<T
     if !plain.is_empty() {
         if base.is_empty() {
             let why = format!("env_{profile} has variables and env has none: add one to env, so that there is a ConfigMap to change");
-            told.push(Told { app: service.spec.name.clone(), key: "env".into(), why });
+            notices.push(Notice { app: service.spec.name.clone(), key: "env".into(), why });
             return all;
         }
         let mut data = Map::new();
@@ -112,7 +115,7 @@ fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, told: &mut Vec<T
     }
     if let Some(port) = port(service, &plain) {
         let entry = Map::new().with("name", "http").with("containerPort", port);
-        container.say("Other objects refer to the port by name, so change only this number.");
+        container.comment("Other objects refer to the port by name, so change only this number.");
         container.put("ports", vec![entry.into(), Map::new().with("$patch", "replace").into()]);
     }
     if container.len() > 1 {
@@ -120,10 +123,10 @@ fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, told: &mut Vec<T
     }
     let spec = Map::new().with("template", template);
     all.push(match service.kind {
-        crate::service::Kind::Server if super::has_data(service) => object("apps/v1", "StatefulSet", &service.name).with("spec", spec),
-        crate::service::Kind::Server => object("apps/v1", "Deployment", &service.name).with("spec", spec),
-        crate::service::Kind::Once => object("batch/v1", "Job", &service.name).with("spec", spec),
-        crate::service::Kind::Job => {
+        crate::service::Lifecycle::Server if super::has_data(service) => object("apps/v1", "StatefulSet", &service.name).with("spec", spec),
+        crate::service::Lifecycle::Server => object("apps/v1", "Deployment", &service.name).with("spec", spec),
+        crate::service::Lifecycle::Once => object("batch/v1", "Job", &service.name).with("spec", spec),
+        crate::service::Lifecycle::Job => {
             object("batch/v1", "CronJob", &service.name).with("spec", Map::new().with("jobTemplate", Map::new().with("spec", spec)))
         }
     });

@@ -13,31 +13,31 @@ mod probes;
 mod workload;
 
 use crate::base::Base;
-use crate::service::{Kind, Replicas, Service};
+use crate::service::{Lifecycle, Replicas, Service};
 use crate::yaml::{Dialect, Map, Yaml, documents};
-use crate::{Form, Plan, Told, container, names};
+use crate::{ManifestForm, Notice, Plan, container, names};
 
 type Files = Vec<(String, String)>;
 
 /// Returns the files of `export kubernetes`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     for service in &plan.services {
-        tell(service, &mut told);
+        report(service, &mut notices);
     }
     let (files, mut next) = match plan.options.form {
-        Form::Plain => {
+        ManifestForm::Plain => {
             let files =
-                plan.services.iter().map(|service| (format!("k8s/{}.yaml", service.name), text(plan, service, Style::Plain, &mut told)));
+                plan.services.iter().map(|service| (format!("k8s/{}.yaml", service.name), text(plan, service, Style::Plain, &mut notices)));
             (files.collect(), vec!["kubectl apply -f k8s/".to_owned()])
         }
-        Form::Kustomize => kustomize::files(plan, &mut told),
-        Form::Helm => helm::files(plan, &mut told),
+        ManifestForm::Kustomize => kustomize::files(plan, &mut notices),
+        ManifestForm::Helm => helm::files(plan, &mut notices),
     };
     for service in &plan.services {
         next.splice(0..0, secrets_to_make(plan, service));
     }
-    plan.told.append(&mut told);
+    plan.notices.append(&mut notices);
     (files, next)
 }
 
@@ -68,24 +68,24 @@ impl Style {
 }
 
 /// Returns all objects of a service as one text.
-fn text(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> String {
-    documents(&objects(plan, service, style, told), style.dialect())
+fn text(plan: &Plan<'_>, service: &Service<'_>, style: Style, notices: &mut Vec<Notice>) -> String {
+    documents(&objects(plan, service, style, notices), style.dialect())
 }
 
 /// Returns all objects of a service, in the order in which they are needed.
-fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> Vec<Map> {
+fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, notices: &mut Vec<Notice>) -> Vec<Map> {
     let mut all = Vec::new();
-    all.extend(config_map(plan, service, style, told));
+    all.extend(config_map(plan, service, style, notices));
     match service.kind {
-        Kind::Job => all.extend(cron::job(plan, service, style, told)),
-        Kind::Once => all.push(workload::job(plan, service, style)),
-        Kind::Server => {
+        Lifecycle::Job => all.extend(cron::job(plan, service, style, notices)),
+        Lifecycle::Once => all.push(workload::job(plan, service, style)),
+        Lifecycle::Server => {
             all.push(workload::server(plan, service, style));
             all.extend(network::service(service, style));
             all.extend(network::ingress(plan, service, style));
             all.extend(workload::autoscaler(service));
             all.extend(workload::disruption_budget(service));
-            all.extend(cron::restarts(plan, service, style, told));
+            all.extend(cron::restarts(plan, service, style, notices));
         }
     }
     if plan.options.network_policy {
@@ -98,10 +98,11 @@ fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<
 }
 
 /// Reports differences of Kubernetes that the table does not cover.
-fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
-    let mut tell = |key: &str, why: &str| told.push(Told { app: service.spec.name.clone(), key: key.to_owned(), why: why.to_owned() });
-    if service.replicas == Replicas::PerCpu && service.kind == Kind::Server {
-        tell("instances", "one per CPU depends on the machine: 2 are set, change the number");
+fn report(service: &Service<'_>, notices: &mut Vec<Notice>) {
+    let mut report =
+        |key: &str, why: &str| notices.push(Notice { app: service.spec.name.clone(), key: key.to_owned(), why: why.to_owned() });
+    if service.replicas == Replicas::PerCpu && service.kind == Lifecycle::Server {
+        report("instances", "one per CPU depends on the machine: 2 are set, change the number");
     }
     if let (Replicas::Range(range), Some(limit)) = (&service.replicas, service.cpu_percent())
         && let grows_above = workload::grows_above(service.cpu_request().unwrap_or(100), range.cpu)
@@ -112,18 +113,18 @@ fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
              export.requests.cpu",
             u64::from(limit) * 10
         );
-        tell("instances", &why);
+        report("instances", &why);
     }
     if let Some(cron) = service.cron() {
         if cron.zone.is_none() {
-            tell("timezone", "without it, schedules follow the clock of the cluster, often UTC");
+            report("timezone", "without it, schedules follow the clock of the cluster, often UTC");
         }
         if cron.overlap == ostler_core::cron::Overlap::Queue {
-            tell("overlap", "Kubernetes cannot queue runs: an overlapping run is skipped");
+            report("overlap", "Kubernetes cannot queue runs: an overlapping run is skipped");
         }
     }
     for name in service.env.keys().chain(&service.secrets).filter(|name| !is_key(name)) {
-        tell("env", &format!("{name:?} is not a valid name in Kubernetes: it is skipped"));
+        report("env", &format!("{name:?} is not a valid name in Kubernetes: it is skipped"));
     }
 }
 
@@ -166,7 +167,7 @@ fn variables(plan: &Plan<'_>, service: &Service<'_>) -> Vec<(String, String)> {
     service.env.iter().filter(|(name, _)| is_key(name)).map(|(name, value)| (name.clone(), in_image(value))).collect()
 }
 
-fn config_map(plan: &Plan<'_>, service: &Service<'_>, style: Style, _: &mut [Told]) -> Option<Map> {
+fn config_map(plan: &Plan<'_>, service: &Service<'_>, style: Style, _: &mut [Notice]) -> Option<Map> {
     let all = variables(plan, service);
     if all.is_empty() && style == Style::Plain {
         return None;

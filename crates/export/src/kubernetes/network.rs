@@ -4,7 +4,7 @@ use ostler_core::serving::Sticky;
 
 use crate::Plan;
 use crate::base::Base;
-use crate::service::{Kind, Service};
+use crate::service::{Lifecycle, Service};
 use crate::yaml::{Map, Yaml};
 
 use super::{Style, labels, object, selector};
@@ -25,7 +25,7 @@ pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
     for (at, (name, port)) in all.iter().enumerate() {
         let outer = service.settings.service_port.unwrap_or(SERVICE_PORT);
         // No two entries may have the same number.
-        let is_moved = at == 0 && !service.is_backing() && all.iter().all(|(_, other)| *other != outer);
+        let is_moved = at == 0 && !service.has_official_image() && all.iter().all(|(_, other)| *other != outer);
         if is_moved {
             ports.push(entry(name, outer, name));
             ports.push(entry(&format!("port-{port}"), *port, name));
@@ -45,9 +45,9 @@ pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
 /// without databases.
 fn reached<'a>(plan: &'a Plan<'_>) -> Vec<&'a str> {
     let is_reached = |service: &&Service<'_>| {
-        let is_web =
-            !service.is_backing() || matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy"));
-        service.kind == Kind::Server && service.port.is_some() && is_web
+        let is_web = !service.has_official_image()
+            || matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy"));
+        service.kind == Lifecycle::Server && service.port.is_some() && is_web
     };
     plan.services.iter().filter(is_reached).map(|service| service.name.as_str()).collect()
 }
@@ -67,7 +67,7 @@ pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> O
     rule.put("host", style.value(own, "{{ $app.host | toJson }}"));
     rule.put("http", Map::new().with("paths", vec![Yaml::from(path)]));
     let mut map = Map::new();
-    map.say("Add ingressClassName and tls for your cluster.");
+    map.comment("Add ingressClassName and tls for your cluster.");
     map.put("rules", vec![rule.into()]);
     Some(object("networking.k8s.io/v1", "Ingress", &service.name).with("spec", map))
 }
@@ -85,14 +85,14 @@ pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option
     let ports: Vec<Yaml> = ports_of(service).into_iter().map(|(name, _)| Map::new().with("port", name).into()).collect();
     let mut map = Map::new().with("podSelector", Map::new().with("matchLabels", selector(service)));
     map.put("policyTypes", Yaml::words(["Ingress"]));
-    if ports.is_empty() || service.kind != Kind::Server {
-        map.say("No other workload calls this app.").put("ingress", Vec::<Yaml>::new());
+    if ports.is_empty() || service.kind != Lifecycle::Server {
+        map.comment("No other workload calls this app.").put("ingress", Vec::<Yaml>::new());
         return Some(object("networking.k8s.io/v1", "NetworkPolicy", &service.name).with("spec", map));
     }
     let mut from = Vec::new();
     if host_of(plan, service).is_some() {
         let mut any = Map::new();
-        any.say("The Ingress controller; narrow this to its namespace.").put("namespaceSelector", Map::new());
+        any.comment("The Ingress controller; narrow this to its namespace.").put("namespaceSelector", Map::new());
         from.push(any.into());
     } else {
         // The common label of all objects of its part.
@@ -106,7 +106,7 @@ pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option
 /// Returns the names of ports: the first one is `http`, for a database `tcp`.
 pub(super) fn ports_of(service: &Service<'_>) -> Vec<(String, u16)> {
     let all = if service.ports.is_empty() { service.port.into_iter().collect() } else { service.ports.clone() };
-    let first = if service.is_backing() { "tcp" } else { "http" };
+    let first = if service.has_official_image() { "tcp" } else { "http" };
     let name = |(at, port): (usize, u16)| (if at == 0 { first.to_owned() } else { format!("port-{port}") }, port);
     all.into_iter().enumerate().map(name).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::base::Base;
 use crate::dockerfile::USER;
-use crate::service::{Kind, Service};
+use crate::service::{Lifecycle, Service};
 use crate::yaml::{Map, Yaml};
 use crate::{Plan, container};
 
@@ -19,35 +19,35 @@ pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> 
     let all = variables(plan, service);
     if style == Style::Helm || !all.is_empty() {
         let mut annotations = Map::new();
-        annotations.say("Changed variables create new pods.");
+        annotations.comment("Changed variables create new pods.");
         annotations.put("checksum/config", style.value(sum_of(&all), "{{ $app.env | toJson | sha256sum | toJson }}"));
         metadata.put("annotations", annotations);
     }
     let mut spec = Map::new();
     if let Some(timeout) = service.cron().and_then(|cron| cron.job.as_ref()?.timeout_ms) {
-        spec.say("Time limit of each attempt.").put("activeDeadlineSeconds", seconds(timeout));
+        spec.comment("Time limit of each attempt.").put("activeDeadlineSeconds", seconds(timeout));
     }
-    if service.kind != Kind::Server {
+    if service.kind != Lifecycle::Server {
         spec.put("restartPolicy", "Never");
     }
-    if !service.is_backing() {
-        spec.say("No app needs the cluster API.").put("automountServiceAccountToken", false);
+    if !service.has_official_image() {
+        spec.comment("No app needs the cluster API.").put("automountServiceAccountToken", false);
         let profile = Map::new().with("type", "RuntimeDefault");
         let mut security = Map::new().with("runAsNonRoot", true).with("runAsUser", USER).with("runAsGroup", USER).with("fsGroup", USER);
         security.put("seccompProfile", profile);
         spec.put("securityContext", security);
     }
-    if service.kind == Kind::Server && !service.is_backing() {
-        spec.say("preStop, then the app's own grace period (kill_timeout), drain and hooks.");
+    if service.kind == Lifecycle::Server && !service.has_official_image() {
+        spec.comment("preStop, then the app's own grace period (kill_timeout), drain and hooks.");
         spec.put("terminationGracePeriodSeconds", i64::try_from(DRAIN_SECONDS + service.grace_seconds()).unwrap_or(60));
         let mut spread = Map::new();
-        spread.say("Spread the pods over several nodes.");
+        spread.comment("Spread the pods over several nodes.");
         spread.put("maxSkew", 1_u32).put("topologyKey", "kubernetes.io/hostname").put("whenUnsatisfiable", "ScheduleAnyway");
         spread.put("labelSelector", Map::new().with("matchLabels", selector(service)));
         spec.put("topologySpreadConstraints", vec![spread.into()]);
     }
     spec.put("containers", vec![of_container(plan, service, style).into()]);
-    if !service.is_backing() {
+    if !service.has_official_image() {
         let volume = Map::new().with("name", own_tmp(service)).with("emptyDir", Map::new());
         spec.put("volumes", vec![volume.into()]);
     }
@@ -65,45 +65,45 @@ fn own_tmp(service: &Service<'_>) -> String {
 fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     let mut map = Map::new().with("name", &service.name);
     map.put("image", style.value(plan.image_name(service), "{{ printf \"%s:%v\" $app.image.repository $app.image.tag | toJson }}"));
-    match (service.is_backing(), service.kind) {
+    match (service.has_official_image(), service.kind) {
         (true, _) => {
             let words = service.command(plan.project);
             if words.len() > 1 {
                 map.put("args", command(words.iter().skip(1)));
             }
         }
-        (false, Kind::Server) => {
+        (false, Lifecycle::Server) => {
             map.put("command", command(["ostler", "runtime", container::FILE, "--only", &service.name]));
         }
         (false, _) => {
-            map.say("Nothing to supervise: the job exits by itself, and Kubernetes schedules it.");
+            map.comment("Nothing to supervise: the job exits by itself, and Kubernetes schedules it.");
             map.put("command", command(service.command(plan.project)));
             map.put("workingDir", service.workdir(plan.project));
         }
     }
-    if service.kind == Kind::Server {
+    if service.kind == Lifecycle::Server {
         ports(service, style, &mut map);
     }
     environment(service, style, &mut map);
     resources(service, style, &mut map);
-    if service.kind == Kind::Server {
+    if service.kind == Lifecycle::Server {
         probes::put(service, &mut map);
     }
-    if !service.is_backing() {
-        if service.kind == Kind::Server {
+    if !service.has_official_image() {
+        if service.kind == Lifecycle::Server {
             let sleep = Map::new().with("command", Yaml::words(["sleep", &DRAIN_SECONDS.to_string()]));
             let mut lifecycle = Map::new();
-            lifecycle.say("Keep serving while Kubernetes removes the pod from its endpoints.");
+            lifecycle.comment("Keep serving while Kubernetes removes the pod from its endpoints.");
             lifecycle.put("preStop", Map::new().with("exec", sleep));
             map.put("lifecycle", lifecycle);
         }
         let mut security = Map::new().with("allowPrivilegeEscalation", false);
         security.put("capabilities", Map::new().with("drop", Yaml::words(["ALL"])));
-        security.say("Add `readOnlyRootFilesystem: true` if the app writes only to /tmp.");
+        security.comment("Add `readOnlyRootFilesystem: true` if the app writes only to /tmp.");
         map.put("securityContext", security);
     }
     let mut mounts = Vec::new();
-    if !service.is_backing() {
+    if !service.has_official_image() {
         mounts.push(Map::new().with("name", own_tmp(service)).with("mountPath", "/tmp").into());
     }
     if let (true, Base::Official(official)) = (has_data(service), &service.base) {
@@ -187,7 +187,7 @@ pub(super) fn resources_of(service: &Service<'_>) -> Map {
     let mut limits = Map::new();
     limits.put_some("cpu", service.cpu_percent().map(cores));
     if service.hard_memory().is_none() && service.soft_memory().is_some() {
-        limits.say("A quarter above max_memory_restart: ostler restarts the app before it is killed.");
+        limits.comment("A quarter above max_memory_restart: ostler restarts the app before it is killed.");
     }
     limits.put_some("memory", service.memory_limit().map(quantity));
     let mut all = Map::new();
@@ -200,7 +200,7 @@ fn resources(service: &Service<'_>, style: Style, map: &mut Map) {
         Style::Plain => {
             let all = resources_of(service);
             if all.is_empty() {
-                map.say("No resources: the ecosystem file has no memory_max, max_memory_restart, cpu_quota or export.requests.");
+                map.comment("No resources: the ecosystem file has no memory_max, max_memory_restart, cpu_quota or export.requests.");
             }
             map.put_filled("resources", all);
         }

@@ -27,7 +27,7 @@ pub(super) fn put(service: &Service<'_>, map: &mut Map) {
     map.put("startupProbe", startup(service, of(CheckPhase::Startup)));
     match of(CheckPhase::Readiness) {
         Some(check) => {
-            let mut probe = asked(service, &check.method);
+            let mut probe = http_probe(service, &check.method);
             pace(&mut probe, check, check.failures);
             if check.successes > 1 {
                 probe.put("successThreshold", check.successes);
@@ -41,13 +41,13 @@ pub(super) fn put(service: &Service<'_>, map: &mut Map) {
     }
     match of(CheckPhase::Liveness).filter(|_| health.is_some_and(|health| health.action != Action::None)) {
         Some(check) => {
-            let mut probe = asked(service, &check.method);
+            let mut probe = http_probe(service, &check.method);
             pace(&mut probe, check, check.failures.saturating_mul(2));
-            map.say("Needs twice as many failures as ostler: ostler restarts the app first, then Kubernetes the container.");
+            map.comment("Needs twice as many failures as ostler: ostler restarts the app first, then Kubernetes the container.");
             map.put("livenessProbe", probe);
         }
         None => {
-            map.say("No livenessProbe: ostler restarts the app if it exits, and the container exits if ostler gives up.");
+            map.comment("No livenessProbe: ostler restarts the app if it exits, and the container exits if ostler gives up.");
         }
     }
 }
@@ -56,7 +56,7 @@ fn startup(service: &Service<'_>, check: Option<&Check>) -> Map {
     let spec = service.spec;
     let deadline = spec.ready.listen_timeout_ms.max(spec.health().and_then(|health| health.grace_ms)).unwrap_or(START_MS);
     let (mut probe, period_ms) = match (check, spec.ready.proof()) {
-        (Some(check), _) => (asked(service, &check.method), check.interval_ms.clamp(1000, 10_000)),
+        (Some(check), _) => (http_probe(service, &check.method), check.interval_ms.clamp(1000, 10_000)),
         (None, Some(ReadyBy::Http(http))) => (over_http(service, &http), 1000),
         (None, Some(ReadyBy::Tcp { port, .. })) => (Map::new().with("tcpSocket", Map::new().with("port", port_of(service, port))), 1000),
         // The app reports its own readiness to ostler.
@@ -75,7 +75,7 @@ fn pace(probe: &mut Map, check: &Check, failures: u32) {
     probe.put("failureThreshold", failures.max(1));
 }
 
-fn asked(service: &Service<'_>, ask: &CheckMethod) -> Map {
+fn http_probe(service: &Service<'_>, ask: &CheckMethod) -> Map {
     match ask {
         CheckMethod::Http(http) => over_http(service, http),
         CheckMethod::Tcp { host, port } if is_local(host) => Map::new().with("tcpSocket", Map::new().with("port", port_of(service, *port))),

@@ -14,17 +14,17 @@ pub(super) fn server(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Ma
     let spec = service.spec;
     let mut map = Map::new();
     if matches!(service.replicas, Replicas::Range(_)) {
-        map.say("No replicas: the HorizontalPodAutoscaler sets them, and each apply would reset them.");
+        map.comment("No replicas: the HorizontalPodAutoscaler sets them, and each apply would reset them.");
     } else {
         map.put("replicas", style.value(service.count(), "{{ $app.replicas }}"));
     }
     map.put("selector", Map::new().with("matchLabels", selector(service)));
     let mut rolling = Map::new();
-    rolling.say("Never fewer than replicas: a new pod must be ready before an old one is stopped.");
+    rolling.comment("Never fewer than replicas: a new pod must be ready before an old one is stopped.");
     rolling.put("maxUnavailable", 0_u32).put("maxSurge", spec.rollout.batch.unwrap_or(1));
     map.put("strategy", Map::new().with("type", "RollingUpdate").with("rollingUpdate", rolling));
     if let Some(canary) = spec.rollout.canary_ms {
-        map.say("canary: a new pod must be ready for this long before the next one follows.");
+        map.comment("canary: a new pod must be ready for this long before the next one follows.");
         map.put("minReadySeconds", probes::seconds(canary));
     }
     map.put("template", pod::template(plan, service, style));
@@ -36,7 +36,7 @@ fn stateful(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     map.put("selector", Map::new().with("matchLabels", selector(service)));
     map.put("template", pod::template(plan, service, style));
     let mut requests = Map::new();
-    requests.say("Choose the size: the ecosystem file does not specify it.").put("storage", "10Gi");
+    requests.comment("Choose the size: the ecosystem file does not specify it.").put("storage", "10Gi");
     let claim = Map::new().with("accessModes", Yaml::words(["ReadWriteOnce"])).with("resources", Map::new().with("requests", requests));
     let claims = Map::new().with("metadata", Map::new().with("name", "data")).with("spec", claim);
     map.put("volumeClaimTemplates", vec![claims.into()]);
@@ -46,7 +46,7 @@ fn stateful(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
 /// Returns a Job for an app that runs once (`autorestart: false`).
 pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     let mut map = Map::new();
-    map.say("A Job cannot be changed: it is deleted one hour after it ends, or with `kubectl delete job`.");
+    map.comment("A Job cannot be changed: it is deleted one hour after it ends, or with `kubectl delete job`.");
     map.put("ttlSecondsAfterFinished", 3600_u32).put("backoffLimit", 0_u32);
     if !service.is_started() {
         map.put("suspend", true);
@@ -63,11 +63,11 @@ pub(super) fn autoscaler(service: &Service<'_>) -> Option<Map> {
     let mut cpu = Map::new();
     match service.cpu_request() {
         Some(request) => {
-            cpu.say(format!("Percent of the request: adds pods if they use more than {}m each.", grows_above(request, range.cpu)));
+            cpu.comment(format!("Percent of the request: adds pods if they use more than {}m each.", grows_above(request, range.cpu)));
             cpu.put("type", "Utilization").put("averageUtilization", range.cpu);
         }
         None => {
-            cpu.say(format!(
+            cpu.comment(format!(
                 "{} percent of one core: without a request (export.requests.cpu, cpu_quota), a percentage has no base.",
                 range.cpu
             ));

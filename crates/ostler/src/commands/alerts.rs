@@ -7,7 +7,7 @@ use ostler_alerts::channel::SERVICES;
 use ostler_client::words::{shown, span};
 use ostler_core::text::units;
 use ostler_web::alerts::settings::read_channel;
-use ostler_web::alerts::{Overview, Settings, look, test_blocking};
+use ostler_web::alerts::{Overview, Settings, read_overview, test_blocking};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Call;
@@ -41,7 +41,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let all = look(cx.home()?);
+    let all = read_overview(cx.home()?);
     if call.has("json") {
         render::json(&mut cx.out, &serde_json::to_value(&all).unwrap_or_default());
         return Ok(Status::Ok);
@@ -94,7 +94,7 @@ fn silences(cx: &mut Cx, all: &Overview) {
 }
 
 fn history(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let all = look(cx.home()?);
+    let all = read_overview(cx.home()?);
     if call.has("json") {
         render::json(&mut cx.out, &json!({ "history": all.history, "sent": all.sent }));
         return Ok(Status::Ok);
@@ -120,14 +120,14 @@ fn test(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let settings = Settings::of(cx.home()?).read();
     settings.problems.iter().for_each(|problem| cx.out.warn_err(shown(problem)));
     let wanted = call.targets.get(1);
-    let channels: Vec<_> = settings.channels.iter().filter(|channel| wanted.is_none_or(|name| *name == channel.told.name)).collect();
+    let channels: Vec<_> = settings.channels.iter().filter(|channel| wanted.is_none_or(|name| *name == channel.policy.name)).collect();
     if channels.is_empty() {
         let what = wanted.map_or_else(|| "no channel is configured".to_owned(), |name| format!("there is no channel {name:?}"));
         return Err(CliError::NotFound(what));
     }
     let mut results = Vec::new();
     for channel in channels {
-        let (name, result) = (&channel.told.name, test_blocking(channel).map_err(|error| error.to_string()));
+        let (name, result) = (&channel.policy.name, test_blocking(channel).map_err(|error| error.to_string()));
         if !call.has("json") {
             match &result {
                 Ok(()) => cx.out.info(format_args!("{name}: sent")),
@@ -190,7 +190,7 @@ fn channel(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             Ok(Status::Ok)
         }
         [] | ["list"] => {
-            let all = look(cx.home()?);
+            let all = read_overview(cx.home()?);
             if call.has("json") {
                 render::json(&mut cx.out, &serde_json::to_value(&all.channels).unwrap_or_default());
             }
@@ -222,7 +222,7 @@ fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
         let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
         bad(all.join("; "))
     })?;
-    let name = channel.told.name;
+    let name = channel.policy.name;
     let replaced = Settings::of(cx.home()?).add_channel(&name, value).map_err(DashboardError::from)?;
     let program = cx.program.name();
     cx.out.info(format_args!("Channel {name} is {}; `{program} alerts test {name}` tries it", if replaced { "changed" } else { "there" }));

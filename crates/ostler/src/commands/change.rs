@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ostler_config::{Context, EnvOption, Kind, Normalized, Overlay, Problem, load, merge, normalize_again};
+use ostler_config::{Context, EnvOption, Normalized, Overlay, Problem, ProblemKind, load, merge, normalize_update};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::watch::WatchSpec;
 use ostler_proto::control::{Change, Detail};
@@ -177,7 +177,7 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
             if ![app.name(), overlay.name_of(app)].contains(&old.name) {
                 continue;
             }
-            let again = normalize_again(app, &context, &overlay, old).map_err(|problems| files::report(cx, None, &problems))?;
+            let again = normalize_update(app, &context, &overlay, old).map_err(|problems| files::report(cx, None, &problems))?;
             again.notes.iter().for_each(|note| cx.out.info(shown(note)));
             let found = again.app;
             // The name does not change, even if the profile is usually appended to it. The names of
@@ -191,7 +191,7 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
     if !old.env.profiles.contains_key(profile) {
         if !cx.program.is_pm2() {
             let message = format!("Environment [{profile}] is not known of {}", old.name);
-            return Ok(Normalized { spec, warnings: vec![Problem::warning(Kind::UnknownProfile, message)] });
+            return Ok(Normalized { spec, warnings: vec![Problem::warning(ProblemKind::UnknownProfile, message)] });
         }
         return Err(CommandError::NoProfile { profile: profile.to_owned(), app: old.name.clone() }.into());
     }

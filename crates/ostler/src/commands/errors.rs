@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ostler_core::errors::ReportReader;
-use ostler_web::errors::{Book, Group, Resolved, State, read_book, read_resolved, resolve};
+use ostler_web::errors::{ErrorBook, Group, GroupState, Resolved, read_book, read_resolved, resolve};
 use ostler_web::settings::Settings;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return mark(cx, &home, id);
     }
     let is_on = Settings::read(&home).is_ok_and(|settings| settings.enabled);
-    let book = if is_on { read_book(&home).map_err(DashboardError::from)?.unwrap_or_else(Book::empty) } else { in_logs(cx)? };
+    let book = if is_on { read_book(&home).map_err(DashboardError::from)?.unwrap_or_else(ErrorBook::empty) } else { in_logs(cx)? };
     let resolved = read_resolved(&home).map_err(DashboardError::from)?;
     let shown = match call.target() {
         None => book.newest(|_| true),
@@ -36,8 +36,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             Named::Nothing => Vec::new(),
         },
     };
-    let unresolved = |group: &&Group| call.has("all") || group.state(&resolved) != State::Resolved;
-    let shown: Vec<(&Group, State)> = shown.into_iter().filter(unresolved).map(|group| (group, group.state(&resolved))).collect();
+    let unresolved = |group: &&Group| call.has("all") || group.state(&resolved) != GroupState::Resolved;
+    let shown: Vec<(&Group, GroupState)> = shown.into_iter().filter(unresolved).map(|group| (group, group.state(&resolved))).collect();
     if call.has("json") {
         let list: Vec<Value> = shown.iter().map(|(group, state)| value(group, *state)).collect();
         render::json(&mut cx.out, &list);
@@ -65,7 +65,7 @@ enum Named<'a> {
     Nothing,
 }
 
-fn named<'a>(book: &'a Book, word: &str) -> Named<'a> {
+fn named<'a>(book: &'a ErrorBook, word: &str) -> Named<'a> {
     let groups = book.newest(|group| group.app == word);
     if !groups.is_empty() {
         return Named::App(groups);
@@ -87,7 +87,7 @@ fn show_one(cx: &mut Cx, call: &Call, group: &Group, resolved: &Resolved) -> Res
     Ok(Status::Ok)
 }
 
-fn value(group: &Group, state: State) -> Value {
+fn value(group: &Group, state: GroupState) -> Value {
     let mut value = serde_json::to_value(group).unwrap_or_default();
     value["state"] = json!(state);
     value
@@ -112,8 +112,8 @@ fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
 }
 
 /// Collects the exceptions in the current log files. Their times are unknown.
-fn in_logs(cx: &mut Cx) -> Result<Book, CliError> {
-    let mut book = Book::empty();
+fn in_logs(cx: &mut Cx) -> Result<ErrorBook, CliError> {
+    let mut book = ErrorBook::empty();
     let mut readers: BTreeMap<(String, u32), ReportReader> = BTreeMap::new();
     crate::logs::last_errors(cx, LINES, &mut |app, id, line| {
         let reader = readers.entry((app.to_owned(), id)).or_default();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use ostler_client::News;
+use ostler_client::Notification;
 use ostler_core::text::units;
 use ostler_proto::control::{Event, MissedEntries, Position, Request, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -133,20 +133,20 @@ fn show_arrived(client: &mut Client, out: &mut Out, filter: &EventFilter, positi
         if !wake.news {
             continue;
         }
-        let frames = match client.arrived() {
+        let frames = match client.received_frames() {
             Ok(frames) => frames,
             Err(ClientError::Lost(_)) => return Ok(true),
             Err(error) => return Err(error),
         };
         for frame in frames {
-            match News::from_response(frame.response) {
-                Some(News::Event(event)) => {
+            match Notification::from_response(frame.response) {
+                Some(Notification::Event(event)) => {
                     *position = event.position();
                     filter.show(out, &event);
                 }
-                Some(News::Missed(missed)) => filter.missed(out, missed),
+                Some(Notification::Missed(missed)) => filter.missed(out, missed),
                 // The caller reconnects and fetches the rest.
-                Some(News::FellBehind) => return Ok(true),
+                Some(Notification::FellBehind) => return Ok(true),
                 None => {}
             }
         }

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use ostler_config::{Overlay, Problems, finish_order, normalize, select, variables_in};
 use ostler_core::app::AppSpec;
-use ostler_export::{EnvFile, Exported, File, Folder, Form, Options, Package, Project, Step, Target, decide, export};
+use ostler_export::{EnvFile, Exported, File, FileAction, Folder, ManifestForm, Options, Package, Project, Target, decide, export};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
@@ -68,11 +68,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         write(&out, &steps)?;
     }
     report(cx, call, &out, &exported, &steps);
-    let is_old = steps.iter().any(|(_, step)| matches!(step, Step::Create | Step::Replace | Step::Conflict));
-    let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
+    let is_old = steps.iter().any(|(_, step)| matches!(step, FileAction::Create | FileAction::Replace | FileAction::Conflict));
+    let has_conflict = steps.iter().any(|(_, step)| *step == FileAction::Conflict);
     Ok(match (is_check, has_conflict, is_old) {
         (true, _, true) | (false, true, _) => Status::Failed,
-        (true, _, false) if !exported.told.is_empty() => Status::Incomplete,
+        (true, _, false) if !exported.notices.is_empty() => Status::Incomplete,
         _ => Status::Ok,
     })
 }
@@ -131,9 +131,9 @@ fn options(call: &Call, out: &Path, dir: &Path) -> Result<Options, CliError> {
             let reason = "there is a chart, or a base with overlays".to_owned();
             return Err(UsageError::BadValue { option: "--helm".into(), reason }.into());
         }
-        (true, false) => Form::Helm,
-        (false, true) => Form::Kustomize,
-        (false, false) => Form::Plain,
+        (true, false) => ManifestForm::Helm,
+        (false, true) => ManifestForm::Kustomize,
+        (false, false) => ManifestForm::Plain,
     };
     Ok(Options {
         image: text("image"),
@@ -234,7 +234,7 @@ fn bounded(path: &Path) -> std::io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn step(out: &Path, file: &File) -> Result<Step, CliError> {
+fn step(out: &Path, file: &File) -> Result<FileAction, CliError> {
     let path = out.join(&file.path);
     let there = bounded(&path).map_err(|source| CliError::File { what: "read", path: path.display().to_string(), source })?;
     Ok(decide(there.as_deref(), &file.text))
@@ -242,13 +242,13 @@ fn step(out: &Path, file: &File) -> Result<Step, CliError> {
 
 /// Writes all files. If an edited file would change, nothing is written except the new texts beside
 /// the edited files.
-fn write(out: &Path, steps: &[(&File, Step)]) -> Result<(), CliError> {
-    let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
+fn write(out: &Path, steps: &[(&File, FileAction)]) -> Result<(), CliError> {
+    let has_conflict = steps.iter().any(|(_, step)| *step == FileAction::Conflict);
     for (file, step) in steps {
         let path = out.join(&file.path);
         match step {
-            Step::Conflict => put(&beside(&path), &file.text)?,
-            Step::Create | Step::Replace if !has_conflict => put(&path, &file.text)?,
+            FileAction::Conflict => put(&beside(&path), &file.text)?,
+            FileAction::Create | FileAction::Replace if !has_conflict => put(&path, &file.text)?,
             _ => {}
         }
     }
@@ -273,27 +273,28 @@ fn put(path: &Path, text: &str) -> Result<(), CliError> {
 }
 
 /// Words of a step: what was done, what would be done.
-fn words(step: Step, is_check: bool, has_conflict: bool) -> (&'static str, &'static str) {
+fn words(step: FileAction, is_check: bool, has_conflict: bool) -> (&'static str, &'static str) {
     match (step, is_check) {
-        (Step::Same, _) => ("same", "is as it would be written"),
-        (Step::Keep, _) => ("kept", "was edited, and nothing new is to come in: it stays"),
-        (Step::Conflict, false) => ("conflict", "was edited, or is not from here: it stays, the new text is beside it, in .new"),
-        (Step::Conflict, true) => ("conflict", "was edited, or is not from here, and would be another"),
-        (Step::Create, true) => ("create", "is missing"),
-        (Step::Replace, true) => ("replace", "would be another"),
-        (Step::Create | Step::Replace, false) if has_conflict => ("waits", "is not written, because of the others"),
-        (Step::Create, false) => ("create", "written"),
-        (Step::Replace, false) => ("replace", "written anew"),
+        (FileAction::Same, _) => ("same", "is as it would be written"),
+        (FileAction::Keep, _) => ("kept", "was edited, and nothing new is to come in: it stays"),
+        (FileAction::Conflict, false) => ("conflict", "was edited, or is not from here: it stays, the new text is beside it, in .new"),
+        (FileAction::Conflict, true) => ("conflict", "was edited, or is not from here, and would be another"),
+        (FileAction::Create, true) => ("create", "is missing"),
+        (FileAction::Replace, true) => ("replace", "would be another"),
+        (FileAction::Create | FileAction::Replace, false) if has_conflict => ("waits", "is not written, because of the others"),
+        (FileAction::Create, false) => ("create", "written"),
+        (FileAction::Replace, false) => ("replace", "written anew"),
     }
 }
 
-fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&File, Step)]) {
+fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&File, FileAction)]) {
     let is_check = call.has("check");
-    let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
+    let has_conflict = steps.iter().any(|(_, step)| *step == FileAction::Conflict);
     if call.has("json") {
-        let file = |(file, step): &(&File, Step)| json!({ "path": out.join(&file.path), "step": words(*step, is_check, has_conflict).0 });
+        let file =
+            |(file, step): &(&File, FileAction)| json!({ "path": out.join(&file.path), "step": words(*step, is_check, has_conflict).0 });
         let told: Vec<Value> =
-            exported.told.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
+            exported.notices.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
         let all = json!({ "files": steps.iter().map(file).collect::<Vec<_>>(), "not_carried": told, "next": exported.next });
         render::json(&mut cx.out, &all);
         return;
@@ -301,15 +302,19 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
     for (file, step) in steps {
         let (_, what) = words(*step, is_check, has_conflict);
         let path = crate::text::shown(&file.path);
-        if *step == Step::Conflict { cx.out.error(format_args!("{path} {what}")) } else { cx.out.line(format_args!("{path}: {what}")) }
+        if *step == FileAction::Conflict {
+            cx.out.error(format_args!("{path} {what}"))
+        } else {
+            cx.out.line(format_args!("{path}: {what}"))
+        }
     }
     if has_conflict && !is_check {
         cx.out.err_line(
             "Compare each with its .new, take what you want, and let the .new take its place: from then on it is known what was edited.",
         );
     }
-    if !exported.told.is_empty() {
-        let text = render::not_carried(&exported.told, cx.out.width(), cx.out.paint_err());
+    if !exported.notices.is_empty() {
+        let text = render::not_carried(&exported.notices, cx.out.width(), cx.out.paint_err());
         cx.out.err_line(text.trim_end());
     }
     if !is_check && !has_conflict {

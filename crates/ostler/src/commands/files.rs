@@ -6,9 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use ostler_config::find::{self, Target, classify};
+use ostler_config::find::{self, StartArgument, classify};
 use ostler_config::keys::closest;
-use ostler_config::{Context, Kind, Loaded, Normalized, Origin, Problem, Problems, load, load_stdin, select};
+use ostler_config::{Context, Loaded, Normalized, Origin, Problem, ProblemKind, Problems, load, load_stdin, select};
 use ostler_core::app::AppSpec;
 
 use crate::cli::Call;
@@ -35,9 +35,9 @@ impl Source {
     /// Returns the source that this target names, if it is a config file.
     pub(super) fn of(target: &str, context: &Context) -> Option<Self> {
         match classify(target, context) {
-            Target::Stdin => Some(Self::Stdin),
-            Target::Config(path) => Some(Self::File(path, target.to_owned())),
-            Target::Other => None,
+            StartArgument::Stdin => Some(Self::Stdin),
+            StartArgument::Config(path) => Some(Self::File(path, target.to_owned())),
+            StartArgument::Other => None,
         }
     }
 
@@ -119,21 +119,21 @@ pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) 
     let shown = source.map_or("-", Source::shown);
     for error in errors {
         match error.kind {
-            Kind::NotFound if !cx.program.is_pm2() => {
+            ProblemKind::NotFound if !cx.program.is_pm2() => {
                 cx.out.error(format_args!("cannot read {shown}: no such file"));
                 hint_of_near_file(cx, Path::new(shown));
             }
-            Kind::NotFound => cx.out.error(format_args!("File {shown} not found")),
+            ProblemKind::NotFound => cx.out.error(format_args!("File {shown} not found")),
             // PM2's words, without place and key, because scripts search for them.
-            Kind::ScriptNotFound | Kind::InterpreterNotFound if source.is_some() && cx.program.is_pm2() => {
+            ProblemKind::ScriptNotFound | ProblemKind::InterpreterNotFound if source.is_some() && cx.program.is_pm2() => {
                 cx.out.error(format_args!("Error: {}", error.message));
             }
-            Kind::ScriptNotFound | Kind::InterpreterNotFound if source.is_none() => cx.out.error(&error.message),
-            Kind::Malformed if !cx.program.is_pm2() => cx.out.error(format_args!("cannot parse {error}")),
-            Kind::Malformed => cx.out.error(format_args!("File {shown} malformated: {error}")),
+            ProblemKind::ScriptNotFound | ProblemKind::InterpreterNotFound if source.is_none() => cx.out.error(&error.message),
+            ProblemKind::Malformed if !cx.program.is_pm2() => cx.out.error(format_args!("cannot parse {error}")),
+            ProblemKind::Malformed => cx.out.error(format_args!("File {shown} malformated: {error}")),
             _ => cx.out.error(error),
         }
-        if error.kind == Kind::ScriptNotFound
+        if error.kind == ProblemKind::ScriptNotFound
             && let Some((_, path)) = error.message.split_once(": ")
         {
             hint_of_near_file(cx, Path::new(path));
@@ -156,14 +156,14 @@ pub(super) fn hint_of_near_file(cx: &mut Cx, missing: &Path) {
 
 /// Returns true if the only problem of an app is a missing script, program or directory.
 pub(super) fn is_missing(problems: &Problems) -> bool {
-    let is_missing = |kind| matches!(kind, Kind::ScriptNotFound | Kind::InterpreterNotFound | Kind::DirectoryNotFound);
+    let is_missing = |kind| matches!(kind, ProblemKind::ScriptNotFound | ProblemKind::InterpreterNotFound | ProblemKind::DirectoryNotFound);
     problems.0.iter().filter(|problem| problem.is_error()).all(|problem| is_missing(problem.kind))
 }
 
 /// Returns the exit code of a failed check.
 pub(super) fn status_of(problems: &Problems) -> Status {
     match problems.kind() {
-        Some(Kind::NotFound | Kind::ScriptNotFound) => Status::NotFound,
+        Some(ProblemKind::NotFound | ProblemKind::ScriptNotFound) => Status::NotFound,
         _ => Status::Failed,
     }
 }
@@ -178,7 +178,7 @@ pub(super) fn status_of(problems: &Problems) -> Status {
 /// # Errors
 /// Returns an error that names the existing profiles.
 pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized], by_name: bool) -> Result<(), CliError> {
-    let lacks = |app: &Normalized| app.warnings.iter().any(|warning| warning.kind == Kind::UnknownProfile);
+    let lacks = |app: &Normalized| app.warnings.iter().any(|warning| warning.kind == ProblemKind::UnknownProfile);
     let Some(profile) = profile.filter(|_| !apps.is_empty() && apps.iter().all(lacks)) else { return Ok(()) };
     let known: BTreeSet<&str> = apps.iter().flat_map(|app| app.spec.env.profiles.keys()).map(String::as_str).collect();
     let is_rejected = match cx.program.is_pm2() {
@@ -210,13 +210,13 @@ pub(super) fn warn(cx: &mut Cx, warnings: &[Problem]) {
     let mut without_effect: Vec<&str> = Vec::new();
     for warning in warnings {
         match warning.kind {
-            Kind::NoEffect => {
+            ProblemKind::NoEffect => {
                 let key = warning.key.rsplit('.').next().unwrap_or(&warning.key);
                 if !without_effect.contains(&key) {
                     without_effect.push(key);
                 }
             }
-            Kind::UnknownProfile => cx.out.warn(&warning.message),
+            ProblemKind::UnknownProfile => cx.out.warn(&warning.message),
             _ => cx.out.warn(warning),
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Origin};
 use ostler_core::watch::{Glob, is_glob};
-use ostler_export::{From, Imported, Place, import, import_compose};
+use ostler_export::{FileContext, ImportFormat, Imported, import, import_compose};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
@@ -20,21 +20,21 @@ use crate::render;
 /// Longest file that is read; `ostler-export` also rejects longer files.
 const MOST_BYTES: u64 = 8 << 20;
 /// Usual file names of each kind, tried if the user names no file.
-const USUAL: &[(From, &[&str])] = &[
-    (From::Compose, &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]),
-    (From::Procfile, &["Procfile"]),
-    (From::Oxmgr, &["oxfile.toml"]),
-    (From::Supervisor, &["supervisord.conf", "/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"]),
+const USUAL: &[(ImportFormat, &[&str])] = &[
+    (ImportFormat::Compose, &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]),
+    (ImportFormat::Procfile, &["Procfile"]),
+    (ImportFormat::Oxmgr, &["oxfile.toml"]),
+    (ImportFormat::Supervisor, &["supervisord.conf", "/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"]),
 ];
 
 /// Writes an ecosystem file. It overwrites an existing file only with `--force`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let word = call.target().unwrap_or_default();
-    let from = From::named(word).ok_or_else(|| {
-        let known: Vec<&str> = From::ALL.iter().map(|(word, _)| *word).collect();
+    let from = ImportFormat::named(word).ok_or_else(|| {
+        let known: Vec<&str> = ImportFormat::ALL.iter().map(|(word, _)| *word).collect();
         UsageError::BadValue { option: "import".into(), reason: format!("expected {}, found {word:?}", known.join(", ")) }
     })?;
-    if call.has("port") && from != From::Procfile {
+    if call.has("port") && from != ImportFormat::Procfile {
         return Err(
             UsageError::BadValue { option: "--port".into(), reason: format!("only a Procfile has ports to count, not {word}") }.into()
         );
@@ -42,7 +42,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let context = files::context(cx, call)?;
     let cwd = &context.cwd;
     let target = call.targets.get(1).map(String::as_str);
-    let (imported, shown) = if from == From::Compose {
+    let (imported, shown) = if from == ImportFormat::Compose {
         let (files, shown) = match target {
             Some("-") => (ComposeFiles::of_text(String::from_utf8_lossy(&files::stdin()?).into_owned(), &context)?, "-".to_owned()),
             Some(path) => (ComposeFiles::read(&[cwd.join(path)], &context)?, path.to_owned()),
@@ -63,7 +63,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
         let path = (shown != "-").then(|| cwd.join(&shown));
         let folder = path.as_deref().and_then(Path::parent);
-        let place = Place {
+        let place = FileContext {
             name: shown.rsplit('/').next().unwrap_or(&shown),
             folder: folder.and_then(Path::to_str),
             host: host.as_deref(),
@@ -75,7 +75,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let imported = imported.map_err(|source| ProjectError::Import { file: shown.clone(), source })?;
     // A file without apps would have no effect, and the user would get no message.
     if imported.apps.is_empty() {
-        let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
+        let text = render::not_carried(&imported.notices, cx.out.width(), cx.out.paint_err());
         cx.out.err_line(text.trim_end());
         return Err(ProjectError::NothingToImport(shown).into());
     }
@@ -130,7 +130,7 @@ fn matches(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     found
 }
 
-fn usual(from: From, context: &Context, word: &str) -> Result<(String, String), CliError> {
+fn usual(from: ImportFormat, context: &Context, word: &str) -> Result<(String, String), CliError> {
     let names: &[&str] = USUAL.iter().find(|(own, _)| *own == from).map_or(&[], |(_, names)| names);
     match names.iter().find(|name| context.cwd.join(name).is_file()) {
         Some(name) => Ok((read(context, name, Origin::CurrentFolder)?, (*name).to_owned())),
@@ -165,7 +165,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
 fn report(cx: &mut Cx, call: &Call, imported: &Imported, out: &str) {
     if call.has("json") {
         let told: Vec<Value> =
-            imported.told.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
+            imported.notices.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
         render::json(&mut cx.out, &json!({ "file": out, "apps": imported.apps, "not_carried": told }));
         return;
     }
@@ -175,8 +175,8 @@ fn report(cx: &mut Cx, call: &Call, imported: &Imported, out: &str) {
         let count = imported.apps.len();
         cx.out.line(format_args!("File {out} written: {count} app{}", if count == 1 { "" } else { "s" }));
     }
-    if !imported.told.is_empty() {
-        let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
+    if !imported.notices.is_empty() {
+        let text = render::not_carried(&imported.notices, cx.out.width(), cx.out.paint_err());
         cx.out.err_line(text.trim_end());
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ostler_core::text::units;
 use ostler_history::{Figure, Folder, History, QueryResult};
-use ostler_web::history::{self, Key, Of};
+use ostler_web::history::{self, Key, SeriesSubject};
 use ostler_web::settings::Settings;
 use serde_json::{Value, json};
 
@@ -79,9 +79,9 @@ impl Past {
 
     /// Returns the apps that have a series.
     pub(super) fn apps(&self) -> BTreeSet<App> {
-        let app = |key: Key| match key.of {
-            Of::App { namespace, name, .. } => Some((namespace, name)),
-            Of::Host => None,
+        let app = |key: Key| match key.subject {
+            SeriesSubject::App { namespace, name, .. } => Some((namespace, name)),
+            SeriesSubject::Host => None,
         };
         self.keys().into_iter().filter_map(app).collect()
     }

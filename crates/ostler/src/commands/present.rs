@@ -1,6 +1,6 @@
 //! Existing apps of a config file: a command with the file replaces their description.
 
-use ostler_config::{Again, Context, Overlay, Problems, RawApp, normalize, normalize_again};
+use ostler_config::{Context, Overlay, Problems, RawApp, UpdatedApp, normalize, normalize_update};
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::DesiredState;
 use ostler_proto::control::Detail;
@@ -48,10 +48,10 @@ impl Present {
     }
 
     /// Describes an app of a file: again if it exists, else for its first start.
-    pub(super) fn describe(&self, raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<Again, Problems> {
+    pub(super) fn describe(&self, raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<UpdatedApp, Problems> {
         match self.find(raw, overlay) {
-            Some(old) => normalize_again(raw, context, overlay, old),
-            None => normalize(raw, context, overlay).map(|app| Again { app, notes: Vec::new() }),
+            Some(old) => normalize_update(raw, context, overlay, old),
+            None => normalize(raw, context, overlay).map(|app| UpdatedApp { app, notes: Vec::new() }),
         }
     }
 

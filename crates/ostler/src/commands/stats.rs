@@ -3,7 +3,7 @@
 
 use ostler_core::text::units;
 use ostler_history::{Figure, QueryResult};
-use ostler_web::history::{Key, Of};
+use ostler_web::history::{Key, SeriesSubject};
 use serde_json::{Value, json};
 
 use super::past::{App, Past, rounded, rows};
@@ -44,8 +44,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 impl Past {
     /// Returns the series of an app that have values in this time span.
     fn series(&self, (of_namespace, of_name): &App) -> Vec<(Option<u32>, String, QueryResult)> {
-        let of_app = |key: &Key| match &key.of {
-            Of::App { namespace, name, instance } if namespace == of_namespace && name == of_name => Some((*instance, key.metric.clone())),
+        let of_app = |key: &Key| match &key.subject {
+            SeriesSubject::App { namespace, name, instance } if namespace == of_namespace && name == of_name => {
+                Some((*instance, key.metric.clone()))
+            }
             _ => None,
         };
         let asked = self.keys().into_iter().filter_map(|key| of_app(&key).map(|(instance, metric)| (instance, metric, self.ask(&key))));

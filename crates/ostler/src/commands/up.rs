@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ostler_core::app::AppSpec;
-use ostler_export::Told;
+use ostler_export::Notice;
 use ostler_proto::control::{Action, Detail, Existing, Failure, Request, ScaleTo};
 use serde_json::json;
 
@@ -91,7 +91,7 @@ fn tell(cx: &mut Cx, call: &Call, project: &Project) {
     }
     // Keys that change how an app behaves get one line each; all other keys share one line.
     const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
-    let matters = |told: &Told| {
+    let matters = |told: &Notice| {
         told.app == "-" && told.why.contains("variable") || MATTERS.contains(&told.key.as_str()) || told.why.starts_with("unknown key")
     };
     for told in project.told.iter().filter(|told| matters(told)) {

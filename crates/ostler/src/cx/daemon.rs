@@ -34,7 +34,7 @@ impl Cx {
     /// Returns the daemon's error, or an error if no new daemon answers.
     pub(crate) fn replace_daemon_by(&mut self, exe: String) -> Result<Option<String>, CliError> {
         let Some(client) = self.running_client()? else { return Ok(None) };
-        client.of_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
+        client.allow_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
         let old = client.peer().map(|peer| peer.pid);
         self.disconnect();
         let home = self.home()?.to_owned();
@@ -90,7 +90,9 @@ fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String
 }
 
 fn ping(mut client: Client) -> Result<(i32, String), CliError> {
-    let Response::Pong = client.of_any_protocol().request(&Request::Ping, &mut |_| {})? else { return Err(ClientError::Unexpected.into()) };
+    let Response::Pong = client.allow_any_protocol().request(&Request::Ping, &mut |_| {})? else {
+        return Err(ClientError::Unexpected.into());
+    };
     Ok(client.peer().map_or((0, VERSION.to_owned()), |peer| (peer.pid, peer.version.clone())))
 }
 

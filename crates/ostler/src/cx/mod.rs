@@ -248,7 +248,7 @@ impl Cx {
             // The socket of a killed daemon still accepts connections for an instant. A greeting
             // proves that a daemon is behind the socket.
             attempt += 1;
-            match client.greet() {
+            match client.handshake() {
                 Err(ClientError::Lost(_)) if attempt <= RETRIES => {}
                 // A daemon of another version answered. The request itself will report its version.
                 Err(ClientError::Version { .. }) => return connect(),
@@ -259,7 +259,7 @@ impl Cx {
 
     fn with_alarm(&self, mut client: Client) -> Result<Client, CliError> {
         if let Some(alarm) = &self.alarm {
-            client.heed(alarm.as_fd())?;
+            client.interrupt_on(alarm.as_fd())?;
         }
         Ok(client)
     }

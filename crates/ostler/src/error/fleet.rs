@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ostler_fleet::{HostsError, Outcome};
+use ostler_fleet::{HostOutcome, HostsError};
 
 /// Reason why a command cannot be sent to hosts.
 #[derive(Debug, thiserror::Error)]
@@ -20,5 +20,5 @@ pub(crate) enum FleetError {
     },
     /// Command that did not run on its host.
     #[error("{0}")]
-    Host(Outcome),
+    Host(HostOutcome),
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::SyncSender;
 
 use ostler_fleet::script::{Greeting, greeting};
 use ostler_fleet::ssh::LOST;
-use ostler_fleet::{Member, Outcome};
+use ostler_fleet::{HostOutcome, Member};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::connect::Said;
@@ -41,7 +41,7 @@ struct State {
     partial: Vec<u8>,
     was_lost: bool,
     is_told: bool,
-    outcome: Option<Outcome>,
+    outcome: Option<HostOutcome>,
 }
 
 /// State of all hosts.
@@ -101,14 +101,14 @@ impl<'a> Answers<'a> {
                 let changes = self.changes;
                 if let Some(state) = self.states.get_mut(host) {
                     state.outcome = Some(match end {
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Outcome::NotStarted("it is not installed".into()),
-                        Err(error) => Outcome::NotStarted(error.to_string()),
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => HostOutcome::NotStarted("it is not installed".into()),
+                        Err(error) => HostOutcome::NotStarted(error.to_string()),
                         Ok(code) => match &state.greeting {
-                            None if code == LOST => Outcome::NoConnection(reason(&state.held)),
-                            None => Outcome::NoConnection(format!("its shell ended with exit code {code}: {}", reason(&state.held))),
-                            Some(Greeting::Absent) => Outcome::Absent,
-                            Some(Greeting::Here(_)) if code == LOST => Outcome::Lost { changes },
-                            Some(Greeting::Here(_)) => Outcome::Ended(code),
+                            None if code == LOST => HostOutcome::NoConnection(reason(&state.held)),
+                            None => HostOutcome::NoConnection(format!("its shell ended with exit code {code}: {}", reason(&state.held))),
+                            Some(Greeting::Absent) => HostOutcome::Absent,
+                            Some(Greeting::Here(_)) if code == LOST => HostOutcome::Lost { changes },
+                            Some(Greeting::Here(_)) => HostOutcome::Ended(code),
                         },
                     });
                 }
@@ -173,13 +173,13 @@ impl<'a> Answers<'a> {
     }
 
     /// Returns the outcome on a host.
-    pub(super) fn outcome(&self, host: usize) -> Outcome {
-        self.states.get(host).and_then(|state| state.outcome.clone()).unwrap_or(Outcome::NotBegun)
+    pub(super) fn outcome(&self, host: usize) -> HostOutcome {
+        self.states.get(host).and_then(|state| state.outcome.clone()).unwrap_or(HostOutcome::NotBegun)
     }
 
     /// Replaces a good outcome with another one, because the answer was unusable.
-    pub(super) fn spoil(&mut self, host: usize, outcome: Outcome) {
-        if let Some(state) = self.states.get_mut(host).filter(|state| state.outcome.as_ref().is_none_or(Outcome::is_well)) {
+    pub(super) fn spoil(&mut self, host: usize, outcome: HostOutcome) {
+        if let Some(state) = self.states.get_mut(host).filter(|state| state.outcome.as_ref().is_none_or(HostOutcome::succeeded)) {
             state.outcome = Some(outcome);
         }
     }
@@ -188,20 +188,20 @@ impl<'a> Answers<'a> {
     pub(super) fn tell(&mut self, out: &mut Out, host: usize) {
         let (name, outcome) = (self.name(host), self.outcome(host));
         let Some(state) = self.states.get_mut(host) else { return };
-        if outcome.needs_words() && !std::mem::replace(&mut state.is_told, true) {
+        if outcome.needs_message() && !std::mem::replace(&mut state.is_told, true) {
             out.flush();
             out.error(format_args!("{name}: {outcome}"));
         }
     }
 
     /// Prints the outcomes of all hosts, and returns them.
-    pub(super) fn conclude(mut self, out: &mut Out) -> Vec<Outcome> {
+    pub(super) fn conclude(mut self, out: &mut Out) -> Vec<HostOutcome> {
         (0..self.states.len()).for_each(|host| self.tell(out, host));
         self.outcomes()
     }
 
     /// Returns the outcomes of all hosts.
-    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+    pub(super) fn outcomes(&self) -> Vec<HostOutcome> {
         (0..self.states.len()).map(|host| self.outcome(host)).collect()
     }
 }
@@ -218,7 +218,7 @@ mod tests {
     use crate::home::Program;
     use crate::render::Screen;
 
-    fn answers(members: &[Member], said: Vec<Said>) -> (String, Vec<Vec<u8>>, Outcome) {
+    fn answers(members: &[Member], said: Vec<Said>) -> (String, Vec<Vec<u8>>, HostOutcome) {
         let (mut out, screen) = Screen::of(Program::Ostler);
         let mut answers = Answers::new(members, true, true);
         let mut lines = Vec::new();
@@ -242,24 +242,29 @@ mod tests {
                 vec![err("Warning: x\n"), err("ssh: connect to host web port 22: Connection refused\r\n"), Said::End(Ok(255))],
                 "",
                 vec![],
-                Outcome::NoConnection("ssh: connect to host web port 22: Connection refused".into()),
+                HostOutcome::NoConnection("ssh: connect to host web port 22: Connection refused".into()),
             ),
-            (vec![out("Welcome!\n"), out(&here), out("[1,"), out("2]\n"), Said::End(Ok(0))], "", vec!["[1,2]\n"], Outcome::Ended(0)),
+            (vec![out("Welcome!\n"), out(&here), out("[1,"), out("2]\n"), Said::End(Ok(0))], "", vec!["[1,2]\n"], HostOutcome::Ended(0)),
             (
                 vec![err("early\n"), out(&here), err("late"), Said::End(Ok(4))],
                 "(stderr) web | early\n(stderr) web | late\n",
                 vec![],
-                Outcome::Ended(4),
+                HostOutcome::Ended(4),
             ),
-            (vec![out(&here), out("half"), Said::End(Ok(255))], "", vec![], Outcome::Lost { changes: true }),
-            (vec![err("no sh\n"), Said::End(Ok(1))], "", vec![], Outcome::NoConnection("its shell ended with exit code 1: no sh".into())),
-            (vec![out("ostler-fleet absent\n"), Said::End(Ok(127))], "", vec![], Outcome::Absent),
-            (vec![Said::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], Outcome::NotStarted("it is not installed".into())),
+            (vec![out(&here), out("half"), Said::End(Ok(255))], "", vec![], HostOutcome::Lost { changes: true }),
+            (
+                vec![err("no sh\n"), Said::End(Ok(1))],
+                "",
+                vec![],
+                HostOutcome::NoConnection("its shell ended with exit code 1: no sh".into()),
+            ),
+            (vec![out("ostler-fleet absent\n"), Said::End(Ok(127))], "", vec![], HostOutcome::Absent),
+            (vec![Said::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], HostOutcome::NotStarted("it is not installed".into())),
             (
                 vec![out("ostler-fleet 0.0.9\n"), Said::End(Ok(0))],
                 &format!("(stderr) warning: web: ostler 0.0.9 there, {VERSION} here\n"),
                 vec![],
-                Outcome::Ended(0),
+                HostOutcome::Ended(0),
             ),
         ] {
             let found = answers(&members, said);

@@ -2,7 +2,7 @@
 
 use ostler_config::find::is_config_name;
 use ostler_fleet::Member;
-use ostler_fleet::script::{Ask, script};
+use ostler_fleet::script::{RemoteCommand, script};
 
 use crate::cli::{Call, Daemon, Section};
 use crate::error::{CliError, UsageError};
@@ -96,7 +96,7 @@ pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[Strin
     // On this machine it is this very program, at any path.
     let own = std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok()).filter(|_| member.is_local());
     let (program, home) = (member.program.as_deref().or(own.as_deref()), member.home.as_deref());
-    script(&Ask { program, home, words, then, has_terminal })
+    script(&RemoteCommand { program, home, words, then, has_terminal })
 }
 
 fn kind(call: &Call) -> Result<Kind, CliError> {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use ostler_fleet::events::{Place, Verdict};
-use ostler_fleet::{Interleave, Member, Outcome, Stamped, merge};
+use ostler_fleet::events::{EventCursor, EventDecision};
+use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use ostler_proto::control::Event;
 use serde_json::Value;
 
@@ -15,12 +15,12 @@ use crate::cli::Call;
 use crate::render::{Out, event_line};
 
 /// Shows the events until the hosts are done, or without an end if it follows.
-pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
+pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<HostOutcome> {
     if call.has("json") {
         out.data_only();
     }
     let script = |member: &Member| script_for(member, &asked.words, None, false);
-    let places = members.iter().map(|_| Place::default()).collect();
+    let places = members.iter().map(|_| EventCursor::default()).collect();
     let mut events = Events {
         answers,
         out,
@@ -32,7 +32,7 @@ pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked
         whole: call.targets.is_empty() && call.value("app").is_none() && call.value("since").is_none(),
     };
     connect::run(members, 0..members.len(), &script, way, &mut events);
-    while let Some((host, event)) = events.order.rest() {
+    while let Some((host, event)) = events.order.next_immediately() {
         events.show(host, event);
     }
     let Events { answers, out, .. } = events;
@@ -43,7 +43,7 @@ struct Events<'a, 'b> {
     answers: Answers<'a>,
     out: &'b mut Out,
     scripts: Vec<String>,
-    places: Vec<Place>,
+    places: Vec<EventCursor>,
     order: Interleave<Value>,
     json: bool,
     follows: bool,
@@ -58,15 +58,15 @@ impl Events<'_, '_> {
         let Some(place) = self.places.get_mut(host) else { return };
         let name = self.answers.name(host);
         match place.take(&event, self.whole) {
-            Verdict::Known => return,
-            Verdict::Show => {}
-            Verdict::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is not known there any more")),
-            Verdict::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are not known there any more")),
-            Verdict::OtherRing => {
+            EventDecision::Known => return,
+            EventDecision::Show => {}
+            EventDecision::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is not known there any more")),
+            EventDecision::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are not known there any more")),
+            EventDecision::OtherRing => {
                 self.out.warn_err(format_args!("{name}: events may be missing: the daemon and its keeper were both replaced"))
             }
         }
-        self.order.push(Stamped { host, at_ms: event["at_ms"].as_u64(), line: event }, Instant::now());
+        self.order.push(TimedLine { host, at_ms: event["at_ms"].as_u64(), line: event }, Instant::now());
     }
 
     fn show(&mut self, host: usize, event: Value) {
@@ -92,7 +92,7 @@ impl Listener for Events<'_, '_> {
             News::Line(line) => self.line(host, &line),
             News::Lost(answer) => {
                 self.out.warn_err(format_args!("{}: connection lost; connecting again", self.answers.name(host)));
-                self.places.get_mut(host).into_iter().for_each(Place::lost);
+                self.places.get_mut(host).into_iter().for_each(EventCursor::lost);
                 if let Some(script) = self.scripts.get(host) {
                     let _ = answer.send(script.clone());
                 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ostler_fleet::{Interleave, Member, Outcome, Stamped, merge};
+use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::render::{Out, styles};
 const MAX_PLACES_BYTES: usize = 100 << 10;
 
 /// Shows the lines until the hosts are done, or without an end if it follows.
-pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
+pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<HostOutcome> {
     if call.has("json") {
         out.data_only();
     }
@@ -44,7 +44,7 @@ pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked
     };
     let script = |member: &Member| script_for(member, &words, None, false);
     connect::run(members, 0..members.len(), &script, way, &mut logs);
-    while let Some((host, line)) = logs.order.rest() {
+    while let Some((host, line)) = logs.order.next_immediately() {
         logs.show(host, &line);
     }
     let Logs { answers, out, .. } = logs;
@@ -116,7 +116,7 @@ impl Logs<'_, '_> {
         }
         let time = object.get("timestamp").and_then(Value::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
         let at_ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-        self.order.push(Stamped { host, at_ms, line: Value::Object(object) }, Instant::now());
+        self.order.push(TimedLine { host, at_ms, line: Value::Object(object) }, Instant::now());
     }
 
     fn show(&mut self, host: usize, line: &Value) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ostler_fleet::{Batches, Code, Member, Outcome, merge, worst};
+use ostler_fleet::{Batches, Code, HostOutcome, Member, merge, worst};
 use ostler_proto::control::TableRow;
 use serde_json::Value;
 
@@ -124,13 +124,13 @@ fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way:
         let script = |member: &Member| script_for(member, &asked.words, asked.then.as_deref(), false);
         connect::run(members, range.clone(), &script, way, listener);
         let (_, answers) = listener.parts();
-        well = batch.is_none() || range.into_iter().all(|host| answers.outcome(host).is_well());
+        well = batch.is_none() || range.into_iter().all(|host| answers.outcome(host).succeeded());
     }
-    let left = batches.left();
+    let left = batches.remaining();
     if !left.is_empty() {
         let (out, answers) = listener.parts();
         let of =
-            |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).is_well() == wanted).map(|host| answers.name(host));
+            |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).succeeded() == wanted).map(|host| answers.name(host));
         let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         out.error(format_args!(
             "stopped, because not all got well. Done: {}; not well: {}; not begun: {}",
@@ -152,7 +152,7 @@ fn screen(out: &mut Out, members: &[Member], asked: &Asked, at_terminal: bool) -
     let script = script_for(member, &asked.words, None, true);
     let status = connect::process(member, &script, at_terminal, at_terminal)
         .status()
-        .map_err(|error| FleetError::Host(Outcome::NotStarted(error.to_string())))?;
+        .map_err(|error| FleetError::Host(HostOutcome::NotStarted(error.to_string())))?;
     Ok(match status.code() {
         Some(ostler_fleet::ssh::LOST) | None => Status::Unreachable,
         Some(127) => Status::Unreachable,
@@ -191,12 +191,12 @@ impl Listener for Whole<'_, '_> {
                 body.bytes.extend_from_slice(&piece);
             }
             News::Line(_) => (body.is_too_long, body.bytes) = (true, Vec::new()),
-            News::Ended if body.is_too_long => self.answers.spoil(host, Outcome::TooLong(MAX_ANSWER_BYTES)),
+            News::Ended if body.is_too_long => self.answers.spoil(host, HostOutcome::TooLong(MAX_ANSWER_BYTES)),
             News::Ended => {
                 let bytes = std::mem::take(&mut body.bytes);
                 if read(self.kind, &bytes, body).is_err() {
                     let version = self.answers.version(host).to_owned();
-                    self.answers.spoil(host, Outcome::Unreadable(version));
+                    self.answers.spoil(host, HostOutcome::Unreadable(version));
                 }
             }
             _ => {}
@@ -243,14 +243,14 @@ fn table(out: &mut Out, members: &[Member], bodies: Vec<Body>, order: Option<Ord
 
 /// Merges all answers into one list. With `with_failures`, a host without an answer adds its
 /// failure.
-fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[Outcome], with_failures: bool) -> Vec<Value> {
+fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[HostOutcome], with_failures: bool) -> Vec<Value> {
     let mut all = Vec::new();
     for ((member, body), outcome) in members.iter().zip(bodies).zip(outcomes) {
         let is_empty = body.values.is_empty();
         let is_list = |value: &Value| value.is_array();
         let values = body.values.into_iter().filter(|value| with_failures || is_list(value));
         all.extend(values.flat_map(|value| merge::parts(&member.name, value)));
-        if with_failures && is_empty && !outcome.is_well() {
+        if with_failures && is_empty && !outcome.succeeded() {
             all.push(merge::failure(&member.name, &outcome.to_string(), outcome.code().number()));
         }
     }
@@ -258,8 +258,8 @@ fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[Outcome], with_fail
 }
 
 /// Returns the exit code for all hosts.
-fn code_of(outcomes: &[Outcome]) -> Status {
-    status_of(worst(outcomes.iter().filter(|outcome| **outcome != Outcome::NotBegun).map(Outcome::code)))
+fn code_of(outcomes: &[HostOutcome]) -> Status {
+    status_of(worst(outcomes.iter().filter(|outcome| **outcome != HostOutcome::NotBegun).map(HostOutcome::code)))
 }
 
 const fn status_of(code: Code) -> Status {
@@ -267,7 +267,7 @@ const fn status_of(code: Code) -> Status {
         Code::Ok => Status::Ok,
         Code::Incomplete => Status::Incomplete,
         Code::NotFound => Status::NotFound,
-        Code::WentBack => Status::WentBack,
+        Code::RolledBack => Status::WentBack,
         Code::Usage => Status::Usage,
         Code::Failed => Status::Failed,
         Code::Unreachable => Status::Unreachable,
@@ -285,7 +285,7 @@ mod tests {
         let member = |name: &str| Member { name: name.into(), ..Member::default() };
         let members = [member("a"), member("b"), member("c")];
         let body = |values: Vec<Value>| Body { values, has_answer: true, ..Body::default() };
-        let outcomes = [Outcome::Ended(0), Outcome::Ended(4), Outcome::Absent];
+        let outcomes = [HostOutcome::Ended(0), HostOutcome::Ended(4), HostOutcome::Absent];
         let bodies = || vec![body(vec![json!([{"x": 1}])]), body(vec![json!({"error": "no", "exit_code": 4})]), Body::default()];
         let all = merged(&members, bodies(), &outcomes, true);
         assert_eq!(all[..2], [json!({"host": "a", "x": 1}), json!({"host": "b", "error": "no", "exit_code": 4})]);

@@ -360,7 +360,7 @@ impl Daemon {
 
     /// Handles the frames that the daemon has sent.
     fn on_readable(&mut self, mut each: impl FnMut(Event)) {
-        match self.client.as_mut().map(Client::arrived) {
+        match self.client.as_mut().map(Client::received_frames) {
             Some(Ok(frames)) => {
                 self.keeper = self.client.as_ref().and_then(Client::peer).map(|peer| peer.keeper_pid).or(self.keeper);
                 for frame in frames {

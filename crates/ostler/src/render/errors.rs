@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 use ostler_client::words::span;
-use ostler_web::errors::{Group, Mark, Release, State};
+use ostler_web::errors::{Group, GroupState, Release, ResolvedMark};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::style::styles;
@@ -13,7 +13,7 @@ use crate::text::{fit, shown};
 
 /// Formats two lines for each group: the exception and its number, then the place and the first
 /// time.
-pub(crate) fn errors(groups: &[(&Group, State)], view: &View) -> String {
+pub(crate) fn errors(groups: &[(&Group, GroupState)], view: &View) -> String {
     let mut out = String::new();
     for (group, state) in groups {
         let (words, style) = state_words(group, *state);
@@ -26,7 +26,7 @@ pub(crate) fn errors(groups: &[(&Group, State)], view: &View) -> String {
         let short: String = group.id.chars().take(SHORT).collect();
         let mut rest = vec![words];
         // For a regression, the state already names the release.
-        let newest = group.releases.last().filter(|_| *state != State::Returned).map(|seen| release(&seen.release));
+        let newest = group.releases.last().filter(|_| *state != GroupState::Returned).map(|seen| release(&seen.release));
         rest.extend(newest.filter(|release| !release.is_empty()));
         rest.extend((!group.culprit.is_empty()).then(|| shown(&group.culprit)));
         let rest_room = view.width.map(|width| width.saturating_sub(SHORT + 4));
@@ -49,7 +49,7 @@ fn within(text: &str, room: Option<usize>) -> String {
 }
 
 /// Formats everything about one group.
-pub(crate) fn error(group: &Group, state: State, mark: Option<&Mark>, view: &View) -> String {
+pub(crate) fn error(group: &Group, state: GroupState, mark: Option<&ResolvedMark>, view: &View) -> String {
     let paint = view.paint;
     let (words, style) = state_words(group, state);
     let mut out = String::new();
@@ -85,14 +85,14 @@ fn titled(kind: &str, message: &str) -> String {
     if message.is_empty() { shown(kind) } else { format!("{}: {}", shown(kind), shown(message)) }
 }
 
-fn state_words(group: &Group, state: State) -> (String, Style) {
+fn state_words(group: &Group, state: GroupState) -> (String, Style) {
     match (state, &group.returned) {
-        (State::Open, _) => ("open".into(), styles::YELLOW),
-        (State::Resolved, _) => ("resolved".into(), styles::GREEN),
-        (State::Returned, Some(returned)) if returned.release.release > 0 => {
+        (GroupState::Open, _) => ("open".into(), styles::YELLOW),
+        (GroupState::Resolved, _) => ("resolved".into(), styles::GREEN),
+        (GroupState::Returned, Some(returned)) if returned.release.release > 0 => {
             (format!("recurred in {}", release(&returned.release)), styles::RED)
         }
-        (State::Returned, _) => ("came back".into(), styles::RED),
+        (GroupState::Returned, _) => ("came back".into(), styles::RED),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `events`: one line each.
 
-use ostler_client::words::{name, what_and_why};
+use ostler_client::words::{app_text, event_and_cause};
 use ostler_proto::event::Event;
 
 use super::style::styles;
@@ -11,7 +11,7 @@ use super::view::View;
 /// itself  [online → waiting restart]`.
 pub(crate) fn event_line(event: &Event, view: &View) -> String {
     let paint = view.paint;
-    let name = name(event);
+    let name = app_text(event);
     let status = match (&event.before, &event.after) {
         (Some(before), Some(after)) if before != after => {
             let word = |word: &str| paint.with(status_style(word), word).to_string();
@@ -19,6 +19,6 @@ pub(crate) fn event_line(event: &Event, view: &View) -> String {
         }
         _ => String::new(),
     };
-    let what = what_and_why(event);
+    let what = event_and_cause(event);
     format!("{}  {}  {what}{status}", paint.with(styles::GREY, view.local(event.at_ms)), paint.with(styles::BOLD, name))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ostler_export::Told;
+use ostler_export::Notice;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::style::{Paint, styles};
@@ -14,9 +14,9 @@ const NAME: usize = 24;
 const REASON: usize = 24;
 
 /// Formats a table: app, attribute, reason. Lines fit into this width, if the terminal has one.
-pub(crate) fn not_carried(all: &[Told], width: Option<usize>, paint: Paint) -> String {
+pub(crate) fn not_carried(all: &[Notice], width: Option<usize>, paint: Paint) -> String {
     let width = width.unwrap_or(120).max(20);
-    let column = |title: &str, of: fn(&Told) -> &str| {
+    let column = |title: &str, of: fn(&Notice) -> &str| {
         let widest = all.iter().map(|told| shown(of(told)).width()).max().unwrap_or(0);
         widest.max(title.width()).min(NAME)
     };
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn table_fits_the_terminal() {
-        let told = |app: &str, key: &str, why: &str| Told { app: app.into(), key: key.into(), why: why.into() };
+        let told = |app: &str, key: &str, why: &str| Notice { app: app.into(), key: key.into(), why: why.into() };
         let all = [
             told("api", "watch", "what is deployed does not change under it"),
             told(

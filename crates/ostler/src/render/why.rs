@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ostler_client::words::{cause as event_cause, exit_cause, how, span, what_and_why};
+use ostler_client::words::{cause_text, event_and_cause, exit_cause_text, exit_text, span};
 use ostler_core::health::HealthState as Health;
 use ostler_core::lifecycle::{ExitCause, ExitRecord, InstanceState, ProcessEnding};
 use ostler_proto::control::{Detail, HealthReport};
@@ -66,7 +66,7 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
     if !known.iter().any(|event| event.id.is_some())
         && let Some(cause) = &detail.cause
     {
-        let _ = writeln!(out, "  its last change was made {}", event_cause(cause));
+        let _ = writeln!(out, "  its last change was made {}", cause_text(cause));
     }
     let shown: Vec<&Event> = known.into_iter().filter(|event| !is_in_detail(detail, event)).take(EVENTS).collect();
     if !shown.is_empty() {
@@ -75,7 +75,7 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
     for event in shown {
         // The absolute time is printed instead of an age: the clock may have been changed since.
         let whose = if event.app.is_none() { "ostler: " } else { "" };
-        let _ = writeln!(out, "    {} {whose}{}", view.local(event.at_ms), what_and_why(event));
+        let _ = writeln!(out, "    {} {whose}{}", view.local(event.at_ms), event_and_cause(event));
     }
 }
 
@@ -167,11 +167,11 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
             let reason = std::io::Error::from_raw_os_error(errno).to_string();
             return format!("{ago} ago ({when}) it could not be started: {step}: {reason}");
         }
-        ProcessEnding::Code(_) | ProcessEnding::Signal { .. } => how(exit.ending),
-        ProcessEnding::Unknown => format!("{} (its keeper was killed)", how(exit.ending)),
+        ProcessEnding::Code(_) | ProcessEnding::Signal { .. } => exit_text(exit.ending),
+        ProcessEnding::Unknown => format!("{} (its keeper was killed)", exit_text(exit.ending)),
     };
     let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-    format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", exit_cause(&exit.cause), exit.pid)
+    format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", exit_cause_text(&exit.cause), exit.pid)
 }
 
 #[cfg(test)]

@@ -103,8 +103,8 @@ impl MainProcess<'_> {
                 None => return Ok(None),
                 Some(client) => {
                     // The next heartbeat detects a hung process.
-                    client.heed(watch::alarm(KEEPER_WITHIN)?.as_fd())?;
-                    client.of_any_protocol().request(&ostler_proto::control::Request::Ping, &mut |_| {})?;
+                    client.interrupt_on(watch::alarm(KEEPER_WITHIN)?.as_fd())?;
+                    client.allow_any_protocol().request(&ostler_proto::control::Request::Ping, &mut |_| {})?;
                     client.peer().and_then(|peer| ProcRef::of(peer.keeper_pid).and_then(|keeper| keeper.open()).ok())
                 }
             };

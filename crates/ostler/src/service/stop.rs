@@ -50,8 +50,8 @@ pub(super) fn stop(cx: &mut Cx, home: &Path, notify: &Notify) -> Result<(), CliE
 
 fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
     let mut client = client::connect(home)?;
-    client.heed(alarm(MARGIN)?.as_fd())?;
-    let apps = match client.of_any_protocol().inspect(&[]) {
+    client.interrupt_on(alarm(MARGIN)?.as_fd())?;
+    let apps = match client.allow_any_protocol().inspect(&[]) {
         Err(error @ (ClientError::Interrupted | ClientError::Lost(_))) => return Err(error.into()),
         // A daemon of another version may not understand the request. Then each app gets the
         // default time.
@@ -61,7 +61,7 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
     extend(notify, patience);
     let id = client.send(Request::Kill)?;
     loop {
-        client.heed(alarm(patience)?.as_fd())?;
+        client.interrupt_on(alarm(patience)?.as_fd())?;
         let frame = client.next_frame()?;
         if frame.id != id {
             continue;

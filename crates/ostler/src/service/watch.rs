@@ -46,10 +46,10 @@ pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
             Err(ClientError::NotRunning { .. }) => return Ok(Some(Health::Gone)),
             Err(error) => return Err(error.into()),
         };
-        client.heed(alarm(within)?.as_fd())?;
+        client.interrupt_on(alarm(within)?.as_fd())?;
         // The service itself supervises the daemon.
-        client.on_silence(None);
-        match client.of_any_protocol().request(&request, &mut |_| {}) {
+        client.set_silence_handler(None);
+        match client.allow_any_protocol().request(&request, &mut |_| {}) {
             Err(ClientError::Interrupted) => Ok(None),
             // The daemon was just replaced, or has another version: it works.
             _ => Ok(Some(Health::Alive)),

@@ -1,6 +1,6 @@
 //! `errors`.
 
-use ostler_web::errors::{Group, State};
+use ostler_web::errors::{Group, GroupState};
 use serde_json::json;
 
 use super::{data, golden_at_each_width};
@@ -29,11 +29,14 @@ fn exception_list_and_detail_match_golden_files() {
     let long = format!("no row {}", "日本語 x ".repeat(30));
     let returned = json!({ "returned": { "at": data::NOW_MS, "release": 3, "version": "1.4.0" } });
     let groups = [
-        (group("3f9a1c0211223344", "a\u{1b}pi", "RangeError", "no row 7 of <b>", &json!({})), State::Open),
-        (group("a81b77de11223344", "worker", "ValueError", &long, &returned), State::Returned),
-        (group("0123456789abcdef", "old", "panic", "", &json!({ "culprit": "", "releases": [], "first": 0, "last": 0 })), State::Resolved),
+        (group("3f9a1c0211223344", "a\u{1b}pi", "RangeError", "no row 7 of <b>", &json!({})), GroupState::Open),
+        (group("a81b77de11223344", "worker", "ValueError", &long, &returned), GroupState::Returned),
+        (
+            group("0123456789abcdef", "old", "panic", "", &json!({ "culprit": "", "releases": [], "first": 0, "last": 0 })),
+            GroupState::Resolved,
+        ),
     ];
-    let list: Vec<(&Group, State)> = groups.iter().map(|(group, state)| (group, *state)).collect();
+    let list: Vec<(&Group, GroupState)> = groups.iter().map(|(group, state)| (group, *state)).collect();
     golden_at_each_width("exceptions", |view| errors(&list, view));
     let whole = super::View::played(data::NOW_MS, None);
     super::golden("exception", &groups.iter().map(|(group, state)| error(group, *state, None, &whole)).collect::<String>());

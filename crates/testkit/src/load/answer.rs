@@ -8,7 +8,7 @@ const BODY_KEPT: usize = 64 << 10;
 
 /// Part of the answer that is read next.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum AnswerPart {
     Head,
     /// This many bytes of the body.
     Length(u64),
@@ -25,21 +25,21 @@ enum Part {
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    part: Part,
+pub(crate) struct HttpAnswer {
+    part: AnswerPart,
     /// The head, or the line of a chunk, as far as it has arrived.
     line: Vec<u8>,
     body: Vec<u8>,
     /// Number of all bytes received.
-    came: u64,
+    received: u64,
     status: u16,
     close: bool,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// Creates an answer without any data.
     pub(crate) fn new() -> Self {
-        Self { part: Part::Head, line: Vec::new(), body: Vec::new(), came: 0, status: 0, close: false }
+        Self { part: AnswerPart::Head, line: Vec::new(), body: Vec::new(), received: 0, status: 0, close: false }
     }
 
     /// Adds bytes from the server. Returns true if the answer is complete.
@@ -47,30 +47,30 @@ impl Answer {
     /// # Errors
     /// Returns the problem of the answer, in words.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
-        self.came += bytes.len() as u64;
+        self.received += bytes.len() as u64;
         while !bytes.is_empty() {
             bytes = match self.part {
-                Part::Head => self.head(bytes)?,
-                Part::Length(left) => {
+                AnswerPart::Head => self.head(bytes)?,
+                AnswerPart::Length(left) => {
                     let (taken, rest) = split(bytes, left);
-                    self.keep(taken);
+                    self.keep_body(taken);
                     self.part = match left - taken.len() as u64 {
-                        0 => Part::Done,
-                        left => Part::Length(left),
+                        0 => AnswerPart::Done,
+                        left => AnswerPart::Length(left),
                     };
                     rest
                 }
-                Part::ChunkSize => self.chunk_size(bytes)?,
-                Part::Chunk(left) => self.chunk(bytes, left)?,
-                Part::Trailer => self.trailer(bytes)?,
-                Part::UntilEnd => {
-                    self.keep(bytes);
+                AnswerPart::ChunkSize => self.chunk_size(bytes)?,
+                AnswerPart::Chunk(left) => self.chunk(bytes, left)?,
+                AnswerPart::Trailer => self.trailer(bytes)?,
+                AnswerPart::UntilEnd => {
+                    self.keep_body(bytes);
                     &[]
                 }
-                Part::Done => return Err(format!("{} bytes after the end of the answer", bytes.len())),
+                AnswerPart::Done => return Err(format!("{} bytes after the end of the answer", bytes.len())),
             };
         }
-        Ok(self.part == Part::Done)
+        Ok(self.part == AnswerPart::Done)
     }
 
     /// Handles a close by the server.
@@ -78,19 +78,19 @@ impl Answer {
     /// # Errors
     /// Returns an error if the answer was incomplete.
     pub(crate) fn end(&mut self) -> Result<(), String> {
-        if self.part != Part::UntilEnd {
+        if self.part != AnswerPart::UntilEnd {
             return Err("closed by the server".to_owned());
         }
-        self.part = Part::Done;
+        self.part = AnswerPart::Done;
         self.close = true;
         Ok(())
     }
 
     /// Returns the progress, for failure messages.
     pub(crate) fn progress(&self) -> String {
-        match self.came {
+        match self.received {
             0 => "before the answer".to_owned(),
-            came => format!("within the answer, after {came} bytes"),
+            received => format!("within the answer, after {received} bytes"),
         }
     }
 
@@ -104,7 +104,7 @@ impl Answer {
         &self.body
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn keep_body(&mut self, bytes: &[u8]) {
         let room = BODY_KEPT - self.body.len();
         self.body.extend_from_slice(split(bytes, room as u64).0);
     }
@@ -132,11 +132,11 @@ impl Answer {
         let end = before + at + 4;
         self.line.truncate(end);
         let head = std::mem::take(&mut self.line);
-        self.understand(&head)?;
+        self.parse_head(&head)?;
         Ok(bytes.get(end - old..).unwrap_or_default())
     }
 
-    fn understand(&mut self, head: &[u8]) -> Result<(), String> {
+    fn parse_head(&mut self, head: &[u8]) -> Result<(), String> {
         let head = String::from_utf8_lossy(head);
         let mut lines = head.split("\r\n");
         let first = lines.next().unwrap_or_default();
@@ -153,17 +153,17 @@ impl Answer {
             return Err(format!("status {}", self.status));
         }
         self.close = version == "HTTP/1.0";
-        self.part = Part::UntilEnd;
+        self.part = AnswerPart::UntilEnd;
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             let value = value.trim();
             if name.eq_ignore_ascii_case("connection") {
                 self.close = !value.eq_ignore_ascii_case("keep-alive") && (self.close || value.eq_ignore_ascii_case("close"));
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                self.part = Part::ChunkSize;
-            } else if name.eq_ignore_ascii_case("content-length") && self.part != Part::ChunkSize {
+                self.part = AnswerPart::ChunkSize;
+            } else if name.eq_ignore_ascii_case("content-length") && self.part != AnswerPart::ChunkSize {
                 self.part = match value.parse().map_err(|_| format!("a length of {value:?}"))? {
-                    0 => Part::Done,
-                    length => Part::Length(length),
+                    0 => AnswerPart::Done,
+                    length => AnswerPart::Length(length),
                 };
             }
         }
@@ -177,8 +177,8 @@ impl Answer {
             let digits = text.split(';').next().unwrap_or_default().trim();
             let size = u64::from_str_radix(digits, 16).map_err(|_| format!("a chunk of size {digits:?}"))?;
             self.part = match size {
-                0 => Part::Trailer,
-                size => Part::Chunk(size.saturating_add(2)),
+                0 => AnswerPart::Trailer,
+                size => AnswerPart::Chunk(size.saturating_add(2)),
             };
         }
         Ok(rest)
@@ -188,13 +188,13 @@ impl Answer {
         let (taken, rest) = split(bytes, left);
         let content = usize::try_from(left.saturating_sub(2)).unwrap_or(usize::MAX).min(taken.len());
         let (content, line_end) = taken.split_at(content);
-        self.keep(content);
+        self.keep_body(content);
         if !line_end.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
             return Err("a chunk longer than its size".to_owned());
         }
         self.part = match left - taken.len() as u64 {
-            0 => Part::ChunkSize,
-            left => Part::Chunk(left),
+            0 => AnswerPart::ChunkSize,
+            left => AnswerPart::Chunk(left),
         };
         Ok(rest)
     }
@@ -202,7 +202,7 @@ impl Answer {
     fn trailer<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], String> {
         let (line, rest) = self.take_line(bytes)?;
         if line.is_some_and(|line| line.trim_ascii().is_empty()) {
-            self.part = Part::Done;
+            self.part = AnswerPart::Done;
         }
         Ok(rest)
     }
@@ -220,7 +220,7 @@ mod tests {
     /// Reads a text in pieces of this size. Returns the body and whether the connection ends, or
     /// the error.
     fn read(text: &str, piece: usize, closed: bool) -> Result<(String, bool), String> {
-        let mut answer = Answer::new();
+        let mut answer = HttpAnswer::new();
         let mut done = false;
         for part in text.as_bytes().chunks(piece) {
             done = answer.feed(part)?;

@@ -6,12 +6,12 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::answer::Answer;
+use super::answer::HttpAnswer;
 use super::{Address, LoadSpec};
 
 /// Event that a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ClientState {
     /// Its next request.
     Idle,
     /// The connection.
@@ -23,9 +23,9 @@ pub(super) enum State {
 /// One client.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) state: State,
+    pub(super) state: ClientState,
     pub(super) stream: Option<OwnedFd>,
-    pub(super) answer: Answer,
+    pub(super) answer: HttpAnswer,
     pub(super) begun: Instant,
     /// Increases with each connection, so that an event of the previous connection is not mistaken
     /// for a new one.
@@ -39,7 +39,7 @@ pub(super) struct Client {
 
 /// State of a keep-alive connection before the next request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum IdleConnection {
     Open,
     Closed,
     /// The server sent unrequested bytes.
@@ -48,17 +48,17 @@ pub(super) enum Kept {
 
 impl Client {
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: State::Idle, stream: None, answer: Answer::new(), begun: now, connection: 0, request: 0, kept: false }
+        Self { state: ClientState::Idle, stream: None, answer: HttpAnswer::new(), begun: now, connection: 0, request: 0, kept: false }
     }
 
     /// Returns the state of the keep-alive connection. If the server closed it before the request
     /// is written, this is not a failure.
-    pub(super) fn look(&self) -> Kept {
-        let Some(stream) = &self.stream else { return Kept::Closed };
+    pub(super) fn idle_state(&self) -> IdleConnection {
+        let Some(stream) = &self.stream else { return IdleConnection::Closed };
         match net::recv(stream, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN) => Kept::Open,
-            Ok((n, _)) if n > 0 => Kept::Talks,
-            Ok(_) | Err(_) => Kept::Closed,
+            Err(Errno::AGAIN) => IdleConnection::Open,
+            Ok((n, _)) if n > 0 => IdleConnection::Talks,
+            Ok(_) | Err(_) => IdleConnection::Closed,
         }
     }
 
@@ -67,7 +67,7 @@ impl Client {
     /// # Errors
     /// Returns an error if the connection is broken.
     pub(super) fn write(&mut self, request: &[u8]) -> Result<bool, Errno> {
-        let State::Asking(mut written) = self.state else { return Ok(true) };
+        let ClientState::Asking(mut written) = self.state else { return Ok(true) };
         let stream = self.stream.as_ref().ok_or(Errno::NOTCONN)?;
         while let Some(rest) = request.get(written..).filter(|rest| !rest.is_empty()) {
             match net::send(stream, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
@@ -76,18 +76,18 @@ impl Client {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
-            self.state = State::Asking(written);
+            self.state = ClientState::Asking(written);
         }
         Ok(written == request.len())
     }
 
     /// Returns the situation, for failure messages.
-    pub(super) fn situation(&self) -> String {
+    pub(super) fn describe_state(&self) -> String {
         let connection = if self.kept { "on a kept connection" } else { "on a new connection" };
         match self.state {
-            State::Connecting => "while connecting".to_owned(),
-            State::Asking(0) => format!("{connection}, before the request was written"),
-            State::Idle | State::Asking(_) => format!("{connection}, {}", self.answer.progress()),
+            ClientState::Connecting => "while connecting".to_owned(),
+            ClientState::Asking(0) => format!("{connection}, before the request was written"),
+            ClientState::Idle | ClientState::Asking(_) => format!("{connection}, {}", self.answer.progress()),
         }
     }
 }

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv, sockopt};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use super::answer::Answer;
-use super::client::{Client, Kept, State, connect};
+use super::answer::HttpAnswer;
+use super::client::{Client, ClientState, IdleConnection, connect};
 use super::{LoadReport, LoadSpec, Shared};
 
 /// Minimum wait of a client after a failure. Otherwise a refused client would retry in a tight
@@ -80,7 +80,7 @@ impl Driver {
     pub(super) fn run(mut self) -> LoadReport {
         let mut events = Vec::with_capacity(256);
         while self.stopped.is_none() || self.busy > 0 {
-            self.turns();
+            self.run_until_stopped();
             let timeout = self.timeout();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -100,13 +100,13 @@ impl Driver {
     }
 
     /// Starts the requests whose wait is over.
-    fn turns(&mut self) {
+    fn run_until_stopped(&mut self) {
         let now = Instant::now();
         // Keep the order of arrival, as in TCP's queue: on a busy machine, a client that is
         // overtaken would time out.
         while let Some((_, number)) = pop_due(&mut self.retries, now) {
             // It may have given up since then.
-            if self.clients[number].state == State::Connecting && self.clients[number].stream.is_none() && !self.connect(number) {
+            if self.clients[number].state == ClientState::Connecting && self.clients[number].stream.is_none() && !self.connect(number) {
                 self.retries.push_front((Instant::now() + QUEUE_FULL, number));
                 break;
             }
@@ -118,11 +118,11 @@ impl Driver {
         // other events through.
         for _ in 0..self.penalties.len() {
             let Some((_, number)) = pop_due(&mut self.penalties, now) else { break };
-            self.begin(number);
+            self.start_request(number);
         }
         for _ in 0..self.pauses.len() {
             let Some((_, number)) = pop_due(&mut self.pauses, now) else { break };
-            self.begin(number);
+            self.start_request(number);
         }
     }
 
@@ -136,24 +136,24 @@ impl Driver {
         Timespec::try_from(next.saturating_duration_since(Instant::now())).ok()
     }
 
-    fn begin(&mut self, number: usize) {
+    fn start_request(&mut self, number: usize) {
         let client = &mut self.clients[number];
         let now = Instant::now();
-        if client.state == State::Idle {
+        if client.state == ClientState::Idle {
             client.begun = now;
             client.request = client.request.wrapping_add(1);
-            client.answer = Answer::new();
+            client.answer = HttpAnswer::new();
             self.deadlines.push_back((now + Duration::from_millis(self.spec.timeout_ms), number, client.request));
             self.busy += 1;
         }
         if client.stream.is_some() {
-            match client.look() {
-                Kept::Open => {
-                    client.state = State::Asking(0);
+            match client.idle_state() {
+                IdleConnection::Open => {
+                    client.state = ClientState::Asking(0);
                     return self.write(number);
                 }
-                Kept::Talks => return self.fail(number, "bytes that nobody asked for"),
-                Kept::Closed => self.report.closed_idle += 1,
+                IdleConnection::Talks => return self.fail(number, "bytes that nobody asked for"),
+                IdleConnection::Closed => self.report.closed_idle += 1,
             }
         }
         self.open(number);
@@ -163,7 +163,7 @@ impl Driver {
         let client = &mut self.clients[number];
         client.stream = None;
         client.kept = false;
-        client.state = State::Connecting;
+        client.state = ClientState::Connecting;
         if !self.retries.is_empty() || !self.connect(number) {
             self.retries.push_back((Instant::now() + QUEUE_FULL, number));
         }
@@ -208,10 +208,10 @@ impl Driver {
         let ended = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         match client.state {
             // An idle client examines its connection before its next request.
-            State::Idle => return,
-            State::Connecting => self.connected(number),
-            State::Asking(_) if flags.contains(EventFlags::OUT) => self.write(number),
-            State::Asking(_) => {}
+            ClientState::Idle => return,
+            ClientState::Connecting => self.connected(number),
+            ClientState::Asking(_) if flags.contains(EventFlags::OUT) => self.write(number),
+            ClientState::Asking(_) => {}
         }
         if ended || flags.contains(EventFlags::IN) {
             self.read(number, ended);
@@ -223,7 +223,7 @@ impl Driver {
         let Some(stream) = &client.stream else { return };
         match sockopt::socket_error(stream) {
             Ok(Ok(())) => {
-                client.state = State::Asking(0);
+                client.state = ClientState::Asking(0);
                 self.write(number);
             }
             Ok(Err(error)) | Err(error) => self.fail(number, &words(error)),
@@ -235,7 +235,7 @@ impl Driver {
         match client.write(&self.request) {
             Ok(_) => {}
             // No byte was accepted: the server had closed before the request.
-            Err(Errno::PIPE | Errno::CONNRESET) if client.kept && client.state == State::Asking(0) => {
+            Err(Errno::PIPE | Errno::CONNRESET) if client.kept && client.state == ClientState::Asking(0) => {
                 self.report.closed_idle += 1;
                 self.open(number);
             }
@@ -248,7 +248,7 @@ impl Driver {
     fn read(&mut self, number: usize, ended: bool) {
         loop {
             let client = &mut self.clients[number];
-            let (Some(stream), State::Asking(_)) = (&client.stream, client.state) else { return };
+            let (Some(stream), ClientState::Asking(_)) = (&client.stream, client.state) else { return };
             let result = match recv(stream, &mut self.buffer[..], RecvFlags::DONTWAIT) {
                 Ok((0, _)) => client.answer.end().map(|()| true),
                 Ok((n, _)) => match client.answer.feed(&self.buffer[..n]) {
@@ -261,24 +261,24 @@ impl Driver {
             };
             match result {
                 Ok(false) => {}
-                Ok(true) => return self.answered(number),
+                Ok(true) => return self.finish_request(number),
                 Err(why) => return self.fail(number, &why),
             }
         }
     }
 
-    fn answered(&mut self, number: usize) {
+    fn finish_request(&mut self, number: usize) {
         let client = &mut self.clients[number];
-        if !matches!(client.state, State::Asking(written) if written == self.request.len()) {
+        if !matches!(client.state, ClientState::Asking(written) if written == self.request.len()) {
             return self.fail(number, "an answer before the request was written");
         }
-        if !self.spec.body.fits(client.answer.body()) {
+        if !self.spec.body.is_expected(client.answer.body()) {
             let body: String = String::from_utf8_lossy(client.answer.body()).chars().take(100).collect();
             return self.fail(number, &format!("the body {body:?}"));
         }
         self.report.good_answer(client.answer.body());
         self.shared.good.fetch_add(1, Ordering::Relaxed);
-        client.state = State::Idle;
+        client.state = ClientState::Idle;
         client.request = client.request.wrapping_add(1);
         client.kept = self.spec.keep_alive && !client.answer.closes();
         if !client.kept {
@@ -297,8 +297,8 @@ impl Driver {
 
     fn fail(&mut self, number: usize, why: &str) {
         let client = &mut self.clients[number];
-        let why = format!("{why} {}", client.situation());
-        client.state = State::Idle;
+        let why = format!("{why} {}", client.describe_state());
+        client.state = ClientState::Idle;
         client.request = client.request.wrapping_add(1);
         client.stream = None;
         self.busy -= 1;

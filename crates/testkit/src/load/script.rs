@@ -18,7 +18,7 @@ use crate::words::Words;
 #[must_use]
 pub struct ScriptLoad {
     child: Child,
-    made: Arc<AtomicU64>,
+    requests: Arc<AtomicU64>,
 }
 
 impl ScriptLoad {
@@ -29,8 +29,8 @@ impl ScriptLoad {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let made = Arc::new(AtomicU64::new(0));
-        let (dots, seen) = (BufReader::new(child.stderr.take().expect("it is piped")), Arc::clone(&made));
+        let requests = Arc::new(AtomicU64::new(0));
+        let (dots, seen) = (BufReader::new(child.stderr.take().expect("it is piped")), Arc::clone(&requests));
         thread::spawn(move || {
             for byte in dots.bytes().map_while(Result::ok) {
                 if byte == b'.' {
@@ -41,12 +41,12 @@ impl ScriptLoad {
                 }
             }
         });
-        Self { child, made }
+        Self { child, requests }
     }
 
     /// Returns the number of finished requests so far.
     pub fn requests(&self) -> u64 {
-        self.made.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Stops the program and returns its report.

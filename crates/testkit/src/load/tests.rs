@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::net::{self, SendFlags, sockopt};
 
-use super::client::{Client, Kept};
+use super::client::{Client, IdleConnection};
 use super::*;
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -131,15 +131,15 @@ fn idle_connection_reset_by_server_is_replaced() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut client = Client::new(Instant::now());
     client.stream = Some(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
-    assert_eq!(client.look(), Kept::Open);
+    assert_eq!(client.idle_state(), IdleConnection::Open);
     reset(listener.accept().unwrap().0);
-    assert_eq!(client.look(), Kept::Closed);
+    assert_eq!(client.idle_state(), IdleConnection::Closed);
 }
 
 #[test]
 fn kept_connection_closed_after_request_is_a_failure() {
-    type Ends = fn(TcpStream);
-    let closes: [(Ends, &str); 2] = [
+    type Ending = fn(TcpStream);
+    let closes: [(Ending, &str); 2] = [
         (drop, "closed by the server on a kept connection, before the answer"),
         (reset, "connection reset by peer on a kept connection, before the answer"),
     ];
@@ -240,8 +240,8 @@ fn response_timeout_is_a_failure() {
 
 #[test]
 fn stop_waits_for_requests_in_flight() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&asked);
+    let requested = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requested);
     let port = server(move |stream, _| {
         while request(&stream) {
             seen.fetch_add(1, Ordering::SeqCst);
@@ -250,12 +250,12 @@ fn stop_waits_for_requests_in_flight() {
         }
     });
     let load = Load::start(LoadSpec { connections: 3, ..keep_alive(port) });
-    while asked.load(Ordering::SeqCst) < 3 {
+    while requested.load(Ordering::SeqCst) < 3 {
         thread::yield_now();
     }
     let report = load.stop();
     report.assert_whole();
-    assert_eq!(report.requests, asked.load(Ordering::SeqCst) as u64);
+    assert_eq!(report.requests, requested.load(Ordering::SeqCst) as u64);
     assert!(report.slowest_ms >= 100.0, "{report:?}");
 }
 

@@ -3,7 +3,7 @@ import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { dateTime, fullTime, safe } from "../format.js";
-import { ask, state, toast } from "../store.js";
+import { openDialog, state, toast } from "../store.js";
 import { api, segment } from "../api.js";
 import { Ago, Empty, Skeleton } from "../parts.js";
 import { isAdmin, mayAct } from "../act.js";
@@ -40,7 +40,7 @@ function Silences({ all, reload }) {
 
 function Channels({ all, reload }) {
   const test = (name) => api("alerts/test", { method: "POST", body: { channel: name } }).then((answer) => answer.results.forEach((one) => toast(`${safe(one.channel)}: ${one.sent ? t("testSent") : safe(one.error)}`, one.sent ? "good" : "bad")), complain);
-  const remove = (name) => ask({ title: t("removeChannel"), text: `${t("removeChannel")}: ${name}?`, danger: true, action: () => api(`alerts/channels/${segment(name)}`, { method: "DELETE" }).then(reload, complain) });
+  const remove = (name) => openDialog({ title: t("removeChannel"), text: `${t("removeChannel")}: ${name}?`, danger: true, action: () => api(`alerts/channels/${segment(name)}`, { method: "DELETE" }).then(reload, complain) });
   if (!all.channels.length) return null;
   return html`<section class="card"><h2>${t("channels")}</h2><ul class="plain-list">${all.channels.map((one) => html`<li key=${one.name} class="row"><span class="grow"><strong>${safe(one.name)}</strong> <span class="sub">${safe(one.type)} · ${safe(one.place)} · ≥ ${one.severity}${one.waiting ? ` · ${one.waiting} ${t("waiting")}` : ""}${one.fault ? ` · ${safe(one.fault)}` : ""}</span></span>${isAdmin() && html`<button onClick=${() => test(one.name)}>${t("test")}</button><button class="danger-text" onClick=${() => remove(one.name)}>${t("remove")}</button>`}</li>`)}</ul></section>`;
 }

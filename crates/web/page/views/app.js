@@ -9,7 +9,7 @@ import { Ago, Badge, Empty, Skeleton, Tabs } from "../parts.js";
 import { PastCharts } from "./past.js";
 import { LogView } from "../logview.js";
 import { LogTabs } from "../logsearch.js";
-import { mayAct, order } from "../act.js";
+import { mayAct, runCommand } from "../act.js";
 import { Verbs } from "./overview.js";
 import { EventList } from "./events.js";
 import { ErrorList } from "./errors.js";
@@ -28,7 +28,7 @@ function Instances({ app }) {
   return html`<section class="card flush"><h2 class="pad">${t("instances")}</h2><table class="apps"><thead><tr>
       <th scope="col">${t("instance")}</th><th scope="col">${t("state")}</th><th scope="col">${t("health")}</th><th scope="col" class="num">${t("pid")}</th><th scope="col" class="num">${t("cpu")}</th><th scope="col" class="num">${t("memory")}</th><th scope="col" class="num">${t("restarts")}</th><th scope="col" class="num">${t("uptime")}</th><th scope="col"><span class="hidden">${t("actions")}</span></th></tr></thead>
     <tbody>${app.instances.map((one) => html`<tr key=${one.id}><th scope="row">${one.id}</th><td data-label=${t("state")}><${Badge} word=${one.state} /></td><td data-label=${t("health")}>${one.health ? html`<${Badge} word=${one.health} />` : "–"}</td><td data-label=${t("pid")} class="num">${one.pid || "–"}</td><td data-label=${t("cpu")} class="num">${percent(one.cpu)}</td><td data-label=${t("memory")} class="num">${bytes(one.memory)}</td><td data-label=${t("restarts")} class="num">${one.restarts}</td><td data-label=${t("uptime")} class="num">${span(one.uptime)}</td>
-      <td class="act">${mayAct() && app.instances.length > 1 && html`<button onClick=${() => order(app, "restart", { instance: one.id })}>${t("restart")}</button>`}</td></tr>`)}</tbody></table></section>`;
+      <td class="act">${mayAct() && app.instances.length > 1 && html`<button onClick=${() => runCommand(app, "restart", { instance: one.id })}>${t("restart")}</button>`}</td></tr>`)}</tbody></table></section>`;
 }
 
 function Exits({ detail }) {
@@ -42,7 +42,7 @@ function Metrics({ app, detail }) {
   const run = (event, action) => {
     event.preventDefault();
     const field = event.target.elements.param;
-    order(app, "trigger", { action: action.name, param: field && field.value ? field.value : undefined }, (answer) => setAnswers({ ...answers, [action.name]: answer.output }));
+    runCommand(app, "trigger", { action: action.name, param: field && field.value ? field.value : undefined }, (answer) => setAnswers({ ...answers, [action.name]: answer.output }));
   };
   return html`<div class="two">
     ${detail.routes.length > 0 && html`<section class="card"><h2>${t("routes")}</h2><table class="routes"><thead><tr><th scope="col">${t("route")}</th><th scope="col" class="num">${t("requestRate")}</th><th scope="col" class="num">${t("failedShare")}</th><th scope="col" class="num">${t("p95")}</th></tr></thead>

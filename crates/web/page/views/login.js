@@ -3,7 +3,7 @@ import { useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { api } from "../api.js";
-import { begin, state } from "../store.js";
+import { startSession, state } from "../store.js";
 import { Copy } from "../parts.js";
 
 export function Login() {
@@ -17,7 +17,7 @@ export function Login() {
     try {
       await api("session", { method: "POST", body: byToken || !state.logins.password ? { token: value } : { password: value } });
       setProblem(null);
-      await begin();
+      await startSession();
     } catch (error) {
       setProblem(error.status === 429 ? t("tooMany", { n: error.body.retry_after }) : error.status === 0 ? t("offline") : error.message);
     }

@@ -1,12 +1,12 @@
 // Overview of all apps.
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
-import { stateWord, t } from "../i18n.js";
+import { stateText, t } from "../i18n.js";
 import { bytes, percent, safe, span } from "../format.js";
 import { appKey, state } from "../store.js";
 import { Badge, Copy, Empty, Skeleton, tone } from "../parts.js";
 import { Meter, Sparkline } from "../chart.js";
-import { order, verbs } from "../act.js";
+import { runCommand, availableCommands } from "../act.js";
 import { HostCharts } from "./past.js";
 
 const WHY = { errored: "whyErrored", unhealthy: "whyUnhealthy", restarting: "whyRestarting", crashed: "whyCrashed", keeps_restarting: "whyKeepsRestarting", launching: "whyLaunching" };
@@ -51,15 +51,15 @@ function Attention({ apps }) {
 }
 
 export function Verbs({ app, small }) {
-  const { first, more } = verbs(app);
+  const { first, more } = availableCommands(app);
   const details = useRef(null);
   if (!first.length) return null;
   const run = (verb) => {
     if (details.current) details.current.open = false;
-    order(app, verb);
+    runCommand(app, verb);
   };
   return html`<div class="verbs">
-    ${(small ? first.slice(0, 1) : first).map((verb) => html`<button key=${verb} class=${verb === "start" || verb === "reload" ? "" : ""} onClick=${() => order(app, verb)}>${t(verb)}</button>`)}
+    ${(small ? first.slice(0, 1) : first).map((verb) => html`<button key=${verb} class=${verb === "start" || verb === "reload" ? "" : ""} onClick=${() => runCommand(app, verb)}>${t(verb)}</button>`)}
     <details class="menu" ref=${details}><summary aria-label=${`${t("menu")}: ${app.name}`}>⋯</summary><div class="menu-list">
       ${[...(small ? first.slice(1) : []), ...more].map((verb) => html`<button key=${verb} class=${verb === "delete" ? "bad" : ""} onClick=${() => run(verb)}>${t(verb)}</button>`)}
     </div></details>
@@ -110,14 +110,14 @@ export function Overview() {
   const keys = useRef(null);
   keys.current = { shown, selected };
   useEffect(() => {
-    const pressed = (event) => {
+    const onKeyDown = (event) => {
       if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey || state.dialog) return;
       const { shown: list, selected: at } = keys.current;
       if (event.key === "j" || event.key === "k") setSelected(Math.max(0, Math.min(list.length - 1, at + (event.key === "j" ? 1 : -1))));
       else if (event.key === "Enter" && list[at] && event.target === document.body) location.hash = appHref(list[at]);
     };
-    addEventListener("keydown", pressed);
-    return () => removeEventListener("keydown", pressed);
+    addEventListener("keydown", onKeyDown);
+    return () => removeEventListener("keydown", onKeyDown);
   }, []);
   if (!table) return html`<${Skeleton} rows=${6} />`;
   const order = (key) => setSort(sort[0] === key ? [key, -sort[1]] : [key, 1]);
@@ -131,7 +131,7 @@ export function Overview() {
     <section class="card flush">
       <div class="toolbar">
         <input id="filter" type="search" placeholder=${`${t("filterApps")}  /`} aria-label=${t("filterApps")} value=${filter} onInput=${(event) => setFilter(event.target.value)} />
-        <div class="chips" role="group" aria-label=${t("state")}>${[["all", t("all")], ["online", stateWord("online")], ["stopped", stateWord("stopped")], ["problems", t("problems")]].map(([key, text]) => html`<button key=${key} class="chip ${only === key ? "on" : ""}" aria-pressed=${only === key} onClick=${() => setOnly(key)}>${text}</button>`)}</div>
+        <div class="chips" role="group" aria-label=${t("state")}>${[["all", t("all")], ["online", stateText("online")], ["stopped", stateText("stopped")], ["problems", t("problems")]].map(([key, text]) => html`<button key=${key} class="chip ${only === key ? "on" : ""}" aria-pressed=${only === key} onClick=${() => setOnly(key)}>${text}</button>`)}</div>
       </div>
       ${table.apps.length === 0
         ? html`<${Empty} title=${t("noApps")}><p>${t("noAppsHint")}</p><${Copy} text="ostler start app.js" /></${Empty}>`

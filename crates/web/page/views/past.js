@@ -47,9 +47,9 @@ function usePast(questions, span, least) {
     const stop = new AbortController();
     const read = async () => {
       const [from, to] = span.fixed || [Date.now() - span.length, Date.now()];
-      const ask = (question) => api(`history?${question}&from=${from}&to=${to}&points=300`, { signal: stop.signal });
+      const fetchHistory = (question) => api(`history?${question}&from=${from}&to=${to}&points=300`, { signal: stop.signal });
       try {
-        const answers = await Promise.all(questions.map((question) => ask(question).catch((error) => (error.status === 404 ? { figures: [], marks: [] } : Promise.reject(error)))));
+        const answers = await Promise.all(questions.map((question) => fetchHistory(question).catch((error) => (error.status === 404 ? { figures: [], marks: [] } : Promise.reject(error)))));
         setPast({ key, from, to, lists: answers.map(asSamples), marks: answers.length ? answers[0].marks : [] });
       } catch {
         // The next read retries it; the page itself reports that the server is gone.

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { bytes, dateTime, percent, safe, span } from "../format.js";
-import { ask, toast } from "../store.js";
+import { openDialog, toast } from "../store.js";
 import { api, segment } from "../api.js";
 import { Ago, Empty, Skeleton } from "../parts.js";
 import { isAdmin, mayAct } from "../act.js";
@@ -24,7 +24,7 @@ function TakeProfiles({ app, busy, again }) {
   const [instance, setInstance] = useState("");
   const [seconds, setSeconds] = useState(10);
   const running = app.instances.filter((one) => one.pid);
-  const begin = async (kind) => {
+  const startProfile = async (kind) => {
     const body = { kind, seconds: kind === "heap" ? undefined : seconds, instance: instance === "" ? undefined : Number(instance) };
     try {
       await api(`apps/${segment(app.name)}/profile`, { method: "POST", body });
@@ -34,17 +34,17 @@ function TakeProfiles({ app, busy, again }) {
     again();
   };
   // The app is blocked while its heap is written.
-  const heap = () => ask({ title: t("profileHeap"), text: t("confirmHeap", { name: app.name }), danger: true, action: () => begin("heap") });
+  const heap = () => openDialog({ title: t("profileHeap"), text: t("confirmHeap", { name: app.name }), danger: true, action: () => startProfile("heap") });
   return html`<div class="row take">
     <label class="check">${t("instance")} <select value=${instance} onChange=${(event) => setInstance(event.target.value)}><option value="">${t("all")}</option>${running.map((one) => html`<option key=${one.id} value=${one.id}>${one.id}</option>`)}</select></label>
     <div class="chips" role="group" aria-label=${t("duration")}>${[10, 30].map((n) => html`<button key=${n} class="chip ${seconds === n ? "on" : ""}" aria-pressed=${seconds === n} onClick=${() => setSeconds(n)}>${span(n * 1000)}</button>`)}</div>
-    <button class="primary" disabled=${busy || !running.length} onClick=${() => begin("cpu")}>${t("profileCpu")}</button>
-    <button disabled=${busy || !running.length} onClick=${() => begin("memory")}>${t("profileMemory")}</button>
+    <button class="primary" disabled=${busy || !running.length} onClick=${() => startProfile("cpu")}>${t("profileCpu")}</button>
+    <button disabled=${busy || !running.length} onClick=${() => startProfile("memory")}>${t("profileMemory")}</button>
     ${isAdmin() && html`<button disabled=${busy || !running.length} onClick=${heap}>${t("profileHeap")}</button>`}
   </div>`;
 }
 
-function UnderWay({ one }) {
+function RunningProfiles({ one }) {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
     const timer = setInterval(() => setNow(Date.now()), 500);
@@ -120,10 +120,10 @@ export function Profiles({ app, detail, open, go }) {
     return html`<section class="card"><${Empty} title=${t("notNode")}><p>${t("notNodeHint")}</p><pre class="copy" tabindex="0">${`perf record -g -p ${app.instances[0].pid || "<pid>"}\npy-spy record -o profile.svg -p ${app.instances[0].pid || "<pid>"}`}</pre></${Empty}></section>`;
   }
   if (!answer) return html`<${Skeleton} rows=${4} />`;
-  const remove = (one) => ask({ title: t("remove"), text: t("confirmRemoveProfile"), danger: true, action: () => api(`profiles/${segment(one.id)}`, { method: "DELETE" }).then(again).catch((error) => toast(error.status === 0 ? t("offline") : error.message, "bad")) });
+  const remove = (one) => openDialog({ title: t("remove"), text: t("confirmRemoveProfile"), danger: true, action: () => api(`profiles/${segment(one.id)}`, { method: "DELETE" }).then(again).catch((error) => toast(error.status === 0 ? t("offline") : error.message, "bad")) });
   const shown = answer.profiles.find((one) => one.id === open);
   return html`<section class="card"><h2>${t("profiles")}</h2>${mayAct() && html`<${TakeProfiles} app=${app} busy=${busy} again=${again} />`}
-      ${answer.running.length > 0 && html`<ul class="plain-list under-way">${answer.running.map((one) => html`<${UnderWay} key=${one.instance} one=${one} />`)}</ul>`}
+      ${answer.running.length > 0 && html`<ul class="plain-list under-way">${answer.running.map((one) => html`<${RunningProfiles} key=${one.instance} one=${one} />`)}</ul>`}
       ${answer.failed.slice(0, 3).map((one) => html`<p key=${`${one.at} ${one.instance}`} class="bad">${t(KINDS[one.kind])} · ${t("instance")} ${one.instance} · <${Ago} at=${one.at} />: ${safe(one.reason)}</p>`)}</section>
     ${shown && html`<section class="card flush"><h2 class="pad">${t(KINDS[shown.kind])} · ${t("instance")} ${shown.instance} <span class="sub">${dateTime(shown.at)}</span></h2><${OneProfile} key=${shown.id} one=${shown} /></section>`}
     <section class="card flush">${answer.profiles.length ? html`<table class="apps"><thead><tr><th scope="col">${t("profile")}</th><th scope="col">${t("instance")}</th><th scope="col" class="num">${t("size")}</th><th scope="col" class="num">${t("when")}</th><th scope="col"><span class="hidden">${t("actions")}</span></th></tr></thead>

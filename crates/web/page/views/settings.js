@@ -3,7 +3,7 @@ import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { language, setLanguage, setTheme, t, themeNow } from "../i18n.js";
 import { dateTime, safe } from "../format.js";
-import { ask, begin, changed, disconnect, state, toast } from "../store.js";
+import { openDialog, startSession, scheduleRender, disconnect, state, toast } from "../store.js";
 import { api, segment } from "../api.js";
 import { Copy, Empty, Skeleton } from "../parts.js";
 import { isAdmin } from "../act.js";
@@ -12,12 +12,12 @@ async function logout() {
   await api("session", { method: "DELETE" }).catch(() => {});
   disconnect();
   state.session = null;
-  changed();
-  begin();
+  scheduleRender();
+  startSession();
 }
 
 function Choice({ label, options, now, pick }) {
-  return html`<div class="row setting"><span class="grow">${label}</span><div class="chips" role="group" aria-label=${label}>${options.map(([key, word]) => html`<button key=${key} class="chip ${now === key ? "on" : ""}" aria-pressed=${now === key} onClick=${() => { pick(key); changed(); }}>${word}</button>`)}</div></div>`;
+  return html`<div class="row setting"><span class="grow">${label}</span><div class="chips" role="group" aria-label=${label}>${options.map(([key, word]) => html`<button key=${key} class="chip ${now === key ? "on" : ""}" aria-pressed=${now === key} onClick=${() => { pick(key); scheduleRender(); }}>${word}</button>`)}</div></div>`;
 }
 
 function Access() {
@@ -37,7 +37,7 @@ function Access() {
       toast(error.message, "bad");
     }
   };
-  const revoke = (name) => ask({ title: t("revoke"), text: `${t("revoke")}: ${name}?`, danger: true, action: () => api(`access/token/${segment(name)}`, { method: "DELETE" }).then(load).catch((error) => toast(error.message, "bad")) });
+  const revoke = (name) => openDialog({ title: t("revoke"), text: `${t("revoke")}: ${name}?`, danger: true, action: () => api(`access/token/${segment(name)}`, { method: "DELETE" }).then(load).catch((error) => toast(error.message, "bad")) });
   if (!access) return html`<section class="card"><${Skeleton} rows=${3} /></section>`;
   return html`<section class="card"><h2>${t("tokens")}</h2>
       ${access.tokens.length ? html`<ul class="plain-list">${access.tokens.map((token) => html`<li key=${token.name} class="row"><span class="grow"><strong>${safe(token.name)}</strong> <span class="sub">${t(token.role)}${token.namespaces.length ? ` · ${safe(token.namespaces.join(", "))}` : ""} · ${dateTime(token.created)}</span></span><button class="danger-text" onClick=${() => revoke(token.name)}>${t("revoke")}</button></li>`)}</ul>` : html`<p class="sub">${t("noTokens")}</p>`}

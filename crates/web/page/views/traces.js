@@ -13,7 +13,7 @@ const KEPT_TONES = { failed: "bad", slow: "warn", sample: "idle" };
 const KEPT_WORDS = { failed: "traceFailed", slow: "traceSlow", sample: "traceSample" };
 // Time before and after a trace that its charts show.
 const AROUND_MS = 300000;
-const LOOKED_THROUGH = 50000;
+const SEARCHED_LINES = 50000;
 
 export const took = (ms) => (ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : ms >= 1000 ? `${(ms / 1000).toFixed(2)} s` : ms >= 10 ? `${Math.round(ms)} ms` : `${ms.toFixed(ms >= 0.1 ? 1 : 3)} ms`);
 
@@ -74,8 +74,8 @@ function TraceLines({ one }) {
   const apps = [...new Set(one.from.map((sender) => sender.app).filter((app) => app !== null))];
   useEffect(() => {
     const stop = new AbortController();
-    const ask = (app) => api(`logs?app=${encodeURIComponent(app)}&lines=${LOOKED_THROUGH}&contains=${one.id}`, { signal: stop.signal }).then((answer) => answer.lines).catch(() => []);
-    Promise.all(apps.map(ask)).then((lists) => !stop.signal.aborted && setLines(lists.flat()));
+    const fetchLines = (app) => api(`logs?app=${encodeURIComponent(app)}&lines=${SEARCHED_LINES}&contains=${one.id}`, { signal: stop.signal }).then((answer) => answer.lines).catch(() => []);
+    Promise.all(apps.map(fetchLines)).then((lists) => !stop.signal.aborted && setLines(lists.flat()));
     return () => stop.abort();
   }, [one.id]);
   if (!lines) return html`<${Skeleton} rows=${2} />`;

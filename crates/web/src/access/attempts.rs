@@ -24,23 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MOST: usize = 1024;
 
 /// Client address; none = a unix socket.
-type Who = Option<IpAddr>;
+type ClientAddress = Option<IpAddr>;
 
 /// Attempts by address.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
-    by: HashMap<Who, Tried>,
+    by_address: HashMap<ClientAddress, FailedAttempts>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Tried {
+struct FailedAttempts {
     /// Number of attempts that have not succeeded.
     count: u32,
     /// Time of the last attempt, or the time at which it may run.
     last: Instant,
 }
 
-impl Tried {
+impl FailedAttempts {
     /// Returns the delay after the last attempt: none for the first five, then a longer one for
     /// each.
     fn wait(self, is_shared: bool) -> Duration {
@@ -62,26 +62,26 @@ impl Attempts {
     ///
     /// # Errors
     /// Returns the time for which no attempt is accepted.
-    pub(crate) fn begin(&mut self, who: Who, is_shared: bool, now: Instant) -> Result<Duration, Duration> {
-        self.by.retain(|_, tried| !tried.is_over(now));
+    pub(crate) fn begin(&mut self, who: ClientAddress, is_shared: bool, now: Instant) -> Result<Duration, Duration> {
+        self.by_address.retain(|_, attempts| !attempts.is_over(now));
         let who = who.map(network);
-        if self.by.len() >= MOST && !self.by.contains_key(&who) {
-            let oldest = self.by.iter().min_by_key(|(_, tried)| tried.last).map(|(who, _)| *who);
-            oldest.map(|who| self.by.remove(&who));
+        if self.by_address.len() >= MOST && !self.by_address.contains_key(&who) {
+            let oldest = self.by_address.iter().min_by_key(|(_, attempts)| attempts.last).map(|(who, _)| *who);
+            oldest.map(|who| self.by_address.remove(&who));
         }
-        let tried = self.by.entry(who).or_insert(Tried { count: 0, last: now });
-        let turn = (tried.last + tried.wait(is_shared)).max(now);
+        let attempts = self.by_address.entry(who).or_insert(FailedAttempts { count: 0, last: now });
+        let turn = (attempts.last + attempts.wait(is_shared)).max(now);
         let wait = turn.saturating_duration_since(now);
         if wait > if is_shared { PATIENCE } else { Duration::ZERO } {
             return Err(wait);
         }
-        *tried = Tried { count: tried.count.saturating_add(1), last: turn };
+        *attempts = FailedAttempts { count: attempts.count.saturating_add(1), last: turn };
         Ok(wait)
     }
 
     /// Records a successful login.
-    pub(crate) fn succeeded(&mut self, who: Who) {
-        self.by.remove(&who.map(network));
+    pub(crate) fn succeeded(&mut self, who: ClientAddress) {
+        self.by_address.remove(&who.map(network));
     }
 }
 
@@ -89,7 +89,7 @@ impl Attempts {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> Who {
+    fn address(text: &str) -> ClientAddress {
         Some(text.parse().unwrap())
     }
 
@@ -156,6 +156,6 @@ mod tests {
         for host in 0..5000_u32 {
             attempts.begin(Some(IpAddr::from(host.to_be_bytes())), false, begin + Duration::from_micros(host.into())).unwrap();
         }
-        assert_eq!(attempts.by.len(), MOST);
+        assert_eq!(attempts.by_address.len(), MOST);
     }
 }

@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Line of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub(crate) struct AuditEntry {
     /// Wall clock, ms.
     pub(crate) at: u64,
     pub(crate) who: String,
@@ -39,16 +39,16 @@ const MINUTE_MS: u64 = 60_000;
 
 /// Refusals within a minute.
 #[derive(Debug, Default)]
-struct Refusals {
+struct RefusalCounter {
     minute: u64,
-    by: HashMap<String, u32>,
+    counts: HashMap<String, u32>,
     written: u32,
-    left_out: u32,
+    omitted: u32,
 }
 
 /// Audit log file.
 #[derive(Debug)]
-pub(crate) struct Audit(PathBuf, RefCell<Refusals>);
+pub(crate) struct Audit(PathBuf, RefCell<RefusalCounter>);
 
 impl Audit {
     pub(crate) fn of(home: &Path) -> Self {
@@ -56,14 +56,14 @@ impl Audit {
     }
 
     /// Appends a refusal. If there were too many within this minute, it is only counted.
-    pub(crate) fn refused(&self, entry: &Entry) {
+    pub(crate) fn refused(&self, entry: &AuditEntry) {
         let mut refusals = self.1.borrow_mut();
         let minute = entry.at / MINUTE_MS;
         if refusals.minute != minute {
-            let former = std::mem::replace(&mut *refusals, Refusals { minute, ..Refusals::default() });
-            if former.left_out > 0 {
-                let result = format!("{} more were refused", former.left_out);
-                self.write(&Entry {
+            let former = std::mem::replace(&mut *refusals, RefusalCounter { minute, ..RefusalCounter::default() });
+            if former.omitted > 0 {
+                let result = format!("{} more were refused", former.omitted);
+                self.write(&AuditEntry {
                     who: "ostler".into(),
                     from: None,
                     what: "refusals".into(),
@@ -75,19 +75,19 @@ impl Audit {
             }
         }
         let client = entry.from.clone().unwrap_or_else(|| entry.who.clone());
-        let of_one = refusals.by.get(&client).copied().unwrap_or_default();
-        if of_one >= REFUSALS_OF_ONE || refusals.written >= REFUSALS {
-            refusals.left_out += 1;
+        let count = refusals.counts.get(&client).copied().unwrap_or_default();
+        if count >= REFUSALS_OF_ONE || refusals.written >= REFUSALS {
+            refusals.omitted += 1;
             return;
         }
-        refusals.by.insert(client, of_one + 1);
+        refusals.counts.insert(client, count + 1);
         refusals.written += 1;
         self.write(entry);
     }
 
     /// Appends a line. If it cannot be written, it goes to standard error, and the request is still
     /// carried out.
-    pub(crate) fn write(&self, entry: &Entry) {
+    pub(crate) fn write(&self, entry: &AuditEntry) {
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
         if let Err(error) = self.append(&line) {
@@ -105,7 +105,7 @@ impl Audit {
     }
 
     /// Returns the newest matching lines, the newest first.
-    pub(crate) fn last(&self, most: usize, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    pub(crate) fn last(&self, most: usize, is_wanted: impl Fn(&AuditEntry) -> bool) -> Vec<AuditEntry> {
         const WINDOW: u64 = 256 << 10;
         let read = || -> io::Result<Vec<u8>> {
             let mut file = File::open(&self.0)?;
@@ -129,7 +129,7 @@ mod tests {
         let home = std::env::temp_dir().join(format!("ostler-audit-{}", std::process::id()));
         std::fs::create_dir_all(home.join("web")).unwrap();
         let audit = Audit::of(&home);
-        let entry = |n: u64| Entry {
+        let entry = |n: u64| AuditEntry {
             at: n,
             who: "x".repeat(300),
             from: None,
@@ -152,7 +152,7 @@ mod tests {
         let home = std::env::temp_dir().join(format!("ostler-audit-refusals-{}", std::process::id()));
         std::fs::create_dir_all(home.join("web")).unwrap();
         let audit = Audit::of(&home);
-        let refusal = |at: u64, from: &str| Entry {
+        let refusal = |at: u64, from: &str| AuditEntry {
             at,
             who: "password".into(),
             from: Some(from.into()),

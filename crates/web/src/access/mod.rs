@@ -90,7 +90,7 @@ pub struct Access {
     pub password: Option<String>,
     /// API tokens.
     pub tokens: Vec<Token>,
-    links: Vec<Link>,
+    links: Vec<LoginLink>,
     sessions: Vec<Session>,
 }
 
@@ -111,7 +111,7 @@ pub struct Token {
 
 /// Single-use link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Link {
+struct LoginLink {
     hash: String,
     role: Role,
     until_ms: u64,
@@ -180,7 +180,7 @@ impl Access {
             self.links.remove(0);
         }
         let secret = Secret::new();
-        self.links.push(Link { hash: secret.hash(), role, until_ms: now_ms.saturating_add(LINK_MS) });
+        self.links.push(LoginLink { hash: secret.hash(), role, until_ms: now_ms.saturating_add(LINK_MS) });
         secret
     }
 

@@ -52,12 +52,12 @@ pub enum AccessError {
 pub struct Store {
     home: PathBuf,
     path: PathBuf,
-    last: Option<(Stamp, Access)>,
+    last: Option<(FileVersion, Access)>,
 }
 
 /// Version of the file: inode, size and change time. Each write creates a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(u64, u64, i64, i64);
+struct FileVersion(u64, u64, i64, i64);
 
 impl Store {
     /// Returns the store of a home.
@@ -72,8 +72,8 @@ impl Store {
     pub fn get(&mut self) -> Result<&Access, AccessError> {
         let failed = |source| AccessError::Read { path: self.path.clone(), source };
         let stamp = match std::fs::metadata(&self.path) {
-            Ok(meta) => Stamp(meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Stamp(0, 0, 0, 0),
+            Ok(meta) => FileVersion(meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => FileVersion(0, 0, 0, 0),
             Err(source) => return Err(failed(source)),
         };
         if self.last.as_ref().is_none_or(|(last, _)| *last != stamp) {

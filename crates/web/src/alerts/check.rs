@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hyper::Method;
 use ostler_alerts::channel::Url;
-use ostler_alerts::input::Checked;
-use ostler_alerts::rule::{Check, Target};
+use ostler_alerts::input::CheckResult;
+use ostler_alerts::rule::{Check, CheckTarget};
 use tokio::time::timeout;
 
 use crate::http::client::exchange;
@@ -15,7 +15,7 @@ use crate::http::client_tls as tls;
 ///
 /// # Errors
 /// Returns a description of the problem, which follows the name of the target.
-pub(super) async fn check(check: &Check) -> Result<Checked, String> {
+pub(super) async fn check(check: &Check) -> Result<CheckResult, String> {
     let limit = Duration::from_millis(check.timeout_ms);
     match timeout(limit, ask(check)).await {
         Ok(result) => result,
@@ -23,22 +23,22 @@ pub(super) async fn check(check: &Check) -> Result<Checked, String> {
     }
 }
 
-async fn ask(check: &Check) -> Result<Checked, String> {
+async fn ask(check: &Check) -> Result<CheckResult, String> {
     match &check.target {
-        Target::Http { url, status } => {
+        CheckTarget::Http { url, status } => {
             let url = Url::parse(url).ok_or("has no valid address")?;
             let got = exchange(Method::GET, &url, &[] as &[(&str, String)], String::new()).await?;
             let is = got.answer.status;
             match status {
                 Some(expected) if *expected != is => Err(format!("{} answered {is} instead of {expected}", url.origin())),
                 None if is >= 400 => Err(format!("{} answered {is}", url.origin())),
-                _ => Ok(Checked { certificate_days: got.certificate_days }),
+                _ => Ok(CheckResult { certificate_days: got.certificate_days }),
             }
         }
-        Target::Tcp(address) => {
+        CheckTarget::Tcp(address) => {
             let (host, port) = address.rsplit_once(':').ok_or("has no valid address")?;
             let port = port.parse().map_err(|_| "has no valid port".to_owned())?;
-            tls::connect(host.trim_matches(['[', ']']), port).await.map(|_| Checked::default())
+            tls::connect(host.trim_matches(['[', ']']), port).await.map(|_| CheckResult::default())
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Conversion of daemon events into alert occurrences. Pure.
 
-use ostler_alerts::input::{Kind, Occurrence};
+use ostler_alerts::input::{EventKind, Occurrence};
 use ostler_client::words;
 use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::logs::masking::masked;
@@ -15,49 +15,49 @@ pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: 
         return None;
     }
     let kind = kind(event, is_job(&app))?;
-    let text = masked(&words::what(&event.kind), secrets);
+    let text = masked(&words::event_phrase(&event.kind), secrets);
     Some(Occurrence { kind, app, instance: event.id, text })
 }
 
-fn kind(event: &Event, is_job: bool) -> Option<Kind> {
+fn kind(event: &Event, is_job: bool) -> Option<EventKind> {
     Some(match &event.kind {
         EventKind::Exit { ending, .. } => match (&event.cause, ending) {
-            (EventCause::System, _) => Kind::OutOfMemory,
-            (EventCause::App, ProcessEnding::Code(0)) if is_job => Kind::JobDone,
+            (EventCause::System, _) => EventKind::OutOfMemory,
+            (EventCause::App, ProcessEnding::Code(0)) if is_job => EventKind::JobDone,
             (EventCause::App, ProcessEnding::Code(0)) => return None,
-            (EventCause::App, _) if is_job => Kind::JobFailed,
-            (EventCause::App, _) => Kind::Crash,
+            (EventCause::App, _) if is_job => EventKind::JobFailed,
+            (EventCause::App, _) => EventKind::Crash,
             _ => return None,
         },
         EventKind::CouldNotStart { .. } => {
             if is_job {
-                Kind::JobFailed
+                EventKind::JobFailed
             } else {
-                Kind::Crash
+                EventKind::Crash
             }
         }
         EventKind::Errored { .. } => {
             if is_job {
-                Kind::JobFailed
+                EventKind::JobFailed
             } else {
-                Kind::Errored
+                EventKind::Errored
             }
         }
-        EventKind::Health { state: Health::Unhealthy } => Kind::Unhealthy,
-        EventKind::Health { state: Health::Healthy } => Kind::Healthy,
-        EventKind::Health { state: Health::Broken } => Kind::CheckBroken,
-        EventKind::LimitExceeded { .. } => Kind::Limit,
-        EventKind::ReloadBegun { .. } => Kind::ReloadBegun,
-        EventKind::ReloadDone { .. } | EventKind::ReloadOverruled { .. } => Kind::ReloadEnded,
-        EventKind::ReloadFailed { .. } => Kind::ReloadRefused,
-        EventKind::RunMissed { .. } if is_job => Kind::JobMissed,
-        EventKind::Online { .. } => Kind::Online,
-        EventKind::Stopped if matches!(event.cause, EventCause::App | EventCause::System) => Kind::Finished,
-        EventKind::Stopped => Kind::Stopped,
-        EventKind::Deleted => Kind::Deleted,
-        EventKind::SetAside { .. } => Kind::SetAside,
-        EventKind::Recovered { .. } => Kind::DaemonReplaced,
-        EventKind::UpdateFailed { .. } => Kind::UpdateFailed,
+        EventKind::Health { state: Health::Unhealthy } => EventKind::Unhealthy,
+        EventKind::Health { state: Health::Healthy } => EventKind::Healthy,
+        EventKind::Health { state: Health::Broken } => EventKind::CheckBroken,
+        EventKind::LimitExceeded { .. } => EventKind::Limit,
+        EventKind::ReloadBegun { .. } => EventKind::ReloadBegun,
+        EventKind::ReloadDone { .. } | EventKind::ReloadOverruled { .. } => EventKind::ReloadEnded,
+        EventKind::ReloadFailed { .. } => EventKind::ReloadRefused,
+        EventKind::RunMissed { .. } if is_job => EventKind::JobMissed,
+        EventKind::Online { .. } => EventKind::Online,
+        EventKind::Stopped if matches!(event.cause, EventCause::App | EventCause::System) => EventKind::Finished,
+        EventKind::Stopped => EventKind::Stopped,
+        EventKind::Deleted => EventKind::Deleted,
+        EventKind::SetAside { .. } => EventKind::SetAside,
+        EventKind::Recovered { .. } => EventKind::DaemonReplaced,
+        EventKind::UpdateFailed { .. } => EventKind::UpdateFailed,
         EventKind::Waiting
         | EventKind::Launched { .. }
         | EventKind::NotReady { .. }
@@ -83,7 +83,7 @@ mod tests {
     use ostler_core::lifecycle::PolicyName;
     use ostler_proto::event::LostProcesses;
 
-    fn kind_of(what: EventKind, cause: EventCause, is_job: bool) -> Option<Kind> {
+    fn kind_of(what: EventKind, cause: EventCause, is_job: bool) -> Option<EventKind> {
         let event =
             Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), kind: what, cause, before: None, after: None };
         occurrence(&event, |_| is_job, &[]).map(|occurrence| occurrence.kind)
@@ -94,30 +94,30 @@ mod tests {
         let exit = |code| EventKind::Exit { pid: 1, ending: ProcessEnding::Code(code), uptime_ms: 5 };
         let user = || EventCause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         for (what, cause, is_job, kind) in [
-            (exit(1), EventCause::App, false, Some(Kind::Crash)),
+            (exit(1), EventCause::App, false, Some(EventKind::Crash)),
             (exit(0), EventCause::App, false, None),
             (exit(1), user(), false, None),
             (exit(1), EventCause::Shutdown, false, None),
             (exit(1), EventCause::policy(PolicyName::Memory, None), false, None),
-            (exit(137), EventCause::System, false, Some(Kind::OutOfMemory)),
-            (exit(1), EventCause::App, true, Some(Kind::JobFailed)),
-            (exit(0), EventCause::App, true, Some(Kind::JobDone)),
-            (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), true, Some(Kind::JobMissed)),
+            (exit(137), EventCause::System, false, Some(EventKind::OutOfMemory)),
+            (exit(1), EventCause::App, true, Some(EventKind::JobFailed)),
+            (exit(0), EventCause::App, true, Some(EventKind::JobDone)),
+            (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), true, Some(EventKind::JobMissed)),
             (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), false, None),
-            (EventKind::Errored { unstable: 16 }, EventCause::App, false, Some(Kind::Errored)),
-            (EventKind::Health { state: Health::Unhealthy }, EventCause::App, false, Some(Kind::Unhealthy)),
+            (EventKind::Errored { unstable: 16 }, EventCause::App, false, Some(EventKind::Errored)),
+            (EventKind::Health { state: Health::Unhealthy }, EventCause::App, false, Some(EventKind::Unhealthy)),
             (EventKind::Health { state: Health::Unready }, EventCause::App, false, None),
-            (EventKind::Health { state: Health::Broken }, EventCause::App, false, Some(Kind::CheckBroken)),
-            (EventKind::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(Kind::ReloadRefused)),
+            (EventKind::Health { state: Health::Broken }, EventCause::App, false, Some(EventKind::CheckBroken)),
+            (EventKind::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(EventKind::ReloadRefused)),
             (
                 EventKind::Recovered { lost: LostProcesses::Daemon, running: 1, ended: 0 },
                 EventCause::System,
                 false,
-                Some(Kind::DaemonReplaced),
+                Some(EventKind::DaemonReplaced),
             ),
             (EventKind::Stopping, user(), false, None),
-            (EventKind::Stopped, user(), false, Some(Kind::Stopped)),
-            (EventKind::Stopped, EventCause::App, false, Some(Kind::Finished)),
+            (EventKind::Stopped, user(), false, Some(EventKind::Stopped)),
+            (EventKind::Stopped, EventCause::App, false, Some(EventKind::Finished)),
         ] {
             assert_eq!(kind_of(what.clone(), cause, is_job), kind, "{what:?}");
         }

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use ostler_alerts::input::Sample;
+use ostler_alerts::input::MetricSample;
 
-use super::described::Described;
+use super::descriptions::AppDescriptions;
 use crate::snapshot::Snapshot;
 
 /// Returns the samples of all running apps and of the machine.
 #[expect(clippy::cast_precision_loss, reason = "amounts to compare with")]
-pub(super) fn samples(snapshot: &Snapshot, described: &Described) -> Vec<Sample> {
-    let mut all: BTreeMap<(&str, &str), Sample> = BTreeMap::new();
+pub(super) fn samples(snapshot: &Snapshot, descriptions: &AppDescriptions) -> Vec<MetricSample> {
+    let mut all: BTreeMap<(&str, &str), MetricSample> = BTreeMap::new();
     for row in snapshot.rows.iter().filter(|row| row.status == "online" && row.name != crate::settings::names::APP) {
         let figures = [("cpu", row.monit.cpu_pct), ("memory", row.monit.memory_bytes as f64), ("restarts", f64::from(row.restarts))];
         for (metric, value) in figures {
-            let limit = if metric == "memory" { described.memory.get(&row.name).copied() } else { None };
-            let sample = all.entry((&row.name, metric)).or_insert_with(|| Sample {
+            let limit = if metric == "memory" { descriptions.memory.get(&row.name).copied() } else { None };
+            let sample = all.entry((&row.name, metric)).or_insert_with(|| MetricSample {
                 app: row.name.clone(),
                 metric: metric.to_owned(),
                 values: Vec::new(),
@@ -34,9 +34,9 @@ pub(super) fn samples(snapshot: &Snapshot, described: &Described) -> Vec<Sample>
         ("host.load", host.load.map(|load| 100.0 * load[0] / f64::from(host.cores.max(1)))),
     ];
     let of_machine = of_machine.into_iter().filter_map(|(metric, value)| {
-        Some(Sample { app: String::new(), metric: metric.to_owned(), values: vec![(None, value?)], limit: None })
+        Some(MetricSample { app: String::new(), metric: metric.to_owned(), values: vec![(None, value?)], limit: None })
     });
-    let mut samples: Vec<Sample> = all.into_values().collect();
+    let mut samples: Vec<MetricSample> = all.into_values().collect();
     samples.extend(of_machine);
     samples
 }
@@ -56,8 +56,8 @@ mod tests {
         ];
         let host = Host { cores: 2, load: Some([3.0, 0.0, 0.0]), ..Host::default() };
         let snapshot = Snapshot { rows, host, ..Snapshot::default() };
-        let described = Described { memory: [("api".to_owned(), 99.0)].into(), ..Described::default() };
-        let all = samples(&snapshot, &described);
+        let descriptions = AppDescriptions { memory: [("api".to_owned(), 99.0)].into(), ..AppDescriptions::default() };
+        let all = samples(&snapshot, &descriptions);
         let one = |app: &str, metric: &str| all.iter().find(|sample| sample.app == app && sample.metric == metric);
         let memory = one("api", "memory").unwrap();
         assert_eq!((memory.values.len(), memory.limit), (2, Some(99.0)));

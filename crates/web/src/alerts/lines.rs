@@ -11,18 +11,18 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use super::report::Report;
+use super::report::TaskReport;
 
 /// Maximum length of a line; a longer line is ignored.
 const LONGEST: u64 = 256 << 10;
 /// Maximum number of bytes of a line that are matched.
-const LOOKED_AT: usize = 16 << 10;
+const MAX_LINE: usize = 16 << 10;
 /// Pause before the process is started again.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Line in the format of `ostler logs --json`.
 #[derive(Deserialize)]
-struct Read {
+struct LogRecord {
     #[serde(default)]
     message: String,
     #[serde(default, rename = "type")]
@@ -34,16 +34,16 @@ struct Read {
 }
 
 /// Follows the logs and reports lines that match one of the patterns, until it is dropped.
-pub(super) async fn follow(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Report>) {
+pub(super) async fn follow(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<TaskReport>) {
     loop {
-        if let Err(error) = read(home, patterns, told).await {
+        if let Err(error) = read(home, patterns, reports).await {
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: cannot follow the logs: {error}\n"));
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn read(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Report>) -> std::io::Result<()> {
+async fn read(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<TaskReport>) -> std::io::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["logs", "--json", "--lines", "0"]).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
@@ -58,15 +58,15 @@ async fn read(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Report>) ->
         let is_end = bytes.last() == Some(&b'\n');
         let is_whole = is_end && !is_rest;
         is_rest = !is_end;
-        let Some(line) = is_whole.then(|| serde_json::from_slice::<Read>(&bytes).ok()).flatten() else { continue };
+        let Some(line) = is_whole.then(|| serde_json::from_slice::<LogRecord>(&bytes).ok()).flatten() else { continue };
         let own = line.app_name.as_deref() == Some(crate::settings::names::APP);
-        let text = ostler_alerts::text::plain(&line.message, LOOKED_AT);
+        let text = ostler_alerts::text::plain(&line.message, MAX_LINE);
         if line.kind == "process_event" || own || !patterns.iter().any(|pattern| pattern.is_in(&text)) {
             continue;
         }
         let instance = line.process_id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let wrote = Report::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
-        if told.send(wrote).await.is_err() {
+        let wrote = TaskReport::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
+        if reports.send(wrote).await.is_err() {
             return Ok(());
         }
     }

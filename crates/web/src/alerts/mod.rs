@@ -12,7 +12,7 @@
 
 mod check;
 mod classify;
-mod described;
+mod descriptions;
 mod figures;
 mod lines;
 mod outbox;
@@ -28,14 +28,14 @@ use std::path::Path;
 use std::rc::Rc;
 
 use ostler_alerts::message::Message;
-use ostler_alerts::render::Verdict;
+use ostler_alerts::render::DeliveryResult;
 
 pub use overview::{Overview, overview};
-pub(crate) use run::{Live, start};
+pub(crate) use run::{VisibleState, start};
 pub use settings::{AlertSettings, Settings, SettingsFile};
 
 /// Alert state that requests can see.
-pub(crate) type Shared = Rc<RefCell<Live>>;
+pub(crate) type SharedState = Rc<RefCell<VisibleState>>;
 
 /// Returns the name of this machine.
 fn host_name() -> String {
@@ -60,10 +60,10 @@ pub enum TestError {
 pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), TestError> {
     let now = crate::clock::now_ms();
     let id = format!("test-{:016x}", u64::from_ne_bytes(crate::access::random::<8>()));
-    let message = Message::test(&channel.told.name, &host_name(), id, now);
+    let message = Message::test(&channel.policy.name, &host_name(), id, now);
     match send::send(&channel.service, &message).await {
-        Verdict::Delivered => Ok(()),
-        Verdict::Later { why, .. } | Verdict::Refused(why) => Err(TestError::NotDelivered(why)),
+        DeliveryResult::Delivered => Ok(()),
+        DeliveryResult::Later { why, .. } | DeliveryResult::Refused(why) => Err(TestError::NotDelivered(why)),
     }
 }
 
@@ -77,8 +77,8 @@ pub fn test_blocking(channel: &ostler_alerts::channel::Channel) -> Result<(), Te
 }
 
 /// Returns the state of a home's alerts from its files, even if the dashboard is not running.
-pub fn look(home: &Path) -> Overview {
+pub fn read_overview(home: &Path) -> Overview {
     let settings = Settings::of(home).read();
-    let book = outbox::read(home);
-    overview(&book, book.state.as_ref(), &settings, crate::clock::now_ms())
+    let contents = outbox::read(home);
+    overview(&contents, contents.state.as_ref(), &settings, crate::clock::now_ms())
 }

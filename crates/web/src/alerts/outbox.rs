@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use ostler_alerts::journal::{Book, Fault, Record, encode};
+use ostler_alerts::journal::{JournalDamage, JournalRecord, OutboxContents, encode};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// Size from which the file is compacted. It grows to twice the compacted size if that is larger.
@@ -21,7 +21,7 @@ pub(super) struct Outbox {
     file: Option<File>,
     length: u64,
     full: u64,
-    pub(super) book: Book,
+    pub(super) contents: OutboxContents,
     /// Disk problem; reported once.
     pub(super) trouble: Option<String>,
 }
@@ -31,8 +31,8 @@ fn path_of(home: &Path) -> PathBuf {
 }
 
 /// Returns the contents of a home's file without changing it.
-pub(super) fn read(home: &Path) -> Book {
-    bytes(&path_of(home)).map(|bytes| Book::read(&bytes).0).unwrap_or_default()
+pub(super) fn read(home: &Path) -> OutboxContents {
+    bytes(&path_of(home)).map(|bytes| OutboxContents::read(&bytes).0).unwrap_or_default()
 }
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
@@ -46,7 +46,7 @@ impl Outbox {
     /// standard error; the call never fails.
     pub(super) fn open(home: &Path) -> Self {
         let path = path_of(home);
-        let mut outbox = Self { path, file: None, length: 0, full: FULL, book: Book::default(), trouble: None };
+        let mut outbox = Self { path, file: None, length: 0, full: FULL, contents: OutboxContents::default(), trouble: None };
         if let Some(folder) = outbox.path.parent() {
             let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
             outbox.note(made, "create the folder of");
@@ -59,19 +59,23 @@ impl Outbox {
                 return outbox;
             }
         };
-        let (book, fault) = if bytes.len() as u64 > MAX_BYTES { (Book::default(), Some(Fault::Unknown)) } else { Book::read(&bytes) };
-        outbox.book = book;
+        let (contents, fault) = if bytes.len() as u64 > MAX_BYTES {
+            (OutboxContents::default(), Some(JournalDamage::Unknown))
+        } else {
+            OutboxContents::read(&bytes)
+        };
+        outbox.contents = contents;
         match fault {
             None => outbox.length = bytes.len() as u64,
-            Some(Fault::Unknown) => {
+            Some(JournalDamage::Unknown) => {
                 let aside = outbox.path.with_extension(format!("set-aside-{}", crate::clock::now_ms()));
-                tell(&format!("\"{}\" is invalid and was renamed to \"{}\"", outbox.path.display(), aside.display()));
+                log_line(&format!("\"{}\" is invalid and was renamed to \"{}\"", outbox.path.display(), aside.display()));
                 let moved = std::fs::rename(&outbox.path, aside);
                 outbox.note(moved, "set aside");
             }
-            Some(Fault::Torn { good }) => {
+            Some(JournalDamage::Torn { good }) => {
                 let kept = replace(&outbox.path.with_extension("torn"), &bytes[good..], Durability::Process, Writers::One);
-                tell(&format!("the end of \"{}\" was incomplete and was moved to a file beside it", outbox.path.display()));
+                log_line(&format!("the end of \"{}\" was incomplete and was moved to a file beside it", outbox.path.display()));
                 outbox.note(kept.map_err(|error| error.source), "save the incomplete end of");
                 outbox.compact();
             }
@@ -81,9 +85,9 @@ impl Outbox {
 
     /// Applies a record. With `at_once`, it is on disk before this returns, even in case of a power
     /// failure. A failed write is reported, and the messages are sent anyway.
-    pub(super) fn append(&mut self, record: Record, at_once: bool) {
+    pub(super) fn append(&mut self, record: JournalRecord, at_once: bool) {
         let line = encode(&record);
-        self.book.apply(record);
+        self.contents.apply(record);
         let written = self.write(&line, at_once);
         match written {
             // The file is writable again, so the earlier problem is over.
@@ -115,7 +119,7 @@ impl Outbox {
 
     /// Compacts the file: rewrites it with only the current contents.
     fn compact(&mut self) {
-        let bytes = self.book.write();
+        let bytes = self.contents.write();
         self.file = None;
         match replace(&self.path, &bytes, Durability::Power, Writers::One) {
             Ok(()) => {
@@ -135,7 +139,7 @@ impl Outbox {
             Err(error) => {
                 let trouble = format!("cannot {what} \"{}\": {error}", self.path.display());
                 if self.trouble.as_ref() != Some(&trouble) {
-                    tell(&trouble);
+                    log_line(&trouble);
                     self.trouble = Some(trouble);
                 }
             }
@@ -143,14 +147,14 @@ impl Outbox {
     }
 }
 
-fn tell(text: &str) {
+fn log_line(text: &str) {
     let _ = writeln!(io::stderr(), "alerts: {text}");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_alerts::engine::State;
+    use ostler_alerts::engine::EngineState;
     use ostler_alerts::message::Message;
 
     fn home(name: &str) -> PathBuf {
@@ -160,9 +164,9 @@ mod tests {
         home
     }
 
-    fn step(n: u64) -> Record {
+    fn step(n: u64) -> JournalRecord {
         let messages = vec![Message::test("ops", "box", format!("1-{n}"), n)];
-        Record::Step { state: Box::new(State::new(n)), messages, changes: vec![] }
+        JournalRecord::Step { state: Box::new(EngineState::new(n)), messages, changes: vec![] }
     }
 
     #[test]
@@ -172,13 +176,13 @@ mod tests {
         for n in 0..5000 {
             outbox.append(step(n), false);
             if n % 2 == 0 {
-                outbox.append(Record::Done { id: format!("1-{n}"), fault: None, at: n }, false);
+                outbox.append(JournalRecord::Done { id: format!("1-{n}"), fault: None, at: n }, false);
             }
         }
         assert!(outbox.length < 3 * FULL, "{}", outbox.length);
         let again = Outbox::open(&home);
-        assert_eq!(again.book.waiting, outbox.book.waiting);
-        assert_eq!(again.book.state, outbox.book.state);
+        assert_eq!(again.contents.waiting, outbox.contents.waiting);
+        assert_eq!(again.contents.state, outbox.contents.state);
         std::fs::remove_dir_all(&home).unwrap();
     }
 
@@ -193,15 +197,15 @@ mod tests {
         bytes.extend(b"01234567 {\"step\":{\"sta");
         std::fs::write(&path, &bytes).unwrap();
         let mut outbox = Outbox::open(&home);
-        assert_eq!(outbox.book.waiting.len(), 1);
+        assert_eq!(outbox.contents.waiting.len(), 1);
         outbox.append(step(2), true);
-        assert_eq!(Outbox::open(&home).book.waiting.len(), 2);
+        assert_eq!(Outbox::open(&home).contents.waiting.len(), 2);
         assert_eq!(std::fs::read(path.with_extension("torn")).unwrap(), bytes[whole..]);
         std::fs::write(&path, "ostler-alerts 99\nwhat comes\n").unwrap();
         let mut outbox = Outbox::open(&home);
-        assert_eq!(outbox.book, Book::default());
+        assert_eq!(outbox.contents, OutboxContents::default());
         outbox.append(step(3), true);
-        assert_eq!(Outbox::open(&home).book.waiting.len(), 1);
+        assert_eq!(Outbox::open(&home).contents.waiting.len(), 1);
         let kept = std::fs::read_dir(path.parent().unwrap())
             .unwrap()
             .any(|entry| entry.unwrap().file_name().to_string_lossy().contains("set-aside"));
@@ -215,7 +219,7 @@ mod tests {
         std::fs::write(home.join("web/alerts"), "no folder").unwrap();
         let mut outbox = Outbox::open(&home);
         outbox.append(step(1), true);
-        assert_eq!(outbox.book.waiting.len(), 1);
+        assert_eq!(outbox.contents.waiting.len(), 1);
         assert!(outbox.trouble.is_some());
         std::fs::remove_file(home.join("web/alerts")).unwrap();
         std::fs::create_dir(home.join("web/alerts")).unwrap();

@@ -1,7 +1,7 @@
 //! Overview of the alerts for display. Pure.
 
-use ostler_alerts::engine::{Alert, Change, Phase, Silence, State};
-use ostler_alerts::journal::{Book, Sent};
+use ostler_alerts::engine::{Alert, AlertChange, EngineState, Phase, Silence};
+use ostler_alerts::journal::{FinishedMessage, OutboxContents};
 use ostler_alerts::rule::Severity;
 use serde::Serialize;
 
@@ -23,9 +23,9 @@ pub struct Overview {
     /// Problems in the settings, one line each.
     pub problems: Vec<String>,
     /// Alerts that began or ended, the newest first.
-    pub history: Vec<Change>,
+    pub history: Vec<AlertChange>,
     /// Finished messages, the newest first.
-    pub sent: Vec<Sent>,
+    pub sent: Vec<FinishedMessage>,
 }
 
 /// Alert in display form.
@@ -52,7 +52,8 @@ pub struct AlertView {
     /// True if it is silenced.
     pub silenced: bool,
     /// Channels that were notified.
-    pub told: Vec<String>,
+    #[serde(rename = "told")]
+    pub notified: Vec<String>,
 }
 
 /// Channel in display form.
@@ -74,25 +75,25 @@ pub struct ChannelView {
 }
 
 /// Builds the overview from the outbox and the current state.
-pub fn overview(book: &Book, state: Option<&State>, settings: &AlertSettings, now: u64) -> Overview {
+pub fn overview(contents: &OutboxContents, state: Option<&EngineState>, settings: &AlertSettings, now: u64) -> Overview {
     let alerts = state.map(|state| state.alerts.values().filter_map(|alert| view(alert, settings, now)).collect());
     let mut alerts: Vec<AlertView> = alerts.unwrap_or_default();
     alerts.sort_by_key(|alert| (alert.status != "firing", std::cmp::Reverse(alert.severity), std::cmp::Reverse(alert.since)));
     let channel = |channel: &ostler_alerts::channel::Channel| {
-        let name = &channel.told.name;
-        let last = book.sent.iter().rev().find(|sent| sent.channel == *name);
+        let name = &channel.policy.name;
+        let last = contents.sent.iter().rev().find(|sent| sent.channel == *name);
         ChannelView {
             name: name.clone(),
             service: channel.service.word(),
             place: channel.service.place(),
-            severity: channel.told.severity,
-            waiting: book.waiting.iter().filter(|message| message.channel == *name).count(),
+            severity: channel.policy.severity,
+            waiting: contents.waiting.iter().filter(|message| message.channel == *name).count(),
             fault: last.and_then(|sent| sent.fault.clone()),
         }
     };
     let mut problems = settings.problems.clone();
-    if book.dropped > 0 {
-        problems.push(format!("{} messages were dropped because the queue was full", book.dropped));
+    if contents.dropped > 0 {
+        problems.push(format!("{} messages were dropped because the queue was full", contents.dropped));
     }
     Overview {
         at: now,
@@ -101,8 +102,8 @@ pub fn overview(book: &Book, state: Option<&State>, settings: &AlertSettings, no
         rules: settings.rules.iter().map(|rule| rule.name.clone()).collect(),
         silences: settings.silences.iter().filter(|silence| silence.until_ms > now).cloned().collect(),
         problems,
-        history: book.changes.iter().rev().cloned().collect(),
-        sent: book.sent.iter().rev().cloned().collect(),
+        history: contents.changes.iter().rev().cloned().collect(),
+        sent: contents.sent.iter().rev().cloned().collect(),
     }
 }
 
@@ -123,7 +124,7 @@ fn view(alert: &Alert, settings: &AlertSettings, now: u64) -> Option<AlertView> 
         instances: alert.instances.iter().copied().collect(),
         flapping: alert.flaps(now),
         silenced: settings.silences.iter().any(|silence| silence.covers(&alert.rule, &alert.app, now)),
-        told: alert.told.keys().cloned().collect(),
+        notified: alert.notified.keys().cloned().collect(),
     })
 }
 
@@ -131,7 +132,7 @@ fn view(alert: &Alert, settings: &AlertSettings, now: u64) -> Option<AlertView> 
 mod tests {
     use super::*;
     use ostler_alerts::engine::step;
-    use ostler_alerts::input::{Input, Kind, Occurrence};
+    use ostler_alerts::input::{EventKind, Input, Occurrence};
     use ostler_alerts::message::Message;
     use ostler_alerts::rule::defaults;
     use serde_json::json;
@@ -150,13 +151,15 @@ mod tests {
             };
             let settings = AlertSettings { channels: vec![channel], rules: defaults(), silences: vec![silence], problems: vec![] };
             let config = ostler_alerts::engine::Config { rules: defaults(), ..Default::default() };
-            let mut state = State::new(1);
-            let crash = Occurrence { kind: Kind::Crash, app: "api".into(), instance: Some(0), text: "exited with code 1".into() };
+            let mut state = EngineState::new(1);
+            let crash = Occurrence { kind: EventKind::Crash, app: "api".into(), instance: Some(0), text: "exited with code 1".into() };
             let changes = step(&mut state, &config, Input::Occurred(crash), 1000).changes;
             let message = Message::test("slack", "box", "1-1".into(), 1000);
-            let sent = Sent { id: "1-1".into(), channel: "slack".into(), at: 1500, title: message.title(), fault: Some("no".into()) };
-            let book = Book { waiting: [message].into(), changes: changes.into(), sent: [sent].into(), dropped: 3, state: None };
-            overview(&book, Some(&state), &settings, 2000)
+            let sent =
+                FinishedMessage { id: "1-1".into(), channel: "slack".into(), at: 1500, title: message.title(), fault: Some("no".into()) };
+            let contents =
+                OutboxContents { waiting: [message].into(), changes: changes.into(), sent: [sent].into(), dropped: 3, state: None };
+            overview(&contents, Some(&state), &settings, 2000)
         }
     }
 

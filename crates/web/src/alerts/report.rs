@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use ostler_alerts::input::Checked;
-use ostler_alerts::render::Verdict;
+use ostler_alerts::input::CheckResult;
+use ostler_alerts::render::DeliveryResult;
 
-use super::described::Described;
+use super::descriptions::AppDescriptions;
 use crate::snapshot::Snapshot;
 
 /// Result of work that runs beside the alert task.
-pub(super) enum Report {
-    Described { asked_ms: u64, described: Option<Box<Described>> },
+pub(super) enum TaskReport {
+    Described { asked_ms: u64, descriptions: Option<Box<AppDescriptions>> },
     Sampled(Arc<Snapshot>),
-    Checked { rule: String, result: Result<Checked, String> },
+    Checked { rule: String, result: Result<CheckResult, String> },
     Wrote { app: String, instance: Option<u32>, line: String },
-    Sent { channel: String, id: String, verdict: Verdict },
+    Sent { channel: String, id: String, verdict: DeliveryResult },
 }

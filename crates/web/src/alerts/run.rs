@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ostler_alerts::channel::Service;
-use ostler_alerts::dispatch::{Dispatch, Order};
-use ostler_alerts::engine::{Change, Config, Output, State, step};
-use ostler_alerts::input::{Input, Kind, Occurrence};
-use ostler_alerts::journal::{Book, Record};
+use ostler_alerts::dispatch::{Dispatch, SendAction};
+use ostler_alerts::engine::{AlertChange, Config, EngineState, StepOutput, step};
+use ostler_alerts::input::{EventKind, Input, Occurrence};
+use ostler_alerts::journal::{JournalRecord, OutboxContents};
 use ostler_alerts::message::Message;
-use ostler_alerts::render::Verdict;
+use ostler_alerts::render::DeliveryResult;
 use ostler_alerts::rule::{Condition, Pattern, SAMPLE_MS};
 use ostler_core::logs::masking::masked;
 use ostler_core::text::fnv::fnv_64;
@@ -24,15 +24,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::described::{Described, described};
+use super::descriptions::{AppDescriptions, descriptions};
 use super::outbox::Outbox;
 use super::overview::{Overview, overview};
-use super::report::Report;
+use super::report::TaskReport;
 use super::settings::{AlertSettings, Settings};
-use super::{Shared, check, classify, figures, lines, send};
+use super::{SharedState, check, classify, figures, lines, send};
 use crate::clock::now_ms;
-use crate::daemon::{Daemon, News};
-use crate::errors::{Collected, Fresh};
+use crate::daemon::{Daemon, EventUpdate};
+use crate::errors::{Collected, NewException};
 
 /// Minimum time between two queries of the descriptions.
 const DESCRIBE_MS: u64 = 1000;
@@ -45,19 +45,19 @@ const AT_ONCE: usize = 1000;
 
 /// Alert state that requests can see.
 #[derive(Debug, Default)]
-pub(crate) struct Live {
+pub(crate) struct VisibleState {
     settings: AlertSettings,
     problems: Vec<String>,
-    state: State,
+    state: EngineState,
     outbox: Option<Outbox>,
 }
 
-impl Live {
+impl VisibleState {
     /// Returns the overview for display.
     pub(crate) fn overview(&self) -> Overview {
-        let nothing = Book::default();
-        let book = self.outbox.as_ref().map_or(&nothing, |outbox| &outbox.book);
-        let mut shown = overview(book, Some(&self.state), &self.settings, now_ms());
+        let nothing = OutboxContents::default();
+        let contents = self.outbox.as_ref().map_or(&nothing, |outbox| &outbox.contents);
+        let mut shown = overview(contents, Some(&self.state), &self.settings, now_ms());
         shown.problems.extend(self.problems.iter().cloned());
         shown.problems.extend(self.outbox.as_ref().and_then(|outbox| outbox.trouble.clone()));
         shown
@@ -65,44 +65,44 @@ impl Live {
 }
 
 /// Starts the task on the thread that serves. Returns the state that requests can see.
-pub(crate) fn start(home: &Path, daemon: &Daemon, errors: &Collected, ending: &Ending) -> Shared {
-    let live = Shared::default();
-    let task = run(home.to_owned(), daemon.clone(), errors.news(), Rc::clone(&live), ending.clone());
+pub(crate) fn start(home: &Path, daemon: &Daemon, errors: &Collected, ending: &Ending) -> SharedState {
+    let live = SharedState::default();
+    let task = run(home.to_owned(), daemon.clone(), errors.new_exceptions(), Rc::clone(&live), ending.clone());
     drop(spawn_local(task));
     live
 }
 
-async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<Fresh>>, live: Shared, mut ending: Ending) {
+async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<NewException>>, live: SharedState, mut ending: Ending) {
     let watch = watch(&home);
-    let (told, mut reports) = mpsc::channel(REPORTS);
-    let mut runner = Runner::new(home, daemon, live, told);
-    let mut news: Option<broadcast::Receiver<News>> = None;
+    let (sender, mut reports) = mpsc::channel(REPORTS);
+    let mut runner = Runner::new(home, daemon, live, sender);
+    let mut updates: Option<broadcast::Receiver<EventUpdate>> = None;
     loop {
         runner.reload();
         if !runner.is_on() {
-            news = None;
+            updates = None;
             errors = errors.resubscribe();
-            runner.rest();
+            runner.stop_evaluation();
             tokio::select! {
                 () = changed(watch.as_ref()) => continue,
                 () = ending.stop_requested() => return,
             }
         }
-        if news.is_none() && runner.is_ready() {
-            news = Some(runner.catch_up());
+        if updates.is_none() && runner.is_ready() {
+            updates = Some(runner.catch_up());
         }
-        let wake = runner.turn();
+        let wake = runner.run_due();
         tokio::select! {
             biased;
             () = ending.stop_requested() => return runner.save(true),
-            got = next(&mut news) => match got {
-                Ok(first) => runner.judge_all(first, news.as_mut()),
+            got = next(&mut updates) => match got {
+                Ok(first) => runner.evaluate_all(first, updates.as_mut()),
                 // Events were missed; the rest is read again from the known events.
-                Err(()) => news = None,
+                Err(()) => updates = None,
             },
             Some(report) = reports.recv() => runner.take(report),
             fresh = errors.recv() => match fresh {
-                Ok(fresh) => runner.threw(&fresh),
+                Ok(fresh) => runner.on_exception(&fresh),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return runner.save(true),
             },
@@ -113,11 +113,11 @@ async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<
 }
 
 /// Returns the next event, or an error if events were missed.
-async fn next(news: &mut Option<broadcast::Receiver<News>>) -> Result<Arc<Event>, ()> {
-    let Some(news) = news else { return std::future::pending().await };
-    match news.recv().await {
-        Ok(News::Event(event)) => Ok(event),
-        Ok(News::Gone) | Err(broadcast::error::RecvError::Lagged(_)) => Err(()),
+async fn next(updates: &mut Option<broadcast::Receiver<EventUpdate>>) -> Result<Arc<Event>, ()> {
+    let Some(updates) = updates else { return std::future::pending().await };
+    match updates.recv().await {
+        Ok(EventUpdate::Event(event)) => Ok(event),
+        Ok(EventUpdate::Gap) | Err(broadcast::error::RecvError::Lagged(_)) => Err(()),
         Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
     }
 }
@@ -152,12 +152,12 @@ async fn changed(watch: Option<&Arc<Notify>>) {
 struct Runner {
     home: PathBuf,
     daemon: Daemon,
-    live: Shared,
-    told: mpsc::Sender<Report>,
+    live: SharedState,
+    reports: mpsc::Sender<TaskReport>,
     stamp: Option<(u64, u64, i64, i64)>,
     config: Config,
     services: BTreeMap<String, Service>,
-    described: Option<Described>,
+    descriptions: Option<AppDescriptions>,
     dispatch: Dispatch,
     /// Time of the next query of the descriptions; none = they are known.
     describe_at: Option<u64>,
@@ -169,7 +169,7 @@ struct Runner {
     patterns: Vec<String>,
     reader: Option<AbortHandle>,
     /// Alerts that began or ended since the last record.
-    changes: Vec<Change>,
+    changes: Vec<AlertChange>,
     /// Checksum of the state on disk.
     saved: u64,
     save_at: Option<u64>,
@@ -178,16 +178,16 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(home: PathBuf, daemon: Daemon, live: Shared, told: mpsc::Sender<Report>) -> Self {
+    fn new(home: PathBuf, daemon: Daemon, live: SharedState, reports: mpsc::Sender<TaskReport>) -> Self {
         Self {
             home,
             daemon,
             live,
-            told,
+            reports,
             stamp: None,
             config: Config::default(),
             services: BTreeMap::new(),
-            described: None,
+            descriptions: None,
             dispatch: Dispatch::default(),
             describe_at: Some(0),
             is_describing: false,
@@ -209,7 +209,7 @@ impl Runner {
 
     /// Returns true if the rules of apps and a position in the events are known.
     fn is_ready(&self) -> bool {
-        self.described.is_some() && self.daemon.position().is_some()
+        self.descriptions.is_some() && self.daemon.position().is_some()
     }
 
     /// Reads the settings if they have changed.
@@ -228,7 +228,7 @@ impl Runner {
             return;
         }
         let settings = fresh;
-        self.services = settings.channels.iter().map(|channel| (channel.told.name.clone(), channel.service.clone())).collect();
+        self.services = settings.channels.iter().map(|channel| (channel.policy.name.clone(), channel.service.clone())).collect();
         self.live.borrow_mut().settings = settings;
         self.configure();
     }
@@ -237,15 +237,15 @@ impl Runner {
     fn configure(&mut self) {
         let mut live = self.live.borrow_mut();
         let settings = &live.settings;
-        let own = self.described.as_ref().map(|described| described.rules.clone()).unwrap_or_default();
+        let own = self.descriptions.as_ref().map(|descriptions| descriptions.rules.clone()).unwrap_or_default();
         let unknown = settings.unknown_channels(&own);
         self.config = Config {
             rules: settings.rules.iter().cloned().chain(own).collect(),
-            channels: settings.channels.iter().map(|channel| channel.told.clone()).collect(),
+            channels: settings.channels.iter().map(|channel| channel.policy.clone()).collect(),
             silences: settings.silences.clone(),
             host: super::host_name(),
         };
-        live.problems = self.described.as_ref().map(|described| described.problems.clone()).unwrap_or_default();
+        live.problems = self.descriptions.as_ref().map(|descriptions| descriptions.problems.clone()).unwrap_or_default();
         live.problems.extend(unknown);
         drop(live);
         let checks = self.config.rules.iter().filter(|rule| matches!(rule.condition, Condition::Check(_)));
@@ -272,21 +272,21 @@ impl Runner {
             reader.abort();
         }
         if !patterns.is_empty() {
-            let (home, told) = (self.home.clone(), self.told.clone());
-            let task = spawn_local(async move { lines::follow(&home, &patterns, &told).await });
+            let (home, reports) = (self.home.clone(), self.reports.clone());
+            let task = spawn_local(async move { lines::follow(&home, &patterns, &reports).await });
             self.reader = Some(task.abort_handle());
         }
     }
 
     /// Stops evaluation because there is no channel. Events until the next channel is added are not
     /// evaluated later.
-    fn rest(&mut self) {
+    fn stop_evaluation(&mut self) {
         let mut live = self.live.borrow_mut();
         if live.outbox.take().is_some() {
-            live.state = State::default();
+            live.state = EngineState::default();
         }
         self.rested = true;
-        self.described = None;
+        self.descriptions = None;
         self.describe_at = Some(0);
     }
 
@@ -298,7 +298,7 @@ impl Runner {
         }
         let outbox = Outbox::open(&self.home);
         let origin = || u64::from_ne_bytes(crate::access::random::<8>());
-        let mut state = outbox.book.state.clone().filter(|state| state.origin != 0).unwrap_or_else(|| State::new(origin()));
+        let mut state = outbox.contents.state.clone().filter(|state| state.origin != 0).unwrap_or_else(|| EngineState::new(origin()));
         state.resume(now_ms());
         live.state = state;
         live.outbox = Some(outbox);
@@ -306,58 +306,58 @@ impl Runner {
 
     /// Evaluates the events since the last evaluated one, and returns a receiver for those that
     /// follow.
-    fn catch_up(&mut self) -> broadcast::Receiver<News> {
+    fn catch_up(&mut self) -> broadcast::Receiver<EventUpdate> {
         if std::mem::take(&mut self.rested) {
             self.live.borrow_mut().state.position = None;
         }
         let position = self.live.borrow().state.position.map(|(epoch, seq)| Position { epoch, seq });
-        let (past, news) = self.daemon.since(position);
+        let (past, updates) = self.daemon.since(position);
         if position.is_none() {
             self.live.borrow_mut().state.position = self.daemon.position().map(|position| (position.epoch, position.seq));
         }
-        self.look_at_boot();
+        self.check_for_reboot();
         // Events may have been lost; the list of instances shows which alerts are over.
         self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
-        past.iter().for_each(|event| self.judge(event));
+        past.iter().for_each(|event| self.evaluate(event));
         self.will_save();
-        news
+        updates
     }
 
     /// Reports a reboot if the boot id differs from the last one.
-    fn look_at_boot(&mut self) {
+    fn check_for_reboot(&mut self) {
         let boot = ostler_sys::time::clock::boot_id().unwrap_or_default();
         let before = std::mem::replace(&mut self.live.borrow_mut().state.boot, boot.clone());
         if !before.is_empty() && before != boot {
             let text = "restarted: the machine rebooted".to_owned();
-            self.step(Input::Occurred(Occurrence { kind: Kind::HostRebooted, app: String::new(), instance: None, text }));
+            self.step(Input::Occurred(Occurrence { kind: EventKind::HostRebooted, app: String::new(), instance: None, text }));
         }
     }
 
     /// Evaluates an event and all others that have already arrived.
-    fn judge_all(&mut self, first: Arc<Event>, news: Option<&mut broadcast::Receiver<News>>) {
-        self.judge(&first);
-        let Some(news) = news else { return };
+    fn evaluate_all(&mut self, first: Arc<Event>, updates: Option<&mut broadcast::Receiver<EventUpdate>>) {
+        self.evaluate(&first);
+        let Some(updates) = updates else { return };
         for _ in 0..AT_ONCE {
-            match news.try_recv() {
-                Ok(News::Event(event)) => self.judge(&event),
+            match updates.try_recv() {
+                Ok(EventUpdate::Event(event)) => self.evaluate(&event),
                 // After a gap, evaluation continues with the next event. The missed events are
                 // lost, and the gap has been reported.
-                Ok(News::Gone) | Err(_) => return,
+                Ok(EventUpdate::Gap) | Err(_) => return,
             }
         }
     }
 
-    fn judge(&mut self, event: &Event) {
+    fn evaluate(&mut self, event: &Event) {
         let position = (event.epoch, event.seq);
         if self.live.borrow().state.position.is_some_and(|(epoch, seq)| epoch == position.0 && seq >= position.1) {
             return;
         }
         self.live.borrow_mut().state.position = Some(position);
         self.will_save();
-        let nothing = Described::default();
-        let known = self.described.as_ref().unwrap_or(&nothing);
+        let nothing = AppDescriptions::default();
+        let known = self.descriptions.as_ref().unwrap_or(&nothing);
         let Some(occurrence) = classify::occurrence(event, |app| known.jobs.contains(app), &known.secrets) else { return };
-        if matches!(occurrence.kind, Kind::Online | Kind::ReloadEnded | Kind::Deleted | Kind::Stopped) {
+        if matches!(occurrence.kind, EventKind::Online | EventKind::ReloadEnded | EventKind::Deleted | EventKind::Stopped) {
             self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
         }
         self.step(Input::Occurred(occurrence));
@@ -369,10 +369,10 @@ impl Runner {
             return;
         }
         self.open();
-        if self.described.is_none() {
+        if self.descriptions.is_none() {
             return;
         }
-        let Output { messages, changes } = step(&mut self.live.borrow_mut().state, &self.config, input, now_ms());
+        let StepOutput { messages, changes } = step(&mut self.live.borrow_mut().state, &self.config, input, now_ms());
         self.changes.extend(changes);
         if messages.is_empty() {
             // If the process dies before the state is on disk, the next one evaluates the same
@@ -390,7 +390,7 @@ impl Runner {
         let changes = std::mem::take(&mut self.changes);
         if let Some(outbox) = &mut live.outbox {
             self.daemon.recorder().marks().alerted(&changes);
-            outbox.append(Record::Step { state, messages, changes }, at_once);
+            outbox.append(JournalRecord::Step { state, messages, changes }, at_once);
         }
     }
 
@@ -412,7 +412,7 @@ impl Runner {
     }
 
     /// Does the work that is due. Returns the time until the next work if no event arrives.
-    fn turn(&mut self) -> Duration {
+    fn run_due(&mut self) -> Duration {
         let now = now_ms();
         self.open();
         if self.live.borrow().state.wake_ms().is_some_and(|at| at <= now) {
@@ -423,7 +423,7 @@ impl Runner {
         self.describe(now);
         self.sample(now);
         self.check(now);
-        let wake = self.live.borrow().state.wake_ms().filter(|_| self.described.is_some());
+        let wake = self.live.borrow().state.wake_ms().filter(|_| self.descriptions.is_some());
         let checks = self.checks.values().flatten().min().copied();
         let sample = (!self.is_sampling).then_some(self.sample_at);
         let describe = self.describe_at.filter(|_| !self.is_describing);
@@ -437,16 +437,16 @@ impl Runner {
         let mut live = self.live.borrow_mut();
         let outbox = live.outbox.as_mut()?;
         let (services, now) = (&self.services, now_ms());
-        let (orders, again) = self.dispatch.next(&outbox.book.waiting, |name| services.get(name).map(Service::per_minute), now);
+        let (orders, again) = self.dispatch.next(&outbox.contents.waiting, |name| services.get(name).map(Service::per_minute), now);
         for order in orders {
             match order {
-                Order::GiveUp { id, why } => outbox.append(Record::Done { id, fault: Some(why), at: now }, false),
-                Order::Send(message) => {
+                SendAction::GiveUp { id, why } => outbox.append(JournalRecord::Done { id, fault: Some(why), at: now }, false),
+                SendAction::Send(message) => {
                     let Some(service) = self.services.get(&message.channel).cloned() else { continue };
-                    let told = self.told.clone();
+                    let reports = self.reports.clone();
                     drop(spawn_local(async move {
                         let verdict = send::send(&service, &message).await;
-                        let _ = told.send(Report::Sent { channel: message.channel, id: message.id, verdict }).await;
+                        let _ = reports.send(TaskReport::Sent { channel: message.channel, id: message.id, verdict }).await;
                     }));
                 }
             }
@@ -461,12 +461,12 @@ impl Runner {
         }
         self.is_describing = true;
         self.describe_at = None;
-        let (daemon, told) = (self.daemon.clone(), self.told.clone());
+        let (daemon, reports) = (self.daemon.clone(), self.reports.clone());
         drop(spawn_local(async move {
             let total = ostler_sys::machine::host::HostSample::take().memory_bytes.0;
-            let asked = daemon.ask(|client| client.inspect(&[])).await;
-            let described = asked.ok().map(|details| Box::new(described(&details, total)));
-            let _ = told.send(Report::Described { asked_ms: now, described }).await;
+            let reply = daemon.query(|client| client.inspect(&[])).await;
+            let descriptions = reply.ok().map(|details| Box::new(descriptions(&details, total)));
+            let _ = reports.send(TaskReport::Described { asked_ms: now, descriptions }).await;
         }));
     }
 
@@ -489,10 +489,10 @@ impl Runner {
             self.describe(now);
         }
         self.is_sampling = true;
-        let (daemon, told) = (self.daemon.clone(), self.told.clone());
+        let (daemon, reports) = (self.daemon.clone(), self.reports.clone());
         drop(spawn_local(async move {
-            let snapshot = daemon.fresh().await;
-            let _ = told.send(Report::Sampled(snapshot)).await;
+            let snapshot = daemon.refresh_table().await;
+            let _ = reports.send(TaskReport::Sampled(snapshot)).await;
         }));
     }
 
@@ -503,40 +503,40 @@ impl Runner {
                 continue;
             }
             *due = None;
-            let (what, rule, told) = (what.clone(), rule.name.clone(), self.told.clone());
+            let (what, rule, reports) = (what.clone(), rule.name.clone(), self.reports.clone());
             drop(spawn_local(async move {
                 let result = check::check(&what).await;
-                let _ = told.send(Report::Checked { rule, result }).await;
+                let _ = reports.send(TaskReport::Checked { rule, result }).await;
             }));
         }
     }
 
     /// Handles a report.
-    fn take(&mut self, report: Report) {
+    fn take(&mut self, report: TaskReport) {
         let now = now_ms();
         match report {
-            Report::Described { described: None, .. } => {
+            TaskReport::Described { descriptions: None, .. } => {
                 self.is_describing = false;
                 self.describe_at = Some(now + DESCRIBE_MS);
             }
-            Report::Described { asked_ms, described: Some(mut described) } => {
+            TaskReport::Described { asked_ms, descriptions: Some(mut descriptions) } => {
                 self.is_describing = false;
-                let apps = std::mem::take(&mut described.apps);
-                let before = self.described.replace(*described);
-                let rules = self.described.as_ref().map(|described| &described.rules);
+                let apps = std::mem::take(&mut descriptions.apps);
+                let before = self.descriptions.replace(*descriptions);
+                let rules = self.descriptions.as_ref().map(|descriptions| &descriptions.rules);
                 if before.as_ref().map(|before| &before.rules) != rules {
                     self.configure();
                 }
                 self.step(Input::Listed { apps, at_ms: asked_ms });
-                let figures = self.described.as_mut().map(|described| std::mem::take(&mut described.figures));
+                let figures = self.descriptions.as_mut().map(|descriptions| std::mem::take(&mut descriptions.figures));
                 figures.into_iter().flatten().for_each(|sample| self.step(Input::Measured(sample)));
             }
-            Report::Sampled(snapshot) => {
+            TaskReport::Sampled(snapshot) => {
                 self.is_sampling = false;
-                let Some(described) = self.described.as_ref().filter(|_| snapshot.peer.is_some()) else { return };
-                figures::samples(&snapshot, described).into_iter().for_each(|sample| self.step(Input::Measured(sample)));
+                let Some(descriptions) = self.descriptions.as_ref().filter(|_| snapshot.peer.is_some()) else { return };
+                figures::samples(&snapshot, descriptions).into_iter().for_each(|sample| self.step(Input::Measured(sample)));
             }
-            Report::Checked { rule, result } => {
+            TaskReport::Checked { rule, result } => {
                 let every = self.config.rules.iter().find(|known| known.name == rule).map(|known| match &known.condition {
                     Condition::Check(check) => check.every_ms,
                     _ => SAMPLE_MS,
@@ -544,25 +544,25 @@ impl Runner {
                 self.checks.entry(rule.clone()).and_modify(|due| *due = every.map(|every| now + every));
                 self.step(Input::Checked { rule, result });
             }
-            Report::Wrote { app, instance, line } => {
-                let line = masked(&line, self.described.as_ref().map_or(&[][..], |described| &described.secrets));
+            TaskReport::Wrote { app, instance, line } => {
+                let line = masked(&line, self.descriptions.as_ref().map_or(&[][..], |descriptions| &descriptions.secrets));
                 self.step(Input::Wrote { app, instance, line });
             }
-            Report::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
+            TaskReport::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
         }
     }
 
     /// Evaluates an exception that is new or has returned.
-    fn threw(&mut self, Fresh { app, instance, title, returned }: &Fresh) {
+    fn on_exception(&mut self, NewException { app, instance, title, returned }: &NewException) {
         let (app, title) = (app.clone(), title.clone());
         self.step(Input::Exception { app, instance: Some(*instance), title, returned: *returned });
     }
 
-    fn sent(&mut self, channel: &str, id: String, verdict: Verdict, now: u64) {
+    fn sent(&mut self, channel: &str, id: String, verdict: DeliveryResult, now: u64) {
         let is_done = self.dispatch.done(channel, &id, &verdict, now);
         let fault = match verdict {
-            Verdict::Delivered => None,
-            Verdict::Later { why, .. } | Verdict::Refused(why) => Some(why),
+            DeliveryResult::Delivered => None,
+            DeliveryResult::Later { why, .. } | DeliveryResult::Refused(why) => Some(why),
         };
         // Only the first of several failures is logged.
         if let Some(why) = fault.as_ref().filter(|_| is_done || self.dispatch.failures(channel) == 1) {
@@ -570,13 +570,13 @@ impl Runner {
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: message {id} to {channel} {what}: {why}\n"));
         }
         if let (true, Some(outbox)) = (is_done, &mut self.live.borrow_mut().outbox) {
-            outbox.append(Record::Done { id, fault, at: now }, false);
+            outbox.append(JournalRecord::Done { id, fault, at: now }, false);
         }
     }
 }
 
 /// Returns a checksum of a state.
-fn sum(state: &State) -> u64 {
+fn sum(state: &EngineState) -> u64 {
     fnv_64(serde_json::to_vec(state).unwrap_or_default())
 }
 

@@ -251,8 +251,8 @@ fn understood(file: &SettingsFile) -> AlertSettings {
     let mut settings = AlertSettings { silences: file.silences.iter().take(MOST).cloned().collect(), ..AlertSettings::default() };
     for (at, value) in file.channels.iter().take(MOST).enumerate() {
         match read_channel(value) {
-            Ok(made) if settings.channels.iter().any(|other| other.told.name == made.told.name) => {
-                settings.problems.push(format!("channels[{at}]: another channel has the name {}", made.told.name));
+            Ok(made) if settings.channels.iter().any(|other| other.policy.name == made.policy.name) => {
+                settings.problems.push(format!("channels[{at}]: another channel has the name {}", made.policy.name));
             }
             Ok(made) => settings.channels.push(made),
             Err(problems) => settings.problems.extend(problems.iter().map(|problem| format!("channels[{at}].{problem}"))),
@@ -278,7 +278,7 @@ fn understood(file: &SettingsFile) -> AlertSettings {
 impl AlertSettings {
     /// Returns the problems of rules whose channels do not exist.
     pub(super) fn unknown_channels(&self, rules: &[Rule]) -> Vec<String> {
-        let known = || self.channels.iter().map(|channel| channel.told.name.as_str());
+        let known = || self.channels.iter().map(|channel| channel.policy.name.as_str());
         let named = rules.iter().flat_map(|rule| rule.channels.iter().map(move |channel| (rule, channel)));
         let unknown = named.filter(|(_, channel)| !known().any(|name| name == *channel));
         let words = |(rule, channel): (&Rule, &String)| {

@@ -2,7 +2,7 @@
 
 use base64ct::{Base64, Encoding as _};
 use ostler_alerts::channel::{Mail, MailTls};
-use ostler_alerts::render::Verdict;
+use ostler_alerts::render::DeliveryResult;
 use ostler_alerts::text::plain;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -13,7 +13,7 @@ const LONGEST: u64 = 4096;
 const MOST_LINES: usize = 100;
 
 /// Reason why a mail was not sent.
-enum Failure {
+enum SmtpFailure {
     /// The connection failed; a retry may succeed.
     Broken(String),
     /// The server refused it.
@@ -38,50 +38,50 @@ impl Reply {
 }
 
 /// Delivers a mail to the server.
-pub(super) async fn deliver(mail: &Mail, text: &str) -> Verdict {
+pub(super) async fn deliver(mail: &Mail, text: &str) -> DeliveryResult {
     match deliver_all(mail, text).await {
-        Ok(()) => Verdict::Delivered,
-        Err(Failure::Broken(why)) => Verdict::Later { after_ms: None, why },
-        Err(Failure::Said(reply)) => {
+        Ok(()) => DeliveryResult::Delivered,
+        Err(SmtpFailure::Broken(why)) => DeliveryResult::Later { after_ms: None, why },
+        Err(SmtpFailure::Said(reply)) => {
             let why = format!("{} answered {} {}", mail.host, reply.code, plain(&reply.lines.join(" "), 200));
-            if (400..500).contains(&reply.code) { Verdict::Later { after_ms: None, why } } else { Verdict::Refused(why) }
+            if (400..500).contains(&reply.code) { DeliveryResult::Later { after_ms: None, why } } else { DeliveryResult::Refused(why) }
         }
     }
 }
 
-async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
-    let mut stream = tls::connect(&mail.host, mail.port).await.map_err(Failure::Broken)?;
+async fn deliver_all(mail: &Mail, text: &str) -> Result<(), SmtpFailure> {
+    let mut stream = tls::connect(&mail.host, mail.port).await.map_err(SmtpFailure::Broken)?;
     if mail.tls == MailTls::Implicit {
-        stream = tls::encrypt(&mail.host, stream).await.map_err(Failure::Broken)?.0;
+        stream = tls::encrypt(&mail.host, stream).await.map_err(SmtpFailure::Broken)?.0;
     }
-    let mut talk = Talk(BufReader::new(stream));
-    talk.expect(220).await?;
+    let mut talk = SmtpSession(BufReader::new(stream));
+    talk.expect_code(220).await?;
     let hello = format!("EHLO {}", super::host_name());
-    let mut offers = talk.ask(&hello, 250).await?;
+    let mut offers = talk.command(&hello, 250).await?;
     if mail.tls == MailTls::StartTls {
         if !offers.has("STARTTLS") {
-            return Err(Failure::Broken(format!("{} does not offer STARTTLS, so nothing is sent", mail.host)));
+            return Err(SmtpFailure::Broken(format!("{} does not offer STARTTLS, so nothing is sent", mail.host)));
         }
-        talk.ask("STARTTLS", 220).await?;
+        talk.command("STARTTLS", 220).await?;
         // Data that the server sent before the encryption started is not trusted.
         if !talk.0.buffer().is_empty() {
-            return Err(Failure::Broken(format!("{} sends too much before TLS", mail.host)));
+            return Err(SmtpFailure::Broken(format!("{} sends too much before TLS", mail.host)));
         }
-        let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await.map_err(Failure::Broken)?.0;
-        talk = Talk(BufReader::new(stream));
-        offers = talk.ask(&hello, 250).await?;
+        let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await.map_err(SmtpFailure::Broken)?.0;
+        talk = SmtpSession(BufReader::new(stream));
+        offers = talk.command(&hello, 250).await?;
     }
     if let Some((user, password)) = &mail.login {
         talk.log_in(&offers, user, password).await?;
     }
-    talk.ask(&format!("MAIL FROM:<{}>", mail.from), 250).await?;
+    talk.command(&format!("MAIL FROM:<{}>", mail.from), 250).await?;
     // An unknown recipient does not prevent delivery to the others.
     let mut refused = None;
     let mut taken = 0;
     for to in &mail.to {
-        match talk.ask(&format!("RCPT TO:<{to}>"), 250).await {
+        match talk.command(&format!("RCPT TO:<{to}>"), 250).await {
             Ok(_) => taken += 1,
-            Err(Failure::Said(reply)) => {
+            Err(SmtpFailure::Said(reply)) => {
                 let (host, code, said) = (&mail.host, reply.code, plain(&reply.lines.join(" "), 200));
                 let line = format!("alerts: {host} rejects mail to {}: {code} {said}\n", plain(to, 100));
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
@@ -91,18 +91,18 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
         }
     }
     if let (0, Some(reply)) = (taken, refused) {
-        return Err(Failure::Said(reply));
+        return Err(SmtpFailure::Said(reply));
     }
-    talk.ask("DATA", 354).await?;
-    talk.say(&format!("{}.", stuffed(text))).await?;
-    talk.expect(250).await?;
+    talk.command("DATA", 354).await?;
+    talk.send_line(&format!("{}.", dot_stuffed(text))).await?;
+    talk.expect_code(250).await?;
     // The mail is delivered, whatever the server replies now.
-    let _ = talk.say("QUIT").await;
+    let _ = talk.send_line("QUIT").await;
     Ok(())
 }
 
 /// Doubles a full stop at the start of a line, and ends the last line.
-fn stuffed(text: &str) -> String {
+fn dot_stuffed(text: &str) -> String {
     let mut out = String::new();
     for line in text.trim_end_matches("\r\n").split("\r\n") {
         if line.starts_with('.') {
@@ -115,28 +115,28 @@ fn stuffed(text: &str) -> String {
 }
 
 /// SMTP conversation.
-struct Talk(BufReader<Box<dyn Io>>);
+struct SmtpSession(BufReader<Box<dyn Io>>);
 
-impl Talk {
-    async fn say(&mut self, line: &str) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::Broken(format!("the connection to the mail server was lost: {error}"));
+impl SmtpSession {
+    async fn send_line(&mut self, line: &str) -> Result<(), SmtpFailure> {
+        let failed = |error: std::io::Error| SmtpFailure::Broken(format!("the connection to the mail server was lost: {error}"));
         self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await.map_err(failed)?;
         self.0.get_mut().flush().await.map_err(failed)
     }
 
-    async fn ask(&mut self, line: &str, expected: u16) -> Result<Reply, Failure> {
-        self.say(line).await?;
-        self.expect(expected).await
+    async fn command(&mut self, line: &str, expected: u16) -> Result<Reply, SmtpFailure> {
+        self.send_line(line).await?;
+        self.expect_code(expected).await
     }
 
-    async fn expect(&mut self, code: u16) -> Result<Reply, Failure> {
+    async fn expect_code(&mut self, code: u16) -> Result<Reply, SmtpFailure> {
         let reply = self.reply().await?;
         // 251: the mail will be forwarded.
-        if reply.code == code || (code == 250 && reply.code == 251) { Ok(reply) } else { Err(Failure::Said(reply)) }
+        if reply.code == code || (code == 250 && reply.code == 251) { Ok(reply) } else { Err(SmtpFailure::Said(reply)) }
     }
 
-    async fn reply(&mut self) -> Result<Reply, Failure> {
-        let broken = |why: &str| Failure::Broken(format!("the mail server {why}"));
+    async fn reply(&mut self) -> Result<Reply, SmtpFailure> {
+        let broken = |why: &str| SmtpFailure::Broken(format!("the mail server {why}"));
         let mut lines = Vec::new();
         while lines.len() < MOST_LINES {
             let mut bytes = Vec::new();
@@ -153,14 +153,14 @@ impl Talk {
         Err(broken("reply is too long"))
     }
 
-    async fn log_in(&mut self, offers: &Reply, user: &str, password: &str) -> Result<(), Failure> {
+    async fn log_in(&mut self, offers: &Reply, user: &str, password: &str) -> Result<(), SmtpFailure> {
         let encoded = |text: &str| Base64::encode_string(text.as_bytes());
         if offers.methods().any(|method| method == "PLAIN") {
-            self.ask(&format!("AUTH PLAIN {}", encoded(&format!("\0{user}\0{password}"))), 235).await?;
+            self.command(&format!("AUTH PLAIN {}", encoded(&format!("\0{user}\0{password}"))), 235).await?;
         } else {
-            self.ask("AUTH LOGIN", 334).await?;
-            self.ask(&encoded(user), 334).await?;
-            self.ask(&encoded(password), 235).await?;
+            self.command("AUTH LOGIN", 334).await?;
+            self.command(&encoded(user), 334).await?;
+            self.command(&encoded(password), 235).await?;
         }
         Ok(())
     }
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    async fn letter(to: &[&str]) -> (Verdict, Vec<String>) {
+    async fn letter(to: &[&str]) -> (DeliveryResult, Vec<String>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(server(listener));
@@ -217,16 +217,16 @@ mod tests {
 
     #[tokio::test]
     async fn unknown_recipient_does_not_block_other_recipients() {
-        let (verdict, told) = letter(&["bob@box", "ann@box"]).await;
-        assert_eq!(verdict, Verdict::Delivered);
-        assert!(told.contains(&"it crashed".to_owned()), "{told:?}");
-        let (verdict, told) = letter(&["bob@box"]).await;
-        assert_eq!(verdict, Verdict::Refused("127.0.0.1 answered 550 no such user".into()));
-        assert!(!told.contains(&"DATA".to_owned()), "{told:?}");
+        let (verdict, reports) = letter(&["bob@box", "ann@box"]).await;
+        assert_eq!(verdict, DeliveryResult::Delivered);
+        assert!(reports.contains(&"it crashed".to_owned()), "{reports:?}");
+        let (verdict, reports) = letter(&["bob@box"]).await;
+        assert_eq!(verdict, DeliveryResult::Refused("127.0.0.1 answered 550 no such user".into()));
+        assert!(!reports.contains(&"DATA".to_owned()), "{reports:?}");
     }
 
     #[test]
     fn line_with_single_dot_is_stuffed() {
-        assert_eq!(stuffed("a\r\n.\r\n..b\r\n"), "a\r\n..\r\n...b\r\n");
+        assert_eq!(dot_stuffed("a\r\n.\r\n..b\r\n"), "a\r\n..\r\n...b\r\n");
     }
 }

@@ -2,9 +2,9 @@
 //! user watches. Otherwise it reads the table every ten seconds for the history. Queries and
 //! commands of requests have connections of their own.
 
-mod ask;
 mod events;
 mod follow;
+mod query;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,13 +15,13 @@ use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::{AppMessage, Event, Position};
 use tokio::sync::{broadcast, watch};
 
-pub(crate) use ask::AskError;
-pub(crate) use events::{News, Resumed};
+pub(crate) use events::{EventUpdate, MissedEvents};
+pub(crate) use query::QueryError;
 
 use crate::clock::now_ms;
 use crate::history::Recorder;
-use crate::snapshot::{Moment, Snapshot};
-use events::Known;
+use crate::snapshot::{RecordedSnapshot, Snapshot};
+use events::RecentEvents;
 
 /// Number of updates by which a follower may lag before it loses some.
 const BACKLOG: usize = 1024;
@@ -40,20 +40,20 @@ pub(crate) struct Daemon(Arc<Shared>);
 struct Shared {
     home: PathBuf,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    news: broadcast::Sender<News>,
+    updates: broadcast::Sender<EventUpdate>,
     /// Exception reports of apps.
-    said: broadcast::Sender<Arc<AppMessage>>,
+    reports: broadcast::Sender<Arc<AppMessage>>,
     /// Samples that the history records, for other receivers.
-    moments: broadcast::Sender<Arc<Moment>>,
-    known: Mutex<Known>,
+    recorded_snapshots: broadcast::Sender<Arc<RecordedSnapshot>>,
+    recent: Mutex<RecentEvents>,
     /// Number of watchers.
-    looking: AtomicUsize,
+    watchers: AtomicUsize,
     /// Number of requests for a fresh table.
-    wishes: AtomicU64,
+    refresh_requests: AtomicU64,
     /// Records each table that was read.
     recorder: Recorder,
     /// Wakes the thread that follows the daemon.
-    bell: Bell,
+    waker: Waker,
 }
 
 impl Daemon {
@@ -62,43 +62,43 @@ impl Daemon {
     /// # Errors
     /// Returns an error if the thread or a descriptor cannot be created.
     pub(crate) fn follow(home: &Path, recorder: Recorder) -> std::io::Result<Self> {
-        let (bell, wakes) = Bell::new()?;
+        let (waker, wakes) = Waker::new()?;
         let shared = Arc::new(Shared {
             home: home.to_owned(),
             snapshot: watch::Sender::new(Arc::new(Snapshot { at_ms: now_ms(), ..Snapshot::default() })),
-            news: broadcast::Sender::new(BACKLOG),
-            said: broadcast::Sender::new(REPORTS),
-            moments: broadcast::Sender::new(MOMENTS),
-            known: Mutex::default(),
-            looking: AtomicUsize::new(0),
-            wishes: AtomicU64::new(0),
+            updates: broadcast::Sender::new(BACKLOG),
+            reports: broadcast::Sender::new(REPORTS),
+            recorded_snapshots: broadcast::Sender::new(MOMENTS),
+            recent: Mutex::default(),
+            watchers: AtomicUsize::new(0),
+            refresh_requests: AtomicU64::new(0),
             recorder,
-            bell,
+            waker,
         });
-        let of_thread = Arc::clone(&shared);
-        std::thread::Builder::new().name("daemon".into()).spawn(move || follow::run(&of_thread, &wakes))?;
+        let thread_shared = Arc::clone(&shared);
+        std::thread::Builder::new().name("daemon".into()).spawn(move || follow::run(&thread_shared, &wakes))?;
         Ok(Self(shared))
     }
 
     /// Starts watching: the table is read once a second until the last watcher is dropped.
-    pub(crate) fn look(&self) -> Look {
-        if self.0.looking.fetch_add(1, Ordering::AcqRel) == 0 {
-            self.0.bell.ring();
+    pub(crate) fn watch_table(&self) -> TableWatch {
+        if self.0.watchers.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.0.waker.wake();
         }
-        Look { snapshots: self.0.snapshot.subscribe(), daemon: self.clone() }
+        TableWatch { snapshots: self.0.snapshot.subscribe(), daemon: self.clone() }
     }
 
     /// Reads one table after this call, without starting to watch.
-    pub(crate) async fn fresh(&self) -> Arc<Snapshot> {
-        self.wished(self.0.snapshot.subscribe()).await
+    pub(crate) async fn refresh_table(&self) -> Arc<Snapshot> {
+        self.wait_for_refresh(self.0.snapshot.subscribe()).await
     }
 
-    async fn wished(&self, mut snapshots: watch::Receiver<Arc<Snapshot>>) -> Arc<Snapshot> {
+    async fn wait_for_refresh(&self, mut snapshots: watch::Receiver<Arc<Snapshot>>) -> Arc<Snapshot> {
         const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
-        let wish = self.0.wishes.fetch_add(1, Ordering::AcqRel) + 1;
-        self.0.bell.ring();
+        let refresh = self.0.refresh_requests.fetch_add(1, Ordering::AcqRel) + 1;
+        self.0.waker.wake();
         // The thread answers each request, even if the daemon does not respond.
-        let answered = tokio::time::timeout(WITHIN, snapshots.wait_for(|snapshot| snapshot.wish >= wish));
+        let answered = tokio::time::timeout(WITHIN, snapshots.wait_for(|snapshot| snapshot.refresh >= refresh));
         drop(answered.await);
         Arc::clone(&snapshots.borrow_and_update())
     }
@@ -121,73 +121,73 @@ impl Daemon {
 
     /// Returns the known events, the newest last.
     pub(crate) fn events(&self) -> Vec<Arc<Event>> {
-        self.0.known().all()
+        self.0.recent().all()
     }
 
     /// Returns the events after this position (none = no past events), and a receiver for new ones.
     /// If the position is no longer known, returns all known events.
-    pub(crate) fn since(&self, after: Option<Position>) -> (Vec<Arc<Event>>, broadcast::Receiver<News>) {
-        let known = self.0.known();
+    pub(crate) fn since(&self, after: Option<Position>) -> (Vec<Arc<Event>>, broadcast::Receiver<EventUpdate>) {
+        let recent = self.0.recent();
         let is_new = |event: &Arc<Event>| after.is_some_and(|after| event.epoch != after.epoch || event.seq > after.seq);
-        (known.all().into_iter().filter(is_new).collect(), self.0.news.subscribe())
+        (recent.all().into_iter().filter(is_new).collect(), self.0.updates.subscribe())
     }
 
     /// Returns the position up to which all events are known; none = the daemon has not answered
     /// yet.
     pub(crate) fn position(&self) -> Option<Position> {
-        self.0.known().position()
+        self.0.recent().position()
     }
 
     /// Resumes from a position. Returns the missed events, the position after them, and a receiver
     /// for new ones.
-    pub(crate) fn resume(&self, after: Option<Position>) -> (Resumed, Option<Position>, broadcast::Receiver<News>) {
-        let known = self.0.known();
+    pub(crate) fn resume(&self, after: Option<Position>) -> (MissedEvents, Option<Position>, broadcast::Receiver<EventUpdate>) {
+        let recent = self.0.recent();
         // Both happen under the lock that is also held to add events, so no event falls between
         // them.
-        (known.after(after), known.position(), self.0.news.subscribe())
+        (recent.after(after), recent.position(), self.0.updates.subscribe())
     }
 
     /// Returns a receiver for new events.
-    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
-        self.0.news.subscribe()
+    pub(crate) fn updates(&self) -> broadcast::Receiver<EventUpdate> {
+        self.0.updates.subscribe()
     }
 }
 
 impl Daemon {
     /// Returns a receiver for new exception reports.
     pub(crate) fn reports(&self) -> broadcast::Receiver<Arc<AppMessage>> {
-        self.0.said.subscribe()
+        self.0.reports.subscribe()
     }
 
     /// Returns a receiver for new samples of the history.
-    pub(crate) fn moments(&self) -> broadcast::Receiver<Arc<Moment>> {
-        self.0.moments.subscribe()
+    pub(crate) fn recorded_snapshots(&self) -> broadcast::Receiver<Arc<RecordedSnapshot>> {
+        self.0.recorded_snapshots.subscribe()
     }
 }
 
 impl Shared {
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn recent(&self) -> std::sync::MutexGuard<'_, RecentEvents> {
         // Entries are complete even if a thread panicked while it held the lock.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn client(&self) -> Result<Client, ClientError> {
         Client::connect(HomePaths::socket(&self.home))
     }
 
-    fn is_looked_at(&self) -> bool {
-        self.looking.load(Ordering::Acquire) > 0
+    fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::Acquire) > 0
     }
 }
 
 /// Watcher of the table.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct TableWatch {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     daemon: Daemon,
 }
 
-impl Look {
+impl TableWatch {
     /// Returns the newest table.
     pub(crate) fn newest(&mut self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow_and_update())
@@ -206,23 +206,23 @@ impl Look {
     }
 
     /// Reads a table after this call, so that a caller sees its own change.
-    pub(crate) async fn fresh(&mut self) -> Arc<Snapshot> {
-        self.daemon.wished(self.snapshots.clone()).await;
+    pub(crate) async fn refresh_table(&mut self) -> Arc<Snapshot> {
+        self.daemon.wait_for_refresh(self.snapshots.clone()).await;
         self.newest()
     }
 }
 
-impl Drop for Look {
+impl Drop for TableWatch {
     fn drop(&mut self) {
-        self.daemon.0.looking.fetch_sub(1, Ordering::AcqRel);
+        self.daemon.0.watchers.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// Wakes the thread.
 #[derive(Debug)]
-struct Bell(std::os::unix::net::UnixStream);
+struct Waker(std::os::unix::net::UnixStream);
 
-impl Bell {
+impl Waker {
     fn new() -> std::io::Result<(Self, std::os::unix::net::UnixStream)> {
         let (one, other) = std::os::unix::net::UnixStream::pair()?;
         one.set_nonblocking(true)?;
@@ -231,7 +231,7 @@ impl Bell {
     }
 
     /// Wakes the thread. If the pipe is full, the thread wakes anyway.
-    fn ring(&self) {
+    fn wake(&self) {
         use std::io::Write as _;
         let _ = (&self.0).write(&[1]);
     }

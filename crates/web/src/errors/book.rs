@@ -16,7 +16,7 @@ const SAMPLE_MS: u64 = 10_000;
 /// All groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Book {
+pub struct ErrorBook {
     /// Version of the file format.
     pub version: u32,
     /// The groups, unordered.
@@ -44,17 +44,17 @@ pub struct Group {
     /// Number of exceptions.
     pub count: u64,
     /// Number of exceptions by release, the oldest first.
-    pub releases: Vec<Seen>,
+    pub releases: Vec<ReleaseCount>,
     /// One of its exceptions.
-    pub sample: Sample,
+    pub sample: ExceptionSample,
     /// First exception after the group was marked as resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub returned: Option<Returned>,
+    pub returned: Option<Recurrence>,
 }
 
 /// Exceptions in one release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ReleaseCount {
     /// The release.
     #[serde(flatten)]
     pub release: Release,
@@ -76,7 +76,7 @@ pub struct Release {
 
 /// One exception of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
+pub struct ExceptionSample {
     /// Wall clock, ms.
     pub at: u64,
     /// `pm_id` of the instance.
@@ -90,7 +90,7 @@ pub struct Sample {
 
 /// First exception after a group was marked as resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Returned {
+pub struct Recurrence {
     /// Wall clock, ms.
     pub at: u64,
     /// The release.
@@ -101,7 +101,7 @@ pub struct Returned {
 /// State of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum GroupState {
     /// It was not marked.
     Open,
     /// It was marked, and has not occurred since.
@@ -123,12 +123,12 @@ pub(crate) struct Occurrence<'a> {
 
 impl Group {
     /// Returns the state, based on the time of its mark.
-    pub fn state(&self, resolved: &Resolved) -> State {
+    pub fn state(&self, resolved: &Resolved) -> GroupState {
         match (resolved.at(&self.id), &self.returned) {
-            (None, _) => State::Open,
-            (Some(marked), Some(returned)) if returned.at > marked => State::Returned,
-            (Some(marked), _) if self.last > marked => State::Returned,
-            (Some(_), _) => State::Resolved,
+            (None, _) => GroupState::Open,
+            (Some(marked), Some(returned)) if returned.at > marked => GroupState::Returned,
+            (Some(marked), _) if self.last > marked => GroupState::Returned,
+            (Some(_), _) => GroupState::Resolved,
         }
     }
 }
@@ -139,7 +139,7 @@ fn id_of(app: &str, exception: &Exception) -> String {
     format!("{:016x}", fnv_64(key.into_bytes()))
 }
 
-impl Book {
+impl ErrorBook {
     /// Version of the file format that this program writes.
     pub const VERSION: u32 = 1;
 
@@ -166,7 +166,7 @@ impl Book {
         let marked = resolved.at(&group.id).filter(|marked| *marked < seen.at);
         let is_back = marked.is_some_and(|marked| group.returned.as_ref().is_none_or(|returned| returned.at <= marked));
         if is_back {
-            group.returned = Some(Returned { at: seen.at, release: seen.release.clone() });
+            group.returned = Some(Recurrence { at: seen.at, release: seen.release.clone() });
         }
         (known.is_none() || is_back).then_some((group, is_back))
     }
@@ -211,8 +211,8 @@ impl Book {
     }
 
     /// Returns the matching groups, the one with the newest exception first.
-    pub fn newest(&self, wanted: impl Fn(&Group) -> bool) -> Vec<&Group> {
-        let mut groups: Vec<&Group> = self.groups.iter().filter(|group| wanted(group)).collect();
+    pub fn newest(&self, is_listed: impl Fn(&Group) -> bool) -> Vec<&Group> {
+        let mut groups: Vec<&Group> = self.groups.iter().filter(|group| is_listed(group)).collect();
         groups.sort_by(|one, other| other.last.cmp(&one.last).then_with(|| one.id.cmp(&other.id)));
         groups
     }
@@ -237,7 +237,7 @@ impl Group {
     fn count_release(&mut self, seen: &Occurrence<'_>) {
         match self.releases.iter_mut().find(|known| known.release == *seen.release) {
             Some(known) => known.count += 1,
-            None => self.releases.push(Seen { release: seen.release.clone(), count: 1, first: seen.at }),
+            None => self.releases.push(ReleaseCount { release: seen.release.clone(), count: 1, first: seen.at }),
         }
         if self.releases.len() > RELEASES {
             let oldest = self.releases.remove(0);
@@ -249,10 +249,10 @@ impl Group {
     }
 }
 
-fn sample(seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> Sample {
+fn sample(seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> ExceptionSample {
     let mut exception = seen.exception.clone();
     exception.message = masked(&exception.message);
-    Sample { at: seen.at, instance: seen.instance, exception, before: seen.before.iter().map(|line| masked(line)).collect() }
+    ExceptionSample { at: seen.at, instance: seen.instance, exception, before: seen.before.iter().map(|line| masked(line)).collect() }
 }
 
 /// Returns `function (file:line)` of the place where it was thrown.
@@ -273,7 +273,7 @@ pub(crate) mod tests {
 
     /// Returns a group with one exception.
     pub(crate) fn group() -> Group {
-        let (mut book, release) = (Book::empty(), Release { release: 1, version: Some("1.2.3".into()) });
+        let (mut book, release) = (ErrorBook::empty(), Release { release: 1, version: Some("1.2.3".into()) });
         let exception = exception("E", "f");
         let seen = Occurrence { app: "api", instance: 2, at: 5, exception: &exception, before: &[], release: &release };
         let news = book.add(&seen, &Resolved::default(), str::to_owned);
@@ -287,7 +287,7 @@ pub(crate) mod tests {
     }
 
     /// Returns whether the exception has returned; none if it was already known.
-    fn add(book: &mut Book, resolved: &Resolved, at: u64, release: u32, exception: &Exception) -> Option<bool> {
+    fn add(book: &mut ErrorBook, resolved: &Resolved, at: u64, release: u32, exception: &Exception) -> Option<bool> {
         let before = ["token=s3cret".to_owned()];
         let release = Release { release, version: None };
         let seen = Occurrence { app: "api", instance: 2, at, exception, before: &before, release: &release };
@@ -296,7 +296,7 @@ pub(crate) mod tests {
 
     #[test]
     fn exceptions_count_by_group_and_release_without_secrets() {
-        let (mut book, none) = (Book::default(), Resolved::default());
+        let (mut book, none) = (ErrorBook::default(), Resolved::default());
         for n in 0..10_000 {
             add(&mut book, &none, 100 + n, if n < 4000 { 1 } else { 2 }, &exception("E", "f"));
         }
@@ -311,36 +311,36 @@ pub(crate) mod tests {
         assert_eq!((second.count, book.find(&second.id[..8]), book.find("")), (1, Some(second), None));
         let text = serde_json::to_string(&book).unwrap();
         assert!(!text.contains("s3cret") && text.contains("token=******"), "{text}");
-        assert_eq!(serde_json::from_str::<Book>(&text).unwrap(), book);
+        assert_eq!(serde_json::from_str::<ErrorBook>(&text).unwrap(), book);
     }
 
     #[test]
     fn resolved_exception_returns_as_regression() {
-        let (mut book, mut resolved) = (Book::default(), Resolved::default());
+        let (mut book, mut resolved) = (ErrorBook::default(), Resolved::default());
         let error = exception("E", "f");
         assert_eq!([100, 110].map(|at| add(&mut book, &resolved, at, 1, &error)), [Some(false), None], "once");
         let id = book.groups[0].id.clone();
-        let state = |book: &Book, resolved: &Resolved| book.groups[0].state(resolved);
-        assert_eq!(state(&book, &resolved), State::Open);
+        let state = |book: &ErrorBook, resolved: &Resolved| book.groups[0].state(resolved);
+        assert_eq!(state(&book, &resolved), GroupState::Open);
         resolved.mark(&id, 200, "alice");
-        assert_eq!(state(&book, &resolved), State::Resolved);
+        assert_eq!(state(&book, &resolved), GroupState::Resolved);
         add(&mut book, &resolved, 150, 1, &error);
-        assert_eq!((state(&book, &resolved), &book.groups[0].returned), (State::Resolved, &None), "printed before that");
+        assert_eq!((state(&book, &resolved), &book.groups[0].returned), (GroupState::Resolved, &None), "printed before that");
         assert_eq!([(300, 3), (400, 4)].map(|(at, release)| add(&mut book, &resolved, at, release, &error)), [Some(true), None], "once");
         let release = |number| Release { release: number, version: None };
         assert_eq!(
             (state(&book, &resolved), &book.groups[0].returned),
-            (State::Returned, &Some(Returned { at: 300, release: release(3) }))
+            (GroupState::Returned, &Some(Recurrence { at: 300, release: release(3) }))
         );
         resolved.mark(&id, 500, "alice");
-        assert_eq!(state(&book, &resolved), State::Resolved);
+        assert_eq!(state(&book, &resolved), GroupState::Resolved);
         add(&mut book, &resolved, 600, 5, &error);
-        assert_eq!(book.groups[0].returned, Some(Returned { at: 600, release: release(5) }));
+        assert_eq!(book.groups[0].returned, Some(Recurrence { at: 600, release: release(5) }));
     }
 
     #[test]
     fn groups_releases_and_texts_are_bounded() {
-        let (mut book, none) = (Book::default(), Resolved::default());
+        let (mut book, none) = (ErrorBook::default(), Resolved::default());
         for n in 0..2000_u32 {
             add(&mut book, &none, n.into(), n, &exception(&format!("E{n}"), "f"));
             add(&mut book, &none, 5000 + u64::from(n), n, &exception("E", "f"));

@@ -17,12 +17,12 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
-use super::matching::{Matching, Way};
+use super::deduplicate::{ExceptionSource, RecentExceptions};
 use super::stops::Stops;
-use super::store::{self, keep, tell};
-use super::{Book, Occurrence, Release, Resolved};
+use super::store::{self, keep, log_line};
+use super::{ErrorBook, Occurrence, Release, Resolved};
 use crate::clock::now_ms;
-use crate::daemon::{Daemon, News};
+use crate::daemon::{Daemon, EventUpdate};
 use crate::logs::LogProcess;
 
 /// Time without output after which the last exception of an output is complete.
@@ -44,7 +44,7 @@ const LARGE: usize = 100;
 /// Time for which data about an app is valid, and the minimum time between two queries after an
 /// event of the app.
 const KNOWN: Duration = Duration::from_secs(30);
-const ASKED_AGAIN: Duration = Duration::from_millis(200);
+const REFRESH_DELAY: Duration = Duration::from_millis(200);
 /// Number of notifications by which a receiver may lag.
 const NEWS: usize = 64;
 /// Maximum length of a notification's title, in characters.
@@ -58,14 +58,14 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 /// Groups of exceptions and the marks of resolved ones.
 pub(crate) struct Collected {
     home: PathBuf,
-    book: RefCell<Book>,
-    marks: RefCell<(Stamp, Resolved)>,
-    news: broadcast::Sender<Arc<Fresh>>,
+    book: RefCell<ErrorBook>,
+    marks: RefCell<(FileVersion, Resolved)>,
+    new_exceptions: broadcast::Sender<Arc<NewException>>,
 }
 
 /// Exception that is new or has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fresh {
+pub(crate) struct NewException {
     pub(crate) app: String,
     pub(crate) instance: u32,
     /// Type and message, without secrets.
@@ -74,16 +74,16 @@ pub(crate) struct Fresh {
 }
 
 /// Version of a file: inode, size and change time. Each write creates a new file.
-type Stamp = (u64, u64, i64, i64);
+type FileVersion = (u64, u64, i64, i64);
 
 impl Collected {
     /// Returns a receiver for exceptions that are new or have returned.
-    pub(crate) fn news(&self) -> broadcast::Receiver<Arc<Fresh>> {
-        self.news.subscribe()
+    pub(crate) fn new_exceptions(&self) -> broadcast::Receiver<Arc<NewException>> {
+        self.new_exceptions.subscribe()
     }
 
     /// Returns the current groups.
-    pub(crate) fn book(&self) -> Ref<'_, Book> {
+    pub(crate) fn book(&self) -> Ref<'_, ErrorBook> {
         self.book.borrow()
     }
 
@@ -107,7 +107,7 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
         home: home.to_owned(),
         book: RefCell::new(store::take_up(home)),
         marks: RefCell::new(((1, 0, 0, 0), Resolved::default())),
-        news: broadcast::Sender::new(NEWS),
+        new_exceptions: broadcast::Sender::new(NEWS),
     });
     let collector = Collector {
         collected: Rc::clone(&collected),
@@ -118,18 +118,18 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
         pause: AGAIN,
         outputs: HashMap::new(),
         apps: HashMap::new(),
-        matching: Matching::default(),
+        matching: RecentExceptions::default(),
         stops: Stops::default(),
         dirty_since: None,
         second: (Instant::now(), 0),
-        is_told: false,
+        is_logged: false,
     };
     tokio::task::spawn_local(collector.run(ending));
     collected
 }
 
 /// Output of one instance.
-struct Output {
+struct InstanceOutput {
     reader: ReportReader,
     /// Arrival of the first line that was not examined yet, and of the last line.
     since: Option<Instant>,
@@ -139,7 +139,7 @@ struct Output {
 }
 
 /// Data about an app.
-struct Known {
+struct AppFacts {
     at: Instant,
     /// True if the app had an event since.
     is_stale: bool,
@@ -157,36 +157,36 @@ struct Collector {
     started: Instant,
     pause: Duration,
     /// By app and instance.
-    outputs: HashMap<(String, u32), Output>,
-    apps: HashMap<String, Known>,
-    matching: Matching,
+    outputs: HashMap<(String, u32), InstanceOutput>,
+    apps: HashMap<String, AppFacts>,
+    matching: RecentExceptions,
     stops: Stops,
     dirty_since: Option<Instant>,
     /// Start of the present second, and the bytes that were read in it.
     second: (Instant, usize),
     /// True if a write failure was reported.
-    is_told: bool,
+    is_logged: bool,
 }
 
 impl Collector {
     async fn run(mut self, mut ending: Ending) {
         let mut reports = self.daemon.reports();
-        let mut news = self.daemon.news();
+        let mut updates = self.daemon.updates();
         loop {
             let due = self.due();
             tokio::select! {
                 () = ending.stop_requested() => break,
-                () = take_lines(&mut self.process, &mut self.outputs, &mut self.second) => self.took().await,
-                said = reports.recv() => match said {
-                    Ok(said) => self.reported(&said).await,
+                () = take_lines(&mut self.process, &mut self.outputs, &mut self.second) => self.handle_lines().await,
+                report = reports.recv() => match report {
+                    Ok(report) => self.reported(&report).await,
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => break,
                 },
-                told = news.recv() => self.happened(&told),
+                update = updates.recv() => self.on_event(&update),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.tick().await,
             }
         }
-        self.look_through(true).await;
+        self.inspect_waiting(true).await;
         self.keep();
     }
 
@@ -203,7 +203,7 @@ impl Collector {
         if self.start_at.is_some_and(|at| at <= now) {
             self.start(now);
         }
-        self.look_through(false).await;
+        self.inspect_waiting(false).await;
         let is_large = self.collected.book.borrow().groups.len() > LARGE;
         if self.dirty_since.is_some_and(|since| since + if is_large { KEEP_LARGE } else { KEEP } <= now) {
             self.keep();
@@ -218,7 +218,7 @@ impl Collector {
     }
 
     /// Handles new lines or the exit of the process.
-    async fn took(&mut self) {
+    async fn handle_lines(&mut self) {
         let now = Instant::now();
         if self.process.is_none() {
             self.pause = if self.started.elapsed() > AGAIN_AT_MOST { AGAIN } else { (self.pause * 2).min(AGAIN_AT_MOST) };
@@ -230,11 +230,11 @@ impl Collector {
             && let Some(mut output) = self.outputs.remove(&key)
         {
             let found = output.reader.take(true);
-            self.printed(&key, output.last_ms, found).await;
+            self.on_printed(&key, output.last_ms, found).await;
         }
         let full: Vec<_> = self.outputs.iter().filter(|(_, output)| output.reader.is_full()).map(|(key, _)| key.clone()).collect();
         for key in full {
-            self.look(&key, false).await;
+            self.inspect(&key, false).await;
         }
         let (begin, bytes) = self.second;
         if bytes > BYTES_PER_SECOND {
@@ -244,7 +244,7 @@ impl Collector {
     }
 
     /// Examines waiting lines: all of them, or only outputs that are idle or waited for too long.
-    async fn look_through(&mut self, all: bool) {
+    async fn inspect_waiting(&mut self, all: bool) {
         let now = Instant::now();
         let waiting: Vec<_> = self.outputs.iter().filter(|(_, output)| !output.reader.is_empty()).collect();
         let due = waiting.into_iter().filter_map(|(key, output)| {
@@ -252,31 +252,31 @@ impl Collector {
             (settled || output.since.is_some_and(|since| since + FLOWING <= now)).then(|| (key.clone(), settled))
         });
         for (key, settled) in due.collect::<Vec<_>>() {
-            self.look(&key, settled).await;
+            self.inspect(&key, settled).await;
         }
     }
 
-    async fn look(&mut self, key: &(String, u32), settled: bool) {
+    async fn inspect(&mut self, key: &(String, u32), settled: bool) {
         let Some(output) = self.outputs.get_mut(key) else { return };
         let found = output.reader.take(settled);
         output.since = (!output.reader.is_empty()).then(Instant::now);
         let at = output.last_ms;
-        self.printed(key, at, found).await;
+        self.on_printed(key, at, found).await;
     }
 
-    async fn printed(&mut self, (app, instance): &(String, u32), at: u64, found: Vec<FoundReport>) {
+    async fn on_printed(&mut self, (app, instance): &(String, u32), at: u64, found: Vec<FoundReport>) {
         for FoundReport { exception, before } in found {
-            self.add(app, *instance, at, &exception, &before, Way::Printed).await;
+            self.add(app, *instance, at, &exception, &before, ExceptionSource::Printed).await;
         }
     }
 
-    async fn reported(&mut self, said: &AppMessage) {
-        if let Some(exception) = Exception::reported(&said.data) {
-            self.add(&said.app, said.id, said.at_ms, &exception, &[], Way::Reported).await;
+    async fn reported(&mut self, report: &AppMessage) {
+        if let Some(exception) = Exception::reported(&report.data) {
+            self.add(&report.app, report.id, report.at_ms, &exception, &[], ExceptionSource::Reported).await;
         }
     }
 
-    async fn add(&mut self, app: &str, instance: u32, at: u64, exception: &Exception, before: &[String], way: Way) {
+    async fn add(&mut self, app: &str, instance: u32, at: u64, exception: &Exception, before: &[String], way: ExceptionSource) {
         if exception.is_of_a_stop() && self.stops.is_during(app, instance, at) {
             return;
         }
@@ -285,7 +285,7 @@ impl Collector {
         if !is_new && before.is_empty() {
             return;
         }
-        self.learn(app, instance).await;
+        self.load_facts(app, instance).await;
         let Some(known) = self.apps.get(app) else { return };
         // If the secrets are unknown, the preceding lines are left out, because they may contain
         // secrets.
@@ -294,10 +294,10 @@ impl Collector {
         let seen = Occurrence { app, instance, at, exception, before: lines, release: &known.release };
         let mut book = self.collected.book.borrow_mut();
         if is_new {
-            let news = book.add(&seen, &self.collected.resolved(), hide);
-            let fresh = news.map(|(group, returned)| fresh(group, instance, returned));
+            let new_exceptions = book.add(&seen, &self.collected.resolved(), hide);
+            let fresh = new_exceptions.map(|(group, returned)| fresh(group, instance, returned));
             // An error means only that there is no receiver.
-            fresh.into_iter().for_each(|fresh| drop(self.collected.news.send(Arc::new(fresh))));
+            fresh.into_iter().for_each(|fresh| drop(self.collected.new_exceptions.send(Arc::new(fresh))));
         } else {
             book.add_before(&seen, hide);
         }
@@ -306,8 +306,8 @@ impl Collector {
     }
 
     /// Makes sure that the release and the secrets of an app are known.
-    async fn learn(&mut self, app: &str, instance: u32) {
-        let is_good = |known: &Known| known.at.elapsed() < if known.is_stale { ASKED_AGAIN } else { KNOWN };
+    async fn load_facts(&mut self, app: &str, instance: u32) {
+        let is_good = |known: &AppFacts| known.at.elapsed() < if known.is_stale { REFRESH_DELAY } else { KNOWN };
         if self.apps.get(app).is_some_and(is_good) {
             return;
         }
@@ -315,7 +315,7 @@ impl Collector {
             self.apps.clear();
         }
         let name = app.to_owned();
-        let asked = self.daemon.ask(move |client| {
+        let reply = self.daemon.query(move |client| {
             let details = client.inspect(&[instance.to_string()])?;
             let reports = match client.request(&Request::Rollouts { app: Some(name) }, &mut |_| {})? {
                 Response::Rollouts(reports) => reports,
@@ -323,12 +323,12 @@ impl Collector {
             };
             Ok((details, reports))
         });
-        let known = match asked.await {
+        let known = match reply.await {
             Ok((details, reports)) => {
                 let current = reports.iter().rev().find(|report| report.current);
                 let version = details.first().and_then(|detail| detail.spec.version.clone());
                 let spec = serde_json::to_value(details.iter().map(|detail| &detail.spec).collect::<Vec<_>>()).unwrap_or_default();
-                Known {
+                AppFacts {
                     at: Instant::now(),
                     is_stale: false,
                     release: Release {
@@ -342,15 +342,15 @@ impl Collector {
                 // Outdated data is better than none.
                 let before = self.apps.remove(app);
                 let (release, secrets) = before.map_or_else(|| (Release::default(), None), |known| (known.release, known.secrets));
-                Known { at: Instant::now(), is_stale: true, release, secrets }
+                AppFacts { at: Instant::now(), is_stale: true, release, secrets }
             }
         };
         self.apps.insert(app.to_owned(), known);
     }
 
-    fn happened(&mut self, told: &Result<News, RecvError>) {
-        match told {
-            Ok(News::Event(event)) => {
+    fn on_event(&mut self, update: &Result<EventUpdate, RecvError>) {
+        match update {
+            Ok(EventUpdate::Event(event)) => {
                 self.stops.take(event);
                 if let Some(known) = event.app.as_ref().and_then(|app| self.apps.get_mut(app)) {
                     known.is_stale = true;
@@ -365,26 +365,26 @@ impl Collector {
             return;
         }
         match keep(&self.collected.home, &self.collected.book.borrow()) {
-            Ok(()) => self.is_told = false,
+            Ok(()) => self.is_logged = false,
             Err(error) => {
                 self.dirty_since = Some(Instant::now());
-                if !std::mem::replace(&mut self.is_told, true) {
-                    tell(format_args!("exceptions cannot be saved: {}", ostler_core::text::causes::with_causes(&error)));
+                if !std::mem::replace(&mut self.is_logged, true) {
+                    log_line(format_args!("exceptions cannot be saved: {}", ostler_core::text::causes::with_causes(&error)));
                 }
             }
         }
     }
 }
 
-fn fresh(group: &super::Group, instance: u32, returned: bool) -> Fresh {
+fn fresh(group: &super::Group, instance: u32, returned: bool) -> NewException {
     let message = group.message.lines().next().unwrap_or_default();
     let title: String = format!("{}: {message}", group.kind).chars().take(TITLE).collect();
-    Fresh { app: group.app.clone(), instance, title, returned }
+    NewException { app: group.app.clone(), instance, title, returned }
 }
 
 /// Takes the lines that have arrived, or waits for the first. Clears `process` if the process has
 /// exited. The future may be dropped while it waits.
-async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(String, u32), Output>, second: &mut (Instant, usize)) {
+async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(String, u32), InstanceOutput>, second: &mut (Instant, usize)) {
     let Some(running) = process else { return std::future::pending().await };
     for _ in 0..TOGETHER {
         let Some(line) = running.next().await else {
@@ -397,7 +397,7 @@ async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(Str
         }
         second.1 += line.text.len();
         let key = (line.app.unwrap_or_default(), line.instance.and_then(|id| u32::try_from(id).ok()).unwrap_or_default());
-        let output = outputs.entry(key).or_insert_with(|| Output { reader: ReportReader::default(), since: None, last: now, last_ms: 0 });
+        let output = outputs.entry(key).or_insert_with(|| InstanceOutput { reader: ReportReader::default(), since: None, last: now, last_ms: 0 });
         output.reader.push(&line.text);
         output.since.get_or_insert(now);
         (output.last, output.last_ms) = (now, now_ms());

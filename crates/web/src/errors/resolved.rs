@@ -13,12 +13,12 @@ const WHO: usize = 128;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resolved {
-    marks: BTreeMap<String, Mark>,
+    marks: BTreeMap<String, ResolvedMark>,
 }
 
 /// Mark of a resolved group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct ResolvedMark {
     /// Wall clock, ms.
     pub at: u64,
     /// User who set the mark.
@@ -27,7 +27,7 @@ pub struct Mark {
 
 impl Resolved {
     /// Returns the mark of a group.
-    pub fn mark_of(&self, id: &str) -> Option<&Mark> {
+    pub fn mark_of(&self, id: &str) -> Option<&ResolvedMark> {
         self.marks.get(id)
     }
 
@@ -36,7 +36,7 @@ impl Resolved {
     }
 
     pub(super) fn mark(&mut self, id: &str, at: u64, by: &str) {
-        self.marks.insert(id.to_owned(), Mark { at, by: by.chars().take(WHO).collect() });
+        self.marks.insert(id.to_owned(), ResolvedMark { at, by: by.chars().take(WHO).collect() });
         while self.marks.len() > MARKS
             && let Some(oldest) = self.marks.iter().min_by_key(|(_, mark)| mark.at).map(|(id, _)| id.clone())
         {

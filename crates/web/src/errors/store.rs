@@ -8,7 +8,7 @@ use ostler_sys::fs::lock::lock_within;
 use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::de::DeserializeOwned;
 
-use super::{Book, Resolved};
+use super::{ErrorBook, Resolved};
 use crate::settings::{SettingsError, make_folder};
 
 /// Maximum size of a file that is read.
@@ -67,10 +67,10 @@ fn marks_path(home: &Path) -> PathBuf {
 /// # Errors
 /// Returns [`ErrorsFileError::Read`], [`ErrorsFileError::Broken`] or [`ErrorsFileError::Later`] if
 /// the file cannot be used.
-pub fn read_book(home: &Path) -> Result<Option<Book>, ErrorsFileError> {
+pub fn read_book(home: &Path) -> Result<Option<ErrorBook>, ErrorsFileError> {
     let path = book_path(home);
-    let Some(mut book) = read::<Book>(&path)? else { return Ok(None) };
-    if book.version > Book::VERSION {
+    let Some(mut book) = read::<ErrorBook>(&path)? else { return Ok(None) };
+    if book.version > ErrorBook::VERSION {
         return Err(ErrorsFileError::Later { path, version: book.version });
     }
     book.bound();
@@ -118,27 +118,27 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ErrorsFileError> 
 }
 
 /// Returns the groups to continue with. An invalid file is renamed and reported.
-pub(super) fn take_up(home: &Path) -> Book {
+pub(super) fn take_up(home: &Path) -> ErrorBook {
     let problem = match read_book(home) {
-        Ok(book) => return book.unwrap_or_else(Book::empty),
+        Ok(book) => return book.unwrap_or_else(ErrorBook::empty),
         Err(problem) => problem,
     };
     let path = book_path(home);
     let aside = path.with_extension("json.aside");
     let _ = std::fs::rename(&path, &aside);
-    tell(format_args!("{}; it was renamed to \"{}\"", ostler_core::text::causes::with_causes(&problem), aside.display()));
-    Book::empty()
+    log_line(format_args!("{}; it was renamed to \"{}\"", ostler_core::text::causes::with_causes(&problem), aside.display()));
+    ErrorBook::empty()
 }
 
 /// Writes the groups.
-pub(super) fn keep(home: &Path, book: &Book) -> Result<(), ErrorsFileError> {
+pub(super) fn keep(home: &Path, book: &ErrorBook) -> Result<(), ErrorsFileError> {
     make_folder(home)?;
     let text = serde_json::to_vec(book).unwrap_or_default();
     Ok(replace(&book_path(home), &text, Durability::Process, Writers::One)?)
 }
 
 /// Writes a line to standard error, which is a log of this app.
-pub(super) fn tell(text: std::fmt::Arguments<'_>) {
+pub(super) fn log_line(text: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -157,13 +157,13 @@ mod tests {
     #[test]
     fn saved_book_is_loaded_and_malformed_is_set_aside() {
         let home = home("book");
-        assert_eq!((read_book(&home).unwrap(), take_up(&home)), (None, Book::empty()));
-        keep(&home, &Book::empty()).unwrap();
-        assert_eq!(read_book(&home).unwrap(), Some(Book::empty()));
+        assert_eq!((read_book(&home).unwrap(), take_up(&home)), (None, ErrorBook::empty()));
+        keep(&home, &ErrorBook::empty()).unwrap();
+        assert_eq!(read_book(&home).unwrap(), Some(ErrorBook::empty()));
         for text in ["", "{\"groups\": [{}]}", "[1", "{\"version\": 99}"] {
             std::fs::write(book_path(&home), text).unwrap();
             assert!(read_book(&home).is_err(), "{text}");
-            assert_eq!(take_up(&home), Book::empty(), "{text}");
+            assert_eq!(take_up(&home), ErrorBook::empty(), "{text}");
             assert_eq!(std::fs::read_to_string(book_path(&home).with_extension("json.aside")).unwrap(), text);
             assert!(!book_path(&home).exists());
         }

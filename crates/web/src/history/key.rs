@@ -9,7 +9,7 @@ const ALL: &str = "-";
 
 /// Subject of a series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Of {
+pub enum SeriesSubject {
     /// The machine.
     Host,
     /// An app as a whole, or one of its instances.
@@ -27,7 +27,7 @@ pub enum Of {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Its subject.
-    pub of: Of,
+    pub subject: SeriesSubject,
     /// Its metric.
     pub metric: String,
 }
@@ -35,28 +35,28 @@ pub struct Key {
 impl Key {
     /// Returns the name of a metric of the machine.
     pub fn host(metric: &str) -> Self {
-        Self { of: Of::Host, metric: clean(metric) }
+        Self { subject: SeriesSubject::Host, metric: clean(metric) }
     }
 
     /// Returns the name of a metric of an app, or of one of its instances.
     pub fn app(namespace: &str, name: &str, instance: Option<u32>, metric: &str) -> Self {
-        Self { of: Of::App { namespace: clean(namespace), name: clean(name), instance }, metric: clean(metric) }
+        Self { subject: SeriesSubject::App { namespace: clean(namespace), name: clean(name), instance }, metric: clean(metric) }
     }
 
     /// Returns the name of the same metric for the whole app; none if it is for the whole app
     /// already.
     pub fn of_app(&self) -> Option<Self> {
-        match &self.of {
-            Of::App { namespace, name, instance: Some(_) } => Some(Self::app(namespace, name, None, &self.metric)),
+        match &self.subject {
+            SeriesSubject::App { namespace, name, instance: Some(_) } => Some(Self::app(namespace, name, None, &self.metric)),
             _ => None,
         }
     }
 
     /// Returns the key of the series in the store.
     pub fn text(&self) -> String {
-        match &self.of {
-            Of::Host => format!("{HOST}{BETWEEN}{}", self.metric),
-            Of::App { namespace, name, instance } => {
+        match &self.subject {
+            SeriesSubject::Host => format!("{HOST}{BETWEEN}{}", self.metric),
+            SeriesSubject::App { namespace, name, instance } => {
                 let instance = instance.map_or_else(|| ALL.to_owned(), |id| id.to_string());
                 format!("{APP}{BETWEEN}{namespace}{BETWEEN}{name}{BETWEEN}{instance}{BETWEEN}{}", self.metric)
             }

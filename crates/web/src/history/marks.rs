@@ -2,7 +2,7 @@
 //! events covers less than a week.
 //!
 //! `marks.log`, beside the history files, has one JSON object per line; all of them are in memory,
-//! too. If there are too many, they are thinned out ([`thinned`]) and the file is rewritten.
+//! too. If there are too many, they are thinned out ([`reduced`]) and the file is rewritten.
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, OpenOptions};
@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ostler_alerts::engine::Change;
+use ostler_alerts::engine::AlertChange;
 use ostler_proto::control::{Event, Position};
 use ostler_proto::event::EventKind;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
@@ -34,7 +34,7 @@ const ALERT: &str = "alert";
 
 /// Event in a chart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mark {
+pub(crate) struct ChartMark {
     /// Wall clock, ms.
     pub(crate) at: u64,
     /// Kind of the event, or `alert`.
@@ -53,7 +53,7 @@ pub(crate) struct Mark {
     seq: u64,
 }
 
-impl Mark {
+impl ChartMark {
     /// Returns the mark of an event; none if charts do not show it.
     fn of(event: &Event) -> Option<Self> {
         let is_marked = matches!(
@@ -78,7 +78,7 @@ impl Mark {
         })
     }
 
-    fn of_alert(change: &Change) -> Self {
+    fn of_alert(change: &AlertChange) -> Self {
         let text = format!("{} {}: {}", change.rule, change.status, change.text);
         let is_over = change.status == "resolved";
         Self {
@@ -101,33 +101,33 @@ impl Mark {
 
 /// All marks of a home.
 #[derive(Clone, Debug)]
-pub(crate) struct Marks(Arc<Mutex<State>>);
+pub(crate) struct ChartMarks(Arc<Mutex<MarksState>>);
 
 #[derive(Debug)]
-struct State {
+struct MarksState {
     path: PathBuf,
     /// None = not read yet.
-    list: Option<Vec<Mark>>,
+    list: Option<Vec<ChartMark>>,
     /// Last known event.
     position: Option<Position>,
     /// True if the file has the whole list and ends with a complete line.
-    is_whole: bool,
-    told: bool,
+    is_complete: bool,
+    is_failure_logged: bool,
 }
 
-impl Marks {
+impl ChartMarks {
     pub(crate) fn of(home: &Path) -> Self {
         let path = super::folder(home).join("marks.log");
-        Self(Arc::new(Mutex::new(State { path, list: None, position: None, is_whole: false, told: false })))
+        Self(Arc::new(Mutex::new(MarksState { path, list: None, position: None, is_complete: false, is_failure_logged: false })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MarksState> {
         // Entries are complete even if a thread panicked while it held the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds events, the oldest first; known events are ignored.
-    pub(crate) fn happened<'a>(&self, events: impl IntoIterator<Item = &'a Event>) {
+    pub(crate) fn add_events<'a>(&self, events: impl IntoIterator<Item = &'a Event>) {
         let mut state = self.state();
         state.open();
         let mut new = Vec::new();
@@ -135,36 +135,36 @@ impl Marks {
             let position = event.position();
             if !state.knows(position) {
                 state.position = Some(position);
-                new.extend(Mark::of(event));
+                new.extend(ChartMark::of(event));
             }
         }
         state.add(new);
     }
 
     /// Adds alerts that began or ended.
-    pub(crate) fn alerted(&self, changes: &[Change]) {
+    pub(crate) fn alerted(&self, changes: &[AlertChange]) {
         let mut state = self.state();
         state.open();
-        state.add(changes.iter().map(Mark::of_alert).collect());
+        state.add(changes.iter().map(ChartMark::of_alert).collect());
     }
 
     /// Returns the newest marks of an app (none = the machine) in a time range, at most `most`, in
     /// order.
-    pub(crate) fn between(&self, app: Option<&str>, instance: Option<u32>, from: u64, to: u64, most: usize) -> Vec<Mark> {
+    pub(crate) fn between(&self, app: Option<&str>, instance: Option<u32>, from: u64, to: u64, most: usize) -> Vec<ChartMark> {
         let mut state = self.state();
         state.open();
-        let is_wanted = |mark: &&Mark| {
+        let is_wanted = |mark: &&ChartMark| {
             let is_of = mark.app.as_deref() == app && (instance.is_none() || mark.instance.is_none() || mark.instance == instance);
             is_of && (from..=to).contains(&mark.at)
         };
-        let mut found: Vec<Mark> = state.list.iter().flatten().filter(is_wanted).cloned().collect();
+        let mut found: Vec<ChartMark> = state.list.iter().flatten().filter(is_wanted).cloned().collect();
         // They are out of order if the clock was set back.
         found.sort_by_key(|mark| mark.at);
         found.split_off(found.len().saturating_sub(most))
     }
 }
 
-impl State {
+impl MarksState {
     fn knows(&self, position: Position) -> bool {
         self.position.is_some_and(|known| known.epoch == position.epoch && known.seq >= position.seq)
     }
@@ -178,8 +178,8 @@ impl State {
         let read = OpenOptions::new().read(true).open(&self.path).and_then(|file| file.take(READ).read_to_end(&mut bytes));
         // The next write removes invalid lines.
         let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let mut list: Vec<Mark> = Vec::new();
-        for mark in lines.iter().filter_map(|line| serde_json::from_slice::<Mark>(line).ok()) {
+        let mut list: Vec<ChartMark> = Vec::new();
+        for mark in lines.iter().filter_map(|line| serde_json::from_slice::<ChartMark>(line).ok()) {
             let position = Position { epoch: mark.epoch, seq: mark.seq };
             // During an update, two processes write the file for a moment.
             if mark.seq == 0 || !self.knows(position) {
@@ -187,23 +187,23 @@ impl State {
                 list.push(mark);
             }
         }
-        self.is_whole = read.is_ok() && list.len() == lines.len() && bytes.last().is_none_or(|byte| *byte == b'\n');
+        self.is_complete = read.is_ok() && list.len() == lines.len() && bytes.last().is_none_or(|byte| *byte == b'\n');
         self.list = Some(list);
     }
 
-    fn add(&mut self, new: Vec<Mark>) {
+    fn add(&mut self, new: Vec<ChartMark>) {
         let Some(list) = self.list.as_mut().filter(|_| !new.is_empty()) else { return };
         let mut lines = Vec::new();
         new.iter().for_each(|mark| line(mark, &mut lines));
         list.extend(new);
         if list.len() > MOST {
-            *list = thinned(std::mem::take(list));
-            self.is_whole = false;
+            *list = reduced(std::mem::take(list));
+            self.is_complete = false;
         }
-        let written = if self.is_whole { self.append(&lines) } else { self.write_anew() };
-        self.is_whole = written.is_ok();
+        let written = if self.is_complete { self.append(&lines) } else { self.rewrite() };
+        self.is_complete = written.is_ok();
         if let Err(error) = written
-            && !std::mem::replace(&mut self.told, true)
+            && !std::mem::replace(&mut self.is_failure_logged, true)
         {
             let _ = writeln!(io::stderr(), "history: cannot save marks in \"{}\": {error}", self.path.display());
         }
@@ -213,7 +213,7 @@ impl State {
         OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?.write_all(lines)
     }
 
-    fn write_anew(&self) -> io::Result<()> {
+    fn rewrite(&self) -> io::Result<()> {
         let mut lines = Vec::new();
         self.list.iter().flatten().for_each(|mark| line(mark, &mut lines));
         if let Some(folder) = self.path.parent() {
@@ -223,7 +223,7 @@ impl State {
     }
 }
 
-fn line(mark: &Mark, into: &mut Vec<u8>) {
+fn line(mark: &ChartMark, into: &mut Vec<u8>) {
     // Numbers and strings always serialize.
     if serde_json::to_writer(&mut *into, mark).is_ok() {
         into.push(b'\n');
@@ -236,7 +236,7 @@ fn line(mark: &Mark, into: &mut Vec<u8>) {
 /// - then the oldest are removed
 ///
 /// Releases, alerts and errored apps are removed only if they alone are too many.
-fn thinned(mut list: Vec<Mark>) -> Vec<Mark> {
+fn reduced(mut list: Vec<ChartMark>) -> Vec<ChartMark> {
     let newest = list.iter().map(|mark| mark.at).max().unwrap_or(0);
     for (age, step) in [(DAY_MS, HOUR_MS), (0, MINUTE_MS)] {
         if list.len() <= LEFT {
@@ -271,9 +271,9 @@ mod tests {
         event(epoch, seq, seq * 1000, EventKind::Exit { pid: 1, ending: ProcessEnding::Code(1), uptime_ms: 5 })
     }
 
-    fn mark(at: u64, kind: &str, app: &str) -> Mark {
+    fn mark(at: u64, kind: &str, app: &str) -> ChartMark {
         let (app, text, severity) = (Some(app.to_owned()), "x".to_owned(), "info".to_owned());
-        Mark { at, kind: kind.to_owned(), app, instance: None, text, severity, epoch: 1, seq: at }
+        ChartMark { at, kind: kind.to_owned(), app, instance: None, text, severity, epoch: 1, seq: at }
     }
 
     fn home(name: &str) -> PathBuf {
@@ -286,7 +286,7 @@ mod tests {
         crate::history::folder(home)
     }
 
-    fn times(marks: &Marks) -> Vec<u64> {
+    fn times(marks: &ChartMarks) -> Vec<u64> {
         marks.between(Some("api"), None, 0, u64::MAX, 9000).iter().map(|mark| mark.at).collect()
     }
 
@@ -294,9 +294,9 @@ mod tests {
     fn marks_are_unique_after_restart_torn_line_or_full_disk() {
         let home = home("once");
         let path = folder_of(&home).join("marks.log");
-        let marks = Marks::of(&home);
-        marks.happened(&[exit(1, 1), event(1, 2, 2000, EventKind::Stopped), exit(1, 3)]);
-        marks.happened(&[exit(1, 3), exit(1, 4)]);
+        let marks = ChartMarks::of(&home);
+        marks.add_events(&[exit(1, 1), event(1, 2, 2000, EventKind::Stopped), exit(1, 3)]);
+        marks.add_events(&[exit(1, 3), exit(1, 4)]);
         assert_eq!(times(&marks), [1000, 3000, 4000]);
         let found = marks.between(Some("api"), Some(3), 3500, 4000, 9);
         assert_eq!((found.len(), found[0].kind.as_str(), found[0].severity.as_str()), (1, "exit", "warning"));
@@ -306,26 +306,26 @@ mod tests {
         let mut text = std::fs::read(&path).unwrap();
         text.extend(b"{\"at\":77,\"ki");
         std::fs::write(&path, &text).unwrap();
-        let again = Marks::of(&home);
-        again.happened(&[exit(1, 3), exit(1, 4), exit(1, 5)]);
+        let again = ChartMarks::of(&home);
+        again.add_events(&[exit(1, 3), exit(1, 4), exit(1, 5)]);
         // The numbers of another ring start again.
-        again.happened(&[exit(2, 1)]);
+        again.add_events(&[exit(2, 1)]);
         assert_eq!(times(&again), [1000, 1000, 3000, 4000, 5000]);
-        assert_eq!(times(&Marks::of(&home)), times(&again));
+        assert_eq!(times(&ChartMarks::of(&home)), times(&again));
         // A mark that cannot be written is written with the next mark.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        again.happened(&[exit(2, 7)]);
+        again.add_events(&[exit(2, 7)]);
         std::fs::remove_dir(&path).unwrap();
-        again.happened(&[exit(2, 8)]);
-        assert_eq!(times(&Marks::of(&home)), [1000, 1000, 3000, 4000, 5000, 7000, 8000]);
+        again.add_events(&[exit(2, 8)]);
+        assert_eq!(times(&ChartMarks::of(&home)), [1000, 1000, 3000, 4000, 5000, 7000, 8000]);
         std::fs::remove_dir_all(&home).unwrap();
     }
 
     #[test]
     fn alerts_become_marks_of_app_or_host() {
         let home = home("alerts");
-        let change = |app: &str, status: &str| Change {
+        let change = |app: &str, status: &str| AlertChange {
             at: 5,
             rule: "crash".into(),
             app: app.into(),
@@ -333,7 +333,7 @@ mod tests {
             severity: ostler_alerts::rule::Severity::Critical,
             text: "exited".into(),
         };
-        let marks = Marks::of(&home);
+        let marks = ChartMarks::of(&home);
         marks.alerted(&[change("api", "firing"), change("", "resolved")]);
         let of = |app| marks.between(app, Some(1), 0, 9, 9).into_iter().map(|mark| (mark.text, mark.severity)).collect::<Vec<_>>();
         assert_eq!(of(Some("api")), [("crash firing: exited".to_owned(), "critical".to_owned())]);
@@ -353,16 +353,16 @@ mod tests {
                 list.push(mark(second * 1000, "exit", "api"));
             }
             if list.len() > MOST {
-                list = thinned(list);
+                list = reduced(list);
             }
         }
         let count = |kind: &str, app: &str| list.iter().filter(|mark| mark.kind == kind && mark.app.as_deref() == Some(app)).count();
         assert_eq!((count("reload_done", "api"), count("exit", "api")), (7, 7));
         assert!(list.len() <= MOST && list.is_sorted_by_key(|mark| mark.at));
         // If all of them are important, the oldest are removed.
-        let matter = thinned((0..5000).map(|at| mark(at, "errored", "bad")).collect());
+        let matter = reduced((0..5000).map(|at| mark(at, "errored", "bad")).collect());
         assert_eq!((matter.len(), matter[0].at), (LEFT, 5000 - LEFT as u64));
-        let common = thinned((0..5000).map(|n| mark(n * MINUTE_MS, "exit", &n.to_string())).collect());
+        let common = reduced((0..5000).map(|n| mark(n * MINUTE_MS, "exit", &n.to_string())).collect());
         assert_eq!((common.len(), common[0].at), (LEFT, (5000 - LEFT as u64) * MINUTE_MS));
     }
 
@@ -370,6 +370,6 @@ mod tests {
     fn long_text_is_truncated() {
         let mut long = exit(1, 1);
         long.kind = EventKind::ReloadFailed { release: 2, why: "é".repeat(5000) };
-        assert_eq!(Mark::of(&long).unwrap().text.chars().count(), LONGEST);
+        assert_eq!(ChartMark::of(&long).unwrap().text.chars().count(), LONGEST);
     }
 }

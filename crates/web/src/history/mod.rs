@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use ostler_history::{Folder, History, Options, QueryResult, SampleInterval};
 
-pub use key::{Key, Of};
-pub(crate) use marks::{Mark, Marks};
-pub(crate) use sample::Past;
+pub use key::{Key, SeriesSubject};
+pub(crate) use marks::{ChartMark, ChartMarks};
+pub(crate) use sample::ScrapedValue;
 
-use crate::snapshot::{Reported, Snapshot};
+use crate::snapshot::{ReportedMetrics, Snapshot};
 
 /// Time between two samples while no user watches, in ms.
 const STEP_MS: u64 = 10_000;
@@ -46,23 +46,23 @@ pub fn read(home: &Path) -> io::Result<History<Folder>> {
 /// Recorder of the history, which also answers queries.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
-    state: Arc<Mutex<State>>,
-    marks: Marks,
+    state: Arc<Mutex<RecorderState>>,
+    marks: ChartMarks,
 }
 
 #[derive(Debug)]
-struct State {
+struct RecorderState {
     folder: PathBuf,
     most_bytes: u64,
     store: Option<Store>,
-    tried: Option<Instant>,
+    opened_at: Option<Instant>,
     flushed: Instant,
     /// Last second that was recorded, wall clock.
     last: u64,
     /// Scraped metrics for the next sample.
-    scraped: Vec<Past>,
+    scraped: Vec<ScrapedValue>,
     /// Last problem that was reported.
-    told: String,
+    last_problem: String,
 }
 
 #[derive(Debug)]
@@ -74,17 +74,17 @@ struct Store {
 
 impl Recorder {
     pub(crate) fn of(home: &Path, most_bytes: u64) -> Self {
-        let (store, tried, flushed, last, told) = (None, None, Instant::now(), 0, String::new());
-        let state = State { folder: folder(home), most_bytes, store, tried, flushed, last, scraped: Vec::new(), told };
-        Self { state: Arc::new(Mutex::new(state)), marks: Marks::of(home) }
+        let (store, opened_at, flushed, last, last_problem) = (None, None, Instant::now(), 0, String::new());
+        let state = RecorderState { folder: folder(home), most_bytes, store, opened_at, flushed, last, scraped: Vec::new(), last_problem };
+        Self { state: Arc::new(Mutex::new(state)), marks: ChartMarks::of(home) }
     }
 
     /// Returns the marks of past events.
-    pub(crate) fn marks(&self) -> &Marks {
+    pub(crate) fn marks(&self) -> &ChartMarks {
         &self.marks
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RecorderState> {
         // Even if a thread panicked while it held the lock, the store is consistent: it is changed
         // only in whole steps.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,14 +105,14 @@ impl Recorder {
     }
 
     /// Records a snapshot and the custom metrics of apps, if they were queried.
-    pub(crate) fn take(&self, snapshot: &Snapshot, reported: &Reported, is_looked_at: bool) {
+    pub(crate) fn take(&self, snapshot: &Snapshot, reported: &ReportedMetrics, is_watched: bool) {
         let mut state = self.state();
         let second = snapshot.at_ms / 1000;
         if second == state.last {
             return;
         }
         state.last = second;
-        let every = if is_looked_at { SampleInterval::Second } else { SampleInterval::TenSeconds };
+        let every = if is_watched { SampleInterval::Second } else { SampleInterval::TenSeconds };
         let scraped = std::mem::take(&mut state.scraped);
         let Some(history) = state.writable() else { return };
         history.moment(snapshot.at_ms, every);
@@ -128,7 +128,7 @@ impl Recorder {
     }
 
     /// Adds scraped metrics to the next sample.
-    pub(crate) fn add(&self, scraped: Vec<Past>) {
+    pub(crate) fn add(&self, scraped: Vec<ScrapedValue>) {
         self.state().scraped = scraped;
     }
 
@@ -138,18 +138,18 @@ impl Recorder {
     }
 
     /// Runs a query; none = the store is not open yet.
-    pub(crate) fn ask<T>(&self, ask: impl FnOnce(&History<Folder>) -> T) -> Option<T> {
-        self.state().store.as_ref().map(|store| ask(&store.history))
+    pub(crate) fn query<T>(&self, run: impl FnOnce(&History<Folder>) -> T) -> Option<T> {
+        self.state().store.as_ref().map(|store| run(&store.history))
     }
 }
 
-impl State {
+impl RecorderState {
     fn writable(&mut self) -> Option<&mut History<Folder>> {
-        if self.store.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= AGAIN) {
-            self.tried = Some(Instant::now());
+        if self.store.is_none() && self.opened_at.is_none_or(|opened_at| opened_at.elapsed() >= AGAIN) {
+            self.opened_at = Some(Instant::now());
             match self.open() {
                 Ok(store) => self.store = store,
-                Err(error) => self.say(format!("history: cannot save values in \"{}\": {error}", self.folder.display())),
+                Err(error) => self.log_problem(format!("history: cannot save values in \"{}\": {error}", self.folder.display())),
             }
             self.notices();
         }
@@ -174,22 +174,22 @@ impl State {
     fn notices(&mut self) {
         let notices = self.store.as_mut().map(|store| store.history.take_notices()).unwrap_or_default();
         for notice in notices {
-            self.say(notice.to_string());
+            self.log_problem(notice.to_string());
         }
     }
 
     /// Logs a line, unless it repeats the last one.
-    fn say(&mut self, text: String) {
+    fn log_problem(&mut self, text: String) {
         use std::io::Write as _;
-        if self.told != text {
+        if self.last_problem != text {
             let _ = writeln!(io::stderr(), "{text}");
-            self.told = text;
+            self.last_problem = text;
         }
     }
 }
 
 /// Passes each value of a moment to `sink`, with the key of its series ([`Key`]).
-pub(crate) fn figures_of(snapshot: &Snapshot, reported: &Reported, mut sink: impl FnMut(&str, f64)) {
+pub(crate) fn figures_of(snapshot: &Snapshot, reported: &ReportedMetrics, mut sink: impl FnMut(&str, f64)) {
     sample::of(snapshot, reported, &mut |key, _, value| sink(key, value));
 }
 

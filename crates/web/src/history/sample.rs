@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ostler_history::Scale;
 
 use super::Key;
-use crate::snapshot::Reported;
+use crate::snapshot::ReportedMetrics;
 use crate::snapshot::Snapshot;
 use crate::view::App;
 
@@ -22,25 +22,25 @@ const ANY: Scale = Scale::new(0.001, 7);
 
 /// How the values of instances are combined into one value of their app.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Join {
+enum Aggregation {
     Sum,
     Largest,
 }
 
 /// Metrics that libraries and ostler's preload report under their own names: reported name, name
 /// here, factor, combination. If an instance reports two metrics for one name, the first counts.
-const KNOWN: &[(&str, &str, f64, Join)] = &[
-    ("HTTP", "requests", 1.0 / 60.0, Join::Sum),
-    ("HTTP P95 Latency", "p95", 1.0, Join::Largest),
-    ("Event Loop Latency", "loop", 1.0, Join::Largest),
-    ("Event Loop Latency p95", "loop-p95", 1.0, Join::Largest),
-    ("Used Heap Size", "heap", 1_048_576.0, Join::Sum),
-    ("Requests", "requests", 1.0, Join::Sum),
-    ("Response time p95", "p95", 1.0, Join::Largest),
-    ("Responses 5xx", "errors", 1.0, Join::Largest),
-    ("Event loop delay p50", "loop", 1.0, Join::Largest),
-    ("Event loop use", "loop-use", 1.0, Join::Largest),
-    ("Heap used", "heap", 1_048_576.0, Join::Sum),
+const KNOWN: &[(&str, &str, f64, Aggregation)] = &[
+    ("HTTP", "requests", 1.0 / 60.0, Aggregation::Sum),
+    ("HTTP P95 Latency", "p95", 1.0, Aggregation::Largest),
+    ("Event Loop Latency", "loop", 1.0, Aggregation::Largest),
+    ("Event Loop Latency p95", "loop-p95", 1.0, Aggregation::Largest),
+    ("Used Heap Size", "heap", 1_048_576.0, Aggregation::Sum),
+    ("Requests", "requests", 1.0, Aggregation::Sum),
+    ("Response time p95", "p95", 1.0, Aggregation::Largest),
+    ("Responses 5xx", "errors", 1.0, Aggregation::Largest),
+    ("Event loop delay p50", "loop", 1.0, Aggregation::Largest),
+    ("Event loop use", "loop-use", 1.0, Aggregation::Largest),
+    ("Heap used", "heap", 1_048_576.0, Aggregation::Sum),
 ];
 
 /// Prefix of the name of a custom metric.
@@ -48,7 +48,7 @@ const OWN: &str = "own:";
 
 /// Value from an app's own page (`scrape`) at one instant.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Past {
+pub(crate) struct ScrapedValue {
     pub(crate) namespace: String,
     pub(crate) app: String,
     /// None = of the app, or of its only instance.
@@ -58,7 +58,7 @@ pub(crate) struct Past {
 }
 
 /// Passes each value of a snapshot to its series.
-pub(super) fn of(snapshot: &Snapshot, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) {
+pub(super) fn of(snapshot: &Snapshot, reported: &ReportedMetrics, sink: &mut impl FnMut(&str, Scale, f64)) {
     host(snapshot, sink);
     if snapshot.peer.is_none() {
         return;
@@ -88,13 +88,13 @@ fn host(snapshot: &Snapshot, sink: &mut impl FnMut(&str, Scale, f64)) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures")]
-fn one(app: &App, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) {
+fn one(app: &App, reported: &ReportedMetrics, sink: &mut impl FnMut(&str, Scale, f64)) {
     let mut give = |instance, metric: &str, scale, value| sink(&Key::app(&app.namespace, &app.name, instance, metric).text(), scale, value);
     give(None, "cpu", PERCENT, app.cpu);
     give(None, "memory", BYTES, app.memory as f64);
     give(None, "restarts", COUNT, app.restarts as f64);
     let is_alone = app.instances.len() == 1;
-    let mut joined: BTreeMap<&str, (f64, Join)> = BTreeMap::new();
+    let mut joined: BTreeMap<&str, (f64, Aggregation)> = BTreeMap::new();
     for instance in &app.instances {
         // The only instance of an app shares the series of the app.
         let own = (!is_alone).then_some(instance.id);
@@ -103,22 +103,22 @@ fn one(app: &App, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) 
             give(own, "memory", BYTES, instance.memory as f64);
             give(own, "restarts", COUNT, instance.restarts.into());
         }
-        let mut given: Vec<&str> = Vec::new();
+        let mut taken: Vec<&str> = Vec::new();
         for (name, value) in reported.get(instance.id) {
             let Some((_, metric, factor, join)) = KNOWN.iter().find(|(known, ..)| known == name) else {
                 give(own, &format!("{OWN}{name}"), ANY, *value);
                 continue;
             };
-            if given.contains(metric) {
+            if taken.contains(metric) {
                 continue;
             }
-            given.push(metric);
+            taken.push(metric);
             let value = value * factor;
             if !is_alone {
                 give(own, metric, scale(metric), value);
             }
             let all = joined.entry(metric).or_insert((0.0, *join));
-            all.0 = if *join == Join::Sum { all.0 + value } else { all.0.max(value) };
+            all.0 = if *join == Aggregation::Sum { all.0 + value } else { all.0.max(value) };
         }
     }
     for (metric, (value, _)) in joined {
@@ -127,7 +127,7 @@ fn one(app: &App, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) 
 }
 
 /// Passes scraped values to their series.
-pub(super) fn scraped(scraped: &[Past], sink: &mut impl FnMut(&str, Scale, f64)) {
+pub(super) fn scraped(scraped: &[ScrapedValue], sink: &mut impl FnMut(&str, Scale, f64)) {
     for one in scraped {
         sink(&Key::app(&one.namespace, &one.app, one.instance, &format!("{OWN}{}", one.metric)).text(), ANY, one.value);
     }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::view::tests_row as row;
 
-    fn taken(snapshot: &Snapshot, reported: &Reported) -> BTreeMap<String, f64> {
+    fn taken(snapshot: &Snapshot, reported: &ReportedMetrics) -> BTreeMap<String, f64> {
         let mut all = BTreeMap::new();
         of(snapshot, reported, &mut |key, _, value| {
             assert!(all.insert(key.replace('\u{1f}', "/"), value).is_none(), "{key} twice");
@@ -155,7 +155,7 @@ mod tests {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
         let snapshot = Snapshot { rows, peer, ..Snapshot::default() };
-        let reported = Reported::played(1, &[("HTTP", 120.0), ("HTTP P95 Latency", 7.5), ("<b>queue", 3.0), ("Requests", 2.1)]);
+        let reported = ReportedMetrics::played(1, &[("HTTP", 120.0), ("HTTP P95 Latency", 7.5), ("<b>queue", 3.0), ("Requests", 2.1)]);
         let all = taken(&snapshot, &reported);
         for (key, value) in [
             ("app/default/api/-/cpu", 2.2),

@@ -7,7 +7,7 @@ use hyper::header::{HOST, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use ostler_alerts::channel::Url;
-use ostler_alerts::render::Answer;
+use ostler_alerts::render::HttpReply;
 
 use super::client_tls as tls;
 
@@ -16,8 +16,8 @@ const MOST_ANSWER: usize = 16 << 10;
 
 /// Result of a request.
 #[derive(Debug, Default)]
-pub(crate) struct Got {
-    pub(crate) answer: Answer,
+pub(crate) struct HttpResponse {
+    pub(crate) answer: HttpReply,
     /// Days until the certificate expires; none = no certificate.
     pub(crate) certificate_days: Option<i64>,
 }
@@ -31,7 +31,7 @@ pub(crate) async fn exchange(
     url: &Url,
     headers: &[(impl AsRef<str>, String)],
     body: impl Into<Bytes>,
-) -> Result<Got, String> {
+) -> Result<HttpResponse, String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what} {}: {error}", url.origin());
     let mut stream = tls::connect(&url.host, url.port).await?;
     let mut certificate_days = None;
@@ -55,8 +55,8 @@ pub(crate) async fn exchange(
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..data.len().min(MOST_ANSWER)]));
     }
     let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let answer = Answer { status: head.status.as_u16(), retry_after, body: String::from_utf8_lossy(&bytes).into_owned() };
-    Ok(Got { answer, certificate_days })
+    let answer = HttpReply { status: head.status.as_u16(), retry_after, body: String::from_utf8_lossy(&bytes).into_owned() };
+    Ok(HttpResponse { answer, certificate_days })
 }
 
 /// Background task of a connection; dropping this ends it.

@@ -38,13 +38,13 @@ impl Guard {
 
     /// Checks a request from TCP or from a unix socket, which browsers cannot use.
     pub(crate) fn check(&self, head: &Parts, by_tcp: bool) -> Result<(), Refusal> {
-        if by_tcp && !self.knows_host(head) {
+        if by_tcp && !self.is_known_host(head) {
             return Err((StatusCode::MISDIRECTED_REQUEST, "unknown host name; allow it with `ostler web enable --allow-host NAME`"));
         }
         if head.method.is_safe() {
             return Ok(());
         }
-        if !self.comes_from_us(head) {
+        if !self.is_same_origin(head) {
             return Err((
                 StatusCode::FORBIDDEN,
                 "request from a page of another site; trust that site with `ostler web enable --trust-origin ORIGIN`",
@@ -57,7 +57,7 @@ impl Guard {
         Ok(())
     }
 
-    fn knows_host(&self, head: &Parts) -> bool {
+    fn is_known_host(&self, head: &Parts) -> bool {
         let mut hosts = head.headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
         let Some(name) = host.to_str().ok().and_then(host_name) else { return false };
@@ -66,7 +66,7 @@ impl Guard {
         address.is_some_and(|address| address.to_canonical().is_loopback() || self.any_address) || self.hosts.contains(&name)
     }
 
-    fn comes_from_us(&self, head: &Parts) -> bool {
+    fn is_same_origin(&self, head: &Parts) -> bool {
         let origin = head.headers.get(ORIGIN);
         let site = text(&head.headers, &FETCH_SITE);
         let Some(origin) = origin else {

@@ -59,13 +59,13 @@ pub(crate) fn error(status: StatusCode, text: &str) -> Response<Body> {
 /// Returns a JSON value that describes a failure.
 pub(crate) fn failed(status: StatusCode, reason: &str, value: &impl Serialize) -> Response<Body> {
     let mut response = full(status, JSON, serde_json::to_vec(value).unwrap_or_default());
-    response.extensions_mut().insert(Reason(reason.to_owned()));
+    response.extensions_mut().insert(FailureReason(reason.to_owned()));
     response
 }
 
 /// Reason of a failure for the audit log; it is not sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Reason(pub(crate) String);
+pub(crate) struct FailureReason(pub(crate) String);
 
 /// Sending end of a streamed reply.
 pub(crate) type Writer = mpsc::Sender<Bytes>;
@@ -74,7 +74,7 @@ pub(crate) type Writer = mpsc::Sender<Bytes>;
 /// that wait for a slow reader before the writer blocks.
 pub(crate) fn streamed(kind: &'static str, room: usize) -> (Writer, Response<Body>) {
     let (writer, pieces) = mpsc::channel(room);
-    let mut response = Response::new(Pieces(pieces).boxed_unsync());
+    let mut response = Response::new(BodyChunks(pieces).boxed_unsync());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     // Asks proxies not to buffer the stream.
@@ -83,9 +83,9 @@ pub(crate) fn streamed(kind: &'static str, room: usize) -> (Writer, Response<Bod
 }
 
 /// Pieces of a streamed body.
-struct Pieces(mpsc::Receiver<Bytes>);
+struct BodyChunks(mpsc::Receiver<Bytes>);
 
-impl hyper::body::Body for Pieces {
+impl hyper::body::Body for BodyChunks {
     type Data = Bytes;
     type Error = Infallible;
 

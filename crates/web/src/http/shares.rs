@@ -24,35 +24,35 @@ const READERS_OF_ONE: usize = 8;
 
 /// Kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum ShareKind {
     Request,
     Reader,
 }
 
 /// Shares in use, by identity.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shares(Arc<Mutex<HashMap<(Kind, String), usize>>>);
+pub(crate) struct Shares(Arc<Mutex<HashMap<(ShareKind, String), usize>>>);
 
 /// Part of a share that is in use until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct SharePermit {
     shares: Shares,
-    of: (Kind, String),
+    holder: (ShareKind, String),
 }
 
 impl Shares {
     /// Takes a seat for a request; none if the identity has used its share.
-    pub(crate) fn request(&self, identity: &Identity) -> Option<Seat> {
-        self.take(Kind::Request, identity, |of_one, _| of_one < REQUESTS)
+    pub(crate) fn request(&self, identity: &Identity) -> Option<SharePermit> {
+        self.take(ShareKind::Request, identity, |of_one, _| of_one < REQUESTS)
     }
 
     /// Takes a seat for a log reader; none if there are too many.
-    pub(crate) fn reader(&self, identity: &Identity) -> Option<Seat> {
+    pub(crate) fn reader(&self, identity: &Identity) -> Option<SharePermit> {
         let (one, all) = if identity.role == Role::Admin { (READERS, READERS) } else { (READERS_OF_ONE, READERS_OF_OTHERS) };
-        self.take(Kind::Reader, identity, |of_one, of_all| of_one < one && of_all < all)
+        self.take(ShareKind::Reader, identity, |of_one, of_all| of_one < one && of_all < all)
     }
 
-    fn take(&self, kind: Kind, identity: &Identity, has_room: impl Fn(usize, usize) -> bool) -> Option<Seat> {
+    fn take(&self, kind: ShareKind, identity: &Identity, has_room: impl Fn(usize, usize) -> bool) -> Option<SharePermit> {
         let mut used = self.used();
         let of_all = used.iter().filter(|((of, _), _)| *of == kind).map(|(_, count)| count).sum();
         let of = (kind, identity.share.clone());
@@ -61,31 +61,31 @@ impl Shares {
             return None;
         }
         *of_one += 1;
-        Some(Seat { shares: self.clone(), of })
+        Some(SharePermit { shares: self.clone(), holder: of })
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<(Kind, String), usize>> {
+    fn used(&self) -> MutexGuard<'_, HashMap<(ShareKind, String), usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Seat {
+impl Drop for SharePermit {
     fn drop(&mut self) {
         let mut used = self.shares.used();
-        match used.get_mut(&self.of) {
+        match used.get_mut(&self.holder) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(used.remove(&self.of)),
+            _ => drop(used.remove(&self.holder)),
         }
     }
 }
 
 /// Body of a reply that keeps its seat until the body is sent or the reader disconnects.
-pub(crate) struct Seated {
+pub(crate) struct BodyWithPermit {
     pub(crate) body: Body,
-    pub(crate) _seat: Seat,
+    pub(crate) _seat: SharePermit,
 }
 
-impl hyper::body::Body for Seated {
+impl hyper::body::Body for BodyWithPermit {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -114,7 +114,7 @@ mod tests {
     fn one_identity_cannot_use_all_request_slots() {
         let shares = Shares::default();
         let (viewer, admin) = (identity("viewer", Role::Viewer), identity("admin", Role::Admin));
-        let mut taken: Vec<Seat> = (0..300).filter_map(|_| shares.request(&viewer)).collect();
+        let mut taken: Vec<SharePermit> = (0..300).filter_map(|_| shares.request(&viewer)).collect();
         assert_eq!(taken.len(), REQUESTS);
         assert!(shares.request(&admin).is_some());
         taken.pop();
@@ -127,11 +127,11 @@ mod tests {
     fn viewers_leave_reader_slots_for_admins() {
         let shares = Shares::default();
         let viewers: Vec<Identity> = (0..4).map(|number| identity(&format!("viewer {number}"), Role::Viewer)).collect();
-        let taken: Vec<Seat> = viewers.iter().flat_map(|viewer| (0..20).filter_map(|_| shares.reader(viewer))).collect();
+        let taken: Vec<SharePermit> = viewers.iter().flat_map(|viewer| (0..20).filter_map(|_| shares.reader(viewer))).collect();
         assert_eq!(taken.len(), READERS_OF_OTHERS);
         let admin = identity("admin", Role::Admin);
         assert_eq!((0..20).filter_map(|_| shares.reader(&admin)).count(), 20, "each is dropped at once");
-        let kept: Vec<Seat> = (0..20).filter_map(|_| shares.reader(&admin)).collect();
+        let kept: Vec<SharePermit> = (0..20).filter_map(|_| shares.reader(&admin)).collect();
         assert_eq!(kept.len(), READERS - READERS_OF_OTHERS);
     }
 }

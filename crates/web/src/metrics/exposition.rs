@@ -22,7 +22,7 @@ impl Format {
 
 /// Kind of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FamilyKind {
     Gauge,
     Counter,
     Info,
@@ -42,18 +42,18 @@ impl Exposition {
     }
 
     /// Starts a family. `name` is without the suffix of its kind.
-    pub(super) fn family(&mut self, name: &str, kind: Kind, unit: Option<&str>, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: FamilyKind, unit: Option<&str>, help: &str) {
         let ending = match kind {
-            Kind::Gauge => "",
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
+            FamilyKind::Gauge => "",
+            FamilyKind::Counter => "_total",
+            FamilyKind::Info => "_info",
         };
         self.sample = format!("{name}{ending}");
         let (family, word) = match (self.format, kind) {
-            (Format::OpenMetrics, Kind::Info) => (name, "info"),
-            (Format::OpenMetrics, Kind::Counter) => (name, "counter"),
-            (_, Kind::Counter) => (self.sample.as_str(), "counter"),
-            (_, Kind::Gauge | Kind::Info) => (self.sample.as_str(), "gauge"),
+            (Format::OpenMetrics, FamilyKind::Info) => (name, "info"),
+            (Format::OpenMetrics, FamilyKind::Counter) => (name, "counter"),
+            (_, FamilyKind::Counter) => (self.sample.as_str(), "counter"),
+            (_, FamilyKind::Gauge | FamilyKind::Info) => (self.sample.as_str(), "gauge"),
         };
         let _ = writeln!(self.text, "# HELP {family} {}\n# TYPE {family} {word}", escaped(help));
         if let (Format::OpenMetrics, Some(unit)) = (self.format, unit) {
@@ -71,7 +71,7 @@ impl Exposition {
     }
 
     /// Starts a family of an app's own page; it has the same name as its samples.
-    pub(super) fn own_family(&mut self, name: &str, kind: scrape::Kind, help: &str) {
+    pub(super) fn own_family(&mut self, name: &str, kind: scrape::FamilyKind, help: &str) {
         let word = word(kind, name, self.format);
         let family = match (self.format, word) {
             (Format::OpenMetrics, "counter") => name.strip_suffix("_total").unwrap_or(name),
@@ -124,15 +124,15 @@ impl std::fmt::Display for Number {
 }
 
 /// Returns the format's word for the kind of a family of an app's own page.
-fn word(kind: scrape::Kind, name: &str, format: Format) -> &'static str {
+fn word(kind: scrape::FamilyKind, name: &str, format: Format) -> &'static str {
     match (kind, format) {
         // OpenMetrics recognizes counters only by their suffix.
-        (scrape::Kind::Counter, Format::OpenMetrics) if !name.ends_with("_total") => "unknown",
-        (scrape::Kind::Counter, _) => "counter",
-        (scrape::Kind::Gauge, _) => "gauge",
-        (scrape::Kind::Histogram, _) => "histogram",
-        (scrape::Kind::Summary, _) => "summary",
-        (scrape::Kind::Untyped, Format::OpenMetrics) => "unknown",
-        (scrape::Kind::Untyped, Format::Text) => "untyped",
+        (scrape::FamilyKind::Counter, Format::OpenMetrics) if !name.ends_with("_total") => "unknown",
+        (scrape::FamilyKind::Counter, _) => "counter",
+        (scrape::FamilyKind::Gauge, _) => "gauge",
+        (scrape::FamilyKind::Histogram, _) => "histogram",
+        (scrape::FamilyKind::Summary, _) => "summary",
+        (scrape::FamilyKind::Untyped, Format::OpenMetrics) => "unknown",
+        (scrape::FamilyKind::Untyped, Format::Text) => "untyped",
     }
 }

@@ -2,7 +2,7 @@
 
 use ostler_proto::control::{Figures, RouteFigures, TableRow};
 
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, FamilyKind};
 use crate::snapshot::Snapshot;
 
 /// Function that returns a value of a worker.
@@ -17,23 +17,29 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
         return;
     }
     let seconds = Some("seconds");
-    let plain: [(&str, Kind, Option<&str>, &str, Value); 8] = [
-        ("ostler_node_http_requests", Kind::Counter, None, "Requests answered since measuring started.", |one| Some(one.requests as f64)),
-        ("ostler_node_http_failed_requests", Kind::Counter, None, "Requests answered with 5xx since measuring started.", |one| {
+    let plain: [(&str, FamilyKind, Option<&str>, &str, Value); 8] = [
+        ("ostler_node_http_requests", FamilyKind::Counter, None, "Requests answered since measuring started.", |one| {
+            Some(one.requests as f64)
+        }),
+        ("ostler_node_http_failed_requests", FamilyKind::Counter, None, "Requests answered with 5xx since measuring started.", |one| {
             Some(one.failed as f64)
         }),
-        ("ostler_node_event_loop_usage_ratio", Kind::Gauge, Some("ratio"), "Share of time in which the event loop was busy.", |one| {
-            Some(one.loop_use)
-        }),
-        ("ostler_node_heap_used_bytes", Kind::Gauge, Some("bytes"), "Used heap of V8.", |one| Some(one.heap_used as f64)),
-        ("ostler_node_heap_size_bytes", Kind::Gauge, Some("bytes"), "Total heap of V8.", |one| Some(one.heap_total as f64)),
-        ("ostler_node_gc_seconds", Kind::Counter, seconds, "Time spent in garbage collection since measuring started.", |one| {
+        (
+            "ostler_node_event_loop_usage_ratio",
+            FamilyKind::Gauge,
+            Some("ratio"),
+            "Share of time in which the event loop was busy.",
+            |one| Some(one.loop_use),
+        ),
+        ("ostler_node_heap_used_bytes", FamilyKind::Gauge, Some("bytes"), "Used heap of V8.", |one| Some(one.heap_used as f64)),
+        ("ostler_node_heap_size_bytes", FamilyKind::Gauge, Some("bytes"), "Total heap of V8.", |one| Some(one.heap_total as f64)),
+        ("ostler_node_gc_seconds", FamilyKind::Counter, seconds, "Time spent in garbage collection since measuring started.", |one| {
             Some(one.gc_seconds)
         }),
-        ("ostler_node_handles", Kind::Gauge, None, "Active handles and requests of the process.", |one| Some(one.handles as f64)),
+        ("ostler_node_handles", FamilyKind::Gauge, None, "Active handles and requests of the process.", |one| Some(one.handles as f64)),
         (
             "ostler_node_measured_seconds",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             seconds,
             "Time since measuring started; the app measures while its metrics are read.",
             |one| Some(one.seconds),
@@ -45,11 +51,11 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
             value(figures).into_iter().for_each(|value| out.sample(&worker.labels(), value));
         }
     }
-    out.family("ostler_node_http_response_seconds", Kind::Gauge, seconds, "Response time over the last 10 to 20 s.");
+    out.family("ostler_node_http_response_seconds", FamilyKind::Gauge, seconds, "Response time over the last 10 to 20 s.");
     percentiles(out, &workers, &[("50", |one| one.p50), ("95", |one| one.p95), ("99", |one| one.p99)]);
-    out.family("ostler_node_event_loop_delay_seconds", Kind::Gauge, seconds, "Delay of the event loop.");
+    out.family("ostler_node_event_loop_delay_seconds", FamilyKind::Gauge, seconds, "Delay of the event loop.");
     percentiles(out, &workers, &[("50", |one| Some(one.loop_delay_p50)), ("99", |one| Some(one.loop_delay_p99))]);
-    let mut routes = |name: &str, kind: Kind, unit: Option<&str>, help: &str, value: fn(&RouteFigures) -> Option<f64>| {
+    let mut routes = |name: &str, kind: FamilyKind, unit: Option<&str>, help: &str, value: fn(&RouteFigures) -> Option<f64>| {
         out.family(name, kind, unit, help);
         for (worker, figures) in &workers {
             for (route, value) in figures.routes.iter().filter_map(|route| Some((route, value(route)?))) {
@@ -58,13 +64,13 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
             }
         }
     };
-    routes("ostler_node_http_route_requests", Kind::Counter, None, "Requests by route.", |route| Some(route.requests as f64));
-    routes("ostler_node_http_route_failed_requests", Kind::Counter, None, "Requests answered with 5xx, by route.", |route| {
+    routes("ostler_node_http_route_requests", FamilyKind::Counter, None, "Requests by route.", |route| Some(route.requests as f64));
+    routes("ostler_node_http_route_failed_requests", FamilyKind::Counter, None, "Requests answered with 5xx, by route.", |route| {
         Some(route.failed as f64)
     });
     routes(
         "ostler_node_http_route_response_seconds",
-        Kind::Gauge,
+        FamilyKind::Gauge,
         seconds,
         "Response time by route: 95th percentile of the last 10 to 20 s.",
         |route| route.p95,

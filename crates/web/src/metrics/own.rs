@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::exposition::{Exposition, Kind};
-use crate::metrics::scrape::{self, AppFigures, Family, Points, Series, Value};
+use super::exposition::{Exposition, FamilyKind};
+use crate::metrics::scrape::{self, AppFigures, Family, FamilyValue, Series, SeriesPoints};
 
 /// Prefix of ostler's own names; metrics of apps with this prefix are left out.
 const RESERVED: &str = "ostler_";
@@ -15,7 +15,7 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
     if apps.is_empty() {
         return;
     }
-    out.family("ostler_app_scrape_up", Kind::Gauge, None, "Whether the metrics page of the instance could be read.");
+    out.family("ostler_app_scrape_up", FamilyKind::Gauge, None, "Whether the metrics page of the instance could be read.");
     for app in apps {
         for (worker, up) in &app.workers {
             let labels = [("app", app.app.as_str()), ("namespace", app.namespace.as_str()), ("worker", &worker.to_string())];
@@ -53,7 +53,7 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
     }
     out.family(
         "ostler_app_scrape_left_out_samples",
-        Kind::Gauge,
+        FamilyKind::Gauge,
         None,
         "Samples of the page that were skipped: invalid, with a reserved name, or too many.",
     );
@@ -80,22 +80,22 @@ fn families<'a>(apps: &[&'a AppFigures]) -> ByName<'a> {
 }
 
 /// Returns the names that a family uses, in either format.
-fn names(name: &str, kind: scrape::Kind) -> Vec<String> {
+fn names(name: &str, kind: scrape::FamilyKind) -> Vec<String> {
     let endings: &[&str] = match kind {
-        scrape::Kind::Histogram => &["_bucket", "_sum", "_count", "_created"],
-        scrape::Kind::Summary => &["_sum", "_count", "_created"],
+        scrape::FamilyKind::Histogram => &["_bucket", "_sum", "_count", "_created"],
+        scrape::FamilyKind::Summary => &["_sum", "_count", "_created"],
         _ => &[],
     };
-    let base = (kind == scrape::Kind::Counter).then(|| name.strip_suffix("_total")).flatten();
+    let base = (kind == scrape::FamilyKind::Counter).then(|| name.strip_suffix("_total")).flatten();
     let others = endings.iter().map(|ending| format!("{name}{ending}")).chain(base.map(str::to_owned));
     std::iter::once(name.to_owned()).chain(others).collect()
 }
 
-fn write(out: &mut Exposition, name: &str, kind: scrape::Kind, fixed: &[(&str, &str)], series: &Series) {
+fn write(out: &mut Exposition, name: &str, kind: scrape::FamilyKind, fixed: &[(&str, &str)], series: &Series) {
     match &series.value {
-        Value::One(value) => out.own_sample(name, "", fixed, &series.labels, None, *value),
-        Value::Many(points) if kind == scrape::Kind::Histogram => histogram(out, name, fixed, &series.labels, points),
-        Value::Many(points) => {
+        FamilyValue::One(value) => out.own_sample(name, "", fixed, &series.labels, None, *value),
+        FamilyValue::Many(points) if kind == scrape::FamilyKind::Histogram => histogram(out, name, fixed, &series.labels, points),
+        FamilyValue::Many(points) => {
             for (_, text, value) in &points.at {
                 out.own_sample(name, "", fixed, &series.labels, Some(("quantile", text)), *value);
             }
@@ -105,7 +105,7 @@ fn write(out: &mut Exposition, name: &str, kind: scrape::Kind, fixed: &[(&str, &
 }
 
 /// Adds the buckets of a histogram with counts that never decrease, up to the total.
-fn histogram(out: &mut Exposition, name: &str, fixed: &[(&str, &str)], labels: &str, points: &Points) {
+fn histogram(out: &mut Exposition, name: &str, fixed: &[(&str, &str)], labels: &str, points: &SeriesPoints) {
     let mut so_far = 0.0_f64;
     for (_, text, count) in points.at.iter().filter(|(bound, ..)| bound.is_finite()) {
         so_far = so_far.max(*count);

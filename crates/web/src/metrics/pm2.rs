@@ -2,7 +2,7 @@
 
 use ostler_proto::control::TableRow;
 
-use super::exposition::{Exposition, Format, Kind};
+use super::exposition::{Exposition, FamilyKind, Format};
 use crate::snapshot::Snapshot;
 
 /// Returns the metrics as text. Restarts include all of them; PM2's exporter counts only unstable
@@ -12,7 +12,7 @@ pub(crate) fn text(snapshot: &Snapshot, format: Format) -> String {
     let mut out = Exposition::new(format);
     let rows = &snapshot.rows;
     let mut all = |name: &str, help: &str, value: &dyn Fn(&TableRow) -> f64| {
-        out.family(name, Kind::Gauge, None, help);
+        out.family(name, FamilyKind::Gauge, None, help);
         for (at, row) in rows.iter().enumerate() {
             // Number of the instance within its app.
             let instance = rows[..at].iter().filter(|other| other.name == row.name && other.namespace == row.namespace).count();

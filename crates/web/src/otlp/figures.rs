@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ostler_otlp::encode::{Figure, MetricKind, Origin};
 
-use crate::history::{Key, Of, figures_of};
-use crate::snapshot::Moment;
+use crate::history::{Key, SeriesSubject, figures_of};
+use crate::snapshot::RecordedSnapshot;
 
 /// Prefix of the name of a custom metric.
 const OWN: &str = "own:";
@@ -35,7 +35,7 @@ const HOST: &[(&str, &str, &str, f64, MetricKind)] = &[
 /// Returns the metrics of a moment by source. Each is of one instance: an app with several has no
 /// separate metrics, because the receiver can sum them. `origin` returns the source for an
 /// instance.
-pub(super) fn figures(moment: &Moment, origin: impl Fn(u32) -> Option<Origin>) -> Vec<(Origin, Vec<Figure>)> {
+pub(super) fn figures(moment: &RecordedSnapshot, origin: impl Fn(u32) -> Option<Origin>) -> Vec<(Origin, Vec<Figure>)> {
     let mut all: BTreeMap<Origin, Vec<Figure>> = BTreeMap::new();
     let rows = &moment.snapshot.rows;
     let only = |namespace: &str, name: &str| {
@@ -43,13 +43,13 @@ pub(super) fn figures(moment: &Moment, origin: impl Fn(u32) -> Option<Origin>) -
         ids.next().filter(|_| ids.next().is_none())
     };
     figures_of(&moment.snapshot, &moment.reported, |key, value| {
-        let Some(Key { of, metric }) = Key::parse(key) else { return };
-        match of {
-            Of::Host => {
+        let Some(Key { subject, metric }) = Key::parse(key) else { return };
+        match subject {
+            SeriesSubject::Host => {
                 let host = || Origin { service: "ostler".into(), ..Origin::default() };
                 all.entry(host()).or_default().extend(known(HOST, &metric, value));
             }
-            Of::App { namespace, name, instance } => {
+            SeriesSubject::App { namespace, name, instance } => {
                 let Some(number) = instance.or_else(|| only(&namespace, &name)) else { return };
                 let unknown = || Origin { service: name, namespace: Some(namespace), instance: None, number: Some(number) };
                 let origin = origin(number).unwrap_or_else(unknown);
@@ -77,7 +77,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::snapshot::Reported;
+    use crate::snapshot::ReportedMetrics;
     use crate::snapshot::Snapshot;
     use crate::view::tests_row as row;
 
@@ -86,9 +86,9 @@ mod tests {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
         let snapshot = Arc::new(Snapshot { rows, peer, ..Snapshot::default() });
-        let reported = Reported::played(1, &[("HTTP P95 Latency", 7.5), ("queue <b>", 3.0)]);
+        let reported = ReportedMetrics::played(1, &[("HTTP P95 Latency", 7.5), ("queue <b>", 3.0)]);
         let origin = |id| (id != 2).then(|| Origin { service: "api".into(), number: Some(id), ..Origin::default() });
-        let all = figures(&Moment { snapshot, reported }, origin);
+        let all = figures(&RecordedSnapshot { snapshot, reported }, origin);
         let find = |number: u32, name: &str| {
             let (_, figures) = all.iter().find(|(origin, _)| origin.number == Some(number)).unwrap();
             figures.iter().filter(|figure| figure.name == name).map(|figure| figure.value).collect::<Vec<_>>()

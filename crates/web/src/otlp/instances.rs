@@ -16,11 +16,11 @@ use ostler_otlp::store::Sender;
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::Instant;
 
-use crate::daemon::{Daemon, News};
+use crate::daemon::{Daemon, EventUpdate};
 
 /// Time for which data is valid, and the minimum time between two queries after an event.
 const KNOWN: Duration = Duration::from_secs(30);
-const ASKED_AGAIN: Duration = Duration::from_secs(1);
+const REFRESH_DELAY: Duration = Duration::from_secs(1);
 
 /// Attribute key for the query of a URL.
 const QUERY: &str = "url.query";
@@ -58,26 +58,26 @@ pub(crate) fn hide(secrets: &[String], key: Option<&str>, text: &str) -> Option<
 }
 
 #[derive(Default)]
-struct Known {
+struct InstanceCache {
     by_id: HashMap<String, Rc<Instance>>,
     by_number: HashMap<u32, Rc<Instance>>,
-    learned: Option<Instant>,
+    loaded_at: Option<Instant>,
 }
 
 /// Known instances.
 pub(crate) struct Instances {
     daemon: Daemon,
-    known: RefCell<Known>,
+    known: RefCell<InstanceCache>,
     /// New events; only checked by queries, so that the process does not wake up for them.
-    news: RefCell<broadcast::Receiver<News>>,
+    updates: RefCell<broadcast::Receiver<EventUpdate>>,
     /// Allows one query at a time.
     asking: Mutex<()>,
 }
 
 impl Instances {
     pub(crate) fn of(daemon: Daemon) -> Self {
-        let news = daemon.news();
-        Self { daemon, known: RefCell::default(), news: RefCell::new(news), asking: Mutex::new(()) }
+        let updates = daemon.updates();
+        Self { daemon, known: RefCell::default(), updates: RefCell::new(updates), asking: Mutex::new(()) }
     }
 
     /// Returns the instance of this unique id.
@@ -92,39 +92,39 @@ impl Instances {
 
     /// Queries the daemon unless the data is valid. `missing` returns true if the caller lacks an
     /// instance.
-    pub(crate) async fn learn(&self, missing: impl Fn(&Self) -> bool) {
-        self.ask(missing, false).await;
+    pub(crate) async fn refresh(&self, missing: impl Fn(&Self) -> bool) {
+        self.query(missing, false).await;
     }
 
-    /// Same as `learn`. If an event happened just after the last query, it waits until a new query
-    /// is allowed.
-    pub(crate) async fn learn_patiently(&self, missing: impl Fn(&Self) -> bool) {
-        self.ask(missing, true).await;
+    /// Same as `refresh`. If an event happened just after the last query, it waits until a new
+    /// query is allowed.
+    pub(crate) async fn refresh_after_event(&self, missing: impl Fn(&Self) -> bool) {
+        self.query(missing, true).await;
     }
 
-    async fn ask(&self, missing: impl Fn(&Self) -> bool, is_patient: bool) {
+    async fn query(&self, missing: impl Fn(&Self) -> bool, is_patient: bool) {
         if !missing(self) {
             return;
         }
         let _one = self.asking.lock().await;
-        let happened = !self.news.borrow().is_empty();
-        let learned = self.known.borrow().learned;
-        if let Some(learned) = learned.filter(|_| happened && is_patient) {
-            tokio::time::sleep_until(learned + ASKED_AGAIN).await;
+        let happened = !self.updates.borrow().is_empty();
+        let loaded_at = self.known.borrow().loaded_at;
+        if let Some(loaded_at) = loaded_at.filter(|_| happened && is_patient) {
+            tokio::time::sleep_until(loaded_at + REFRESH_DELAY).await;
         }
-        let is_good = learned.is_some_and(|at| at.elapsed() < if happened { ASKED_AGAIN } else { KNOWN });
+        let is_good = loaded_at.is_some_and(|at| at.elapsed() < if happened { REFRESH_DELAY } else { KNOWN });
         // The previous caller may have queried the same.
         if is_good || !missing(self) {
             return;
         }
         // Events from now on make the data outdated.
-        let from_now_on = self.news.borrow().resubscribe();
-        self.news.replace(from_now_on);
-        let asked = self.daemon.ask(|client| client.inspect(&[])).await;
+        let from_now_on = self.updates.borrow().resubscribe();
+        self.updates.replace(from_now_on);
+        let reply = self.daemon.query(|client| client.inspect(&[])).await;
         let mut known = self.known.borrow_mut();
-        known.learned = Some(Instant::now());
+        known.loaded_at = Some(Instant::now());
         // Outdated data is better than none.
-        let Ok(details) = asked else { return };
+        let Ok(details) = reply else { return };
         known.by_id.clear();
         known.by_number.clear();
         for detail in details {

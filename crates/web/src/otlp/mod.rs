@@ -87,6 +87,6 @@ pub(crate) fn start(home: &Path, settings: &Settings, daemon: &Daemon, ending: &
 }
 
 /// Writes a line to the log.
-fn tell(text: std::fmt::Arguments<'_>) {
+fn log_line(text: std::fmt::Arguments<'_>) {
     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("otlp: {text}\n"));
 }

@@ -20,12 +20,12 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Instances, Otlp, tell};
+use super::{Instances, Otlp, log_line};
 use crate::clock::now_ms;
-use crate::daemon::{Daemon, News};
+use crate::daemon::{Daemon, EventUpdate};
 use crate::logs::LogProcess;
 use crate::settings::otlp::Push;
-use crate::snapshot::Moment;
+use crate::snapshot::RecordedSnapshot;
 
 /// Maximum number of waiting bytes, compressed.
 const MOST: usize = 8 << 20;
@@ -61,11 +61,11 @@ pub(super) struct Pusher {
     /// Number of records that wait for others, bytes of their texts, and the end of their wait.
     waiting: (usize, usize, Option<Instant>),
     began: Instant,
-    lines: Lines,
+    lines: LineReader,
 }
 
 /// Process that reads lines.
-struct Lines {
+struct LineReader {
     process: Option<LogProcess>,
     /// Time at which it is started; none = it runs, or lines are not sent.
     start_at: Option<Instant>,
@@ -92,30 +92,30 @@ impl Pusher {
             records: BTreeMap::new(),
             waiting: (0, 0, None),
             began: now,
-            lines: Lines { process: None, start_at, started: now, pause: AGAIN, second: (now, 0) },
+            lines: LineReader { process: None, start_at, started: now, pause: AGAIN, second: (now, 0) },
         }
     }
 
     pub(super) async fn run(mut self, mut ending: Ending) {
         let (done, mut verdicts) = mpsc::channel(1);
-        let mut moments = self.daemon.moments();
-        let mut news = self.daemon.news();
+        let mut moments = self.daemon.recorded_snapshots();
+        let mut updates = self.daemon.updates();
         loop {
-            let due = self.turn(&done);
+            let due = self.run_due(&done);
             tokio::select! {
                 () = ending.stop_requested() => return,
                 Some(verdict) = verdicts.recv() => self.done(verdict),
                 moment = moments.recv() => match moment {
-                    Ok(moment) => self.measured(&moment).await,
+                    Ok(moment) => self.handle_snapshot(&moment).await,
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
-                told = news.recv() => match told {
-                    Ok(News::Event(event)) => self.happened(&event).await,
-                    Ok(News::Gone) | Err(RecvError::Lagged(_)) => {}
+                update = updates.recv() => match update {
+                    Ok(EventUpdate::Event(event)) => self.handle_event(&event).await,
+                    Ok(EventUpdate::Gap) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
-                line = self.lines.next() => self.wrote(line).await,
+                line = self.lines.next() => self.handle_line(line).await,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
@@ -126,7 +126,7 @@ impl Pusher {
     }
 
     /// Does the work that is due. Returns the time of the next work.
-    fn turn(&mut self, done: &mpsc::Sender<SendOutcome>) -> Option<Instant> {
+    fn run_due(&mut self, done: &mpsc::Sender<SendOutcome>) -> Option<Instant> {
         let now = Instant::now();
         if self.waiting.2.is_some_and(|until| until <= now) {
             self.flush();
@@ -165,13 +165,13 @@ impl Pusher {
     fn done(&mut self, verdict: SendOutcome) {
         let chance = f64::from(u16::from_ne_bytes(crate::access::random::<2>())) / f64::from(u16::MAX);
         if let Some(text) = self.queue.done(verdict, self.clock_ms(), chance) {
-            tell(format_args!("{}: {text}", self.url.origin()));
+            log_line(format_args!("{}: {text}", self.url.origin()));
         }
-        self.told();
+        self.publish_state();
     }
 
     /// Updates the state that requests can see.
-    fn told(&self) {
+    fn publish_state(&self) {
         if let Some(state) = &self.otlp.push {
             state.borrow_mut().counts.clone_from(self.queue.counts());
         }
@@ -183,12 +183,12 @@ impl Pusher {
         // Writing to memory cannot fail.
         let body = packed.write_all(body).and_then(|()| packed.finish()).unwrap_or_default();
         self.queue.push(Batch { signal, body, items: items as u64 });
-        self.told();
+        self.publish_state();
     }
 
-    async fn measured(&mut self, moment: &Moment) {
+    async fn handle_snapshot(&mut self, moment: &RecordedSnapshot) {
         let rows = &moment.snapshot.rows;
-        self.instances.learn_patiently(|known| rows.iter().any(|row| known.by_number(row.id).is_none())).await;
+        self.instances.refresh_after_event(|known| rows.iter().any(|row| known.by_number(row.id).is_none())).await;
         let origin = |number| self.instances.by_number(number).map(|instance| instance.origin.clone());
         let groups = super::figures::figures(moment, origin);
         for groups in groups.chunks(GROUPS) {
@@ -197,7 +197,7 @@ impl Pusher {
         }
     }
 
-    async fn happened(&mut self, event: &Arc<Event>) {
+    async fn handle_event(&mut self, event: &Arc<Event>) {
         let view = crate::view::event(event);
         let severity = match view.severity {
             "critical" => Severity::Error,
@@ -217,7 +217,7 @@ impl Pusher {
     }
 
     /// Handles a line or the exit of the process.
-    async fn wrote(&mut self, line: Option<crate::logs::Line>) {
+    async fn handle_line(&mut self, line: Option<crate::logs::LogLine>) {
         let Some(line) = line else { return self.lines.ended() };
         // The dashboard's own log would send reports about sending. The daemon's log repeats the
         // events.
@@ -244,7 +244,7 @@ impl Pusher {
 
     async fn add(&mut self, app: Option<String>, instance: Option<u32>, mut record: Record) {
         if let Some(number) = instance {
-            self.instances.learn_patiently(|known| known.by_number(number).is_none()).await;
+            self.instances.refresh_after_event(|known| known.by_number(number).is_none()).await;
         }
         // The number may belong to another app by now; that app must not get the line.
         let known =
@@ -276,7 +276,7 @@ impl Pusher {
     }
 }
 
-impl Lines {
+impl LineReader {
     fn start(&mut self, home: &Path, now: Instant) {
         self.process = LogProcess::start(home, &["--lines".to_owned(), "0".to_owned()]).ok();
         self.started = now;
@@ -291,7 +291,7 @@ impl Lines {
 
     /// Returns the next line; none = the process has exited. Waits forever if there is no process.
     /// The future may be dropped while it waits.
-    async fn next(&mut self) -> Option<crate::logs::Line> {
+    async fn next(&mut self) -> Option<crate::logs::LogLine> {
         let Some(process) = &mut self.process else { return std::future::pending().await };
         if self.second.1 > BYTES_PER_SECOND {
             sleep_until(self.second.0 + Duration::from_secs(1)).await;

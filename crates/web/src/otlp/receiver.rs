@@ -30,7 +30,7 @@ use ostler_otlp::store::Sender;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Instances, Otlp, tell};
+use super::{Instances, Otlp, log_line};
 use crate::clock::now_ms;
 use crate::http::reply::{Body, full};
 
@@ -50,7 +50,7 @@ const FOREIGN: Rate = Rate { per_second: 512 << 10, burst: 8 << 20 };
 /// Times for retrying a port that is in use, for example by a former process of the dashboard:
 /// first pause, time until it is reported, maximum pause.
 const AGAIN: Duration = Duration::from_millis(250);
-const TOLD: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// Response text for signals that are not kept.
 const NOT_KEPT: &str = "only traces are accepted here: metrics and logs of apps are collected without OTLP";
@@ -95,11 +95,11 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
         match bound {
             Ok(listener) => {
                 if otlp.traces.state.borrow_mut().problem.take().is_some() {
-                    tell(format_args!("traces are accepted at port {port} again"));
+                    log_line(format_args!("traces are accepted at port {port} again"));
                 }
                 return Some(listener);
             }
-            Err(error) if pause >= TOLD => {
+            Err(error) if pause >= LOG_INTERVAL => {
                 let why = if error.kind() == io::ErrorKind::AddrInUse { "another program uses it".to_owned() } else { error.to_string() };
                 problem(
                     otlp,
@@ -123,23 +123,23 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
 fn problem(otlp: &Otlp, text: String) {
     let mut state = otlp.traces.state.borrow_mut();
     if state.problem.as_ref() != Some(&text) {
-        tell(format_args!("{text}"));
+        log_line(format_args!("{text}"));
         state.problem = Some(text);
     }
 }
 
 /// Refusal: status, advice, and seconds until a retry.
-struct Refusal {
+struct Rejection {
     status: StatusCode,
     why: String,
     after: Option<u64>,
 }
 
-fn refusal(status: StatusCode, why: &str) -> Refusal {
-    Refusal { status, why: why.to_owned(), after: None }
+fn refusal(status: StatusCode, why: &str) -> Rejection {
+    Rejection { status, why: why.to_owned(), after: None }
 }
 
-impl From<DecodeError> for Refusal {
+impl From<DecodeError> for Rejection {
     fn from(error: DecodeError) -> Self {
         refusal(StatusCode::BAD_REQUEST, &error.to_string())
     }
@@ -148,7 +148,7 @@ impl From<DecodeError> for Refusal {
 async fn answer(receiver: Rc<Receiver>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let form = form(&head.headers);
-    let answered = match asked(&head, form) {
+    let answered = match requested_signal(&head, form) {
         Ok((signal, form)) => receiver.take(signal, form, peer, &head, body).await,
         Err(refusal) => Err(refusal),
     };
@@ -156,7 +156,7 @@ async fn answer(receiver: Rc<Receiver>, peer: Peer, request: Request<Incoming>) 
     let kind = if shown == BodyEncoding::Json { "application/json" } else { "application/x-protobuf" };
     match answered {
         Ok(bytes) => full(StatusCode::OK, kind, bytes),
-        Err(Refusal { status, why, after }) => {
+        Err(Rejection { status, why, after }) => {
             let mut state = receiver.otlp.traces.state.borrow_mut();
             state.refused = state.refused.saturating_add(1);
             let mut response = full(status, kind, refused(shown, &why));
@@ -182,7 +182,7 @@ fn form(headers: &HeaderMap) -> Option<BodyEncoding> {
 }
 
 /// Determines signal and encoding from the request head alone.
-fn asked(head: &Parts, form: Option<BodyEncoding>) -> Result<(Signal, BodyEncoding), Refusal> {
+fn requested_signal(head: &Parts, form: Option<BodyEncoding>) -> Result<(Signal, BodyEncoding), Rejection> {
     // A name that resolves to this machine (DNS rebinding) or a page in a browser is not an app.
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !is_loopback(host) {
@@ -218,27 +218,27 @@ impl Receiver {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    async fn take(&self, signal: Signal, form: BodyEncoding, peer: Peer, head: &Parts, body: Incoming) -> Result<Vec<u8>, Refusal> {
+    async fn take(&self, signal: Signal, form: BodyEncoding, peer: Peer, head: &Parts, body: Incoming) -> Result<Vec<u8>, Rejection> {
         let (bytes, _room) = self.read(body).await?;
         let connection = peer.address.map(|address| address.to_string()).unwrap_or_default();
-        self.paid(&self.connections, &connection, bytes.len())?;
+        self.charge(&self.connections, &connection, bytes.len())?;
         let _one = self.unpacking.lock().await;
         let bytes = unpacked(&head.headers, bytes)?;
         if signal != Signal::Traces {
             return Ok(taken(form, signal, count(form, signal, &bytes)?, NOT_KEPT));
         }
         let ids = instances(form, &bytes)?;
-        self.instances.learn(|known| ids.iter().any(|id| known.by_id(id).is_none())).await;
+        self.instances.refresh(|known| ids.iter().any(|id| known.by_id(id).is_none())).await;
         let payer = ids.iter().find_map(|id| self.instances.by_id(id));
         let payer = payer.and_then(|instance| instance.sender.app.as_ref().map(|(namespace, name)| format!("{namespace}\0{name}")));
         match payer {
-            Some(app) => self.paid(&self.apps, &app, bytes.len())?,
-            None => self.paid(&self.foreign, "", bytes.len())?,
+            Some(app) => self.charge(&self.apps, &app, bytes.len())?,
+            None => self.charge(&self.foreign, "", bytes.len())?,
         }
         self.keep(form, &bytes)
     }
 
-    fn keep(&self, form: BodyEncoding, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn keep(&self, form: BodyEncoding, bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
         let now = now_ms();
         let mut store = self.otlp.traces.store.borrow_mut();
         store.settle(now);
@@ -257,16 +257,16 @@ impl Receiver {
     }
 
     /// Takes bytes from a bucket.
-    fn paid(&self, rates: &RefCell<Rates>, sender: &str, bytes: usize) -> Result<(), Refusal> {
+    fn charge(&self, rates: &RefCell<Rates>, sender: &str, bytes: usize) -> Result<(), Rejection> {
         let paid = rates.borrow_mut().take(sender, bytes as u64, self.clock_ms());
-        paid.map_err(|after| Refusal { after: Some(after), ..refusal(StatusCode::TOO_MANY_REQUESTS, "rate limit exceeded") })
+        paid.map_err(|after| Rejection { after: Some(after), ..refusal(StatusCode::TOO_MANY_REQUESTS, "rate limit exceeded") })
     }
 
     /// Reads the body and reserves room only for bytes that have arrived. A client that announces
     /// much and sends nothing therefore blocks no other client.
-    async fn read(&self, mut body: Incoming) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refusal> {
+    async fn read(&self, mut body: Incoming) -> Result<(Vec<u8>, SemaphorePermit<'_>), Rejection> {
         let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "a request is limited to 4 MiB; send smaller batches");
-        let busy = || Refusal { after: Some(1), ..refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight") };
+        let busy = || Rejection { after: Some(1), ..refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight") };
         if body.size_hint().lower() > MOST as u64 {
             return Err(too_large());
         }
@@ -290,7 +290,7 @@ impl Receiver {
 }
 
 /// Returns the decompressed body.
-fn unpacked(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+fn unpacked(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Vec<u8>, Rejection> {
     match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => Ok(bytes),
         Some(b"gzip") => {
@@ -329,8 +329,8 @@ mod tests {
             (head("POST", "/api/apps", &[json]), 404),
             (head("POST", "/v1/traces", &[json, ("origin", "http://evil.example")]), 403),
         ] {
-            let told = asked(&head, form(&head.headers)).map_or_else(|refusal| refusal.status.as_u16(), |_| 200);
-            assert_eq!(told, expected, "{head:?}");
+            let status = requested_signal(&head, form(&head.headers)).map_or_else(|refusal| refusal.status.as_u16(), |_| 200);
+            assert_eq!(status, expected, "{head:?}");
         }
         for (host, is) in
             [("127.0.0.1:4318", true), ("[::1]:4318", true), ("LOCALHOST", true), ("evil.example", false), ("", false), ("10.0.0.1", false)]

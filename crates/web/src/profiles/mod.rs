@@ -39,7 +39,7 @@ const LARGEST: u64 = MOST_BYTES / 2;
 
 /// Running instance to profile.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct ProfileTarget {
     pub(crate) id: u32,
     /// Rights of the user that it runs as.
     pub(crate) rights: AppRights,
@@ -47,7 +47,7 @@ pub(crate) struct Target {
 
 /// Description of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Subject {
+pub(crate) struct ProfileInfo {
     pub(crate) app: String,
     pub(crate) namespace: String,
     /// Id of the instance.
@@ -63,30 +63,30 @@ pub(crate) struct Subject {
 
 /// Stored profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct StoredProfile {
     pub(crate) id: String,
     #[serde(flatten)]
-    pub(crate) subject: Subject,
+    pub(crate) subject: ProfileInfo,
     pub(crate) bytes: u64,
 }
 
 /// Failed profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Failed {
+pub(crate) struct FailedProfile {
     #[serde(flatten)]
-    pub(crate) subject: Subject,
+    pub(crate) subject: ProfileInfo,
     pub(crate) reason: String,
 }
 
 /// All profiles of a home.
 pub(crate) struct Profiles {
-    state: RefCell<State>,
+    state: RefCell<ProfilesState>,
 }
 
-struct State {
+struct ProfilesState {
     store: Store,
-    running: Vec<Subject>,
-    failed: VecDeque<Failed>,
+    running: Vec<ProfileInfo>,
+    failed: VecDeque<FailedProfile>,
 }
 
 /// Reason for rejecting a request.
@@ -102,17 +102,17 @@ impl Profiles {
     /// Opens the profiles of a home. Incomplete files of a former process are removed.
     pub(crate) fn of(home: &Path) -> Self {
         let store = Store::open(crate::settings::names::folder(home).join("profiles"));
-        Self { state: RefCell::new(State { store, running: Vec::new(), failed: VecDeque::new() }) }
+        Self { state: RefCell::new(ProfilesState { store, running: Vec::new(), failed: VecDeque::new() }) }
     }
 
     /// Starts to profile these instances; the work continues in the background.
     ///
     /// # Errors
     /// Returns a [`ProfileError`] if the request is rejected; no instance is profiled then.
-    pub(crate) fn begin(self: &Rc<Self>, daemon: &Daemon, subject: &Subject, instances: &[Target]) -> Result<(), ProfileError> {
+    pub(crate) fn begin(self: &Rc<Self>, daemon: &Daemon, subject: &ProfileInfo, instances: &[ProfileTarget]) -> Result<(), ProfileError> {
         {
             let state = &mut *self.state.borrow_mut();
-            let busy = |target: &&Target| state.running.iter().any(|other| other.instance == target.id);
+            let busy = |target: &&ProfileTarget| state.running.iter().any(|other| other.instance == target.id);
             if let Some(target) = instances.iter().find(busy) {
                 return Err(ProfileError::Busy(target.id));
             }
@@ -120,10 +120,10 @@ impl Profiles {
             if state.running.len() + instances.len() > UNDER_WAY || of_user + instances.len() > UNDER_WAY_OF_ONE {
                 return Err(ProfileError::TooMany);
             }
-            state.running.extend(instances.iter().map(|target| Subject { instance: target.id, ..subject.clone() }));
+            state.running.extend(instances.iter().map(|target| ProfileInfo { instance: target.id, ..subject.clone() }));
         }
         for target in instances {
-            let subject = Subject { instance: target.id, ..subject.clone() };
+            let subject = ProfileInfo { instance: target.id, ..subject.clone() };
             let (all, daemon, rights) = (Rc::clone(self), daemon.clone(), target.rights.clone());
             tokio::task::spawn_local(async move {
                 let taken = all.one(&daemon, &subject, rights).await;
@@ -134,38 +134,38 @@ impl Profiles {
     }
 
     /// Takes one profile: requests it, copies its file, stores it.
-    async fn one(&self, daemon: &Daemon, subject: &Subject, rights: AppRights) -> Result<(), String> {
+    async fn one(&self, daemon: &Daemon, subject: &ProfileInfo, rights: AppRights) -> Result<(), String> {
         let request = Request::Profile { target: subject.instance.to_string(), kind: subject.kind, ms: subject.ms };
-        let outcome = daemon.order(&subject.by, request).await.map_err(|problem| ostler_core::text::causes::with_causes(&problem))?;
+        let outcome = daemon.run_command(&subject.by, request).await.map_err(|problem| ostler_core::text::causes::with_causes(&problem))?;
         if let Err(failure) = outcome.result {
             return Err(outcome.lines.into_iter().next().unwrap_or_else(|| failure.to_string()));
         }
-        let told = outcome.returned.first().and_then(|one| one.get("value")?.as_str().map(std::path::PathBuf::from));
-        let told = told.ok_or("the app reported no file")?;
+        let reported_path = outcome.returned.first().and_then(|one| one.get("value")?.as_str().map(std::path::PathBuf::from));
+        let reported_path = reported_path.ok_or("the app reported no file")?;
         let (kind, part) = (subject.kind, self.state.borrow_mut().store.part().map_err(|problem| problem.to_string())?);
-        let copied = tokio::task::spawn_blocking(move || copy(&told, kind, &rights, &part).map(|bytes| (part, bytes)));
+        let copied = tokio::task::spawn_blocking(move || copy(&reported_path, kind, &rights, &part).map(|bytes| (part, bytes)));
         let (part, bytes) = copied.await.map_err(|_| "the copy was aborted".to_owned())?.map_err(|problem| problem.to_string())?;
         let kept = self.state.borrow_mut().store.keep(subject, &part, bytes);
         kept.map_err(|problem| problem.to_string())
     }
 
-    fn is_done(&self, subject: Subject, taken: Result<(), String>) {
+    fn is_done(&self, subject: ProfileInfo, taken: Result<(), String>) {
         let mut state = self.state.borrow_mut();
         state.running.retain(|other| other.instance != subject.instance);
         if let Err(reason) = taken {
-            state.failed.push_front(Failed { subject, reason });
+            state.failed.push_front(FailedProfile { subject, reason });
             state.failed.truncate(FAILURES);
         }
     }
 
     /// Returns the stored, running and failed profiles, the newest first.
-    pub(crate) fn all(&self) -> (Vec<Kept>, Vec<Subject>, Vec<Failed>) {
+    pub(crate) fn all(&self) -> (Vec<StoredProfile>, Vec<ProfileInfo>, Vec<FailedProfile>) {
         let state = self.state.borrow();
         (state.store.newest(), state.running.clone(), state.failed.iter().cloned().collect())
     }
 
     /// Returns a stored profile.
-    pub(crate) fn find(&self, id: &str) -> Option<Kept> {
+    pub(crate) fn find(&self, id: &str) -> Option<StoredProfile> {
         self.state.borrow().store.find(id).cloned()
     }
 
@@ -173,7 +173,7 @@ impl Profiles {
     ///
     /// # Errors
     /// Returns an error if the file cannot be opened, for example because a user removed it.
-    pub(crate) fn open(&self, kept: &Kept) -> std::io::Result<File> {
+    pub(crate) fn open(&self, kept: &StoredProfile) -> std::io::Result<File> {
         self.state.borrow().store.open_file(kept)
     }
 
@@ -193,12 +193,12 @@ fn copy(named: &Path, kind: Profile, rights: &AppRights, to: &PathBuf) -> Result
 }
 
 /// Returns the description of a new profile of an app.
-pub(crate) fn subject(app: &crate::view::App, kind: Profile, ms: u64, by: &str) -> Subject {
+pub(crate) fn subject(app: &crate::view::App, kind: Profile, ms: u64, by: &str) -> ProfileInfo {
     let ms = if kind == Profile::Heap { 0 } else { ms };
-    Subject { app: app.name.clone(), namespace: app.namespace.clone(), instance: 0, kind, at: now_ms(), ms, by: by.to_owned() }
+    ProfileInfo { app: app.name.clone(), namespace: app.namespace.clone(), instance: 0, kind, at: now_ms(), ms, by: by.to_owned() }
 }
 
 #[cfg(test)]
-pub(crate) fn tests_subject() -> Subject {
-    Subject { app: "api".into(), namespace: "default".into(), instance: 3, kind: Profile::Cpu, at: 1000, ms: 10, by: "token".into() }
+pub(crate) fn tests_subject() -> ProfileInfo {
+    ProfileInfo { app: "api".into(), namespace: "default".into(), instance: 3, kind: Profile::Cpu, at: 1000, ms: 10, by: "token".into() }
 }

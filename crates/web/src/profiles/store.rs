@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Kept, Subject, extension};
+use super::{ProfileInfo, StoredProfile, extension};
 
 /// Maximum number of profiles.
 const MOST: usize = 40;
@@ -24,7 +24,7 @@ const PART: &str = "part";
 pub(super) struct Store {
     folder: PathBuf,
     /// Stored profiles, the oldest first.
-    kept: Vec<Kept>,
+    kept: Vec<StoredProfile>,
     /// Number of the next file.
     next: u64,
 }
@@ -33,7 +33,7 @@ impl Store {
     /// Opens a folder. Files without a valid note are removed, because only this store writes
     /// there.
     pub(super) fn open(folder: PathBuf) -> Self {
-        let mut kept: Vec<Kept> = names(&folder).iter().filter_map(|name| note(&folder, name)).collect();
+        let mut kept: Vec<StoredProfile> = names(&folder).iter().filter_map(|name| note(&folder, name)).collect();
         kept.sort_by(|one, other| (one.subject.at, &one.id).cmp(&(other.subject.at, &other.id)));
         let known: Vec<String> = kept.iter().flat_map(|one| [data_name(one), note_name(&one.id)]).collect();
         for name in names(&folder).into_iter().filter(|name| !known.contains(name)) {
@@ -60,9 +60,9 @@ impl Store {
     }
 
     /// Stores a file that was written to such a path. A failure leaves no files.
-    pub(super) fn keep(&mut self, subject: &Subject, part: &Path, bytes: u64) -> io::Result<()> {
+    pub(super) fn keep(&mut self, subject: &ProfileInfo, part: &Path, bytes: u64) -> io::Result<()> {
         let id = part.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        let kept = Kept { id, subject: subject.clone(), bytes };
+        let kept = StoredProfile { id, subject: subject.clone(), bytes };
         let done = self.write(&kept, part);
         if done.is_err() {
             for path in [part.to_owned(), self.folder.join(data_name(&kept)), self.folder.join(note_name(&kept.id))] {
@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// Writes the note last: data without a note does not count.
-    fn write(&self, kept: &Kept, part: &Path) -> io::Result<()> {
+    fn write(&self, kept: &StoredProfile, part: &Path) -> io::Result<()> {
         std::fs::rename(part, self.folder.join(data_name(kept)))?;
         let text = serde_json::to_vec(kept)?;
         let path = self.folder.join(note_name(&kept.id));
@@ -93,15 +93,15 @@ impl Store {
     }
 
     /// Returns all profiles, the newest first.
-    pub(super) fn newest(&self) -> Vec<Kept> {
+    pub(super) fn newest(&self) -> Vec<StoredProfile> {
         self.kept.iter().rev().cloned().collect()
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<&Kept> {
+    pub(super) fn find(&self, id: &str) -> Option<&StoredProfile> {
         self.kept.iter().find(|one| one.id == id)
     }
 
-    pub(super) fn open_file(&self, kept: &Kept) -> io::Result<File> {
+    pub(super) fn open_file(&self, kept: &StoredProfile) -> io::Result<File> {
         File::open(self.folder.join(data_name(kept)))
     }
 
@@ -125,7 +125,7 @@ fn surplus(sizes: &[u64], bytes: u64, more: usize) -> usize {
     gone
 }
 
-fn data_name(kept: &Kept) -> String {
+fn data_name(kept: &StoredProfile) -> String {
     format!("{}.{}", kept.id, extension(kept.subject.kind))
 }
 
@@ -134,7 +134,7 @@ fn note_name(id: &str) -> String {
 }
 
 /// Removes the note first: data without a note is removed at the next start.
-fn remove_files(folder: &Path, kept: &Kept) {
+fn remove_files(folder: &Path, kept: &StoredProfile) {
     let _ = std::fs::remove_file(folder.join(note_name(&kept.id)));
     let _ = std::fs::remove_file(folder.join(data_name(kept)));
 }
@@ -145,11 +145,11 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Reads a note, with the actual size of its data.
-fn note(folder: &Path, name: &str) -> Option<Kept> {
+fn note(folder: &Path, name: &str) -> Option<StoredProfile> {
     let id = name.strip_suffix(NOTE)?.strip_suffix('.')?;
     let mut bytes = Vec::new();
     File::open(folder.join(name)).ok()?.take(NOTE_BYTES).read_to_end(&mut bytes).ok()?;
-    let mut kept: Kept = serde_json::from_slice(&bytes).ok()?;
+    let mut kept: StoredProfile = serde_json::from_slice(&bytes).ok()?;
     // A name that leads out of the folder is invalid.
     if kept.id != id || id.parse::<u64>().is_err() {
         return None;
@@ -199,7 +199,7 @@ mod tests {
         for (name, text) in [("900.part", "x"), ("901.cpuprofile", "x"), ("902.json", "{}"), ("903.json", "nonsense")] {
             std::fs::write(folder.join(name), text).unwrap();
         }
-        let note = serde_json::to_string(&Kept { id: "../../audit".into(), ..newest[0].clone() }).unwrap();
+        let note = serde_json::to_string(&StoredProfile { id: "../../audit".into(), ..newest[0].clone() }).unwrap();
         std::fs::write(folder.join("904.json"), note).unwrap();
         let mut again = Store::open(folder.clone());
         assert_eq!(again.newest().len(), MOST - 1);

@@ -4,12 +4,12 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::access::audit::Entry;
+use crate::access::audit::AuditEntry;
 use crate::access::{Identity, Role, Token};
 use crate::clock::now_ms;
 use crate::http::body;
 use crate::http::reply::{self, Body, error};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 /// Maximum number of audit log lines.
 const LINES: usize = 200;
@@ -17,7 +17,7 @@ const LINES: usize = 200;
 /// Request for a new token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct TokenRequest {
     name: String,
     role: Role,
     #[serde(default)]
@@ -30,7 +30,7 @@ pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
     let sees_token = |token: &&Token| {
         identity.sees_all() || !token.namespaces.is_empty() && token.namespaces.iter().all(|namespace| identity.sees(namespace))
     };
-    let sees_entry = |entry: &Entry| {
+    let sees_entry = |entry: &AuditEntry| {
         let is_of_part = entry.namespace.as_ref().is_some_and(|namespace| identity.sees(namespace));
         identity.sees_all() || is_of_part || entry.who == identity.user
     };
@@ -52,15 +52,15 @@ pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
 }
 
 /// Creates a token, or removes the one of this name.
-pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: Option<String>) -> Response<Body> {
+pub(super) async fn token(site: &Site, request: ClientRequest, identity: &Identity, name: Option<String>) -> Response<Body> {
     // A user who sees only some namespaces cannot grant access.
     if !identity.sees_all() {
         return error(StatusCode::FORBIDDEN, "your account is limited to some namespaces and cannot grant access");
     }
-    let from = asked.from.map(|from| from.to_string());
+    let from = request.from.map(|from| from.to_string());
     let audit = |what: &str, name: &str, result: &str| {
         let what = format!("{what} {name}");
-        site.audit.write(&Entry {
+        site.audit.write(&AuditEntry {
             at: now_ms(),
             who: identity.user.clone(),
             from: from.clone(),
@@ -80,14 +80,14 @@ pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: 
             Err(problem) => super::problems::broken(&problem),
         };
     }
-    let wish: Wish = match body::json(asked.body).await {
-        Ok(wish) => wish,
+    let params: TokenRequest = match body::json(request.body).await {
+        Ok(params) => params,
         Err(response) => return response,
     };
-    let made = site.store.borrow_mut().change(|access| access.add_token(&wish.name, wish.role, wish.namespaces, now_ms()));
+    let made = site.store.borrow_mut().change(|access| access.add_token(&params.name, params.role, params.namespaces, now_ms()));
     match made {
         Ok(Ok(secret)) => {
-            audit("make token", &wish.name, "done");
+            audit("make token", &params.name, "done");
             reply::json(&json!({ "token": secret.text() }))
         }
         Ok(Err(problem)) => error(StatusCode::BAD_REQUEST, &problem.to_string()),

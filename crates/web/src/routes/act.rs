@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::apps;
-use super::problems::not_asked;
+use super::problems::daemon_error;
 use crate::access::Identity;
-use crate::access::audit::Entry;
+use crate::access::audit::AuditEntry;
 use crate::clock::now_ms;
 use crate::http::body;
 use crate::http::reply::{self, Body, error};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 use crate::view::App;
 
 /// Maximum wait for an action of an app.
@@ -23,7 +23,7 @@ const MOST_INSTANCES: u32 = 1000;
 
 /// Command for an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum AppCommand {
     Start,
     Stop,
     Restart,
@@ -37,7 +37,7 @@ pub(super) enum Verb {
     Send,
 }
 
-impl Verb {
+impl AppCommand {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -58,7 +58,7 @@ impl Verb {
 /// Parameters of a command.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wish {
+struct CommandParams {
     /// `scale`: the new number of instances.
     instances: Option<u32>,
     /// Only this instance (start, stop, restart, delete, reset, trigger, send).
@@ -73,17 +73,17 @@ struct Wish {
     release: Option<u32>,
 }
 
-pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name: &str, verb: Verb) -> Response<Body> {
-    let from = asked.from.map(|from| from.to_string());
-    let wish: Wish = match body::json(asked.body).await {
-        Ok(wish) => wish,
+pub(super) async fn answer(site: &Site, request: ClientRequest, identity: &Identity, name: &str, verb: AppCommand) -> Response<Body> {
+    let from = request.from.map(|from| from.to_string());
+    let params: CommandParams = match body::json(request.body).await {
+        Ok(params) => params,
         Err(response) => return response,
     };
     let Some((app, is_alone)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
     if let Some(response) = super::problems::guards_module(&app, identity) {
         return response;
     }
-    let requests = match requests(&app, is_alone, verb, &wish) {
+    let requests = match requests(&app, is_alone, verb, &params) {
         Ok(requests) => requests,
         Err(text) => return error(StatusCode::BAD_REQUEST, text),
     };
@@ -91,7 +91,7 @@ pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name:
     let mut returned = Vec::new();
     let mut result = Ok(());
     for request in requests {
-        match site.daemon.order(&identity.user, request).await {
+        match site.daemon.run_command(&identity.user, request).await {
             Ok(outcome) => {
                 lines.extend(outcome.lines);
                 returned.extend(outcome.returned);
@@ -100,7 +100,7 @@ pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name:
                     break;
                 }
             }
-            Err(problem) => return not_asked(&problem),
+            Err(problem) => return daemon_error(&problem),
         }
     }
     let text = result.as_ref().err().map(ToString::to_string);
@@ -117,17 +117,17 @@ pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name:
     }
 }
 
-fn entry(identity: &Identity, from: Option<String>, app: &App, verb: Verb) -> Entry {
+fn entry(identity: &Identity, from: Option<String>, app: &App, verb: AppCommand) -> AuditEntry {
     let (who, what, namespace) = (identity.user.clone(), verb.word().into(), Some(app.namespace.clone()));
-    Entry { at: now_ms(), who, from, what, app: Some(app.name.clone()), namespace, result: "done".into() }
+    AuditEntry { at: now_ms(), who, from, what, app: Some(app.name.clone()), namespace, result: "done".into() }
 }
 
 /// Returns the daemon's requests for a command. Instances are named by their ids if possible,
 /// because a name may also be a number, `all` or a pattern, and could select apps that this user
 /// does not see. `is_alone`: no other namespace has an app of this name.
-fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Request>, &'static str> {
-    let of_wish = |id: u32| wish.instance.is_none_or(|only| only == id);
-    let ids: Vec<u32> = app.instances.iter().map(|instance| instance.id).filter(|id| of_wish(*id)).collect();
+fn requests(app: &App, is_alone: bool, verb: AppCommand, params: &CommandParams) -> Result<Vec<Request>, &'static str> {
+    let is_selected = |id: u32| params.instance.is_none_or(|only| only == id);
+    let ids: Vec<u32> = app.instances.iter().map(|instance| instance.id).filter(|id| is_selected(*id)).collect();
     if ids.is_empty() {
         return Err("the app has no such instance");
     }
@@ -151,7 +151,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         is_plain.then(|| app.name.clone()).ok_or("an app with this name can only be selected on the command line")
     };
     Ok(match verb {
-        Verb::Start => {
+        AppCommand::Start => {
             let down = |id: &u32| {
                 app.instances.iter().any(|instance| instance.id == *id && matches!(instance.state.as_str(), "stopped" | "errored"))
             };
@@ -161,11 +161,11 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
             }
             vec![act(Action::Restart, ids)]
         }
-        Verb::Stop => vec![act(Action::Stop, ids)],
-        Verb::Restart => vec![act(Action::Restart, ids)],
-        Verb::Delete => vec![act(Action::Delete, ids)],
-        Verb::Reset => vec![act(Action::Reset, ids)],
-        Verb::Reload => {
+        AppCommand::Stop => vec![act(Action::Stop, ids)],
+        AppCommand::Restart => vec![act(Action::Restart, ids)],
+        AppCommand::Delete => vec![act(Action::Delete, ids)],
+        AppCommand::Reset => vec![act(Action::Reset, ids)],
+        AppCommand::Reload => {
             let mut request = act(Action::Reload, ids);
             // A request by name is one rollout, with the batches of the app.
             if let (Ok(name), Request::Act { targets, .. }) = (plain_name(), &mut request) {
@@ -173,24 +173,24 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
             }
             vec![request]
         }
-        Verb::Flush => ids.into_iter().map(|id| Request::Flush { target: Some(id.to_string()), own: None }).collect(),
-        Verb::Scale => {
-            let to = wish.instances.filter(|to| (1..=MOST_INSTANCES).contains(to)).ok_or("`instances` must be 1 to 1000")?;
+        AppCommand::Flush => ids.into_iter().map(|id| Request::Flush { target: Some(id.to_string()), own: None }).collect(),
+        AppCommand::Scale => {
+            let to = params.instances.filter(|to| (1..=MOST_INSTANCES).contains(to)).ok_or("`instances` must be 1 to 1000")?;
             vec![Request::Scale { name: plain_name()?, cwd: "/".into(), to: ScaleTo::Exactly(to), oldest_first: false, confirm: None }]
         }
-        Verb::Undo => vec![Request::Undo { app: plain_name()?, to: wish.release, command: "undo".into() }],
-        Verb::Trigger => {
-            let action = wish.action.clone().filter(|action| !action.is_empty()).ok_or("`action` is missing")?;
+        AppCommand::Undo => vec![Request::Undo { app: plain_name()?, to: params.release, command: "undo".into() }],
+        AppCommand::Trigger => {
+            let action = params.action.clone().filter(|action| !action.is_empty()).ok_or("`action` is missing")?;
             let trigger = |id: u32| Request::Trigger {
                 target: id.to_string(),
                 action: action.clone(),
-                params: wish.param.clone(),
+                params: params.param.clone(),
                 within_ms: ACTION_MS,
             };
             ids.into_iter().map(trigger).collect()
         }
-        Verb::Send => {
-            let text = wish.text.as_ref().ok_or("`text` is missing")?;
+        AppCommand::Send => {
+            let text = params.text.as_ref().ok_or("`text` is missing")?;
             ids.into_iter().map(|id| Request::Input { id, text: format!("{text}\n") }).collect()
         }
     })
@@ -207,8 +207,8 @@ mod tests {
         apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps.remove(0)
     }
 
-    fn targets(name: &str, verb: Verb, wish: &Wish) -> Vec<String> {
-        match requests(&app(name), true, verb, wish).unwrap().remove(0) {
+    fn targets(name: &str, verb: AppCommand, params: &CommandParams) -> Vec<String> {
+        match requests(&app(name), true, verb, params).unwrap().remove(0) {
             Request::Act { targets, .. } => targets,
             other => panic!("{other:?}"),
         }
@@ -216,37 +216,43 @@ mod tests {
 
     #[test]
     fn actions_target_instances_by_id() {
-        let all = Wish::default();
-        assert_eq!(targets("api", Verb::Stop, &all), ["3", "4"]);
-        assert_eq!(targets("api", Verb::Start, &all), ["4"], "what runs is left alone");
-        assert_eq!(targets("api", Verb::Restart, &Wish { instance: Some(3), ..Wish::default() }), ["3"]);
-        assert!(requests(&app("api"), true, Verb::Restart, &Wish { instance: Some(5), ..Wish::default() }).is_err(), "of another app");
-        assert_eq!(targets("api", Verb::Reload, &all), ["api"]);
+        let all = CommandParams::default();
+        assert_eq!(targets("api", AppCommand::Stop, &all), ["3", "4"]);
+        assert_eq!(targets("api", AppCommand::Start, &all), ["4"], "what runs is left alone");
+        assert_eq!(targets("api", AppCommand::Restart, &CommandParams { instance: Some(3), ..CommandParams::default() }), ["3"]);
+        assert!(
+            requests(&app("api"), true, AppCommand::Restart, &CommandParams { instance: Some(5), ..CommandParams::default() }).is_err(),
+            "of another app"
+        );
+        assert_eq!(targets("api", AppCommand::Reload, &all), ["api"]);
         for name in ["all", "7", "/./"] {
-            assert_eq!(targets(name, Verb::Reload, &all), ["3", "4"], "{name}");
-            assert_eq!(targets(name, Verb::Delete, &all), ["3", "4"], "{name}");
-            assert!(requests(&app(name), true, Verb::Undo, &all).is_err(), "{name}");
+            assert_eq!(targets(name, AppCommand::Reload, &all), ["3", "4"], "{name}");
+            assert_eq!(targets(name, AppCommand::Delete, &all), ["3", "4"], "{name}");
+            assert!(requests(&app(name), true, AppCommand::Undo, &all).is_err(), "{name}");
         }
     }
 
     #[test]
     fn actions_spare_same_name_in_another_namespace() {
-        let wish = Wish { instances: Some(2), ..Wish::default() };
-        assert!(requests(&app("api"), true, Verb::Scale, &wish).is_ok() && requests(&app("api"), false, Verb::Scale, &wish).is_err());
-        let reload = requests(&app("api"), false, Verb::Reload, &wish).unwrap().remove(0);
+        let params = CommandParams { instances: Some(2), ..CommandParams::default() };
+        assert!(
+            requests(&app("api"), true, AppCommand::Scale, &params).is_ok()
+                && requests(&app("api"), false, AppCommand::Scale, &params).is_err()
+        );
+        let reload = requests(&app("api"), false, AppCommand::Reload, &params).unwrap().remove(0);
         assert!(matches!(reload, Request::Act { targets, .. } if targets == ["3", "4"]));
     }
 
     #[test]
     fn missing_or_invalid_arguments_are_rejected() {
-        for (verb, wish) in [
-            (Verb::Scale, Wish::default()),
-            (Verb::Scale, Wish { instances: Some(0), ..Wish::default() }),
-            (Verb::Scale, Wish { instances: Some(1_000_000), ..Wish::default() }),
-            (Verb::Trigger, Wish::default()),
-            (Verb::Send, Wish::default()),
+        for (verb, params) in [
+            (AppCommand::Scale, CommandParams::default()),
+            (AppCommand::Scale, CommandParams { instances: Some(0), ..CommandParams::default() }),
+            (AppCommand::Scale, CommandParams { instances: Some(1_000_000), ..CommandParams::default() }),
+            (AppCommand::Trigger, CommandParams::default()),
+            (AppCommand::Send, CommandParams::default()),
         ] {
-            assert!(requests(&app("api"), true, verb, &wish).is_err(), "{verb:?}");
+            assert!(requests(&app("api"), true, verb, &params).is_err(), "{verb:?}");
         }
     }
 }

@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::Identity;
-use crate::access::audit::Entry;
+use crate::access::audit::AuditEntry;
 use crate::alerts::settings::{AlertsError, Settings, read_channel};
 use crate::alerts::{Overview, test as try_channel};
 use crate::clock::now_ms;
 use crate::http::body;
 use crate::http::reply::{self, Body, error};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 /// Default and maximum duration of a silence, in ms.
 const SILENCE_MS: u64 = 3_600_000;
@@ -23,7 +23,7 @@ const LONGEST_SILENCE_MS: u64 = 30 * 86_400_000;
 /// Request for a silence.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct SilenceRequest {
     app: Option<String>,
     rule: Option<String>,
     #[serde(rename = "for")]
@@ -35,22 +35,22 @@ struct Wish {
 /// Channel to test; none = all.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Try {
+struct TestRequest {
     channel: Option<String>,
 }
 
 pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
     let mut all = site.alerts.borrow().overview();
     if !identity.sees_all() {
-        let snapshot = site.daemon.fresh().await;
+        let snapshot = site.daemon.refresh_table().await;
         let sees = |app: &str, instance: Option<u32>| snapshot.sees(app, instance, |namespace| identity.sees(namespace));
-        only(&mut all, &sees);
+        retain_visible(&mut all, &sees);
     }
     reply::json(&all)
 }
 
 /// Removes entries about apps that the user does not see.
-fn only(all: &mut Overview, sees: &dyn Fn(&str, Option<u32>) -> bool) {
+fn retain_visible(all: &mut Overview, sees: &dyn Fn(&str, Option<u32>) -> bool) {
     let of_alert = |app: &str, instances: &[u32]| match instances {
         [] => sees(app, None),
         some => some.iter().all(|id| sees(app, Some(*id))),
@@ -64,26 +64,29 @@ fn only(all: &mut Overview, sees: &dyn Fn(&str, Option<u32>) -> bool) {
     all.sent.clear();
 }
 
-pub(super) async fn silence(site: &Site, asked: Asked, identity: &Identity) -> Response<Body> {
-    let from = asked.from;
-    let wish: Wish = match body::json(asked.body).await {
-        Ok(wish) => wish,
+pub(super) async fn silence(site: &Site, request: ClientRequest, identity: &Identity) -> Response<Body> {
+    let from = request.from;
+    let params: SilenceRequest = match body::json(request.body).await {
+        Ok(params) => params,
         Err(response) => return response,
     };
     if !identity.sees_all() {
-        let look = site.daemon.look();
-        let sees = wish.app.as_deref().is_some_and(|app| !app.contains('*') && look.sees(app, None, |namespace| identity.sees(namespace)));
+        let table_watch = site.daemon.watch_table();
+        let sees = params
+            .app
+            .as_deref()
+            .is_some_and(|app| !app.contains('*') && table_watch.sees(app, None, |namespace| identity.sees(namespace)));
         if !sees {
             return error(StatusCode::FORBIDDEN, "your account is limited to some namespaces and can only silence their apps, by name");
         }
     }
-    let for_ms = match wish.lasts.as_deref().map(units::millis) {
+    let for_ms = match params.lasts.as_deref().map(units::millis) {
         None => SILENCE_MS,
         Some(Ok(ms)) if (1..=LONGEST_SILENCE_MS).contains(&ms) => ms,
         Some(_) => return error(StatusCode::BAD_REQUEST, "for: expected a time up to 30d such as 30m or 2h"),
     };
-    let (rule, app) = (wish.rule.filter(|rule| !rule.is_empty()), wish.app.filter(|app| !app.is_empty()));
-    let made = Settings::of(&site.home).silence(rule, app.clone(), for_ms, &identity.user, &wish.reason);
+    let (rule, app) = (params.rule.filter(|rule| !rule.is_empty()), params.app.filter(|app| !app.is_empty()));
+    let made = Settings::of(&site.home).silence(rule, app.clone(), for_ms, &identity.user, &params.reason);
     match made {
         Ok(made) => {
             audit(site, identity, from, "silence", app);
@@ -93,31 +96,31 @@ pub(super) async fn silence(site: &Site, asked: Asked, identity: &Identity) -> R
     }
 }
 
-pub(super) fn unsilence(site: &Site, asked: &Asked, identity: &Identity, id: &str) -> Response<Body> {
+pub(super) fn unsilence(site: &Site, request: &ClientRequest, identity: &Identity, id: &str) -> Response<Body> {
     let settings = Settings::of(&site.home);
     if !identity.sees_all() {
-        let look = site.daemon.look();
+        let table_watch = site.daemon.watch_table();
         let own = settings.read().silences.into_iter().find(|silence| silence.id == id).and_then(|silence| silence.app);
-        if !own.is_some_and(|app| look.sees(&app, None, |namespace| identity.sees(namespace))) {
+        if !own.is_some_and(|app| table_watch.sees(&app, None, |namespace| identity.sees(namespace))) {
             return error(StatusCode::NOT_FOUND, "there is no such silence");
         }
     }
     match settings.unsilence(id) {
         Ok(0) => error(StatusCode::NOT_FOUND, "there is no such silence"),
         Ok(_) => {
-            audit(site, identity, asked.from, &format!("unsilence {id}"), None);
+            audit(site, identity, request.from, &format!("unsilence {id}"), None);
             reply::json(&json!({ "done": true }))
         }
         Err(problem) => broken(&problem),
     }
 }
 
-pub(super) async fn add_channel(site: &Site, asked: Asked, identity: &Identity) -> Response<Body> {
-    let from = asked.from;
-    if let Some(response) = needs_all(identity) {
+pub(super) async fn add_channel(site: &Site, request: ClientRequest, identity: &Identity) -> Response<Body> {
+    let from = request.from;
+    if let Some(response) = require_all_namespaces(identity) {
         return response;
     }
-    let value: Value = match body::json(asked.body).await {
+    let value: Value = match body::json(request.body).await {
         Ok(value) => value,
         Err(response) => return response,
     };
@@ -135,22 +138,22 @@ pub(super) async fn add_channel(site: &Site, asked: Asked, identity: &Identity) 
             return error(StatusCode::BAD_REQUEST, &all.join("; "));
         }
     };
-    match Settings::of(&site.home).add_channel(&channel.told.name, value) {
+    match Settings::of(&site.home).add_channel(&channel.policy.name, value) {
         Ok(replaced) => {
-            audit(site, identity, from, &format!("set alert channel {}", channel.told.name), None);
-            reply::json(&json!({ "name": channel.told.name, "replaced": replaced }))
+            audit(site, identity, from, &format!("set alert channel {}", channel.policy.name), None);
+            reply::json(&json!({ "name": channel.policy.name, "replaced": replaced }))
         }
         Err(problem) => broken(&problem),
     }
 }
 
-pub(super) fn remove_channel(site: &Site, asked: &Asked, identity: &Identity, name: &str) -> Response<Body> {
-    if let Some(response) = needs_all(identity) {
+pub(super) fn remove_channel(site: &Site, request: &ClientRequest, identity: &Identity, name: &str) -> Response<Body> {
+    if let Some(response) = require_all_namespaces(identity) {
         return response;
     }
     match Settings::of(&site.home).remove_channel(name) {
         Ok(true) => {
-            audit(site, identity, asked.from, &format!("remove alert channel {name}"), None);
+            audit(site, identity, request.from, &format!("remove alert channel {name}"), None);
             reply::json(&json!({ "done": true }))
         }
         Ok(false) => error(StatusCode::NOT_FOUND, "there is no channel with that name"),
@@ -158,21 +161,21 @@ pub(super) fn remove_channel(site: &Site, asked: &Asked, identity: &Identity, na
     }
 }
 
-pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Response<Body> {
-    let from = asked.from;
-    if let Some(response) = needs_all(identity) {
+pub(super) async fn test(site: &Site, request: ClientRequest, identity: &Identity) -> Response<Body> {
+    let from = request.from;
+    if let Some(response) = require_all_namespaces(identity) {
         return response;
     }
-    let wish: Try = match body::json(asked.body).await {
-        Ok(wish) => wish,
+    let params: TestRequest = match body::json(request.body).await {
+        Ok(params) => params,
         Err(response) => return response,
     };
     let channels = Settings::of(&site.home).read().channels;
-    let wanted = |name: &str| wish.channel.as_deref().is_none_or(|wanted| wanted == name);
+    let is_selected = |name: &str| params.channel.as_deref().is_none_or(|is_selected| is_selected == name);
     let mut results = Vec::new();
-    for channel in channels.iter().filter(|channel| wanted(&channel.told.name)) {
+    for channel in channels.iter().filter(|channel| is_selected(&channel.policy.name)) {
         let result = try_channel(channel).await.map_err(|error| error.to_string());
-        results.push(json!({ "channel": channel.told.name, "sent": result.is_ok(), "error": result.err() }));
+        results.push(json!({ "channel": channel.policy.name, "sent": result.is_ok(), "error": result.err() }));
     }
     if results.is_empty() {
         return error(StatusCode::NOT_FOUND, "there is no such channel");
@@ -182,7 +185,7 @@ pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Resp
 }
 
 /// Refuses users who see only some namespaces: they may not send messages.
-fn needs_all(identity: &Identity) -> Option<Response<Body>> {
+fn require_all_namespaces(identity: &Identity) -> Option<Response<Body>> {
     (!identity.sees_all())
         .then(|| error(StatusCode::FORBIDDEN, "your account is limited to some namespaces, and channels receive alerts of all"))
 }
@@ -190,7 +193,7 @@ fn needs_all(identity: &Identity) -> Option<Response<Body>> {
 fn audit(site: &Site, identity: &Identity, from: Option<std::net::IpAddr>, what: &str, app: Option<String>) {
     let from = from.map(|from| from.to_string());
     let namespace = app.as_ref().and_then(|app| site.daemon.latest().namespace_of(app));
-    site.audit.write(&Entry {
+    site.audit.write(&AuditEntry {
         at: now_ms(),
         who: identity.user.clone(),
         from,

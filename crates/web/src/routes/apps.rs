@@ -4,14 +4,14 @@ use hyper::{Response, StatusCode};
 use ostler_client::{Client, ClientError};
 use ostler_proto::control::{Detail, Failure, Request, Response as Answer};
 
-use super::problems::not_asked;
+use super::problems::daemon_error;
 use crate::access::Identity;
 use crate::http::reply::{Body, error, json};
 use crate::site::Site;
 use crate::view;
 
 pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
-    let snapshot = site.daemon.fresh().await;
+    let snapshot = site.daemon.refresh_table().await;
     json(&view::apps(&snapshot, |namespace| identity.sees(namespace)))
 }
 
@@ -19,14 +19,14 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
     let Some((app, is_alone)) = find(site, identity, name).await else { return not_found(name) };
     let targets = app.instances.iter().map(|instance| instance.id.to_string()).collect();
     let of = name.to_owned();
-    let asked = site.daemon.ask(move |client| {
-        let details = those_left(client, targets)?;
+    let query = site.daemon.query(move |client| {
+        let details = still_existing(client, targets)?;
         match client.request(&Request::Rollouts { app: Some(of) }, &mut |_| {})? {
             Answer::Rollouts(reports) => Ok((details, reports)),
             _ => Err(ClientError::Unexpected),
         }
     });
-    match asked.await.map(|(details, rollouts)| (details, if is_alone || identity.sees_all() { rollouts } else { Vec::new() })) {
+    match query.await.map(|(details, rollouts)| (details, if is_alone || identity.sees_all() { rollouts } else { Vec::new() })) {
         // A rollout names its app without a namespace, so it is ambiguous if several namespaces
         // have the app.
         Ok((details, rollouts)) => {
@@ -38,7 +38,7 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
                 None => not_found(name),
             }
         }
-        Err(problem) => not_asked(&problem),
+        Err(problem) => daemon_error(&problem),
     }
 }
 
@@ -47,11 +47,11 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
 ///
 /// # Errors
 /// Returns an error in the same cases as [`Client::inspect`], except for missing instances.
-pub(super) fn those_left(client: &mut Client, mut targets: Vec<String>) -> Result<Vec<Detail>, ClientError> {
+pub(super) fn still_existing(client: &mut Client, mut targets: Vec<String>) -> Result<Vec<Detail>, ClientError> {
     while !targets.is_empty() {
         match client.inspect(&targets) {
             Err(ClientError::Refused(Failure::NotFound { target })) if targets.contains(&target) => targets.retain(|one| *one != target),
-            told => return told,
+            other => return other,
         }
     }
     Ok(Vec::new())
@@ -60,7 +60,7 @@ pub(super) fn those_left(client: &mut Client, mut targets: Vec<String>) -> Resul
 /// Returns the visible app of this name, and whether it is the only app of this name in all
 /// namespaces.
 pub(super) async fn find(site: &Site, identity: &Identity, name: &str) -> Option<(view::App, bool)> {
-    let snapshot = site.daemon.fresh().await;
+    let snapshot = site.daemon.refresh_table().await;
     let all = view::apps(&snapshot, |namespace| identity.sees(namespace));
     let app = all.apps.into_iter().chain(all.modules).find(|app| app.name == name)?;
     let is_alone = snapshot.rows.iter().all(|row| row.name != name || row.namespace == app.namespace);

@@ -5,10 +5,10 @@ use ostler_history::{Figure, QueryResult};
 use serde_json::{Value, json};
 
 use crate::access::Identity;
-use crate::history::{self, Key, Mark, Of};
+use crate::history::{self, ChartMark, Key, SeriesSubject};
 use crate::http::query;
 use crate::http::reply::{Body, error, json as reply};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 /// Default and maximum number of values in an answer.
 const USUAL: u64 = 300;
@@ -20,7 +20,7 @@ const MARKS: usize = 200;
 
 /// Parsed query.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+struct HistoryQuery {
     metric: String,
     /// None = the machine.
     app: Option<String>,
@@ -31,7 +31,7 @@ struct Wanted {
     points: u64,
 }
 
-impl Wanted {
+impl HistoryQuery {
     /// Parses a query string; returns the reason if it is invalid.
     fn parse(text: Option<&str>, now: u64) -> Result<Self, &'static str> {
         let given = |key: &str| query::value(text, key).filter(|value| !value.is_empty());
@@ -60,8 +60,8 @@ impl Wanted {
             return Some(Key::app(namespace, app, self.instance, &self.metric));
         }
         // The namespace is that of the app; if there are several, the first.
-        let of_app = |key: Key| match key.of {
-            Of::App { namespace, name, .. } if name == *app => Some(namespace),
+        let of_app = |key: Key| match key.subject {
+            SeriesSubject::App { namespace, name, .. } if name == *app => Some(namespace),
             _ => None,
         };
         let namespace = known.filter_map(of_app).min()?;
@@ -70,34 +70,35 @@ impl Wanted {
 }
 
 fn sees(identity: &Identity, key: &Key) -> bool {
-    match &key.of {
-        Of::Host => identity.sees_all(),
-        Of::App { namespace, .. } => identity.sees(namespace),
+    match &key.subject {
+        SeriesSubject::Host => identity.sees_all(),
+        SeriesSubject::App { namespace, .. } => identity.sees(namespace),
     }
 }
 
-pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let wanted = match Wanted::parse(asked.head.uri.query(), crate::clock::now_ms()) {
-        Ok(wanted) => wanted,
+pub(super) async fn figures(site: &Site, request: &ClientRequest, identity: &Identity) -> Response<Body> {
+    let query = match HistoryQuery::parse(request.head.uri.query(), crate::clock::now_ms()) {
+        Ok(query) => query,
         Err(problem) => return error(StatusCode::BAD_REQUEST, problem),
     };
     let (recorder, who, table) = (site.daemon.recorder().clone(), identity.clone(), site.daemon.latest());
     // Files are read on a separate thread, not on the serving thread.
-    let asked = tokio::task::spawn_blocking(move || {
-        let answer = recorder.ask(|history| {
+    let request = tokio::task::spawn_blocking(move || {
+        let answer = recorder.query(|history| {
             let known = history.keys().filter_map(Key::parse).filter(|key| sees(&who, key));
-            let key = wanted.key(known).filter(|key| sees(&who, key))?;
-            Some(history::figures(history, &key, wanted.from, wanted.to, wanted.points))
+            let key = query.key(known).filter(|key| sees(&who, key))?;
+            Some(history::figures(history, &key, query.from, query.to, query.points))
         });
-        let mut marks = recorder.marks().between(wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, MARKS);
+        let mut marks = recorder.marks().between(query.app.as_deref(), query.instance, query.from, query.to, MARKS);
         // Marks have the name of an app, but not its namespace.
-        let is_seen = |mark: &Mark| mark.app.as_ref().is_some_and(|app| table.sees(app, mark.instance, |namespace| who.sees(namespace)));
+        let is_seen =
+            |mark: &ChartMark| mark.app.as_ref().is_some_and(|app| table.sees(app, mark.instance, |namespace| who.sees(namespace)));
         marks.retain(|mark| who.sees_all() || is_seen(mark));
-        (wanted, answer, marks)
+        (query, answer, marks)
     });
-    let Ok((wanted, answer, marks)) = asked.await else { return error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost") };
+    let Ok((query, answer, marks)) = request.await else { return error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost") };
     match answer {
-        Some(Some(answer)) => reply(&shown(&wanted, &answer, &marks)),
+        Some(Some(answer)) => reply(&shown(&query, &answer, &marks)),
         Some(None) => error(StatusCode::NOT_FOUND, "there is no such series"),
         None => error(StatusCode::SERVICE_UNAVAILABLE, "the history is still loading"),
     }
@@ -105,14 +106,14 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
 
 pub(super) async fn series(site: &Site, identity: &Identity) -> Response<Body> {
     let (recorder, who) = (site.daemon.recorder().clone(), identity.clone());
-    let asked = tokio::task::spawn_blocking(move || {
-        recorder.ask(|history| {
+    let request = tokio::task::spawn_blocking(move || {
+        recorder.query(|history| {
             let mut keys: Vec<Key> = history.keys().filter_map(Key::parse).filter(|key| sees(&who, key)).collect();
             keys.sort();
             (keys, history.left_out())
         })
     });
-    match asked.await {
+    match request.await {
         Ok(Some((keys, left_out))) => reply(&json!({ "series": keys.iter().map(named).collect::<Vec<_>>(), "left_out": left_out })),
         Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the history is still loading"),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost"),
@@ -120,20 +121,21 @@ pub(super) async fn series(site: &Site, identity: &Identity) -> Response<Body> {
 }
 
 fn named(key: &Key) -> Value {
-    match &key.of {
-        Of::Host => json!({ "app": null, "namespace": null, "instance": null, "metric": key.metric }),
-        Of::App { namespace, name, instance } => json!({ "app": name, "namespace": namespace, "instance": instance, "metric": key.metric }),
+    match &key.subject {
+        SeriesSubject::Host => json!({ "app": null, "namespace": null, "instance": null, "metric": key.metric }),
+        SeriesSubject::App { namespace, name, instance } => {
+            json!({ "app": name, "namespace": namespace, "instance": instance, "metric": key.metric })
+        }
     }
 }
 
-fn shown(wanted: &Wanted, answer: &QueryResult, marks: &[Mark]) -> Value {
-    let mark =
-        |mark: &Mark| json!({ "at": mark.at, "kind": mark.kind, "instance": mark.instance, "text": mark.text, "severity": mark.severity });
+fn shown(query: &HistoryQuery, answer: &QueryResult, marks: &[ChartMark]) -> Value {
+    let mark = |mark: &ChartMark| json!({ "at": mark.at, "kind": mark.kind, "instance": mark.instance, "text": mark.text, "severity": mark.severity });
     let figure = |figure: &Figure| json!([figure.at_ms, rounded(figure.min), rounded(figure.avg), rounded(figure.max)]);
     json!({
-        "metric": wanted.metric,
-        "from": wanted.from,
-        "to": wanted.to,
+        "metric": query.metric,
+        "from": query.from,
+        "to": query.to,
         "step": answer.step_ms,
         "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),
         "marks": marks.iter().map(mark).collect::<Vec<_>>(),
@@ -151,9 +153,9 @@ mod tests {
 
     #[test]
     fn query_parses_with_defaults_and_limits() {
-        let wanted = Wanted::parse(Some("metric=cpu&app=a%2Fb&instance=3&from=5&to=9&points=99999"), 100).unwrap();
-        assert_eq!((wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, wanted.points), (Some("a/b"), Some(3), 5, 9, MOST));
-        let usual = Wanted::parse(Some("metric=cpu"), 2 * HOUR_MS).unwrap();
+        let query = HistoryQuery::parse(Some("metric=cpu&app=a%2Fb&instance=3&from=5&to=9&points=99999"), 100).unwrap();
+        assert_eq!((query.app.as_deref(), query.instance, query.from, query.to, query.points), (Some("a/b"), Some(3), 5, 9, MOST));
+        let usual = HistoryQuery::parse(Some("metric=cpu"), 2 * HOUR_MS).unwrap();
         assert_eq!((usual.app, usual.from, usual.to, usual.points), (None, HOUR_MS, 2 * HOUR_MS, USUAL));
         for (query, reason) in [
             ("", "metric is missing"),
@@ -163,18 +165,18 @@ mod tests {
             ("metric=cpu&to=soon", "to: expected milliseconds"),
             ("metric=cpu&instance=x", "instance: expected a number"),
         ] {
-            let found = Wanted::parse(Some(query), 100).unwrap_err();
+            let found = HistoryQuery::parse(Some(query), 100).unwrap_err();
             assert!(found.starts_with(reason), "{query}: {found}");
         }
     }
 
     #[test]
     fn namespace_defaults_to_that_of_a_visible_series() {
-        let wanted = Wanted::parse(Some("metric=cpu&app=api"), 100).unwrap();
+        let query = HistoryQuery::parse(Some("metric=cpu&app=api"), 100).unwrap();
         let known = || [Key::host("cpu"), Key::app("b", "api", None, "cpu"), Key::app("c", "other", None, "cpu")].into_iter();
-        assert_eq!(wanted.key(known()), Some(Key::app("b", "api", None, "cpu")));
-        assert_eq!(wanted.key(known().take(1)), None);
-        let named = Wanted { namespace: Some("x".into()), ..wanted };
+        assert_eq!(query.key(known()), Some(Key::app("b", "api", None, "cpu")));
+        assert_eq!(query.key(known().take(1)), None);
+        let named = HistoryQuery { namespace: Some("x".into()), ..query };
         assert_eq!(named.key(known()), Some(Key::app("x", "api", None, "cpu")));
     }
 }

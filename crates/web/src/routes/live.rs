@@ -11,9 +11,9 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::access::Identity;
-use crate::daemon::{Look, News, Resumed};
+use crate::daemon::{EventUpdate, MissedEvents, TableWatch};
 use crate::http::reply::{Body, Writer, streamed};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 use crate::view;
 
 /// Time between two heartbeats.
@@ -22,61 +22,61 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// table is the newest one, and some events are lost.
 const ROOM: usize = 4;
 
-pub(super) fn answer(site: &Rc<Site>, asked: &Asked, identity: Identity) -> Response<Body> {
-    let last = asked.head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+pub(super) fn answer(site: &Rc<Site>, request: &ClientRequest, identity: Identity) -> Response<Body> {
+    let last = request.head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let after = last.and_then(position);
     let (writer, response) = streamed("text/event-stream", ROOM);
     let site = Rc::clone(site);
     tokio::task::spawn_local(async move {
         // An error means that the reader disconnected.
-        let _ = tell(&site, &writer, after, &identity).await;
+        let _ = stream(&site, &writer, after, &identity).await;
     });
     response
 }
 
 /// The reader disconnected.
-struct Gone;
+struct Disconnected;
 
-async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &Identity) -> Result<(), Gone> {
-    let mut look = site.daemon.look();
+async fn stream(site: &Site, writer: &Writer, after: Option<Position>, identity: &Identity) -> Result<(), Disconnected> {
+    let mut table_watch = site.daemon.watch_table();
     let mut ending = site.ending.clone();
     if site.daemon.position().is_none() {
         // The dashboard has just started. The missed events are known once the daemon has sent its
         // list.
-        look.fresh().await;
+        table_watch.refresh_table().await;
     }
     let (resumed, position, mut news) = site.daemon.resume(after);
-    look.fresh().await;
+    table_watch.refresh_table().await;
     // Position up to which this reader has all events. It is the id of each table, so that a reader
     // without any event also resumes from there.
-    let mut told = after.or(position);
+    let mut shown_position = after.or(position);
     match resumed {
-        Resumed::Events(list) => {
-            table(writer, &mut look, identity, told).await?;
+        MissedEvents::Events(list) => {
+            table(writer, &mut table_watch, identity, shown_position).await?;
             for event in list {
-                happened(writer, &event, identity, &look).await?;
+                send_event(writer, &event, identity, &table_watch).await?;
             }
         }
-        Resumed::Gone => {
-            gone(writer, position).await?;
-            table(writer, &mut look, identity, position).await?;
+        MissedEvents::Lost => {
+            send_gap(writer, position).await?;
+            table(writer, &mut table_watch, identity, position).await?;
         }
     }
-    told = position.or(told);
+    shown_position = position.or(shown_position);
     loop {
         tokio::select! {
             () = writer.closed() => return Ok(()),
             () = ending.stop_requested() => return Ok(()),
-            () = look.changed() => table(writer, &mut look, identity, told).await?,
+            () = table_watch.changed() => table(writer, &mut table_watch, identity, shown_position).await?,
             came = news.recv() => match came {
-                Ok(News::Event(event)) => {
-                    happened(writer, &event, identity, &look).await?;
-                    told = Some(event.position());
+                Ok(EventUpdate::Event(event)) => {
+                    send_event(writer, &event, identity, &table_watch).await?;
+                    shown_position = Some(event.position());
                 }
-                Ok(News::Gone) | Err(RecvError::Lagged(_)) => {
+                Ok(EventUpdate::Gap) | Err(RecvError::Lagged(_)) => {
                     // The list that the reader now reads includes all events up to this position.
-                    told = site.daemon.position();
-                    gone(writer, told).await?;
+                    shown_position = site.daemon.position();
+                    send_gap(writer, shown_position).await?;
                 }
                 Err(RecvError::Closed) => return Ok(()),
             },
@@ -85,16 +85,21 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
     }
 }
 
-async fn table(writer: &Writer, look: &mut Look, identity: &Identity, told: Option<Position>) -> Result<(), Gone> {
+async fn table(
+    writer: &Writer,
+    table_watch: &mut TableWatch,
+    identity: &Identity,
+    shown_position: Option<Position>,
+) -> Result<(), Disconnected> {
     // Waits for room first, so that the table is the newest when it is sent.
-    let room = writer.reserve().await.map_err(|_| Gone)?;
-    let snapshot = look.newest();
-    room.send(piece("table", told, &view::apps(&snapshot, |namespace| identity.sees(namespace))));
+    let room = writer.reserve().await.map_err(|_| Disconnected)?;
+    let snapshot = table_watch.newest();
+    room.send(piece("table", shown_position, &view::apps(&snapshot, |namespace| identity.sees(namespace))));
     Ok(())
 }
 
-async fn happened(writer: &Writer, event: &Arc<Event>, identity: &Identity, look: &Look) -> Result<(), Gone> {
-    if !sees(identity, event, look) {
+async fn send_event(writer: &Writer, event: &Arc<Event>, identity: &Identity, table_watch: &TableWatch) -> Result<(), Disconnected> {
+    if !sees(identity, event, table_watch) {
         return Ok(());
     }
     send(writer, piece("event", Some(event.position()), &view::event(event))).await
@@ -102,16 +107,16 @@ async fn happened(writer: &Writer, event: &Arc<Event>, identity: &Identity, look
 
 /// Returns true if the event is about an app that this user sees. If the user sees only some
 /// namespaces, the app has to be known.
-fn sees(identity: &Identity, event: &Event, look: &Look) -> bool {
-    identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, event.id, |namespace| identity.sees(namespace)))
+fn sees(identity: &Identity, event: &Event, table_watch: &TableWatch) -> bool {
+    identity.sees_all() || event.app.as_ref().is_some_and(|app| table_watch.sees(app, event.id, |namespace| identity.sees(namespace)))
 }
 
-async fn gone(writer: &Writer, told: Option<Position>) -> Result<(), Gone> {
-    send(writer, piece("gone", told, &serde_json::json!({}))).await
+async fn send_gap(writer: &Writer, shown_position: Option<Position>) -> Result<(), Disconnected> {
+    send(writer, piece("gone", shown_position, &serde_json::json!({}))).await
 }
 
-async fn send(writer: &Writer, piece: Bytes) -> Result<(), Gone> {
-    writer.send(piece).await.map_err(|_| Gone)
+async fn send(writer: &Writer, piece: Bytes) -> Result<(), Disconnected> {
+    writer.send(piece).await.map_err(|_| Disconnected)
 }
 
 /// Formats one server-sent event. JSON has no line breaks.

@@ -11,15 +11,15 @@ use super::apps;
 use crate::access::Identity;
 use crate::http::query;
 use crate::http::reply::{Body, Writer, error, json, streamed};
-use crate::http::shares::Seat;
-use crate::logs::{Line, LogProcess, PIECE};
-use crate::site::{Asked, Site};
+use crate::http::shares::SharePermit;
+use crate::logs::{LogLine, LogProcess, PIECE};
+use crate::site::{ClientRequest, Site};
 
 /// Default and maximum number of past lines.
 const USUAL: u64 = 200;
 const MOST: u64 = 5000;
 /// Maximum number of lines that are examined if only lines with a text are wanted.
-const MOST_LOOKED_THROUGH: u64 = 100_000;
+const MAX_SEARCHED: u64 = 100_000;
 /// Maximum size of an answer with past lines, in bytes.
 const MOST_BYTES: usize = 8 << 20;
 /// Time limit for reading past lines.
@@ -30,18 +30,18 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// stay in the files.
 pub(super) const ROOM: usize = 4;
 
-pub(super) async fn past(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let query = asked.head.uri.query();
-    let wanted = query::value(query, "contains").filter(|text| !text.is_empty());
-    let most = if wanted.is_some() { MOST_LOOKED_THROUGH } else { MOST };
-    let mut reader = match Reader::with_lines(site, asked, identity, false, query::number(query, "lines", USUAL, most)).await {
+pub(super) async fn past(site: &Rc<Site>, request: &ClientRequest, identity: &Identity) -> Response<Body> {
+    let query = request.head.uri.query();
+    let contains = query::value(query, "contains").filter(|text| !text.is_empty());
+    let most = if contains.is_some() { MAX_SEARCHED } else { MOST };
+    let mut reader = match Reader::with_lines(site, request, identity, false, query::number(query, "lines", USUAL, most)).await {
         Ok(reader) => reader,
         Err(response) => return response,
     };
     let read = async {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while let Some(line) = reader.next().await {
-            if wanted.as_ref().is_some_and(|wanted| !line.text.contains(wanted.as_str())) {
+            if contains.as_ref().is_some_and(|contains| !line.text.contains(contains.as_str())) {
                 continue;
             }
             bytes += line.text.len();
@@ -58,15 +58,15 @@ pub(super) async fn past(site: &Rc<Site>, asked: &Asked, identity: &Identity) ->
     }
 }
 
-pub(super) async fn live(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let mut reader = match Reader::new(site, asked, identity, true).await {
+pub(super) async fn live(site: &Rc<Site>, request: &ClientRequest, identity: &Identity) -> Response<Body> {
+    let mut reader = match Reader::new(site, request, identity, true).await {
         Ok(reader) => reader,
         Err(response) => return response,
     };
     let (writer, response) = streamed("text/event-stream", ROOM);
     let mut ending = site.ending.clone();
     tokio::task::spawn_local(async move {
-        let tell = async {
+        let forward = async {
             loop {
                 match tokio::time::timeout(HEARTBEAT, reader.next()).await {
                     Ok(Some(line)) => send_line(&mut reader, &writer, &line).await?,
@@ -76,7 +76,7 @@ pub(super) async fn live(site: &Rc<Site>, asked: &Asked, identity: &Identity) ->
             }
         };
         tokio::select! {
-            _ = tell => {}
+            _ = forward => {}
             () = writer.closed() => {}
             () = ending.stop_requested() => {}
         }
@@ -85,7 +85,7 @@ pub(super) async fn live(site: &Rc<Site>, asked: &Asked, identity: &Identity) ->
 }
 
 /// Sends a line together with all others that have already arrived.
-async fn send_line(reader: &mut Reader, writer: &Writer, line: &Line) -> Option<()> {
+async fn send_line(reader: &mut Reader, writer: &Writer, line: &LogLine) -> Option<()> {
     let mut piece = String::new();
     push(&mut piece, line);
     while piece.len() < PIECE && reader.has_line() {
@@ -97,14 +97,14 @@ async fn send_line(reader: &mut Reader, writer: &Writer, line: &Line) -> Option<
     writer.send(piece.into()).await.ok()
 }
 
-fn push(piece: &mut String, line: &Line) {
+fn push(piece: &mut String, line: &LogLine) {
     piece.push_str("event: line\ndata: ");
     piece.push_str(&serde_json::to_string(line).unwrap_or_default());
     piece.push_str("\n\n");
 }
 
-pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let mut reader = match Reader::with_lines(site, asked, identity, false, u64::MAX >> 1).await {
+pub(super) async fn download(site: &Rc<Site>, request: &ClientRequest, identity: &Identity) -> Response<Body> {
+    let mut reader = match Reader::with_lines(site, request, identity, false, u64::MAX >> 1).await {
         Ok(reader) => reader,
         Err(response) => return response,
     };
@@ -126,7 +126,7 @@ pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity
 
 /// Appends a line to a text, after the previous unfinished line, if any. Returns the line if it is
 /// unfinished itself.
-fn put(text: &mut String, open: Option<Line>, line: Line) -> Option<Line> {
+fn put(text: &mut String, open: Option<LogLine>, line: LogLine) -> Option<LogLine> {
     if !open.as_ref().is_some_and(|open| open.is_of_same_stream(&line)) {
         if open.is_some() {
             text.push('\n');
@@ -136,7 +136,7 @@ fn put(text: &mut String, open: Option<Line>, line: Line) -> Option<Line> {
     }
     text.push_str(&line.text);
     if line.partial {
-        return Some(Line { text: String::new(), ..line });
+        return Some(LogLine { text: String::new(), ..line });
     }
     text.push('\n');
     None
@@ -145,17 +145,23 @@ fn put(text: &mut String, open: Option<Line>, line: Line) -> Option<Line> {
 /// Process that reads lines; it counts against the limit for browsers.
 struct Reader {
     lines: LogProcess,
-    _seat: Seat,
+    _seat: SharePermit,
 }
 
 impl Reader {
-    async fn new(site: &Rc<Site>, asked: &Asked, identity: &Identity, follows: bool) -> Result<Self, Response<Body>> {
-        let count = query::number(asked.head.uri.query(), "lines", USUAL, MOST);
-        Self::with_lines(site, asked, identity, follows, count).await
+    async fn new(site: &Rc<Site>, request: &ClientRequest, identity: &Identity, follows: bool) -> Result<Self, Response<Body>> {
+        let count = query::number(request.head.uri.query(), "lines", USUAL, MOST);
+        Self::with_lines(site, request, identity, follows, count).await
     }
 
-    async fn with_lines(site: &Rc<Site>, asked: &Asked, identity: &Identity, follows: bool, count: u64) -> Result<Self, Response<Body>> {
-        let app = query::value(asked.head.uri.query(), "app").filter(|app| !app.is_empty());
+    async fn with_lines(
+        site: &Rc<Site>,
+        request: &ClientRequest,
+        identity: &Identity,
+        follows: bool,
+        count: u64,
+    ) -> Result<Self, Response<Body>> {
+        let app = query::value(request.head.uri.query(), "app").filter(|app| !app.is_empty());
         let targets = targets(site, identity, app.as_deref()).await?;
         let seat = site.shares.reader(identity).ok_or_else(too_many_readers)?;
         let mut words = vec!["--lines".to_owned(), count.to_string()];
@@ -170,7 +176,7 @@ impl Reader {
         self.lines.has_line()
     }
 
-    async fn next(&mut self) -> Option<Line> {
+    async fn next(&mut self) -> Option<LogLine> {
         self.lines.next().await
     }
 }
@@ -187,7 +193,7 @@ pub(super) async fn targets(site: &Site, identity: &Identity, app: Option<&str>)
         if identity.sees_all() {
             return Ok(Vec::new());
         }
-        let snapshot = site.daemon.fresh().await;
+        let snapshot = site.daemon.refresh_table().await;
         let ids: Vec<String> = snapshot.rows.iter().filter(|row| identity.sees(&row.namespace)).map(|row| row.id.to_string()).collect();
         return if ids.is_empty() { Err(error(StatusCode::NOT_FOUND, "app not found")) } else { Ok(ids) };
     };
@@ -203,7 +209,7 @@ mod tests {
 
     #[test]
     fn partial_lines_are_joined_in_downloads() {
-        let piece = |app: &str, text: &str, partial| Line {
+        let piece = |app: &str, text: &str, partial| LogLine {
             at: None,
             app: Some(app.into()),
             instance: Some(1),
@@ -212,7 +218,7 @@ mod tests {
             cut: false,
             partial,
         };
-        let download = |lines: Vec<Line>| {
+        let download = |lines: Vec<LogLine>| {
             let mut text = String::new();
             lines.into_iter().fold(None, |open, line| put(&mut text, open, line));
             text

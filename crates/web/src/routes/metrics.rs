@@ -8,15 +8,15 @@ use crate::access::Identity;
 use crate::http::reply::{Body, full};
 use crate::metrics::scrape::AppFigures;
 use crate::metrics::{Format, pm2_text, text};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
-pub(super) async fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let all = site.daemon.fresh().await;
+pub(super) async fn answer(site: &Site, request: &ClientRequest, identity: &Identity) -> Response<Body> {
+    let all = site.daemon.refresh_table().await;
     let mut snapshot = (*all).clone();
     snapshot.rows.retain(|row| identity.sees(&row.namespace));
-    let accept = asked.head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accept = request.head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Text };
-    let is_pm2 = asked.head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "format=pm2"));
+    let is_pm2 = request.head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "format=pm2"));
     let text = if is_pm2 {
         pm2_text(&snapshot, format)
     } else {

@@ -19,14 +19,14 @@ use crate::http::reply::{Body, JSON};
 const WITHOUT_PATHS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"));
 
 /// Document as it is sent.
-struct Packed {
+struct PackedDocument {
     tag: String,
     gzip: Vec<u8>,
 }
 
 /// Answers with the document, which is built at the first request.
 pub(super) fn answer(table: &[Route], head: &Parts) -> Response<Body> {
-    static PACKED: OnceLock<Packed> = OnceLock::new();
+    static PACKED: OnceLock<PackedDocument> = OnceLock::new();
     let packed = PACKED.get_or_init(|| packed(&document(table)));
     assets::reply(JSON, &packed.tag, &packed.gzip, head)
 }
@@ -45,7 +45,7 @@ pub(super) fn document(table: &[Route]) -> Value {
     document.into()
 }
 
-fn packed(document: &Value) -> Packed {
+fn packed(document: &Value) -> PackedDocument {
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
     // Writing to memory cannot fail.
@@ -54,5 +54,5 @@ fn packed(document: &Value) -> Packed {
     crc.update(&text);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     let _ = gzip.write_all(&text);
-    Packed { tag: format!("\"{:08x}\"", crc.sum()), gzip: gzip.finish().unwrap_or_default() }
+    PackedDocument { tag: format!("\"{:08x}\"", crc.sum()), gzip: gzip.finish().unwrap_or_default() }
 }

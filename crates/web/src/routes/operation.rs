@@ -9,7 +9,7 @@ pub(super) struct Operation {
     status: u16,
     /// Description of the response.
     described: &'static str,
-    answer: Answer,
+    answer: ResponseContent,
     parameters: &'static [Parameter],
     body: Option<Schema>,
     /// Status and reason of errors, in addition to those of every route.
@@ -17,7 +17,7 @@ pub(super) struct Operation {
 }
 
 /// Contents of a successful response.
-pub(super) enum Answer {
+pub(super) enum ResponseContent {
     Json(Schema),
     /// By media type.
     Other(&'static [(&'static str, Schema)]),
@@ -38,7 +38,7 @@ pub(super) enum Schema {
 pub(super) struct Parameter(pub(super) &'static str, pub(super) &'static str, pub(super) &'static str);
 
 /// Describes a route that answers 200.
-pub(super) const fn about(summary: &'static str, answer: Answer) -> Operation {
+pub(super) const fn about(summary: &'static str, answer: ResponseContent) -> Operation {
     Operation { summary, status: 200, described: "done", answer, parameters: &[], body: None, errors: &[] }
 }
 
@@ -71,8 +71,8 @@ impl Operation {
     /// Returns the operation in OpenAPI's format.
     pub(super) fn document(&self, path: &str, role: &str) -> Value {
         let content = match &self.answer {
-            Answer::Json(schema) => json!({ "application/json": { "schema": schema.document() } }),
-            Answer::Other(kinds) => {
+            ResponseContent::Json(schema) => json!({ "application/json": { "schema": schema.document() } }),
+            ResponseContent::Other(kinds) => {
                 kinds.iter().map(|(kind, schema)| ((*kind).to_owned(), json!({ "schema": schema.document() }))).collect()
             }
         };

@@ -8,7 +8,7 @@ use hyper::{Method, Response, StatusCode};
 use ostler_core::logs::masking::{MASK, mask, secrets};
 use serde_json::{Value, json};
 
-use super::problems::not_asked;
+use super::problems::daemon_error;
 use crate::http::reply::{Body, error, json as reply};
 use crate::site::Site;
 
@@ -16,11 +16,11 @@ pub(crate) async fn page(site: &Site, head: &Parts) -> Response<Body> {
     if !matches!(head.method, Method::GET | Method::HEAD) || head.uri.path() != "/" {
         return error(StatusCode::NOT_FOUND, "not found: the only path is /");
     }
-    let asked = site.daemon.ask(|client| client.processes());
-    let (snapshot, processes) = tokio::join!(async { site.daemon.fresh().await }, asked);
+    let request = site.daemon.query(|client| client.processes());
+    let (snapshot, processes) = tokio::join!(async { site.daemon.refresh_table().await }, request);
     let processes = match processes {
         Ok(processes) => masked(serde_json::from_str(processes.text()).unwrap_or_default()),
-        Err(problem) => return not_asked(&problem),
+        Err(problem) => return daemon_error(&problem),
     };
     let (host, node) = (&snapshot.host, rustix::system::uname());
     let line = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();

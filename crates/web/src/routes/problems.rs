@@ -4,7 +4,7 @@ use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use crate::access::{AccessError, Identity, Role};
-use crate::daemon::AskError;
+use crate::daemon::QueryError;
 use crate::http::reply::{Body, error, with_status};
 use crate::site::Site;
 use crate::view::App;
@@ -38,12 +38,12 @@ pub(super) fn broken(problem: &AccessError) -> Response<Body> {
 }
 
 /// Returns the reply if the daemon does not answer or refuses.
-pub(super) fn not_asked(problem: &AskError) -> Response<Body> {
+pub(super) fn daemon_error(problem: &QueryError) -> Response<Body> {
     use ostler_client::ClientError;
     use ostler_proto::control::Failure;
     let status = match problem {
-        AskError::Client(ClientError::Refused(Failure::NotFound { .. })) => StatusCode::NOT_FOUND,
-        AskError::Client(ClientError::Refused(_)) => StatusCode::CONFLICT,
+        QueryError::Client(ClientError::Refused(Failure::NotFound { .. })) => StatusCode::NOT_FOUND,
+        QueryError::Client(ClientError::Refused(_)) => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     error(status, &ostler_core::text::causes::with_causes(problem))

@@ -15,13 +15,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::apps;
-use crate::access::audit::Entry;
+use crate::access::audit::AuditEntry;
 use crate::access::{Identity, Role};
 use crate::clock::now_ms;
 use crate::http::body;
 use crate::http::reply::{self, Body, error, streamed};
-use crate::profiles::{self, Kept, Target};
-use crate::site::{Asked, Site};
+use crate::profiles::{self, ProfileTarget, StoredProfile};
+use crate::site::{ClientRequest, Site};
 use crate::view::App;
 
 /// Maximum duration of a profile, in ms.
@@ -35,7 +35,7 @@ const HEAP_ROLE: &str = "a heap snapshot contains the app's memory, including se
 /// Request for a profile.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wish {
+pub(super) struct ProfileRequest {
     kind: Profile,
     /// Duration; none for a heap.
     #[serde(default)]
@@ -45,27 +45,27 @@ pub(super) struct Wish {
     instance: Option<u32>,
 }
 
-pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &str) -> Response<Body> {
-    let from = asked.from.map(|from| from.to_string());
-    let wish: Wish = match body::json(asked.body).await {
-        Ok(wish) => wish,
+pub(super) async fn take(site: &Site, request: ClientRequest, identity: &Identity, name: &str) -> Response<Body> {
+    let from = request.from.map(|from| from.to_string());
+    let params: ProfileRequest = match body::json(request.body).await {
+        Ok(params) => params,
         Err(response) => return response,
     };
-    if wish.kind == Profile::Heap && identity.role < Role::Admin {
+    if params.kind == Profile::Heap && identity.role < Role::Admin {
         return error(StatusCode::FORBIDDEN, HEAP_ROLE);
     }
     let Some((app, _)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
     if let Some(response) = super::problems::guards_module(&app, identity) {
         return response;
     }
-    let (ms, instances) = match chosen(&app, &wish) {
+    let (ms, instances) = match chosen(&app, &params) {
         Ok(chosen) => chosen,
         Err(text) => return error(StatusCode::BAD_REQUEST, text),
     };
     let targets = instances.iter().map(|(id, _)| id.to_string()).collect();
-    let details = match site.daemon.ask(move |client| apps::those_left(client, targets)).await {
+    let details = match site.daemon.query(move |client| apps::still_existing(client, targets)).await {
         Ok(details) => details,
-        Err(problem) => return super::problems::not_asked(&problem),
+        Err(problem) => return super::problems::daemon_error(&problem),
     };
     if !details.iter().all(|detail| crate::view::is_profiled(&detail.spec)) {
         return error(
@@ -78,10 +78,10 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
         Ok(instances) => instances,
         Err(problem) => return error(StatusCode::CONFLICT, &format!("cannot profile {}: {problem}", shown(name))),
     };
-    let begun = site.profiles.begin(&site.daemon, &profiles::subject(&app, wish.kind, ms, &identity.user), &instances);
-    match begun {
+    let started = site.profiles.begin(&site.daemon, &profiles::subject(&app, params.kind, ms, &identity.user), &instances);
+    match started {
         Ok(()) => {
-            let what = format!("profile {}", wish.kind.as_str());
+            let what = format!("profile {}", params.kind.as_str());
             site.audit.write(&entry(identity, from, what, &app.name, &app.namespace, "begun"));
             reply::with_status(StatusCode::ACCEPTED, &json!({ "done": true, "instances": instances.len() }))
         }
@@ -93,22 +93,22 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
 type Instances = Vec<(u32, i32)>;
 
 /// Returns those of the instances that still exist, with the rights of their users.
-fn targets_of(details: &[Detail], instances: &Instances) -> std::io::Result<Vec<Target>> {
+fn targets_of(details: &[Detail], instances: &Instances) -> std::io::Result<Vec<ProfileTarget>> {
     let pid_of = |id| instances.iter().find(|(of, _)| *of == id).map_or(0, |(_, pid)| *pid);
-    details.iter().map(|detail| Ok(Target { id: detail.id, rights: AppRights::of(&detail.spec, pid_of(detail.id))? })).collect()
+    details.iter().map(|detail| Ok(ProfileTarget { id: detail.id, rights: AppRights::of(&detail.spec, pid_of(detail.id))? })).collect()
 }
 
 /// Returns the duration in ms and the instances.
-fn chosen(app: &App, wish: &Wish) -> Result<(u64, Instances), &'static str> {
-    let seconds = wish.seconds.unwrap_or(10.0);
+fn chosen(app: &App, params: &ProfileRequest) -> Result<(u64, Instances), &'static str> {
+    let seconds = params.seconds.unwrap_or(10.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is out of bounds is refused below")]
     let ms = (seconds * 1000.0) as u64;
     if !(1..=LONGEST_MS).contains(&ms) {
         return Err("`seconds` must be a number up to 300");
     }
-    let is_wanted = |id: u32| wish.instance.is_none_or(|only| only == id);
-    let wanted = app.instances.iter().filter(|one| is_wanted(one.id) && one.pid > 0);
-    let instances: Instances = wanted.map(|one| (one.id, one.pid)).collect();
+    let is_selected = |id: u32| params.instance.is_none_or(|only| only == id);
+    let selected = app.instances.iter().filter(|one| is_selected(one.id) && one.pid > 0);
+    let instances: Instances = selected.map(|one| (one.id, one.pid)).collect();
     if instances.is_empty() { Err("no such instance is running") } else { Ok((ms, instances)) }
 }
 
@@ -121,7 +121,7 @@ pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
 }
 
 /// Returns the profile of this id, if the user sees its app.
-fn find(site: &Site, identity: &Identity, id: &str) -> Option<Kept> {
+fn find(site: &Site, identity: &Identity, id: &str) -> Option<StoredProfile> {
     site.profiles.find(id).filter(|one| identity.sees(&one.subject.namespace))
 }
 
@@ -159,16 +159,16 @@ pub(super) fn one(site: &Rc<Site>, identity: &Identity, id: &str) -> Response<Bo
 }
 
 /// Returns the file name for a download; it has only plain characters.
-fn file_name(kept: &Kept) -> String {
+fn file_name(kept: &StoredProfile) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = kept.subject.app.chars().map(|c| if is_plain(c) { c } else { '_' }).take(80).collect();
     format!("{name}-{}.{}", kept.subject.instance, extension(kept.subject.kind))
 }
 
-pub(super) fn remove(site: &Site, asked: &Asked, identity: &Identity, id: &str) -> Response<Body> {
+pub(super) fn remove(site: &Site, request: &ClientRequest, identity: &Identity, id: &str) -> Response<Body> {
     let Some(kept) = find(site, identity, id) else { return not_found(id) };
     let done = site.profiles.remove(&kept.id);
-    let from = asked.from.map(|from| from.to_string());
+    let from = request.from.map(|from| from.to_string());
     match done {
         Ok(()) => {
             let what = "remove profile".to_owned();
@@ -179,9 +179,9 @@ pub(super) fn remove(site: &Site, asked: &Asked, identity: &Identity, id: &str) 
     }
 }
 
-fn entry(identity: &Identity, from: Option<String>, what: String, app: &str, namespace: &str, result: &str) -> Entry {
+fn entry(identity: &Identity, from: Option<String>, what: String, app: &str, namespace: &str, result: &str) -> AuditEntry {
     let (app, namespace) = (Some(app.to_owned()), Some(namespace.to_owned()));
-    Entry { at: now_ms(), who: identity.user.clone(), from, what, app, namespace, result: result.to_owned() }
+    AuditEntry { at: now_ms(), who: identity.user.clone(), from, what, app, namespace, result: result.to_owned() }
 }
 
 #[cfg(test)]
@@ -195,11 +195,11 @@ mod tests {
         let mut rows = vec![row(3, "api", "default", "online"), row(4, "api", "default", "online"), row(5, "api", "default", "stopped")];
         (rows[0].pid, rows[1].pid, rows[2].pid) = (30, 40, 0);
         let app = apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps.remove(0);
-        let wish = |text: &str| chosen(&app, &serde_json::from_str(text).unwrap());
-        assert_eq!(wish(r#"{"kind":"cpu"}"#), Ok((10_000, vec![(3, 30), (4, 40)])));
-        assert_eq!(wish(r#"{"kind":"memory","seconds":0.5,"instance":4}"#), Ok((500, vec![(4, 40)])));
+        let params = |text: &str| chosen(&app, &serde_json::from_str(text).unwrap());
+        assert_eq!(params(r#"{"kind":"cpu"}"#), Ok((10_000, vec![(3, 30), (4, 40)])));
+        assert_eq!(params(r#"{"kind":"memory","seconds":0.5,"instance":4}"#), Ok((500, vec![(4, 40)])));
         for bad in [r#""seconds":0"#, r#""seconds":-1"#, r#""seconds":301"#, r#""seconds":1e300"#, r#""instance":5"#, r#""instance":6"#] {
-            assert!(wish(&format!(r#"{{"kind":"cpu",{bad}}}"#)).is_err(), "{bad}");
+            assert!(params(&format!(r#"{{"kind":"cpu",{bad}}}"#)).is_err(), "{bad}");
         }
     }
 
@@ -207,6 +207,6 @@ mod tests {
     fn profile_file_name_is_sanitized() {
         let mut subject = crate::profiles::tests_subject();
         subject.app = "a\"b\r\n/ü".into();
-        assert_eq!(file_name(&Kept { id: "1".into(), subject, bytes: 1 }), "a_b____-3.cpuprofile");
+        assert_eq!(file_name(&StoredProfile { id: "1".into(), subject, bytes: 1 }), "a_b____-3.cpuprofile");
     }
 }

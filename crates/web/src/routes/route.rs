@@ -11,7 +11,7 @@ use super::operation::Operation;
 use crate::access::{Identity, Role};
 use crate::http::query::decoded;
 use crate::http::reply::Body;
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -29,17 +29,17 @@ pub(super) struct Route {
 /// Function that answers a request.
 pub(super) enum Handler {
     /// Called before the login of the client is checked.
-    Open(fn(Rc<Site>, Asked) -> Reply),
+    Open(fn(Rc<Site>, ClientRequest) -> Reply),
     /// Called for a client that is logged in and has the role of the row.
-    Known(fn(Call) -> Reply),
+    Known(fn(RouteCall) -> Reply),
 }
 
 pub(super) type Reply = Pin<Box<dyn Future<Output = Response<Body>>>>;
 
 /// Request of a client that may call the route.
-pub(super) struct Call {
+pub(super) struct RouteCall {
     pub(super) site: Rc<Site>,
-    pub(super) asked: Asked,
+    pub(super) request: ClientRequest,
     pub(super) identity: Identity,
     /// Decoded text of the path in the place of `{name}`; empty if the path of the row has no such
     /// part.
@@ -55,8 +55,8 @@ macro_rules! run {
 
 /// Makes a [`Handler::Open`].
 macro_rules! open {
-    (|$site:ident, $asked:ident| $answer:expr) => {
-        Handler::Open(|$site, $asked| Box::pin(async move { $answer }))
+    (|$site:ident, $request:ident| $answer:expr) => {
+        Handler::Open(|$site, $request| Box::pin(async move { $answer }))
     };
 }
 
@@ -87,15 +87,15 @@ impl Route {
 }
 
 /// The rows of one path.
-pub(super) struct Found {
+pub(super) struct MatchedPath {
     rows: Vec<&'static Route>,
-    /// As in [`Call::name`].
+    /// As in [`RouteCall::name`].
     pub(super) name: String,
 }
 
 /// Finds the rows of a path; none if the table has no such path.
-pub(super) fn find(table: &'static [Route], path: &str) -> Option<Found> {
-    let mut found = Found { rows: Vec::new(), name: String::new() };
+pub(super) fn find(table: &'static [Route], path: &str) -> Option<MatchedPath> {
+    let mut found = MatchedPath { rows: Vec::new(), name: String::new() };
     for route in table {
         if let Some(name) = name_in(route.path, path) {
             found.rows.push(route);
@@ -105,7 +105,7 @@ pub(super) fn find(table: &'static [Route], path: &str) -> Option<Found> {
     (!found.rows.is_empty()).then_some(found)
 }
 
-impl Found {
+impl MatchedPath {
     #[cfg(test)]
     pub(super) fn rows(&self) -> &[&'static Route] {
         &self.rows
@@ -130,12 +130,12 @@ fn name_in(pattern: &str, path: &str) -> Option<String> {
         return (pattern == path).then(String::new);
     };
     let mut name = String::new();
-    let (mut wanted, mut parts) = (pattern.split('/'), path.split('/'));
+    let (mut expected, mut parts) = (pattern.split('/'), path.split('/'));
     loop {
-        match (wanted.next(), parts.next().map(decoded)) {
+        match (expected.next(), parts.next().map(decoded)) {
             (None, None) => return Some(name),
-            (Some(wanted), Some(Some(part))) if wanted.starts_with('{') && !part.is_empty() => name = part,
-            (Some(wanted), Some(Some(part))) if wanted == part => {}
+            (Some(expected), Some(Some(part))) if expected.starts_with('{') && !part.is_empty() => name = part,
+            (Some(expected), Some(Some(part))) if expected == part => {}
             _ => return None,
         }
     }

@@ -18,9 +18,9 @@ use super::logs::{ROOM, targets, too_many_readers};
 use crate::access::Identity;
 use crate::http::query;
 use crate::http::reply::{Body, error, streamed};
-use crate::http::shares::Seat;
+use crate::http::shares::SharePermit;
 use crate::logs::PIECE;
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 /// Default and maximum number of hits, and the maximum for a download.
 const USUAL: u64 = 100;
@@ -36,7 +36,7 @@ const LONGEST: u64 = 4 << 20;
 
 /// Query in the format that the process reads.
 #[derive(Debug, Default, PartialEq, Serialize)]
-struct Question {
+struct SearchQuery {
     targets: Vec<String>,
     stream: Option<String>,
     pattern: String,
@@ -52,21 +52,24 @@ struct Question {
     within_ms: u64,
 }
 
-impl Question {
+impl SearchQuery {
     /// Parses a query string.
-    fn of(asked: Option<&str>, as_file: bool) -> Result<Self, &'static str> {
-        let text = |key: &str| query::value(asked, key).filter(|text| !text.is_empty());
+    fn of(query_text: Option<&str>, as_file: bool) -> Result<Self, &'static str> {
+        let text = |key: &str| query::value(query_text, key).filter(|text| !text.is_empty());
         let is = |key: &str| text(key).is_some_and(|text| text == "1" || text == "true");
         let time = |key: &str, fault: &'static str| text(key).map(|text| text.parse::<u64>().map_err(|_| fault)).transpose();
         let stream = text("stream");
         if stream.as_deref().is_some_and(|stream| stream != "out" && stream != "err") {
             return Err("stream: expected out or err");
         }
-        if asked.is_some_and(|asked| asked.split('&').any(|pair| pair.starts_with("q="))) && query::value(asked, "q").is_none() {
+        if query_text.is_some_and(|query_text| query_text.split('&').any(|pair| pair.starts_with("q=")))
+            && query::value(query_text, "q").is_none()
+        {
             return Err("q: not text, or more than 4096 bytes");
         }
         let limit =
-            query::number(asked, "limit", if as_file { MOST_AS_FILE } else { USUAL }, if as_file { MOST_AS_FILE } else { MOST }).max(1);
+            query::number(query_text, "limit", if as_file { MOST_AS_FILE } else { USUAL }, if as_file { MOST_AS_FILE } else { MOST })
+                .max(1);
         Ok(Self {
             targets: Vec::new(),
             stream,
@@ -79,17 +82,17 @@ impl Question {
             before: text("before"),
             at: text("at"),
             limit,
-            context: if as_file { 0 } else { query::number(asked, "context", CONTEXT, MOST_CONTEXT) },
+            context: if as_file { 0 } else { query::number(query_text, "context", CONTEXT, MOST_CONTEXT) },
             within_ms: WITHIN_MS,
         })
     }
 }
 
-pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let words = asked.head.uri.query();
+pub(super) async fn answer(site: &Rc<Site>, request: &ClientRequest, identity: &Identity) -> Response<Body> {
+    let words = request.head.uri.query();
     let as_file = query::value(words, "format").is_some_and(|format| format == "text");
-    let question = match Question::of(words, as_file) {
-        Ok(question) => question,
+    let query = match SearchQuery::of(words, as_file) {
+        Ok(query) => query,
         Err(fault) => return error(StatusCode::BAD_REQUEST, fault),
     };
     let app = query::value(words, "app").filter(|app| !app.is_empty());
@@ -99,14 +102,14 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
         Err(response) => return response,
     };
     let Some(seat) = site.shares.reader(identity) else { return too_many_readers() };
-    let question = Question { targets, ..question };
-    let Ok(mut searching) = Searching::start(site, &question, seat).await else {
+    let query = SearchQuery { targets, ..query };
+    let Ok(mut searching) = Searching::start(site, &query, seat).await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "cannot search the logs: no process could be started");
     };
     // An error in the query is reported before the response starts.
-    match searching.next().await.map(|record| Record::of(&record)) {
-        Some(Record::Other) => {}
-        Some(Record::Error(text)) => return error(StatusCode::BAD_REQUEST, &text),
+    match searching.next().await.map(|record| SearchRecord::of(&record)) {
+        Some(SearchRecord::Other) => {}
+        Some(SearchRecord::Error(text)) => return error(StatusCode::BAD_REQUEST, &text),
         _ => return error(StatusCode::SERVICE_UNAVAILABLE, "cannot search the logs: the process exited"),
     }
     let (writer, mut response) = streamed(if as_file { "text/plain; charset=utf-8" } else { "application/x-ndjson" }, ROOM);
@@ -115,7 +118,7 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
     }
     let mut ending = site.ending.clone();
     tokio::task::spawn_local(async move {
-        let tell = async {
+        let forward = async {
             let mut piece = Vec::new();
             while let Some(record) = searching.next().await {
                 if as_file {
@@ -131,7 +134,7 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
             writer.send(piece.into()).await.ok()
         };
         tokio::select! {
-            _ = tell => {}
+            _ = forward => {}
             () = writer.closed() => {}
             () = ending.stop_requested() => {}
         }
@@ -140,12 +143,12 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
 }
 
 /// Relevant content of a record.
-enum Record {
+enum SearchRecord {
     Error(String),
     Other,
 }
 
-impl Record {
+impl SearchRecord {
     fn of(bytes: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Fault {
@@ -169,15 +172,15 @@ fn as_text(record: &[u8]) -> String {
 
 /// Process that searches; it counts against the limit for browsers.
 struct Searching {
-    _seat: Seat,
+    _seat: SharePermit,
     records: BufReader<ChildStdout>,
     /// The process is killed when this is dropped.
     _child: Child,
 }
 
 impl Searching {
-    async fn start(site: &Rc<Site>, question: &Question, seat: Seat) -> std::io::Result<Self> {
-        let (records, child) = start(&site.home, question).await?;
+    async fn start(site: &Rc<Site>, query: &SearchQuery, seat: SharePermit) -> std::io::Result<Self> {
+        let (records, child) = start(&site.home, query).await?;
         Ok(Self { _seat: seat, records, _child: child })
     }
 
@@ -193,13 +196,13 @@ impl Searching {
     }
 }
 
-async fn start(home: &Path, question: &Question) -> std::io::Result<(BufReader<ChildStdout>, Child)> {
+async fn start(home: &Path, query: &SearchQuery) -> std::io::Result<(BufReader<ChildStdout>, Child)> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(crate::settings::names::SEARCH_ROLE).arg(home).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
     if let Some(mut input) = input {
-        input.write_all(&serde_json::to_vec(question)?).await?;
+        input.write_all(&serde_json::to_vec(query)?).await?;
     }
     Ok((BufReader::with_capacity(PIECE, output.ok_or(std::io::ErrorKind::BrokenPipe)?), child))
 }
@@ -210,16 +213,16 @@ mod tests {
 
     #[test]
     fn query_parses_with_defaults_and_limits() {
-        let question = |query: &str| Question::of(Some(query), false);
-        let usual = Question { limit: USUAL, context: CONTEXT, within_ms: WITHIN_MS, ..Question::default() };
-        assert_eq!(question("").unwrap(), usual);
-        let all = question("q=a%26b&regex=1&ignore_case=true&from=5&to=9&stream=err&before=1-2&limit=5000&context=1000").unwrap();
+        let query = |query: &str| SearchQuery::of(Some(query), false);
+        let usual = SearchQuery { limit: USUAL, context: CONTEXT, within_ms: WITHIN_MS, ..SearchQuery::default() };
+        assert_eq!(query("").unwrap(), usual);
+        let all = query("q=a%26b&regex=1&ignore_case=true&from=5&to=9&stream=err&before=1-2&limit=5000&context=1000").unwrap();
         assert_eq!((all.pattern.as_str(), all.regex, all.ignore_case, all.since_ms, all.until_ms), ("a&b", true, true, Some(5), Some(9)));
         assert_eq!((all.stream.as_deref(), all.before.as_deref(), all.limit, all.context), (Some("err"), Some("1-2"), MOST, MOST_CONTEXT));
         for wrong in ["from=yesterday", "to=-1", "stream=both", "q=%ff", &format!("q={}", "x".repeat(5000))] {
-            assert!(question(wrong).is_err(), "{wrong}");
+            assert!(query(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(Question::of(Some("q=a"), true).unwrap().limit, MOST_AS_FILE);
+        assert_eq!(SearchQuery::of(Some("q=a"), true).unwrap().limit, MOST_AS_FILE);
     }
 
     #[test]

@@ -9,12 +9,12 @@ use ostler_http::GuestStatus;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::access::audit::Entry;
+use crate::access::audit::AuditEntry;
 use crate::access::{Access, Identity, Role, SESSION_MS, password_fits};
 use crate::clock::now_ms;
 use crate::http::body;
 use crate::http::reply::{self, Body, error};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 /// Login method.
 #[derive(Deserialize)]
@@ -49,9 +49,9 @@ fn of(site: &Site, identity: &Identity) -> Response<Body> {
     }))
 }
 
-pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
-    let standing = asked.head.extensions.get::<GuestStatus>().cloned();
-    let Asked { head, body, from, is_shared } = asked;
+pub(super) async fn login(site: &Site, request: ClientRequest) -> Response<Body> {
+    let standing = request.head.extensions.get::<GuestStatus>().cloned();
+    let ClientRequest { head, body, from, is_shared } = request;
     let place = site.logins.enter(from);
     let login = tokio::select! {
         login = body::json::<Login>(body) => login,
@@ -81,7 +81,7 @@ pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
         }
         Login::Password(password) => ("password", by_password(site, password).await),
     };
-    let entry = |who: &str, result: &str| Entry {
+    let entry = |who: &str, result: &str| AuditEntry {
         at: now_ms(),
         who: who.into(),
         from: from.map(|from| from.to_string()),
@@ -143,17 +143,17 @@ fn too_often(seconds: u64, what: &str) -> Response<Body> {
     response
 }
 
-pub(super) fn logout(site: &Site, asked: &Asked) -> Response<Body> {
-    let who = site.identity(&asked.head).ok().flatten();
-    if let Some(cookie) = site.cookie(&asked.head)
+pub(super) fn logout(site: &Site, request: &ClientRequest) -> Response<Body> {
+    let who = site.identity(&request.head).ok().flatten();
+    if let Some(cookie) = site.cookie(&request.head)
         && let Err(problem) = change(site, |access| access.end_session(cookie))
     {
         return super::problems::broken(&problem);
     }
     if let Some(who) = who {
-        let from = asked.from.map(|from| from.to_string());
+        let from = request.from.map(|from| from.to_string());
         let (what, result) = ("logout".into(), "done".into());
-        site.audit.write(&Entry { at: now_ms(), who: who.user, from, what, app: None, namespace: None, result });
+        site.audit.write(&AuditEntry { at: now_ms(), who: who.user, from, what, app: None, namespace: None, result });
     }
     let mut response = reply::json(&json!({ "done": true }));
     let gone = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict", site.cookie_name());

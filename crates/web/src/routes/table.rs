@@ -1,9 +1,9 @@
 //! Routes of the API, one row each: method, path, role, handler, description. Dispatch, role
 //! checks, `405` and the OpenAPI document use this table.
 
-use super::act::{self, Verb};
-use super::operation::Answer::{Json, Other};
+use super::act::{self, AppCommand};
 use super::operation::Parameter;
+use super::operation::ResponseContent::{Json, Other};
 use super::operation::Schema::{Inline, Named};
 use super::operation::about;
 use super::route::{Handler, Route, delete, get, open, post, run};
@@ -28,7 +28,7 @@ macro_rules! order {
         post(
             concat!("/api/apps/{name}/", $word),
             $role,
-            run!(|call| act::answer(&call.site, call.asked, &call.identity, &call.name, $verb).await),
+            run!(|call| act::answer(&call.site, call.request, &call.identity, &call.name, $verb).await),
             about(concat!("Command: ", $word, "; answered when it is done"), Json(Named("Done"))).body($body).errors(&[
                 (404, NO_APP),
                 (503, NO_DAEMON),
@@ -42,18 +42,18 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/session",
         Viewer,
-        open!(|site, asked| session::present(&site, &asked.head)),
+        open!(|site, request| session::present(&site, &request.head)),
         about("Current session", Json(Named("Session"))),
     ),
     post(
         "/api/session",
         Viewer,
-        open!(|site, asked| session::login(&site, asked).await),
+        open!(|site, request| session::login(&site, request).await),
         about("Signs in; the answer sets the cookie", Json(Named("Session")))
             .body(Inline(schemas::session_body))
             .errors(&[(429, "too many attempts; retry_after is the number of seconds to wait")]),
     ),
-    delete("/api/session", Viewer, open!(|site, asked| session::logout(&site, &asked)), about("Signs out", Json(Named("Done")))),
+    delete("/api/session", Viewer, open!(|site, request| session::logout(&site, &request)), about("Signs out", Json(Named("Done")))),
     get("/api/apps", Viewer, run!(|call| apps::list(&call.site, &call.identity).await), about("All apps", Json(Named("Apps")))),
     get(
         "/api/apps/{name}",
@@ -61,21 +61,21 @@ pub(super) static ROUTES: &[Route] = &[
         run!(|call| apps::one(&call.site, &call.identity, &call.name).await),
         about("Details of one app", Json(Named("AppDetail"))).errors(&[(404, NO_APP), (503, NO_DAEMON)]),
     ),
-    order!("start", Operator, Verb::Start, Inline(schemas::one_instance)),
-    order!("stop", Operator, Verb::Stop, Inline(schemas::one_instance)),
-    order!("restart", Operator, Verb::Restart, Inline(schemas::one_instance)),
-    order!("reload", Operator, Verb::Reload, Inline(schemas::one_instance)),
-    order!("reset", Operator, Verb::Reset, Inline(schemas::one_instance)),
-    order!("scale", Operator, Verb::Scale, Inline(schemas::scale)),
-    order!("undo", Operator, Verb::Undo, Inline(schemas::undo)),
-    order!("trigger", Operator, Verb::Trigger, Inline(schemas::trigger)),
-    order!("send", Operator, Verb::Send, Inline(schemas::send)),
-    order!("delete", Admin, Verb::Delete, Inline(schemas::one_instance)),
-    order!("flush", Admin, Verb::Flush, Inline(schemas::one_instance)),
+    order!("start", Operator, AppCommand::Start, Inline(schemas::one_instance)),
+    order!("stop", Operator, AppCommand::Stop, Inline(schemas::one_instance)),
+    order!("restart", Operator, AppCommand::Restart, Inline(schemas::one_instance)),
+    order!("reload", Operator, AppCommand::Reload, Inline(schemas::one_instance)),
+    order!("reset", Operator, AppCommand::Reset, Inline(schemas::one_instance)),
+    order!("scale", Operator, AppCommand::Scale, Inline(schemas::scale)),
+    order!("undo", Operator, AppCommand::Undo, Inline(schemas::undo)),
+    order!("trigger", Operator, AppCommand::Trigger, Inline(schemas::trigger)),
+    order!("send", Operator, AppCommand::Send, Inline(schemas::send)),
+    order!("delete", Admin, AppCommand::Delete, Inline(schemas::one_instance)),
+    order!("flush", Admin, AppCommand::Flush, Inline(schemas::one_instance)),
     get(
         "/api/live",
         Viewer,
-        run!(|call| live::answer(&call.site, &call.asked, call.identity)),
+        run!(|call| live::answer(&call.site, &call.request, call.identity)),
         about(
             "Stream of the table and of events: `table`, `event`, `gone`; send the id as Last-Event-ID to resume",
             Other(&[("text/event-stream", Inline(schemas::text))]),
@@ -85,7 +85,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/events",
         Viewer,
-        run!(|call| events::answer(&call.site, &call.asked, &call.identity)),
+        run!(|call| events::answer(&call.site, &call.request, &call.identity)),
         about("Known events, newest first", Json(Inline(schemas::events))).parameters(&[
             APP,
             Parameter("before", "string", "only before this event, `epoch-sequence`; a number alone: below this sequence in any epoch"),
@@ -95,7 +95,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/errors",
         Viewer,
-        run!(|call| errors::list(&call.site, &call.asked, &call.identity).await),
+        run!(|call| errors::list(&call.site, &call.request, &call.identity).await),
         about("Exceptions of apps in groups, most recent first", Json(Inline(schemas::errors))).parameters(&[APP]),
     ),
     get(
@@ -107,7 +107,7 @@ pub(super) static ROUTES: &[Route] = &[
     post(
         "/api/errors/{id}/resolve",
         Operator,
-        run!(|call| errors::resolve(&call.site, call.asked, &call.identity, &call.name).await),
+        run!(|call| errors::resolve(&call.site, call.request, &call.identity, &call.name).await),
         about("Marks a group as resolved; its next exception alerts as a regression", Json(Inline(schemas::errors_resolve_answer)))
             .parameters(&[GROUP])
             .body(Inline(schemas::errors_resolve_body))
@@ -116,7 +116,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/logs",
         Viewer,
-        run!(|call| logs::past(&call.site, &call.asked, &call.identity).await),
+        run!(|call| logs::past(&call.site, &call.request, &call.identity).await),
         about("Recent log lines", Json(Inline(schemas::logs)))
             .parameters(&[
                 APP,
@@ -128,7 +128,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/logs/live",
         Viewer,
-        run!(|call| logs::live(&call.site, &call.asked, &call.identity).await),
+        run!(|call| logs::live(&call.site, &call.request, &call.identity).await),
         about("Recent log lines, then new ones as a stream: `line`", Other(&[("text/event-stream", Inline(schemas::text))]))
             .described("server-sent events")
             .parameters(&[APP, LINES])
@@ -137,7 +137,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/logs/download",
         Viewer,
-        run!(|call| logs::download(&call.site, &call.asked, &call.identity).await),
+        run!(|call| logs::download(&call.site, &call.request, &call.identity).await),
         about("Downloads the current log files", Other(&[("text/plain", Inline(schemas::text))]))
             .parameters(&[APP])
             .errors(&[(404, NO_APP)]),
@@ -145,7 +145,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/logs/search",
         Viewer,
-        run!(|call| search::answer(&call.site, &call.asked, &call.identity).await),
+        run!(|call| search::answer(&call.site, &call.request, &call.identity).await),
         about(
             "Searches log lines by their text, also in rotated and compressed files, newest first. The search stops when the \
              client disconnects, or after one minute with a cursor to continue from",
@@ -178,7 +178,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/metrics",
         Viewer,
-        run!(|call| metrics::answer(&call.site, &call.asked, &call.identity).await),
+        run!(|call| metrics::answer(&call.site, &call.request, &call.identity).await),
         about(
             "Metrics for Prometheus, or in OpenMetrics format by Accept",
             Other(&[("text/plain", Inline(schemas::text)), ("application/openmetrics-text", Inline(schemas::text))]),
@@ -194,20 +194,20 @@ pub(super) static ROUTES: &[Route] = &[
     post(
         "/api/access/token",
         Admin,
-        run!(|call| access::token(&call.site, call.asked, &call.identity, None).await),
+        run!(|call| access::token(&call.site, call.request, &call.identity, None).await),
         about("Creates a token; it is shown only once", Json(Inline(schemas::access_token_answer)))
             .body(Inline(schemas::access_token_body)),
     ),
     delete(
         "/api/access/token/{name}",
         Admin,
-        run!(|call| access::token(&call.site, call.asked, &call.identity, Some(call.name)).await),
+        run!(|call| access::token(&call.site, call.request, &call.identity, Some(call.name)).await),
         about("Revokes a token", Json(Named("Done"))).errors(&[(404, NO_APP)]),
     ),
     get(
         "/api/openapi.json",
         Viewer,
-        run!(|call| openapi::answer(ROUTES, &call.asked.head)),
+        run!(|call| openapi::answer(ROUTES, &call.request.head)),
         about("This document", Json(Inline(schemas::any_object))),
     ),
     get(
@@ -219,7 +219,7 @@ pub(super) static ROUTES: &[Route] = &[
     post(
         "/api/alerts/test",
         Admin,
-        run!(|call| alerts::test(&call.site, call.asked, &call.identity).await),
+        run!(|call| alerts::test(&call.site, call.request, &call.identity).await),
         about("Sends a test message", Json(Inline(schemas::alerts_test_answer)))
             .body(Inline(schemas::alerts_test_body))
             .errors(&[(404, NO_CHANNEL)]),
@@ -227,7 +227,7 @@ pub(super) static ROUTES: &[Route] = &[
     post(
         "/api/alerts/channels",
         Admin,
-        run!(|call| alerts::add_channel(&call.site, call.asked, &call.identity).await),
+        run!(|call| alerts::add_channel(&call.site, call.request, &call.identity).await),
         about("Adds a channel, or replaces the channel with that name", Json(Inline(schemas::alerts_channels_answer)))
             .body(Inline(schemas::alerts_channels_body))
             .errors(&[(400, INVALID)]),
@@ -235,25 +235,25 @@ pub(super) static ROUTES: &[Route] = &[
     delete(
         "/api/alerts/channels/{name}",
         Admin,
-        run!(|call| alerts::remove_channel(&call.site, &call.asked, &call.identity, &call.name)),
+        run!(|call| alerts::remove_channel(&call.site, &call.request, &call.identity, &call.name)),
         about("Removes a channel", Json(Named("Done"))).errors(&[(404, NO_CHANNEL)]),
     ),
     post(
         "/api/alerts/silences",
         Operator,
-        run!(|call| alerts::silence(&call.site, call.asked, &call.identity).await),
+        run!(|call| alerts::silence(&call.site, call.request, &call.identity).await),
         about("Silences alerts for a time", Json(Named("Silence"))).body(Inline(schemas::alerts_silences_body)).errors(&[(400, INVALID)]),
     ),
     delete(
         "/api/alerts/silences/{id}",
         Operator,
-        run!(|call| alerts::unsilence(&call.site, &call.asked, &call.identity, &call.name)),
+        run!(|call| alerts::unsilence(&call.site, &call.request, &call.identity, &call.name)),
         about("Ends a silence", Json(Named("Done"))).errors(&[(404, "no such silence")]),
     ),
     get(
         "/api/history",
         Viewer,
-        run!(|call| history::figures(&call.site, &call.asked, &call.identity).await),
+        run!(|call| history::figures(&call.site, &call.request, &call.identity).await),
         about("Metrics history, with the events of that time", Json(Inline(schemas::history)))
             .parameters(&[
                 Parameter(
@@ -280,7 +280,7 @@ pub(super) static ROUTES: &[Route] = &[
     get(
         "/api/traces",
         Viewer,
-        run!(|call| traces::list(&call.site, &call.asked, &call.identity)),
+        run!(|call| traces::list(&call.site, &call.request, &call.identity)),
         about("Kept traces, newest first", Json(Inline(schemas::traces))).parameters(&[
             Parameter("app", "string", "only of this app; foreign traces belong to no app"),
             Parameter("min_ms", "number", "minimum duration"),
@@ -298,7 +298,7 @@ pub(super) static ROUTES: &[Route] = &[
     post(
         "/api/apps/{name}/profile",
         Operator,
-        run!(|call| profiles::take(&call.site, call.asked, &call.identity, &call.name).await),
+        run!(|call| profiles::take(&call.site, call.request, &call.identity, &call.name).await),
         about(
             "Starts profiling instances of a Node app and returns at once; heap snapshots require the role admin, because they contain \
              the app's secrets",
@@ -324,7 +324,7 @@ pub(super) static ROUTES: &[Route] = &[
     delete(
         "/api/profiles/{id}",
         Operator,
-        run!(|call| profiles::remove(&call.site, &call.asked, &call.identity, &call.name)),
+        run!(|call| profiles::remove(&call.site, &call.request, &call.identity, &call.name)),
         about("Removes a profile", Json(Named("Done"))).errors(&[(404, NO_PROFILE)]),
     ),
 ];

@@ -144,12 +144,12 @@ fn responses_have_the_documented_properties() {
     let all = serde_json::to_value(&all).unwrap();
     let group = crate::errors::tests_group();
     let resolved = crate::errors::Resolved::default();
-    let (short, full) = (errors::short(&group, &resolved), errors::full(&group, &resolved));
+    let (short, full) = (errors::summary(&group, &resolved), errors::detail(&group, &resolved));
     let (short, full) = (serde_json::to_value(short).unwrap(), serde_json::to_value(full).unwrap());
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
     let subject = crate::profiles::tests_subject();
-    let failed = crate::profiles::Failed { subject: subject.clone(), reason: "x".into() };
-    let kept = crate::profiles::Kept { id: "1".into(), subject: subject.clone(), bytes: 1 };
+    let failed = crate::profiles::FailedProfile { subject: subject.clone(), reason: "x".into() };
+    let kept = crate::profiles::StoredProfile { id: "1".into(), subject: subject.clone(), bytes: 1 };
     let [kept, running, failed] =
         [serde_json::to_value(kept), serde_json::to_value(subject), serde_json::to_value(failed)].map(Result::unwrap);
     for (name, value) in [

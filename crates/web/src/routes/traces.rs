@@ -10,13 +10,13 @@ use crate::access::Identity;
 use crate::clock::now_ms;
 use crate::http::query;
 use crate::http::reply::{Body, error, json as reply};
-use crate::site::{Asked, Site};
+use crate::site::{ClientRequest, Site};
 
 const USUAL: u64 = 100;
 const MOST: u64 = 1000;
 
-pub(super) fn list(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let query = asked.head.uri.query();
+pub(super) fn list(site: &Site, request: &ClientRequest, identity: &Identity) -> Response<Body> {
+    let query = request.head.uri.query();
     let text = |key: &str| query::value(query, key).filter(|text| !text.is_empty());
     let filter = Filter {
         app: text("app"),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::otlp::{Otlp, OtlpError, port_file, tell_port};
+use crate::settings::otlp::{Otlp, OtlpError, port_file, write_port_file};
 use crate::settings::tls::{Tls, TlsError};
 
 /// Default port of the dashboard.
@@ -157,7 +157,7 @@ impl Settings {
         text.push(b'\n');
         replace(&Self::path(home), &text, Durability::Power, Writers::Many)?;
         let port = self.otlp.receiver_port().filter(|_| self.enabled);
-        tell_port(home, port).map_err(|source| SettingsError::PortFile { path: port_file(home), source })
+        write_port_file(home, port).map_err(|source| SettingsError::PortFile { path: port_file(home), source })
     }
 
     /// Returns the settings without secrets, for display.

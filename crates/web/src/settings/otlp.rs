@@ -145,7 +145,7 @@ pub fn port_file(home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Returns an error if the file cannot be written or removed.
-pub(crate) fn tell_port(home: &Path, port: Option<u16>) -> io::Result<()> {
+pub(crate) fn write_port_file(home: &Path, port: Option<u16>) -> io::Result<()> {
     use ostler_sys::fs::replace::{Durability, Writers, replace};
     let path = port_file(home);
     let Some(port) = port else {

@@ -77,19 +77,19 @@ impl Tls {
     }
 
     /// Returns the versions of both files.
-    fn stamps(&self) -> [Option<Stamp>; 2] {
+    fn stamps(&self) -> [Option<FileVersion>; 2] {
         [&self.cert, &self.key]
             .map(|path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())))
     }
 }
 
 /// Version of a file: inode, size and modification time. Each replacement has a different one.
-type Stamp = (u64, u64, i64, i64);
+type FileVersion = (u64, u64, i64, i64);
 
 /// Loaded certificate.
 struct Certificate {
     files: Tls,
-    known: RefCell<([Option<Stamp>; 2], Arc<ServerConfig>)>,
+    known: RefCell<([Option<FileVersion>; 2], Arc<ServerConfig>)>,
 }
 
 impl Certificate {
@@ -102,7 +102,9 @@ impl Certificate {
             known.0 = stamps;
             match self.files.load() {
                 Ok(config) => known.1 = config,
-                Err(error) => tell(&format!("the previous certificate stays in use: {}", ostler_core::text::causes::with_causes(&error))),
+                Err(error) => {
+                    log_line(&format!("the previous certificate stays in use: {}", ostler_core::text::causes::with_causes(&error)))
+                }
             }
         }
         Arc::clone(&known.1)
@@ -110,7 +112,7 @@ impl Certificate {
 }
 
 /// Writes a line to the log.
-fn tell(text: &str) {
+fn log_line(text: &str) {
     use io::Write as _;
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -11,16 +11,16 @@ pub(crate) struct Host {
     pub(crate) cores: u32,
     /// Load averages of 1, 5 and 15 minutes.
     pub(crate) load: Option<[f64; 3]>,
-    pub(crate) memory: Use,
+    pub(crate) memory: Usage,
     /// The root file system.
-    pub(crate) disk: Option<Use>,
+    pub(crate) disk: Option<Usage>,
     /// Seconds since boot.
     pub(crate) uptime: Option<u64>,
 }
 
 /// Usage in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Use {
+pub(crate) struct Usage {
     pub(crate) used: u64,
     pub(crate) total: u64,
 }
@@ -36,8 +36,8 @@ impl Host {
             cpu: before.and_then(|before| share(sample.cpu_ticks, before.cpu_ticks)),
             cores,
             load: numbers.try_into().ok(),
-            memory: Use { used: total.saturating_sub(available), total },
-            disk: root.map(|root| Use { used: root.bytes.1, total: root.bytes.0 }),
+            memory: Usage { used: total.saturating_sub(available), total },
+            disk: root.map(|root| Usage { used: root.bytes.1, total: root.bytes.0 }),
             uptime: line("/proc/uptime").split('.').next().and_then(|word| word.parse().ok()),
         }
     }

@@ -9,15 +9,16 @@ use ostler_client::Peer;
 use ostler_proto::control::{InstanceFigures, TableRow};
 
 pub(crate) use host::Host;
-pub(crate) use reported::Reported;
+pub(crate) use reported::ReportedMetrics;
 
 /// State at one instant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     /// Wall clock, ms.
     pub(crate) at_ms: u64,
-    /// Number of the last request for a fresh table (`Look::fresh`) before this table was read.
-    pub(crate) wish: u64,
+    /// Number of the last request for a fresh table (`TableWatch::fresh`) before this table was
+    /// read.
+    pub(crate) refresh: u64,
     pub(crate) rows: Vec<TableRow>,
     /// Measurements of Node apps, by instance.
     pub(crate) figures: Vec<InstanceFigures>,
@@ -49,7 +50,7 @@ impl Snapshot {
 
 /// Snapshot with the custom metrics of apps, recorded by the history every ten seconds.
 #[derive(Debug)]
-pub(crate) struct Moment {
+pub(crate) struct RecordedSnapshot {
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) reported: Reported,
+    pub(crate) reported: ReportedMetrics,
 }

@@ -12,11 +12,11 @@ const LONGEST: usize = 120;
 
 /// Last reports of all instances.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Reported {
+pub(crate) struct ReportedMetrics {
     by_instance: BTreeMap<u32, Vec<(String, f64)>>,
 }
 
-impl Reported {
+impl ReportedMetrics {
     /// Extracts the metrics from the daemon's answers.
     pub(crate) fn of(details: &[Detail]) -> Self {
         let mut reported = Self::default();
@@ -48,7 +48,7 @@ fn figure((name, metric): (&String, &Value)) -> Option<(String, f64)> {
 }
 
 #[cfg(test)]
-impl Reported {
+impl ReportedMetrics {
     pub(crate) fn played(id: u32, figures: &[(&str, f64)]) -> Self {
         Self { by_instance: [(id, figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect())].into() }
     }

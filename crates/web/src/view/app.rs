@@ -142,7 +142,7 @@ fn exits_of(detail: &Detail) -> impl Iterator<Item = Exit> + use<'_> {
         at: exit.ended.wall_ms,
         instance: detail.id,
         pid: exit.pid,
-        text: format!("{}, {}", words::how(exit.ending), words::exit_cause(&exit.cause)),
+        text: format!("{}, {}", words::exit_text(exit.ending), words::exit_cause_text(&exit.cause)),
         ran_ms: exit.ended.mono_ms.saturating_sub(exit.started.mono_ms),
         last_words: exit.last_lines.clone(),
     })

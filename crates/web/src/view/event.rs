@@ -34,8 +34,8 @@ pub(crate) fn event(event: &Event) -> EventView {
         kind: kind(&event.kind),
         app: event.app.clone(),
         instance: event.id,
-        text: words::what(&event.kind),
-        who: words::cause(&event.cause),
+        text: words::event_phrase(&event.kind),
+        who: words::cause_text(&event.cause),
         severity: severity(event),
     }
 }

@@ -2,8 +2,8 @@
 //! manager's unit until all run.
 
 use super::ms;
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult, stamps};
 use crate::report::Row;
 use anyhow::{Context, Result, anyhow, ensure};
 use ostler_testkit::{Machine, no_machine};
@@ -29,20 +29,20 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("boot: the same with apps of Node, their first line", "ms", ""),
     ];
     Ok(lab.rows(lab.rounds(3, 1), rows, |subject| {
-        if subject == Subject::Manager(Kind::Supervisor) {
-            return Ok(Turn::LeftOut("has no unit"));
+        if subject == Subject::Manager(ManagerKind::Supervisor) {
+            return Ok(TurnResult::LeftOut("has no unit"));
         }
         if no_machine().is_some() {
-            return Ok(Turn::LeftOut("needs the systemd root"));
+            return Ok(TurnResult::LeftOut("needs the systemd root"));
         }
         // The machine is made for tests, so its errors are panics.
         let turn = catch_unwind(AssertUnwindSafe(|| boot(lab, subject)));
-        Ok(Turn::Values(turn.map_err(|_| anyhow!("the machine failed"))??))
+        Ok(TurnResult::Values(turn.map_err(|_| anyhow!("the machine failed"))??))
     }))
 }
 
 fn boot(lab: &Lab, subject: Subject) -> Result<[f64; 2]> {
-    let mut machine = Machine::boot(lab.program(Kind::Ostler)?);
+    let mut machine = Machine::boot(lab.program(ManagerKind::Ostler)?);
     copy(Path::new(&lab.tiny()), &machine.path(TINY))?;
     let line = format!("require('fs').appendFileSync('{STAMPS}', process.hrtime.bigint() + '\\n');");
     machine.write(SCRIPT, &format!("{line}\nsetInterval(() => {{}}, 1e6);\n"));
@@ -110,7 +110,7 @@ enum Service {
 impl Service {
     fn install(lab: &Lab, subject: Subject, machine: &Machine) -> Result<Service> {
         let service = match subject {
-            Subject::Manager(Kind::Pm2) => Service::Manager(install_pm2(lab, machine)?, "pm2-root.service"),
+            Subject::Manager(ManagerKind::Pm2) => Service::Manager(install_pm2(lab, machine)?, "pm2-root.service"),
             Subject::Manager(_) => Service::Manager("/usr/bin/ostler".into(), "ostler-root.service"),
             Subject::Floor => Service::Shell,
         };
@@ -164,7 +164,7 @@ impl Service {
 
 /// Installs PM2 from the cache where npm has put it; the machine has no network.
 fn install_pm2(lab: &Lab, machine: &Machine) -> Result<String> {
-    let script = std::fs::canonicalize(lab.program(Kind::Pm2)?).context("PM2 is not there")?;
+    let script = std::fs::canonicalize(lab.program(ManagerKind::Pm2)?).context("PM2 is not there")?;
     let modules = script.ancestors().find(|folder| folder.ends_with("node_modules")).context("PM2 is in no node_modules")?;
     let inside = script.strip_prefix(modules)?.to_str().context("PM2 is nowhere that can be named")?.to_owned();
     let to: PathBuf = machine.path(PM2);

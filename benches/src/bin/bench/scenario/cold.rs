@@ -1,6 +1,6 @@
 //! Cold start: no process runs, `start` is called, and the app executes its first instruction.
 
-use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::lab::{Lab, Subject, TurnResult, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -32,6 +32,6 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         measure::wait(Duration::from_secs(20), || !stamps(&file).is_empty());
         let stamp = *stamps(&file).first().context("the app did not start")?;
         drop((manager.take(), floor.take()));
-        Ok(Turn::Values([(stamp - begin) as f64 / 1e6]))
+        Ok(TurnResult::Values([(stamp - begin) as f64 / 1e6]))
     }))
 }

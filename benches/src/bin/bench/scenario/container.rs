@@ -1,7 +1,7 @@
 //! The first process of a container: from its call to the first instruction of the app, and its
 //! cost at rest.
 
-use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::lab::{Lab, Subject, TurnResult, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -30,7 +30,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 let Some(command) = manager.front(&lab.apps(1, &["stamp", &name]))? else {
-                    return Ok(Turn::LeftOut("has none"));
+                    return Ok(TurnResult::LeftOut("has none"));
                 };
                 (command, Some(manager))
             }
@@ -45,13 +45,13 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let front = Front(command.spawn().context("cannot run it")?);
         measure::wait(Duration::from_secs(20), || !stamps(&file).is_empty());
         let stamp = *stamps(&file).first().context("the app did not start")?;
-        super::settle();
+        super::wait_until_idle();
         let memory = match &manager {
-            Some(manager) => measure::memory(&manager.own()?).pss,
+            Some(manager) => measure::memory(&manager.manager_pids()?).pss,
             None => 0,
         };
         drop(manager);
         drop(front);
-        Ok(Turn::Values([(stamp - begin) as f64 / 1e6, memory as f64 / 1e6]))
+        Ok(TurnResult::Values([(stamp - begin) as f64 / 1e6, memory as f64 / 1e6]))
     }))
 }

@@ -1,6 +1,6 @@
 //! An app that runs for 20 ms and crashes, again and again: the time without a process.
 
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{Row, percentile};
 use anyhow::{Context, Result};
@@ -37,7 +37,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         }
         let gaps = gaps(&file);
         anyhow::ensure!(gaps.len() >= ENOUGH, "gave up after {} restarts", gaps.len());
-        Ok(Turn::Values([percentile(&gaps, 50.0).context("no crash")?, percentile(&gaps, 99.0).context("no crash")?]))
+        Ok(TurnResult::Values([percentile(&gaps, 50.0).context("no crash")?, percentile(&gaps, 99.0).context("no crash")?]))
     }))
 }
 

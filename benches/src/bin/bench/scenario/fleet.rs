@@ -2,8 +2,8 @@
 //! floor is twenty parallel `ssh host true`.
 
 use super::ms;
-use crate::contender::{Contender, Kind};
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::{Contender, ManagerKind};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::report::Row;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
@@ -22,20 +22,20 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let rows = [Row::new("`list` of 20 hosts over ssh (floor: 20 × `ssh host true` at once)", "ms", "≤ floor + 100")];
     Ok(lab.rows(lab.rounds(7, 2), rows, |subject| {
         if !Path::new(SSHD).exists() {
-            return Ok(Turn::LeftOut("no sshd here"));
+            return Ok(TurnResult::LeftOut("no sshd here"));
         }
         let time = match subject {
-            Subject::Manager(Kind::Ostler) => {
+            Subject::Manager(ManagerKind::Ostler) => {
                 let hosts = Hosts::new(lab)?;
                 hosts.begin_all()?;
-                let client = lab.manager(Kind::Ostler)?;
+                let client = lab.manager(ManagerKind::Ostler)?;
                 hosts.write_file(&client.home().join("hosts.json"))?;
                 let list = || client.call(client.client(&["-H", "all", "list", "--parallel", "20"]));
                 // This first call writes the known hosts and reads programs from disk.
                 list()?;
                 list()?.wall
             }
-            Subject::Manager(_) => return Ok(Turn::LeftOut("none")),
+            Subject::Manager(_) => return Ok(TurnResult::LeftOut("none")),
             Subject::Floor => {
                 let hosts = Hosts::new(lab)?;
                 hosts.all_at_once()?;
@@ -44,7 +44,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 begin.elapsed()
             }
         };
-        Ok(Turn::Values([ms(time)]))
+        Ok(TurnResult::Values([ms(time)]))
     }))
 }
 
@@ -67,9 +67,9 @@ impl Hosts {
             fs::create_dir_all("/run/sshd")?;
         }
         let mut hosts = Self { folder, servers: Vec::new(), daemons: Vec::new() };
-        let program = lab.program(Kind::Ostler)?.parent().context("no folder of ostler")?.to_path_buf();
+        let program = lab.program(ManagerKind::Ostler)?.parent().context("no folder of ostler")?.to_path_buf();
         for number in 0..HOSTS {
-            let daemon = lab.manager(Kind::Ostler)?;
+            let daemon = lab.manager(ManagerKind::Ostler)?;
             let (d, port) = (hosts.folder.display(), FIRST_PORT + number);
             let config = format!(
                 "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/host\nAuthorizedKeysFile {d}/authorized_keys\nPidFile none\nPasswordAuthentication no\n\

@@ -1,8 +1,8 @@
 //! A hundred apps with an HTTP health check every 5 s: the cost for their manager.
 
 use super::ms;
-use crate::contender::{App, Kind};
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::{App, ManagerKind};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
@@ -19,19 +19,19 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("at rest, 100 apps, each asked by HTTP every 5 s: wake-ups per second", "1/s", ""),
     ];
     Ok(lab.rows(1, rows, |subject| {
-        if subject != Subject::Manager(Kind::Ostler) {
-            return Ok(Turn::LeftOut("no checks"));
+        if subject != Subject::Manager(ManagerKind::Ostler) {
+            return Ok(TurnResult::LeftOut("no checks"));
         }
-        let manager = lab.manager(Kind::Ostler)?;
+        let manager = lab.manager(ManagerKind::Ostler)?;
         manager.start_all(&apps(lab)?)?;
-        let pids = manager.own()?;
+        let pids = manager.manager_pids()?;
         // Until each has answered, and the checks are spread over the five seconds.
         thread::sleep(Duration::from_secs(8));
         let before = (measure::cpu(&pids), measure::sleeps(&pids));
         thread::sleep(time);
         let cpu = ms(measure::cpu(&pids).saturating_sub(before.0)) / time.as_secs_f64();
         let sleeps = (measure::sleeps(&pids) - before.1) as f64 / time.as_secs_f64();
-        Ok(Turn::Values([cpu, sleeps]))
+        Ok(TurnResult::Values([cpu, sleeps]))
     }))
 }
 

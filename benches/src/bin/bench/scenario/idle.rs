@@ -1,7 +1,7 @@
 //! A hundred apps that do nothing: the activity of their manager.
 
 use super::ms;
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -24,7 +24,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.start_all(&lab.apps(100, &["pause"]))?;
-                pids = manager.own()?;
+                pids = manager.manager_pids()?;
                 _manager = Some(manager);
             }
             Subject::Floor => {
@@ -43,7 +43,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             eprintln!("system calls are not counted: {error:#}");
             f64::NAN
         });
-        Ok(Turn::Values([cpu, sleeps, calls]))
+        Ok(TurnResult::Values([cpu, sleeps, calls]))
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use super::ms;
 use crate::contender::Contender;
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -23,8 +23,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… copies of the app after `save`, kill, `resurrect` (supervisor: its start)", "", "1"),
     ];
     Ok(lab.rows(lab.rounds(5, 1), rows, |subject| match subject {
-        Subject::Manager(kind) => run(lab, &lab.manager(kind)?).map(Turn::Values),
-        Subject::Floor => Ok(Turn::LeftOut("–")),
+        Subject::Manager(kind) => run(lab, &lab.manager(kind)?).map(TurnResult::Values),
+        Subject::Floor => Ok(TurnResult::LeftOut("–")),
     }))
 }
 

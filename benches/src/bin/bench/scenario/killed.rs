@@ -1,7 +1,7 @@
 //! Apps that have run for more than a second are killed from outside, one after the other: the time
 //! without a process.
 
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{Row, percentile};
 use anyhow::{Context, Result, ensure};
@@ -29,7 +29,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… 99th percentile (the same floor)", "ms", ""),
     ];
     Ok(lab.rows(lab.rounds(5, 1), rows, |subject| {
-        Ok(Turn::Values(match subject {
+        Ok(TurnResult::Values(match subject {
             Subject::Manager(kind) => {
                 let (file, name) = starts_in(&lab.fresh()?);
                 let manager = lab.manager(kind)?;
@@ -60,12 +60,12 @@ fn of(gaps: &[f64]) -> Result<[f64; 2]> {
     Ok([percentile(gaps, 50.0).context("no gap")?, percentile(gaps, 99.0).context("no gap")?])
 }
 
-fn floor(lab: &Lab, way: &str) -> Result<[f64; 2]> {
+fn floor(lab: &Lab, cluster_runner: &str) -> Result<[f64; 2]> {
     let folder = lab.fresh()?;
     let (file, name) = starts_in(&folder);
     let logs = folder.display().to_string();
-    let mut words = vec![way];
-    words.extend((way != "again").then_some(logs.as_str()));
+    let mut words = vec![cluster_runner];
+    words.extend((cluster_runner != "again").then_some(logs.as_str()));
     let (count, tiny) = (APPS.to_string(), lab.tiny());
     words.extend([count.as_str(), &tiny, "pid", &name]);
     let mut parent = Command::new(lab.floor_program());
@@ -73,8 +73,8 @@ fn floor(lab: &Lab, way: &str) -> Result<[f64; 2]> {
     let gaps = kill_in_turn(lab, &file);
     parent.kill()?;
     parent.wait()?;
-    measure::end_marked(&folder);
-    if way != "again" {
+    measure::kill_marked(&folder);
+    if cluster_runner != "again" {
         measure::remove_groups(parent.id());
     }
     of(&gaps?)

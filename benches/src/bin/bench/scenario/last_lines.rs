@@ -1,7 +1,7 @@
 //! The most important lines: those before the exit.
 
 use crate::contender::App;
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
@@ -31,7 +31,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 manager.start(&[app])?;
                 measure::wait(Duration::from_secs(10), || manager.out_file("app-0").is_ok());
                 let out = manager.out_file("app-0")?;
-                settled(&out);
+                wait_until_written(&out);
                 fs::read_to_string(out)?.lines().count()
             }
             Subject::Floor => {
@@ -40,7 +40,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 fs::read_to_string(out)?.lines().count()
             }
         };
-        Ok(Turn::Values([lines as f64]))
+        Ok(TurnResult::Values([lines as f64]))
     }))
 }
 
@@ -49,7 +49,7 @@ fn node() -> Option<PathBuf> {
 }
 
 /// Waits until the file is not empty and has not grown for two seconds.
-fn settled(file: &Path) {
+fn wait_until_written(file: &Path) {
     let (mut size, mut since) = (0, std::time::Instant::now());
     measure::wait(Duration::from_secs(20), || {
         let found = fs::metadata(file).map_or(0, |data| data.len());

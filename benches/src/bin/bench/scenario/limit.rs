@@ -2,8 +2,8 @@
 //! replaces it.
 
 use super::ms;
-use crate::contender::{App, Kind};
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::{App, ManagerKind};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{Row, percentile};
 use anyhow::{Context, Result, ensure};
@@ -22,18 +22,18 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let rows = [Row::new(format!("{what}, median"), "ms", "≤ 2,000"), Row::new(format!("{what}, worst"), "ms", "≤ 2,000")];
     Ok(lab.rows(1, rows, |subject| {
         let kind = match subject {
-            Subject::Manager(Kind::Supervisor) => return Ok(Turn::LeftOut("has none")),
-            Subject::Floor => return Ok(Turn::LeftOut("has none")),
+            Subject::Manager(ManagerKind::Supervisor) => return Ok(TurnResult::LeftOut("has none")),
+            Subject::Floor => return Ok(TurnResult::LeftOut("has none")),
             Subject::Manager(kind) => kind,
         };
         let manager = lab.manager(kind)?;
         let folder = lab.fresh()?;
         let (apps, files): (Vec<App>, Vec<PathBuf>) = (0..count).map(|number| app(lab, &folder, number)).unzip();
         manager.start_all(&apps)?;
-        measure::wait(WITHIN, || files.iter().all(|file| waited(file).is_some()));
-        let waits: Vec<f64> = files.iter().filter_map(|file| waited(file)).map(ms).collect();
+        measure::wait(WITHIN, || files.iter().all(|file| time_until_restart(file).is_some()));
+        let waits: Vec<f64> = files.iter().filter_map(|file| time_until_restart(file)).map(ms).collect();
         ensure!(waits.len() == count, "{} of {count} were replaced", waits.len());
-        Ok(Turn::Values([percentile(&waits, 50.0).context("no app")?, percentile(&waits, 100.0).context("no app")?]))
+        Ok(TurnResult::Values([percentile(&waits, 50.0).context("no app")?, percentile(&waits, 100.0).context("no app")?]))
     }))
 }
 
@@ -47,7 +47,7 @@ fn app(lab: &Lab, folder: &Path, number: usize) -> (App, PathBuf) {
 
 /// Returns the time from the instant at which it exceeded the limit to the first instruction of the
 /// next process.
-fn waited(file: &Path) -> Option<Duration> {
+fn time_until_restart(file: &Path) -> Option<Duration> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let time = |line: &str, key: &str| line.strip_prefix(key)?.trim().parse::<u64>().ok();
     let over = text.lines().find_map(|line| time(line, "O"))?;

@@ -1,8 +1,8 @@
 //! One call of `list`, the most frequent command, and one of `jlist`, which programs read.
 
 use super::ms;
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -23,7 +23,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let mut server = Command::new(lab.floor_program());
     let mut server = server.args(["answer", &socket]).args(pids).spawn().context("cannot run the floor")?;
     measure::wait(Duration::from_secs(5), || std::path::Path::new(&socket).exists());
-    let own = managers.iter().map(|manager| manager.own()).collect::<Result<Vec<_>>>()?;
+    let own = managers.iter().map(|manager| manager.manager_pids()).collect::<Result<Vec<_>>>()?;
     let floor = [i32::try_from(server.id())?];
     let rows = [
         Row::new("`list`, 100 apps: CPU of client and manager (floor: ready bytes)", "ms", ""),
@@ -34,7 +34,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("`jlist`, 100 apps: wall time", "ms", ""),
     ];
     let rows = lab.rows(lab.rounds(31, 7), rows, |subject| {
-        let called = |words: [&str; 2]| -> Result<Called> {
+        let called = |words: [&str; 2]| -> Result<CallCost> {
             match subject {
                 Subject::Manager(kind) => {
                     let (manager, own) = managers.iter().zip(&own).find(|(manager, _)| manager.kind == kind).context("not started")?;
@@ -46,18 +46,18 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 }),
             }
         };
-        let list = called([if subject == Subject::Manager(Kind::Supervisor) { "status" } else { "list" }, "list"])?;
+        let list = called([if subject == Subject::Manager(ManagerKind::Supervisor) { "status" } else { "list" }, "list"])?;
         let measuring = match subject {
             Subject::Floor => called(["", "proc"])?,
             Subject::Manager(_) => list,
         };
         let [json_cpu, json_wall] = match subject {
             // Supervisor has no such command.
-            Subject::Manager(Kind::Supervisor) => [f64::NAN; 2],
+            Subject::Manager(ManagerKind::Supervisor) => [f64::NAN; 2],
             _ => called(["jlist", "json"]).map(|json| [ms(json.client + json.manager), ms(json.wall)])?,
         };
         let measuring = ms(measuring.client + measuring.manager);
-        Ok(Turn::Values([ms(list.client + list.manager), measuring, ms(list.client), ms(list.wall), json_cpu, json_wall]))
+        Ok(TurnResult::Values([ms(list.client + list.manager), measuring, ms(list.client), ms(list.wall), json_cpu, json_wall]))
     });
     server.kill()?;
     server.wait()?;
@@ -66,7 +66,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
 
 /// Cost of one call.
 #[derive(Clone, Copy)]
-struct Called {
+struct CallCost {
     /// CPU time of the client.
     client: Duration,
     /// CPU time of the manager's processes during the call.
@@ -74,9 +74,9 @@ struct Called {
     wall: Duration,
 }
 
-fn called(manager: &[i32], call: impl FnOnce() -> Result<Duration>) -> Result<Called> {
+fn called(manager: &[i32], call: impl FnOnce() -> Result<Duration>) -> Result<CallCost> {
     let (before, begin) = (measure::cpu(manager), Instant::now());
     let client = call()?;
     let wall = begin.elapsed();
-    Ok(Called { client, manager: measure::cpu(manager).saturating_sub(before), wall })
+    Ok(CallCost { client, manager: measure::cpu(manager).saturating_sub(before), wall })
 }

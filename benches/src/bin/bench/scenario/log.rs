@@ -1,7 +1,7 @@
 //! A flood of lines of 100 bytes, unchanged and with a date in front.
 
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -39,17 +39,17 @@ fn flood(lab: &Lab, megabytes: u64, date: bool) -> Vec<Row> {
         let expected = bytes + if date { bytes / 100 * PREFIX } else { 0 };
         let (cpu, last, out);
         match subject {
-            Subject::Manager(Kind::Supervisor) if date => return Ok(Turn::LeftOut("has no dates")),
+            Subject::Manager(ManagerKind::Supervisor) if date => return Ok(TurnResult::LeftOut("has no dates")),
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.warm(1)?;
-                let before = measure::cpu(&manager.own()?);
+                let before = measure::cpu(&manager.manager_pids()?);
                 let mut apps = lab.apps(1, &words);
                 apps.iter_mut().for_each(|app| app.date = date);
                 manager.start(&apps)?;
                 out = manager.out_file("app-0")?;
                 last = complete(&out, expected);
-                cpu = measure::cpu(&manager.own()?).saturating_sub(before);
+                cpu = measure::cpu(&manager.manager_pids()?).saturating_sub(before);
                 // Moved out of the home, which is removed with the manager.
                 std::fs::rename(&out, folder.join("out"))?;
             }
@@ -63,7 +63,7 @@ fn flood(lab: &Lab, megabytes: u64, date: bool) -> Vec<Row> {
         let begin = *stamps(&times).first().context("the app did not start")?;
         let (lost, mangled) = check(&folder.join("out"), bytes / 100)?;
         let seconds = (last - begin) as f64 / 1e9;
-        Ok(Turn::Values([bytes as f64 / 1e6 / seconds, cpu.as_secs_f64() / (bytes as f64 / 1e9), lost as f64, mangled as f64]))
+        Ok(TurnResult::Values([bytes as f64 / 1e6 / seconds, cpu.as_secs_f64() / (bytes as f64 / 1e9), lost as f64, mangled as f64]))
     })
 }
 

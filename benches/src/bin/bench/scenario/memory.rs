@@ -1,6 +1,6 @@
 //! Memory of all processes of the manager, at rest.
 
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::Result;
@@ -15,11 +15,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.warm(100)?;
-                super::settle();
-                let empty = measure::memory(&manager.own()?);
+                super::wait_until_idle();
+                let empty = measure::memory(&manager.manager_pids()?);
                 manager.start_all(&lab.apps(100, &["pause"]))?;
-                super::settle();
-                (empty, measure::memory(&manager.own()?))
+                super::wait_until_idle();
+                (empty, measure::memory(&manager.manager_pids()?))
             }
             Subject::Floor => {
                 let mut floor = lab.floor()?;
@@ -29,6 +29,6 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 (empty, measure::memory(&[floor.pid()]))
             }
         };
-        Ok(Turn::Values([empty.pss as f64 / 1e6, full.private.saturating_sub(empty.private) as f64 / 1024.0 / 100.0]))
+        Ok(TurnResult::Values([empty.pss as f64 / 1e6, full.private.saturating_sub(empty.private) as f64 / 1024.0 / 100.0]))
     }))
 }

@@ -65,6 +65,6 @@ pub(crate) fn ms(time: std::time::Duration) -> f64 {
 
 /// Waits until managers are at rest. They clean up after a start, a new daemon checks its apps once
 /// more after a second, and memory is returned only after some idle time.
-pub(crate) fn settle() {
+pub(crate) fn wait_until_idle() {
     std::thread::sleep(std::time::Duration::from_secs(4));
 }

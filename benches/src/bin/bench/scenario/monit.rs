@@ -1,6 +1,6 @@
 //! The full-screen view over a hundred apps at rest: the cost of leaving it open.
 
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result};
@@ -17,13 +17,13 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… memory of the view, PSS", "MB", "≤ 15"),
     ];
     Ok(lab.rows(lab.rounds(3, 1), rows, |subject| {
-        let Subject::Manager(kind) = subject else { return Ok(Turn::LeftOut("–")) };
-        if kind == crate::contender::Kind::Supervisor {
-            return Ok(Turn::LeftOut("–"));
+        let Subject::Manager(kind) = subject else { return Ok(TurnResult::LeftOut("–")) };
+        if kind == crate::contender::ManagerKind::Supervisor {
+            return Ok(TurnResult::LeftOut("–"));
         }
         let manager = lab.manager(kind)?;
         manager.start_all(&lab.apps(100, &["pause"]))?;
-        let own = manager.own()?;
+        let own = manager.manager_pids()?;
         let before: BTreeSet<i32> = measure::marked(manager.folder())?.iter().map(|process| process.pid).collect();
         // `script` provides a terminal, and reads its output.
         let inside = "stty cols 120 rows 40; exec \"$BENCH_PROGRAM\" monit";
@@ -34,7 +34,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         terminal.env("TERM", "xterm-256color").args(["-qfc", inside, "/dev/null"]);
         terminal.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let open = Open(terminal.spawn().context("cannot run script")?);
-        super::settle();
+        super::wait_until_idle();
         let is_view = |process: &measure::Marked| {
             let first = process.command.split('\0').next().unwrap_or_default();
             !before.contains(&process.pid) && !["script", "sh"].iter().any(|other| first.rsplit('/').next() == Some(other))
@@ -48,7 +48,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let values =
             [share(measure::cpu(&view), at_begin.0), share(measure::cpu(&own), at_begin.1), measure::memory(&view).pss as f64 / 1e6];
         drop(open);
-        Ok(Turn::Values(values))
+        Ok(TurnResult::Values(values))
     }))
 }
 

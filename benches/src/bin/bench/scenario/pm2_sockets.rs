@@ -1,8 +1,8 @@
 //! PM2's sockets: lists of 100 apps, successive calls, and log lines for three subscribers.
 
-use super::{ms, settle};
-use crate::contender::{Contender, Kind};
-use crate::lab::{Lab, Subject, Turn};
+use super::{ms, wait_until_idle};
+use crate::contender::{Contender, ManagerKind};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{self, Row};
 use anyhow::{Context, Result, bail};
@@ -39,12 +39,12 @@ fn calls(lab: &Lab) -> Vec<Row> {
     ];
     let (lists, pings) = if lab.quick { (20, 2_000) } else { (100, 20_000) };
     lab.rows(lab.rounds(3, 1), rows, |subject| {
-        let Some(kind) = speaks(subject) else { return Ok(Turn::LeftOut("has no such socket")) };
+        let Some(kind) = manager_with_sockets(subject) else { return Ok(TurnResult::LeftOut("has no such socket")) };
         let manager = lab.manager(kind)?;
         manager.start_all(&lab.apps(100, &["pause"]))?;
-        settle();
-        let own = manager.own()?;
-        let mut wire = Wire::connect(&manager, "rpc.sock")?;
+        wait_until_idle();
+        let own = manager.manager_pids()?;
+        let mut wire = SocketConnection::connect(&manager, "rpc.sock")?;
         wire.call("getMonitorData")?;
         let (before, mut walls) = (measure::cpu(&own), Vec::new());
         for _ in 0..lists {
@@ -56,7 +56,7 @@ fn calls(lab: &Lab) -> Vec<Row> {
             wire.call("ping")?;
         }
         let speed = f64::from(pings) / begin.elapsed().as_secs_f64();
-        Ok(Turn::Values([report::median(&walls).unwrap_or(f64::NAN), cpu, speed]))
+        Ok(TurnResult::Values([report::median(&walls).unwrap_or(f64::NAN), cpu, speed]))
     })
 }
 
@@ -71,14 +71,14 @@ fn lines(lab: &Lab) -> Vec<Row> {
         Row::new("the same: CPU of the manager", "s/GB", ""),
     ];
     lab.rows(lab.rounds(2, 1), rows, |subject| {
-        let Some(kind) = speaks(subject) else { return Ok(Turn::LeftOut("has no such socket")) };
+        let Some(kind) = manager_with_sockets(subject) else { return Ok(TurnResult::LeftOut("has no such socket")) };
         let manager = lab.manager(kind)?;
         manager.warm(1)?;
-        settle();
+        wait_until_idle();
         let times = lab.fresh()?.join("times").display().to_string();
         let bytes = megabytes * 1_000_000;
-        let subscribers = (0..SUBSCRIBERS).map(|_| Wire::connect(&manager, "pub.sock")).collect::<Result<Vec<_>>>()?;
-        let before = measure::cpu(&manager.own()?);
+        let subscribers = (0..SUBSCRIBERS).map(|_| SocketConnection::connect(&manager, "pub.sock")).collect::<Result<Vec<_>>>()?;
+        let before = measure::cpu(&manager.manager_pids()?);
         let over = AtomicBool::new(false);
         let (got, memory, cpu) = std::thread::scope(|scope| -> Result<_> {
             let readers: Vec<_> = subscribers.into_iter().map(|wire| scope.spawn(move || wire.lines(total))).collect();
@@ -96,14 +96,14 @@ fn lines(lab: &Lab) -> Vec<Row> {
         let in_file = || memchr::memchr_iter(b'\n', &written()).count() as u64;
         measure::wait(PATIENCE, || in_file() >= total);
         let lost = total.saturating_sub(in_file());
-        Ok(Turn::Values([speed, missing as f64, lost as f64, memory as f64 / 1e6, cpu.as_secs_f64() / (bytes as f64 / 1e9)]))
+        Ok(TurnResult::Values([speed, missing as f64, lost as f64, memory as f64 / 1e6, cpu.as_secs_f64() / (bytes as f64 / 1e9)]))
     })
 }
 
 /// Returns the manager, if it has PM2's sockets.
-fn speaks(subject: Subject) -> Option<Kind> {
+fn manager_with_sockets(subject: Subject) -> Option<ManagerKind> {
     match subject {
-        Subject::Manager(kind @ (Kind::Pm2 | Kind::Ostler)) => Some(kind),
+        Subject::Manager(kind @ (ManagerKind::Pm2 | ManagerKind::Ostler)) => Some(kind),
         _ => None,
     }
 }
@@ -113,7 +113,7 @@ fn speaks(subject: Subject) -> Option<Kind> {
 fn largest(manager: &Contender, before: Duration, over: &AtomicBool) -> (u64, Duration) {
     let (mut memory, mut cpu) = (0, Duration::ZERO);
     while !over.load(Ordering::Relaxed) {
-        if let Ok(own) = manager.own() {
+        if let Ok(own) = manager.manager_pids() {
             memory = memory.max(measure::memory(&own).pss);
             cpu = cpu.max(measure::cpu(&own).saturating_sub(before));
         }
@@ -123,24 +123,24 @@ fn largest(manager: &Contender, before: Duration, over: &AtomicBool) -> (u64, Du
 }
 
 /// A connection to one of the sockets.
-struct Wire {
+struct SocketConnection {
     stream: UnixStream,
     decoder: Decoder,
 }
 
 /// Data that a subscriber received.
-struct Got {
+struct Received {
     lines: u64,
     /// Time from the first line to the last.
     time: Duration,
 }
 
-impl Wire {
-    fn connect(manager: &Contender, name: &str) -> Result<Wire> {
+impl SocketConnection {
+    fn connect(manager: &Contender, name: &str) -> Result<SocketConnection> {
         let path = manager.home().join(name);
         let stream = UnixStream::connect(&path).with_context(|| format!("cannot connect to {}", path.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Wire { stream, decoder: Decoder::with_limit(LIMIT) })
+        Ok(SocketConnection { stream, decoder: Decoder::with_limit(LIMIT) })
     }
 
     /// Returns the next frame; none at the end.
@@ -172,7 +172,7 @@ impl Wire {
     }
 
     /// Reads until this many lines of the app have arrived, or none arrives for some time.
-    fn lines(mut self, total: u64) -> Got {
+    fn lines(mut self, total: u64) -> Received {
         let (mut lines, mut first, mut last) = (0, None, Instant::now());
         while lines < total {
             let Ok(Some(args)) = self.next() else { break };
@@ -186,6 +186,6 @@ impl Wire {
             last = Instant::now();
             first.get_or_insert(last);
         }
-        Got { lines, time: first.map_or(Duration::MAX, |first| last.duration_since(first)) }
+        Received { lines, time: first.map_or(Duration::MAX, |first| last.duration_since(first)) }
     }
 }

@@ -1,8 +1,8 @@
 //! A file that its app writes itself, at 200 MB a second, rotated at 100 MB. The bare system calls
 //! write to one file.
 
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result, bail};
@@ -37,15 +37,15 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let is_done = || stamps(&times).len() >= 5;
         let (files, cpu): (Vec<PathBuf>, Duration);
         match subject {
-            Subject::Manager(Kind::Ostler) => {
-                let manager = lab.manager(Kind::Ostler)?;
+            Subject::Manager(ManagerKind::Ostler) => {
+                let manager = lab.manager(ManagerKind::Ostler)?;
                 manager.warm(1)?;
-                let before = measure::cpu(&manager.own()?);
+                let before = measure::cpu(&manager.manager_pids()?);
                 let mut apps = lab.apps(1, &words);
                 apps.iter_mut().for_each(|app| app.rotate = Some("100M"));
                 manager.start(&apps)?;
                 measure::wait(within, is_done);
-                cpu = measure::cpu(&manager.own()?).saturating_sub(before);
+                cpu = measure::cpu(&manager.manager_pids()?).saturating_sub(before);
                 let logs = manager.out_file("app-0")?.parent().context("a log in no folder")?.to_owned();
                 // Waits for a running rotation, so that the end of the home does not interrupt it.
                 // The next one must not begin during the check either: a file that is still too
@@ -57,7 +57,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 let (lost, mangled) = check(&files, bytes / 100)?;
                 return values(&times, [files.len() as f64 - 1.0, lost as f64, mangled as f64], cpu, bytes);
             }
-            Subject::Manager(_) => return Ok(Turn::LeftOut("needs a module")),
+            Subject::Manager(_) => return Ok(TurnResult::LeftOut("needs a module")),
             Subject::Floor => {
                 let out = folder.join("out");
                 let file = File::options().append(true).create(true).open(&out)?;
@@ -74,11 +74,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-fn values(times: &Path, [rotations, lost, mangled]: [f64; 3], cpu: Duration, bytes: u64) -> Result<Turn<7>> {
+fn values(times: &Path, [rotations, lost, mangled]: [f64; 3], cpu: Duration, bytes: u64) -> Result<TurnResult<7>> {
     let stamps = stamps(times);
     let &[_, median, most, longest, _] = stamps.as_slice() else { bail!("the app did not come to its end") };
     let [median, most, longest] = [median, most, longest].map(|late| late as f64 / 1e6);
-    Ok(Turn::Values([rotations, lost, mangled, longest, most, median, cpu.as_secs_f64() / (bytes as f64 / 1e9)]))
+    Ok(TurnResult::Values([rotations, lost, mangled, longest, most, median, cpu.as_secs_f64() / (bytes as f64 / 1e9)]))
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -4,8 +4,8 @@
 
 mod clients;
 
-use crate::contender::{Contender, Kind};
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::{Contender, ManagerKind};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result, ensure};
@@ -60,11 +60,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             all.extend(lab.rows(lab.rounds(7, 2), rows, |subject| {
                 if !servers.iter().any(|(known, _)| *known == subject) {
                     let server = match subject {
-                        Subject::Manager(Kind::Supervisor) => return Ok(Turn::LeftOut("has none")),
+                        Subject::Manager(ManagerKind::Supervisor) => return Ok(TurnResult::LeftOut("has none")),
                         Subject::Manager(kind) => Server::managed(lab, kind, &site, copies)?,
                         Subject::Floor => match nginx() {
                             Some(program) => Server::nginx(lab, program, &site, copies)?,
-                            None => return Ok(Turn::LeftOut("no nginx here")),
+                            None => return Ok(TurnResult::LeftOut("no nginx here")),
                         },
                     };
                     // Several copies get all cores, as in production.
@@ -74,10 +74,10 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                     server.ask(file, size, Duration::from_millis(300), None)?;
                     servers.push((subject, server));
                 }
-                let Some((_, server)) = servers.iter().find(|(known, _)| *known == subject) else { return Ok(Turn::LeftOut("–")) };
+                let Some((_, server)) = servers.iter().find(|(known, _)| *known == subject) else { return Ok(TurnResult::LeftOut("–")) };
                 let clients = cores.map(|(_, clients)| clients).filter(|_| copies == 1);
                 let time = Duration::from_millis(if lab.quick { 500 } else { 1000 });
-                Ok(Turn::Values(server.ask(file, size, time, clients)?))
+                Ok(TurnResult::Values(server.ask(file, size, time, clients)?))
             }));
         }
     }
@@ -86,7 +86,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
 
 impl Server {
     /// Starts `serve` of a manager: one copy by the command, several by a file.
-    fn managed(lab: &Lab, kind: Kind, site: &Path, copies: usize) -> Result<Server> {
+    fn managed(lab: &Lab, kind: ManagerKind, site: &Path, copies: usize) -> Result<Server> {
         let manager = lab.manager(kind)?;
         manager.warm(0)?;
         let known: BTreeSet<i32> = measure::marked(manager.folder())?.iter().map(|process| process.pid).collect();

@@ -1,7 +1,7 @@
 //! A hundred apps from one file, with a running daemon.
 
 use super::ms;
-use crate::lab::{Lab, Subject, Turn, stamps};
+use crate::lab::{Lab, Subject, TurnResult, stamps};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -15,7 +15,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("100 apps from one file: CPU of client, manager and apps", "ms", "≤ 1.5 × floor"),
     ];
     Ok(lab.rows(lab.rounds(7, 2), rows, |subject| {
-        Ok(Turn::Values(match subject {
+        Ok(TurnResult::Values(match subject {
             Subject::Manager(_) => {
                 let [wall, cpu] = run(lab, subject, "start")?;
                 [wall, wall, wall, cpu]
@@ -46,12 +46,12 @@ fn run(lab: &Lab, subject: Subject, order: &str) -> Result<[f64; 2]> {
             let manager = lab.manager(kind)?;
             manager.warm(count)?;
             let command = manager.prepare(&lab.apps(count, &["stamp", &name]))?;
-            let before = measure::cpu(&manager.own()?);
+            let before = measure::cpu(&manager.manager_pids()?);
             let begin = measure::now();
             let call = manager.call(command)?;
             let end = measure::now();
             ensure!(all_there(), "only {} of {count} apps run", stamps(&file).len());
-            let after = measure::cpu(&manager.own()?) + measure::cpu(&manager.apps()?);
+            let after = measure::cpu(&manager.manager_pids()?) + measure::cpu(&manager.apps()?);
             Ok([last(begin, end), ms(call.cpu + after.saturating_sub(before))])
         }
         Subject::Floor => {

@@ -2,7 +2,7 @@
 
 use super::ms;
 use crate::contender::Contender;
-use crate::lab::{Lab, Subject, Turn};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -26,7 +26,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 [floor(lab, "start", 100)?, floor(lab, &with, 100).unwrap_or(f64::NAN)]
             }
         };
-        Ok(Turn::Values(times))
+        Ok(TurnResult::Values(times))
     }))
 }
 

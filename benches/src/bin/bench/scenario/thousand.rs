@@ -1,7 +1,7 @@
 //! A thousand apps.
 
-use super::{ms, settle, stop};
-use crate::lab::{Lab, Subject, Turn};
+use super::{ms, stop, wait_until_idle};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -24,11 +24,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let all = measure::wait(Duration::from_secs(60), || manager.apps().is_ok_and(|apps| apps.len() == count));
             let start = begin.elapsed();
             ensure!(all, "not all apps run");
-            settle();
-            let memory = measure::memory(&manager.own()?);
+            wait_until_idle();
+            let memory = measure::memory(&manager.manager_pids()?);
             let mut lists = (0..5).map(|_| manager.list().map(|call| call.wall)).collect::<Result<Vec<_>>>()?;
             lists.sort_unstable();
-            Ok(Turn::Values([ms(start), ms(lists[2]), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
+            Ok(TurnResult::Values([ms(start), ms(lists[2]), memory.pss as f64 / 1e6, stop::stop(&manager, count)?]))
         }
         Subject::Floor => {
             let mut floor = lab.floor()?;
@@ -38,7 +38,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let memory = measure::memory(&[floor.pid()]);
             let begin = Instant::now();
             floor.order("stop")?;
-            Ok(Turn::Values([ms(start), f64::NAN, memory.pss as f64 / 1e6, ms(begin.elapsed())]))
+            Ok(TurnResult::Values([ms(start), f64::NAN, memory.pss as f64 / 1e6, ms(begin.elapsed())]))
         }
     }))
 }

@@ -13,9 +13,9 @@ use rquickjs::{Context as JsContext, Ctx, Function, Module, Object, Promise, Run
 use serde_json::json;
 
 use super::super::source;
-use super::{Answer, ENCODE, Failure, Job, Refusal, package_type, read_answer};
+use super::{ENCODE, EvalFailure, Evaluand, Evaluation, Refusal, package_type, read_answer};
 use crate::context::{Context, tidy};
-use crate::problem::Kind;
+use crate::problem::ProblemKind;
 
 const PRELUDE: &str = include_str!("prelude.js");
 const TIME_LIMIT: Duration = Duration::from_secs(2);
@@ -23,28 +23,33 @@ const MEMORY_LIMIT: usize = 128 << 20;
 const STACK_LIMIT: usize = 512 << 10;
 
 /// First feature that the file needs and the engine lacks.
-type Wanted = Rc<RefCell<Option<String>>>;
+type MissingFeature = Rc<RefCell<Option<String>>>;
 
 /// Evaluates a file. A failure may still come with a value, if the file caught a refusal and
 /// continued.
-pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Box<Refusal>> {
-    let wanted = Wanted::default();
+pub(super) fn run(job: &Evaluand<'_>, context: &Context) -> Result<Evaluation, Box<Refusal>> {
+    let missing = MissingFeature::default();
     let interrupted = Rc::new(Cell::new(false));
-    let outcome = engine(job, context, &wanted, &interrupted);
+    let outcome = engine(job, context, &missing, &interrupted);
     if interrupted.get() {
         let message = format!("time limit: the file did not finish within {} s", TIME_LIMIT.as_secs());
-        return Err(Box::new((Failure::Limit(message), None)));
+        return Err(Box::new((EvalFailure::Limit(message), None)));
     }
-    let wanted = wanted.borrow_mut().take();
-    match (outcome, wanted) {
+    let missing = missing.borrow_mut().take();
+    match (outcome, missing) {
         (Ok(answer), None) => Ok(answer),
-        (outcome, Some(what)) => Err(Box::new((Failure::Unsupported(what), outcome.ok()))),
+        (outcome, Some(what)) => Err(Box::new((EvalFailure::Unsupported(what), outcome.ok()))),
         (Err(failure), None) => Err(Box::new((failure, None))),
     }
 }
 
-fn engine(job: &Job<'_>, context: &Context, wanted: &Wanted, interrupted: &Rc<Cell<bool>>) -> Result<Answer, Failure> {
-    let internal = |error: rquickjs::Error| Failure::Unsupported(format!("the embedded engine ({error})"));
+fn engine(
+    job: &Evaluand<'_>,
+    context: &Context,
+    missing: &MissingFeature,
+    interrupted: &Rc<Cell<bool>>,
+) -> Result<Evaluation, EvalFailure> {
+    let internal = |error: rquickjs::Error| EvalFailure::Unsupported(format!("the embedded engine ({error})"));
     let runtime = Runtime::new().map_err(internal)?;
     runtime.set_memory_limit(MEMORY_LIMIT);
     runtime.set_max_stack_size(STACK_LIMIT);
@@ -54,37 +59,37 @@ fn engine(job: &Job<'_>, context: &Context, wanted: &Wanted, interrupted: &Rc<Ce
         flag.set(flag.get() || over);
         over
     })));
-    runtime.set_loader(Modules { wanted: Rc::clone(wanted) }, Modules { wanted: Rc::clone(wanted) });
+    runtime.set_loader(Modules { missing: Rc::clone(missing) }, Modules { missing: Rc::clone(missing) });
     let js = JsContext::full(&runtime).map_err(internal)?;
     let text = js.with(|ctx| {
-        let outcome = call(&ctx, job, context, wanted);
+        let outcome = call(&ctx, job, context, missing);
         outcome.map_err(|error| {
             let caught = ctx.catch();
             let what = caught.as_exception().and_then(rquickjs::Exception::message).unwrap_or_else(|| error.to_string());
             if what.contains("out of memory") {
-                Failure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20))
+                EvalFailure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20))
             } else {
-                Failure::Unsupported(what)
+                EvalFailure::Unsupported(what)
             }
         })
     })?;
     let answer = read_answer(&text, &job.file);
     match answer {
-        Err(Failure::Threw(message, _)) if message.contains("out of memory") => {
-            Err(Failure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20)))
+        Err(EvalFailure::Threw(message, _)) if message.contains("out of memory") => {
+            Err(EvalFailure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20)))
         }
         answer => answer,
     }
 }
 
-fn call<'js>(ctx: &Ctx<'js>, job: &Job<'_>, context: &Context, wanted: &Wanted) -> rquickjs::Result<String> {
+fn call<'js>(ctx: &Ctx<'js>, job: &Evaluand<'_>, context: &Context, missing: &MissingFeature) -> rquickjs::Result<String> {
     let prelude: Function<'js> = ctx.eval_with_options(PRELUDE, options("ostler:prelude"))?;
     let shared: Value<'js> = ctx.eval_with_options(ENCODE, options("ostler:encode"))?;
-    let run: Function<'js> = prelude.call((host(ctx, context, wanted)?, shared))?;
+    let run: Function<'js> = prelude.call((host(ctx, context, missing)?, shared))?;
     let kind = match job.kind {
         // Without a file name, the text shows whether it is an ES module.
         "stdin" if job.source.contains("export default") || job.source.contains("export const") => {
-            wanted.borrow_mut().get_or_insert_with(|| "an ES module on standard input".into());
+            missing.borrow_mut().get_or_insert_with(|| "an ES module on standard input".into());
             "stdin"
         }
         kind => kind,
@@ -94,7 +99,7 @@ fn call<'js>(ctx: &Ctx<'js>, job: &Job<'_>, context: &Context, wanted: &Wanted) 
     match promise.result::<String>() {
         Some(result) => result,
         None => {
-            wanted.borrow_mut().get_or_insert_with(|| "waiting for a promise".into());
+            missing.borrow_mut().get_or_insert_with(|| "waiting for a promise".into());
             Err(rquickjs::Error::Unknown)
         }
     }
@@ -108,10 +113,10 @@ fn options(name: &str) -> EvalOptions {
 }
 
 /// Returns the functions that the prelude needs.
-fn host<'js>(ctx: &Ctx<'js>, context: &Context, wanted: &Wanted) -> rquickjs::Result<Object<'js>> {
+fn host<'js>(ctx: &Ctx<'js>, context: &Context, missing: &MissingFeature) -> rquickjs::Result<Object<'js>> {
     let host = Object::new(ctx.clone())?;
     let facts = facts(context);
-    let flag = Rc::clone(wanted);
+    let flag = Rc::clone(missing);
     host.set("facts", Function::new(ctx.clone(), move || facts.clone())?)?;
     host.set(
         "unsupported",
@@ -164,7 +169,7 @@ fn online_cpus() -> Option<u32> {
 fn read(path: &str) -> String {
     match source::read(Path::new(path)) {
         Ok(text) => json!({ "text": text }),
-        Err(problem) if problem.kind == Kind::NotFound => json!({ "code": "ENOENT", "text": "no such file or directory" }),
+        Err(problem) if problem.kind == ProblemKind::NotFound => json!({ "code": "ENOENT", "text": "no such file or directory" }),
         Err(problem) => json!({ "unsupported": format!("{path}: {}", problem.text()) }),
     }
     .to_string()
@@ -199,14 +204,14 @@ fn expression<'js>(ctx: Ctx<'js>, file: String, source: String) -> rquickjs::Res
 /// Resolves and loads ES modules: builtins of the prelude, relative `.js`, `.mjs`, `.cjs` and
 /// `.json` files.
 struct Modules {
-    wanted: Wanted,
+    missing: MissingFeature,
 }
 
 const BUILTIN: &str = "node:";
 
 impl Modules {
     fn refuse<T>(&self, what: String) -> rquickjs::Result<T> {
-        self.wanted.borrow_mut().get_or_insert_with(|| what.clone());
+        self.missing.borrow_mut().get_or_insert_with(|| what.clone());
         Err(rquickjs::Error::new_loading(&what))
     }
 }

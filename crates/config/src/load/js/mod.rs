@@ -8,7 +8,7 @@
 #[cfg(feature = "js")]
 mod embedded;
 #[cfg(not(feature = "js"))]
-#[path = "left_out.rs"]
+#[path = "stub.rs"]
 mod embedded;
 mod runtime;
 
@@ -19,13 +19,13 @@ use serde_json::Value;
 
 use super::{Document, Origin, Positions};
 use crate::context::{Context, Engine};
-use crate::problem::{Kind, Position, Problem};
+use crate::problem::{Position, Problem, ProblemKind};
 
 /// Shared by both engines.
 const ENCODE: &str = include_str!("encode.js");
 
 /// A file to evaluate.
-struct Job<'a> {
+struct Evaluand<'a> {
     kind: &'static str,
     /// Absolute path of the file, or an invented one in the caller's directory.
     file: String,
@@ -34,7 +34,7 @@ struct Job<'a> {
 
 /// Reason why an engine returned no value.
 #[derive(Debug)]
-enum Failure {
+enum EvalFailure {
     /// The file needs a feature that this engine lacks.
     Unsupported(String),
     /// Time or memory ran out.
@@ -46,16 +46,16 @@ enum Failure {
 }
 
 /// A failure, and the value of a file that caught the refusal.
-type Refusal = (Failure, Option<Answer>);
+type Refusal = (EvalFailure, Option<Evaluation>);
 
 /// Evaluates a program (`module.exports = …`, `export default …`).
 pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<Document, Problem> {
     let job = match origin {
         Origin::File(path) => {
-            let file = path.to_str().ok_or_else(|| Problem::error(Kind::Unreadable, "the path of the file is not UTF-8"))?;
-            Job { kind: "file", file: file.to_owned(), source: text }
+            let file = path.to_str().ok_or_else(|| Problem::error(ProblemKind::Unreadable, "the path of the file is not UTF-8"))?;
+            Evaluand { kind: "file", file: file.to_owned(), source: text }
         }
-        Origin::Stdin => Job { kind: "stdin", file: stdin_name(context), source: text },
+        Origin::Stdin => Evaluand { kind: "stdin", file: stdin_name(context), source: text },
     };
     let outcome = evaluate(&job, context);
     let Origin::File(path) = origin else { return outcome };
@@ -65,7 +65,7 @@ pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<
         Err(problem) => problem.message.contains("is not defined"),
     };
     match as_es_module(path, text).filter(|_| is_empty) {
-        Some(message) => Err(Problem::error(Kind::Malformed, message)),
+        Some(message) => Err(Problem::error(ProblemKind::Malformed, message)),
         None => outcome,
     }
 }
@@ -107,7 +107,7 @@ pub(super) fn expression(text: &str, origin: &Origin, context: &Context) -> Resu
     };
     // The bracket makes `{` an object. It is on the first line so that lines keep their numbers.
     let source = format!("({}\n)", text.trim_end().trim_end_matches(';'));
-    let document = evaluate(&Job { kind: "expression", file, source: &source }, context)?;
+    let document = evaluate(&Evaluand { kind: "expression", file, source: &source }, context)?;
     Ok(Document { positions: Positions::scan(text), ..document })
 }
 
@@ -115,22 +115,22 @@ fn stdin_name(context: &Context) -> String {
     context.cwd.join("[stdin].js").to_string_lossy().into_owned()
 }
 
-fn evaluate(job: &Job<'_>, context: &Context) -> Result<Document, Problem> {
+fn evaluate(job: &Evaluand<'_>, context: &Context) -> Result<Document, Problem> {
     let outcome = match context.engine {
         Engine::Embedded => embedded::run(job, context).map_err(|refusal| refusal.0),
         Engine::Runtime => runtime::run(job, context),
         Engine::Auto => match embedded::run(job, context).map_err(|refusal| *refusal) {
             Ok(answer) => Ok(answer),
-            Err((Failure::Limit(what), _)) => Err(Failure::Limit(what)),
+            Err((EvalFailure::Limit(what), _)) => Err(EvalFailure::Limit(what)),
             Err((first, partial)) => match runtime::run(job, context) {
                 // Without a runtime, a file that caught the refusal
                 // (`try { require('dotenv') } catch {}`) still has a value.
-                Err(Failure::Unavailable(why)) => partial.ok_or_else(|| first.without_runtime(&why)),
+                Err(EvalFailure::Unavailable(why)) => partial.ok_or_else(|| first.without_runtime(&why)),
                 outcome => outcome,
             },
         },
     };
-    let answer = outcome.map_err(Failure::into_problem)?;
+    let answer = outcome.map_err(EvalFailure::into_problem)?;
     Ok(Document {
         value: answer.value,
         positions: Positions::scan(job.source),
@@ -146,7 +146,7 @@ fn evaluate(job: &Job<'_>, context: &Context) -> Result<Document, Problem> {
     })
 }
 
-impl Failure {
+impl EvalFailure {
     fn without_runtime(self, why: &str) -> Self {
         match self {
             Self::Unsupported(what) => Self::Threw(format!("{what} needs a JavaScript runtime: {why}"), None),
@@ -156,16 +156,16 @@ impl Failure {
 
     fn into_problem(self) -> Problem {
         match self {
-            Self::Unsupported(what) => Problem::error(Kind::Malformed, format!("{what} needs a JavaScript runtime")),
-            Self::Limit(what) | Self::Unavailable(what) => Problem::error(Kind::Malformed, what),
-            Self::Threw(message, position) => Problem::error(Kind::Malformed, message).in_file(None, position),
+            Self::Unsupported(what) => Problem::error(ProblemKind::Malformed, format!("{what} needs a JavaScript runtime")),
+            Self::Limit(what) | Self::Unavailable(what) => Problem::error(ProblemKind::Malformed, what),
+            Self::Threw(message, position) => Problem::error(ProblemKind::Malformed, message).in_file(None, position),
         }
     }
 }
 
 /// Output of both engines.
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct Evaluation {
     value: Value,
     notes: Vec<String>,
     #[serde(rename = "undefinedVariables")]
@@ -180,7 +180,7 @@ struct EnvChanges {
 }
 
 #[derive(Deserialize)]
-struct Thrown {
+struct JsError {
     name: String,
     message: String,
     stack: String,
@@ -188,24 +188,24 @@ struct Thrown {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Printed {
-    Thrown { error: Thrown },
-    Answer(Answer),
+enum EngineOutput {
+    Thrown { error: JsError },
+    Evaluation(Evaluation),
 }
 
 /// Reads the output of an engine.
-fn read_answer(text: &str, file: &str) -> Result<Answer, Failure> {
-    match serde_json::from_str::<Printed>(text) {
-        Ok(Printed::Answer(answer)) => Ok(answer),
-        Ok(Printed::Thrown { error }) => {
+fn read_answer(text: &str, file: &str) -> Result<Evaluation, EvalFailure> {
+    match serde_json::from_str::<EngineOutput>(text) {
+        Ok(EngineOutput::Evaluation(answer)) => Ok(answer),
+        Ok(EngineOutput::Thrown { error }) => {
             let position = position_in_stack(&error.stack, file);
             // Node prints a code frame before syntax errors and a require stack after them; one
             // line is enough.
             let message = error.message.lines().next().unwrap_or_default().trim();
             let message = if error.name == "Error" { message.to_owned() } else { format!("{}: {message}", error.name) };
-            Err(Failure::Threw(message, position))
+            Err(EvalFailure::Threw(message, position))
         }
-        Err(error) => Err(Failure::Threw(format!("cannot read what the file evaluates to: {error}"), None)),
+        Err(error) => Err(EvalFailure::Threw(format!("cannot read what the file evaluates to: {error}"), None)),
     }
 }
 

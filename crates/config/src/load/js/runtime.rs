@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Answer, ENCODE, Failure, Job, read_answer};
+use super::{ENCODE, EvalFailure, Evaluand, Evaluation, read_answer};
 use crate::context::{Context, find_program};
 
 const DRIVER: &str = include_str!("driver.cjs");
@@ -15,27 +15,27 @@ const TIME_LIMIT: Duration = Duration::from_secs(15);
 const MAX_OUTPUT: u64 = 32 << 20;
 
 /// Evaluates a file in the first runtime that is found.
-pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Failure> {
+pub(super) fn run(job: &Evaluand<'_>, context: &Context) -> Result<Evaluation, EvalFailure> {
     let path = context.env.get("PATH").map(String::as_str);
     // Every bun and deno strips types, but not every node.
     let names = if is_typed(&job.file) { ["bun", "deno", "node"] } else { ["node", "bun", "deno"] };
     let (name, program) = names
         .into_iter()
         .find_map(|name| Some((name, find_program(name, path)?)))
-        .ok_or_else(|| Failure::Unavailable("neither node, bun nor deno is on PATH".into()))?;
+        .ok_or_else(|| EvalFailure::Unavailable("neither node, bun nor deno is on PATH".into()))?;
     let marker = marker();
     let child = start(name, &program, &marker, job, context)
-        .map_err(|error| Failure::Unavailable(format!("cannot start {}: {error}", program.display())))?;
+        .map_err(|error| EvalFailure::Unavailable(format!("cannot start {}: {error}", program.display())))?;
     let output = collect(child, job)?;
     match between(&output.text, &marker) {
         Some(answer) => read_answer(answer, &job.file).map_err(|failure| match failure {
-            Failure::Threw(message, position) if name == "node" && is_typed(&job.file) => {
-                Failure::Threw(format!("{message} (TypeScript needs bun, deno or Node.js >= 22.18)"), position)
+            EvalFailure::Threw(message, position) if name == "node" && is_typed(&job.file) => {
+                EvalFailure::Threw(format!("{message} (TypeScript needs bun, deno or Node.js >= 22.18)"), position)
             }
             failure => failure,
         }),
-        None if output.timed_out => Err(Failure::Limit(format!("time limit: {name} did not finish within {} s", TIME_LIMIT.as_secs()))),
-        None => Err(Failure::Threw(format!("{name} exited before the file was evaluated{}", output.status), None)),
+        None if output.timed_out => Err(EvalFailure::Limit(format!("time limit: {name} did not finish within {} s", TIME_LIMIT.as_secs()))),
+        None => Err(EvalFailure::Threw(format!("{name} exited before the file was evaluated{}", output.status), None)),
     }
 }
 
@@ -54,7 +54,7 @@ fn marker() -> String {
     random.iter().fold(String::from("\u{1}ostler-"), |text, byte| format!("{text}{byte:02x}")) + "\u{1}"
 }
 
-fn start(name: &str, program: &Path, marker: &str, job: &Job<'_>, context: &Context) -> std::io::Result<Child> {
+fn start(name: &str, program: &Path, marker: &str, job: &Evaluand<'_>, context: &Context) -> std::io::Result<Child> {
     let driver = DRIVER.replace("/*ENCODE*/", ENCODE.trim_end());
     let argv = serde_json::to_string(&context.argv).unwrap_or_else(|_| "[]".into());
     let mut command = Command::new(program);
@@ -73,13 +73,13 @@ fn start(name: &str, program: &Path, marker: &str, job: &Job<'_>, context: &Cont
         .spawn()
 }
 
-struct Output {
+struct RuntimeOutput {
     text: String,
     timed_out: bool,
     status: String,
 }
 
-fn collect(mut child: Child, job: &Job<'_>) -> Result<Output, Failure> {
+fn collect(mut child: Child, job: &Evaluand<'_>) -> Result<RuntimeOutput, EvalFailure> {
     if let Some(mut stdin) = child.stdin.take() {
         let source = job.source.to_owned();
         // On a separate thread, because a child that does not read must not block the client. The
@@ -100,9 +100,9 @@ fn collect(mut child: Child, job: &Job<'_>) -> Result<Output, Failure> {
     if timed_out {
         let _ = child.kill();
     }
-    let status = child.wait().map_err(|error| Failure::Unavailable(format!("cannot wait for the runtime: {error}")))?;
+    let status = child.wait().map_err(|error| EvalFailure::Unavailable(format!("cannot wait for the runtime: {error}")))?;
     let text = String::from_utf8_lossy(&received.unwrap_or_default()).into_owned();
-    Ok(Output { text, timed_out, status: status.code().map_or_else(String::new, |code| format!(" (exit code {code})")) })
+    Ok(RuntimeOutput { text, timed_out, status: status.code().map_or_else(String::new, |code| format!(" (exit code {code})")) })
 }
 
 fn between<'a>(text: &'a str, marker: &str) -> Option<&'a str> {

@@ -14,12 +14,12 @@ use ostler_core::text::suggest::closest;
 pub(super) struct Key {
     /// Name, with dots for tables: `deploy.replicas`.
     pub name: &'static str,
-    pub fate: Fate,
+    pub support: KeySupport,
 }
 
 /// Result of `import` for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum KeySupport {
     /// It has the same meaning in ostler; the text names ostler's key.
     Done(&'static str),
     /// It has an effect that differs slightly; the text names the difference.
@@ -29,15 +29,15 @@ pub(super) enum Fate {
 }
 
 const fn done(name: &'static str, ours: &'static str) -> Key {
-    Key { name, fate: Fate::Done(ours) }
+    Key { name, support: KeySupport::Done(ours) }
 }
 
 const fn differs(name: &'static str, how: &'static str) -> Key {
-    Key { name, fate: Fate::Differs(how) }
+    Key { name, support: KeySupport::Differs(how) }
 }
 
 const fn left(name: &'static str, why: &'static str) -> Key {
-    Key { name, fate: Fate::LeftOut(why) }
+    Key { name, support: KeySupport::LeftOut(why) }
 }
 
 /// A format and the source of its keys.
@@ -52,10 +52,10 @@ const FORMATS: &[Format] = &[compose::TOP_LEVEL, compose::FORMAT, systemd::FORMA
 
 /// Returns the reason why a key that the reader does not handle has no effect. It is the reason in
 /// the table, or that the format has no such key.
-pub(super) fn why_left_out(keys: &[Key], name: &str) -> String {
+pub(super) fn reason_for_skipping(keys: &[Key], name: &str) -> String {
     let known = keys.iter().find(|key| key.name == name);
-    match known.map(|key| key.fate) {
-        Some(Fate::LeftOut(why) | Fate::Differs(why) | Fate::Done(why)) => why.to_owned(),
+    match known.map(|key| key.support) {
+        Some(KeySupport::LeftOut(why) | KeySupport::Differs(why) | KeySupport::Done(why)) => why.to_owned(),
         None => match closest(name, keys.iter().map(|key| key.name)) {
             Some(near) => format!("unknown key, did you mean `{near}`?"),
             None => "unknown key".to_owned(),
@@ -66,7 +66,7 @@ pub(super) fn why_left_out(keys: &[Key], name: &str) -> String {
 /// Returns true if the key has an effect here. A reader calls this before it handles a key, so
 /// every key with an effect is in the table.
 pub(super) fn has_effect(keys: &[Key], name: &str) -> bool {
-    keys.iter().any(|key| key.name == name && !matches!(key.fate, Fate::LeftOut(_)))
+    keys.iter().any(|key| key.name == name && !matches!(key.support, KeySupport::LeftOut(_)))
 }
 
 /// Returns the tables as Markdown.
@@ -75,10 +75,10 @@ pub fn import_reference() -> String {
     for format in FORMATS {
         out.push_str(&format!("\n## {}\n\nSource: {}\n\n| key | here | note |\n|---|---|---|\n", format.title, format.source));
         for key in format.keys {
-            let (word, text) = match key.fate {
-                Fate::Done(text) => ("done", text),
-                Fate::Differs(text) => ("different", text),
-                Fate::LeftOut(text) => ("left out", text),
+            let (word, text) = match key.support {
+                KeySupport::Done(text) => ("done", text),
+                KeySupport::Differs(text) => ("different", text),
+                KeySupport::LeftOut(text) => ("left out", text),
             };
             out.push_str(&format!("| `{}` | {word} | {} |\n", key.name, text.replace('|', "\\|")));
         }

@@ -164,7 +164,7 @@ impl DaemonLink {
     /// # Errors
     /// Returns the errors of [`Self::turn`].
     pub(super) fn arrived(&mut self, now: Instant) -> Result<Vec<News>, CliError> {
-        let frames = match self.client.as_mut().map(Client::arrived) {
+        let frames = match self.client.as_mut().map(Client::received_frames) {
             None => return Ok(Vec::new()),
             Some(Ok(frames)) => frames,
             Some(Err(error @ ClientError::Version { .. })) => return Err(error.into()),

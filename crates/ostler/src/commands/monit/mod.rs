@@ -35,7 +35,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let sort = call.value("sort").unwrap_or("id").to_lowercase();
     terminal::check("monit", "`list`, `logs` and `events --follow` write anywhere")?;
     // If no daemon runs at the start, the command fails with the usual message.
-    cx.client()?.greet()?;
+    cx.client()?.handshake()?;
     cx.disconnect();
     let home = cx.home()?.to_owned();
     let look = Look { program: cx.program.name(), is_ascii: cx.out.is_ascii() };

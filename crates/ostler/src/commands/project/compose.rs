@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Origin};
 use ostler_core::app::EnvMap;
-use ostler_export::{Surroundings, compose_variables};
+use ostler_export::{ComposeContext, compose_variables};
 
 use crate::error::{CliError, ProjectError};
 
@@ -76,9 +76,9 @@ impl ComposeFiles {
     }
 
     /// Calls a function with the files and their context.
-    pub(in crate::commands) fn with<T>(&self, context: &Context, run: impl FnOnce(&[(String, String)], &Surroundings<'_>) -> T) -> T {
+    pub(in crate::commands) fn with<T>(&self, context: &Context, run: impl FnOnce(&[(String, String)], &ComposeContext<'_>) -> T) -> T {
         let path = context.env.get("PATH").map(String::as_str).unwrap_or_default();
-        let around = Surroundings {
+        let around = ComposeContext {
             variable: &|name| context.env.get(name).or_else(|| self.variables.get(name)).cloned(),
             has_program: &|program| {
                 std::env::split_paths(path).any(|dir| rustix::fs::access(dir.join(program), rustix::fs::Access::EXEC_OK).is_ok())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Overlay, Problems, RawApp, finish_order, load_made, values};
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_export::{ComposeService, Told, compose_project};
+use ostler_export::{ComposeService, Notice, compose_project};
 use serde_json::{Map, Value};
 
 use super::super::change::EnvChoice;
@@ -37,7 +37,7 @@ pub(crate) struct Project {
     /// Services that cannot run here, each with the reason.
     pub cannot: Vec<(String, String)>,
     /// Settings that were not carried over.
-    pub told: Vec<Told>,
+    pub told: Vec<Notice>,
 }
 
 /// Content of a project's file, for both formats.
@@ -46,7 +46,7 @@ struct Content {
     name: Option<String>,
     variables: EnvMap,
     services: Vec<ComposeService>,
-    told: Vec<Told>,
+    told: Vec<Notice>,
 }
 
 /// Reads the file. All apps are checked before anything is done: one invalid app stops the command.
@@ -87,7 +87,7 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Projec
     let mut raw = content.apps;
     for app in &mut raw {
         if let Some((_, count)) = scales.iter().find(|(own, _)| *own == app.name()) {
-            app.lay_over(Map::from_iter([("instances".to_owned(), Value::from((*count).max(1)))]));
+            app.override_with(Map::from_iter([("instances".to_owned(), Value::from((*count).max(1)))]));
         }
         app.put_in_project(&name, &all);
     }
@@ -143,7 +143,7 @@ fn compose(cx: &mut Cx, files: &[PathBuf], shown: &str, context: &Context) -> Re
         files::warn(cx, &loaded.warnings);
         loaded.apps
     };
-    Ok(Content { apps: made, name: project.name, variables, services: project.services, told: project.told })
+    Ok(Content { apps: made, name: project.name, variables, services: project.services, told: project.notices })
 }
 
 /// Parses `--scale app=3`, which may occur several times.

@@ -1,7 +1,7 @@
 //! Report of a project that did not start: the apps that failed, their last lines, and the apps
 //! that still run.
 
-use ostler_client::words::how;
+use ostler_client::words::exit_text;
 use ostler_proto::control::Detail;
 
 use super::exits;
@@ -22,7 +22,7 @@ pub(super) fn report(cx: &mut Cx, call: &Call, project: &Project, members: &[Det
     let is_given_up = |member: &&&Detail| matches!(member.instance.status(), "errored" | "stopped") && exits::has_failed(member);
     for member in wanted.iter().filter(is_given_up) {
         let Some(exit) = exits::last(member) else { continue };
-        cx.out.error(format_args!("{} {}", own(member), how(exit.ending)));
+        cx.out.error(format_args!("{} {}", own(member), exit_text(exit.ending)));
         let bar = cx.out.paint_err().with(styles::GREY, '│').to_string();
         for line in exit.last_lines.iter().rev().take(LINES).rev() {
             cx.out.err_line(format_args!("    {bar} {}", shown(line)));

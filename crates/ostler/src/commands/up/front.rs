@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use ostler_client::words::how;
+use ostler_client::words::exit_text;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::lifecycle::order::Condition;
@@ -84,7 +84,7 @@ impl Front {
                 self.failed.insert(member.id);
             }
             if self.reported.insert((member.id, exit.pid)) {
-                self.add(&member.spec.name, member.id, how(exit.ending));
+                self.add(&member.spec.name, member.id, exit_text(exit.ending));
             }
         }
     }
@@ -121,7 +121,7 @@ impl Observer for Front {
             _ => {}
         }
         match &event.kind {
-            EventKind::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, how(*ending)),
+            EventKind::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, exit_text(*ending)),
             EventKind::CouldNotStart { why, .. } => self.add(app, id, format_args!("could not be started: {}", shown(why))),
             EventKind::Errored { .. } => self.add(app, id, "is errored and is not restarted again"),
             _ => {}

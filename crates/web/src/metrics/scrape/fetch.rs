@@ -28,7 +28,7 @@ pub(super) enum Address {
     Port(u16),
     /// Socket named by the preload of this process; the connection is made with the rights of the
     /// app's user.
-    Way { path: PathBuf, pid: i32, rights: AppRights },
+    Instance { path: PathBuf, pid: i32, rights: AppRights },
 }
 
 /// Returns the text of a page, or a description of the problem.
@@ -50,9 +50,9 @@ async fn read(address: &Address, port: u16, path: &str) -> Result<String, String
                     six.map_err(|_| format!("cannot connect to port {port}: {error}"))?
                 }
             };
-            ask(stream, *port, path).await
+            request(stream, *port, path).await
         }
-        Address::Way { path: socket, pid, rights } => {
+        Address::Instance { path: socket, pid, rights } => {
             let (socket, rights) = (socket.clone(), rights.clone());
             let connected = tokio::task::spawn_blocking(move || rights.connect(&socket)).await.map_err(|error| error.to_string())?;
             let stream = connected.and_then(UnixStream::from_std).map_err(|error| format!("cannot connect to its preload: {error}"))?;
@@ -61,12 +61,12 @@ async fn read(address: &Address, port: u16, path: &str) -> Result<String, String
             if !is_own {
                 return Err("reported a socket of another process".into());
             }
-            ask(stream, port, path).await
+            request(stream, port, path).await
         }
     }
 }
 
-async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, port: u16, path: &str) -> Result<String, String> {
+async fn request(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, port: u16, path: &str) -> Result<String, String> {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| format!("cannot communicate: {error}"))?;
     let driver = tokio::spawn(async move { drop(connection.await) });

@@ -14,13 +14,13 @@
 //! the sums over a restart. All of it is bounded, because an app may write anything.
 
 mod fetch;
-mod kept;
+mod history_values;
 mod page;
-mod past;
 mod run;
+mod saved_sums;
 mod sum;
 
-pub(crate) use page::{Family, Kind, Points, Series, Value, escaped};
+pub(crate) use page::{Family, FamilyKind, FamilyValue, Series, SeriesPoints, escaped};
 pub(crate) use run::Scraper;
 pub(crate) use sum::AppFigures;
 

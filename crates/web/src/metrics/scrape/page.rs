@@ -21,7 +21,7 @@ const OURS: &[&str] = &["app", "namespace", "worker"];
 
 /// Kind of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FamilyKind {
     Counter,
     Gauge,
     Histogram,
@@ -33,19 +33,19 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
     pub(crate) labels: Box<str>,
-    pub(crate) value: Value,
+    pub(crate) value: FamilyValue,
 }
 
 /// Value of a series.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum FamilyValue {
     One(f64),
-    Many(Points),
+    Many(SeriesPoints),
 }
 
 /// Histogram (counts up to a bound) or summary (values at a quantile).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Points {
+pub(crate) struct SeriesPoints {
     /// Bound or quantile as a number and as text, and its value. Sorted.
     pub(crate) at: Vec<(f64, Box<str>, f64)>,
     pub(crate) sum: Option<f64>,
@@ -56,7 +56,7 @@ pub(crate) struct Points {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Family {
     pub(crate) name: Box<str>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: FamilyKind,
     pub(crate) help: Box<str>,
     pub(crate) series: Vec<Series>,
 }
@@ -76,7 +76,7 @@ impl Page {
     }
 }
 
-impl Value {
+impl FamilyValue {
     fn size(&self) -> usize {
         match self {
             Self::One(_) => 1,
@@ -103,7 +103,7 @@ pub(crate) fn page(text: &str) -> Page {
     }
     for family in &mut reader.page.families {
         for series in &mut family.series {
-            if let Value::Many(points) = &mut series.value {
+            if let FamilyValue::Many(points) = &mut series.value {
                 points.at.sort_by(|one, other| one.0.total_cmp(&other.0));
             }
         }
@@ -132,16 +132,16 @@ impl Reader {
         }
         match word {
             "HELP" => {
-                let at = self.family(name, Kind::Untyped)?;
+                let at = self.family(name, FamilyKind::Untyped)?;
                 self.page.families[at].help = unescaped(text.trim(), LONGEST_HELP).into();
             }
             "TYPE" => {
                 let kind = match text.trim() {
-                    "counter" => Kind::Counter,
-                    "gauge" | "info" | "stateset" => Kind::Gauge,
-                    "histogram" => Kind::Histogram,
-                    "summary" => Kind::Summary,
-                    _ => Kind::Untyped,
+                    "counter" => FamilyKind::Counter,
+                    "gauge" | "info" | "stateset" => FamilyKind::Gauge,
+                    "histogram" => FamilyKind::Histogram,
+                    "summary" => FamilyKind::Summary,
+                    _ => FamilyKind::Untyped,
                 };
                 let at = self.family(name, kind)?;
                 // A family that already has samples keeps its kind.
@@ -155,7 +155,7 @@ impl Reader {
     }
 
     /// Returns the family of this name, and creates it if needed.
-    fn family(&mut self, name: &str, kind: Kind) -> Option<usize> {
+    fn family(&mut self, name: &str, kind: FamilyKind) -> Option<usize> {
         if let Some(at) = self.families.get(name) {
             return Some(*at);
         }
@@ -180,21 +180,21 @@ impl Reader {
             None => (Vec::new(), after),
         };
         let value = number(rest.split_whitespace().next()?)?;
-        let (at, part) = self.place(name)?;
+        let (at, part) = self.family_of(name)?;
         match self.page.families[at].kind {
-            Kind::Counter if !(value.is_finite() && value >= 0.0) => None,
-            Kind::Histogram => self.point(at, part, labels, "le", value),
-            Kind::Summary => self.point(at, part, labels, "quantile", value),
+            FamilyKind::Counter if !(value.is_finite() && value >= 0.0) => None,
+            FamilyKind::Histogram => self.point(at, part, labels, "le", value),
+            FamilyKind::Summary => self.point(at, part, labels, "quantile", value),
             _ => self.one(at, &labels, value),
         }
     }
 
     /// Returns the family of a sample, and the sample's part in it.
-    fn place(&mut self, name: &str) -> Option<(usize, Part)> {
-        for (ending, part) in [("_bucket", Part::Point), ("_sum", Part::Sum), ("_count", Part::Count)] {
+    fn family_of(&mut self, name: &str) -> Option<(usize, SampleRole)> {
+        for (ending, part) in [("_bucket", SampleRole::Point), ("_sum", SampleRole::Sum), ("_count", SampleRole::Count)] {
             if let Some(at) = name.strip_suffix(ending).and_then(|base| self.families.get(base)) {
                 let kind = self.page.families[*at].kind;
-                if kind == Kind::Histogram || kind == Kind::Summary && part != Part::Point {
+                if kind == FamilyKind::Histogram || kind == FamilyKind::Summary && part != SampleRole::Point {
                     return Some((*at, part));
                 }
             }
@@ -202,16 +202,16 @@ impl Reader {
         // OpenMetrics names a counter's family without the suffix.
         if let Some(base) = name.strip_suffix("_total")
             && let Some(at) = self.families.get(base).copied()
-            && self.page.families[at].kind == Kind::Counter
+            && self.page.families[at].kind == FamilyKind::Counter
             && self.page.families[at].series.is_empty()
             && !self.families.contains_key(name)
         {
             self.page.families[at].name = name.into();
             self.families.insert(name.into(), at);
         }
-        let at = self.family(name, Kind::Untyped)?;
+        let at = self.family(name, FamilyKind::Untyped)?;
         // The bare name of a histogram has no meaning.
-        (self.page.families[at].kind != Kind::Histogram).then_some((at, Part::Point))
+        (self.page.families[at].kind != FamilyKind::Histogram).then_some((at, SampleRole::Point))
     }
 
     fn one(&mut self, at: usize, labels: &[(&str, String)], value: f64) -> Option<()> {
@@ -220,11 +220,11 @@ impl Reader {
         if self.series.contains_key(&(at, labels.clone())) {
             return None;
         }
-        self.add(at, labels, Value::One(value));
+        self.add(at, labels, FamilyValue::One(value));
         Some(())
     }
 
-    fn add(&mut self, at: usize, labels: Box<str>, value: Value) -> usize {
+    fn add(&mut self, at: usize, labels: Box<str>, value: FamilyValue) -> usize {
         let place = self.page.families[at].series.len();
         self.samples += 1;
         self.series.insert((at, labels.clone()), place);
@@ -232,35 +232,35 @@ impl Reader {
         place
     }
 
-    fn point(&mut self, at: usize, part: Part, mut labels: Vec<(&str, String)>, by: &str, value: f64) -> Option<()> {
+    fn point(&mut self, at: usize, part: SampleRole, mut labels: Vec<(&str, String)>, by: &str, value: f64) -> Option<()> {
         let bound = match part {
-            Part::Point => {
+            SampleRole::Point => {
                 let (_, text) = labels.remove(labels.iter().position(|(name, _)| *name == by)?);
                 Some((number(&text).filter(|bound| !bound.is_nan())?, text))
             }
             _ => None,
         };
-        let is_histogram = self.page.families[at].kind == Kind::Histogram;
-        if is_histogram && part != Part::Sum && !(value.is_finite() && value >= 0.0) || is_histogram && value.is_nan() {
+        let is_histogram = self.page.families[at].kind == FamilyKind::Histogram;
+        if is_histogram && part != SampleRole::Sum && !(value.is_finite() && value >= 0.0) || is_histogram && value.is_nan() {
             return None;
         }
         let labels = written(&labels)?;
         let place = match self.series.get(&(at, labels.clone())) {
             Some(place) => *place,
-            None => self.add(at, labels, Value::Many(Points::default())),
+            None => self.add(at, labels, FamilyValue::Many(SeriesPoints::default())),
         };
-        let Value::Many(points) = &mut self.page.families[at].series[place].value else { return None };
+        let FamilyValue::Many(points) = &mut self.page.families[at].series[place].value else { return None };
         match (part, bound) {
-            (Part::Sum, _) => points.sum = points.sum.or(Some(value)),
-            (Part::Count, _) => points.count = points.count.or(Some(value)),
-            (Part::Point, Some((bound, text))) => {
+            (SampleRole::Sum, _) => points.sum = points.sum.or(Some(value)),
+            (SampleRole::Count, _) => points.count = points.count.or(Some(value)),
+            (SampleRole::Point, Some((bound, text))) => {
                 if points.at.iter().any(|(known, ..)| *known == bound) {
                     return None;
                 }
                 points.at.push((bound, text.into(), value));
                 self.samples += 1;
             }
-            (Part::Point, None) => return None,
+            (SampleRole::Point, None) => return None,
         }
         Some(())
     }
@@ -268,7 +268,7 @@ impl Reader {
 
 /// Part of a histogram or summary.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum SampleRole {
     Point,
     Sum,
     Count,
@@ -375,7 +375,7 @@ mod tests {
         let mut page = page(text);
         let mut family = page.families.pop()?;
         let series = family.series.pop()?;
-        let Value::One(value) = series.value else { return None };
+        let FamilyValue::One(value) = series.value else { return None };
         Some((format!("{}{{{}}}", family.name, series.labels), value))
     }
 

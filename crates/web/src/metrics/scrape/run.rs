@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 
 use super::MOST_SAMPLES;
 use super::fetch::{Address, fetch};
-use super::kept;
+use super::history_values::Rates;
 use super::page::{Page, page};
-use super::past::Rates;
-use super::sum::{AppFigures, Read, Sums};
+use super::saved_sums;
+use super::sum::{AppFigures, PageReading, Sums};
 use crate::daemon::Daemon;
 use crate::history::Recorder;
 use crate::snapshot::Snapshot;
@@ -37,7 +37,7 @@ const FORGET: Duration = Duration::from_secs(3600);
 /// Time between two writes of the sums if no process has exited.
 const KEEP: Duration = Duration::from_secs(40);
 /// Maximum number of problems that are remembered, so that each is reported once.
-const TOLD: usize = 256;
+const MAX_LOGGED: usize = 256;
 
 /// Reader of pages.
 pub(crate) struct Scraper {
@@ -45,31 +45,31 @@ pub(crate) struct Scraper {
     daemon: Daemon,
     /// One reading at a time: callers that wait here get its result.
     turn: Mutex<()>,
-    state: RefCell<State>,
+    state: RefCell<ScraperState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ScraperState {
     /// Data about each instance.
-    known: HashMap<u32, Known>,
-    apps: BTreeMap<(String, String), App>,
+    known: HashMap<u32, InstanceTarget>,
+    apps: BTreeMap<(String, String), AppState>,
     latest: Rc<Vec<AppFigures>>,
     read: Option<Instant>,
     /// Time of the last write of the sums; none = not yet by this process.
-    kept: Option<Instant>,
-    told: BTreeSet<String>,
+    saved_at: Option<Instant>,
+    logged: BTreeSet<String>,
 }
 
 /// Instance, as its process was started.
 #[derive(Clone, Debug)]
-struct Known {
+struct InstanceTarget {
     pid: i32,
-    target: Option<Target>,
+    target: Option<ScrapeTarget>,
 }
 
 /// Address of its page.
 #[derive(Clone, Debug)]
-struct Target {
+struct ScrapeTarget {
     scrape: Scrape,
     /// Number of the instance within its app.
     index: u32,
@@ -79,36 +79,36 @@ struct Target {
 }
 
 #[derive(Default)]
-struct App {
+struct AppState {
     sums: Sums,
     /// Time at which it last had an instance with a page.
-    seen: Option<Instant>,
+    last_seen: Option<Instant>,
 }
 
 /// Page to read.
 #[derive(Clone, Debug)]
-struct Job {
+struct ReadJob {
     id: u32,
     pid: i32,
     app: (String, String),
-    target: Target,
+    target: ScrapeTarget,
     /// True if other instances use the same port.
     shares: bool,
 }
 
 /// Result of a job: the page, or a description of the problem.
-struct Outcome {
-    job: Job,
+struct ReadOutcome {
+    job: ReadJob,
     page: Result<Page, String>,
 }
 
 impl Scraper {
     /// Starts reading for the history, until the server stops.
     pub(crate) fn start(home: &Path, daemon: &Daemon, recorder: Recorder, mut ending: Ending) -> Rc<Self> {
-        let mut state = State::default();
-        let (known, problem) = kept::take_up(home);
-        state.apps.extend(known.into_iter().map(|(app, sums)| (app, App { sums, seen: Some(Instant::now()) })));
-        problem.into_iter().for_each(|problem| state.tell(format!("scrape: {problem}")));
+        let mut state = ScraperState::default();
+        let (known, problem) = saved_sums::load(home);
+        state.apps.extend(known.into_iter().map(|(app, sums)| (app, AppState { sums, last_seen: Some(Instant::now()) })));
+        problem.into_iter().for_each(|problem| state.log_once(format!("scrape: {problem}")));
         let scraper = Rc::new(Self { home: home.to_owned(), daemon: daemon.clone(), turn: Mutex::new(()), state: RefCell::new(state) });
         let of_task = Rc::clone(&scraper);
         tokio::task::spawn_local(async move {
@@ -152,7 +152,7 @@ impl Scraper {
             }
         }
         let rows: Vec<&TableRow> = snapshot.rows.iter().filter(|row| row.pid > 0 && row.status == "online").collect();
-        self.learn(&rows).await;
+        self.load_targets(&rows).await;
         let jobs = self.state.borrow().jobs(&rows);
         let outcomes = if jobs.is_empty() { Vec::new() } else { self.read_all(&jobs).await };
         let mut state = self.state.borrow_mut();
@@ -164,7 +164,7 @@ impl Scraper {
     }
 
     /// Queries the descriptions of new processes.
-    async fn learn(&self, rows: &[&TableRow]) {
+    async fn load_targets(&self, rows: &[&TableRow]) {
         let unknown: Vec<String> = {
             let mut state = self.state.borrow_mut();
             state.known.retain(|id, known| rows.iter().any(|row| row.id == *id && row.pid == known.pid));
@@ -175,16 +175,16 @@ impl Scraper {
         }
         // If one of them no longer exists, the whole query is refused; it is repeated with the next
         // table.
-        let Ok(details) = self.daemon.ask(move |client| client.inspect(&unknown)).await else { return };
+        let Ok(details) = self.daemon.query(move |client| client.inspect(&unknown)).await else { return };
         let mut state = self.state.borrow_mut();
         for detail in details {
             let Some(row) = rows.iter().find(|row| row.id == detail.id) else { continue };
             let target = target(&detail.spec, detail.index, row.pid);
-            state.known.insert(detail.id, Known { pid: row.pid, target });
+            state.known.insert(detail.id, InstanceTarget { pid: row.pid, target });
         }
     }
 
-    async fn read_all(&self, jobs: &[Job]) -> Vec<Outcome> {
+    async fn read_all(&self, jobs: &[ReadJob]) -> Vec<ReadOutcome> {
         let (mut set, mut outcomes) = (JoinSet::new(), Vec::new());
         let room = Rc::new(Semaphore::new(TOGETHER));
         for job in jobs {
@@ -204,22 +204,22 @@ impl Scraper {
     }
 }
 
-impl State {
-    fn jobs(&self, rows: &[&TableRow]) -> Vec<Job> {
+impl ScraperState {
+    fn jobs(&self, rows: &[&TableRow]) -> Vec<ReadJob> {
         let is_same = |one: &TableRow, other: &TableRow| one.name == other.name && one.namespace == other.namespace;
         let of = |row: &&TableRow| {
             let target = self.known.get(&row.id)?.target.clone()?;
             let others = rows.iter().filter(|other| is_same(other, row)).count();
             let shares = !target.scrape.increment && (others > 1 || row.mode == ExecMode::Cluster && target.rights.is_some());
-            Some(Job { id: row.id, pid: row.pid, app: (row.namespace.clone(), row.name.clone()), target, shares })
+            Some(ReadJob { id: row.id, pid: row.pid, app: (row.namespace.clone(), row.name.clone()), target, shares })
         };
         rows.iter().filter_map(of).collect()
     }
 
-    fn take(&mut self, jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Rc<Vec<AppFigures>> {
+    fn take(&mut self, jobs: Vec<ReadJob>, outcomes: Vec<ReadOutcome>) -> Rc<Vec<AppFigures>> {
         let mut pages: HashMap<u32, Page> = HashMap::new();
         let mut room = MOST_SAMPLES;
-        for Outcome { job, page } in outcomes {
+        for ReadOutcome { job, page } in outcomes {
             match page {
                 Ok(mut page) => {
                     let size = page.size();
@@ -229,18 +229,18 @@ impl State {
                     room = room.saturating_sub(size);
                     pages.insert(job.id, page);
                 }
-                Err(problem) => self.tell(format!("scrape: {} ({}) {problem}", job.app.1, job.id)),
+                Err(problem) => self.log_once(format!("scrape: {} ({}) {problem}", job.app.1, job.id)),
             }
         }
-        let mut by_app: BTreeMap<(String, String), Vec<Read>> = BTreeMap::new();
+        let mut by_app: BTreeMap<(String, String), Vec<PageReading>> = BTreeMap::new();
         for job in jobs {
             by_app.entry(job.app).or_default().push((job.id, job.pid, pages.remove(&job.id)));
         }
         let now = Instant::now();
-        self.apps.retain(|app, of| by_app.contains_key(app) || of.seen.is_some_and(|seen| seen.elapsed() < FORGET));
+        self.apps.retain(|app, of| by_app.contains_key(app) || of.last_seen.is_some_and(|seen| seen.elapsed() < FORGET));
         let figures = by_app.into_iter().map(|((namespace, app), read)| {
             let known = self.apps.entry((namespace.clone(), app.clone())).or_default();
-            known.seen = Some(now);
+            known.last_seen = Some(now);
             let workers = read.iter().map(|(id, _, page)| (*id, page.is_some())).collect();
             AppFigures { app, namespace, figures: known.sums.take(read), workers }
         });
@@ -252,41 +252,41 @@ impl State {
     /// Returns true if the file has to be written: the counts of an ended process are stored
     /// nowhere else.
     fn is_to_keep(&mut self) -> bool {
-        // Calls `take_moved` on every app, without stopping at the first that returns true.
-        let moved = self.apps.values_mut().filter_map(|app| app.sums.take_moved().then_some(())).count() > 0;
-        moved || !self.apps.is_empty() && self.kept.is_none_or(|kept| kept.elapsed() >= KEEP)
+        // Calls `take_changed` on every app, without stopping at the first that returns true.
+        let moved = self.apps.values_mut().filter_map(|app| app.sums.take_changed().then_some(())).count() > 0;
+        moved || !self.apps.is_empty() && self.saved_at.is_none_or(|kept| kept.elapsed() >= KEEP)
     }
 
     /// Writes the sums, unless there never were any.
     fn keep(&mut self, home: &Path) {
-        if self.apps.is_empty() && self.kept.is_none() {
+        if self.apps.is_empty() && self.saved_at.is_none() {
             return;
         }
-        self.kept = Some(Instant::now());
-        if let Err(problem) = kept::keep(home, self.apps.iter().map(|(app, of)| (app, &of.sums))) {
-            self.tell(format!("scrape: cannot save sums: {problem}"));
+        self.saved_at = Some(Instant::now());
+        if let Err(problem) = saved_sums::save(home, self.apps.iter().map(|(app, of)| (app, &of.sums))) {
+            self.log_once(format!("scrape: cannot save sums: {problem}"));
         }
     }
 
     /// Logs a line once.
-    fn tell(&mut self, text: String) {
+    fn log_once(&mut self, text: String) {
         use std::io::Write as _;
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-        if self.told.len() < TOLD && self.told.insert(text.clone()) {
+        if self.logged.len() < MAX_LOGGED && self.logged.insert(text.clone()) {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 }
 
 /// Returns the address of an app's page according to its description.
-fn target(spec: &AppSpec, index: u32, pid: i32) -> Option<Target> {
+fn target(spec: &AppSpec, index: u32, pid: i32) -> Option<ScrapeTarget> {
     let scrape = scrape(spec.given.open().get("scrape")?).ok()??;
     let rights = AppRights::of(spec, pid).ok().filter(|_| crate::view::is_profiled(spec));
-    Some(Target { scrape, index, rights })
+    Some(ScrapeTarget { scrape, index, rights })
 }
 
-async fn read(daemon: &Daemon, job: Job) -> Outcome {
-    let Target { scrape, index, rights } = job.target.clone();
+async fn read(daemon: &Daemon, job: ReadJob) -> ReadOutcome {
+    let ScrapeTarget { scrape, index, rights } = job.target.clone();
     let text = if !job.shares {
         match scrape.port_of(index) {
             Some(port) => fetch(&Address::Port(port), port, &scrape.path).await,
@@ -294,8 +294,8 @@ async fn read(daemon: &Daemon, job: Job) -> Outcome {
         }
     } else if let Some(rights) = rights {
         // Each socket is for one connection.
-        match daemon.reach(job.id, scrape.port).await {
-            Ok(path) => fetch(&Address::Way { path, pid: job.pid, rights }, scrape.port, &scrape.path).await,
+        match daemon.socket_to(job.id, scrape.port).await {
+            Ok(path) => fetch(&Address::Instance { path, pid: job.pid, rights }, scrape.port, &scrape.path).await,
             Err(problem) => Err(problem),
         }
     } else {
@@ -306,7 +306,7 @@ async fn read(daemon: &Daemon, job: Job) -> Outcome {
         Ok(text) => tokio::task::spawn_blocking(move || page(&text)).await.map_err(|_| "has a page that cannot be parsed".to_owned()),
         Err(problem) => Err(problem),
     };
-    Outcome { job, page }
+    ReadOutcome { job, page }
 }
 
 #[cfg(test)]
@@ -329,10 +329,10 @@ mod tests {
             row(3, "one", "default", "online"),
         ];
         rows[0].mode = ExecMode::Cluster;
-        let mut state = State::default();
-        let known = |increment, has_preload: bool| Known {
+        let mut state = ScraperState::default();
+        let known = |increment, has_preload: bool| InstanceTarget {
             pid: 1,
-            target: Some(Target {
+            target: Some(ScrapeTarget {
                 scrape: Scrape { port: 9100, path: "/metrics".into(), increment },
                 index: 0,
                 rights: has_preload.then(AppRights::default),

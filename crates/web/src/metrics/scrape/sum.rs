@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::page::{Family, Kind, MOST_SERIES, Page, Points, Series, Value};
+use super::page::{Family, FamilyKind, FamilyValue, MOST_SERIES, Page, Series, SeriesPoints};
 
 /// Reading of an instance: id, pid, page; none = the page could not be read.
-pub(super) type Read = (u32, i32, Option<Page>);
+pub(super) type PageReading = (u32, i32, Option<Page>);
 
 /// Data about the pages of an app.
 #[derive(Debug, Default)]
@@ -45,12 +45,12 @@ pub(crate) struct AppFigures {
 
 impl Sums {
     /// Returns true if counts of ended processes were added since the last call.
-    pub(super) fn take_moved(&mut self) -> bool {
+    pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
     /// Updates the sums with the present pages of the running processes.
-    pub(super) fn take(&mut self, read: Vec<Read>) -> Figures {
+    pub(super) fn take(&mut self, read: Vec<PageReading>) -> Figures {
         let is_there = |id: u32, pid: i32| read.iter().any(|(other, of, _)| *other == id && *of == pid);
         let gone: Vec<u32> = self.last.iter().filter(|(id, (pid, _))| !is_there(**id, *pid)).map(|(id, _)| *id).collect();
         for id in gone {
@@ -67,7 +67,7 @@ impl Sums {
             figures.by_worker.extend(others.map(|family| (id, family.clone())));
             let families = page.families.into_iter().filter(|family| is_summed(family.kind)).collect();
             if let Some((_, before)) = self.last.insert(id, (pid, Page { families, left_out: 0 })) {
-                self.begun_anew(id, before);
+                self.keep_lost_counts(id, before);
             }
         }
         figures.summed.clone_from(&self.former.families);
@@ -79,7 +79,7 @@ impl Sums {
     }
 
     /// Keeps lost counts of the same process in the sum: it reset its counters or removed a series.
-    fn begun_anew(&mut self, id: u32, before: Page) {
+    fn keep_lost_counts(&mut self, id: u32, before: Page) {
         let Some((_, now)) = self.last.get(&id) else { return };
         let named = now
             .families
@@ -100,14 +100,14 @@ impl Sums {
     }
 }
 
-fn is_summed(kind: Kind) -> bool {
-    matches!(kind, Kind::Counter | Kind::Histogram)
+fn is_summed(kind: FamilyKind) -> bool {
+    matches!(kind, FamilyKind::Counter | FamilyKind::Histogram)
 }
 
-fn counted(value: &Value) -> f64 {
+fn counted(value: &FamilyValue) -> f64 {
     match value {
-        Value::One(value) => *value,
-        Value::Many(points) => points.total(),
+        FamilyValue::One(value) => *value,
+        FamilyValue::Many(points) => points.total(),
     }
 }
 
@@ -139,7 +139,7 @@ fn add(to: &mut Vec<Family>, families: Vec<Family>) {
     to.retain(|family| !family.series.is_empty());
 }
 
-impl Value {
+impl FamilyValue {
     fn add(&mut self, other: &Self) {
         match (self, other) {
             (Self::One(value), Self::One(more)) => *value += more,
@@ -149,7 +149,7 @@ impl Value {
     }
 }
 
-impl Points {
+impl SeriesPoints {
     /// Returns the total count.
     pub(crate) fn total(&self) -> f64 {
         self.count.or(self.at.last().map(|(.., count)| *count)).unwrap_or(0.0)
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn sum_never_decreases() {
         let mut sums = Sums::default();
-        let mut take = |read: Vec<Read>| {
+        let mut take = |read: Vec<PageReading>| {
             let figures = sums.take(read);
             (value(&figures, "c"), figures.by_worker.len())
         };
@@ -208,7 +208,7 @@ mod tests {
         };
         let figures =
             Sums::default().take(vec![(0, 1, of(&[("1", 2), ("2", 4), ("+Inf", 5)])), (1, 2, of(&[("1.0", 1), ("3", 7), ("+Inf", 9)]))]);
-        let Value::Many(points) = &figures.summed[0].series[0].value else { panic!() };
+        let FamilyValue::Many(points) = &figures.summed[0].series[0].value else { panic!() };
         let at: Vec<(f64, f64)> = points.at.iter().map(|(bound, _, count)| (*bound, *count)).collect();
         assert_eq!(at, [(1.0, 3.0), (2.0, 5.0), (3.0, 11.0), (f64::INFINITY, 14.0)]);
         assert_eq!((points.sum, points.count), (Some(3.0), Some(14.0)));

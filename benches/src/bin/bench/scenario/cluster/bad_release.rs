@@ -1,8 +1,8 @@
 //! A reload to a release that does not start: which manager keeps serving, and which reports the
 //! failure.
 
-use crate::cluster::{Clients, Cluster, Script, Way};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Clients, Cluster, ClusterRunner, Script};
+use crate::lab::{Lab, TurnResult};
 use crate::report::Row;
 use anyhow::Result;
 use std::fs;
@@ -20,10 +20,11 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… exit code of the command", "", "≠ 0"),
             Row::new(format!("… old workers that still serve, of {WORKERS}"), "", "2"),
         ];
-        all.extend(lab.cluster_rows(&[Way::Node, Way::Pm2, Way::RoundRobin], 1, rows, |way| {
+        all.extend(lab.cluster_rows(&[ClusterRunner::Node, ClusterRunner::Pm2, ClusterRunner::RoundRobin], 1, rows, |cluster_runner| {
             let file = lab.fresh()?.join("release");
             fs::write(&file, "good")?;
-            let mut cluster = Cluster::start(lab, way, Script::Release, WORKERS, &[("RELEASE_FILE", file.display().to_string())])?;
+            let mut cluster =
+                Cluster::start(lab, cluster_runner, Script::Release, WORKERS, &[("RELEASE_FILE", file.display().to_string())])?;
             cluster.warm();
             let old = cluster.workers()?;
             let clients = Clients::start(cluster.port);
@@ -33,7 +34,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             thread::sleep(Duration::from_secs(1));
             let left = cluster.workers()?.into_iter().filter(|pid| old.contains(pid)).count();
             let [close, keep, _] = clients.stop();
-            Ok(Turn::Values([close, keep, reload.code.map_or(f64::NAN, f64::from), left as f64]))
+            Ok(TurnResult::Values([close, keep, reload.code.map_or(f64::NAN, f64::from), left as f64]))
         }));
     }
     Ok(all)

@@ -1,7 +1,7 @@
 //! Even distribution of idle keep-alive connections.
 
-use crate::cluster::{Cluster, Script, Way};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Cluster, ClusterRunner, Script};
+use crate::lab::{Lab, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -13,15 +13,15 @@ const WORKERS: usize = 4;
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let words = |n: usize| format!("{n} connections over {WORKERS} workers: most minus fewest");
     let rows = [4, 16, 64].map(|count| Row::new(words(count), "", "≤ 1"));
-    let mut clusters: Vec<(Way, Cluster)> = Vec::new();
-    Ok(lab.cluster_rows(&Way::CLUSTERS, lab.rounds(7, 2), rows, |way| {
-        if !clusters.iter().any(|(known, _)| *known == way) {
-            let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+    let mut clusters: Vec<(ClusterRunner, Cluster)> = Vec::new();
+    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, lab.rounds(7, 2), rows, |cluster_runner| {
+        if !clusters.iter().any(|(known, _)| *known == cluster_runner) {
+            let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
             cluster.warm();
-            clusters.push((way, cluster));
+            clusters.push((cluster_runner, cluster));
         }
-        let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == way) else { return Ok(Turn::LeftOut("–")) };
-        Ok(Turn::Values([spread(cluster, 4)?, spread(cluster, 16)?, spread(cluster, 64)?]))
+        let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == cluster_runner) else { return Ok(TurnResult::LeftOut("–")) };
+        Ok(TurnResult::Values([spread(cluster, 4)?, spread(cluster, 16)?, spread(cluster, 64)?]))
     }))
 }
 

@@ -1,8 +1,8 @@
 //! SIGKILL of one worker after the other under load. The requests in progress on that worker are
 //! lost; others are not.
 
-use crate::cluster::{Clients, Cluster, Script, Way, kill};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Clients, Cluster, ClusterRunner, Script, kill};
+use crate::lab::{Lab, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result, ensure};
@@ -19,8 +19,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… failed requests, keep-alive", "", ""),
         Row::new("… longest time without an answer", "ms", ""),
     ];
-    Ok(lab.cluster_rows(&Way::CLUSTERS, 1, rows, |way| {
-        let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, 1, rows, |cluster_runner| {
+        let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
         cluster.warm();
         let clients = Clients::start(cluster.port);
         for _ in 0..crashes {
@@ -32,6 +32,6 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         }
         let good = clients.good();
         ensure!(measure::wait(Duration::from_secs(20), || clients.good() > good + 100), "nothing is answered any more");
-        Ok(Turn::Values(clients.stop()))
+        Ok(TurnResult::Values(clients.stop()))
     }))
 }

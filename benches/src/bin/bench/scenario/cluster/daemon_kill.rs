@@ -1,7 +1,7 @@
 //! SIGKILL of the manager of the workers, under load.
 
-use crate::cluster::{Clients, Cluster, Script, Way, kill};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Clients, Cluster, ClusterRunner, Script, kill};
+use crate::lab::{Lab, TurnResult};
 use crate::report::Row;
 use anyhow::Result;
 use rustix::process::Signal;
@@ -17,8 +17,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… longest time without an answer", "ms", "< 150"),
         Row::new(format!("… workers with the same pid, of {WORKERS}"), "", "2"),
     ];
-    Ok(lab.cluster_rows(&Way::CLUSTERS, lab.rounds(3, 1), rows, |way| {
-        let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+    Ok(lab.cluster_rows(&ClusterRunner::CLUSTERS, lab.rounds(3, 1), rows, |cluster_runner| {
+        let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
         cluster.warm();
         let old = cluster.workers()?;
         let clients = Clients::start(cluster.port);
@@ -27,6 +27,6 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         thread::sleep(Duration::from_secs(2));
         let [close, keep, gap] = clients.stop();
         let same = cluster.workers()?.into_iter().filter(|pid| old.contains(pid)).count();
-        Ok(Turn::Values([close, keep, gap, same as f64]))
+        Ok(TurnResult::Values([close, keep, gap, same as f64]))
     }))
 }

@@ -1,7 +1,7 @@
 //! Many connections over one reload: the remaining memory and descriptors of the manager.
 
-use crate::cluster::{Cluster, Script, Way, told};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Cluster, ClusterRunner, Script, report_failures};
+use crate::lab::{Lab, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -26,10 +26,10 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… after", "MB", ""),
         Row::new("… descriptors of the manager that are left", "", "0"),
     ];
-    Ok(lab.cluster_rows(&[Way::Node, Way::Pm2, Way::RoundRobin], 1, rows, |way| {
-        let mut cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[("KEEP_ALIVE_MS", "600000".into())])?;
+    Ok(lab.cluster_rows(&[ClusterRunner::Node, ClusterRunner::Pm2, ClusterRunner::RoundRobin], 1, rows, |cluster_runner| {
+        let mut cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[("KEEP_ALIVE_MS", "600000".into())])?;
         cluster.warm();
-        let state = |cluster: &Cluster| cluster.own().map(|own| (pss(&own), measure::descriptors(&own)));
+        let state = |cluster: &Cluster| cluster.manager_pids().map(|own| (pss(&own), measure::descriptors(&own)));
         let before = state(&cluster)?;
         let kept = Load::start(LoadSpec { connections: idle, keep_alive: true, pause_us: IDLE_US, ..LoadSpec::to(cluster.port) });
         ensure!(measure::wait(Duration::from_secs(60), || kept.good() + kept.failed() >= idle as u64), "only {} connected", kept.good());
@@ -37,7 +37,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let mut most = before.0;
         let mut until = |cluster: &Cluster, requests: usize| -> Result<()> {
             while load.good() + load.failed() < requests as u64 {
-                most = most.max(pss(&cluster.own()?));
+                most = most.max(pss(&cluster.manager_pids()?));
                 thread::sleep(Duration::from_millis(200));
             }
             Ok(())
@@ -46,16 +46,16 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         cluster.reload()?;
         until(&cluster, short)?;
         let short_ones = load.stop();
-        told(&short_ones);
+        report_failures(&short_ones);
         // Each of the idle connections has sent another request.
         let twice = measure::wait(Duration::from_secs(60), || kept.good() + kept.failed() >= 2 * idle as u64);
         let kept = kept.stop();
-        told(&kept);
+        report_failures(&kept);
         ensure!(twice, "the idle connections asked only {} times", kept.requests);
         thread::sleep(Duration::from_secs(1));
         let after = state(&cluster)?;
         let left = after.1.saturating_sub(before.1);
-        Ok(Turn::Values([short_ones.failed as f64, kept.failed as f64, before.0, most, after.0, left as f64]))
+        Ok(TurnResult::Values([short_ones.failed as f64, kept.failed as f64, before.0, most, after.0, left as f64]))
     }))
 }
 

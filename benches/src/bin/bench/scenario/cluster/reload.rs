@@ -1,7 +1,7 @@
 //! Three reloads while clients send requests without a pause.
 
-use crate::cluster::{Clients, Cluster, Script, Way};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Clients, Cluster, ClusterRunner, Script};
+use crate::lab::{Lab, TurnResult};
 use crate::report::Row;
 use anyhow::Result;
 use std::thread;
@@ -21,8 +21,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… longest time without an answer", "ms", "< 50"),
             Row::new("… one reload, mean", "ms", ""),
         ];
-        all.extend(lab.cluster_rows(&Way::CLUSTERS, 1, rows, |way| {
-            let mut cluster = Cluster::start(lab, way, script, workers, &[])?;
+        all.extend(lab.cluster_rows(&ClusterRunner::CLUSTERS, 1, rows, |cluster_runner| {
+            let mut cluster = Cluster::start(lab, cluster_runner, script, workers, &[])?;
             cluster.warm();
             let clients = Clients::start(cluster.port);
             let mut time = Duration::ZERO;
@@ -34,7 +34,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             }
             thread::sleep(PAUSE);
             let [close, keep, gap] = clients.stop();
-            Ok(Turn::Values([close, keep, gap, crate::scenario::ms(time) / reloads as f64]))
+            Ok(TurnResult::Values([close, keep, gap, crate::scenario::ms(time) / reloads as f64]))
         }));
     }
     Ok(all)

@@ -1,8 +1,8 @@
 //! Cost of one request. All clusters run all the time and take short turns, so that a busy moment
 //! of the machine affects all.
 
-use crate::cluster::{Cluster, Script, Way};
-use crate::lab::{Lab, Turn};
+use crate::cluster::{Cluster, ClusterRunner, Script};
+use crate::lab::{Lab, TurnResult};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Result, ensure};
@@ -27,7 +27,7 @@ struct Cost {
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let time = Duration::from_millis(if lab.quick { 700 } else { 1200 });
     let mut all = Vec::new();
-    let mut clusters: Vec<(Way, Cluster)> = Vec::new();
+    let mut clusters: Vec<(ClusterRunner, Cluster)> = Vec::new();
     for (keep_alive, words, cpu_goal, speed_goal) in
         [(false, "`Connection: close`", "≤ 0.75, reuseport ≤ 0.55", "≥ 1.3, reuseport ≥ 1.7"), (true, "keep-alive", "≤ 1", "≥ 1")]
     {
@@ -40,29 +40,31 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Row::new("… CPU of the clients per request", "µs", ""),
         ];
         let (mut node, mut pm2) = (f64::NAN, f64::NAN);
-        all.extend(lab.cluster_rows(&Way::ALL, lab.rounds(5, 2), rows, |way| {
-            if !clusters.iter().any(|(known, _)| *known == way) {
-                let cluster = Cluster::start(lab, way, Script::Naive, WORKERS, &[])?;
+        all.extend(lab.cluster_rows(&ClusterRunner::ALL, lab.rounds(5, 2), rows, |cluster_runner| {
+            if !clusters.iter().any(|(known, _)| *known == cluster_runner) {
+                let cluster = Cluster::start(lab, cluster_runner, Script::Naive, WORKERS, &[])?;
                 cluster.warm();
-                clusters.push((way, cluster));
+                clusters.push((cluster_runner, cluster));
             }
-            let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == way) else { return Ok(Turn::LeftOut("–")) };
+            let Some((_, cluster)) = clusters.iter().find(|(known, _)| *known == cluster_runner) else {
+                return Ok(TurnResult::LeftOut("–"));
+            };
             let cost = cost(cluster, keep_alive, time)?;
             // These two are the first of each round.
-            match way {
-                Way::Node => node = cost.cpu_us,
-                Way::Pm2 => pm2 = cost.per_second,
+            match cluster_runner {
+                ClusterRunner::Node => node = cost.cpu_us,
+                ClusterRunner::Pm2 => pm2 = cost.per_second,
                 _ => {}
             }
-            let faster = if way == Way::Node { f64::NAN } else { cost.per_second / pm2 };
-            Ok(Turn::Values([cost.cpu_us, cost.cpu_us / node, cost.per_second, faster, cost.manager_us, cost.client_us]))
+            let faster = if cluster_runner == ClusterRunner::Node { f64::NAN } else { cost.per_second / pm2 };
+            Ok(TurnResult::Values([cost.cpu_us, cost.cpu_us / node, cost.per_second, faster, cost.manager_us, cost.client_us]))
         }));
     }
     Ok(all)
 }
 
 fn cost(cluster: &Cluster, keep_alive: bool, time: Duration) -> Result<Cost> {
-    let (own, workers) = (cluster.own()?, cluster.workers()?);
+    let (own, workers) = (cluster.manager_pids()?, cluster.workers()?);
     let before = (measure::cpu(&own), measure::cpu(&workers));
     let load = Load::start(LoadSpec { connections: 32, keep_alive, pause_us: 0, ..LoadSpec::to(cluster.port) });
     thread::sleep(time);

@@ -22,7 +22,7 @@ const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// Measurements of the clients.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct Measured {
     pub(super) requests: u64,
     pub(super) seconds: f64,
 }
@@ -31,7 +31,7 @@ pub(super) struct Seen {
 struct Client {
     stream: TcpStream,
     /// Bytes of the answer so far.
-    came: usize,
+    received: usize,
 }
 
 /// Requests a file over this many connections, without a pause, for this time.
@@ -39,7 +39,7 @@ struct Client {
 /// # Errors
 /// Returns an error if the server refuses, closes, answers differently than before, or does not
 /// answer.
-pub(super) fn ask(port: u16, path: &str, size: usize, connections: usize, time: Duration) -> Result<Seen> {
+pub(super) fn ask(port: u16, path: &str, size: usize, connections: usize, time: Duration) -> Result<Measured> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     let mut buffer = vec![0; BUFFER];
     let length = length(port, &request, size, &mut buffer)?;
@@ -50,7 +50,7 @@ pub(super) fn ask(port: u16, path: &str, size: usize, connections: usize, time: 
         stream.set_nonblocking(true).context("cannot set up a client")?;
         sockopt::set_tcp_nodelay(&stream, true).context("cannot set up a client")?;
         epoll::add(&epoll, &stream, EventData::new_u64(number as u64), EventFlags::IN).context("cannot wait for a client")?;
-        clients.push(Client { stream, came: 0 });
+        clients.push(Client { stream, received: 0 });
     }
     let begin = Instant::now();
     for client in &clients {
@@ -72,7 +72,7 @@ pub(super) fn ask(port: u16, path: &str, size: usize, connections: usize, time: 
         }
         let spent = begin.elapsed();
         if spent >= time {
-            return Ok(Seen { requests, seconds: spent.as_secs_f64() });
+            return Ok(Measured { requests, seconds: spent.as_secs_f64() });
         }
     }
 }
@@ -88,12 +88,12 @@ impl Client {
     fn is_answered(&mut self, buffer: &mut [u8], length: usize) -> Result<bool> {
         let (count, _) = recv(&self.stream, &mut buffer[..], RecvFlags::empty()).context("an answer that broke off")?;
         ensure!(count > 0, "closed by the server");
-        ensure!(self.came > 0 || buffer[..count].starts_with(GOOD), "another status than 200");
-        self.came += count;
-        ensure!(self.came <= length, "an answer that is longer than the first");
-        let is_whole = self.came == length;
+        ensure!(self.received > 0 || buffer[..count].starts_with(GOOD), "another status than 200");
+        self.received += count;
+        ensure!(self.received <= length, "an answer that is longer than the first");
+        let is_whole = self.received == length;
         if is_whole {
-            self.came = 0;
+            self.received = 0;
         }
         Ok(is_whole)
     }
@@ -113,10 +113,10 @@ fn length(port: u16, request: &[u8], size: usize, buffer: &mut [u8]) -> Result<u
         let (head, body) = answer.split_at(head + 4);
         let text = String::from_utf8_lossy(head).to_ascii_lowercase();
         ensure!(head.starts_with(GOOD), "the answer {:?}", text.lines().next().unwrap_or_default());
-        let told = text.lines().find_map(|line| line.strip_prefix("content-length:")).map(|value| value.trim().parse());
-        let is_whole = match told {
-            Some(told) => {
-                ensure!(told == Ok(size), "a length of {told:?} instead of {size}");
+        let report_failures = text.lines().find_map(|line| line.strip_prefix("content-length:")).map(|value| value.trim().parse());
+        let is_whole = match report_failures {
+            Some(report_failures) => {
+                ensure!(report_failures == Ok(size), "a length of {report_failures:?} instead of {size}");
                 body.len() == size
             }
             // In chunks, as PM2 sends it: the files contain no such bytes.
@@ -155,7 +155,7 @@ mod tests {
         port
     }
 
-    fn measure(answers: &'static [&'static str]) -> Result<Seen> {
+    fn measure(answers: &'static [&'static str]) -> Result<Measured> {
         ask(server(answers), "/", 4, 1, Duration::from_millis(1))
     }
 

@@ -2,9 +2,9 @@
 //! collects metrics.
 
 use super::dashboard::Dashboard;
-use crate::cluster::{Cluster, Script, Way};
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn};
+use crate::cluster::{Cluster, ClusterRunner, Script};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{Row, median};
 use crate::scenario::ms;
@@ -32,18 +32,18 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… requests per second while collected", "requests/s", ""),
     ];
     Ok(lab.rows(1, rows, |subject| {
-        if subject != Subject::Manager(Kind::Ostler) {
-            return Ok(Turn::LeftOut("–"));
+        if subject != Subject::Manager(ManagerKind::Ostler) {
+            return Ok(TurnResult::LeftOut("–"));
         }
         let measured = (0..pairs).map(|pair| pair_of_servers(lab, pair % 2 == 0)).collect::<Result<Vec<_>>>()?;
-        Ok(Turn::Values([0, 1, 2].map(|figure| measured.iter().map(|pair| pair[figure]).sum::<f64>() / measured.len() as f64)))
+        Ok(TurnResult::Values([0, 1, 2].map(|figure| measured.iter().map(|pair| pair[figure]).sum::<f64>() / measured.len() as f64)))
     }))
 }
 
 /// Measures two fresh servers; the dashboard collects from the first or the second. Returns the
 /// medians of the ratios of throughput and of CPU per request, and of requests per second.
 fn pair_of_servers(lab: &Lab, is_first: bool) -> Result<[f64; 3]> {
-    let start = || Cluster::start(lab, Way::Reuseport, Script::Naive, 1, &[]);
+    let start = || Cluster::start(lab, ClusterRunner::Reuseport, Script::Naive, 1, &[]);
     let (one, two) = (start()?, start()?);
     let (measured, other) = if is_first { (one, two) } else { (two, one) };
     let dashboard = Dashboard::on(measured.manager().context("a manager runs it")?)?;

@@ -1,8 +1,8 @@
 //! Metrics over time: bytes per sample of a simulated day, and the time to read a year, on a real
 //! disk.
 
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::report::Row;
 use crate::scenario::ms;
 use anyhow::{Context, Result};
@@ -23,38 +23,38 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… a year of one app, read from files", "ms", "≤ 20"),
     ];
     Ok(lab.rows(1, rows, |subject| {
-        if subject != Subject::Manager(Kind::Ostler) {
-            return Ok(Turn::LeftOut("–"));
+        if subject != Subject::Manager(ManagerKind::Ostler) {
+            return Ok(TurnResult::LeftOut("–"));
         }
-        Ok(Turn::Values([day(lab, apps)?, year(lab)?]))
+        Ok(TurnResult::Values([day(lab, apps)?, year(lab)?]))
     }))
 }
 
 /// Reproducible numbers from 0 to 1.
-struct Dice(u64);
+struct NoiseSource(u64);
 
-impl Dice {
-    fn roll(&mut self) -> f64 {
+impl NoiseSource {
+    fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f64 / f64::from(1 << 24)
     }
 
     /// Returns an approximately normal value with mean 0 and deviation 1.
     fn noise(&mut self) -> f64 {
-        (0..12).map(|_| self.roll()).sum::<f64>() - 6.0
+        (0..12).map(|_| self.next()).sum::<f64>() - 6.0
     }
 }
 
 /// Returns a value. A third of the apps is busy, more so by day; the others are idle.
-fn value(dice: &mut Dice, app: usize, series: usize, at: u64) -> f64 {
+fn value(dice: &mut NoiseSource, app: usize, series: usize, at: u64) -> f64 {
     let is_busy = app.is_multiple_of(3);
     let hour = (at % DAY_MS) as f64 / 3_600_000.0;
     let load = 1.0 + 0.8 * ((hour - 15.0) * std::f64::consts::PI / 12.0).cos();
     match (series, is_busy) {
         (0, true) => (16.0 * load + 2.0 * dice.noise()).max(0.0),
-        (0, false) => f64::from(u8::from(dice.roll() < 0.1)) * 0.1,
+        (0, false) => f64::from(u8::from(dice.next() < 0.1)) * 0.1,
         (1, true) => 90e6 + 250e3 * ((at / STEP_MS) % 90) as f64 + 120e3 * dice.noise(),
-        (1, false) => 41e6 + if dice.roll() < 0.05 { 8192.0 } else { 0.0 },
+        (1, false) => 41e6 + if dice.next() < 0.05 { 8192.0 } else { 0.0 },
         _ => f64::from(u8::from(is_busy && hour > 11.0)),
     }
 }
@@ -63,7 +63,7 @@ fn day(lab: &Lab, apps: usize) -> Result<f64> {
     let folder = lab.fresh()?.join("history");
     let mut history = History::open(Folder::make(folder.clone())?, Options::default()).context("no history")?;
     let names: Vec<[String; 3]> = (0..apps).map(|app| SERIES.map(|(name, _)| format!("app-{app} {name}"))).collect();
-    let (mut dice, mut samples) = (Dice(1), 0_u64);
+    let (mut dice, mut samples) = (NoiseSource(1), 0_u64);
     for at in (BEGIN..BEGIN + DAY_MS).step_by(STEP_MS as usize) {
         history.moment(at, SampleInterval::TenSeconds);
         for (app, keys) in names.iter().enumerate() {
@@ -84,7 +84,7 @@ fn day(lab: &Lab, apps: usize) -> Result<f64> {
 fn year(lab: &Lab) -> Result<f64> {
     let folder = lab.fresh()?.join("history");
     let mut history = History::open(Folder::make(folder.clone())?, Options::default()).context("no history")?;
-    let mut dice = Dice(1);
+    let mut dice = NoiseSource(1);
     for at in (BEGIN..BEGIN + 365 * DAY_MS).step_by(STEP_MS as usize) {
         history.moment(at, SampleInterval::TenSeconds);
         history.record("app cpu", SERIES[0].1, value(&mut dice, 0, 0, at));

@@ -2,8 +2,8 @@
 //! event of the daemon to its line.
 
 use super::dashboard::Dashboard;
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::report::Row;
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -17,8 +17,8 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     ];
     let driver = ostler_testkit::cache_dir().map(|folder| folder.join("browser")).filter(|folder| folder.join("node_modules").is_dir());
     Ok(lab.rows(1, rows, |subject| {
-        let (Subject::Manager(Kind::Ostler), Some(driver)) = (subject, &driver) else { return Ok(Turn::LeftOut("–")) };
-        let manager = lab.manager(Kind::Ostler)?;
+        let (Subject::Manager(ManagerKind::Ostler), Some(driver)) = (subject, &driver) else { return Ok(TurnResult::LeftOut("–")) };
+        let manager = lab.manager(ManagerKind::Ostler)?;
         let apps = lab.apps(100, &["pause"]);
         manager.start_all(&apps)?;
         Dashboard::on(&manager)?;
@@ -29,7 +29,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let output = command.env("PUPPETEER_FROM", driver.join("from.js")).output().context("cannot run node")?;
         let text = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        let told: serde_json::Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
-        Ok(Turn::Values(["usable_ms", "event_p50_ms", "event_p99_ms"].map(|name| told[name].as_f64().unwrap_or(f64::NAN))))
+        let report_failures: serde_json::Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
+        Ok(TurnResult::Values(["usable_ms", "event_p50_ms", "event_p99_ms"].map(|name| report_failures[name].as_f64().unwrap_or(f64::NAN))))
     }))
 }

@@ -2,11 +2,11 @@
 //! browser.
 
 use super::dashboard::{Dashboard, processes};
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::Row;
-use crate::scenario::{ms, settle};
+use crate::scenario::{ms, wait_until_idle};
 use anyhow::{Context, Result, ensure};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -26,13 +26,13 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… memory of its process then, PSS", "MB", "≤ 8"),
     ];
     Ok(lab.rows(1, rows, |subject| match subject {
-        Subject::Manager(Kind::Ostler) => {
-            let manager = lab.manager(Kind::Ostler)?;
+        Subject::Manager(ManagerKind::Ostler) => {
+            let manager = lab.manager(ManagerKind::Ostler)?;
             manager.start_all(&lab.apps(100, &["pause"]))?;
             let dashboard = Dashboard::on(&manager)?;
             let (web, reader) = processes(&manager)?;
             let (both, daemon) = ([web, reader], manager.daemon()?);
-            settle();
+            wait_until_idle();
             // It takes its first samples, and memory from the start is returned.
             thread::sleep(Duration::from_secs(if lab.quick { 4 } else { 20 }));
             let before = (measure::cpu(&both), measure::sleeps(&both), measure::sleeps(&[daemon]));
@@ -43,7 +43,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let of_daemon = (measure::sleeps(&[daemon]) - before.2) as f64 / seconds;
             let memory = [measure::memory(&[web]).pss, measure::memory(&[reader]).pss].map(|pss| pss as f64 / 1e6);
             let mut stream = dashboard.ask("/api/live")?;
-            let looks = thread::spawn(move || {
+            let watcher = thread::spawn(move || {
                 let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
                 while let Ok(count) = stream.read(&mut buffer) {
                     bytes += count;
@@ -53,16 +53,16 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 }
                 bytes
             });
-            settle();
+            wait_until_idle();
             let before = measure::cpu(&both);
             thread::sleep(time / 2);
             let watched = ms(measure::cpu(&both).saturating_sub(before)) / (time / 2).as_secs_f64();
             let then = measure::memory(&[web]).pss as f64 / 1e6;
             drop(manager);
-            ensure!(looks.join().is_ok_and(|bytes| bytes > 0), "nothing came over the stream");
-            Ok(Turn::Values([memory[0], memory[1], cpu, sleeps, of_daemon, watched, then]))
+            ensure!(watcher.join().is_ok_and(|bytes| bytes > 0), "nothing came over the stream");
+            Ok(TurnResult::Values([memory[0], memory[1], cpu, sleeps, of_daemon, watched, then]))
         }
-        Subject::Manager(_) => Ok(Turn::LeftOut("–")),
+        Subject::Manager(_) => Ok(TurnResult::LeftOut("–")),
         Subject::Floor => match Netdata::start(lab) {
             Ok(netdata) => {
                 thread::sleep(Duration::from_secs(20));
@@ -71,11 +71,11 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 thread::sleep(time);
                 let cpu = ms(measure::cpu(&pids).saturating_sub(before)) / time.as_secs_f64();
                 let memory = measure::memory(&pids).pss as f64 / 1e6;
-                Ok(Turn::Values([memory, f64::NAN, cpu, f64::NAN, f64::NAN, f64::NAN, f64::NAN]))
+                Ok(TurnResult::Values([memory, f64::NAN, cpu, f64::NAN, f64::NAN, f64::NAN, f64::NAN]))
             }
             Err(error) => {
                 eprintln!("{error:#}: left out");
-                Ok(Turn::LeftOut("–"))
+                Ok(TurnResult::LeftOut("–"))
             }
         },
     }))
@@ -120,7 +120,7 @@ impl Netdata {
 impl Drop for Netdata {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        measure::end_marked(&self.folder);
+        measure::kill_marked(&self.folder);
         let _ = self.child.wait();
     }
 }

@@ -3,8 +3,8 @@
 //! pages, which the dashboard reads.
 
 use super::dashboard::{Dashboard, processes, whole};
-use crate::contender::{Contender, Kind};
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::{Contender, ManagerKind};
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::measure;
 use crate::report::{Row, median};
 use crate::scenario::ms;
@@ -33,13 +33,13 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         Row::new("… CPU for one, of who answers and of the daemon", "ms", ""),
     ];
     Ok(lab.rows(1, rows, |subject| {
-        let Subject::Manager(kind) = subject else { return Ok(Turn::LeftOut("–")) };
-        if kind == Kind::Supervisor {
-            return Ok(Turn::LeftOut("–"));
+        let Subject::Manager(kind) = subject else { return Ok(TurnResult::LeftOut("–")) };
+        if kind == ManagerKind::Supervisor {
+            return Ok(TurnResult::LeftOut("–"));
         }
         let exporter = std::env::var_os("OSTLER_BENCH_EXPORTER");
-        if kind == Kind::Pm2 && exporter.is_none() {
-            return Ok(Turn::LeftOut("–"));
+        if kind == ManagerKind::Pm2 && exporter.is_none() {
+            return Ok(TurnResult::LeftOut("–"));
         }
         let manager = lab.manager(kind)?;
         manager.start_all(&lab.apps(100, &["pause"]))?;
@@ -61,7 +61,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let cpu = ms(measure::cpu(pids).saturating_sub(before)) / count as f64;
             Ok([median(&times).unwrap_or(f64::NAN), cpu])
         };
-        let values = if kind == Kind::Ostler {
+        let values = if kind == ManagerKind::Ostler {
             let dashboard = Dashboard::on(&manager)?;
             let (web, daemon) = (processes(&manager)?.0, manager.daemon()?);
             let ask = || dashboard.get("/metrics");
@@ -92,7 +92,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let plain = scrape(&ask, "pm2_up{", 100, &[pid, manager.daemon()?])?;
             [plain[0], plain[1], measure::memory(&[pid]).pss as f64 / 1e6, f64::NAN, f64::NAN]
         };
-        Ok(Turn::Values(values))
+        Ok(TurnResult::Values(values))
     }))
 }
 

@@ -2,8 +2,8 @@
 //! page cache and without it, in turns.
 
 use super::dashboard::Dashboard;
-use crate::contender::Kind;
-use crate::lab::{Lab, Subject, Turn};
+use crate::contender::ManagerKind;
+use crate::lab::{Lab, Subject, TurnResult};
 use crate::report::Row;
 use crate::scenario::ms;
 use anyhow::{Context, Result, ensure};
@@ -36,8 +36,8 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     ensure!(gzip.success(), "gzip failed");
     let size = log.metadata()?.len() as f64 / 1e6;
     let turns = lab.rows(lab.rounds(3, 1), rows, |subject| match subject {
-        Subject::Manager(Kind::Ostler) => {
-            let manager = lab.manager(Kind::Ostler)?;
+        Subject::Manager(ManagerKind::Ostler) => {
+            let manager = lab.manager(ManagerKind::Ostler)?;
             manager.start_all(&lab.apps(1, &["pause"]))?;
             let dashboard = Dashboard::on(&manager)?;
             let out = manager.out_file("app-0")?;
@@ -56,9 +56,9 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             std::fs::remove_file(&place)?;
             std::fs::copy(&packed, rotated(&out, ".gz"))?;
             let unpacked = whole(&format!("q={}", words(NEVER)))?;
-            Ok(Turn::Values([text, text_cold, regex, first_warm, first_cold, unpacked]))
+            Ok(TurnResult::Values([text, text_cold, regex, first_warm, first_cold, unpacked]))
         }
-        Subject::Manager(_) => Ok(Turn::LeftOut("–")),
+        Subject::Manager(_) => Ok(TurnResult::LeftOut("–")),
         Subject::Floor => {
             let whole = |program: &str, options: &[&str], pattern: &str, file: &Path| -> Result<f64> {
                 Ok(size / grep(program, options, pattern, file)?.1.as_secs_f64())
@@ -74,7 +74,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             cold(&log)?;
             let text_cold = whole("grep", &["-F"], NEVER, &log)?;
             let unpacked = whole("zgrep", &["-F"], NEVER, &packed)?;
-            Ok(Turn::Values([text, text_cold, regex, first_warm, first_cold, unpacked]))
+            Ok(TurnResult::Values([text, text_cold, regex, first_warm, first_cold, unpacked]))
         }
     });
     std::fs::remove_dir_all(&folder)?;

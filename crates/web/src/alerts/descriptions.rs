@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use ostler_alerts::input::{Sample, Standing};
+use ostler_alerts::input::{InstanceState, MetricSample};
 use ostler_alerts::rule::{Rule, rule};
 use ostler_core::health::HealthState;
 use ostler_core::logs::masking::secrets;
@@ -19,9 +19,9 @@ const MOST_FIGURES: usize = 256;
 
 /// Collected data of all apps.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Described {
+pub(super) struct AppDescriptions {
     /// All apps, with the states of their instances.
-    pub(super) apps: BTreeMap<String, BTreeMap<u32, Standing>>,
+    pub(super) apps: BTreeMap<String, BTreeMap<u32, InstanceState>>,
     /// Valid rules in descriptions of apps.
     pub(super) rules: Vec<Rule>,
     /// Problems of invalid rules.
@@ -33,13 +33,13 @@ pub(super) struct Described {
     /// Memory limits by app.
     pub(super) memory: BTreeMap<String, f64>,
     /// Custom metrics of apps.
-    pub(super) figures: Vec<Sample>,
+    pub(super) figures: Vec<MetricSample>,
 }
 
 /// Collects the data of all instances.
 #[expect(clippy::cast_precision_loss, reason = "an amount to compare with")]
-pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
-    let mut all = Described::default();
+pub(super) fn descriptions(details: &[Detail], total_memory: u64) -> AppDescriptions {
+    let mut all = AppDescriptions::default();
     for detail in details {
         let spec = &detail.spec;
         let is_first = !details.iter().take_while(|other| other.id != detail.id).any(|other| other.spec.name == spec.name);
@@ -64,16 +64,16 @@ pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
     all
 }
 
-fn standing(detail: &Detail) -> Standing {
+fn standing(detail: &Detail) -> InstanceState {
     match (detail.instance.status(), detail.health.as_ref().map(|health| health.state)) {
-        ("stopped", _) => Standing::Stopped,
-        ("online", Some(HealthState::Healthy)) => Standing::Healthy,
-        ("online", _) => Standing::Online,
-        _ => Standing::Other,
+        ("stopped", _) => InstanceState::Stopped,
+        ("online", Some(HealthState::Healthy)) => InstanceState::Healthy,
+        ("online", _) => InstanceState::Online,
+        _ => InstanceState::Other,
     }
 }
 
-fn own_rules(app: &str, given: Option<&Value>, all: &mut Described) {
+fn own_rules(app: &str, given: Option<&Value>, all: &mut AppDescriptions) {
     let list = match given {
         Some(Value::Array(list)) => list.as_slice(),
         Some(Value::Null) | None => &[],
@@ -90,7 +90,7 @@ fn own_rules(app: &str, given: Option<&Value>, all: &mut Described) {
 }
 
 /// Adds the custom metrics of an instance, and the age of its last log line.
-fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
+fn figures(detail: &Detail, figures: &mut Vec<MetricSample>) {
     if detail.monit.processes == 0 {
         return;
     }
@@ -101,7 +101,7 @@ fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
             Some(sample) => sample.values.push((Some(detail.id), value)),
             None => {
                 let (app, metric) = (app.clone(), metric.to_owned());
-                figures.push(Sample { app, metric, values: vec![(Some(detail.id), value)], limit: None });
+                figures.push(MetricSample { app, metric, values: vec![(Some(detail.id), value)], limit: None });
             }
         }
     };

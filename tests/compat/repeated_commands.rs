@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Home, Item, Subject};
+use ostler_testkit::{Home, ListedApp, Subject};
 use serde_json::Value;
 
 /// A step of a sequence.
-enum Step {
+enum SecondStep {
     /// A command, the folder in which it runs, and variables of its shell.
     Run(&'static str, &'static str, &'static [(&'static str, &'static str)]),
     /// A command with an app description on standard input.
@@ -16,7 +16,7 @@ enum Step {
     /// New content of `a/eco.config.js`: the members of its only app.
     File(&'static str),
 }
-use Step::{File, Piped, Run};
+use SecondStep::{File, Piped, Run};
 
 /// Script that records the environment of its process and keeps running.
 const APP: &str = "const fs = require('fs');
@@ -54,16 +54,16 @@ fn folders(home: &Home) {
 }
 
 /// Returns the result of the sequence: exit codes, then a line for each instance.
-fn left(subject: Subject, steps: &[Step]) -> Vec<String> {
+fn leftovers(subject: Subject, steps: &[SecondStep]) -> Vec<String> {
     let home = Home::new(subject);
     folders(&home);
-    let mut lines: Vec<String> = steps.iter().filter_map(|step| carry_out(&home, step)).collect();
+    let mut lines: Vec<String> = steps.iter().filter_map(|step| run_step(&home, step)).collect();
     lines.extend(home.jlist().iter().map(|item| line(&home, item)));
     let root = home.root().to_string_lossy().into_owned();
     lines.into_iter().map(|line| line.replace(&root, "@")).collect()
 }
 
-fn carry_out(home: &Home, step: &Step) -> Option<String> {
+fn run_step(home: &Home, step: &SecondStep) -> Option<String> {
     let (words, folder) = match step {
         File(members) => {
             let text = format!("module.exports = {{ apps: [{{ name: 'app', script: './app.js', {members} }}] }};\n");
@@ -85,7 +85,7 @@ fn carry_out(home: &Home, step: &Step) -> Option<String> {
     Some(format!("{words}: {}", command.run().code))
 }
 
-fn line(home: &Home, item: &Item) -> String {
+fn line(home: &Home, item: &ListedApp) -> String {
     let attributes: Vec<String> = ATTRIBUTES.iter().map(|key| format!("{key}={}", item.env(key))).collect();
     // PM2's client fills the key in at a first start by options, and a saved list has no number of
     // instances.
@@ -95,7 +95,7 @@ fn line(home: &Home, item: &Item) -> String {
 }
 
 /// Returns the record that an instance's process wrote about itself.
-fn process(home: &Home, item: &Item) -> String {
+fn process(home: &Home, item: &ListedApp) -> String {
     let file: PathBuf = home.root().join(format!("seen/{}-{}.json", item.name(), item.id()));
     let mut seen = Value::Null;
     home.wait_until("the process has written what it finds", || {
@@ -111,10 +111,10 @@ fn read(file: &Path) -> Value {
 }
 
 #[track_caller]
-fn same(sequences: &[&[Step]]) {
+fn assert_same(sequences: &[&[SecondStep]]) {
     let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
     for steps in sequences {
-        assert_eq!(left(crate::compare::ostler(), steps), left(pm2.clone(), steps), "ostler (left) beside PM2");
+        assert_eq!(leftovers(crate::compare::ostler(), steps), leftovers(pm2.clone(), steps), "ostler (left) beside PM2");
     }
 }
 
@@ -127,7 +127,7 @@ macro_rules! words {
 #[test]
 fn second_command_keeps_folder_of_first_start() {
     let logs = "out_file: 'o.log', error_file: './e.log', log_file: 'c.log', pid_file: 'p.pid'";
-    same(&[
+    assert_same(&[
         &[File(""), Run(words!("start"), "a", &[]), Run(words!("restart"), "b", &[])],
         &[File(logs), Run(words!("start"), "a", &[]), Run(words!("reload"), "b", &[])],
         &[File("cwd: './sub', out_file: 'o.log'"), Run(words!("start"), "a", &[]), Run(words!("startOrReload"), "b", &[])],
@@ -148,7 +148,7 @@ fn second_command_keeps_folder_of_first_start() {
 #[test]
 fn folder_of_first_start_is_kept_for_every_start_form() {
     let piped = r#"[{"name": "app", "script": "app.js", "out_file": "o.log"}]"#;
-    same(&[
+    assert_same(&[
         &[Piped("start -", "a", piped), Piped("restart -", "b", piped)],
         &[File(""), Run("start app.js", "a", &[]), Run(words!("restart"), "b", &[])],
         &[File(""), Run(concat!("start ../a/eco.config.js", " --cwd ../b"), "a", &[]), Run(words!("restart"), "a", &[])],
@@ -160,7 +160,7 @@ fn folder_of_first_start_is_kept_for_every_start_form() {
 fn second_command_keeps_path_of_first_start() {
     const PIPED: &str = r#"[{"name": "app", "script": "tool", "interpreter": "none"}]"#;
     let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
-    let left = |subject: Subject| {
+    let leftovers = |subject: Subject| {
         let home = Home::new(subject);
         folders(&home);
         let path = format!("{}:{}", home.root().display(), std::env::var("PATH").unwrap());
@@ -168,7 +168,7 @@ fn second_command_keeps_path_of_first_start() {
         let second = home.cmd("restart -").stdin(PIPED).run().code;
         (first, second, home.app("app").text("pm_exec_path").replace(&*home.root().to_string_lossy(), "@"))
     };
-    assert_eq!(left(crate::compare::ostler()), left(pm2));
+    assert_eq!(leftovers(crate::compare::ostler()), leftovers(pm2));
 }
 
 const ENVS: &str = "env: { X: 'file', DB: process.env.TOKEN, A: 'a', N: 1 }, env_production: { X: 'prod', Z: 'prod', PO: 'p' }, \
@@ -179,7 +179,7 @@ const W1: &[(&str, &str)] = &[("W", "w1"), ("X", "shell"), ("N", "7"), ("Z", "sh
 
 #[test]
 fn update_env_applies_shell_variables() {
-    same(&[
+    assert_same(&[
         &[File(ENVS), Run(words!("start"), "a", W0), Run("restart app --update-env", "a", W1)],
         &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run("reload all --update-env", "b", W1)],
         &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run("start 0 --update-env", "a", W1)],
@@ -191,7 +191,7 @@ fn update_env_applies_shell_variables() {
 
 #[test]
 fn second_command_merges_file_variables_into_app() {
-    same(&[
+    assert_same(&[
         &[File(ENVS), Run(words!("start"), "a", W0), Run(words!("reload"), "a", W1)],
         &[File(ENVS), Run(words!("start"), "a", W0), File(EDITED), Run(words!("restart"), "a", W1)],
         &[File(ENVS), Run(words!("start"), "a", W0), File(""), Run(words!("startOrRestart"), "a", W1)],
@@ -201,7 +201,7 @@ fn second_command_merges_file_variables_into_app() {
 
 #[test]
 fn second_command_keeps_profile_variables() {
-    same(&[
+    assert_same(&[
         &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run(words!("reload"), "a", W1)],
         &[
             File(ENVS),
@@ -228,7 +228,7 @@ fn second_command_keeps_profile_variables() {
 
 #[test]
 fn instances_max_creates_same_files_as_pm2() {
-    same(&[
+    assert_same(&[
         &[File("exec_mode: 'cluster', instances: 'max'"), Run(words!("start"), "a", &[])],
         &[File("exec_mode: 'cluster', instances: 0"), Run(words!("start"), "a", &[])],
         &[File("exec_mode: 'fork', instances: 'max'"), Run(words!("start"), "a", &[])],
@@ -239,7 +239,7 @@ fn instances_max_creates_same_files_as_pm2() {
 #[test]
 fn autostart_false_starts_app_only_by_name() {
     const OFF: &str = "autostart: false";
-    same(&[
+    assert_same(&[
         &[File(OFF), Run(words!("start"), "a", &[]), Run(words!("start"), "a", &[]), Run(words!("startOrReload"), "a", &[])],
         &[
             File(OFF),
@@ -255,7 +255,7 @@ fn autostart_false_starts_app_only_by_name() {
 
 #[test]
 fn options_absent_from_file_are_kept() {
-    same(&[
+    assert_same(&[
         &[
             File(""),
             Run(words!("start"), "a", &[]),
@@ -281,7 +281,7 @@ fn options_absent_from_file_are_kept() {
 
 #[test]
 fn stop_disables_watch() {
-    same(&[
+    assert_same(&[
         &[File("watch: true"), Run(words!("start"), "a", &[]), Run("stop app", "a", &[]), Run("start app", "a", &[])],
         &[
             File("watch: ['.'], ignore_watch: ['x']"),
@@ -305,12 +305,12 @@ fn stop_disables_watch() {
 }
 
 /// Stops the app of the file.
-const STOPPED: Step = Run("stop app", "a", &[]);
+const STOPPED: SecondStep = Run("stop app", "a", &[]);
 
 #[test]
 fn start_by_script_keeps_config_of_stopped_app() {
     let full = "exec_mode: 'cluster', kill_timeout: 777, out_file: 'o.log', env: { X: 'file', PO: 'one' }, args: 'p q'";
-    same(&[
+    assert_same(&[
         &[File(full), Run(words!("start"), "a", W0), STOPPED, Run("start app.js --name app", "a", W1)],
         &[File(full), Run(words!("start"), "a", &[]), STOPPED, Run("start app.js --name app --max-memory-restart 300M", "a", &[])],
         &[

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
-use super::page::{Family, Kind, Value, page};
+use super::page::{Family, FamilyKind, FamilyValue, page};
 use super::sum::Sums;
 use crate::settings::make_folder;
 
@@ -19,28 +19,28 @@ const MAX_BYTES: u64 = 32 << 20;
 
 /// Contents of the file.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct SavedFile {
     version: u32,
-    apps: Vec<App>,
+    apps: Vec<SavedApp>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct App {
+struct SavedApp {
     namespace: String,
     app: String,
     former: String,
-    last: Vec<Last>,
+    last: Vec<LastPage>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Last {
+struct LastPage {
     id: u32,
     pid: i32,
     page: String,
 }
 
 /// App, by namespace and name, with its sums.
-type Named = ((String, String), Sums);
+type AppSums = ((String, String), Sums);
 
 fn path(home: &Path) -> PathBuf {
     crate::settings::names::folder(home).join("scraped.json")
@@ -50,21 +50,21 @@ fn path(home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Returns a message with the system's error; the file is unchanged.
-pub(super) fn keep<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, String), &'a Sums)>) -> Result<(), String> {
-    let app = |((namespace, app), sums): (&(String, String), &Sums)| App {
+pub(super) fn save<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, String), &'a Sums)>) -> Result<(), String> {
+    let app = |((namespace, app), sums): (&(String, String), &Sums)| SavedApp {
         namespace: namespace.clone(),
         app: app.clone(),
         former: text(&sums.former.families),
-        last: sums.last.iter().map(|(id, (pid, page))| Last { id: *id, pid: *pid, page: text(&page.families) }).collect(),
+        last: sums.last.iter().map(|(id, (pid, page))| LastPage { id: *id, pid: *pid, page: text(&page.families) }).collect(),
     };
-    let kept = serde_json::to_vec(&Kept { version: VERSION, apps: apps.map(app).collect() }).unwrap_or_default();
+    let kept = serde_json::to_vec(&SavedFile { version: VERSION, apps: apps.map(app).collect() }).unwrap_or_default();
     make_folder(home).map_err(|error| ostler_core::text::causes::with_causes(&error))?;
     replace(&path(home), &kept, Durability::Process, Writers::One).map_err(|error| ostler_core::text::causes::with_causes(&error))
 }
 
 /// Reads the sums to continue with. If the file is invalid, it is renamed, all sums start at zero,
 /// and a description of the problem is returned.
-pub(super) fn take_up(home: &Path) -> (Vec<Named>, Option<String>) {
+pub(super) fn load(home: &Path) -> (Vec<AppSums>, Option<String>) {
     let path = path(home);
     let problem = match read(&path) {
         Ok(apps) => return (apps, None),
@@ -75,7 +75,7 @@ pub(super) fn take_up(home: &Path) -> (Vec<Named>, Option<String>) {
     (Vec::new(), Some(format!("\"{}\" {problem}; it was renamed to \"{}\"", path.display(), aside.display())))
 }
 
-fn read(path: &Path) -> Result<Vec<Named>, String> {
+fn read(path: &Path) -> Result<Vec<AppSums>, String> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -83,11 +83,11 @@ fn read(path: &Path) -> Result<Vec<Named>, String> {
     };
     let mut bytes = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
-    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| format!("is invalid: {error}"))?;
+    let kept: SavedFile = serde_json::from_slice(&bytes).map_err(|error| format!("is invalid: {error}"))?;
     if kept.version > VERSION {
         return Err(format!("was written by a newer version ({})", kept.version));
     }
-    let of = |app: App| {
+    let of = |app: SavedApp| {
         let last = app.last.into_iter().map(|last| (last.id, (last.pid, page(&last.page)))).collect();
         ((app.namespace, app.app), Sums { last, former: page(&app.former), moved: false })
     };
@@ -98,14 +98,14 @@ fn read(path: &Path) -> Result<Vec<Named>, String> {
 fn text(families: &[Family]) -> String {
     let mut out = String::new();
     for Family { name, kind, help, series } in families {
-        let word = if *kind == Kind::Histogram { "histogram" } else { "counter" };
+        let word = if *kind == FamilyKind::Histogram { "histogram" } else { "counter" };
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {word}");
         for one in series {
             let labels = &one.labels;
             match &one.value {
-                Value::One(value) => sample(&mut out, name, "", labels, *value),
-                Value::Many(points) => {
+                FamilyValue::One(value) => sample(&mut out, name, "", labels, *value),
+                FamilyValue::Many(points) => {
                     let comma = if labels.is_empty() { "" } else { "," };
                     for (_, bound, count) in &points.at {
                         sample(&mut out, name, "_bucket", &format!("{labels}{comma}le=\"{bound}\""), *count);
@@ -153,16 +153,16 @@ mod tests {
         let home = home("sums");
         let counter = |value: u32| Some(page(&format!("# TYPE c counter\nc {value}\n")));
         let total = |sums: &mut Sums, read| match sums.take(read).summed[0].series[0].value {
-            Value::One(value) => value,
-            Value::Many(_) => panic!(),
+            FamilyValue::One(value) => value,
+            FamilyValue::Many(_) => panic!(),
         };
         let mut sums = Sums::default();
         total(&mut sums, vec![(0, 10, counter(5)), (1, 11, counter(7))]);
-        assert!(!sums.take_moved(), "nothing has ended");
-        assert!((total(&mut sums, vec![(0, 10, counter(6)), (1, 12, counter(1))]) - 14.0).abs() < 1e-9 && sums.take_moved());
+        assert!(!sums.take_changed(), "nothing has ended");
+        assert!((total(&mut sums, vec![(0, 10, counter(6)), (1, 12, counter(1))]) - 14.0).abs() < 1e-9 && sums.take_changed());
         let app = ("default".to_owned(), "api".to_owned());
-        keep(&home, [(&app, &sums)].into_iter()).unwrap();
-        let (mut all, problem) = take_up(&home);
+        save(&home, [(&app, &sums)].into_iter()).unwrap();
+        let (mut all, problem) = load(&home);
         assert!(problem.is_none() && all[0].0 == app);
         // In the meantime, one process counted further, and another was replaced.
         let read = vec![(0, 10, counter(8)), (1, 13, counter(2))];
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn malformed_file_is_set_aside() {
         let home = home("broken");
-        assert!(take_up(&home).1.is_none());
+        assert!(load(&home).1.is_none());
         for text in ["", "[1", "{\"version\": 1}", "{\"version\": 9, \"apps\": []}"] {
             std::fs::write(path(&home), text).unwrap();
-            let (apps, problem) = take_up(&home);
+            let (apps, problem) = load(&home);
             assert!(apps.is_empty() && problem.is_some() && !path(&home).exists(), "{text}");
             assert_eq!(std::fs::read_to_string(path(&home).with_extension("json.aside")).unwrap(), text);
         }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use ostler_testkit::{Home, Item, Output};
+use ostler_testkit::{Home, ListedApp, Output};
 
 use crate::setup::{home, home_as_pm2};
 
@@ -26,12 +26,12 @@ fn ok(home: &Home, folder: &PathBuf, words: &str) -> Output {
 }
 
 /// Returns a variable of the app's process.
-fn variable(item: &Item, name: &str) -> Option<String> {
+fn variable(item: &ListedApp, name: &str) -> Option<String> {
     let environ = std::fs::read_to_string(format!("/proc/{}/environ", item.pid())).unwrap();
     environ.split('\0').find_map(|line| line.strip_prefix(&format!("{name}="))).map(str::to_owned)
 }
 
-fn is_in(item: &Item, folder: &str) -> bool {
+fn is_in(item: &ListedApp, folder: &str) -> bool {
     let cwd = std::fs::read_link(format!("/proc/{}/cwd", item.pid())).unwrap();
     cwd.ends_with(folder) && item.text("pm_exec_path").ends_with(&format!("{folder}/app.sh"))
 }

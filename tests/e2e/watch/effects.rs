@@ -5,7 +5,7 @@ use std::fs;
 use ostler_testkit::{Home, Load, LoadSpec, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
-use super::{WAITS, armed, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
+use super::{WAITS, kernel_watches, only_the_last_counts, restarted_by, restarts, wait_for_watching, watched};
 use crate::setup::{ecosystem, home, home_as_pm2};
 
 #[test]
@@ -52,7 +52,7 @@ fn stopped_app_ignores_changes_and_exited_app_restarts() {
     assert!(home.ok("list").stdout.lines().any(|line| line.contains(" app ") && line.contains("disabled")));
     // PM2 would no longer watch.
     home.ok("start app");
-    armed(&home, "app", 2);
+    wait_for_watching(&home, "app", 2);
     only_the_last_counts(&home, "app", "x.js");
 
     let script = home.write("bad/app.sh", "#!/bin/sh\nexit 3\n");
@@ -77,9 +77,9 @@ fn clustered_app_reloads_and_bad_change_keeps_old_workers() {
         cwd.display()
     );
     home.ok(format!("start {}", ecosystem(&home, &members)));
-    armed(&home, "app", 1);
+    wait_for_watching(&home, "app", 1);
     home.wait_until("it serves", || get(port, "/").is_ok());
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
+    let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     let load = Load::start_all([LoadSpec::to(port)]);
     let before = pids();
     home.write("app/app.js", format!("{server}// changed\n"));
@@ -106,7 +106,7 @@ fn resurrect_restores_watching() {
     home.ok("save");
     home.ok("kill");
     home.ok("resurrect");
-    armed(&home, "app", 2);
+    wait_for_watching(&home, "app", 2);
     home.write("app/tmp/x", "1");
     home.write("down/x.js", "1");
     only_the_last_counts(&home, "app", "x.js");
@@ -120,7 +120,7 @@ fn options_enable_and_disable_watch() {
     let script = home.write("app.sh", WAITS);
     let enabled = |home: &Home| home.ok("list").stdout.lines().any(|line| line.contains(" app ") && line.contains("enabled"));
     home.ok(format!("start {script} --watch src --ignore-watch src/tmp"));
-    armed(&home, "app", 1);
+    wait_for_watching(&home, "app", 1);
     assert!(enabled(&home));
     assert_eq!(home.app("app").env("watch"), &serde_json::json!(["src"]));
     home.ok("restart app --watch");
@@ -128,14 +128,14 @@ fn options_enable_and_disable_watch() {
     assert!(!enabled(&home));
     home.ok("restart --watch app");
     assert_eq!(home.app("app").env("watch"), &serde_json::json!(["src"]));
-    armed(&home, "app", 2);
+    wait_for_watching(&home, "app", 2);
     home.ok("stop --watch app");
     assert_eq!((home.app("app").status(), home.app("app").env("watch")), ("stopped", &serde_json::json!(false)));
     home.ok("start app");
     assert!(!enabled(&home));
     home.ok("start app --watch");
     assert!(enabled(&home));
-    armed(&home, "app", 3);
+    wait_for_watching(&home, "app", 3);
     let before = home.app("app").restarts();
     home.write("x.js", "1");
     restarts(&home, "app", before + 1);
@@ -184,7 +184,7 @@ fn change_without_a_daemon_is_not_lost() {
     // A daemon's death alone restarts nothing.
     let pid = home.app("app").pid();
     kill(home.daemon_pid(), Signal::KILL);
-    armed(&home, "app", 3);
+    wait_for_watching(&home, "app", 3);
     kill(home.keeper_pid(), Signal::KILL);
     home.wait_until("there is another keeper", || home.run("jlist").code == 0);
     only_the_last_counts(&home, "app", "src/y.js");
@@ -202,7 +202,7 @@ fn pending_restart_survives_the_daemon() {
     home.write("app/x.js", "1");
     home.wait_until("it is noted", || String::from_utf8_lossy(&journaled()).contains(r#""changed":true"#));
     kill(home.daemon_pid(), Signal::KILL);
-    armed(&home, "app", 2);
+    wait_for_watching(&home, "app", 2);
     home.write("down/x.js", "1");
     restarts(&home, "app", 1);
     assert_eq!(restarted_by(&home, "app").len(), 1);

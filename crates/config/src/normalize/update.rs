@@ -14,7 +14,7 @@ use crate::problem::Problems;
 
 /// New description of an existing app.
 #[derive(Clone, Debug)]
-pub struct Again {
+pub struct UpdatedApp {
     /// The description.
     pub app: Normalized,
     /// Lines for the user: options of earlier commands that were kept or dropped.
@@ -30,7 +30,7 @@ pub struct Again {
 ///
 /// # Errors
 /// Same as [`normalize()`].
-pub fn normalize_again(raw: &RawApp, context: &Context, overlay: &Overlay, old: &AppSpec) -> Result<Again, Problems> {
+pub fn normalize_update(raw: &RawApp, context: &Context, overlay: &Overlay, old: &AppSpec) -> Result<UpdatedApp, Problems> {
     let (mut raw, mut notes) = (raw.clone(), Vec::new());
     let mut overlay = overlay_on(overlay, context);
     keep_options(&mut raw, &overlay, old, context, &mut notes);
@@ -50,7 +50,7 @@ pub fn normalize_again(raw: &RawApp, context: &Context, overlay: &Overlay, old: 
     } else {
         note_lost_variables(&app.spec, old, &mut notes);
     }
-    Ok(Again { app, notes })
+    Ok(UpdatedApp { app, notes })
 }
 
 /// Returns the context of the first start: its folder, and the app's `PATH`, in which a program

@@ -4,7 +4,7 @@ use std::fs;
 
 use ostler_testkit::needs_program;
 
-use super::{WAITS, armed, only_the_last_counts, restarted_by, restarts, watched};
+use super::{WAITS, only_the_last_counts, restarted_by, restarts, wait_for_watching, watched};
 use crate::setup::{ecosystem, home};
 
 #[test]
@@ -48,7 +48,7 @@ fn own_logs_never_restart_the_app() {
         ),
     );
     home.ok(format!("start {file}"));
-    armed(&home, "app", 1);
+    wait_for_watching(&home, "app", 1);
     let all = home.jlist()[0].text("pm_log_path").to_owned();
     let size = || fs::metadata(&all).map_or(0, |meta| meta.len());
     let before = size();
@@ -93,7 +93,7 @@ fn javascript_config_accepts_regexp_literals() {
             "module.exports = { name: 'app', script: './app.sh', watch: true, ignore_watch: [/[\\/\\\\]\\./, /\\.CSS$/i] };",
         );
         home.cmd(format!("start {file}")).env("OSTLER_JS", engine).run().ok();
-        armed(&home, "app", 1);
+        wait_for_watching(&home, "app", 1);
         for path in [".env", "a.css"] {
             home.write(path, "x");
         }
@@ -138,7 +138,7 @@ fn gitignore_applies_except_to_the_running_code() {
         "start {}",
         ecosystem(&home, &format!(r#""name": "built", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()))
     ));
-    armed(&home, "built", 1);
+    wait_for_watching(&home, "built", 1);
     home.write("built/other/x", "x");
     only_the_last_counts(&home, "built", "dist/client.js");
     watched(&home, "off", r#""watch": true, "watch_options": {"gitignore": false}"#);
@@ -182,7 +182,7 @@ fn ext_limits_the_watched_extensions() {
     home.write("src/a.js", "1");
     let script = home.write("app.sh", WAITS);
     home.ok(format!("start {script} --watch --ext js,json"));
-    armed(&home, "app", 1);
+    wait_for_watching(&home, "app", 1);
     home.write("src/a.css", "1");
     home.write("src/new/a.css", "1");
     home.write("src/a.js", "2");

@@ -1,4 +1,4 @@
-//! Way to a daemon: the stream for the bytes, and the creation of another connection after a loss.
+//! Connector to a daemon: opens the stream for the bytes, and another one after a loss.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ pub trait Stream: Read + Write + AsFd {}
 impl<T: Read + Write + AsFd> Stream for T {}
 
 /// Creator of connections to a daemon.
-pub trait Way<S>: Send {
+pub trait Connector<S>: Send {
     /// Creates one connection and sends nothing on it.
     ///
     /// # Errors
@@ -25,19 +25,19 @@ pub trait Way<S>: Send {
 
     /// Investigates why no process listens. Returns true if a process listens by now, for example
     /// because a keeper that lost its socket has created another. The caller then tries
-    /// [`Way::connect`] once more.
+    /// [`Connector::connect`] once more.
     ///
     /// # Errors
     /// Returns [`ClientError::Elsewhere`] with the reason if no process will listen.
-    fn find(&self) -> Result<bool, ClientError> {
+    fn recover(&self) -> Result<bool, ClientError> {
         Ok(false)
     }
 }
 
-/// Calls [`Way::connect`], and once more if [`Way::find`] was successful.
-pub(crate) fn connect_or_find<S>(way: &dyn Way<S>) -> Result<S, ClientError> {
-    match way.connect() {
-        Err(ClientError::NotRunning { .. }) if way.find()? => way.connect(),
+/// Calls [`Connector::connect`], and once more if [`Connector::recover`] was successful.
+pub(crate) fn connect_or_recover<S>(connector: &dyn Connector<S>) -> Result<S, ClientError> {
+    match connector.connect() {
+        Err(ClientError::NotRunning { .. }) if connector.recover()? => connector.connect(),
         connected => connected,
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn connect_or_find<S>(way: &dyn Way<S>) -> Result<S, ClientError> {
 #[derive(Clone, Debug)]
 pub struct Socket(pub PathBuf);
 
-impl Way<UnixStream> for Socket {
+impl Connector<UnixStream> for Socket {
     fn connect(&self) -> Result<UnixStream, ClientError> {
         let home = || self.0.parent().unwrap_or(&self.0).display().to_string();
         UnixStream::connect(&self.0).map_err(|source| match source.kind() {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::page::{Kind, Value};
+use super::page::{FamilyKind, FamilyValue};
 use super::sum::AppFigures;
-use crate::history::Past;
+use crate::history::ScrapedValue;
 
 /// Maximum number of series of an app, and of an instance.
 const MOST: usize = 24;
@@ -29,16 +29,17 @@ pub(super) struct Rates {
 impl Rates {
     /// Returns the present values: gauges unchanged, counters and observation counts as rates per
     /// second.
-    pub(super) fn take(&mut self, apps: &[AppFigures], at_ms: u64) -> Vec<Past> {
+    pub(super) fn take(&mut self, apps: &[AppFigures], at_ms: u64) -> Vec<ScrapedValue> {
         let mut all = Vec::new();
         let mut last = HashMap::new();
         for app in apps {
-            let of = |instance, metric, value| Past { namespace: app.namespace.clone(), app: app.app.clone(), instance, metric, value };
+            let of =
+                |instance, metric, value| ScrapedValue { namespace: app.namespace.clone(), app: app.app.clone(), instance, metric, value };
             let counted = app.figures.summed.iter().flat_map(|family| family.series.iter().map(move |series| (family, series)));
-            let mut counted: Vec<_> = counted.filter(|(family, _)| family.kind == Kind::Counter).collect();
+            let mut counted: Vec<_> = counted.filter(|(family, _)| family.kind == FamilyKind::Counter).collect();
             counted.sort_by_key(|(family, _)| is_of_library(&family.name));
             for (family, series) in counted.into_iter().take(MOST) {
-                let (Value::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "/s")) else { continue };
+                let (FamilyValue::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "/s")) else { continue };
                 let key = (app.namespace.clone(), app.app.clone(), metric.clone());
                 if let Some((before, then)) = self.last.get(&key)
                     && at_ms > *then
@@ -53,12 +54,12 @@ impl Rates {
             let mut given: HashMap<u32, usize> = HashMap::new();
             let is_alone = app.workers.len() == 1;
             let mut others: Vec<_> =
-                app.figures.by_worker.iter().filter(|(_, family)| matches!(family.kind, Kind::Gauge | Kind::Untyped)).collect();
+                app.figures.by_worker.iter().filter(|(_, family)| matches!(family.kind, FamilyKind::Gauge | FamilyKind::Untyped)).collect();
             others.sort_by_key(|(_, family)| is_of_library(&family.name));
             for (worker, family) in others {
                 for series in &family.series {
                     let so_far = given.entry(*worker).or_default();
-                    let (Value::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "")) else { continue };
+                    let (FamilyValue::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "")) else { continue };
                     if *so_far >= MOST || !value.is_finite() {
                         continue;
                     }

@@ -1,7 +1,7 @@
 //! Stand-in for the embedded engine in a build without it (feature `js`): the runtime on `PATH`
 //! evaluates each file.
 
-use super::{Answer, Failure, Job, Refusal};
+use super::{EvalFailure, Evaluand, Evaluation, Refusal};
 use crate::context::Context;
 
 /// Refuses every file.
@@ -9,6 +9,6 @@ use crate::context::Context;
 /// # Errors
 /// Always returns an error: the missing feature, as a part of the sentence "… needs a JavaScript
 /// runtime".
-pub(super) fn run(_: &Job<'_>, _: &Context) -> Result<Answer, Box<Refusal>> {
-    Err(Box::new((Failure::Unsupported("this program is built without its JavaScript engine (feature `js`): the file".into()), None)))
+pub(super) fn run(_: &Evaluand<'_>, _: &Context) -> Result<Evaluation, Box<Refusal>> {
+    Err(Box::new((EvalFailure::Unsupported("this program is built without its JavaScript engine (feature `js`): the file".into()), None)))
 }

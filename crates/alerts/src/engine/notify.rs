@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::alert::{Alert, Phase, Told};
-use super::state::State;
+use super::alert::{Alert, Phase, SentNotification};
+use super::state::EngineState;
 use crate::config::{Channel, Config};
-use crate::input::{Ends, Kind};
-use crate::message::{Item, Message, Status};
+use crate::input::{EventKind, Resolution};
+use crate::message::{AlertItem, Message, Status};
 use crate::rule::Severity;
 
 /// Maximum number of alerts that a message lists; further ones are counted.
@@ -15,40 +15,40 @@ const MOST_ITEMS: usize = 20;
 const MOST_NUMBERS: usize = 10;
 
 /// Notification that a channel should get about an alert.
-enum Wish {
-    Nothing,
-    Tell(Status),
+enum Delivery {
+    None,
+    Now(Status),
     /// Deferred because of quiet hours.
-    Later,
+    Deferred,
 }
 
 /// Creates the messages that are due. Returns the time of the next call if something waits.
-pub(super) fn tell(state: &mut State, config: &Config, now: u64, messages: &mut Vec<Message>) -> Option<u64> {
+pub(super) fn notify(state: &mut EngineState, config: &Config, now: u64, messages: &mut Vec<Message>) -> Option<u64> {
     let worse = state.worse();
     let mut again: Option<u64> = None;
     let mut at = |at: u64| again = Some(again.map_or(at, |before| before.min(at)));
     for channel in &config.channels {
         let is_quiet = channel.quiet.as_ref().is_some_and(|quiet| quiet.holds(now));
-        let (mut wanted, mut urgent) = (Vec::new(), false);
+        let (mut due, mut urgent) = (Vec::new(), false);
         let mut waits = Vec::new();
         for (key, alert) in &state.alerts {
-            match wish(config, alert, channel, is_quiet, &worse, now) {
-                Wish::Tell(status) => {
+            match delivery_for(config, alert, channel, is_quiet, &worse, now) {
+                Delivery::Now(status) => {
                     urgent |= status == Status::Firing && alert.severity == Severity::Critical;
-                    wanted.push((key.clone(), status));
+                    due.push((key.clone(), status));
                 }
-                Wish::Later => waits.push(key.clone()),
-                Wish::Nothing => {}
+                Delivery::Deferred => waits.push(key.clone()),
+                Delivery::None => {}
             }
         }
         for key in waits {
             at(now + 60_000);
             if let Some(alert) = state.alerts.get_mut(&key) {
-                alert.owed.insert(channel.name.clone());
+                alert.deferred.insert(channel.name.clone());
             }
         }
         let pace = state.channels.entry(channel.name.clone()).or_default();
-        if wanted.is_empty() {
+        if due.is_empty() {
             pace.due_ms = None;
             continue;
         }
@@ -58,51 +58,53 @@ pub(super) fn tell(state: &mut State, config: &Config, now: u64, messages: &mut 
             continue;
         }
         pace.made(now);
-        messages.push(message(state, config, channel, wanted, now));
+        messages.push(message(state, config, channel, due, now));
     }
     again
 }
 
-fn wish(config: &Config, alert: &Alert, channel: &Channel, is_quiet: bool, worse: &BTreeSet<String>, now: u64) -> Wish {
+fn delivery_for(config: &Config, alert: &Alert, channel: &Channel, is_quiet: bool, worse: &BTreeSet<String>, now: u64) -> Delivery {
     let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
-    let is_told_of = rule.is_none_or(|rule| rule.channels.is_empty() || rule.channels.contains(&channel.name));
-    if !is_told_of || alert.severity < channel.severity || alert.is_explained(worse) {
-        return Wish::Nothing;
+    let is_addressed = rule.is_none_or(|rule| rule.channels.is_empty() || rule.channels.contains(&channel.name));
+    if !is_addressed || alert.severity < channel.severity || alert.is_covered_by(worse) {
+        return Delivery::None;
     }
     if config.silences.iter().any(|silence| silence.covers(&alert.rule, &alert.app, now)) {
-        return Wish::Nothing;
+        return Delivery::None;
     }
-    let told = alert.told.get(&channel.name);
-    let status = match (alert.phase, told) {
-        (Phase::Pending { .. }, _) => return Wish::Nothing,
+    let notified = alert.notified.get(&channel.name);
+    let status = match (alert.phase, notified) {
+        (Phase::Pending { .. }, _) => return Delivery::None,
         (Phase::Firing { .. }, None) => Status::Firing,
-        (Phase::Firing { .. }, Some(told)) if alert.severity > told.severity => Status::Firing,
-        (Phase::Firing { .. }, Some(told)) => {
+        (Phase::Firing { .. }, Some(notified)) if alert.severity > notified.severity => Status::Firing,
+        (Phase::Firing { .. }, Some(notified)) => {
             let repeat_ms = rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms);
-            if now < told.at_ms + repeat_ms || alert.kind.map(Kind::ends) == Some(Ends::Told) {
-                return Wish::Nothing;
+            if now < notified.at_ms + repeat_ms || alert.kind.map(EventKind::resolution) == Some(Resolution::Unannounced) {
+                return Delivery::None;
             }
             Status::Repeated
         }
-        (Phase::Resolved { .. }, Some(_)) if channel.resolved && alert.kind.map(Kind::ends) != Some(Ends::Told) => Status::Resolved,
-        (Phase::Resolved { .. }, None) if alert.owed.contains(&channel.name) => Status::Resolved,
-        (Phase::Resolved { .. }, _) => return Wish::Nothing,
+        (Phase::Resolved { .. }, Some(_)) if channel.resolved && alert.kind.map(EventKind::resolution) != Some(Resolution::Unannounced) => {
+            Status::Resolved
+        }
+        (Phase::Resolved { .. }, None) if alert.deferred.contains(&channel.name) => Status::Resolved,
+        (Phase::Resolved { .. }, _) => return Delivery::None,
     };
-    if is_quiet && alert.severity < Severity::Critical { Wish::Later } else { Wish::Tell(status) }
+    if is_quiet && alert.severity < Severity::Critical { Delivery::Deferred } else { Delivery::Now(status) }
 }
 
 /// Creates the message and marks its alerts as reported to the channel.
-fn message(state: &mut State, config: &Config, channel: &Channel, wanted: Vec<(String, Status)>, now: u64) -> Message {
-    let count = wanted.len();
+fn message(state: &mut EngineState, config: &Config, channel: &Channel, due: Vec<(String, Status)>, now: u64) -> Message {
+    let count = due.len();
     let mut items = Vec::new();
-    for (key, status) in wanted {
+    for (key, status) in due {
         let Some(alert) = state.alerts.get_mut(&key) else { continue };
         items.push(item(alert, status, now));
-        alert.owed.remove(&channel.name);
+        alert.deferred.remove(&channel.name);
         if status == Status::Resolved {
-            alert.told.remove(&channel.name);
+            alert.notified.remove(&channel.name);
         } else {
-            alert.told.insert(channel.name.clone(), Told { at_ms: now, severity: alert.severity });
+            alert.notified.insert(channel.name.clone(), SentNotification { at_ms: now, severity: alert.severity });
         }
     }
     // Firing alerts first, the most severe of them at the top.
@@ -119,12 +121,12 @@ fn message(state: &mut State, config: &Config, channel: &Channel, wanted: Vec<(S
     }
 }
 
-fn item(alert: &Alert, status: Status, now: u64) -> Item {
+fn item(alert: &Alert, status: Status, now: u64) -> AlertItem {
     let (since_ms, over_ms) = match alert.phase {
         Phase::Pending { since_ms } | Phase::Firing { since_ms, .. } => (since_ms, None),
         Phase::Resolved { at_ms, since_ms } => (since_ms, Some(at_ms)),
     };
-    Item {
+    AlertItem {
         rule: alert.rule.clone(),
         app: alert.app.clone(),
         status,
@@ -141,10 +143,11 @@ fn item(alert: &Alert, status: Status, now: u64) -> Item {
 
 /// Returns true if the alert can be removed: it is resolved and no channel waits for a
 /// notification.
-pub(super) fn is_forgotten(alert: &Alert, config: &Config, now: u64) -> bool {
+pub(super) fn is_expired(alert: &Alert, config: &Config, now: u64) -> bool {
     const KEPT_MS: u64 = 3_600_000;
     let Phase::Resolved { at_ms, .. } = alert.phase else { return false };
     let is_owed = |name: &String| config.channels.iter().any(|channel| channel.name == *name && channel.resolved);
-    let owes = alert.kind.map(Kind::ends) != Some(Ends::Told) && alert.told.keys().chain(&alert.owed).any(is_owed);
+    let owes =
+        alert.kind.map(EventKind::resolution) != Some(Resolution::Unannounced) && alert.notified.keys().chain(&alert.deferred).any(is_owed);
     now >= at_ms + if owes { 24 * KEPT_MS } else { KEPT_MS }
 }

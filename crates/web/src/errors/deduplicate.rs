@@ -10,19 +10,19 @@ const MOST: usize = 2000;
 
 /// How an exception arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ExceptionSource {
     Printed,
     Reported,
 }
 
 /// Exceptions that arrived once and may arrive the other way, too; the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Matching(VecDeque<(u64, u64, Way)>);
+pub(super) struct RecentExceptions(VecDeque<(u64, u64, ExceptionSource)>);
 
-impl Matching {
+impl RecentExceptions {
     /// Returns true if the exception is new, and false if it already arrived the other way. `key`
     /// identifies the app and the origin of the exception.
-    pub(super) fn is_new(&mut self, key: u64, way: Way, now_ms: u64) -> bool {
+    pub(super) fn is_new(&mut self, key: u64, way: ExceptionSource, now_ms: u64) -> bool {
         while self.0.front().is_some_and(|(at, ..)| at.saturating_add(WITHIN_MS) < now_ms || *at > now_ms) || self.0.len() >= MOST {
             self.0.pop_front();
         }
@@ -37,12 +37,12 @@ impl Matching {
 
 #[cfg(test)]
 mod tests {
-    use super::Way::{Printed, Reported};
+    use super::ExceptionSource::{Printed, Reported};
     use super::*;
 
     #[test]
     fn printed_and_reported_exception_counts_once() {
-        let mut matching = Matching::default();
+        let mut matching = RecentExceptions::default();
         for (key, way, at, expected) in [
             (1, Reported, 0, true),
             (1, Printed, 10, false),

@@ -16,7 +16,7 @@ const MOST_LINES: usize = 200;
 
 /// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum QueryError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("the answer was lost")]
@@ -25,7 +25,7 @@ pub(crate) enum AskError {
 
 /// Result of a command.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct CommandOutcome {
     /// Messages from the instances and errors, one line each.
     pub(crate) lines: Vec<String>,
     /// Return values of actions: `{id, name, value}`.
@@ -35,17 +35,17 @@ pub(crate) struct Outcome {
 
 impl Daemon {
     /// Runs a query on a new connection.
-    pub(crate) async fn ask<T: Send + 'static>(
+    pub(crate) async fn query<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Client) -> Result<T, ClientError> + Send + 'static,
-    ) -> Result<T, AskError> {
+    ) -> Result<T, QueryError> {
         let daemon = self.clone();
-        let asked = tokio::task::spawn_blocking(move || {
+        let reply = tokio::task::spawn_blocking(move || {
             let mut client = daemon.0.client()?.read_only();
             client.limit(ANSWER);
             what(&mut client)
         });
-        Ok(asked.await.map_err(|_| AskError::Lost)??)
+        Ok(reply.await.map_err(|_| QueryError::Lost)??)
     }
 
     /// Returns a unix socket that connects to the server of exactly this instance on this port. The
@@ -53,8 +53,8 @@ impl Daemon {
     ///
     /// # Errors
     /// Returns a description of the problem, which follows the app's name.
-    pub(crate) async fn reach(&self, id: u32, port: u16) -> Result<PathBuf, String> {
-        let asked = self.ask(move |client| {
+    pub(crate) async fn socket_to(&self, id: u32, port: u16) -> Result<PathBuf, String> {
+        let reply = self.query(move |client| {
             let (mut path, mut problem) = (None, None);
             let answer = client.request(&Request::Reach { target: id.to_string(), port }, &mut |progress| match progress {
                 Progress::Returned { value, .. } => path = value.as_str().map(PathBuf::from),
@@ -67,12 +67,12 @@ impl Daemon {
                 Err(error) => Err(error),
             }
         });
-        asked.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
+        reply.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
     }
 
     /// Runs a command for this user and waits for its end without a time limit, because a reload
     /// may take minutes. The command continues if the caller stops waiting.
-    pub(crate) async fn order(&self, user: &str, request: Request) -> Result<Outcome, AskError> {
+    pub(crate) async fn run_command(&self, user: &str, request: Request) -> Result<CommandOutcome, QueryError> {
         let (daemon, user) = (self.clone(), format!("dashboard: {user}"));
         let ordered = tokio::task::spawn_blocking(move || {
             let mut client = daemon.0.client()?.on_behalf_of(&user);
@@ -91,8 +91,8 @@ impl Daemon {
                 Err(ClientError::Refused(failure)) => Err(failure),
                 Err(error) => return Err(error),
             };
-            Ok(Outcome { lines, returned, result })
+            Ok(CommandOutcome { lines, returned, result })
         });
-        Ok(ordered.await.map_err(|_| AskError::Lost)??)
+        Ok(ordered.await.map_err(|_| QueryError::Lost)??)
     }
 }
