@@ -53,7 +53,7 @@ impl Way<UnixStream> for HomeSocket {
 fn of_another(home: &Path, peer: u32) -> ClientError {
     let (home, own) = (home.display(), rustix::process::geteuid().as_raw());
     ClientError::Elsewhere(format!(
-        "the daemon of {home} runs as uid {peer}, and the home is used as uid {own}\n\
+        "the daemon of {home} runs as uid {peer}, but this command runs as uid {own}\n\
          hint: give the home back to uid {peer} (chown -R {peer} {home}), or stop that daemon as uid {peer}"
     ))
 }

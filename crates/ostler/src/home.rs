@@ -68,7 +68,7 @@ fn last_part(argv0: Option<&OsStr>) -> Option<&str> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeError {
     /// No variable names the home, and the user database has no entry.
-    #[error("no home directory known for this user, set {variable} to the folder to use")]
+    #[error("cannot find the home directory of this user: set {variable} to a folder")]
     Unknown {
         /// The variable that would help.
         variable: &'static str,
@@ -77,7 +77,7 @@ pub(crate) enum HomeError {
     #[error("the home {0:?} is not valid UTF-8")]
     NotText(PathBuf),
     /// The path is too long: Unix socket addresses hold 107 bytes.
-    #[error("the home {path} is too long for a socket ({length} bytes, at most {most})")]
+    #[error("the path of the path of the home {path} is too long for a socket ({length} bytes, at most {most})")]
     TooLong {
         /// The home.
         path: String,
@@ -112,7 +112,7 @@ pub(crate) enum HomeError {
         source: io::Error,
     },
     /// No place is usable: neither the usual one nor the folder for temporary files.
-    #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
+    #[error("{first}; {second}; mount a writable volume there, or set {variable} to a folder of your own")]
     Nowhere {
         /// Reason why the usual place is not usable.
         first: Box<Self>,

@@ -81,7 +81,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         out.pass_bytes();
     }
     if let Some(option) = &call.passed_over {
-        out.warn_err(format_args!("unknown option {option}: passed over"));
+        out.warn_err(format_args!("unknown option {option}: ignored"));
     }
     let owner = owner::become_owner(program, call, &mut out);
     let mut cx = Cx::new(program, out, call.command.daemon);
@@ -140,7 +140,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
 /// Explains that relative paths lead nowhere, if that may be why a command failed.
 fn hint_of_removed_folder(cx: &mut Cx) {
     if cx::is_cwd_removed() {
-        cx.out.err_line("hint: the current directory was removed, so relative paths lead nowhere: change to another one");
+        cx.out.err_line("hint: the current directory was removed, so relative paths do not work: change to another directory");
     }
 }
 

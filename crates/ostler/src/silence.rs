@@ -142,11 +142,11 @@ impl Found {
 fn state(pid: i32) -> &'static str {
     match activity(pid).map(|found| found.state) {
         Ok(b'T') => "it was stopped by a signal (SIGSTOP)",
-        Ok(b't') => "a debugger holds it",
+        Ok(b't') => "it is stopped by a debugger",
         Ok(b'D') => "it is blocked in the kernel by a disk or a network file system",
-        Ok(b'R') => "it runs, or waits for a processor",
-        Ok(b'Z' | b'X') | Err(_) => "it has just ended",
-        Ok(_) => "it waits for something else",
+        Ok(b'R') => "it is busy or waits for a CPU",
+        Ok(b'Z' | b'X') | Err(_) => "it has just exited",
+        Ok(_) => "it is sleeping",
     }
 }
 
@@ -158,7 +158,7 @@ fn does_nothing(pid: i32) -> Option<Activity> {
 /// Returns the message about a keeper for which the daemon waits.
 fn who_waits(keeper: i32, silent: Duration) -> String {
     format!(
-        "the keeper (pid {keeper}) has not answered for {} s: {}, and nothing can be started or stopped",
+        "the keeper (pid {keeper}) has not answered for {} s: {}, and no app can be started or stopped",
         silent.as_secs(),
         state(keeper)
     )
@@ -167,9 +167,9 @@ fn who_waits(keeper: i32, silent: Duration) -> String {
 /// Returns the remedy for a keeper that does nothing.
 fn remedy(keeper: i32) -> String {
     match activity(keeper).map(|found| found.state) {
-        Ok(b't') => "end the debugger (or strace) that holds it".to_owned(),
+        Ok(b't') => "detach the debugger (or strace) from it".to_owned(),
         Ok(b'D') => "see `dmesg` for the disk or file system that does not answer".to_owned(),
-        _ => format!("`kill -CONT {keeper}` continues it"),
+        _ => format!("`kill -CONT {keeper}` resumes it"),
     }
 }
 
@@ -179,9 +179,9 @@ fn remedy(keeper: i32) -> String {
 pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
     let is_keeper = marker(keeper, ROLE_VAR).is_some_and(|role| role == b"keeper");
     let found = does_nothing(keeper).filter(|found| is_keeper && found.state != b'D')?;
-    let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is held by a debugger" };
+    let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is stopped by a debugger" };
     Some(KeeperFault {
-        found: format!("the keeper (pid {keeper}) {words}: until it is back, no app is started, restarted or stopped"),
+        found: format!("the keeper (pid {keeper}) {words}: until it runs again, no app is started, restarted or stopped"),
         remedy: remedy(keeper),
     })
 }

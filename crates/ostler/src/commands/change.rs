@@ -190,7 +190,7 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
     let mut spec = old.clone();
     if !old.env.profiles.contains_key(profile) {
         if !cx.program.is_pm2() {
-            let message = format!("Environment [{profile}] is not known of {}", old.name);
+            let message = format!("Environment [{profile}] is not defined for {}", old.name);
             return Ok(Normalized { spec, warnings: vec![Problem::warning(Kind::UnknownProfile, message)] });
         }
         return Err(CommandError::NoProfile { profile: profile.to_owned(), app: old.name.clone() }.into());

@@ -62,7 +62,7 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
     for (name, found) in NAMES.iter().zip(found) {
         let link = folder.join(name);
         if found != Found::Ours {
-            replace_link(&link, program).map_err(|source| failed("make the link", &link, source))?;
+            replace_link(&link, program).map_err(|source| failed("create the link", &link, source))?;
         }
         cx.out.info(format_args!("{} -> {}", link.display(), program.display()));
     }
@@ -79,7 +79,9 @@ fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliEr
                 fs::remove_file(&link).map_err(|source| failed("remove", &link, source))?;
                 cx.out.info(format_args!("{} removed", link.display()));
             }
-            Found::Foreign(what) => cx.out.warn(format_args!("{} is something else ({}), left as it is", link.display(), what.display())),
+            Found::Foreign(what) => {
+                cx.out.warn(format_args!("{} is not a link to this program ({}); unchanged", link.display(), what.display()))
+            }
             Found::Nothing => {}
         }
     }
@@ -93,8 +95,8 @@ fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError
         let link = folder.join(name);
         let what = match look(&link, program) {
             Found::Ours => format!("this program ({})", program.display()),
-            Found::Nothing => "not there".into(),
-            Found::Foreign(what) => format!("something else ({})", what.display()),
+            Found::Nothing => "missing".into(),
+            Found::Foreign(what) => format!("another file ({})", what.display()),
         };
         all &= look(&link, program) == Found::Ours;
         cx.out.line(format_args!("{}: {what}", link.display()));

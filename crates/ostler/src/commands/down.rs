@@ -13,7 +13,7 @@ use crate::render::{self, Wording};
 /// Takes the project down. It is no failure if no app of the project exists.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("volumes") {
-        cx.out.warn_err("--volumes: ostler makes no volumes; data that apps wrote stays in its folders");
+        cx.out.warn_err("--volumes: ostler creates no volumes; the data of apps stays in its folders");
     }
     let members = looked_at(cx, call)?.unwrap_or_default();
     let names = app_names(&members, &call.targets)?;
@@ -23,7 +23,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("json") {
         render::json(&mut cx.out, &json!({ "removed": names }));
     } else if names.is_empty() {
-        cx.out.line("Nothing of this project is up");
+        cx.out.line("No app of this project is running");
     }
     Ok(Status::Ok)
 }

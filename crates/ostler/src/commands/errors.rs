@@ -44,7 +44,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if shown.is_empty() {
-        cx.out.info("no exceptions as far as is known");
+        cx.out.info("no exceptions have been recorded");
     } else {
         let text = errors(&shown, &cx.out.view());
         cx.out.line(text.trim_end_matches('\n'));
@@ -52,7 +52,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if !is_on {
         let name = cx.program.name();
         cx.out.info(format_args!(
-            "these are the ones in the present log files; with `{name} web enable` they are collected, counted by release and kept"
+            "these are from the current log files; `{name} web enable` collects exceptions, counts them by release and keeps them"
         ));
     }
     Ok(Status::Ok)
@@ -104,7 +104,9 @@ fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
     let Some(book) = read_book(home).map_err(DashboardError::from)? else {
         return Err(DashboardError::NothingCollected { program: cx.program.name() }.into());
     };
-    let Some(group) = book.find(id) else { return Err(CliError::NotFound(format!("there is no error {id:?}, or several begin so"))) };
+    let Some(group) = book.find(id) else {
+        return Err(CliError::NotFound(format!("no error or several errors have ids that start with {id:?}")));
+    };
     let uid = rustix::process::geteuid().as_raw();
     resolve(home, &group.id, &format!("uid {uid}")).map_err(DashboardError::from)?;
     cx.out.info(format_args!("{} is resolved; a recurrence alerts as a regression", group.id));

@@ -99,7 +99,7 @@ fn apps(cx: &mut Cx, call: &Call, source: &Source, mut context: ostler_config::C
             let found = select(&all, name);
             if found.is_empty() {
                 let known: Vec<String> = all.iter().map(ostler_config::RawApp::name).collect();
-                return Err(CliError::NotFound(format!("{} has no app {name:?}, there is {}", source.shown(), known.join(", "))));
+                return Err(CliError::NotFound(format!("{} has no app {name:?}; its apps: {}", source.shown(), known.join(", "))));
             }
             loaded.apps.extend(found);
         }
@@ -128,7 +128,7 @@ fn options(call: &Call, out: &Path, dir: &Path) -> Result<Options, CliError> {
     let text = |name: &str| call.value(name).map(str::to_owned);
     let form = match (call.has("helm"), call.has("kustomize")) {
         (true, true) => {
-            let reason = "there is a chart, or a base with overlays".to_owned();
+            let reason = "it cannot be combined with --kustomize".to_owned();
             return Err(UsageError::BadValue { option: "--helm".into(), reason }.into());
         }
         (true, false) => Form::Helm,
@@ -265,7 +265,7 @@ fn beside(path: &Path) -> PathBuf {
 fn put(path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |what: &'static str| move |source| CliError::File { what, path: path.display().to_string(), source };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
+        fs::create_dir_all(folder).map_err(failed("create the folder of"))?;
     }
     let mode = fs::metadata(path).map_or(MODE, |there| there.permissions().mode() & 0o777);
     replace(path, text.as_bytes(), Durability::Process, Writers::Many).map_err(|error| error.source).map_err(failed("write"))?;
@@ -275,15 +275,15 @@ fn put(path: &Path, text: &str) -> Result<(), CliError> {
 /// Words of a step: what was done, what would be done.
 fn words(step: Step, is_check: bool, has_conflict: bool) -> (&'static str, &'static str) {
     match (step, is_check) {
-        (Step::Same, _) => ("same", "is as it would be written"),
-        (Step::Keep, _) => ("kept", "was edited, and nothing new is to come in: it stays"),
-        (Step::Conflict, false) => ("conflict", "was edited, or is not from here: it stays, the new text is beside it, in .new"),
-        (Step::Conflict, true) => ("conflict", "was edited, or is not from here, and would be another"),
-        (Step::Create, true) => ("create", "is missing"),
-        (Step::Replace, true) => ("replace", "would be another"),
-        (Step::Create | Step::Replace, false) if has_conflict => ("waits", "is not written, because of the others"),
+        (Step::Same, _) => ("same", "unchanged"),
+        (Step::Keep, _) => ("kept", "edited; nothing new to write; kept"),
+        (Step::Conflict, false) => ("conflict", "was edited, or was not written by export; kept. The new text is in its .new file"),
+        (Step::Conflict, true) => ("conflict", "was edited, or was not written by export, and differs"),
+        (Step::Create, true) => ("create", "missing"),
+        (Step::Replace, true) => ("replace", "outdated"),
+        (Step::Create | Step::Replace, false) if has_conflict => ("waits", "not written, because of the conflicts"),
         (Step::Create, false) => ("create", "written"),
-        (Step::Replace, false) => ("replace", "written anew"),
+        (Step::Replace, false) => ("replace", "updated"),
     }
 }
 
@@ -304,9 +304,7 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
         if *step == Step::Conflict { cx.out.error(format_args!("{path} {what}")) } else { cx.out.line(format_args!("{path}: {what}")) }
     }
     if has_conflict && !is_check {
-        cx.out.err_line(
-            "Compare each with its .new, take what you want, and let the .new take its place: from then on it is known what was edited.",
-        );
+        cx.out.err_line("Merge your edits into each .new file, then rename it over the old file. The next export then detects your edits.");
     }
     if !exported.told.is_empty() {
         let text = render::not_carried(&exported.told, cx.out.width(), cx.out.paint_err());

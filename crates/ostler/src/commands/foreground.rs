@@ -161,7 +161,7 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
         return Ok(Status::Ok);
     }
     let name = cx.program.name();
-    cx.out.error(format_args!("the daemon and its keeper were killed; apps that still run are found again by `{name} resurrect`"));
+    cx.out.error(format_args!("the daemon and its keeper were killed; `{name} resurrect` finds the apps that still run"));
     Ok(Status::Failed)
 }
 

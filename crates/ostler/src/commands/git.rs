@@ -91,7 +91,7 @@ fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wante
     cx.out.flush();
     let done = after(cx, &folder, spec).and_then(|()| reload(cx, call, names.clone()));
     let Err(error) = done else { return Ok(()) };
-    cx.out.error(format_args!("{}; going back to {}", with_causes(&error), short(&former)));
+    cx.out.error(format_args!("{}; restoring {}", with_causes(&error), short(&former)));
     folder.git(&["reset", "--keep", &former]).map_err(|source| PullError::NoWayBack { app: name.clone(), source })?;
     after(cx, &folder, spec).and_then(|()| reload(cx, call, names))?;
     cx.out.info(format_args!("{name} is at {} again", short(&former)));

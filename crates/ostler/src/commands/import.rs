@@ -35,9 +35,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         UsageError::BadValue { option: "import".into(), reason: format!("expected {}, found {word:?}", known.join(", ")) }
     })?;
     if call.has("port") && from != From::Procfile {
-        return Err(
-            UsageError::BadValue { option: "--port".into(), reason: format!("only a Procfile has ports to count, not {word}") }.into()
-        );
+        return Err(UsageError::BadValue { option: "--port".into(), reason: format!("only a Procfile needs ports, not {word}") }.into());
     }
     let context = files::context(cx, call)?;
     let cwd = &context.cwd;

@@ -33,7 +33,7 @@ pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     match source {
         Some(source) => {
             if from_file(cx, call, &source, Existing::Restart)?.is_empty() {
-                return Err(CommandError::NothingToStart(format!("no app of {} is chosen", source.shown())).into());
+                return Err(CommandError::NothingToStart(format!("no app of {} is selected", source.shown())).into());
             }
         }
         None if target.is_empty() => return Ok(false),

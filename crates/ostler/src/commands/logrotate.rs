@@ -38,7 +38,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let name = cx.program.name();
     cx.out.info(format_args!(
-        "{name} rotates logs by itself already; one of both is enough: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
+        "{name} already rotates logs; use only one of the two: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
          of an app, leaves it to logrotate"
     ));
     Ok(Status::Ok)

@@ -24,7 +24,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         targets
     };
     if targets.is_empty() {
-        return Err(CliError::NotFound("nothing of this project is up: `ostler up` starts it".into()));
+        return Err(CliError::NotFound("no app of this project is running: `ostler up` starts it".into()));
     }
     let Some(call) = call.as_command("logs", targets) else { return crate::logs::run(cx, call) };
     crate::logs::run(cx, &call)

@@ -161,7 +161,7 @@ pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
         for module in found {
             if module.kind == Kind::BuiltIn {
-                cx.out.info(format_args!("Module {} is built in: it is as new as {}", module.name, cx.program.name()));
+                cx.out.info(format_args!("Module {} is built in: it is updated with {}", module.name, cx.program.name()));
                 continue;
             }
             let source = modules::newest(cx, &module)?;

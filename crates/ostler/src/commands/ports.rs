@@ -104,7 +104,7 @@ fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
             let ports: Vec<String> = old.ports.iter().map(u16::to_string).collect();
             let plural = if ports.len() == 1 { "" } else { "s" };
             let (name, id, ports) = (shown(&old.name), old.id, ports.join(", "));
-            cx.out.warn_err(format_args!("[{name}]({id}) does not listen on port{plural} {ports}, as its old process did"));
+            cx.out.warn_err(format_args!("[{name}]({id}) does not listen on port{plural} {ports}, unlike its old process"));
         }
         if !waiting.is_empty() {
             std::thread::sleep(PAUSE);

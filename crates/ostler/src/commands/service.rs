@@ -33,7 +33,7 @@ fn reload(cx: &mut Cx) -> Result<Status, CliError> {
     let main = std::env::var("MAINPID").ok().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 1);
     if let Some(main) = main {
         let told = ProcRef::of(main).and_then(|main| main.signal(HUP));
-        told.map_err(CliError::system(format!("signal process {main} to follow")))?;
+        told.map_err(CliError::system(format!("signal the main process {main}")))?;
     }
     Ok(Status::Ok)
 }

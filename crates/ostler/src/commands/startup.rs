@@ -39,12 +39,12 @@ fn close(cx: &mut Cx, facts: &Facts) {
     cx.out.line(format_args!("$ {name} save\n"));
     cx.out.info("Remove init script via:");
     cx.out.line(format_args!("$ {name} unstartup {platform}{flag}\n"));
-    cx.out.info("See whether a boot would bring everything back:");
+    cx.out.info("Check that all saved apps would start at boot:");
     cx.out.line(format_args!("$ {name} startup --check{flag}"));
     if facts.scope == Scope::User && !check::lingers(&facts.user.name) {
         let user = sh(&facts.user.name);
         cx.out.warn(format_args!(
-            "your systemd starts with your first login and ends with the last; to have it start at boot: sudo loginctl enable-linger {user}"
+            "your user's systemd starts with the first login and stops with the last logout; to start it at boot: sudo loginctl enable-linger {user}"
         ));
     }
 }

@@ -84,7 +84,7 @@ impl Past {
         let series = self.series(app);
         let mut head = format!("{}, the last {}", ostler_client::words::shown(&app.1), units::millis_text(self.to - self.from));
         if series.is_empty() {
-            head.push_str(": no figures");
+            head.push_str(": no metrics");
         }
         let head = width.map_or(head.clone(), |width| crate::text::fit(&head, width));
         cx.out.text(format_args!("{head}\n"));

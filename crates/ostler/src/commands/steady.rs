@@ -90,7 +90,7 @@ pub(super) fn verdict(rows: &[HealthRow], named: bool, min: Option<usize>) -> (b
     // If there are very many faults, the first few are enough.
     let shown = faults.iter().take(5).map(|fault| crate::text::shown(fault)).collect::<Vec<_>>().join(", ");
     let line = match (shown.is_empty(), counted.len()) {
-        (_, 0) => "nothing runs".to_owned(),
+        (_, 0) => "no instance runs".to_owned(),
         (true, all) => format!("{good} of {all} online"),
         (false, all) => format!("{good} of {all} online; {shown}"),
     };
@@ -142,11 +142,11 @@ mod tests {
         let (ill, new) = (row("d", "online", Some("503")), row("e", "launching", None));
         type Case<'a> = (&'a [&'a HealthRow], bool, Option<usize>, bool, &'a str);
         let cases: [Case<'_>; 12] = [
-            (&[], false, None, false, "nothing runs"),
-            (&[], false, Some(0), true, "nothing runs"),
+            (&[], false, None, false, "no instance runs"),
+            (&[], false, Some(0), true, "no instance runs"),
             (&[&up], false, None, true, "1 of 1 online"),
             (&[&up, &down], false, None, true, "1 of 1 online"),
-            (&[&down], false, None, false, "nothing runs"),
+            (&[&down], false, None, false, "no instance runs"),
             (&[&down], true, None, false, "0 of 1 online; b:0 stopped"),
             (&[&up, &gone], false, None, false, "1 of 2 online; c:0 errored"),
             (&[&up, &gone], false, Some(1), true, "1 of 2 online; c:0 errored"),

@@ -33,7 +33,7 @@ const WAIT: Duration = Duration::from_secs(300);
 /// Starts the project.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("build") {
-        let instead = "write the command that builds as `pre_start`, or export the project: `ostler export compose`";
+        let instead = "add the build command as `pre_start`, or export the project: `ostler export compose`";
         return Err(CommandError::NoImages { option: "build", program: cx.program.name(), instead }.into());
     }
     let context = super::files::context(cx, call)?;
@@ -41,13 +41,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if (call.has("detach") || limit.is_some()) && abort_on(call) != AbortOn::Nothing {
         return Err(UsageError::BadValue {
             option: "--abort-on-container-exit".into(),
-            reason: "stops a project in front; leave out --detach and --wait".into(),
+            reason: "stops a project in the foreground; leave out --detach and --wait".into(),
         }
         .into());
     }
     let files = project::files(call, &context)?;
     if files.is_empty() {
-        return Err(CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into()));
+        return Err(CliError::NotFound("no ecosystem file or compose file in this folder or above: name one with --file".into()));
     }
     let project = project::read(cx, call, &files)?;
     for file in &files {
@@ -87,7 +87,7 @@ fn tell(cx: &mut Cx, call: &Call, project: &Project) {
         return;
     }
     for (name, why) in &project.cannot {
-        cx.out.warn_err(format_args!("{} is left out: {}", crate::text::shown(name), crate::text::shown(why)));
+        cx.out.warn_err(format_args!("{} is skipped: {}", crate::text::shown(name), crate::text::shown(why)));
     }
     // Keys that change how an app behaves get one line each; all other keys share one line.
     const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
@@ -117,7 +117,7 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
     if call.has("remove-orphans") {
         gone.extend(plan.orphans.iter().cloned());
     } else if !plan.orphans.is_empty() {
-        cx.out.warn_err(format_args!("no more in this file: {}; --remove-orphans deletes them", plan.orphans.join(", ")));
+        cx.out.warn_err(format_args!("no longer in this file: {}; --remove-orphans deletes them", plan.orphans.join(", ")));
     }
     gone.dedup();
     if !gone.is_empty() {
@@ -174,7 +174,7 @@ fn wait(cx: &mut Cx, project: &Project, limit: Duration) -> Result<Status, CliEr
     if well {
         return Ok(Status::Ok);
     }
-    cx.out.error(format_args!("not all of {} got well: {line}", project.name));
+    cx.out.error(format_args!("not all apps of {} became healthy: {line}", project.name));
     Ok(Status::Failed)
 }
 
@@ -232,7 +232,7 @@ fn abort(call: &Call, project: &Project) -> Result<(AbortOn, Option<String>), Cl
     let Some(word) = call.value("exit-code-from") else { return Ok((abort_on(call), None)) };
     let named = project.wanted.iter().find(|spec| project::is_named(&spec.name, &project.name, word));
     let spec =
-        named.ok_or_else(|| CliError::NotFound(format!("--exit-code-from: {} is no app of this project", crate::text::shown(word))))?;
+        named.ok_or_else(|| CliError::NotFound(format!("--exit-code-from: {} is not an app of this project", crate::text::shown(word))))?;
     Ok((AbortOn::Exit, Some(spec.name.clone())))
 }
 

@@ -162,7 +162,7 @@ impl Cx {
             && !std::mem::replace(&mut self.has_warned, true)
         {
             let (used, own) = (used.display(), own.display());
-            self.out.warn_err(format_args!("the running daemon uses {used}: {variable} ({own}) counts when a daemon is started"));
+            self.out.warn_err(format_args!("the running daemon uses {used}: {variable} ({own}) takes effect when a daemon starts"));
         }
         Ok(paths)
     }

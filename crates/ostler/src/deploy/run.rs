@@ -144,7 +144,7 @@ fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
         in_vain = if run.received > before { 0 } else { in_vain + 1 };
         let Some(wait) = retry(was_there, in_vain) else {
             let what = if was_there {
-                "the connection is lost; the deployment continues on the host. The same command follows it again"
+                "connection lost; the deployment continues on the host. Run the same command to follow it again"
             } else {
                 "no connection; nothing was changed"
             };

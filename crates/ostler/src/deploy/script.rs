@@ -123,7 +123,7 @@ pub(super) fn look(target: &Target, action: &Action) -> Option<String> {
     match action {
         Action::Current => text += "cd \"$P/source\" && git rev-parse --short HEAD",
         Action::Previous => {
-            text += "[ \"$(($(wc -l < \"$P/.deploys\")))\" -gt 1 ] || { echo 'there is no deployment before' >&2; exit 1; }\ntail -n 2 \"$P/.deploys\" | head -n 1"
+            text += "[ \"$(($(wc -l < \"$P/.deploys\")))\" -gt 1 ] || { echo 'there is no earlier deployment' >&2; exit 1; }\ntail -n 2 \"$P/.deploys\" | head -n 1"
         }
         Action::List => {
             text += "awk '{ all[NR] = $0 } END { for (n = NR; n > 0; n--) printf \"%d\\t%s\\n\", NR - n, all[n] }' \"$P/.deploys\"";

@@ -29,7 +29,7 @@ pub(super) fn look(home: &Path, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(Level::Note, "PM2", "it left a lock file behind, which ostler ignores", remedy));
     }
     if !findings.iter().any(|finding| finding.what == "PM2") {
-        findings.push(Finding::fine("PM2", "none runs here"));
+        findings.push(Finding::fine("PM2", "not running here"));
     }
 }
 

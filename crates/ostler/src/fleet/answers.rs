@@ -105,7 +105,7 @@ impl<'a> Answers<'a> {
                         Err(error) => Outcome::NotStarted(error.to_string()),
                         Ok(code) => match &state.greeting {
                             None if code == LOST => Outcome::NoConnection(reason(&state.held)),
-                            None => Outcome::NoConnection(format!("its shell ended with exit code {code}: {}", reason(&state.held))),
+                            None => Outcome::NoConnection(format!("its shell exited with code {code}: {}", reason(&state.held))),
                             Some(Greeting::Absent) => Outcome::Absent,
                             Some(Greeting::Here(_)) if code == LOST => Outcome::Lost { changes },
                             Some(Greeting::Here(_)) => Outcome::Ended(code),
@@ -252,7 +252,7 @@ mod tests {
                 Outcome::Ended(4),
             ),
             (vec![out(&here), out("half"), Said::End(Ok(255))], "", vec![], Outcome::Lost { changes: true }),
-            (vec![err("no sh\n"), Said::End(Ok(1))], "", vec![], Outcome::NoConnection("its shell ended with exit code 1: no sh".into())),
+            (vec![err("no sh\n"), Said::End(Ok(1))], "", vec![], Outcome::NoConnection("its shell exited with code 1: no sh".into())),
             (vec![out("ostler-fleet absent\n"), Said::End(Ok(127))], "", vec![], Outcome::Absent),
             (vec![Said::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], Outcome::NotStarted("it is not installed".into())),
             (

@@ -63,7 +63,7 @@ pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) ->
     // Commands for inspecting change something only as `jobs run`, `jobs pause` and `jobs resume`.
     let changes = !reads || name == "jobs" && call.targets.first().is_some_and(|word| matches!(word.as_str(), "run" | "pause" | "resume"));
     if kind == Kind::Screen && hosts > 1 {
-        return Err(usage(format!("`{}` is a screen of its own: name one host", call.word)));
+        return Err(usage(format!("`{}` is a full-screen command: name one host", call.word)));
     }
     if in_batches && !changes {
         return Err(UsageError::BadValue { option: "--batch".into(), reason: format!("`{}` changes nothing", call.word) }.into());
@@ -103,12 +103,12 @@ fn kind(call: &Call) -> Result<Kind, CliError> {
     let refused = |why: &str| Err(usage(format!("`{}` {why}", call.word)));
     let json = call.has("json");
     if call.has("no-daemon") || call.has("attach") {
-        return refused("stays in front with --no-daemon and --attach: log in to the host for that");
+        return refused("runs in the foreground with --no-daemon and --attach: log in to the host for that");
     }
     Ok(match call.command.name {
-        "deploy" => return refused("has its hosts in the ecosystem file"),
-        "help" | "examples" | "completion" | "service" | "runtime" => return refused("is of this machine"),
-        "ecosystem" | "export" | "import" => return refused("works on files of this folder"),
+        "deploy" => return refused("takes its hosts from the ecosystem file"),
+        "help" | "examples" | "completion" | "service" | "runtime" => return refused("runs on this machine only"),
+        "ecosystem" | "export" | "import" => return refused("works on local files only"),
         "web" if call.targets.iter().any(|word| word == "passwd") => Kind::Screen,
         "monit" | "attach" | "dev" => Kind::Screen,
         "top" if !call.has("once") && !json => Kind::Screen,

@@ -60,8 +60,8 @@ impl Events<'_, '_> {
         match place.take(&event, self.whole) {
             Verdict::Known => return,
             Verdict::Show => {}
-            Verdict::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is not known there any more")),
-            Verdict::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are not known there any more")),
+            Verdict::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is no longer recorded there")),
+            Verdict::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are no longer recorded there")),
             Verdict::OtherRing => {
                 self.out.warn_err(format_args!("{name}: events may be missing: the daemon and its keeper were both replaced"))
             }

@@ -133,7 +133,7 @@ fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way:
             |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).is_well() == wanted).map(|host| answers.name(host));
         let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         out.error(format_args!(
-            "stopped, because not all got well. Done: {}; not well: {}; not begun: {}",
+            "stopped, because not all hosts became healthy. Done: {}; failed: {}; not started: {}",
             list(of(true).collect()),
             list(of(false).collect()),
             names(answers, left.clone())

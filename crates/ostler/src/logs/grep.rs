@@ -34,7 +34,7 @@ impl Terms {
         if !["grep", "since", "until"].iter().any(|name| call.value(name).is_some()) {
             let alone = ["regex", "ignore-case"].into_iter().find(|name| call.has(name));
             return match alone {
-                Some(name) => Err(bad(&format!("--{name}"), "it changes how --grep matches, and --grep is not given".into())),
+                Some(name) => Err(bad(&format!("--{name}"), "it needs --grep".into())),
                 None => Ok(None),
             };
         }
@@ -49,7 +49,7 @@ impl Terms {
         if since_ms.zip(until_ms).is_some_and(|(since, until)| since > until) {
             return Err(bad(
                 "--until",
-                format!("it is before --since, by {}", units::millis_text(since_ms.unwrap_or(0) - until_ms.unwrap_or(0))),
+                format!("it is {} before --since", units::millis_text(since_ms.unwrap_or(0) - until_ms.unwrap_or(0))),
             ));
         }
         let pattern = Pattern::new(call.value("grep").unwrap_or_default(), call.has("regex"), call.has("ignore-case"));
@@ -95,7 +95,7 @@ impl Terms {
             }
         }
         if end.more.is_some() && kept.lines.len() < limit {
-            out.warn_err(format_args!("more than {} MiB match; these are the last {} lines of it", MOST_BYTES >> 20, kept.lines.len()));
+            out.warn_err(format_args!("more than {} MiB match; showing the last {} lines", MOST_BYTES >> 20, kept.lines.len()));
         }
         end.trouble.iter().for_each(|trouble| out.warn_err(format_args!("not searched: {trouble}")));
         Ok(())

@@ -71,7 +71,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let list = cx.client()?.list()?;
     if filter.waits {
         for target in filter.missing(&list) {
-            cx.out.warn_err(format_args!("no app is called {} yet: its lines are shown once it is started", crate::text::shown(target)));
+            cx.out.warn_err(format_args!("no app is named {} yet; its lines appear once it starts", crate::text::shown(target)));
         }
     }
     let mut sources = filter.sources(&list)?;
@@ -275,7 +275,7 @@ fn places(call: &Call) -> Result<Option<Option<LogPlaces>>, UsageError> {
         (true, _) if !call.has("json") || call.has("nostream") => Err(bad("it works only with --json and for new lines".into())),
         (true, None) => Ok(Some(None)),
         (true, Some(text)) => {
-            serde_json::from_str(text).map(|told| Some(Some(told))).map_err(|error| bad(format!("these are no places: {error}")))
+            serde_json::from_str(text).map(|told| Some(Some(told))).map_err(|error| bad(format!("these are not cursors: {error}")))
         }
     }
 }

@@ -155,11 +155,11 @@ fn notes(map: &Map<String, Value>) -> Vec<String> {
         let is_variable = env.is_some_and(|env| env.contains_key(**key));
         !is_variable && map.get(**key).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
     };
-    let mut notes: Vec<String> = FOR_PROBES.iter().filter(is_on).map(|key| format!("{key} is kept, but nothing reads it")).collect();
+    let mut notes: Vec<String> = FOR_PROBES.iter().filter(is_on).map(|key| format!("{key} is kept, but has no effect")).collect();
     if map.get("status").and_then(Value::as_str) == Some("stopped")
         && map.get("exit_code").and_then(Value::as_i64).is_some_and(|code| code != 0)
     {
-        notes.push("was not running there".into());
+        notes.push("was not running in PM2".into());
     }
     notes
 }
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((found.modules, found.rejected), (vec!["pm2-logrotate".to_owned()], 2));
         let [api, job] = &found.apps[..] else { panic!() };
         assert_eq!((api.running_ids(), api.pids().collect::<Vec<_>>(), api.is_cluster), (vec![3, 5], vec![10, 11], true));
-        assert_eq!(api.notes, ["v8 is kept, but nothing reads it"]);
+        assert_eq!(api.notes, ["v8 is kept, but has no effect"]);
         assert_eq!((job.running_ids(), job.instances[0].entry["status"].as_str(), job.notes.len()), (vec![], Some("stopped"), 1));
         assert_eq!(api.instances[0].entry.get("pid"), None);
     }

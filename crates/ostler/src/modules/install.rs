@@ -137,7 +137,11 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
         let folder = former.package(modules);
         let package = Package::read(&folder)?;
         start::start(cx, &former, &package, &folder, None)?;
-        cx.out.info(format_args!("module {} is back at {}", former.name, package.version.as_deref().unwrap_or("its former version")));
+        cx.out.info(format_args!(
+            "module {} was rolled back to {}",
+            former.name,
+            package.version.as_deref().unwrap_or("its previous version")
+        ));
     }
     Err(ModuleError::Undone(wish.source.shown()).into())
 }

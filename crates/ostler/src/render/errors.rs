@@ -92,7 +92,7 @@ fn state_words(group: &Group, state: State) -> (String, Style) {
         (State::Returned, Some(returned)) if returned.release.release > 0 => {
             (format!("recurred in {}", release(&returned.release)), styles::RED)
         }
-        (State::Returned, _) => ("came back".into(), styles::RED),
+        (State::Returned, _) => ("recurred".into(), styles::RED),
     }
 }
 

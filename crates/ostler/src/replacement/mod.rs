@@ -53,7 +53,7 @@ pub(crate) struct Wanted<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplaceError {
     /// The file is not acceptable.
-    #[error("{} is not taken: {why}", path.display())]
+    #[error("cannot install {}: {why}", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub(crate) enum UpdateError {
         path: PathBuf,
     },
     /// The former program is back, but its daemon does not answer.
-    #[error("{why}; the former program is back at {}, but its daemon does not answer: {also}", path.display())]
+    #[error("{why}; the previous program was restored at {}, but its daemon does not respond: {also}", path.display())]
     NoDaemon {
         /// The fault of the new program.
         why: String,
@@ -92,7 +92,7 @@ pub(crate) enum UpdateError {
         also: String,
     },
     /// The former program could not be put back.
-    #[error("{why}; the former program could not be put back at {}: {source}", path.display())]
+    #[error("{why}; cannot restore the previous program at {}: {source}", path.display())]
     NotPutBack {
         /// The fault of the new program.
         why: String,
@@ -170,11 +170,11 @@ fn expected_sum(wanted: &Wanted<'_>) -> Result<[u8; 32], String> {
     match File::open(&list).and_then(|file| file.take(SUMS_MAX).read_to_string(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(format!("there is no {SUMS} beside it; say its checksum with --sha256"));
+            return Err(format!("there is no {SUMS} beside it; give its checksum with --sha256"));
         }
         Err(error) => return Err(format!("cannot read {}: {error}", list.display())),
     }
-    package::listed(&text, name).ok_or_else(|| format!("{} has no line for it; say its checksum with --sha256", list.display()))
+    package::listed(&text, name).ok_or_else(|| format!("{} has no line for it; give its checksum with --sha256", list.display()))
 }
 
 /// Reader that adds the bytes to a checksum.
@@ -197,7 +197,7 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
     let cannot = |error: io::Error| format!("cannot read it: {error}");
     let file = File::open(from).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
-        return Err("it is no file".into());
+        return Err("it is not a regular file".into());
     }
     let mut summed = Summed { inner: file.take(MAX_BYTES), sum: Sha256::new() };
     let mut begin = Vec::new();
@@ -235,14 +235,14 @@ fn unpack(archive: impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
     for (count, entry) in archive.entries().map_err(cannot)?.enumerate() {
         let mut entry = entry.map_err(cannot)?;
         if count >= MAX_FILES {
-            return Err(format!("there are more than {MAX_FILES} files in it"));
+            return Err(format!("it contains more than {MAX_FILES} files"));
         }
         let is_program = entry.path().map_err(cannot)?.file_name().is_some_and(|name| name == PROGRAM);
         if is_program && entry.header().entry_type().is_file() {
             return copy(&mut entry, to);
         }
     }
-    Err(format!("there is no program `{PROGRAM}` in it"))
+    Err(format!("it contains no program `{PROGRAM}`"))
 }
 
 /// Returns the program's output for `--version`. Its environment is empty, so that no variable of
@@ -268,7 +268,7 @@ fn version_of(program: &Path) -> Result<String, String> {
                 // The child is not reaped yet, so the pid is still its own.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("it does not answer `--version` within {} s", ANSWERS_WITHIN.as_secs()));
+                return Err(format!("its `--version` did not finish within {} s", ANSWERS_WITHIN.as_secs()));
             }
         }
     };
@@ -282,7 +282,7 @@ fn version_of(program: &Path) -> Result<String, String> {
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     match Version::of(&text) {
         Some(_) if status.success() => Ok(text),
-        _ => Err(format!("it does not answer `--version` as ostler does ({status})")),
+        _ => Err(format!("its `--version` is not that of ostler ({status})")),
     }
 }
 
@@ -291,7 +291,7 @@ fn is_new_enough(version: &str, wanted: &Wanted<'_>) -> Result<(), String> {
     let order = Version::of(version).zip(Version::of(wanted.ours)).map(|(new, old)| new.compare(&old));
     match order {
         Some(Ordering::Less) if !wanted.may_be_older => {
-            Err(format!("it is version {version}, older than {}; --downgrade takes it all the same", wanted.ours))
+            Err(format!("it is version {version}, older than {}; use --downgrade to install it anyway", wanted.ours))
         }
         _ => Ok(()),
     }

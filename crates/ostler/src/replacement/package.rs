@@ -36,14 +36,14 @@ pub(super) fn form(head: &[u8]) -> Result<Form, &'static str> {
 /// # Errors
 /// Returns an error for the user if it does not.
 pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
-    let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return Err("it is no ELF program".into()) };
+    let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return Err("it is not an ELF program".into()) };
     if (class, order) != (2, 1) {
-        return Err("it is no 64-bit little-endian program".into());
+        return Err("it is not a 64-bit little-endian program".into());
     }
     let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
     // The type must be an executable, or a position-independent executable.
     if !matches!(half(16), 2 | 3) {
-        return Err("it is an ELF file that is no program".into());
+        return Err("it is an ELF file but not a program".into());
     }
     let machine = match half(18) {
         62 => "x86_64",
@@ -53,7 +53,7 @@ pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
         22 => "s390x",
         _ => "another machine",
     };
-    if machine == arch { Ok(()) } else { Err(format!("it is for {machine}, and this machine is {arch}")) }
+    if machine == arch { Ok(()) } else { Err(format!("it is for {machine}, but this machine is {arch}")) }
 }
 
 /// Parses a SHA-256 of 64 hexadecimal digits.

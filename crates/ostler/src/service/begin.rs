@@ -85,7 +85,7 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
         Ok(_) => Ok(()),
         Err(CliError::Daemon(Failure::NothingSaved)) => {
             let name = cx.program.name();
-            cx.out.warn(format_args!("nothing was saved, so nothing is started: `{name} save` saves what runs"));
+            cx.out.warn(format_args!("nothing was saved, so nothing is started: `{name} save` saves the list of apps"));
             Ok(())
         }
         // The other apps run, and the failed ones are retried by their own rules.

@@ -77,7 +77,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
             Next::Stop => return stop::stop(cx, &home, &main.notify).map(|()| Status::Ok),
             Next::Again => main.again(cx),
             Next::KeeperEnded if !home.join(SOCKET_FILE).exists() => {
-                cx.out.info("everything was stopped, the service ends");
+                cx.out.info("all apps were stopped, the service exits");
                 credentials::withdraw(&home);
                 return Ok(Status::Ok);
             }

@@ -103,7 +103,7 @@ pub(crate) fn perform(cx: &mut Cx, plan: &Plan) -> Result<(), CliError> {
         steps::Progress::Executing(command) => out.info(format_args!("[-] Executing: {command}...")),
         steps::Progress::Executed => out.info("[v] Command successfully executed."),
         steps::Progress::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
-        steps::Progress::Undoing => out.warn("taking back what was done"),
+        steps::Progress::Undoing => out.warn("undoing the steps that were done"),
     })
     .map_err(CliError::unchanged)
 }

@@ -104,7 +104,9 @@ fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(),
         // `systemctl mask` creates a link to nothing: an administrator has disabled this service on
         // purpose.
         Ok(meta) if meta.is_symlink() => {
-            return Err(failed("replace")(std::io::Error::other("it is a link, perhaps because the service is masked; remove it first")));
+            return Err(failed("replace")(std::io::Error::other(
+                "it is a symbolic link, perhaps because the service is masked; remove it first",
+            )));
         }
         Ok(meta) => Some((fs::read(path).map_err(failed("read"))?, meta.permissions().mode() & 0o7777)),
     };

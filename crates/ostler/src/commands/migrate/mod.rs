@@ -75,7 +75,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let found = migrate::read(list);
     let about = match &mut pm2 {
         Some(pm2) => format!("PM2 {} (pid {})", pm2.version()?, pm2.process.pid),
-        None => "PM2 does not run; its saved list".to_owned(),
+        None => "PM2 is not running; its saved list".to_owned(),
     };
     let plan = plan(&found, pm2.as_ref());
     if call.has("dry-run") {
@@ -97,7 +97,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     tell_modules(cx, &found, call.has("in-place"));
     match migration.pm2() {
         Some(pm2) if call.has("in-place") => ending::end_pm2(cx, pm2)?,
-        Some(_) => cx.out.info("PM2 still runs, without these apps: `ostler migrate --finish` ends it, `ostler migrate --back` goes back"),
+        Some(_) => cx
+            .out
+            .info("PM2 still runs, without these apps: `ostler migrate --finish` stops it, `ostler migrate --back` moves the apps back"),
         None => {}
     }
     if call.has("in-place") {
@@ -140,7 +142,7 @@ fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let folder = from.display();
             return Err(CliError::NotFound(format!(
-                "no PM2 runs in \"{folder}\", and no list is saved there; its folder: ostler migrate <folder>"
+                "PM2 does not run in \"{folder}\", and has no saved list there; to name its folder: ostler migrate <folder>"
             )));
         }
         Err(source) => return Err(CliError::File { what: "read", path: path.display().to_string(), source }),
@@ -160,7 +162,7 @@ fn show(cx: &mut Cx, call: &Call, from: &Path, about: &str, found: &Found, plan:
         let text = json!({ "from": from, "apps": apps, "modules": found.modules });
         return cx.out.data(format!("{text}\n").as_bytes());
     }
-    cx.out.info(format_args!("{about} in {}; nothing is done yet", from.display()));
+    cx.out.info(format_args!("{about} in {}; nothing was changed", from.display()));
     for step in plan {
         let listens = if step.places.is_empty() { String::new() } else { format!(", listens at {}", joined(&step.places)) };
         let mode = if step.app.is_cluster { "cluster" } else { "fork" };
@@ -176,12 +178,12 @@ fn tell_modules(cx: &mut Cx, found: &Found, is_in_place: bool) {
         let shown = crate::text::shown(module);
         match crate::modules::built_in(module) {
             Some(built_in) => cx.out.info(format_args!("module {shown}: {}", built_in.does)),
-            None if is_in_place => cx.out.info(format_args!("module {shown}: started here when PM2 has ended")),
+            None if is_in_place => cx.out.info(format_args!("module {shown}: started here after PM2 was stopped")),
             None => cx.out.info(format_args!("module {shown}: not moved; `ostler install {shown}` installs it here")),
         }
     }
     if found.rejected > 0 {
-        cx.out.warn_err(format_args!("{} make no sense and are left out", counted(found.rejected, "entry of its list")));
+        cx.out.warn_err(format_args!("invalid and skipped: {}", counted(found.rejected, "entry of its list")));
     }
 }
 

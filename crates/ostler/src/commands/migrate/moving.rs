@@ -52,7 +52,7 @@ impl Migration {
             let mut result = json!({ "name": step.app.name, "way": step.way.word(), "listens": step.places });
             let place = format!("[{}/{}] {name}", number + 1, plan.len());
             if present {
-                cx.out.warn_err(format_args!("{place}: there is an app of that name here already, left alone"));
+                cx.out.warn_err(format_args!("{place}: an app of that name already exists here; skipped"));
                 result["state"] = "present".into();
                 self.results.push(result);
                 continue;
@@ -147,12 +147,12 @@ impl Migration {
         if let (Some(environ), Some(instance)) = (environ, step.app.instances.first()) {
             let names = differing(&instance.entry, &environ);
             if !names.is_empty() {
-                warnings.push(format!("these variables are not as they were: {}", names.join(", ")));
+                warnings.push(format!("these variables differ: {}", names.join(", ")));
             }
         }
         let former: Vec<u32> = step.app.instances.iter().map(|instance| instance.pm_id).collect();
         if self.pm2.is_some() && former != ids {
-            warnings.push(format!("its ids were {}, and are {}", numbers(&former), numbers(&ids)));
+            warnings.push(format!("its ids changed from {} to {}", numbers(&former), numbers(&ids)));
         }
         Ok(warnings)
     }
@@ -186,7 +186,7 @@ impl Migration {
             record.apps.retain(|moved| moved.name != app.name);
             record.write(cx.home()?)?;
         }
-        let end = started.map_or_else(|error| format!("and PM2 does not run it either: {error}"), |()| "PM2 has it as before".into());
+        let end = started.map_or_else(|error| format!("and PM2 cannot run it either: {error}"), |()| "PM2 runs it as before".into());
         Ok(MigrateError::GivenBack { app: crate::text::shown(&app.name), reason: why.to_string(), end }.into())
     }
 
@@ -244,7 +244,7 @@ impl Migration {
             record.units.push(unit.name.clone());
             record.write(&home)?;
             migrate::carry_out(Command::new(off[0]).args(&off[1..]))?;
-            cx.out.info(format_args!("ostler starts at boot now, {} does not any more", unit.name));
+            cx.out.info(format_args!("ostler now starts at boot instead of {}", unit.name));
         }
         Ok(())
     }

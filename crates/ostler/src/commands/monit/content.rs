@@ -120,7 +120,7 @@ fn from_detail(detail: &Detail) -> Vec<(&'static str, String, Tone)> {
     add("Interpreter", spec.interpreter.clone());
     add("Exec cwd", Some(spec.cwd.clone()));
     add("Node.js", detail.learned.node_version.clone());
-    add("Own status", detail.learned.status.clone());
+    add("App status", detail.learned.status.clone());
     add("Listens on", Some(detail.learned.sockets.iter().map(|socket| socket.address.as_str()).collect::<Vec<_>>().join(", ")));
     add("Waits for", Some(detail.waits_for.join(", ")));
     add("Out log", detail.files.out.clone());

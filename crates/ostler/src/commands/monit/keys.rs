@@ -24,17 +24,17 @@ const LONGEST: usize = 64;
 
 /// Keys and their effects, as the help shows them.
 pub(super) const HELP: &[(&str, &str)] = &[
-    ("up down, j k", "choose an app; in other panes scroll"),
-    ("left right, Tab", "the next pane has the keys"),
+    ("up down, j k", "choose an app; scroll other panes"),
+    ("left right, Tab", "move to the next pane"),
     ("1 - 6", "list, logs, metrics, metadata, why, events"),
-    ("Enter, z", "this pane alone, and back"),
-    ("PgUp PgDn Home End", "further up, down, to the ends"),
+    ("Enter, z", "show only this pane, and back"),
+    ("PgUp PgDn Home End", "scroll by page, to the ends"),
     ("r  R", "restart this instance, all of its app"),
     ("l  L", "reload this instance, all of its app"),
     ("s  S", "stop this instance, all of its app"),
-    ("+  -  c", "one instance more, one less, so many"),
-    ("/", "show only what has these letters"),
-    ("o  O", "sort by the next field, the other way round"),
+    ("+  -  c", "add an instance, remove one, scale"),
+    ("/", "show only apps with this text"),
+    ("o  O", "sort by the next field, reverse order"),
     ("Ctrl-L", "redraw the screen"),
     ("Ctrl-Z", "suspend"),
     ("q, Esc, Ctrl-C", "quit"),
@@ -187,7 +187,7 @@ fn on_order(state: &mut State, key: char) -> Option<Command> {
         _ => {}
     }
     let Some(chosen) = choose(state, &name, id, key.is_ascii_uppercase()) else {
-        let text = format!("no word means {name} ({id}) alone: another app has this number as its name or namespace");
+        let text = format!("cannot address {name} ({id}) alone: another app has this number as its name or namespace");
         state.message = Some((text, false));
         return None;
     };

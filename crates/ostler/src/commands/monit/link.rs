@@ -153,7 +153,7 @@ impl DaemonLink {
         }
         let mut news = vec![News::Answer { text: format!("{words} …"), is_good: true }];
         let Some(request) = request(order, self.program) else {
-            return vec![News::Answer { text: format!("{words}: this is no number"), is_good: false }];
+            return vec![News::Answer { text: format!("{words}: this is not a number"), is_good: false }];
         };
         news.extend(self.ask(now, request, Asked::Order(words, Vec::new())));
         news

@@ -174,7 +174,7 @@ fn chosen(
         let names: Vec<&str> = all.iter().map(String::as_str).collect();
         let meant =
             ostler_config::keys::closest(missing, names.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        return Err(CliError::NotFound(format!("there is no app {missing:?} in this file, there is {}{meant}", names.join(", "))));
+        return Err(CliError::NotFound(format!("this file has no app {missing:?}; its apps: {}{meant}", names.join(", "))));
     }
     // Profiles come from Compose's variable and its option.
     let variable = context.env.get("COMPOSE_PROFILES").or_else(|| content.variables.get("COMPOSE_PROFILES"));

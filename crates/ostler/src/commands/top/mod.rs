@@ -43,7 +43,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     cx.out.flush();
     let screen = terminal::Terminal::take()?;
-    let mut source = Source::start(reader).map_err(CliError::system("look again and again"))?;
+    let mut source = Source::start(reader).map_err(CliError::system("start the thread that reads metrics"))?;
     let mut state = State::new(cx.out.is_ascii(), since_ms, screen.size());
     state.take(first);
     Session::new(state, screen, cx.out.paint().0).run(&mut source)?;
@@ -71,7 +71,7 @@ fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if entries.is_empty() {
-        cx.out.info("there are no figures of this time yet");
+        cx.out.info("no metrics of this period yet");
         return Ok(Status::Ok);
     }
     let (width, is_ascii) = (cx.out.width(), cx.out.is_ascii());

@@ -63,7 +63,7 @@ fn header(state: &State, rows: &[Entry], picture: &mut Picture) {
     let order = format!("by {}{}", state.sort.word(), if state.is_reversed { " reversed" } else { "" });
     let past = match (state.has_past, &state.problem) {
         (true, _) => format!("the last {}", units::millis_text(state.since_ms)),
-        (false, _) => "no past: the dashboard is off".to_owned(),
+        (false, _) => "no history: the dashboard is off".to_owned(),
     };
     let text = match &state.problem {
         Some(problem) => format!(" top | {problem} | {past}"),
@@ -156,7 +156,7 @@ mod tests {
         for words in ["top | 4 apps | cpu 102%", "the last 15m", "12.5%", "1/1", "q quit", "█"] {
             assert!(text.contains(words), "{words}\n{text}");
         }
-        assert!(draw(&state((100, 10), false)).text().contains("no past: the dashboard is off"));
+        assert!(draw(&state((100, 10), false)).text().contains("no history: the dashboard is off"));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn look(facts: &Facts, entries: &[DumpEntry], path: &str, findings: &
 
 fn one(facts: &Facts, spec: &AppSpec, own: &Credentials, path: &str) -> Finding {
     let name = &spec.name;
-    let again = format!("{} delete {name}, start it as it is now, {} save", facts.program.name(), facts.program.name());
+    let again = format!("{} delete {name}, start it with its current config, {} save", facts.program.name(), facts.program.name());
     let who = match who(spec, own) {
         Ok(who) => who,
         Err(why) => return wrong("app", format!("{name}: {why}"), again),
@@ -48,15 +48,15 @@ fn who(spec: &AppSpec, own: &Credentials) -> Result<Credentials, String> {
     match identity(spec.uid.as_deref(), spec.gid.as_deref()) {
         Ok(None) => Ok(own.clone()),
         Ok(Some(identity)) if own.uid == 0 || identity.credentials.uid == own.uid => Ok(identity.credentials),
-        Ok(Some(identity)) => Err(format!("only a service of root can start it as uid {}", identity.credentials.uid)),
+        Ok(Some(identity)) => Err(format!("only a root service can start it as uid {}", identity.credentials.uid)),
         Err(error) => Err(ostler_core::text::causes::with_causes(&error)),
     }
 }
 
 fn describe(what: &str, path: &Path, barred: &Barred) -> String {
     match barred {
-        Barred::Missing => format!("{what} {} is not there", path.display()),
-        Barred::Closed(place) => format!("{what} {} cannot be used: {} is closed to its user", path.display(), place.display()),
+        Barred::Missing => format!("{what} {} does not exist", path.display()),
+        Barred::Closed(place) => format!("{what} {} cannot be used: its user has no access to {}", path.display(), place.display()),
     }
 }
 
@@ -77,7 +77,7 @@ fn program(spec: &AppSpec, who: &Credentials, own: Option<&str>, service: &str) 
             return Some(describe("the interpreter", &path, &barred));
         }
     } else if !found(interpreter, own.unwrap_or_default(), &spec.cwd, who) && !found(interpreter, service, "/", who) {
-        return Some(format!("{interpreter} is neither in its own PATH nor in that of the service ({service})"));
+        return Some(format!("{interpreter} is neither in the PATH of the app nor in that of the service ({service})"));
     }
     // The script is a shell text, or the code is in the arguments.
     if spec.shell || spec.script.is_empty() || !script.is_absolute() {

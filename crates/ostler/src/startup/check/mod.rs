@@ -109,7 +109,7 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
     }
     let wrong = findings.iter().filter(|finding| !finding.ok).count();
     let verdict = match wrong {
-        0 => "a boot brings everything back".to_owned(),
+        0 => "all saved apps start at boot".to_owned(),
         1 => "1 problem found".to_owned(),
         n => format!("{n} problems found"),
     };

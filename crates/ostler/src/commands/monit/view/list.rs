@@ -102,7 +102,7 @@ pub(super) fn draw(state: &State, picture: &mut Picture, place: Rect) {
         return;
     }
     if state.shown.is_empty() {
-        let text = if state.rows.is_empty() { "no app is managed" } else { "nothing has these letters" };
+        let text = if state.rows.is_empty() { "no apps" } else { "no app matches" };
         picture.put(place.x, place.y, place.width, text, Tone::Dim);
         return;
     }
