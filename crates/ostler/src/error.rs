@@ -390,7 +390,7 @@ impl CliError {
     }
 
     /// True if a relative path may be why the command failed.
-    pub(crate) fn may_be_of_paths(&self) -> bool {
+    pub(crate) fn may_concern_paths(&self) -> bool {
         match self {
             Self::Usage(_) | Self::Home(_) | Self::Client(_) | Self::Launch(_) | Self::Daemon(_) | Self::LeftOut { .. } => false,
             #[cfg(feature = "machine")]

@@ -155,9 +155,9 @@ pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
     if let Some(given) = given() {
         return given;
     }
-    match of_process_1() {
+    match process_1_home() {
         Some(home) => fitting(home),
-        None => of_user(program),
+        None => user_home(program),
     }
 }
 
@@ -188,7 +188,7 @@ pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError
     if let Some(given) = given() {
         return given.and_then(ready).map(|home| (home, None));
     }
-    let first = match of_user(program).and_then(ready) {
+    let first = match user_home(program).and_then(ready) {
         Ok(home) => return Ok((home, None)),
         Err(error) => error,
     };
@@ -215,18 +215,18 @@ fn given() -> Option<Result<PathBuf, HomeError>> {
 }
 
 /// Returns the home of PM2: the home that PM2's variables name, else `~/.pm2`.
-pub(crate) fn of_pm2() -> Option<PathBuf> {
+pub(crate) fn pm2_home() -> Option<PathBuf> {
     let given = ["OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
     given.map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".pm2")))
 }
 
-fn of_user(program: Program) -> Result<PathBuf, HomeError> {
+fn user_home(program: Program) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
     fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" })).and_then(own_part)
 }
 
 /// Returns the home of process 1 of this container, independent of its name and of its user's home.
-fn of_process_1() -> Option<PathBuf> {
+fn process_1_home() -> Option<PathBuf> {
     if marker(1, ROLE_VAR)? != b"keeper" {
         return None;
     }
@@ -239,7 +239,7 @@ fn of_process_1() -> Option<PathBuf> {
 ///
 /// # Errors
 /// Returns the errors of [`locate`].
-pub(crate) fn of_session(program: Program, number: u32) -> Result<PathBuf, HomeError> {
+pub(crate) fn session_home(program: Program, number: u32) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: "HOME" })?;
     let name = if program.is_pm2() { ".pm2-dev" } else { ".ostler-dev" };
     fitting(user.join(if number <= 1 { name.to_owned() } else { format!("{name}-{number}") }))
@@ -336,12 +336,12 @@ pub(crate) fn paths(home: &Path) -> HomePaths {
     let keeper = ostler_keeper::keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some());
     match keeper {
         Some(keeper) => HomePaths::new(home, |name| marker(keeper.pid, name).map(OsString::from_vec)),
-        None => paths_of_shell(home),
+        None => shell_paths(home),
     }
 }
 
 /// Returns the files of a home that our environment names, even if a running daemon uses others.
-pub(crate) fn paths_of_shell(home: &Path) -> HomePaths {
+pub(crate) fn shell_paths(home: &Path) -> HomePaths {
     HomePaths::new(home, |name| std::env::var_os(name))
 }
 
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn keeper_and_core_use_the_same_file_names() {
         let home = Path::new("/h");
-        let paths = paths_of_shell(home);
+        let paths = shell_paths(home);
         assert_eq!((paths.pid, paths.log), (ostler_keeper::pid_file(home), ostler_keeper::log_file(home)));
         assert_eq!(HomePaths::socket(home), home.join(ostler_keeper::SOCKET_FILE));
     }

@@ -24,13 +24,13 @@ fn apps(left: &LeftBehind) -> String {
 }
 
 /// Returns the message before the start of a daemon that takes over running processes.
-pub(crate) fn taken_over(left: &LeftBehind) -> String {
+pub(crate) fn recovered_message(left: &LeftBehind) -> String {
     let (alive, all) = (left.alive, left.apps.values().sum::<usize>());
-    let told = format!("the daemon and its keeper were killed: {alive} of {all} instances still run and are supervised again");
+    let message = format!("the daemon and its keeper were killed: {alive} of {all} instances still run and are supervised again");
     match left.strays.as_slice() {
-        [] => told,
+        [] => message,
         strays => format!(
-            "{told}; {} more processes of this home run but are not in the list, because the state was lost (pid {}): stop them with `ostler kill`",
+            "{message}; {} more processes of this home run but are not in the list, because the state was lost (pid {}): stop them with `ostler kill`",
             strays.len(),
             strays.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ),
@@ -38,11 +38,11 @@ pub(crate) fn taken_over(left: &LeftBehind) -> String {
 }
 
 /// Returns the message that replaces "nothing to list": the lost apps, and how to start them again.
-pub(crate) fn lost(left: &LeftBehind, home: &Path, name: &str) -> String {
-    worded(left, &home.display().to_string(), name, crate::home::paths(home).dump.exists())
+pub(crate) fn lost_message(left: &LeftBehind, home: &Path, name: &str) -> String {
+    format_lost(left, &home.display().to_string(), name, crate::home::paths(home).dump.exists())
 }
 
-fn worded(left: &LeftBehind, home: &str, name: &str, is_saved: bool) -> String {
+fn format_lost(left: &LeftBehind, home: &str, name: &str, is_saved: bool) -> String {
     let apps = apps(left);
     if !left.other_boot {
         return format!(
@@ -70,19 +70,19 @@ mod tests {
         let two = [("api", 2), ("worker", 1)];
         for (text, expected) in [
             (
-                taken_over(&left(&two, false, 1)),
+                recovered_message(&left(&two, false, 1)),
                 "the daemon and its keeper were killed: 1 of 3 instances still run and are supervised again",
             ),
             (
-                worded(&left(&two, false, 0), "/h", "ostler", true),
+                format_lost(&left(&two, false, 0), "/h", "ostler", true),
                 "no daemon is running in /h: it was killed together with its apps: api (2), worker. `ostler resurrect` starts them again",
             ),
             (
-                worded(&left(&two, true, 0), "/h", "ostler", true),
+                format_lost(&left(&two, true, 0), "/h", "ostler", true),
                 "no daemon is running in /h: this machine was restarted. Before that, these apps ran: api (2), worker; `ostler resurrect` starts the saved apps, `ostler startup` does this at each boot",
             ),
             (
-                worded(&left(&two, true, 0), "/h", "pm2", false),
+                format_lost(&left(&two, true, 0), "/h", "pm2", false),
                 "no daemon is running in /h: this machine was restarted. Before that, these apps ran: api (2), worker; nothing was saved: start \
                  them again, then `pm2 save` and `pm2 startup`",
             ),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::doctor::{Daemon, Finding, Level, look};
+use crate::doctor::{Daemon, Finding, Level, inspect};
 use crate::error::{CliError, Status};
 use crate::render::{self, styles};
 use crate::startup::check;
@@ -31,7 +31,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         },
         Err(error) => Daemon::Ill(ostler_core::text::causes::with_causes(&error)),
     };
-    let mut findings = look(&home, &daemon);
+    let mut findings = inspect(&home, &daemon);
     findings.push(boot(cx, call));
     report(cx, call, &findings)
 }
@@ -87,13 +87,15 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
         }
     }
     let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
-    let told = |count: usize, one: &str, many: &str| match count {
+    let counted = |count: usize, one: &str, many: &str| match count {
         0 => None,
         1 => Some(format!("1 {one}")),
         n => Some(format!("{n} {many}")),
     };
-    let parts: Vec<String> =
-        [told(count(Level::Wrong), "error", "errors"), told(count(Level::Warning), "warning", "warnings")].into_iter().flatten().collect();
+    let parts: Vec<String> = [counted(count(Level::Wrong), "error", "errors"), counted(count(Level::Warning), "warning", "warnings")]
+        .into_iter()
+        .flatten()
+        .collect();
     let verdict = if parts.is_empty() { "no problems found".to_owned() } else { parts.join(", ") };
     cx.out.text(format_args!("{verdict}\n"));
 }

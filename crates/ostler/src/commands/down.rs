@@ -3,7 +3,7 @@
 use ostler_proto::control::Action;
 use serde_json::json;
 
-use super::project::{app_names, looked_at};
+use super::project::{app_names, project_members};
 use super::request::request;
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -15,7 +15,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("volumes") {
         cx.out.warn_err("--volumes: ostler creates no volumes; the data of apps stays in its folders");
     }
-    let members = looked_at(cx, call)?.unwrap_or_default();
+    let members = project_members(cx, call)?.unwrap_or_default();
     let names = app_names(&members, &call.targets)?;
     if !names.is_empty() {
         cx.perform(&request(cx, Action::Delete, call, names.clone(), None)?, Wording::Action)?;

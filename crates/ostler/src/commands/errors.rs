@@ -31,9 +31,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let shown = match call.target() {
         None => book.newest(|_| true),
         Some(word) => match named(&book, word) {
-            Named::App(groups) => groups,
-            Named::Group(group) => return show_one(cx, call, group, &resolved),
-            Named::Nothing => Vec::new(),
+            ErrorTarget::App(groups) => groups,
+            ErrorTarget::Group(group) => return show_one(cx, call, group, &resolved),
+            ErrorTarget::Nothing => Vec::new(),
         },
     };
     let unresolved = |group: &&Group| call.has("all") || group.state(&resolved) != State::Resolved;
@@ -59,20 +59,20 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 /// Meaning of a word on the command line.
-enum Named<'a> {
+enum ErrorTarget<'a> {
     App(Vec<&'a Group>),
     Group(&'a Group),
     Nothing,
 }
 
-fn named<'a>(book: &'a Book, word: &str) -> Named<'a> {
+fn named<'a>(book: &'a Book, word: &str) -> ErrorTarget<'a> {
     let groups = book.newest(|group| group.app == word);
     if !groups.is_empty() {
-        return Named::App(groups);
+        return ErrorTarget::App(groups);
     }
     match book.find(word).filter(|_| word.len() >= SHORTEST_ID) {
-        Some(group) => Named::Group(group),
-        None => Named::Nothing,
+        Some(group) => ErrorTarget::Group(group),
+        None => ErrorTarget::Nothing,
     }
 }
 

@@ -292,9 +292,12 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
     let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
     if call.has("json") {
         let file = |(file, step): &(&File, Step)| json!({ "path": out.join(&file.path), "step": words(*step, is_check, has_conflict).0 });
-        let told: Vec<Value> =
-            exported.told.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
-        let all = json!({ "files": steps.iter().map(file).collect::<Vec<_>>(), "not_carried": told, "next": exported.next });
+        let left_out: Vec<Value> = exported
+            .told
+            .iter()
+            .map(|left_out| json!({ "app": left_out.app, "attribute": left_out.key, "reason": left_out.why }))
+            .collect();
+        let all = json!({ "files": steps.iter().map(file).collect::<Vec<_>>(), "not_carried": left_out, "next": exported.next });
         render::json(&mut cx.out, &all);
         return;
     }

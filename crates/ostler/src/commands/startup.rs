@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::startup::{self, Facts, Plan, Platform, Scope, begin, check, perform, sh};
+use crate::startup::{self, Facts, Plan, Platform, Scope, check, perform, prepare, sh};
 
 /// Writes the files that the init system needs and enables them; nothing is started. Without root,
 /// prints the command line to run.
@@ -13,7 +13,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("check") {
         return check::run(cx, call);
     }
-    let Some((platform, scope)) = begin(cx, call, "startup")? else { return Ok(Status::Failed) };
+    let Some((platform, scope)) = prepare(cx, call, "startup")? else { return Ok(Status::Failed) };
     let facts = startup::gather(cx, call, platform, scope)?;
     cx.refuse_beside_pm2(Path::new(&facts.home), "set up the start at boot")?;
     let plan = startup::plan(&facts);

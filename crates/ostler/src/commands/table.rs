@@ -8,7 +8,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::render::{Order, blocks, host_line, json, list_table, module_table};
-use crate::silence::keeper_fault;
+use crate::unresponsive::keeper_fault;
 
 /// Prints the list in the form that the options request. Commands that change something print it at
 /// the end.

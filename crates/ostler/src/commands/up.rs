@@ -16,14 +16,14 @@ use serde_json::json;
 use self::exits::AbortOn;
 use self::front::Front;
 use super::launch::share_base;
-use super::project::{self, Plan, Project, Step, app_names, foreign, is_member, plan};
+use super::project::{self, AppStep, Plan, Project, app_names, foreign, is_member, plan};
 use super::request::request;
 use super::steady::steady;
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, CommandError, ProjectError, Status, UsageError};
-use crate::logs::{self, Form, Past, Show};
+use crate::logs::{self, LineFormat, StartPositions, StreamFormat};
 use crate::render::{self, Wording};
 use crate::signals::Signals;
 
@@ -53,7 +53,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for file in &files {
         project::name_file(cx, call, file);
     }
-    tell(cx, call, &project);
+    report_ignored_keys(cx, call, &project);
     if project.wanted.is_empty() && project.none_of.is_empty() {
         return Err(ProjectError::NothingToRun(project.file).into());
     }
@@ -82,7 +82,7 @@ fn wait_limit(call: &Call) -> Result<Option<Duration>, UsageError> {
 }
 
 /// Reports on stderr what does not run as the file describes.
-fn tell(cx: &mut Cx, call: &Call, project: &Project) {
+fn report_ignored_keys(cx: &mut Cx, call: &Call, project: &Project) {
     if call.has("json") {
         return;
     }
@@ -123,7 +123,7 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
     if !gone.is_empty() {
         cx.perform(&request(cx, Action::Delete, call, gone, None)?, Wording::Action)?;
     }
-    let touched = project.wanted.iter().zip(&plan.steps).filter(|(_, step)| **step != Step::Leave);
+    let touched = project.wanted.iter().zip(&plan.steps).filter(|(_, step)| **step != AppStep::Leave);
     let mut apps: Vec<AppSpec> = touched.map(|(spec, _)| spec.clone()).collect();
     if !apps.is_empty() {
         let base_env = Arc::unwrap_or_clone(share_base(&mut apps));
@@ -181,13 +181,13 @@ fn wait(cx: &mut Cx, project: &Project, limit: Duration) -> Result<Status, CliEr
 /// Stays in the foreground: shows the lines, and stops everything at the end.
 fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &[Detail]) -> Result<Status, CliError> {
     let (abort_on, from) = abort(call, project)?;
-    let past = Past::now(cx)?;
+    let past = StartPositions::now(cx)?;
     let mut signals = Signals::take()?;
-    cx.heed(signals.asked_to_stop())?;
+    cx.interrupt_on(signals.stop_fd())?;
     // Only a new connection reacts to the signals.
     cx.disconnect();
     let done = carry_out(cx, call, project, plan, members);
-    cx.heed_nothing();
+    cx.clear_interrupt();
     let names: Vec<String> = project.wanted.iter().map(|spec| spec.name.clone()).collect();
     match done {
         Ok(()) => {}
@@ -199,24 +199,24 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
         }
         Err(error) => return Err(explain(cx, call, project, error)),
     }
-    let begun = of_project(cx, project)?;
-    let targets = app_names(&begun, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
+    let started = project_details(cx, project)?;
+    let targets = app_names(&started, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
     let stop = request(cx, Action::Stop, call, targets.clone(), None)?;
     let form = match () {
-        () if call.has("json") => Form::Json,
-        () if call.has("raw") => Form::Raw,
-        () => Form::Project,
+        () if call.has("json") => LineFormat::Json,
+        () if call.has("raw") => LineFormat::Raw,
+        () => LineFormat::Project,
     };
     let timestamp = call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default());
     let mut front = Front::new(project, targets.clone(), stop, abort_on, call.has("json"));
-    front.add_missed(&begun);
-    let show = Show { form, timestamp, names: Some(targets) };
+    front.add_missed(&started);
+    let show = StreamFormat { form, timestamp, names: Some(targets) };
     cx.disconnect();
     logs::stream_as(cx, past, &show, Some(&mut signals), &mut front)?;
     if signals.count() > 0 {
         return Ok(ended_by(&signals));
     }
-    let members = of_project(cx, project)?;
+    let members = project_details(cx, project)?;
     front.add_missed(&members);
     front.print(&mut cx.out);
     if abort_on != AbortOn::Nothing {
@@ -251,7 +251,7 @@ fn explain(cx: &mut Cx, call: &Call, project: &Project, error: CliError) -> CliE
         return error;
     }
     cx.out.error(failure);
-    if let Ok(members) = of_project(cx, project) {
+    if let Ok(members) = project_details(cx, project) {
         failure::report(cx, call, project, &members);
     }
     CliError::Reported(error.status())
@@ -262,7 +262,7 @@ fn ended_by(signals: &Signals) -> Status {
     if signals.is_interrupt() { Status::Interrupted } else { Status::Terminated }
 }
 
-fn of_project(cx: &mut Cx, project: &Project) -> Result<Vec<Detail>, CliError> {
+fn project_details(cx: &mut Cx, project: &Project) -> Result<Vec<Detail>, CliError> {
     let details = match cx.running_client()? {
         Some(client) => client.inspect(&[])?,
         None => Vec::new(),

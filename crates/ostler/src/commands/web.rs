@@ -354,7 +354,7 @@ fn read_password(cx: &mut Cx) -> Result<String, CliError> {
     let mut ask = |words: &str| {
         cx.out.err_line(words);
         cx.out.flush();
-        let _hidden = Hidden::new();
+        let _hidden = EchoOff::new();
         let mut line = String::new();
         stdin.read_line(&mut line).map(|_| line.trim_end_matches(['\r', '\n']).to_owned()).map_err(failed)
     };
@@ -363,9 +363,9 @@ fn read_password(cx: &mut Cx) -> Result<String, CliError> {
 }
 
 /// Terminal that does not echo what the user types, until this value is dropped.
-struct Hidden(Option<rustix::termios::Termios>);
+struct EchoOff(Option<rustix::termios::Termios>);
 
-impl Hidden {
+impl EchoOff {
     fn new() -> Self {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(mut quiet) = before.clone() {
@@ -376,7 +376,7 @@ impl Hidden {
     }
 }
 
-impl Drop for Hidden {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);

@@ -12,7 +12,7 @@ use super::Cx;
 use crate::client::{self, Client, ClientError, VERSION};
 use crate::error::CliError;
 use crate::render::{ProgressPrinter, Wording};
-use crate::silence::keeper_fault;
+use crate::unresponsive::keeper_fault;
 
 /// Time within which the new daemon has to answer.
 const READY_WITHIN: Duration = Duration::from_secs(10);

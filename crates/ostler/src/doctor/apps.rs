@@ -92,7 +92,7 @@ const PATTERNS: &[Pattern] = &[
     },
 ];
 
-pub(super) fn look(details: &[Detail], findings: &mut Vec<Finding>) {
+pub(super) fn inspect(details: &[Detail], findings: &mut Vec<Finding>) {
     let mut copies: BTreeMap<&str, (&AppSpec, usize)> = BTreeMap::new();
     for detail in details {
         copies.entry(&detail.spec.name).or_insert((&detail.spec, 0)).1 += 1;

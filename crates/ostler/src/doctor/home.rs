@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Daemon, Finding, Level};
 use crate::left_behind;
 use crate::render::bytes;
-use crate::silence::keeper_fault;
+use crate::unresponsive::keeper_fault;
 
 /// Free space below which the next log may fill the disk, and the share of the disk.
 const LITTLE_BYTES: u64 = 256 << 20;
@@ -15,9 +15,9 @@ const LITTLE_PERCENT: u64 = 3;
 /// Magic numbers of network file systems, on which locks and sockets of several machines meet.
 const OF_THE_NETWORK: [(u64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")];
 
-pub(super) fn look(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
+pub(super) fn inspect(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
     findings.push(folder(home));
-    findings.push(of_daemon(home, daemon));
+    findings.push(daemon_finding(home, daemon));
     let mut folders: BTreeSet<PathBuf> = BTreeSet::from([home.to_owned()]);
     if let Daemon::Runs(_, details) = daemon {
         let files = details.iter().flat_map(|detail| [&detail.files.out, &detail.files.error].into_iter().flatten());
@@ -59,7 +59,7 @@ fn folder(home: &Path) -> Finding {
     Finding::fine(what, format!("{shown}, mode {:o}", meta.mode() & 0o7777))
 }
 
-fn of_daemon(home: &Path, daemon: &Daemon) -> Finding {
+fn daemon_finding(home: &Path, daemon: &Daemon) -> Finding {
     let what = "daemon";
     match daemon {
         Daemon::Runs(peer, _) if peer.version != env!("CARGO_PKG_VERSION") => {

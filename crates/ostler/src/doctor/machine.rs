@@ -11,7 +11,7 @@ const FILES_AT_LEAST: u64 = 1024;
 /// Typical number of folders in a project with dependencies.
 const WATCHES: u64 = 8192;
 
-pub(super) fn look(daemon: &Daemon, findings: &mut Vec<Finding>) {
+pub(super) fn inspect(daemon: &Daemon, findings: &mut Vec<Finding>) {
     findings.push(open_files(daemon));
     let watches = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ostler_core::text::units;
 
 use super::printer::Printer;
-use super::search::{Found, Hit, Pattern, Receiver, Search, moment, search};
+use super::search::{FoundLine, Hit, Pattern, Receiver, Search, moment, search};
 use super::source::Source;
 use crate::cli::Call;
 use crate::error::{CliError, UsageError};
@@ -85,7 +85,7 @@ impl Terms {
             within: None,
             ends_at: ends_at.clone(),
         };
-        let mut kept = Kept { lines: Vec::new(), bytes: 0 };
+        let mut kept = MatchBuffer { lines: Vec::new(), bytes: 0 };
         let end = search(sources, &wanted, &mut kept)?;
         for (path, found) in kept.lines.iter().rev() {
             let Some(source) = sources.iter().find(|source| source.path == *path) else { continue };
@@ -103,14 +103,14 @@ impl Terms {
 }
 
 /// Lines, the last one first, each with the path of its log.
-struct Kept {
-    lines: Vec<(PathBuf, Found)>,
+struct MatchBuffer {
+    lines: Vec<(PathBuf, FoundLine)>,
     bytes: usize,
 }
 
-impl Receiver for Kept {
+impl Receiver for MatchBuffer {
     fn hit(&mut self, hit: &Hit<'_>) -> bool {
-        self.bytes += hit.found.text.len() + hit.source.path.as_os_str().len() + size_of::<(PathBuf, Found)>();
+        self.bytes += hit.found.text.len() + hit.source.path.as_os_str().len() + size_of::<(PathBuf, FoundLine)>();
         self.lines.push((hit.source.path.clone(), hit.found.clone()));
         self.bytes < MOST_BYTES
     }

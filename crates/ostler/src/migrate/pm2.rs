@@ -33,7 +33,7 @@ impl Pm2 {
     /// # Errors
     /// Returns an error if the listening process is not PM2, or if it belongs to another user.
     pub(crate) fn connect(home: &Path) -> Result<Option<Self>, CliError> {
-        let path = crate::home::paths_of_shell(home).calls;
+        let path = crate::home::shell_paths(home).calls;
         let stream = match UnixStream::connect(&path) {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) => {

@@ -7,7 +7,7 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_proto::control::{Confirm, Existing, Request};
 use serde_json::{Map, Value, json};
 
-use super::installed::{self, Installed, Kind};
+use super::installed::{self, Installed, ModuleKind};
 use super::package::Package;
 use crate::cx::Cx;
 use crate::error::{CliError, ModuleError};
@@ -26,7 +26,7 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
             return Ok(());
         }
     };
-    let modules: Vec<Installed> = installed::all(&settings).into_iter().filter(|module| module.kind != Kind::BuiltIn).collect();
+    let modules: Vec<Installed> = installed::all(&settings).into_iter().filter(|module| module.kind != ModuleKind::BuiltIn).collect();
     if modules.is_empty() {
         return Ok(());
     }

@@ -55,13 +55,13 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     for exit in earlier {
         let _ = writeln!(out, "    {}", headline(exit, view));
     }
-    what_happened(&mut out, detail, events, view);
+    write_events(&mut out, detail, events, view);
     out
 }
 
 /// Prints the events behind the present state, without facts that are already shown. If the events
 /// do not reach back far enough, it prints the cause from the instance's record.
-fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &View) {
+fn write_events(out: &mut String, detail: &Detail, events: &[Event], view: &View) {
     let known = events_of(detail, events);
     if !known.iter().any(|event| event.id.is_some())
         && let Some(cause) = &detail.cause

@@ -22,7 +22,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use folder::Folder;
-use package::{Form, HEAD, SUMS_MAX, Version};
+use package::{HEAD, PackageForm, SUMS_MAX, Version};
 
 /// Largest program.
 const MAX_BYTES: u64 = 256 << 20;
@@ -37,7 +37,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// File to install, with its conditions.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ReplaceRequest<'a> {
     /// The file.
     pub(crate) from: &'a Path,
     /// Its checksum, 64 hexadecimal digits; none: the checksum from `SHA256SUMS` in the same
@@ -133,21 +133,21 @@ impl Replaced {
 ///
 /// # Errors
 /// See [`ReplaceError`].
-pub(crate) fn replace(program: &Path, wanted: &Wanted<'_>) -> Result<Replaced, ReplaceError> {
-    let refused = |why: String| ReplaceError::Refused { path: wanted.from.to_owned(), why };
+pub(crate) fn replace(program: &Path, request: &ReplaceRequest<'_>) -> Result<Replaced, ReplaceError> {
+    let refused = |why: String| ReplaceError::Refused { path: request.from.to_owned(), why };
     let place = |why: String| ReplaceError::Place { path: program.to_owned(), why };
-    let sum = expected_sum(wanted).map_err(refused)?;
+    let sum = expected_sum(request).map_err(refused)?;
     let folder = Folder::of(program).map_err(place)?;
     let mut copy = folder.create().map_err(|error| place(error.to_string()))?;
     let path = folder.path_of_new();
-    let outcome = copy_verified(wanted.from, &mut copy, &sum)
+    let outcome = copy_verified(request.from, &mut copy, &sum)
         .and_then(|head| package::runs_here(&head, std::env::consts::ARCH))
         .map_err(refused)
         .and_then(|()| folder.finish(&copy).map_err(|error| place(error.to_string())))
         .and_then(|()| {
             // A file that is open for writing cannot be executed.
             drop(copy);
-            version_of(&path).and_then(|version| is_new_enough(&version, wanted).map(|()| version)).map_err(refused)
+            version_of(&path).and_then(|version| is_new_enough(&version, request).map(|()| version)).map_err(refused)
         })
         .and_then(|version| folder.exchange().map(|()| version).map_err(|error| place(error.to_string())));
     match outcome {
@@ -160,12 +160,12 @@ pub(crate) fn replace(program: &Path, wanted: &Wanted<'_>) -> Result<Replaced, R
 }
 
 /// Returns the checksum that the file must have.
-fn expected_sum(wanted: &Wanted<'_>) -> Result<[u8; 32], String> {
-    if let Some(text) = wanted.sha256 {
+fn expected_sum(request: &ReplaceRequest<'_>) -> Result<[u8; 32], String> {
+    if let Some(text) = request.sha256 {
         return package::checksum(text).map_err(|why| format!("--sha256: {why}"));
     }
-    let Some(name) = wanted.from.file_name().and_then(|name| name.to_str()) else { return Err("its name is not valid UTF-8".into()) };
-    let list = wanted.from.with_file_name(SUMS);
+    let Some(name) = request.from.file_name().and_then(|name| name.to_str()) else { return Err("its name is not valid UTF-8".into()) };
+    let list = request.from.with_file_name(SUMS);
     let mut text = String::new();
     match File::open(&list).and_then(|file| file.take(SUMS_MAX).read_to_string(&mut text)) {
         Ok(_) => {}
@@ -205,8 +205,8 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
     let form = package::form(&begin)?;
     let mut whole = io::Cursor::new(begin).chain(&mut summed);
     let head = match form {
-        Form::Plain => copy(&mut whole, to)?,
-        Form::Archive => unpack(GzDecoder::new(&mut whole).take(MAX_BYTES), to)?,
+        PackageForm::Plain => copy(&mut whole, to)?,
+        PackageForm::Archive => unpack(GzDecoder::new(&mut whole).take(MAX_BYTES), to)?,
     };
     // Bytes after the archive are a part of the file, too.
     io::copy(&mut whole, &mut io::sink()).map_err(cannot)?;
@@ -287,11 +287,11 @@ fn version_of(program: &Path) -> Result<String, String> {
 }
 
 /// Checks whether this version may replace ours.
-fn is_new_enough(version: &str, wanted: &Wanted<'_>) -> Result<(), String> {
-    let order = Version::of(version).zip(Version::of(wanted.ours)).map(|(new, old)| new.compare(&old));
+fn is_new_enough(version: &str, request: &ReplaceRequest<'_>) -> Result<(), String> {
+    let order = Version::of(version).zip(Version::of(request.ours)).map(|(new, old)| new.compare(&old));
     match order {
-        Some(Ordering::Less) if !wanted.may_be_older => {
-            Err(format!("it is version {version}, older than {}; use --downgrade to install it anyway", wanted.ours))
+        Some(Ordering::Less) if !request.may_be_older => {
+            Err(format!("it is version {version}, older than {}; use --downgrade to install it anyway", request.ours))
         }
         _ => Ok(()),
     }

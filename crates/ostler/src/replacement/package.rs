@@ -9,7 +9,7 @@ pub(super) const HEAD: usize = 20;
 
 /// Form of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum PackageForm {
     /// The program itself.
     Plain,
     /// A gzipped tar archive that contains the program.
@@ -20,10 +20,10 @@ pub(super) enum Form {
 ///
 /// # Errors
 /// Returns an error for the user if it has neither form.
-pub(super) fn form(head: &[u8]) -> Result<Form, &'static str> {
+pub(super) fn form(head: &[u8]) -> Result<PackageForm, &'static str> {
     match head {
-        [0x1f, 0x8b, ..] => Ok(Form::Archive),
-        [0x7f, b'E', b'L', b'F', ..] => Ok(Form::Plain),
+        [0x1f, 0x8b, ..] => Ok(PackageForm::Archive),
+        [0x7f, b'E', b'L', b'F', ..] => Ok(PackageForm::Plain),
         _ => Err("it is neither a program nor a .tar.gz"),
     }
 }
@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn form_distinguishes_program_and_archive() {
-        assert_eq!(form(&head(2, 1, 2, 62)), Ok(Form::Plain));
-        assert_eq!(form(&[0x1f, 0x8b, 8]), Ok(Form::Archive));
+        assert_eq!(form(&head(2, 1, 2, 62)), Ok(PackageForm::Plain));
+        assert_eq!(form(&[0x1f, 0x8b, 8]), Ok(PackageForm::Archive));
         for text in [&b""[..], b"#!/bin/sh\n", b"\x7fEL", b"PK\x03\x04"] {
             assert!(form(text).is_err(), "{text:?}");
         }

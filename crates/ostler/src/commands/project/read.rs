@@ -10,8 +10,8 @@ use ostler_export::{ComposeService, Told, compose_project};
 use serde_json::{Map, Value};
 
 use super::super::change::EnvChoice;
+use super::super::existing_apps::Present;
 use super::super::files::{self, Source};
-use super::super::present::Present;
 use super::compose::{ComposeFiles, text_of};
 use super::name::choose;
 use crate::cli::Call;
@@ -207,7 +207,7 @@ fn chosen(
 fn specs(cx: &mut Cx, call: &Call, source: &Source, context: &Context, raw: &[RawApp]) -> Result<Vec<AppSpec>, CliError> {
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
-    let present = Present::of_file(cx, raw, &overlay)?;
+    let present = Present::from_file(cx, raw, &overlay)?;
     let mut all = Vec::new();
     for app in raw {
         let again = present.describe(app, context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?;

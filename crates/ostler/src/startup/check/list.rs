@@ -13,7 +13,7 @@ use crate::startup::facts::Facts;
 use crate::startup::saved;
 
 /// Checks the list; returns the apps that a boot would start.
-pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
+pub(super) fn inspect(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
     let path = saved::path(Path::new(&facts.home));
     let shown = path.display();
     let save = format!("{} save", facts.program.name());

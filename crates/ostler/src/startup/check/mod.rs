@@ -58,9 +58,9 @@ pub(crate) fn verdict(cx: &Cx, call: &Call) -> Result<Option<Vec<String>>, CliEr
 
 fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![];
-    let path = unit::look(facts, &mut findings);
-    let entries = list::look(facts, &mut findings);
-    apps::look(facts, &entries, &path, &mut findings);
+    let path = unit::inspect(facts, &mut findings);
+    let entries = list::inspect(facts, &mut findings);
+    apps::inspect(facts, &entries, &path, &mut findings);
     findings
 }
 
@@ -117,7 +117,7 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
 }
 
 /// Returns the command that would write the correct unit.
-fn startup_again(facts: &Facts) -> String {
+fn startup_command(facts: &Facts) -> String {
     let mut words = vec![facts.program.name().to_owned(), "startup".into(), facts.platform.name().into()];
     match facts.scope {
         Scope::User => words.push("--user-unit".into()),

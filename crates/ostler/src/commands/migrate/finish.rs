@@ -12,7 +12,7 @@ use crate::error::{CliError, MigrateError, Status};
 use crate::migrate::{self, Pm2, Record};
 
 /// Returns the moved apps to PM2, the last one first.
-pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
+pub(super) fn move_back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let Some(mut record) = Record::read(&home)? else {
         return Err(CliError::NotFound("no apps were moved from PM2".into()));
@@ -46,13 +46,13 @@ pub(super) fn finish(cx: &mut Cx) -> Result<Status, CliError> {
         return Err(CliError::NotFound("no apps were moved from PM2".into()));
     };
     if let Some(pm2) = Pm2::connect(&record.from)? {
-        end_pm2(cx, pm2)?;
+        stop_pm2(cx, pm2)?;
     }
     Record::default().write(&home)?;
     Ok(Status::Ok)
 }
 
-pub(super) fn end_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
+pub(super) fn stop_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
     let list = pm2.list()?;
     let modules: Vec<u32> = list.iter().filter(|entry| entry["pmx_module"] == true).filter_map(id_of).collect();
     for module in modules {
