@@ -223,7 +223,7 @@ fn setup_update_and_revert_work() {
     host.deploy("exec pwd").run().ok().says(&current);
     home.cmd(["deploy", "p", "exec", "echo \"$0'\" | tr a-z A-Z; exit 3"].as_slice()).run().code(1).says("BASH'").says("exit code 3");
 
-    host.deploy("revert 2").run().fails().says("not so many");
+    host.deploy("revert 2").run().fails().says("not that many");
     host.deploy("revert").run().ok().says("reverting 1").says(&format!("POST-DEPLOY {current} 1"));
     assert_eq!(host.deploys("app"), [first.clone(), second.clone(), first.clone()]);
     host.deploy("ref master").run().ok().says(&format!("POST-DEPLOY {current} 2"));
@@ -296,13 +296,13 @@ fn rolls_back(hook: Option<&str>, starts: bool, why: &str) {
     host.deploy("setup").run().ok();
     let output = host.deploy("").run().ok();
     if starts {
-        output.says("waiting until well: api").says("healthy: 1 of 1 online");
+        output.says("waiting until healthy: api").says("healthy: 1 of 1 online");
     }
     let good = host.deploys("app");
 
     home.write("bad", "");
     host.project(app("exit 3"), members.clone());
-    host.deploy("").run().code(5).says(why).says(&format!("going back to {}", good[0])).says("the previous release was restored");
+    host.deploy("").run().code(5).says(why).says(&format!("restoring {}", good[0])).says("the previous release was restored");
     assert_eq!(host.deploys("app"), good);
     assert_eq!(sh(&host.path("app").join("source"), "git rev-parse HEAD"), good[0]);
     if starts {
@@ -323,7 +323,7 @@ fn default_hook_failure_rolls_back() {
 
 #[test]
 fn unhealthy_apps_roll_back() {
-    rolls_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not well");
+    rolls_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not healthy");
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn failed_first_deploy_has_no_release_to_roll_back_to() {
     let host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "exit 7"}));
     host.deploy("setup").run().ok();
-    host.deploy("").run().code(1).says("post-deploy hook failed").says("there is no former release").says("Deploy failed");
+    host.deploy("").run().code(1).says("post-deploy hook failed").says("there is no previous release").says("Deploy failed");
     assert!(host.deploys("app").is_empty());
     // A hook that fails before anything changes.
     host.project(json!([]), json!({"pre-deploy": "exit 7"}));

@@ -47,7 +47,7 @@ fn doctor_warns_about_modules_unsafe_with_copies() {
     home.write("package.json", r#"{"dependencies": {"express-session": "1", "pg": "1"}}"#);
     home.write("app.js", "setInterval(() => {}, 1000); if (0) require('node-cron')");
     home.ok("start app.js --name one");
-    assert_eq!(findings(&home, "app"), [("fine".to_owned(), "none has several copies".to_owned())]);
+    assert_eq!(findings(&home, "app"), [("fine".to_owned(), "no app runs several instances".to_owned())]);
     home.ok("start app.js --name two -i 2");
     let told = findings(&home, "app two");
     assert_eq!(told.len(), 2, "{told:?}");
@@ -134,7 +134,7 @@ fn doctor_reports_refused_system_calls_and_unknown_clock() {
         assert!(words.iter().any(|words| words.starts_with(call)), "{call}: {told:?}");
     }
     let told = findings_without_calls(&home, "adjtimex,clock_adjtime", "clock");
-    assert_eq!(told, [("note".to_owned(), "the kernel does not say who keeps it right".to_owned())]);
+    assert_eq!(told, [("note".to_owned(), "the kernel does not report whether it is synchronized".to_owned())]);
     // Otherwise it does, one way or the other.
     let told = findings(&home, "clock");
     assert!(["synchronized", "not synchronized (NTP is off)"].contains(&told[0].1.as_str()), "{told:?}");
@@ -146,9 +146,9 @@ fn doctor_reports_instances_without_cgroups() {
     home.cmd(format!("start {} --name a -- hold", fixture())).env("OSTLER_CGROUP", "off").run().ok();
     let told = findings(&home, "cgroups");
     let expected = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        "instances have none"
+        "instances have no cgroup"
     } else {
-        "there is no cgroup v2 here"
+        "cgroup v2 is not available"
     };
     assert_eq!(told, [("note".to_owned(), expected.to_owned())]);
 }

@@ -118,7 +118,7 @@ fn imported_procfile_runs() {
 #[test]
 fn import_reads_included_files() {
     let home = home();
-    home.run("import compose - --port 80").code(2).says("only a Procfile has ports to count");
+    home.run("import compose - --port 80").code(2).says("only a Procfile needs ports");
     std::fs::create_dir_all(home.work().join("conf.d")).unwrap();
     home.write("supervisord.conf", "[include]\nfiles = conf.d/*.conf\n");
     home.write("conf.d/b.conf", "[program:b]\ncommand=sleep 1000\nenvironment=HERE=%(here)s\n");

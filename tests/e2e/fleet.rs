@@ -179,12 +179,12 @@ fn rolling_change_stops_at_first_unhealthy_host() {
     fs::write(fleet.dir("web2").join("bad"), "").unwrap();
     for command in ["restart", "reload"] {
         let output = fleet.run(&format!("-H web {command} api --batch 1"));
-        output.fails().says("Done: web1; not well: web2; not begun: web3");
+        output.fails().says("Done: web1; failed: web2; not started: web3");
     }
     let after = pids();
     assert!(after[0] != before[0] && after[2] == before[2], "{before:?} {after:?}");
     // An unreachable host counts as failed.
-    fleet.run("-H web1,down,web3 restart api --batch 1").code(3).says("Done: web1; not well: down; not begun: web3");
+    fleet.run("-H web1,down,web3 restart api --batch 1").code(3).says("Done: web1; failed: down; not started: web3");
     assert_eq!(pids()[2], before[2]);
     fs::remove_file(fleet.dir("web2").join("bad")).unwrap();
     let output = fleet.run("-H web restart api --batch 2 --json").ok().says("now web1, web2 (2 of 3)").says("now web3 (3 of 3)");

@@ -68,7 +68,7 @@ fn failed_post_update_rolls_back() {
     needs_program!("git");
     let home = home();
     let commits = create_three_commits(&home, r#", "post_update": ["grep -q 1 number"]"#);
-    home.run("pull api").code(1).says("post_update failed").says(&format!("going back to {}", &commits[0][..7]));
+    home.run("pull api").code(1).says("post_update failed").says(&format!("restoring {}", &commits[0][..7]));
     assert_eq!((git(&home, "rev-parse HEAD"), home.app("api").status()), (commits[0].clone(), "online"));
 }
 
@@ -77,7 +77,7 @@ fn exec_timeout_kills_slow_command() {
     needs_program!("git");
     let home = home();
     let commits = create_three_commits(&home, r#", "exec_timeout": 400, "post_update": ["test $(cat number) = 1 || sleep 4711"]"#);
-    home.run("pull api").code(1).says("took longer than exec_timeout").says("going back");
+    home.run("pull api").code(1).says("took longer than exec_timeout").says("restoring");
     assert_eq!(git(&home, "rev-parse HEAD"), commits[0]);
     let sleeps = || ostler_testkit::process_table().iter().any(|process| process.cmdline.contains("sleep 4711"));
     home.wait_until("nothing of it is left", || !sleeps());

@@ -50,8 +50,8 @@ fn ostler_uses_file_paths_of_running_daemon() {
         assert_eq!(std::fs::read_to_string(&list).unwrap(), "[]");
     }
     let elsewhere = |words, variable| home.cmd(words).env(variable, home.work().join("other")).run().ok();
-    elsewhere("cleardump", "PM2_DUMP_FILE_PATH").says("counts when a daemon is started");
-    elsewhere("set app:key value", "PM2_MODULE_CONF_FILE").says("counts when a daemon is started");
+    elsewhere("cleardump", "PM2_DUMP_FILE_PATH").says("takes effect when a daemon starts");
+    elsewhere("set app:key value", "PM2_MODULE_CONF_FILE").says("takes effect when a daemon starts");
     assert!(std::fs::read_to_string(&conf).unwrap().contains("value"));
     home.cmd("get app:key").run().ok().says("value");
     assert!(!home.work().join("other").exists() && !home.dir().join("dump.pm2").exists());
@@ -70,7 +70,7 @@ fn pm2_name_uses_file_paths_of_its_shell() {
     moved(&home, "save").run().ok().says(&list.display().to_string());
     assert!(text(&list).contains("\"app\"") && !usual.exists());
     home.ok("save");
-    moved(&home, "cleardump").run().ok().says(&list.display().to_string()).never_says("counts when");
+    moved(&home, "cleardump").run().ok().says(&list.display().to_string()).never_says("takes effect when");
     assert!(text(&list) == "[]" && text(&usual).contains("\"app\""));
     moved(&home, "save").run().ok();
     assert_eq!(text(&elsewhere.join("list.bak")), "[]");

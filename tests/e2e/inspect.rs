@@ -20,7 +20,7 @@ fn inspect_opens_node_debugger() {
     let told = home.ok("inspect api").stdout;
     assert!(told.contains("[api](0) Debugger listening on ws://127.0.0.1:"), "{told}");
     let refused = home.run("inspect other");
-    assert!(refused.code == 1 && refused.stderr.contains("other is no Node app that runs"), "{refused}");
+    assert!(refused.code == 1 && refused.stderr.contains("other is not a running Node app"), "{refused}");
     assert_eq!((home.app("api").pid(), home.app("other").restarts()), (pid, 0));
 }
 

@@ -51,7 +51,7 @@ fn missing_features_are_named() {
     ] {
         let run = home.cmd(words).run();
         let text = run.stderr.trim();
-        let expected = format!("`{command}` is left out of this program, which was built without the feature `{feature}`");
+        let expected = format!("`{command}` is not available: this program was built without the feature `{feature}`");
         assert_eq!((run.code, text.lines().count()), (LEFT_OUT, 1), "{words}: {text}");
         assert!(text.contains(&expected), "{words}: {text}");
     }

@@ -45,7 +45,7 @@ fn next_command_adopts_running_apps() {
         let api = two_apps(&home);
         written(&home);
         home.kill_all_three();
-        home.run(command).ok().says("daemon and keeper had been killed: 3 of 3 instances still run, and are supervised again");
+        home.run(command).ok().says("the daemon and its keeper were killed: 3 of 3 instances still run and are supervised again");
         assert_eq!(home.app("api").pid(), api, "after {command}");
         assert_eq!(home.jlist().len(), 3);
         // The message appears once.
@@ -113,7 +113,7 @@ fn list_suggests_resurrect_after_everything_was_killed() {
     written(&home);
     home.kill_everything();
     for command in ["list", "jlist", "pid api"] {
-        home.run(command).code(3).says("it was killed, and with it all that ran: api, worker (2). `ostler resurrect` starts them again");
+        home.run(command).code(3).says("it was killed together with its apps: api, worker (2). `ostler resurrect` starts them again");
     }
     assert!(home.processes().is_empty(), "a command that reads starts no apps");
     home.ok("resurrect");
@@ -130,10 +130,10 @@ fn list_names_former_apps_after_power_cut() {
     simulate_reboot(&home);
     let list = home.run("list").code(3);
     list.says(
-        "this machine was started again. Before that it had api, worker (2); nothing was saved: start them again, then `ostler save`",
+        "this machine was restarted. Before that, these apps ran: api, worker (2); nothing was saved: start them again, then `ostler save`",
     );
     std::fs::write(home.dir().join("dump.pm2"), "[]").unwrap();
-    home.run("list").code(3).says("`ostler resurrect` starts what was saved, `ostler startup` has that done at boot");
+    home.run("list").code(3).says("`ostler resurrect` starts the saved apps, `ostler startup` does this at each boot");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn commands_on_a_full_disk_survive_loss_of_all_managers() {
     let before = [1001, 1004].map(|seconds| home.pids_of(&format!("sleep {seconds}")));
     home.kill_all_three();
     let output = home.ok("list");
-    assert!(!output.all().contains("all that ran"), "{output}");
+    assert!(!output.all().contains("killed together with its apps"), "{output}");
     assert_eq!(home.names(), ["late", "late", "stays", "stopped"], "{}", home.report());
     assert_eq!([1001, 1004].map(|seconds| home.pids_of(&format!("sleep {seconds}"))), before, "adopted as they are");
     assert_eq!(home.app("stopped").status(), "stopped");
@@ -182,7 +182,7 @@ fn running_apps_are_adopted_despite_damaged_state_file() {
             _ => fs::write(&state, &old).unwrap(),
         }
         let output = home.ok("list");
-        assert!(!output.all().contains("all that ran"), "{damage}\n{output}");
+        assert!(!output.all().contains("killed together with its apps"), "{damage}\n{output}");
         let _ = fs::remove_dir(&state);
         assert_eq!(home.app("app").pid(), pid, "{damage}\n{}", home.report());
         home.ok("restart all");
@@ -220,7 +220,7 @@ fn unknown_processes_are_named_and_stopped_by_kill() {
     copies(home.dir()).iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
     fs::remove_file(home.dir().join("ostler.state")).unwrap();
     let output = home.run("list");
-    assert!(output.all().contains(&format!("pid {pid}")) && !output.all().contains("all that ran"), "{output}");
+    assert!(output.all().contains(&format!("pid {pid}")) && !output.all().contains("killed together with its apps"), "{output}");
     assert!(alive(pid));
     home.ok("kill");
     home.wait_until("nothing is left", || home.processes().is_empty());

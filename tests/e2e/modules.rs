@@ -175,12 +175,12 @@ fn failed_installation_changes_nothing() {
     let before = state(&home);
     home.write("no-tar.tar.gz", "x");
     for (words, problem) in [
-        (format!("install {crashes}"), "everything is as before"),
-        (format!("install {app}"), "there is an app called api already"),
+        (format!("install {crashes}"), "nothing was changed"),
+        (format!("install {app}"), "an app named api already exists"),
         ("install no-tar.tar.gz".into(), "nothing was changed"),
         ("install nowhere.tar.gz".into(), "No such file"),
         ("install ./nowhere".into(), "is not there"),
-        ("install $(true)".into(), "characters in it"),
+        ("install $(true)".into(), "characters that are not allowed"),
         ("install typescript".into(), "part of PM2 itself"),
     ] {
         let said = home.run(words.as_str());
@@ -189,7 +189,7 @@ fn failed_installation_changes_nothing() {
     }
     // A new release that does not become healthy: the former release runs again.
     let said = home.run(format!("install {worse}")).fails();
-    assert!(said.stderr.contains("does not become healthy") && said.stdout.contains("back at 1.0.0"), "{said:?}");
+    assert!(said.stderr.contains("does not become healthy") && said.stdout.contains("rolled back to 1.0.0"), "{said:?}");
     home.wait_status("mod", "online");
     let after = state(&home);
     assert_eq!((after.0, after.1), (before.0, before.1));
@@ -243,7 +243,7 @@ fn safe_watches_for_longer() {
     fs::write(file.join("package.json"), package.to_string()).unwrap();
     fs::write(file.join("run.sh"), "sleep 1.3; exit 1\n").unwrap();
     home.ok("package bad");
-    home.run("install bad-v2-0-0.tar.gz --safe 60000").fails().says("everything is as before");
+    home.run("install bad-v2-0-0.tar.gz --safe 60000").fails().says("nothing was changed");
     assert_eq!(home.app("mod").env("version"), "1.0.0");
     home.wait_status("mod", "online");
 }
@@ -264,7 +264,7 @@ fn npm_fetches_from_a_folder() {
     let home = home();
     module(&home, "my mod", "@me/mod", "1.0.0", "hold");
     // The name contains a blank, so the words are passed as a list.
-    home.run(["install", "./my mod"].as_slice()).fails().says("characters in it");
+    home.run(["install", "./my mod"].as_slice()).fails().says("characters that are not allowed");
     fs::rename(home.work().join("my mod"), home.work().join("my-mod")).unwrap();
     home.ok("install ./my-mod");
     let package = home.dir().join("modules/@me/mod/node_modules/@me/mod");

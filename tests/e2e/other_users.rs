@@ -62,7 +62,7 @@ fn links_and_folders_of_another_user_are_rejected() {
     give(&shared.join("compose.yaml"), OTHER);
     // If the kernel protects links in sticky folders, even root cannot follow this link.
     let is_protected = std::fs::read_to_string("/proc/sys/fs/protected_symlinks").is_ok_and(|set| set.trim() == "1");
-    let expected = if is_protected { "neither an ecosystem file nor a compose file" } else { "refused" };
+    let expected = if is_protected { "no ecosystem file or compose file" } else { "refused" };
     home.cmd("up -d").cwd(&inner).run().fails().says(expected);
     std::fs::remove_file(shared.join("compose.yaml")).unwrap();
     // Root's file in a folder that another user owns, or that everybody can write to.
@@ -241,7 +241,7 @@ fn home_created_by_root_in_user_folder_is_reported() {
         let dir = other.root().join("user").join(folder);
         other.set_dir(&dir);
         let output = other.cmd(start).without("OSTLER_HOME").without("PM2_HOME").env("SUDO_UID", OTHER.to_string()).run().ok();
-        output.says(if owner == 0 { "is root's, in a folder of uid 54321" } else { "running as uid 54321" });
+        output.says(if owner == 0 { "belongs to root but is in a folder of uid 54321" } else { "running as uid 54321" });
         all_belong_to(&dir, owner);
         assert_eq!(uid_of(other.app("app").pid()), owner);
         other.ok("kill");

@@ -40,7 +40,7 @@ fn every_kind_of_profile_is_taken() {
         ("profile nobody", 4, "no app"),
         ("profile api --for long", 2, "--for"),
         ("profile api --heap --memory", 2, "one of"),
-        ("profile api --into nowhere", 4, "is no folder"),
+        ("profile api --into nowhere", 4, "is not a folder"),
     ] {
         let output = home.run(words);
         assert!(output.code == code && output.stderr.contains(problem), "{output}");

@@ -48,7 +48,7 @@ impl Service {
     #[track_caller]
     fn wait_for_exit(&mut self, home: &Home) -> i32 {
         let mut status = None;
-        home.wait_until("the service ends", || {
+        home.wait_until("the service exits", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });

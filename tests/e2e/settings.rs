@@ -54,7 +54,7 @@ fn invalid_settings_change_nothing() {
         ("set", "missing argument"),
         ("multiset a:b", "missing argument"),
         ("unset nope", "no setting nope"),
-        ("install no;such;module", "characters in it"),
+        ("install no;such;module", "characters that are not allowed"),
         ("uninstall pm2-logrotate", "not installed"),
     ] {
         let said = home.run(words);

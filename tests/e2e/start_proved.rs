@@ -193,7 +193,7 @@ fn restart_warns_about_a_port_without_listener() {
     home.ok(format!("start {file}"));
     home.wait_log("app-out.log", "listens");
     home.write("moved", "");
-    let warning = format!("[app](0) does not listen on port {port}, as its old process did");
+    let warning = format!("[app](0) does not listen on port {port}, unlike its old process");
     let output = watched(&home, "restart app").ok();
     assert_eq!(output.stderr.matches(&warning).count(), 1, "{output:?}");
     // The process without a port is the old one now.

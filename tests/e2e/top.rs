@@ -30,7 +30,7 @@ fn live_top_works_without_the_dashboard() {
     let busy = home.write("busy.sh", "#!/bin/sh\nwhile :; do :; done\n");
     home.ok(format!("start {busy} --name app-busy"));
     let mut terminal = top(&home, 100, 24);
-    terminal.wait_for("no past: the dashboard is off");
+    terminal.wait_for("no history: the dashboard is off");
     terminal.wait_until("the busy one is the first", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by cpu"));
     terminal.press("n");
     terminal.wait_until("by name, turned round", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by name"));

@@ -216,12 +216,12 @@ fn taken_port_is_reported_and_the_rest_works() {
     home.wait_log("ostler-web-error.log", &format!("port {port} of 127.0.0.1: another program uses it"));
     assert_eq!(web.get("/api/apps").status, 200);
     home.ok("web enable --no-otlp");
-    home.ok("web status").says("traces: not taken");
+    home.ok("web status").says("traces: not received");
     assert!(!home.dir().join("web/otlp-port").exists());
     home.wait_until("it is off", || web.get("/api/traces").json()["receiver"] == json!({ "port": null, "problem": null, "refused": 0 }));
     for (option, says) in [
         ("--otlp-to ftp://x", "--otlp-to"),
-        ("--otlp-logs", "--otlp-to is needed"),
+        ("--otlp-logs", "--otlp-to is also required"),
         ("--otlp-to http://127.0.0.1:1 --otlp-header s3cret", "--otlp-header"),
         ("--traces-mb 0", "megabytes"),
         ("--otlp-port 0", "expected a port"),
@@ -276,7 +276,7 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
     home.ok(["web", "enable", "--otlp-to", &to, "--otlp-header", "X-Key=s3cret=1", "--otlp-logs"]);
     let status = home.ok("web status --json").stdout;
     assert!(status.contains("X-Key") && !status.contains("s3cret"), "{status}");
-    home.ok("web status").says("figures and events, lines go to");
+    home.ok("web status").says("metrics and events, lines go to");
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let script = home.write(
         "app.sh",

@@ -142,10 +142,10 @@ fn projects_of_two_folders_are_separate() {
     assert_eq!(home.ok("ps --json").stdout.matches("\"pid\"").count(), 8);
     up(&home, &two, "--project-name other --scale web=1");
     home.wait_until("one is left", || home.names().iter().filter(|name| *name == "other-web").count() == 1);
-    home.cmd("down -v").cwd(&one).run().ok().says("ostler makes no volumes");
+    home.cmd("down -v").cwd(&one).run().ok().says("ostler creates no volumes");
     home.cmd("down --project-name other").cwd(home.root()).run().ok();
     assert_eq!(home.names(), ["web"]);
-    home.cmd("down").cwd(&one).run().ok().says("Nothing of this project");
+    home.cmd("down").cwd(&one).run().ok().says("No app of this project");
     assert_eq!(home.names(), ["web"]);
     let other = home_as_pm2();
     let folder = shop(&other, "shop");

@@ -241,11 +241,11 @@ fn taken_port_leaves_the_dashboard_unchanged() {
     for words in [format!("--port {busy}"), format!("--pm2-port {busy}"), format!("--otlp-port {busy}")] {
         let output = home.run(format!("web enable {words}")).code(1);
         assert!(output.stderr.contains(&holder) && !output.stderr.contains("os error"), "{output}");
-        output.says(&format!("nothing was changed, and the dashboard serves at http://127.0.0.1:{port}/ as before"));
+        output.says(&format!("nothing was changed; the dashboard still serves at http://127.0.0.1:{port}/"));
         assert_eq!(row(), before, "{words}");
     }
     let unknown = home.run("web enable --listen 192.0.2.7 --behind-proxy").code(1);
-    unknown.says("no address of this machine").never_says("os error").says("as before");
+    unknown.says("not an address of this machine").never_says("os error").says("still serves");
     home.run("web enable --tls-cert /nowhere/cert.pem --tls-key /nowhere/key.pem").code(1).never_says("os error");
     assert_eq!(row(), before);
     // The dashboard's own port does not count as taken.
@@ -535,7 +535,7 @@ fn dashboard_listens_on_a_unix_socket() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
-    assert!(home.run("web open").stderr.contains("no browser opens"));
+    assert!(home.run("web open").stderr.contains("browsers cannot open"));
 }
 
 /// Rights about alerts by role: viewing, silencing, setting up channels. Some settings are never
@@ -590,7 +590,7 @@ fn dashboard_serves_tls() {
     put("server.pem", &cert);
     put("server-key.pem", &key);
     let enable = |words: &str| home.run(format!("web enable --port {port} {words}"));
-    enable("--tls-cert cert.pem").code(2).says("--tls-key is needed");
+    enable("--tls-cert cert.pem").code(2).says("--tls-key is also required");
     enable("--tls-cert cert.pem --tls-key absent.pem").fails().says("absent.pem");
     enable(&format!("--tls-cert cert.pem --tls-key {fixtures}/key.pem")).fails().says("cannot be used together");
     assert!(!home.ok("list").stdout.contains("ostler-web"), "nothing of it runs");

@@ -142,6 +142,6 @@ fn history_names_each_event_and_its_cause() {
     start_fixture(&home, "other", "", "hold");
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").code == 0);
-    let said = home.ok("why app").says(&format!("its last change was made by `stop` of uid {uid} (pid ")).stdout.clone();
+    let said = home.ok("why app").says(&format!("last changed by `stop` of uid {uid} (pid ")).stdout.clone();
     assert!(!said.contains("what happened:"), "{said}");
 }

@@ -103,19 +103,19 @@ fn startup_check_names_every_obstacle() {
         assert!(text.contains(&format!("    → {remedy}\n")), "{text}");
         machine.ok(["sh", "-c", remedy.trim_start_matches("sudo ")]);
     }
-    assert!(check(&[]).ends_with("a boot brings everything back\n"));
+    assert!(check(&[]).ends_with("all saved apps start at boot\n"));
     machine.ok("ostler start /srv/app.js --name other");
-    assert!(check(&["saved is what runs"]).contains("not saved: other"));
+    assert!(check(&["saved list matches"]).contains("not saved: other"));
     machine.ok("ostler save");
     machine.ok("systemctl disable ostler-root");
-    assert!(check(&["switched on"]).contains("→ systemctl enable ostler-root.service"));
+    assert!(check(&["unit state"]).contains("→ systemctl enable ostler-root.service"));
     machine.ok("systemctl enable ostler-root.service");
     machine.ok("mv /srv/app.js /srv/gone.js");
     let text = check(&["app", "app"]);
-    assert!(text.contains("api: the script /srv/app.js is not there"), "{text}");
+    assert!(text.contains("api: the script /srv/app.js does not exist"), "{text}");
     machine.ok("mv /srv/gone.js /srv/app.js");
     machine.ok("mv /usr/bin/node /usr/bin/node-away");
-    assert!(check(&["app", "app"]).contains("node is neither in its own PATH nor in that of the service"));
+    assert!(check(&["app", "app"]).contains("node is neither in the PATH of the app nor in that of the service"));
     machine.ok("mv /usr/bin/node-away /usr/bin/node");
     machine.write("/root/.ostler/dump.pm2", "[{\"name\": \"half");
     check(&["saved list"]);

@@ -41,7 +41,7 @@ fn migrate_takes_over_pm2_boot_unit_and_returns_it() {
     }
     let units = |machine: &Machine| (is_enabled(machine, "pm2-root.service"), is_enabled(machine, "ostler-root.service"));
     assert_eq!(units(&machine), (true, false));
-    machine.ok("ostler migrate /root/.pm2").says("ostler starts at boot now, pm2-root.service does not any more");
+    machine.ok("ostler migrate /root/.pm2").says("ostler now starts at boot instead of pm2-root.service");
     assert_eq!(units(&machine), (false, true));
     assert_eq!(pids(&machine).len(), 2);
     // After the way back, PM2 has the apps, now and after a boot.

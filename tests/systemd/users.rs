@@ -123,9 +123,9 @@ fn unknown_user_changes_nothing() {
     needs_machine!();
     let machine = machine();
     let before = machine.ok("ls -R /etc/systemd").stdout;
-    machine.run(["ostler", "startup", "-u", "nobody here"]).code(4).says("there is no user \"nobody here\"");
+    machine.run(["ostler", "startup", "-u", "nobody here"]).code(4).says("the user \"nobody here\" does not exist");
     machine.run("ostler startup -u root --hp /no/such/folder").code(2).says("/no/such/folder");
-    machine.run("ostler startup --service-name ../../x").code(2).says("cannot be the name of a service");
+    machine.run("ostler startup --service-name ../../x").code(2).says("is not a valid service name");
     // The user's list is a FIFO that never returns data; the check must not wait for it.
     machine.ok("mkdir -p /root/.ostler");
     machine.ok("mkfifo /root/.ostler/dump.pm2");

@@ -10,7 +10,7 @@ use ostler_core::home::home_paths::HomePaths;
 use ostler_core::text::causes::with_causes;
 
 use crate::error::CliError;
-use crate::silence::Look;
+use crate::unresponsive::DaemonWatch;
 
 /// Time within which a keeper that another call has just started must listen.
 const LISTENS_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
@@ -32,7 +32,7 @@ impl Connector<UnixStream> for HomeSocket {
         let stream = self.socket.connect()?;
         let peer = rustix::net::sockopt::socket_peercred(&stream).map(|peer| peer.uid.as_raw());
         match peer {
-            Ok(peer) if peer != rustix::process::geteuid().as_raw() => Err(of_another(&self.home, peer)),
+            Ok(peer) if peer != rustix::process::geteuid().as_raw() => Err(owner_mismatch(&self.home, peer)),
             _ => Ok(stream),
         }
     }
@@ -50,10 +50,10 @@ impl Connector<UnixStream> for HomeSocket {
 
 /// Returns the error for a daemon of this home that runs as another user. Either the folder was
 /// given to another user, or another user's process listens.
-fn of_another(home: &Path, peer: u32) -> ClientError {
+fn owner_mismatch(home: &Path, peer: u32) -> ClientError {
     let (home, own) = (home.display(), rustix::process::geteuid().as_raw());
     ClientError::Elsewhere(format!(
-        "the daemon of {home} runs as uid {peer}, and the home is used as uid {own}\n\
+        "the daemon of {home} runs as uid {peer}, but this command runs as uid {own}\n\
          hint: give the home back to uid {peer} (chown -R {peer} {home}), or stop that daemon as uid {peer}"
     ))
 }
@@ -77,7 +77,7 @@ pub(crate) fn connect_or_find(home: &Path) -> Result<Client, ClientError> {
 
 /// Watches a client for silence, and reports it to the user.
 fn watched(mut client: Client, home: &Path) -> Client {
-    client.set_silence_handler(Some(Box::new(Look::at(home))));
+    client.set_silence_handler(Some(Box::new(DaemonWatch::at(home))));
     client
 }
 

@@ -214,7 +214,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Replace(#[from] ReplaceError),
     /// The command belongs to a feature that this program was built without.
-    #[error("`{command}` is left out of this program, which was built without the feature `{feature}`: use the complete one")]
+    #[error("`{command}` is not available: this program was built without the feature `{feature}`; use the full build")]
     LeftOut {
         /// As typed.
         command: String,
@@ -261,17 +261,17 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Target(SelectError),
     /// Program file that was replaced or removed while it ran.
-    #[error("this program is not at {} any more, run the new one", .0.display())]
+    #[error("this program is no longer at {}; run the new one", .0.display())]
     ProgramGone(PathBuf),
     /// Call that has no connection to the daemon.
     #[error("no connection")]
     NoConnection,
     /// Old daemon that did not become the new one within this number of seconds.
-    #[error("the old daemon is still there after {0} s")]
+    #[error("the old daemon still runs after {0} s")]
     OldDaemon(u64),
     /// PM2's own daemon runs in the home.
     #[error(
-        "cannot {what}: PM2's own daemon{} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler, npm's `pm2` controls it until then",
+        "cannot {what}: PM2's own daemon{} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler, until then, control it with npm's `pm2`",
         .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), folder = .home.display()
     )]
     BesidePm2 {
@@ -382,7 +382,7 @@ impl CliError {
             Self::Client(ClientError::Version { .. }) => {
                 Some(format!("run `{program} update` to replace the running daemon; apps keep running"))
             }
-            Self::Client(ClientError::Lost(_)) => Some(format!("`{program} list` shows how far it came; see also pm2.log in the home")),
+            Self::Client(ClientError::Lost(_)) => Some(format!("`{program} list` shows the current state; see also pm2.log in the home")),
             Self::Command(error) => error.hint(),
             Self::Unchanged(error) => error.hint(program),
             _ => None,
@@ -390,7 +390,7 @@ impl CliError {
     }
 
     /// True if a relative path may be why the command failed.
-    pub(crate) fn may_be_of_paths(&self) -> bool {
+    pub(crate) fn may_concern_paths(&self) -> bool {
         match self {
             Self::Usage(_) | Self::Home(_) | Self::Client(_) | Self::Launch(_) | Self::Daemon(_) | Self::LeftOut { .. } => false,
             #[cfg(feature = "machine")]
@@ -454,7 +454,7 @@ mod tests {
             (UserError::NoUser("x".into()).into(), "no such user \"x\""),
             (
                 CliError::BesidePm2 { what: "start".into(), pid: Some(7), home: "/p".into() },
-                "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler, npm's `pm2` controls it until then",
+                "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler, until then, control it with npm's `pm2`",
             ),
             (
                 CliError::Keeper(LaunchError::Home { what: "make", path: "/h".into(), source: denied() }),
@@ -519,7 +519,7 @@ mod tests {
             (unknown(None).into(), Some("`pm2 --help` lists the commands")),
             (UsageError::NoEffect { option: "force", command: "list" }.into(), Some("`pm2 list --help` lists its options")),
             (UsageError::NoCommand.into(), None),
-            (lost().into(), Some("`pm2 list` shows how far it came; see also pm2.log in the home")),
+            (lost().into(), Some("`pm2 list` shows the current state; see also pm2.log in the home")),
             (ClientError::Version { daemon: "1".into() }.into(), Some("run `pm2 update` to replace the running daemon; apps keep running")),
             (CliError::NotFound("x".into()), None),
         ] {

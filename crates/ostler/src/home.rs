@@ -68,7 +68,7 @@ fn last_part(argv0: Option<&OsStr>) -> Option<&str> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeError {
     /// No variable names the home, and the user database has no entry.
-    #[error("no home directory known for this user, set {variable} to the folder to use")]
+    #[error("cannot find the home directory of this user: set {variable} to a folder")]
     Unknown {
         /// The variable that would help.
         variable: &'static str,
@@ -77,7 +77,7 @@ pub(crate) enum HomeError {
     #[error("the home {0:?} is not valid UTF-8")]
     NotText(PathBuf),
     /// The path is too long: Unix socket addresses hold 107 bytes.
-    #[error("the home {path} is too long for a socket ({length} bytes, at most {most})")]
+    #[error("the path of the path of the home {path} is too long for a socket ({length} bytes, at most {most})")]
     TooLong {
         /// The home.
         path: String,
@@ -112,7 +112,7 @@ pub(crate) enum HomeError {
         source: io::Error,
     },
     /// No place is usable: neither the usual one nor the folder for temporary files.
-    #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
+    #[error("{first}; {second}; mount a writable volume there, or set {variable} to a folder of your own")]
     Nowhere {
         /// Reason why the usual place is not usable.
         first: Box<Self>,
@@ -155,9 +155,9 @@ pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
     if let Some(given) = given() {
         return given;
     }
-    match of_process_1() {
+    match process_1_home() {
         Some(home) => fitting(home),
-        None => of_user(program),
+        None => user_home(program),
     }
 }
 
@@ -188,7 +188,7 @@ pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError
     if let Some(given) = given() {
         return given.and_then(ready).map(|home| (home, None));
     }
-    let first = match of_user(program).and_then(ready) {
+    let first = match user_home(program).and_then(ready) {
         Ok(home) => return Ok((home, None)),
         Err(error) => error,
     };
@@ -215,18 +215,18 @@ fn given() -> Option<Result<PathBuf, HomeError>> {
 }
 
 /// Returns the home of PM2: the home that PM2's variables name, else `~/.pm2`.
-pub(crate) fn of_pm2() -> Option<PathBuf> {
+pub(crate) fn pm2_home() -> Option<PathBuf> {
     let given = ["OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
     given.map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".pm2")))
 }
 
-fn of_user(program: Program) -> Result<PathBuf, HomeError> {
+fn user_home(program: Program) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
     fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" })).and_then(own_part)
 }
 
 /// Returns the home of process 1 of this container, independent of its name and of its user's home.
-fn of_process_1() -> Option<PathBuf> {
+fn process_1_home() -> Option<PathBuf> {
     if marker(1, ROLE_VAR)? != b"keeper" {
         return None;
     }
@@ -239,7 +239,7 @@ fn of_process_1() -> Option<PathBuf> {
 ///
 /// # Errors
 /// Returns the errors of [`locate`].
-pub(crate) fn of_session(program: Program, number: u32) -> Result<PathBuf, HomeError> {
+pub(crate) fn session_home(program: Program, number: u32) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: "HOME" })?;
     let name = if program.is_pm2() { ".pm2-dev" } else { ".ostler-dev" };
     fitting(user.join(if number <= 1 { name.to_owned() } else { format!("{name}-{number}") }))
@@ -336,12 +336,12 @@ pub(crate) fn paths(home: &Path) -> HomePaths {
     let keeper = ostler_keeper::keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some());
     match keeper {
         Some(keeper) => HomePaths::new(home, |name| marker(keeper.pid, name).map(OsString::from_vec)),
-        None => paths_of_shell(home),
+        None => shell_paths(home),
     }
 }
 
 /// Returns the files of a home that our environment names, even if a running daemon uses others.
-pub(crate) fn paths_of_shell(home: &Path) -> HomePaths {
+pub(crate) fn shell_paths(home: &Path) -> HomePaths {
     HomePaths::new(home, |name| std::env::var_os(name))
 }
 
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn keeper_and_core_use_the_same_file_names() {
         let home = Path::new("/h");
-        let paths = paths_of_shell(home);
+        let paths = shell_paths(home);
         assert_eq!((paths.pid, paths.log), (ostler_keeper::pid_file(home), ostler_keeper::log_file(home)));
         assert_eq!(HomePaths::socket(home), home.join(ostler_keeper::SOCKET_FILE));
     }

@@ -24,13 +24,13 @@ fn apps(left: &LeftBehind) -> String {
 }
 
 /// Returns the message before the start of a daemon that takes over running processes.
-pub(crate) fn taken_over(left: &LeftBehind) -> String {
+pub(crate) fn recovered_message(left: &LeftBehind) -> String {
     let (alive, all) = (left.alive, left.apps.values().sum::<usize>());
-    let told = format!("daemon and keeper had been killed: {alive} of {all} instances still run, and are supervised again");
+    let message = format!("the daemon and its keeper were killed: {alive} of {all} instances still run and are supervised again");
     match left.strays.as_slice() {
-        [] => told,
+        [] => message,
         strays => format!(
-            "{told}; {} more processes of this home run but are in no list, because the state was lost (pid {}): stop them with `ostler kill`",
+            "{message}; {} more processes of this home run but are not in the list, because the state was lost (pid {}): stop them with `ostler kill`",
             strays.len(),
             strays.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ),
@@ -38,23 +38,23 @@ pub(crate) fn taken_over(left: &LeftBehind) -> String {
 }
 
 /// Returns the message that replaces "nothing to list": the lost apps, and how to start them again.
-pub(crate) fn lost(left: &LeftBehind, home: &Path, name: &str) -> String {
-    worded(left, &home.display().to_string(), name, crate::home::paths(home).dump.exists())
+pub(crate) fn lost_message(left: &LeftBehind, home: &Path, name: &str) -> String {
+    format_lost(left, &home.display().to_string(), name, crate::home::paths(home).dump.exists())
 }
 
-fn worded(left: &LeftBehind, home: &str, name: &str, is_saved: bool) -> String {
+fn format_lost(left: &LeftBehind, home: &str, name: &str, is_saved: bool) -> String {
     let apps = apps(left);
     if !left.other_boot {
         return format!(
-            "no daemon is running in {home}: it was killed, and with it all that ran: {apps}. `{name} resurrect` starts them again"
+            "no daemon is running in {home}: it was killed together with its apps: {apps}. `{name} resurrect` starts them again"
         );
     }
     let way = if is_saved {
-        format!("`{name} resurrect` starts what was saved, `{name} startup` has that done at boot")
+        format!("`{name} resurrect` starts the saved apps, `{name} startup` does this at each boot")
     } else {
         format!("nothing was saved: start them again, then `{name} save` and `{name} startup`")
     };
-    format!("no daemon is running in {home}: this machine was started again. Before that it had {apps}; {way}")
+    format!("no daemon is running in {home}: this machine was restarted. Before that, these apps ran: {apps}; {way}")
 }
 
 #[cfg(test)]
@@ -69,19 +69,21 @@ mod tests {
     fn message_states_the_cause_and_the_next_command() {
         let two = [("api", 2), ("worker", 1)];
         for (text, expected) in [
-            (taken_over(&left(&two, false, 1)), "daemon and keeper had been killed: 1 of 3 instances still run, and are supervised again"),
             (
-                worded(&left(&two, false, 0), "/h", "ostler", true),
-                "no daemon is running in /h: it was killed, and with it all that ran: api (2), worker. `ostler resurrect` starts them again",
+                recovered_message(&left(&two, false, 1)),
+                "the daemon and its keeper were killed: 1 of 3 instances still run and are supervised again",
             ),
             (
-                worded(&left(&two, true, 0), "/h", "ostler", true),
-                "no daemon is running in /h: this machine was started again. Before that it had api (2), worker; `ostler resurrect` starts \
-                 what was saved, `ostler startup` has that done at boot",
+                format_lost(&left(&two, false, 0), "/h", "ostler", true),
+                "no daemon is running in /h: it was killed together with its apps: api (2), worker. `ostler resurrect` starts them again",
             ),
             (
-                worded(&left(&two, true, 0), "/h", "pm2", false),
-                "no daemon is running in /h: this machine was started again. Before that it had api (2), worker; nothing was saved: start \
+                format_lost(&left(&two, true, 0), "/h", "ostler", true),
+                "no daemon is running in /h: this machine was restarted. Before that, these apps ran: api (2), worker; `ostler resurrect` starts the saved apps, `ostler startup` does this at each boot",
+            ),
+            (
+                format_lost(&left(&two, true, 0), "/h", "pm2", false),
+                "no daemon is running in /h: this machine was restarted. Before that, these apps ran: api (2), worker; nothing was saved: start \
                  them again, then `pm2 save` and `pm2 startup`",
             ),
         ] {

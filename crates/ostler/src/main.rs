@@ -39,12 +39,12 @@ mod run;
 #[cfg(feature = "machine")]
 mod service;
 mod signals;
-mod silence;
 #[cfg(feature = "machine")]
 mod startup;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unresponsive;
 mod versioning;
 #[cfg(feature = "web")]
 mod web;

@@ -15,7 +15,7 @@ use ostler_sys::{ProcRef, process::tree, time::clock};
 use rustix::fs::OFlags;
 
 use crate::error::CliError;
-use crate::home::paths_of_shell;
+use crate::home::shell_paths;
 
 /// Longest `pm2.pid` and longest title of a process that are read.
 const MOST_BYTES: u64 = 4096;
@@ -40,7 +40,7 @@ fn in_home(home: &Path) -> Option<Option<i32>> {
 /// Returns the process that listens on PM2's socket, unless it is ostler. A process in another pid
 /// namespace has no pid here. Then the home counts as PM2's if ostler has never locked it.
 fn answers_calls(home: &Path) -> Option<Option<i32>> {
-    let socket = paths_of_shell(home).calls;
+    let socket = shell_paths(home).calls;
     let stream = connect_at(&socket).ok()?;
     match peer(&stream).ok()?.pid {
         pid if pid > 0 => (!is_ours(pid) && (has_title(pid, home) || is_older(pid, &socket))).then_some(Some(pid)),
@@ -66,7 +66,7 @@ fn has_title(pid: i32, home: &Path) -> bool {
 /// Returns the process that `pm2.pid` names, if it is a daemon of PM2 for this home. A stale file
 /// may name no process, or a different one.
 fn by_pid_file(home: &Path) -> Option<i32> {
-    let pid: i32 = read(&paths_of_shell(home).pid)?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let pid: i32 = read(&shell_paths(home).pid)?.trim().parse().ok().filter(|pid| *pid > 1)?;
     (has_title(pid, home) && !is_ours(pid)).then_some(pid)
 }
 

@@ -6,7 +6,7 @@ use ostler_core::text::causes::with_causes;
 use ostler_proto::control::Failure;
 use ostler_proto::pm2::PM2_VERSION;
 
-use crate::cli::{self, Call, Daemon, Parsed, State};
+use crate::cli::{self, Availability, Call, Daemon, Parsed};
 use crate::client::{ClientError, VERSION};
 use crate::commands;
 use crate::cx::{self, Cx};
@@ -81,7 +81,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         out.pass_bytes();
     }
     if let Some(option) = &call.passed_over {
-        out.warn_err(format_args!("unknown option {option}: passed over"));
+        out.warn_err(format_args!("unknown option {option}: ignored"));
     }
     let owner = owner::become_owner(program, call, &mut out);
     let mut cx = Cx::new(program, out, call.command.daemon);
@@ -112,10 +112,10 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         (Some(Ok(code)), _) => code(&mut cx, call),
         (Some(Err(feature)), _) => Err(CliError::LeftOut { command: call.word.clone(), feature }),
         // The text must name the program as it was called, because that name determines the home.
-        (None, State::Elsewhere(what)) => {
+        (None, Availability::Elsewhere(what)) => {
             Err(CommandError::Elsewhere(what.replace("`ostler web ", &format!("`{} web ", program.name()))).into())
         }
-        (None, State::Works) => unreachable!("commands/mod.rs does not compile without a handler"),
+        (None, Availability::Works) => unreachable!("commands/mod.rs does not compile without a handler"),
     };
     if matches!(result, Ok(Status::NotFound)) {
         hint_of_removed_folder(&mut cx);
@@ -124,12 +124,12 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         let status = error.status();
         if call.has("json") && !matches!(error, CliError::Reported(_)) {
             // The hint of a usage error or of the connection is for people.
-            let hint = error.hint(program.name()).filter(|_| error.may_be_of_paths() || matches!(error, CliError::Home(_)));
+            let hint = error.hint(program.name()).filter(|_| error.may_concern_paths() || matches!(error, CliError::Home(_)));
             let text = hint.map_or_else(|| with_causes(&error), |hint| format!("{}\nhint: {hint}", with_causes(&error)));
             json(&mut cx.out, &serde_json::json!({ "error": text, "exit_code": status.code() }));
         }
         print_error(&mut cx, call, &error);
-        if error.may_be_of_paths() {
+        if error.may_concern_paths() {
             hint_of_removed_folder(&mut cx);
         }
         status
@@ -140,7 +140,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
 /// Explains that relative paths lead nowhere, if that may be why a command failed.
 fn hint_of_removed_folder(cx: &mut Cx) {
     if cx::is_cwd_removed() {
-        cx.out.err_line("hint: the current directory was removed, so relative paths lead nowhere: change to another one");
+        cx.out.err_line("hint: the current directory was removed, so relative paths do not work: change to another directory");
     }
 }
 
@@ -217,7 +217,7 @@ pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
             let nothing =
                 || format!("no daemon is running in {home}: nothing to {}; `{name} start <app>` starts one", verb(call.command.name));
             let path = std::path::Path::new(home);
-            let was = left_behind::of(path).map(|left| left_behind::lost(&left, path, name));
+            let was = left_behind::of(path).map(|left| left_behind::lost_message(&left, path, name));
             cx.out.err_line(was.unwrap_or_else(nothing));
         }
         CliError::Client(ClientError::Permission { home }) => {

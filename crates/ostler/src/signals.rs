@@ -55,7 +55,7 @@ impl Signals {
     }
 
     /// Returns the descriptor that is readable when it is time to stop.
-    pub(crate) fn asked_to_stop(&self) -> BorrowedFd<'_> {
+    pub(crate) fn stop_fd(&self) -> BorrowedFd<'_> {
         self.stop.as_fd()
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
         Ok(settings) if settings.enabled => settings,
         Ok(_) => return Ok(()),
         Err(error) => {
-            cx.out.warn_err(format_args!("the dashboard is not started: {}", ostler_core::text::causes::with_causes(&error)));
+            cx.out.warn_err(format_args!("cannot start the dashboard: {}", ostler_core::text::causes::with_causes(&error)));
             return Ok(());
         }
     };
@@ -34,7 +34,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
         return Ok(());
     }
     if let Err(error) = start(cx, &settings) {
-        cx.out.error(format_args!("the dashboard is not started: {}", ostler_core::text::causes::with_causes(&error)));
+        cx.out.error(format_args!("cannot start the dashboard: {}", ostler_core::text::causes::with_causes(&error)));
     }
     Ok(())
 }
@@ -137,9 +137,9 @@ fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliEr
     }] });
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {
         Some(problem) => failed(&problem.message),
-        None => failed(&"its description makes no sense"),
+        None => failed(&"its app definition is invalid"),
     };
     let loaded = load_stdin(app.to_string().as_bytes(), &context).map_err(first)?;
-    let app = loaded.apps.first().ok_or_else(|| failed(&"nothing is described"))?;
+    let app = loaded.apps.first().ok_or_else(|| failed(&"its app definition is empty"))?;
     normalize(app, &context, &Overlay::default()).map(|app| app.spec).map_err(first)
 }

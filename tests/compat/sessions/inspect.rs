@@ -26,8 +26,8 @@ session!(
         Difference { pm2: "   Add your own code metrics: http://bit.ly/code-metrics", ostler: "", why: "a link to the vendor" },
         Difference {
             pm2: "   Use `pm2 monit` to monitor CPU and Memory usage app",
-            ostler: "   Use `pm2 why 0` to see how it ended before",
-            why: "what is asked here is how it ended",
+            ostler: "   Use `pm2 why 0` to see its last exits",
+            why: "`why` shows the last exits",
         },
     ], |t: &mut Transcript<'_>| {
         t.home().write("package.json", "{\"name\": \"demo\", \"version\": \"1.2.3\"}");

@@ -5,7 +5,7 @@ use super::own_options::{
     ALERTS, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
     STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
 };
-use super::table::{Arg, Command, Completes, Daemon, Section, State, exit};
+use super::table::{Arg, Availability, Command, Completes, Daemon, Section, exit};
 use crate::error::Status;
 
 const FILES: Completes = Completes::Files;
@@ -27,7 +27,7 @@ const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: 
         exit_codes: &[],
         completes: NOTHING,
         section,
-        state: State::Works,
+        state: Availability::Works,
     }
 }
 
@@ -53,7 +53,7 @@ const fn elsewhere(
         exit_codes: &[],
         completes: NOTHING,
         section: Section::Later,
-        state: State::Elsewhere(what),
+        state: Availability::Elsewhere(what),
     }
 }
 

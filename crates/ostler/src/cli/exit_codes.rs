@@ -8,10 +8,10 @@ use crate::error::Status;
 const COMMON: &[ExitCode] = &[
     exit(Status::Ok, "done", "done"),
     exit(Status::Failed, "failed", "failed"),
-    exit(Status::Usage, "wrong usage", "the command line makes no sense"),
-    exit(Status::Unreachable, "no daemon", "no daemon answers"),
+    exit(Status::Usage, "wrong usage", "the command line is invalid"),
+    exit(Status::Unreachable, "no daemon", "no daemon responds"),
     exit(Status::NotFound, "not found", "no such app, id or file"),
-    exit(Status::LeftOut, "part left out", "the command belongs to a part that this program was built without"),
+    exit(Status::LeftOut, "part left out", "this program was built without this command"),
 ];
 
 /// Returns every exit code in order: the common ones, and those in the rows of commands.

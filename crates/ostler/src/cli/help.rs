@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::options::GLOBAL;
-use super::table::{Arg, Command, Group, Opt, Section, State};
+use super::table::{Arg, Availability, Command, Group, Opt, Section};
 use crate::text::wrap_words;
 
 /// PM2's short usage.
@@ -51,8 +51,8 @@ pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize
     out.push('\n');
     sentences(&mut out, &sentence(command.help), width);
     match command.state {
-        State::Works => {}
-        State::Elsewhere(what) => {
+        Availability::Works => {}
+        Availability::Elsewhere(what) => {
             out.push('\n');
             sentences(&mut out, &sentence(what), width);
         }

@@ -9,7 +9,7 @@ use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
-use super::table::{Opt, State};
+use super::table::{Availability, Opt};
 use crate::client::VERSION;
 
 /// Returns the page as roff.
@@ -30,8 +30,8 @@ pub(crate) fn man_page(program: &str) -> String {
         for command in COMMANDS.iter().filter(|command| command.section == *section) {
             let _ = writeln!(out, ".TP\n.B {}", quoted(&usage(command)));
             match command.state {
-                State::Works => sentence(&mut out, command.help),
-                State::Elsewhere(what) => sentence(&mut out, what),
+                Availability::Works => sentence(&mut out, command.help),
+                Availability::Elsewhere(what) => sentence(&mut out, what),
             }
             if !command.options.is_empty() {
                 out.push_str(".RS\n");

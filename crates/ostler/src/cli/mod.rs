@@ -26,5 +26,5 @@ pub(crate) use help::{command_help, examples, full_help, short_help};
 pub(crate) use man::man_page;
 pub(crate) use parse::{Parsed, parse, parse_runtime};
 pub(crate) use reference::reference;
-pub(crate) use table::State;
+pub(crate) use table::Availability;
 pub(crate) use table::{Daemon, Section};

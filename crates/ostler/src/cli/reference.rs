@@ -6,7 +6,7 @@ use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
-use super::table::{Daemon, Opt, State};
+use super::table::{Availability, Daemon, Opt};
 
 /// Returns the whole reference as Markdown.
 pub(crate) fn reference(program: &str) -> String {
@@ -24,8 +24,8 @@ pub(crate) fn reference(program: &str) -> String {
         let _ = writeln!(out, "\n## {}\n", section_title(*section));
         for command in COMMANDS.iter().filter(|command| command.section == *section) {
             match command.state {
-                State::Works => {}
-                State::Elsewhere(what) => {
+                Availability::Works => {}
+                Availability::Elsewhere(what) => {
                     let _ = writeln!(out, "- `{}`: {}", usage(command), what);
                     continue;
                 }

@@ -117,7 +117,7 @@ pub(super) const fn exit(status: Status, short: &'static str, meaning: &'static 
 
 /// Whether a command works already.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum State {
+pub(crate) enum Availability {
     /// It works.
     Works,
     /// PM2's command has nothing to do here, or ostler has an alternative. The text explains it.
@@ -165,5 +165,5 @@ pub(crate) struct Command {
     /// Headline under which it is listed.
     pub section: Section,
     /// Whether it works.
-    pub state: State,
+    pub state: Availability,
 }

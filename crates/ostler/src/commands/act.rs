@@ -3,9 +3,9 @@
 use ostler_config::{Context, Overlay};
 use ostler_proto::control::{Action, Existing, Failure};
 
-use super::change::{change, of_stop};
+use super::change::{change, stop_change};
+use super::existing_apps::Present;
 use super::files::{self, Source};
-use super::present::Present;
 use super::request::{reload_of, request, unknown_id};
 use super::{attach, launch, ports, table};
 use crate::cli::Call;
@@ -71,7 +71,7 @@ fn down(cx: &mut Cx, call: &Call, action: Action, context: &Context) -> Result<V
         return Ok(Vec::new());
     }
     cx.client()?;
-    let change = if action == Action::Stop { of_stop(cx, call) } else { None };
+    let change = if action == Action::Stop { stop_change(cx, call) } else { None };
     cx.perform(&request(cx, action, call, targets, change)?, wording)
 }
 
@@ -80,7 +80,7 @@ fn running_of(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<String>, 
     let mut context = files::context(cx, call)?;
     let apps = files::read(cx, call, source, &mut context)?.apps;
     cx.client()?;
-    Ok(Present::of_file(cx, &apps, &Overlay::default())?.targets(&apps))
+    Ok(Present::from_file(cx, &apps, &Overlay::default())?.targets(&apps))
 }
 
 fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<Vec<u32>, CliError> {
@@ -93,7 +93,7 @@ fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<V
     let targets = vec![target.to_owned()];
     let change = match action {
         Action::Restart | Action::Reload => change(cx, call, &targets)?,
-        Action::Stop => of_stop(cx, call),
+        Action::Stop => stop_change(cx, call),
         Action::Delete | Action::Reset => None,
     };
     let request = request(cx, action, call, targets, change)?;
@@ -121,7 +121,7 @@ fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<
             if running.is_empty() {
                 return Ok(Vec::new());
             }
-            let change = if action == Action::Stop { of_stop(cx, call) } else { None };
+            let change = if action == Action::Stop { stop_change(cx, call) } else { None };
             cx.perform(&request(cx, action, call, running, change)?, Wording::Names)
         }
     }

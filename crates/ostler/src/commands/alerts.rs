@@ -61,7 +61,7 @@ fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         ));
     }
     if all.alerts.is_empty() && !all.channels.is_empty() {
-        cx.out.line("nothing fires");
+        cx.out.line("no alert is firing");
     }
     silences(cx, &all);
     for channel in &all.channels {
@@ -74,7 +74,7 @@ fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out
             .line(format_args!("no channel is configured, so alerts are off; add one with `{name} alerts channel add <type> key=value…`"));
     } else if crate::web::row(cx)?.is_none() {
-        cx.out.warn_err(format_args!("the process that judges and sends does not run; `{name} web enable` starts it"));
+        cx.out.warn_err(format_args!("the process that evaluates and sends alerts is not running; `{name} web enable` starts it"));
     }
     for problem in &all.problems {
         cx.out.warn_err(shown(problem));
@@ -100,7 +100,7 @@ fn history(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if all.history.is_empty() && all.sent.is_empty() {
-        cx.out.info("nothing has been an alert as far as is known");
+        cx.out.info("no alerts have been recorded");
     }
     for change in all.history.iter().take(LINES).rev() {
         let app = if change.app.is_empty() { "ostler" } else { &change.app };
@@ -186,7 +186,7 @@ fn channel(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             if !removed {
                 return Err(CliError::NotFound(format!("there is no channel {name:?}")));
             }
-            cx.out.info(format_args!("Channel {name} is gone"));
+            cx.out.info(format_args!("Channel {name} was removed"));
             Ok(Status::Ok)
         }
         [] | ["list"] => {
@@ -214,7 +214,7 @@ fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
             let mut text = String::new();
             let read = std::io::stdin().lock().take(MAX_BYTES).read_to_string(&mut text);
             read.map_err(|source| CliError::File { what: "read", path: "standard input".into(), source })?;
-            serde_json::from_str(&text).map_err(|error| bad(format!("standard input is no JSON: {error}")))?
+            serde_json::from_str(&text).map_err(|error| bad(format!("standard input is not JSON: {error}")))?
         }
         [service, rest @ ..] => described(service, rest, call)?,
     };
@@ -225,9 +225,9 @@ fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
     let name = channel.policy.name;
     let replaced = Settings::of(cx.home()?).add_channel(&name, value).map_err(DashboardError::from)?;
     let program = cx.program.name();
-    cx.out.info(format_args!("Channel {name} is {}; `{program} alerts test {name}` tries it", if replaced { "changed" } else { "there" }));
+    cx.out.info(format_args!("Channel {name} was {}; `{program} alerts test {name}` tests it", if replaced { "changed" } else { "added" }));
     if crate::web::row(cx)?.is_none() {
-        cx.out.warn_err(format_args!("nothing is sent until `{program} web enable`: its process judges and sends"));
+        cx.out.warn_err(format_args!("no alerts are sent until `{program} web enable` starts the process that evaluates them"));
     }
     Ok(Status::Ok)
 }
@@ -259,7 +259,7 @@ fn described(service: &str, words: &[&str], call: &Call) -> Result<Value, CliErr
         map.insert("argv".into(), argv.into());
     }
     if !SERVICES.contains(&service) && words.is_empty() && service.starts_with('{') {
-        return serde_json::from_str(service).map_err(|error| bad(format!("{service:?} is no JSON: {error}")));
+        return serde_json::from_str(service).map_err(|error| bad(format!("{service:?} is not JSON: {error}")));
     }
     Ok(Value::Object(map))
 }

@@ -64,15 +64,16 @@ pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Opt
         let context = files::context(cx, call)?;
         // `restart --watch` is a switch, as in PM2; `start --watch` is not.
         let toggles_watch = call.command.name != "start" && attributes.get("watch") == Some(&Value::Bool(true));
-        let wanted = Wanted { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref(), toggles_watch };
-        (change.specs, change.spec_of) = describe_anew(cx, &details, &wanted, &context)?;
+        let wanted =
+            RequestedChange { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref(), toggles_watch };
+        (change.specs, change.spec_of) = describe_changed(cx, &details, &wanted, &context)?;
         change.profile = choice.profile;
     }
     Ok(Some(change).filter(|change| *change != Change::default()))
 }
 
 /// Requested differences.
-struct Wanted<'a> {
+struct RequestedChange<'a> {
     profile: Option<&'a str>,
     attributes: &'a Map<String, Value>,
     args: Option<&'a [String]>,
@@ -85,16 +86,16 @@ pub(super) fn unwatched() -> Map<String, Value> {
 }
 
 /// Returns the change of `stop --watch`, and of each `stop` as `pm2`.
-pub(super) fn of_stop(cx: &Cx, call: &Call) -> Option<Change> {
+pub(super) fn stop_change(cx: &Cx, call: &Call) -> Option<Change> {
     (cx.program.is_pm2() || call.has("watch")).then(|| Change { attributes: unwatched(), ..Change::default() })
 }
 
 /// Returns new descriptions of the apps: from their config file if the user chose a profile, with
 /// the options on top.
-fn describe_anew(
+fn describe_changed(
     cx: &mut Cx,
     details: &[Detail],
-    wanted: &Wanted<'_>,
+    wanted: &RequestedChange<'_>,
     context: &Context,
 ) -> Result<(Vec<AppSpec>, BTreeMap<u32, usize>), CliError> {
     let (mut specs, spec_of) = descriptions(details);
@@ -104,13 +105,17 @@ fn describe_anew(
 
 /// Describes an app that a command starts again by its script: its old description, with the
 /// options of the command on top.
-pub(super) fn started_again(cx: &mut Cx, call: &Call, old: &AppSpec) -> Result<AppSpec, CliError> {
+pub(super) fn updated_spec(cx: &mut Cx, call: &Call, old: &AppSpec) -> Result<AppSpec, CliError> {
     let choice = EnvChoice::of(call)?;
     let mut attributes = call.attributes();
     attributes.shift_remove("name");
     let context = files::context(cx, call)?;
-    let wanted =
-        Wanted { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref(), toggles_watch: false };
+    let wanted = RequestedChange {
+        profile: choice.profile.as_deref(),
+        attributes: &attributes,
+        args: call.app_args.as_deref(),
+        toggles_watch: false,
+    };
     let mut spec = [old.clone()];
     describe_each(cx, &mut spec, &wanted, &context)?;
     let [mut spec] = spec;
@@ -119,7 +124,7 @@ pub(super) fn started_again(cx: &mut Cx, call: &Call, old: &AppSpec) -> Result<A
 }
 
 /// Writes a new description for each of these apps.
-fn describe_each(cx: &mut Cx, specs: &mut [AppSpec], wanted: &Wanted<'_>, context: &Context) -> Result<(), CliError> {
+fn describe_each(cx: &mut Cx, specs: &mut [AppSpec], wanted: &RequestedChange<'_>, context: &Context) -> Result<(), CliError> {
     if let Some(profile) = wanted.profile {
         let apps = specs.iter().map(|spec| with_profile(cx, spec, profile, context)).collect::<Result<Vec<_>, _>>()?;
         files::check_profile(cx, wanted.profile, &apps, true)?;
@@ -190,7 +195,7 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
     let mut spec = old.clone();
     if !old.env.profiles.contains_key(profile) {
         if !cx.program.is_pm2() {
-            let message = format!("Environment [{profile}] is not known of {}", old.name);
+            let message = format!("Environment [{profile}] is not defined for {}", old.name);
             return Ok(Normalized { spec, warnings: vec![Problem::warning(ProblemKind::UnknownProfile, message)] });
         }
         return Err(CommandError::NoProfile { profile: profile.to_owned(), app: old.name.clone() }.into());

@@ -16,7 +16,7 @@ const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];
 
 /// File found at the path of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Found {
+enum LinkTarget {
     Nothing,
     /// A link to this program.
     Ours,
@@ -49,10 +49,10 @@ fn own_path() -> Result<PathBuf, CliError> {
 
 /// Makes all links or none: the command checks for foreign files before it makes the first link.
 fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<Status, CliError> {
-    let found = NAMES.map(|name| look(&folder.join(name), program));
+    let found = NAMES.map(|name| inspect(&folder.join(name), program));
     for (name, found) in NAMES.iter().zip(&found) {
         match found {
-            Found::Foreign(found) if !force => {
+            LinkTarget::Foreign(found) if !force => {
                 return Err(CommandError::Foreign { link: folder.join(name), found: found.clone() }.into());
             }
             _ => {}
@@ -61,8 +61,8 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
     fs::create_dir_all(folder).map_err(|source| failed("create", folder, source))?;
     for (name, found) in NAMES.iter().zip(found) {
         let link = folder.join(name);
-        if found != Found::Ours {
-            replace_link(&link, program).map_err(|source| failed("make the link", &link, source))?;
+        if found != LinkTarget::Ours {
+            replace_link(&link, program).map_err(|source| failed("create the link", &link, source))?;
         }
         cx.out.info(format_args!("{} -> {}", link.display(), program.display()));
     }
@@ -74,13 +74,15 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
 fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError> {
     for name in NAMES {
         let link = folder.join(name);
-        match look(&link, program) {
-            Found::Ours => {
+        match inspect(&link, program) {
+            LinkTarget::Ours => {
                 fs::remove_file(&link).map_err(|source| failed("remove", &link, source))?;
                 cx.out.info(format_args!("{} removed", link.display()));
             }
-            Found::Foreign(what) => cx.out.warn(format_args!("{} is something else ({}), left as it is", link.display(), what.display())),
-            Found::Nothing => {}
+            LinkTarget::Foreign(what) => {
+                cx.out.warn(format_args!("{} is not a link to this program ({}); unchanged", link.display(), what.display()))
+            }
+            LinkTarget::Nothing => {}
         }
     }
     Ok(Status::Ok)
@@ -91,12 +93,12 @@ fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError
     let mut all = true;
     for name in NAMES {
         let link = folder.join(name);
-        let what = match look(&link, program) {
-            Found::Ours => format!("this program ({})", program.display()),
-            Found::Nothing => "not there".into(),
-            Found::Foreign(what) => format!("something else ({})", what.display()),
+        let what = match inspect(&link, program) {
+            LinkTarget::Ours => format!("this program ({})", program.display()),
+            LinkTarget::Nothing => "missing".into(),
+            LinkTarget::Foreign(what) => format!("another file ({})", what.display()),
         };
-        all &= look(&link, program) == Found::Ours;
+        all &= inspect(&link, program) == LinkTarget::Ours;
         cx.out.line(format_args!("{}: {what}", link.display()));
     }
     shadows(cx, folder);
@@ -121,14 +123,14 @@ fn shadows(cx: &mut Cx, folder: &Path) {
     }
 }
 
-fn look(link: &Path, program: &Path) -> Found {
+fn inspect(link: &Path, program: &Path) -> LinkTarget {
     if fs::symlink_metadata(link).is_err() {
-        return Found::Nothing;
+        return LinkTarget::Nothing;
     }
     if link.is_symlink() && same_file(link, program) {
-        return Found::Ours;
+        return LinkTarget::Ours;
     }
-    Found::Foreign(fs::canonicalize(link).or_else(|_| fs::read_link(link)).unwrap_or_else(|_| link.to_owned()))
+    LinkTarget::Foreign(fs::canonicalize(link).or_else(|_| fs::read_link(link)).unwrap_or_else(|_| link.to_owned()))
 }
 
 /// Returns the executable programs of a name, in the order of `PATH`.

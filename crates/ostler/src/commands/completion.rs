@@ -42,7 +42,7 @@ fn complete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 fn shell(call: &Call) -> Result<Shell, CliError> {
     let named = call.value("shell").map(str::to_owned).or_else(|| std::env::var("SHELL").ok()).unwrap_or_else(|| "bash".into());
     Shell::parse(&named).ok_or_else(|| {
-        let reason = format!("no completion for {named:?}; bash, zsh or fish");
+        let reason = format!("no completion for {named:?}; expected bash, zsh or fish");
         UsageError::BadValue { option: "--shell".into(), reason }.into()
     })
 }

@@ -110,7 +110,7 @@ fn default_source(context: &Context) -> Result<Source, CliError> {
         None => package()?,
         found => found,
     };
-    found.ok_or_else(|| CliError::NotFound("no config file here: name one, or write one by `ecosystem`".into()))
+    found.ok_or_else(|| CliError::NotFound("no config file here: name one, or create one with `ecosystem`".into()))
 }
 
 /// Returns the environment, and the names of the apps in the file.

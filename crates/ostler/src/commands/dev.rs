@@ -21,7 +21,7 @@ use crate::client::{self, ClientError};
 use crate::cx::Cx;
 use crate::error::{CliError, CommandError, Status};
 use crate::home::{self, Program};
-use crate::logs::{self, Form, Observer, Past, Show};
+use crate::logs::{self, LineFormat, Observer, StartPositions, StreamFormat};
 use crate::render::Out;
 use crate::signals::Signals;
 
@@ -51,12 +51,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     choose_home(cx)?;
     let context = files::context(cx, call)?;
     let apps = describe(cx, call, targets, context)?;
-    let past = Past::now(cx)?;
+    let past = StartPositions::now(cx)?;
     if call.has("test-mode") {
         return begin(cx, call, &apps);
     }
     let mut session = Session::new(cx, call);
-    let show = Show { form: if call.has("raw") { Form::Raw } else { Form::Session }, timestamp: timestamp(call), names: None };
+    let show =
+        StreamFormat { form: if call.has("raw") { LineFormat::Raw } else { LineFormat::Session }, timestamp: timestamp(call), names: None };
     let status =
         foreground::own(cx, &mut |cx| begin(cx, call, &apps), &mut |cx, signals| follow(cx, past.clone(), &show, signals, &mut session))?;
     Ok(if session.gave_up { Status::Failed } else { status })
@@ -69,7 +70,7 @@ fn timestamp(call: &Call) -> Option<&str> {
 /// Chooses the first session home that no other process uses.
 fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
     for number in 1..=MAX_SESSIONS {
-        let path = home::of_session(cx.program, number)?;
+        let path = home::session_home(cx.program, number)?;
         if matches!(client::connect(&path), Err(ClientError::NotRunning { .. })) {
             return cx.use_home(path);
         }
@@ -176,7 +177,13 @@ fn head(out: &mut Out, call: &Call, list: &[Summary]) {
 }
 
 /// Shows the logs until the daemon has exited.
-fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals>, session: &mut Session) -> Result<Status, CliError> {
+fn follow(
+    cx: &mut Cx,
+    past: StartPositions,
+    show: &StreamFormat<'_>,
+    signals: Option<&mut Signals>,
+    session: &mut Session,
+) -> Result<Status, CliError> {
     cx.disconnect();
     if let Some(keeper) = logs::stream_as(cx, past, show, signals, session)? {
         crate::cx::wait_for_end(keeper)?;
@@ -188,18 +195,18 @@ fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals
 struct Session {
     label: &'static str,
     is_pm2: bool,
-    post: Option<Post>,
+    post: Option<PostExec>,
     /// `--auto-exit`: time of the next check, and whether the last check found no running app.
-    look: Option<(Instant, bool)>,
+    observe: Option<(Instant, bool)>,
     gave_up: bool,
 }
 
 impl Session {
     fn new(cx: &Cx, call: &Call) -> Self {
         let post =
-            call.value("post-exec").map(|text| Post { text: text.into(), silent: call.has("silent-exec"), running: BTreeMap::new() });
-        let look = call.has("auto-exit").then(|| (Instant::now() + LOOK, false));
-        Self { label: cx.program.label(), is_pm2: cx.program.is_pm2(), post, look, gave_up: false }
+            call.value("post-exec").map(|text| PostExec { text: text.into(), silent: call.has("silent-exec"), running: BTreeMap::new() });
+        let observe = call.has("auto-exit").then(|| (Instant::now() + LOOK, false));
+        Self { label: cx.program.label(), is_pm2: cx.program.is_pm2(), post, observe, gave_up: false }
     }
 }
 
@@ -208,7 +215,7 @@ impl Observer for Session {
         if let (EventKind::Online { .. }, Some(app)) = (&event.kind, &event.app) {
             out.line(format_args!("[rundev] App {app} restarted"));
             out.flush();
-            if let Some(Err(error)) = self.post.as_mut().map(Post::run) {
+            if let Some(Err(error)) = self.post.as_mut().map(PostExec::run) {
                 out.error(format_args!("cannot run the command of --post-exec: {error}"));
             }
         }
@@ -227,26 +234,26 @@ impl Observer for Session {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.look.map(|(at, _)| at)
+        self.observe.map(|(at, _)| at)
     }
 
-    fn look(&mut self, list: &[Summary]) -> bool {
-        let Some((_, found_nothing)) = self.look else { return false };
+    fn observe(&mut self, list: &[Summary]) -> bool {
+        let Some((_, found_nothing)) = self.observe else { return false };
         let nothing = !list.iter().any(|row| matches!(row.status.as_str(), "online" | "launching"));
         self.gave_up = nothing && found_nothing;
-        self.look = (!self.gave_up).then(|| (Instant::now() + LOOK, nothing));
+        self.observe = (!self.gave_up).then(|| (Instant::now() + LOOK, nothing));
         self.gave_up
     }
 }
 
 /// Command of `--post-exec`.
-struct Post {
+struct PostExec {
     text: String,
     silent: bool,
     running: BTreeMap<u32, Child>,
 }
 
-impl Post {
+impl PostExec {
     /// Runs the command; does not wait for an earlier run that is still active.
     fn run(&mut self) -> std::io::Result<()> {
         // The session may already have reaped processes that exited.

@@ -8,8 +8,8 @@ use ostler_core::app::diff::{Difference, differences};
 use ostler_proto::control::Detail;
 
 use super::change::EnvChoice;
+use super::existing_apps::Present;
 use super::files::{self, Source};
-use super::present::Present;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
@@ -26,7 +26,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let loaded = files::read(cx, call, &source, &mut context)?;
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
-    let present = Present::of_file(cx, &loaded.apps, &overlay)?;
+    let present = Present::from_file(cx, &loaded.apps, &overlay)?;
     let mut wanted = Vec::new();
     for app in &loaded.apps {
         let again = present.describe(app, &context, &overlay).map_err(|problems| files::report(cx, Some(&source), &problems))?;

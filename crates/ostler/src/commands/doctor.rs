@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::doctor::{Daemon, Finding, Level, look};
+use crate::doctor::{Daemon, Finding, Level, inspect};
 use crate::error::{CliError, Status};
 use crate::render::{self, styles};
 use crate::startup::check;
 use crate::text::shown;
 
-/// Runs all checks. The exit code is 1 if something does not work; warnings and notes are no
+/// Runs all checks. The exit code is 1 if a check fails; warnings and notes are no
 /// failure.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = match cx.home() {
@@ -31,7 +31,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         },
         Err(error) => Daemon::Ill(ostler_core::text::causes::with_causes(&error)),
     };
-    let mut findings = look(&home, &daemon);
+    let mut findings = inspect(&home, &daemon);
     findings.push(boot(cx, call));
     report(cx, call, &findings)
 }
@@ -43,10 +43,10 @@ fn boot(cx: &Cx, call: &Call) -> Finding {
         Ok(None) => Finding::new(
             Level::Note,
             what,
-            "no init system that is known runs here",
-            "in a container the engine restarts it: ostler runtime",
+            "no supported init system was found",
+            "in a container, use ostler runtime; the engine restarts it",
         ),
-        Ok(Some(wrong)) if wrong.is_empty() => Finding::fine(what, "a boot brings everything back"),
+        Ok(Some(wrong)) if wrong.is_empty() => Finding::fine(what, "all saved apps start at boot"),
         Ok(Some(wrong)) => {
             let more = wrong.len() - 1;
             let found = if more == 0 { wrong[0].clone() } else { format!("{}; and {more} more", wrong[0]) };
@@ -87,16 +87,15 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
         }
     }
     let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
-    let told = |count: usize, one: &str, many: &str| match count {
+    let counted = |count: usize, one: &str, many: &str| match count {
         0 => None,
         1 => Some(format!("1 {one}")),
         n => Some(format!("{n} {many}")),
     };
-    let parts: Vec<String> =
-        [told(count(Level::Wrong), "thing does not work", "things do not work"), told(count(Level::Warning), "warning", "warnings")]
-            .into_iter()
-            .flatten()
-            .collect();
+    let parts: Vec<String> = [counted(count(Level::Wrong), "error", "errors"), counted(count(Level::Warning), "warning", "warnings")]
+        .into_iter()
+        .flatten()
+        .collect();
     let verdict = if parts.is_empty() { "no problems found".to_owned() } else { parts.join(", ") };
     cx.out.text(format_args!("{verdict}\n"));
 }

@@ -31,9 +31,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let shown = match call.target() {
         None => book.newest(|_| true),
         Some(word) => match named(&book, word) {
-            Named::App(groups) => groups,
-            Named::Group(group) => return show_one(cx, call, group, &resolved),
-            Named::Nothing => Vec::new(),
+            ErrorTarget::App(groups) => groups,
+            ErrorTarget::Group(group) => return show_one(cx, call, group, &resolved),
+            ErrorTarget::Nothing => Vec::new(),
         },
     };
     let unresolved = |group: &&Group| call.has("all") || group.state(&resolved) != GroupState::Resolved;
@@ -44,7 +44,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if shown.is_empty() {
-        cx.out.info("no exceptions as far as is known");
+        cx.out.info("no exceptions have been recorded");
     } else {
         let text = errors(&shown, &cx.out.view());
         cx.out.line(text.trim_end_matches('\n'));
@@ -52,27 +52,27 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if !is_on {
         let name = cx.program.name();
         cx.out.info(format_args!(
-            "these are the ones in the present log files; with `{name} web enable` they are collected, counted by release and kept"
+            "these are from the current log files; `{name} web enable` collects exceptions, counts them by release and keeps them"
         ));
     }
     Ok(Status::Ok)
 }
 
 /// Meaning of a word on the command line.
-enum Named<'a> {
+enum ErrorTarget<'a> {
     App(Vec<&'a Group>),
     Group(&'a Group),
     Nothing,
 }
 
-fn named<'a>(book: &'a ErrorBook, word: &str) -> Named<'a> {
+fn named<'a>(book: &'a ErrorBook, word: &str) -> ErrorTarget<'a> {
     let groups = book.newest(|group| group.app == word);
     if !groups.is_empty() {
-        return Named::App(groups);
+        return ErrorTarget::App(groups);
     }
     match book.find(word).filter(|_| word.len() >= SHORTEST_ID) {
-        Some(group) => Named::Group(group),
-        None => Named::Nothing,
+        Some(group) => ErrorTarget::Group(group),
+        None => ErrorTarget::Nothing,
     }
 }
 
@@ -104,7 +104,9 @@ fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
     let Some(book) = read_book(home).map_err(DashboardError::from)? else {
         return Err(DashboardError::NothingCollected { program: cx.program.name() }.into());
     };
-    let Some(group) = book.find(id) else { return Err(CliError::NotFound(format!("there is no error {id:?}, or several begin so"))) };
+    let Some(group) = book.find(id) else {
+        return Err(CliError::NotFound(format!("no error or several errors have ids that start with {id:?}")));
+    };
     let uid = rustix::process::geteuid().as_raw();
     resolve(home, &group.id, &format!("uid {uid}")).map_err(DashboardError::from)?;
     cx.out.info(format_args!("{} is resolved; a recurrence alerts as a regression", group.id));

@@ -30,7 +30,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return follow(cx, &filter, position);
     }
     if !list.iter().any(|event| filter.wants(event)) && !filter.json {
-        cx.out.info("nothing has happened as far as is known");
+        cx.out.info("no events have been recorded");
     }
     Ok(Status::Ok)
 }
@@ -80,8 +80,8 @@ impl EventFilter {
     /// Reports missed events. With `--json`, standard output is for events alone.
     fn missed(&self, out: &mut Out, missed: MissedEntries) {
         let text = match missed {
-            MissedEntries::Count(1) => "1 event is missing: it is not known any more".to_owned(),
-            MissedEntries::Count(n) => format!("{n} events are missing: they are not known any more"),
+            MissedEntries::Count(1) => "1 event is missing: it is no longer recorded".to_owned(),
+            MissedEntries::Count(n) => format!("{n} events are missing: they are no longer recorded"),
             MissedEntries::Unknown => "events may be missing: the daemon and its keeper were both replaced".to_owned(),
         };
         out.warn_err(text);

@@ -99,7 +99,7 @@ fn apps(cx: &mut Cx, call: &Call, source: &Source, mut context: ostler_config::C
             let found = select(&all, name);
             if found.is_empty() {
                 let known: Vec<String> = all.iter().map(ostler_config::RawApp::name).collect();
-                return Err(CliError::NotFound(format!("{} has no app {name:?}, there is {}", source.shown(), known.join(", "))));
+                return Err(CliError::NotFound(format!("{} has no app {name:?}; its apps: {}", source.shown(), known.join(", "))));
             }
             loaded.apps.extend(found);
         }
@@ -128,7 +128,7 @@ fn options(call: &Call, out: &Path, dir: &Path) -> Result<Options, CliError> {
     let text = |name: &str| call.value(name).map(str::to_owned);
     let form = match (call.has("helm"), call.has("kustomize")) {
         (true, true) => {
-            let reason = "there is a chart, or a base with overlays".to_owned();
+            let reason = "it cannot be combined with --kustomize".to_owned();
             return Err(UsageError::BadValue { option: "--helm".into(), reason }.into());
         }
         (true, false) => ManifestForm::Helm,
@@ -265,7 +265,7 @@ fn beside(path: &Path) -> PathBuf {
 fn put(path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |what: &'static str| move |source| CliError::File { what, path: path.display().to_string(), source };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
+        fs::create_dir_all(folder).map_err(failed("create the folder of"))?;
     }
     let mode = fs::metadata(path).map_or(MODE, |there| there.permissions().mode() & 0o777);
     replace(path, text.as_bytes(), Durability::Process, Writers::Many).map_err(|error| error.source).map_err(failed("write"))?;
@@ -275,15 +275,15 @@ fn put(path: &Path, text: &str) -> Result<(), CliError> {
 /// Words of a step: what was done, what would be done.
 fn words(step: FileAction, is_check: bool, has_conflict: bool) -> (&'static str, &'static str) {
     match (step, is_check) {
-        (FileAction::Same, _) => ("same", "is as it would be written"),
-        (FileAction::Keep, _) => ("kept", "was edited, and nothing new is to come in: it stays"),
-        (FileAction::Conflict, false) => ("conflict", "was edited, or is not from here: it stays, the new text is beside it, in .new"),
-        (FileAction::Conflict, true) => ("conflict", "was edited, or is not from here, and would be another"),
-        (FileAction::Create, true) => ("create", "is missing"),
-        (FileAction::Replace, true) => ("replace", "would be another"),
-        (FileAction::Create | FileAction::Replace, false) if has_conflict => ("waits", "is not written, because of the others"),
+        (FileAction::Same, _) => ("same", "unchanged"),
+        (FileAction::Keep, _) => ("kept", "edited; nothing new to write; kept"),
+        (FileAction::Conflict, false) => ("conflict", "was edited, or was not written by export; kept. The new text is in its .new file"),
+        (FileAction::Conflict, true) => ("conflict", "was edited, or was not written by export, and differs"),
+        (FileAction::Create, true) => ("create", "missing"),
+        (FileAction::Replace, true) => ("replace", "outdated"),
+        (FileAction::Create | FileAction::Replace, false) if has_conflict => ("waits", "not written, because of the conflicts"),
         (FileAction::Create, false) => ("create", "written"),
-        (FileAction::Replace, false) => ("replace", "written anew"),
+        (FileAction::Replace, false) => ("replace", "updated"),
     }
 }
 
@@ -293,9 +293,9 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
     if call.has("json") {
         let file =
             |(file, step): &(&File, FileAction)| json!({ "path": out.join(&file.path), "step": words(*step, is_check, has_conflict).0 });
-        let told: Vec<Value> =
-            exported.notices.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
-        let all = json!({ "files": steps.iter().map(file).collect::<Vec<_>>(), "not_carried": told, "next": exported.next });
+        let left_out: Vec<Value> =
+            exported.notices.iter().map(|left_out| json!({ "app": left_out.app, "attribute": left_out.key, "reason": left_out.why })).collect();
+        let all = json!({ "files": steps.iter().map(file).collect::<Vec<_>>(), "not_carried": left_out, "next": exported.next });
         render::json(&mut cx.out, &all);
         return;
     }
@@ -309,9 +309,7 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
         }
     }
     if has_conflict && !is_check {
-        cx.out.err_line(
-            "Compare each with its .new, take what you want, and let the .new take its place: from then on it is known what was edited.",
-        );
+        cx.out.err_line("Merge your edits into each .new file, then rename it over the old file. The next export then detects your edits.");
     }
     if !exported.notices.is_empty() {
         let text = render::not_carried(&exported.notices, cx.out.width(), cx.out.paint_err());

@@ -28,7 +28,7 @@ const TRIES: u32 = 3;
 pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Result<Status, CliError>) -> Result<Status, CliError> {
     let name = cx.program.name();
     cx.out.line(format_args!("{name} launched in no-daemon mode"));
-    let past = logs::Past::now(cx)?;
+    let past = logs::StartPositions::now(cx)?;
     if cx.running_client()?.is_some() {
         let status = command(cx, call)?;
         return if status == Status::Ok { watch(cx, past, None) } else { Ok(status) };
@@ -37,7 +37,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Resul
 }
 
 /// Function that shows the running apps until they have stopped.
-pub(super) type Watching<'a> = dyn FnMut(&mut Cx, Option<&mut Signals>) -> Result<Status, CliError> + 'a;
+pub(super) type ShowApps<'a> = dyn FnMut(&mut Cx, Option<&mut Signals>) -> Result<Status, CliError> + 'a;
 
 /// Starts something, shows it as long as this process and the daemon live, and then stops
 /// everything. If another process started the daemon in between, the daemon is left running, and
@@ -45,13 +45,13 @@ pub(super) type Watching<'a> = dyn FnMut(&mut Cx, Option<&mut Signals>) -> Resul
 pub(super) fn own(
     cx: &mut Cx,
     start: &mut dyn FnMut(&mut Cx) -> Result<Status, CliError>,
-    show: &mut Watching<'_>,
+    show: &mut ShowApps<'_>,
 ) -> Result<Status, CliError> {
     let mut signals = Signals::take()?;
-    cx.heed(signals.asked_to_stop())?;
+    cx.interrupt_on(signals.stop_fd())?;
     let done = start(cx);
     signals.keeper = cx.launched;
-    cx.heed_nothing();
+    cx.clear_interrupt();
     if signals.keeper.is_none() {
         // Nothing was started, or another call was faster and owns the daemon.
         return match done {
@@ -112,9 +112,9 @@ pub(super) fn kill_at_once(list: &[Summary], names: Option<&[String]>) -> Vec<Re
 }
 
 /// Shutdown of everything that `--no-daemon` started.
-struct Ending;
+struct Shutdown;
 
-impl Observer for Ending {
+impl Observer for Shutdown {
     fn on_event(&mut self, _: &mut Out, _: &Event) {}
 
     fn on_stopping(&mut self, out: &mut Out, list: &[Summary]) {
@@ -126,7 +126,7 @@ impl Observer for Ending {
         None
     }
 
-    fn look(&mut self, _: &[Summary]) -> bool {
+    fn observe(&mut self, _: &[Summary]) -> bool {
         false
     }
 
@@ -141,7 +141,7 @@ pub(super) fn kill_everything(list: &[Summary]) -> Vec<Request> {
 }
 
 /// Shows the logs as they are written, until the daemon has exited.
-fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Result<Status, CliError> {
+fn watch(cx: &mut Cx, past: logs::StartPositions, mut signals: Option<&mut Signals>) -> Result<Status, CliError> {
     let label = cx.program.label();
     let (out, client) = cx.parts()?;
     // The daemon sends its own details with its first response.
@@ -152,7 +152,7 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
     out.flush();
     cx.disconnect();
     let has_keys = signals.is_some() && !cx.program.is_pm2();
-    let mut ending = Ending;
+    let mut ending = Shutdown;
     let observer = has_keys.then_some(&mut ending as &mut dyn Observer);
     let keeper = logs::stream(cx, past, signals.as_deref_mut(), observer)?.unwrap_or(keeper);
     cx::wait_for_end(keeper)?;
@@ -161,7 +161,7 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
         return Ok(Status::Ok);
     }
     let name = cx.program.name();
-    cx.out.error(format_args!("the daemon and its keeper were killed; apps that still run are found again by `{name} resurrect`"));
+    cx.out.error(format_args!("the daemon and its keeper were killed; `{name} resurrect` finds the apps that still run"));
     Ok(Status::Failed)
 }
 

@@ -25,7 +25,7 @@ use crate::text::shown;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Requested commit.
-enum Wanted {
+enum CommitChoice {
     /// The newest commit of the branch's remote, or this commit.
     Pull(Option<String>),
     /// The next commit towards the remote's newest.
@@ -37,21 +37,21 @@ enum Wanted {
 /// Runs `pull <name> [commit]`.
 pub(crate) fn pull(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let commit = call.targets.get(1).map(|text| git_ref(text)).transpose()?;
-    each(cx, call, &Wanted::Pull(commit))
+    each(cx, call, &CommitChoice::Pull(commit))
 }
 
 /// Runs `forward <name>`.
 pub(crate) fn forward(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    each(cx, call, &Wanted::Next)
+    each(cx, call, &CommitChoice::Next)
 }
 
 /// Runs `backward <name>`.
 pub(crate) fn backward(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    each(cx, call, &Wanted::Previous)
+    each(cx, call, &CommitChoice::Previous)
 }
 
 /// Handles all folders in which the target has apps.
-fn each(cx: &mut Cx, call: &Call, wanted: &Wanted) -> Result<Status, CliError> {
+fn each(cx: &mut Cx, call: &Call, wanted: &CommitChoice) -> Result<Status, CliError> {
     let target = call.target().unwrap_or_default().to_owned();
     let details = cx.find(std::slice::from_ref(&target))?;
     let mut seen = BTreeSet::new();
@@ -66,7 +66,7 @@ fn each(cx: &mut Cx, call: &Call, wanted: &Wanted) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wanted: &Wanted) -> Result<(), CliError> {
+fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wanted: &CommitChoice) -> Result<(), CliError> {
     let folder = Folder::of(spec)?;
     let name = shown(&spec.name);
     let Ok(former) = folder.git(&["rev-parse", "--verify", "HEAD^{commit}"]) else {
@@ -91,7 +91,7 @@ fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wante
     cx.out.flush();
     let done = after(cx, &folder, spec).and_then(|()| reload(cx, call, names.clone()));
     let Err(error) = done else { return Ok(()) };
-    cx.out.error(format_args!("{}; going back to {}", with_causes(&error), short(&former)));
+    cx.out.error(format_args!("{}; restoring {}", with_causes(&error), short(&former)));
     folder.git(&["reset", "--keep", &former]).map_err(|source| PullError::NoWayBack { app: name.clone(), source })?;
     after(cx, &folder, spec).and_then(|()| reload(cx, call, names))?;
     cx.out.info(format_args!("{name} is at {} again", short(&former)));
@@ -194,17 +194,17 @@ impl<'a> Folder<'a> {
         if output.status.success() {
             return Ok(text(&output.stdout));
         }
-        let said = text(&output.stderr);
+        let stderr = text(&output.stderr);
         Err(GitError::Failed {
             command: words.first().copied().unwrap_or_default().to_owned(),
-            words: shown(&said.lines().take(3).collect::<Vec<_>>().join("; ")),
+            words: shown(&stderr.lines().take(3).collect::<Vec<_>>().join("; ")),
         })
     }
 
     /// Returns the requested commit, or none if it does not exist.
-    fn commit(&self, wanted: &Wanted) -> Result<Option<String>, GitError> {
+    fn commit(&self, wanted: &CommitChoice) -> Result<Option<String>, GitError> {
         match wanted {
-            Wanted::Pull(None) => {
+            CommitChoice::Pull(None) => {
                 self.git(&["fetch", "--quiet"])?;
                 let ahead = self.git(&["rev-list", "-n", "1", "@{upstream}..HEAD"])?;
                 if !ahead.is_empty() {
@@ -212,15 +212,15 @@ impl<'a> Folder<'a> {
                 }
                 self.git(&["rev-parse", "--verify", "@{upstream}^{commit}"]).map(Some)
             }
-            Wanted::Pull(Some(name)) => {
+            CommitChoice::Pull(Some(name)) => {
                 self.git(&["fetch", "--quiet", "--tags"])?;
                 self.git(&["rev-parse", "--verify", &format!("{name}^{{commit}}")]).map(Some)
             }
-            Wanted::Next => {
+            CommitChoice::Next => {
                 let all = self.git(&["rev-list", "--ancestry-path", "--reverse", "HEAD..@{upstream}"])?;
                 Ok(all.lines().next().map(str::to_owned))
             }
-            Wanted::Previous => Ok(self.git(&["rev-parse", "--verify", "--quiet", "HEAD^"]).ok()),
+            CommitChoice::Previous => Ok(self.git(&["rev-parse", "--verify", "--quiet", "HEAD^"]).ok()),
         }
     }
 }

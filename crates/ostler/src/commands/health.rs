@@ -10,7 +10,7 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
-use crate::silence::keeper_fault;
+use crate::unresponsive::keeper_fault;
 
 /// Prints one line. The exit code is only 0 or 1, because container engines reserve the others.
 /// Never starts a daemon.

@@ -35,9 +35,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         UsageError::BadValue { option: "import".into(), reason: format!("expected {}, found {word:?}", known.join(", ")) }
     })?;
     if call.has("port") && from != ImportFormat::Procfile {
-        return Err(
-            UsageError::BadValue { option: "--port".into(), reason: format!("only a Procfile has ports to count, not {word}") }.into()
-        );
+        return Err(UsageError::BadValue { option: "--port".into(), reason: format!("only a Procfile needs ports, not {word}") }.into());
     }
     let context = files::context(cx, call)?;
     let cwd = &context.cwd;
@@ -164,9 +162,9 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
 
 fn report(cx: &mut Cx, call: &Call, imported: &Imported, out: &str) {
     if call.has("json") {
-        let told: Vec<Value> =
-            imported.notices.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
-        render::json(&mut cx.out, &json!({ "file": out, "apps": imported.apps, "not_carried": told }));
+        let left_out: Vec<Value> =
+            imported.notices.iter().map(|left_out| json!({ "app": left_out.app, "attribute": left_out.key, "reason": left_out.why })).collect();
+        render::json(&mut cx.out, &json!({ "file": out, "apps": imported.apps, "not_carried": left_out }));
         return;
     }
     if out == "-" {

@@ -24,8 +24,8 @@ fn show(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Status, CliError
         return Ok(Status::Ok);
     }
     match (found.is_empty(), targets.first()) {
-        (true, Some(name)) => return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its description")).into()),
-        (true, None) => cx.out.info("no jobs; `job: '0 3 * * *'` in an app of the config file makes it one"),
+        (true, Some(name)) => return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its config")).into()),
+        (true, None) => cx.out.info("no jobs; to define one, add `job: '0 3 * * *'` to an app in the config file"),
         (false, None) => cx.out.line(jobs(&found, &cx.out.view()).trim_end_matches('\n')),
         (false, Some(_)) => {
             let texts: Vec<String> = found.iter().map(|detail| job(detail, &cx.out.view())).collect();

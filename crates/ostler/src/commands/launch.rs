@@ -10,11 +10,11 @@ use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
 use serde_json::{Map, Value};
 
-use super::change::{EnvChoice, change, started_again, unwatched};
+use super::change::{EnvChoice, change, unwatched, updated_spec};
+use super::existing_apps::Present;
 use super::files::{self, Source};
-use super::present::Present;
 use super::request::{proof, request, unknown_id};
-use super::{plausible, ports, write};
+use super::{instance_limit, ports, write};
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
@@ -33,7 +33,7 @@ pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     match source {
         Some(source) => {
             if from_file(cx, call, &source, Existing::Restart)?.is_empty() {
-                return Err(CommandError::NothingToStart(format!("no app of {} is chosen", source.shown())).into());
+                return Err(CommandError::NothingToStart(format!("no app of {} is selected", source.shown())).into());
             }
         }
         None if target.is_empty() => return Ok(false),
@@ -49,13 +49,13 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let mut context = files::context(cx, call)?;
     let loaded = files::read(cx, call, source, &mut context)?;
     let overlay = overlay(call, loaded.apps.len())?;
-    let present = Present::of_file(cx, &loaded.apps, &overlay)?;
+    let present = Present::from_file(cx, &loaded.apps, &overlay)?;
     let (mut apps, mut raw, mut notes, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), None);
     for app in &loaded.apps {
         match present.describe(app, &context, &overlay) {
-            Ok(again) => {
-                notes.extend(again.notes);
-                apps.push(again.app);
+            Ok(restart_listed) => {
+                notes.extend(restart_listed.notes);
+                apps.push(restart_listed.app);
                 raw.push(app);
             }
             // As PM2 does: an app with a missing program does not keep the others from starting.
@@ -80,7 +80,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     if apps.is_empty() {
         return left_out.map_or(Ok(Vec::new()), Err);
     }
-    apps.iter().try_for_each(|app| plausible::check(cx, call, &app.name, app.instances))?;
+    apps.iter().try_for_each(|app| instance_limit::check(cx, call, &app.name, app.instances))?;
     write::config(cx, call, &apps)?;
     let base_env = share_base(&mut apps);
     let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
@@ -117,7 +117,7 @@ pub(super) fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
 /// Starts a script, a command line, or the name of an existing app.
 pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     if may_be_name(target) && exists(cx, target)? {
-        return again(cx, call, target);
+        return restart_listed(cx, call, target);
     }
     if is_number(target) && !Path::new(target).exists() {
         if cx.program.is_pm2() {
@@ -130,7 +130,7 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
     match Present::of(cx, std::slice::from_ref(&spec.name))?.down(&spec) {
         // The settings from the app's file or from an earlier command are kept.
         Some(old) => {
-            let spec = started_again(cx, call, old)?;
+            let spec = updated_spec(cx, call, old)?;
             launch(cx, call, spec, Existing::PlainScript { force: false })
         }
         None => launch(cx, call, spec, Existing::PlainScript { force: call.has("force") }),
@@ -165,7 +165,7 @@ fn described(cx: &mut Cx, call: &Call, target: &str, mut attributes: Map<String,
         }
     }
     let app = from_options(target, &attributes, args, &context, overlay).map_err(|problems| files::report(cx, None, &problems))?;
-    plausible::check(cx, call, &app.spec.name, app.spec.instances)?;
+    instance_limit::check(cx, call, &app.spec.name, app.spec.instances)?;
     files::print_cron(cx, &app.spec);
     files::warn(cx, &app.warnings);
     cx::check_working_directory(&app.spec)?;
@@ -199,7 +199,7 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
 }
 
 /// Restarts the existing apps with this name, namespace or id.
-fn again(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
+fn restart_listed(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     let targets = vec![target.to_owned()];
     let mut change = change(cx, call, &targets)?;
     // As PM2 does: `start` of an existing app turns its watching off, except `start all`.

@@ -1,7 +1,7 @@
 //! `list`: the table.
 
 #[cfg(feature = "export")]
-use super::project::looked_at;
+use super::project::project_members;
 use super::table;
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -13,7 +13,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     // In the folder of a project that is up, `ps` is Compose's; everywhere else it is PM2's.
     #[cfg(feature = "export")]
     if (call.word == "ps" || call.value("file").is_some() || call.has("project-name"))
-        && let Some(members) = looked_at(cx, call)?
+        && let Some(members) = project_members(cx, call)?
     {
         let ids = members.iter().map(|member| member.id).collect::<Vec<_>>();
         if call.has("quiet") {

@@ -12,7 +12,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::home::Program;
-use crate::startup::steps::{self, Step};
+use crate::startup::steps::{self, SetupStep};
 use crate::startup::{self, print_root_command, sh};
 
 /// Writes the configuration for logrotate; nothing is rotated now. Without root, prints the command
@@ -30,7 +30,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let text =
         rules(&Rules { program: cx.program, exe: &exe, user: &user, group: group.as_deref(), home: &home, log: &log.to_string_lossy() });
     let installed = path.parent().is_some_and(Path::is_dir);
-    let write = Step::Write { path: path.clone(), text, mode: 0o644 };
+    let write = SetupStep::Write { path: path.clone(), text, mode: 0o644 };
     steps::perform(&[write], &mut |_| {}).map_err(CliError::unchanged)?;
     cx.out.info(format_args!("Logs in {home} are rotated by logrotate: {}", path.display()));
     if !installed {
@@ -38,7 +38,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let name = cx.program.name();
     cx.out.info(format_args!(
-        "{name} rotates logs by itself already; one of both is enough: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
+        "{name} already rotates logs; use only one of the two: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
          of an app, leaves it to logrotate"
     ));
     Ok(Status::Ok)

@@ -1,6 +1,6 @@
 //! `logs`: chooses the apps; [`crate::logs`] shows their lines.
 
-use super::project::{app_names, is_named, looked_at};
+use super::project::{app_names, is_named, project_members};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
@@ -9,7 +9,7 @@ use crate::error::{CliError, Status};
 /// accepts the names from the project's file.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let is_project = call.value("file").is_some() || call.has("project-name");
-    let Some(members) = looked_at(cx, call)? else { return crate::logs::run(cx, call) };
+    let Some(members) = project_members(cx, call)? else { return crate::logs::run(cx, call) };
     let targets = if call.targets.is_empty() {
         app_names(&members, &[])?
     } else if is_project {
@@ -24,7 +24,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         targets
     };
     if targets.is_empty() {
-        return Err(CliError::NotFound("nothing of this project is up: `ostler up` starts it".into()));
+        return Err(CliError::NotFound("no app of this project is running: `ostler up` starts it".into()));
     }
     let Some(call) = call.as_command("logs", targets) else { return crate::logs::run(cx, call) };
     crate::logs::run(cx, &call)

@@ -27,6 +27,7 @@ mod env;
 mod errors;
 mod events;
 mod examples;
+mod existing_apps;
 #[cfg(feature = "export")]
 mod export;
 mod files;
@@ -40,6 +41,7 @@ mod id;
 #[cfg(feature = "export")]
 mod import;
 mod inspect;
+mod instance_limit;
 mod jlist;
 mod jobs;
 mod kill;
@@ -49,6 +51,8 @@ mod list;
 mod logrotate;
 #[cfg(feature = "export")]
 mod logs;
+#[cfg(feature = "web")]
+mod metrics_history;
 #[cfg(feature = "machine")]
 mod migrate;
 #[cfg(feature = "machine")]
@@ -57,13 +61,9 @@ mod modules;
 mod monit;
 #[cfg(feature = "machine")]
 mod otel;
-#[cfg(feature = "web")]
-mod past;
 mod pid;
 mod ping;
-mod plausible;
 mod ports;
-mod present;
 mod prettylist;
 mod profile;
 #[cfg(feature = "export")]
@@ -107,7 +107,7 @@ mod web;
 mod why;
 mod write;
 
-use crate::cli::{COMMANDS, Call, State};
+use crate::cli::{Availability, COMMANDS, Call};
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
@@ -220,7 +220,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("examples", Ok(examples::run)),
 ];
 
-/// Returns the handler of the command with this name; none if the command is [`State::Elsewhere`].
+/// Returns the handler of the command with this name; none if the command is [`Availability::Elsewhere`].
 pub(crate) const fn handler(name: &str) -> Option<Handler> {
     let mut rows = HANDLERS;
     while let [(named, handler), rest @ ..] = rows {
@@ -247,7 +247,7 @@ const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
 const _: () = {
     let (mut commands, mut working) = (COMMANDS, 0);
     while let [command, rest @ ..] = commands {
-        if matches!(command.state, State::Works) {
+        if matches!(command.state, Availability::Works) {
             working += 1;
             if handler(command.name).is_none() {
                 panic!("{}", command.name); // This command is not in HANDLERS.

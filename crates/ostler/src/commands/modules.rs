@@ -12,7 +12,7 @@ use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, ModuleError, Status, UsageError};
 use crate::module_conf::{self, notify_daemon};
-use crate::modules::{self, BuiltIn, INSTALLED, Installed, Kind, Source, Wish, built_in};
+use crate::modules::{self, BuiltIn, INSTALLED, InstallRequest, Installed, ModuleKind, Source, built_in};
 
 /// Packages that PM2 installs into its own folder, with the alternatives in ostler.
 const FOR_PM2: &[(&str, &str)] = &[
@@ -63,7 +63,7 @@ fn source(cx: &Cx, call: &Call, word: &str) -> Result<Source, CliError> {
 fn take(cx: &mut Cx, call: &Call, source: &Source) -> Result<Value, CliError> {
     let attributes = call.attributes();
     let text = |key: &str| attributes.get(key).and_then(Value::as_str).map(str::to_owned);
-    let wish = Wish {
+    let request = InstallRequest {
         source: source.clone(),
         safe: safe(call)?,
         installs_needs: call.has("install"),
@@ -71,7 +71,7 @@ fn take(cx: &mut Cx, call: &Call, source: &Source) -> Result<Value, CliError> {
         gid: text("gid"),
     };
     cx.out.info(format_args!("Installing module {}", source.shown()));
-    let package = modules::install(cx, &wish)?;
+    let package = modules::install(cx, &request)?;
     let version = package.version.as_deref().unwrap_or("N/A");
     cx.out.info(format_args!("Module {} {version} installed and started", package.name));
     show_settings(cx, &package.name)?;
@@ -90,7 +90,7 @@ fn safe(call: &Call) -> Result<Option<Duration>, UsageError> {
 
 fn take_built_in(cx: &mut Cx, module: &BuiltIn) -> Result<Value, CliError> {
     let path = module_conf::writable(cx)?;
-    if let Some(real) = modules::find(&module_conf::read(&path)?, module.name).filter(|module| module.kind != Kind::BuiltIn) {
+    if let Some(real) = modules::find(&module_conf::read(&path)?, module.name).filter(|module| module.kind != ModuleKind::BuiltIn) {
         modules::uninstall(cx, &real)?;
     }
     module_conf::change(&path, |all| {
@@ -130,7 +130,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
         for module in found {
             modules::uninstall(cx, &module)?;
-            let rest = if module.kind == Kind::BuiltIn { "; the built-in replacement keeps running with its defaults" } else { "" };
+            let rest = if module.kind == ModuleKind::BuiltIn { "; the built-in replacement keeps running with its defaults" } else { "" };
             cx.out.info(format_args!("Module {} uninstalled{rest}", module.name));
         }
     }
@@ -141,7 +141,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 fn stop_developed(cx: &mut Cx, name: &str) -> Result<bool, CliError> {
     let is_there = rows(cx)?.iter().any(|row| module_conf::is_of(row, name));
     if is_there {
-        modules::uninstall(cx, &Installed { name: name.into(), kind: Kind::BuiltIn, uid: None, gid: None, address: None })?;
+        modules::uninstall(cx, &Installed { name: name.into(), kind: ModuleKind::BuiltIn, uid: None, gid: None, address: None })?;
         cx.out.info(format_args!("Module {name} uninstalled"));
     }
     Ok(is_there)
@@ -160,8 +160,8 @@ pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             return Err(ModuleError::Unknown(word.to_owned()).into());
         }
         for module in found {
-            if module.kind == Kind::BuiltIn {
-                cx.out.info(format_args!("Module {} is built in: it is as new as {}", module.name, cx.program.name()));
+            if module.kind == ModuleKind::BuiltIn {
+                cx.out.info(format_args!("Module {} is built in: it is updated with {}", module.name, cx.program.name()));
                 continue;
             }
             let source = modules::newest(cx, &module)?;
@@ -181,7 +181,7 @@ pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("json") {
         let mut list = Vec::new();
         for module in &found {
-            let is_built_in = module.kind == Kind::BuiltIn;
+            let is_built_in = module.kind == ModuleKind::BuiltIn;
             list.push(json!({ "name": module.name, "built_in": is_built_in, "version": version(cx, module)?, "status": status(module) }));
         }
         crate::render::json(&mut cx.out, &list);
@@ -190,7 +190,7 @@ pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for module in &found {
         let version = version(cx, module)?.unwrap_or_default();
         let state =
-            if module.kind == Kind::BuiltIn { "built in".to_owned() } else { status(module).unwrap_or_else(|| "not running".into()) };
+            if module.kind == ModuleKind::BuiltIn { "built in".to_owned() } else { status(module).unwrap_or_else(|| "not running".into()) };
         cx.out.line(format_args!("{}  {}", module.name, [version, state].join("  ").trim_start()));
     }
     if found.is_empty() {

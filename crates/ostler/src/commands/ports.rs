@@ -20,7 +20,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Process that is about to be replaced, and the ports on which its tree listens.
-struct Old {
+struct OldProcess {
     id: u32,
     name: String,
     pid: i32,
@@ -46,7 +46,7 @@ pub(super) fn perform(cx: &mut Cx, request: &Request, wording: Wording) -> Resul
 }
 
 /// Returns the processes of fork apps that the request replaces and that listen on ports.
-fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<Old>, CliError> {
+fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<OldProcess>, CliError> {
     let here = cx::cwd()?;
     let Some(client) = cx.running_client()? else { return Ok(Vec::new()) };
     let rows = client.list()?;
@@ -79,13 +79,13 @@ fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<Old>, CliE
         // The kernel chose these ports, and chooses others for the next process.
         ports.retain(|port| !ephemeral.as_ref().is_some_and(|range| range.contains(port)));
         let within = detail.spec.ready.listen_timeout_ms.map_or(LISTENS_WITHIN, Duration::from_millis);
-        (!ports.is_empty()).then_some(Old { id: detail.id, name: detail.spec.name, pid, ports, within })
+        (!ports.is_empty()).then_some(OldProcess { id: detail.id, name: detail.spec.name, pid, ports, within })
     };
     Ok(details.into_iter().filter_map(old).collect())
 }
 
 /// Waits until the new processes listen on these ports, or until their time is over.
-fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
+fn wait(cx: &mut Cx, mut waiting: Vec<OldProcess>) -> Result<(), CliError> {
     let began = Instant::now();
     let here = cx::cwd()?;
     loop {
@@ -101,7 +101,7 @@ fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
             old.ports.retain(|port| !ports.contains(port));
             !old.ports.is_empty()
         });
-        let is_over = |old: &Old| {
+        let is_over = |old: &OldProcess| {
             let started = details.iter().find(|detail| detail.id == old.id).and_then(|detail| detail.instance.counters.last_start);
             let age_ms = started.map_or(0, |started| ostler_sys::now().boot_ms.saturating_sub(started.mono_ms));
             Duration::from_millis(age_ms).max(began.elapsed()) >= old.within
@@ -110,7 +110,7 @@ fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
             let ports: Vec<String> = old.ports.iter().map(u16::to_string).collect();
             let plural = if ports.len() == 1 { "" } else { "s" };
             let (name, id, ports) = (shown(&old.name), old.id, ports.join(", "));
-            cx.out.warn_err(format_args!("[{name}]({id}) does not listen on port{plural} {ports}, as its old process did"));
+            cx.out.warn_err(format_args!("[{name}]({id}) does not listen on port{plural} {ports}, unlike its old process"));
         }
         if !waiting.is_empty() {
             std::thread::sleep(PAUSE);

@@ -29,7 +29,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (kind, ms) = (kind(call)?, length(call)?);
     let folder = Path::new(&cx::cwd()?).join(call.value("into").unwrap_or("."));
     if !folder.is_dir() {
-        return Err(CliError::NotFound(format!("\"{}\" is no folder", folder.display())));
+        return Err(CliError::NotFound(format!("\"{}\" is not a folder", folder.display())));
     }
     let target = call.targets[0].clone();
     let mut files: Vec<(u32, String, String)> = Vec::new();
@@ -38,7 +38,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let request = Request::Profile { target, kind, ms };
     let answer = client.request(&request, &mut |progress| {
         match progress {
-            Progress::Selected { ids, .. } if kind == Profile::Heap => out.info(format_args!("Taking the heap of {} processes", ids.len())),
+            Progress::Selected { ids, .. } if kind == Profile::Heap => {
+                out.info(format_args!("Taking heap snapshots of {} processes", ids.len()))
+            }
             Progress::Selected { ids, .. } => {
                 out.info(format_args!("Profiling {} processes for {} s", ids.len(), ms as f64 / 1000.0));
             }
@@ -78,7 +80,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn kind(call: &Call) -> Result<Profile, UsageError> {
     match (call.has("heap"), call.has("memory")) {
-        (true, true) => Err(UsageError::BadValue { option: "--heap".into(), reason: "one of --heap and --memory at a time".into() }),
+        (true, true) => Err(UsageError::BadValue { option: "--heap".into(), reason: "use only one of --heap and --memory".into() }),
         (true, false) => Ok(Profile::Heap),
         (false, true) => Ok(Profile::Memory),
         (false, false) => Ok(Profile::Cpu),

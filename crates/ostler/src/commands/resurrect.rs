@@ -11,7 +11,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::left_behind;
-use crate::render::{ProgressPrinter, Said, Wording};
+use crate::render::{ProgressMessage, ProgressPrinter, Wording};
 
 /// PM2's last line if neither list can be read.
 const NOTHING: &str = "No processes saved; DUMP file doesn't exist";
@@ -22,14 +22,14 @@ fn located(dump: &Path) -> String {
 
 /// Returns PM2's messages about a list that it cannot read, and about the backup list. With `end`,
 /// the backup cannot be read either.
-fn pm2_words(dump: &Path, backup: &Path, end: Option<&str>) -> Vec<Said> {
+fn pm2_words(dump: &Path, backup: &Path, end: Option<&str>) -> Vec<ProgressMessage> {
     let unread = |path: &Path| {
         let what = if path.exists() { "parse" } else { "read" };
-        Said::Error(format!("Failed to {what} dump file in {}", path.display()))
+        ProgressMessage::Error(format!("Failed to {what} dump file in {}", path.display()))
     };
-    let mut words = vec![Said::Info(located(dump)), unread(dump), Said::Info(located(backup))];
+    let mut words = vec![ProgressMessage::Info(located(dump)), unread(dump), ProgressMessage::Info(located(backup))];
     if let Some(end) = end {
-        words.extend([unread(backup), Said::Error(end.into())]);
+        words.extend([unread(backup), ProgressMessage::Error(end.into())]);
     }
     words
 }
@@ -57,13 +57,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.out.info("Resurrecting");
     let is_pm2 = cx.program.is_pm2();
     let (out, client) = cx.parts()?;
-    let mut is_told = false;
+    let mut is_reported = false;
     let mut printer = ProgressPrinter::new(out, Wording::Resurrect);
     let request = match requested(&dump, &dump_backup, &crate::home::paths(&home)) {
         Some((request, is_backup)) => {
-            is_told = is_backup;
+            is_reported = is_backup;
             if is_backup {
-                printer.say(&pm2_words(&dump, &dump_backup, None));
+                printer.print_all(&pm2_words(&dump, &dump_backup, None));
             }
             Ok(request)
         }
@@ -72,20 +72,20 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let result = request.and_then(|request| {
         client.request(&request, &mut |progress| {
             match progress {
-                _ if is_told => {}
+                _ if is_reported => {}
                 // The warning about the main list implies that the backup is restored.
-                Progress::Warning(_) if is_pm2 => printer.say(&pm2_words(&dump, &dump_backup, None)),
+                Progress::Warning(_) if is_pm2 => printer.print_all(&pm2_words(&dump, &dump_backup, None)),
                 Progress::Warning(_) => {}
                 _ => printer.info(located(&dump)),
             }
-            is_told = true;
+            is_reported = true;
             printer.print(progress);
         })
     });
     match &result {
-        _ if is_told => {}
+        _ if is_reported => {}
         Err(ClientError::Refused(Failure::Other(_) | Failure::NothingSaved)) if is_pm2 => {
-            ProgressPrinter::new(&mut cx.out, Wording::Resurrect).say(&pm2_words(&dump, &dump_backup, Some(NOTHING)));
+            ProgressPrinter::new(&mut cx.out, Wording::Resurrect).print_all(&pm2_words(&dump, &dump_backup, Some(NOTHING)));
         }
         Err(ClientError::Refused(Failure::Other(_))) => {}
         _ => cx.out.info(located(&dump)),

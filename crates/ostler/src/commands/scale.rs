@@ -3,7 +3,7 @@
 use ostler_proto::control::{Failure, Request, ScaleTo};
 
 use super::request::proof;
-use super::{plausible, table};
+use super::{instance_limit, table};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
@@ -21,7 +21,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             return Err(UsageError::BadValue { option: "number".into(), reason }.into());
         }
     };
-    plausible::check(
+    instance_limit::check(
         cx,
         call,
         &name,

@@ -9,7 +9,7 @@ use crate::cli::Call;
 use crate::client;
 use crate::cx::Cx;
 use crate::error::{CliError, CommandError, Status};
-use crate::logs::Past;
+use crate::logs::StartPositions;
 
 /// Runs `send <id|name> <line>`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -31,7 +31,7 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let label = if cx.program.is_pm2() { "[PM2][ERROR]" } else { "error:" };
     // The position is taken before any line is sent, so that earlier output is not shown as a
     // response.
-    let past = Past::now(cx)?;
+    let past = StartPositions::now(cx)?;
     std::thread::spawn(move || {
         let ended = type_lines(&home, id, &separator);
         if let Err(error) = &ended {
@@ -41,14 +41,14 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         // thread exits the process.
         std::process::exit(if ended.is_ok() { i32::from(Status::Ok.code()) } else { i32::from(Status::Failed.code()) });
     });
-    crate::logs::of_one(cx, id, past)?;
+    crate::logs::stream_instance(cx, id, past)?;
     Ok(Status::Ok)
 }
 
 /// Sends each typed line. Stops at the end of the input, or if the app does not accept a line.
 fn type_lines(home: &std::path::Path, id: u32, separator: &str) -> Result<(), CliError> {
     for line in stdin().lock().lines() {
-        let line = line.map_err(CliError::system("read what is typed"))?;
+        let line = line.map_err(CliError::system("read standard input"))?;
         let text = format!("{line}{separator}");
         client::connect(home)?.request(&Request::Input { id, text }, &mut |_| {})?;
     }

@@ -6,7 +6,7 @@ use ostler_sys::process::signal::HUP;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
-use crate::service::{self, Taking};
+use crate::service::{self, TakeoverMode};
 
 /// `service run [unit]` is the main process of a service. `service reload` replaces keeper, daemon
 /// and that process with this program.
@@ -14,10 +14,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let words: Vec<&str> = call.targets.iter().map(String::as_str).collect();
     let of_user = call.has("user-unit");
     match words[..] {
-        ["run"] => service::run(cx, None, of_user, Taking::Anew),
-        ["run", service::AGAIN] => service::run(cx, None, of_user, Taking::Again),
-        ["run", unit] => service::run(cx, Some(unit), of_user, Taking::Anew),
-        ["run", unit, service::AGAIN] => service::run(cx, Some(unit), of_user, Taking::Again),
+        ["run"] => service::run(cx, None, of_user, TakeoverMode::Replace),
+        ["run", service::AGAIN] => service::run(cx, None, of_user, TakeoverMode::Keep),
+        ["run", unit] => service::run(cx, Some(unit), of_user, TakeoverMode::Replace),
+        ["run", unit, service::AGAIN] => service::run(cx, Some(unit), of_user, TakeoverMode::Keep),
         ["reload"] => reload(cx),
         _ => Err(UsageError::UnknownArgument { word: words.join(" ") }.into()),
     }
@@ -32,8 +32,8 @@ fn reload(cx: &mut Cx) -> Result<Status, CliError> {
     }
     let main = std::env::var("MAINPID").ok().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 1);
     if let Some(main) = main {
-        let told = ProcRef::of(main).and_then(|main| main.signal(HUP));
-        told.map_err(CliError::system(format!("signal process {main} to follow")))?;
+        let result = ProcRef::of(main).and_then(|main| main.signal(HUP));
+        result.map_err(CliError::system(format!("signal the main process {main}")))?;
     }
     Ok(Status::Ok)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::startup::{self, Facts, Plan, Platform, Scope, begin, check, perform, sh};
+use crate::startup::{self, Facts, Plan, Platform, Scope, check, perform, prepare, sh};
 
 /// Writes the files that the init system needs and enables them; nothing is started. Without root,
 /// prints the command line to run.
@@ -13,7 +13,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("check") {
         return check::run(cx, call);
     }
-    let Some((platform, scope)) = begin(cx, call, "startup")? else { return Ok(Status::Failed) };
+    let Some((platform, scope)) = prepare(cx, call, "startup")? else { return Ok(Status::Failed) };
     let facts = startup::gather(cx, call, platform, scope)?;
     cx.refuse_beside_pm2(Path::new(&facts.home), "set up the start at boot")?;
     let plan = startup::plan(&facts);
@@ -39,12 +39,12 @@ fn close(cx: &mut Cx, facts: &Facts) {
     cx.out.line(format_args!("$ {name} save\n"));
     cx.out.info("Remove init script via:");
     cx.out.line(format_args!("$ {name} unstartup {platform}{flag}\n"));
-    cx.out.info("See whether a boot would bring everything back:");
+    cx.out.info("Check that all saved apps would start at boot:");
     cx.out.line(format_args!("$ {name} startup --check{flag}"));
     if facts.scope == Scope::User && !check::lingers(&facts.user.name) {
         let user = sh(&facts.user.name);
         cx.out.warn(format_args!(
-            "your systemd starts with your first login and ends with the last; to have it start at boot: sudo loginctl enable-linger {user}"
+            "your user's systemd starts with the first login and stops with the last logout; to start it at boot: sudo loginctl enable-linger {user}"
         ));
     }
 }

@@ -6,11 +6,11 @@ use ostler_history::{Figure, QueryResult};
 use ostler_web::history::{Key, SeriesSubject};
 use serde_json::{Value, json};
 
-use super::past::{App, Past, rounded, rows};
+use super::metrics_history::{App, MetricsHistory, rounded, rows};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, DashboardError, Status};
-use crate::render::{figures, json};
+use crate::render::{json, metrics};
 
 /// Default time span, ms.
 const STATS_MS: u64 = 3_600_000;
@@ -19,7 +19,7 @@ const STATS_TEXT: usize = 44;
 
 /// Shows the metrics of one app.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let past = Past::open(cx, call, STATS_MS, STATS_TEXT)?;
+    let past = MetricsHistory::open(cx, call, STATS_MS, STATS_TEXT)?;
     let name = call.target().unwrap_or_default();
     let apps: Vec<App> = past.apps().into_iter().filter(|(_, app)| app == name).collect();
     if apps.is_empty() {
@@ -41,7 +41,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 /// Metrics of an app that `stats` shows.
-impl Past {
+impl MetricsHistory {
     /// Returns the series of an app that have values in this time span.
     fn series(&self, (of_namespace, of_name): &App) -> Vec<(Option<u32>, String, QueryResult)> {
         let of_app = |key: &Key| match &key.subject {
@@ -82,23 +82,23 @@ impl Past {
 
     fn show(&self, cx: &mut Cx, app: &App) {
         let (width, is_ascii) = (cx.out.width(), cx.out.is_ascii());
-        let columns = figures::room(width, STATS_TEXT);
+        let columns = metrics::room(width, STATS_TEXT);
         let series = self.series(app);
         let mut head = format!("{}, the last {}", ostler_client::words::shown(&app.1), units::millis_text(self.to - self.from));
         if series.is_empty() {
-            head.push_str(": no figures");
+            head.push_str(": no metrics");
         }
         let head = width.map_or(head.clone(), |width| crate::text::fit(&head, width));
         cx.out.text(format_args!("{head}\n"));
         for (instance, metric, answer) in series {
             let own = metric.strip_prefix("own:").unwrap_or(&metric);
             let name = instance.map_or_else(|| ostler_client::words::shown(own), |id| format!("{id} {}", ostler_client::words::shown(own)));
-            let said = figures::extremes(&answer.figures).map(|(min, average, max)| {
-                let value = |number| figures::value(&metric, number);
+            let said = metrics::extremes(&answer.figures).map(|(min, average, max)| {
+                let value = |number| metrics::value(&metric, number);
                 format!("min {:<8} avg {:<8} max {}", value(min), value(average), value(max))
             });
-            let bars = figures::bars(&answer.figures, self.from, self.to, columns, is_ascii);
-            cx.out.text(format_args!("{}\n", figures::line(&name, &bars, &said.unwrap_or_default(), width).trim_end()));
+            let bars = metrics::bars(&answer.figures, self.from, self.to, columns, is_ascii);
+            cx.out.text(format_args!("{}\n", metrics::line(&name, &bars, &said.unwrap_or_default(), width).trim_end()));
         }
     }
 }

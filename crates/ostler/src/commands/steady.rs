@@ -27,7 +27,7 @@ pub(super) fn steady(
     also: &mut dyn FnMut(&[i32]) -> bool,
 ) -> Result<(bool, String), CliError> {
     let begin = Instant::now();
-    let mut calm = Calm::default();
+    let mut calm = SteadySince::default();
     loop {
         let home = cx.home()?.display().to_string();
         let client = cx.running_client()?.ok_or(ClientError::NotRunning { home })?;
@@ -44,7 +44,7 @@ pub(super) fn steady(
         let is_lost = rows.iter().any(|row| row.status == "errored");
         let processes: Vec<i32> = pids.iter().map(|(_, pid)| *pid).filter(|pid| *pid > 0).collect();
         let healthy = (healthy || nothing_runs) && also(&processes);
-        if let Some(end) = calm.look(begin.elapsed(), healthy, is_lost, pids, limit) {
+        if let Some(end) = calm.update(begin.elapsed(), healthy, is_lost, pids, limit) {
             return Ok((end, line));
         }
         std::thread::sleep(LOOK_EVERY);
@@ -53,15 +53,15 @@ pub(super) fn steady(
 
 /// Time since which all instances have been healthy in the same processes.
 #[derive(Default)]
-struct Calm {
+struct SteadySince {
     since: Option<Duration>,
     pids: Vec<(u32, i32)>,
 }
 
-impl Calm {
+impl SteadySince {
     /// Returns the verdict after a check at this time, or none if it is still open. `is_lost`: an
     /// instance cannot recover by itself.
-    fn look(&mut self, now: Duration, healthy: bool, is_lost: bool, pids: Vec<(u32, i32)>, limit: Duration) -> Option<bool> {
+    fn update(&mut self, now: Duration, healthy: bool, is_lost: bool, pids: Vec<(u32, i32)>, limit: Duration) -> Option<bool> {
         if !healthy || pids != self.pids {
             self.since = healthy.then_some(now);
         }
@@ -90,7 +90,7 @@ pub(super) fn verdict(rows: &[HealthRow], named: bool, min: Option<usize>) -> (b
     // If there are very many faults, the first few are enough.
     let shown = faults.iter().take(5).map(|fault| crate::text::shown(fault)).collect::<Vec<_>>().join(", ");
     let line = match (shown.is_empty(), counted.len()) {
-        (_, 0) => "nothing runs".to_owned(),
+        (_, 0) => "no instance runs".to_owned(),
         (true, all) => format!("{good} of {all} online"),
         (false, all) => format!("{good} of {all} online; {shown}"),
     };
@@ -121,10 +121,10 @@ mod tests {
             (&[(0, false, true, &a)], Some(false)),
         ];
         for (looks, end) in cases {
-            let mut calm = Calm::default();
+            let mut calm = SteadySince::default();
             let last = looks
                 .iter()
-                .map(|(now, healthy, lost, pids)| calm.look(seconds(*now), *healthy, *lost, (*pids).clone(), seconds(10)))
+                .map(|(now, healthy, lost, pids)| calm.update(seconds(*now), *healthy, *lost, (*pids).clone(), seconds(10)))
                 .last();
             assert_eq!(last, Some(end), "{looks:?}");
         }
@@ -142,11 +142,11 @@ mod tests {
         let (ill, new) = (row("d", "online", Some("503")), row("e", "launching", None));
         type Case<'a> = (&'a [&'a HealthRow], bool, Option<usize>, bool, &'a str);
         let cases: [Case<'_>; 12] = [
-            (&[], false, None, false, "nothing runs"),
-            (&[], false, Some(0), true, "nothing runs"),
+            (&[], false, None, false, "no instance runs"),
+            (&[], false, Some(0), true, "no instance runs"),
             (&[&up], false, None, true, "1 of 1 online"),
             (&[&up, &down], false, None, true, "1 of 1 online"),
-            (&[&down], false, None, false, "nothing runs"),
+            (&[&down], false, None, false, "no instance runs"),
             (&[&down], true, None, false, "0 of 1 online; b:0 stopped"),
             (&[&up, &gone], false, None, false, "1 of 2 online; c:0 errored"),
             (&[&up, &gone], false, Some(1), true, "1 of 2 online; c:0 errored"),

@@ -8,7 +8,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::render::{Order, blocks, host_line, json, list_table, module_table};
-use crate::silence::keeper_fault;
+use crate::unresponsive::keeper_fault;
 
 /// Prints the list in the form that the options request. Commands that change something print it at
 /// the end.
@@ -80,7 +80,7 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
         let name = kept.as_ref().and_then(|kept| kept["app"]["name"].as_str()).unwrap_or("an app");
         let why = kept.as_ref().and_then(|kept| kept["why"].as_str()).unwrap_or("for an unknown reason");
         cx.out.warn_err(format_args!(
-            "{} was set aside, because the daemon died over its record ({}): start it again, and remove \"{}\"",
+            "{} is not in the list, because the daemon crashed on its record ({}): start it again, and remove \"{}\"",
             crate::text::shown(name),
             crate::text::shown(why),
             path.display()

@@ -3,11 +3,11 @@
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::startup::{self, begin, perform};
+use crate::startup::{self, perform, prepare};
 
 /// Removes the boot unit. Running apps keep running. PM2 differs: it stops them.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let Some((platform, scope)) = begin(cx, call, "unstartup")? else { return Ok(Status::Failed) };
+    let Some((platform, scope)) = prepare(cx, call, "unstartup")? else { return Ok(Status::Failed) };
     let facts = startup::gather(cx, call, platform, scope)?;
     perform(cx, &startup::unplan(&facts))?;
     cx.out.info("Init file disabled.");

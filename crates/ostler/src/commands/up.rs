@@ -16,14 +16,14 @@ use serde_json::json;
 use self::exits::AbortOn;
 use self::front::Front;
 use super::launch::share_base;
-use super::project::{self, Plan, Project, Step, app_names, foreign, is_member, plan};
+use super::project::{self, AppStep, Plan, Project, app_names, foreign, is_member, plan};
 use super::request::request;
 use super::steady::steady;
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, CommandError, ProjectError, Status, UsageError};
-use crate::logs::{self, Form, Past, Show};
+use crate::logs::{self, LineFormat, StartPositions, StreamFormat};
 use crate::render::{self, Wording};
 use crate::signals::Signals;
 
@@ -33,7 +33,7 @@ const WAIT: Duration = Duration::from_secs(300);
 /// Starts the project.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("build") {
-        let instead = "write the command that builds as `pre_start`, or export the project: `ostler export compose`";
+        let instead = "add the build command as `pre_start`, or export the project: `ostler export compose`";
         return Err(CommandError::NoImages { option: "build", program: cx.program.name(), instead }.into());
     }
     let context = super::files::context(cx, call)?;
@@ -41,19 +41,19 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if (call.has("detach") || limit.is_some()) && abort_on(call) != AbortOn::Nothing {
         return Err(UsageError::BadValue {
             option: "--abort-on-container-exit".into(),
-            reason: "stops a project in front; leave out --detach and --wait".into(),
+            reason: "stops a project in the foreground; leave out --detach and --wait".into(),
         }
         .into());
     }
     let files = project::files(call, &context)?;
     if files.is_empty() {
-        return Err(CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into()));
+        return Err(CliError::NotFound("no ecosystem file or compose file in this folder or above: name one with --file".into()));
     }
     let project = project::read(cx, call, &files)?;
     for file in &files {
         project::name_file(cx, call, file);
     }
-    tell(cx, call, &project);
+    report_ignored_keys(cx, call, &project);
     if project.wanted.is_empty() && project.none_of.is_empty() {
         return Err(ProjectError::NothingToRun(project.file).into());
     }
@@ -82,12 +82,12 @@ fn wait_limit(call: &Call) -> Result<Option<Duration>, UsageError> {
 }
 
 /// Reports on stderr what does not run as the file describes.
-fn tell(cx: &mut Cx, call: &Call, project: &Project) {
+fn report_ignored_keys(cx: &mut Cx, call: &Call, project: &Project) {
     if call.has("json") {
         return;
     }
     for (name, why) in &project.cannot {
-        cx.out.warn_err(format_args!("{} is left out: {}", crate::text::shown(name), crate::text::shown(why)));
+        cx.out.warn_err(format_args!("{} is skipped: {}", crate::text::shown(name), crate::text::shown(why)));
     }
     // Keys that change how an app behaves get one line each; all other keys share one line.
     const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
@@ -117,13 +117,13 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
     if call.has("remove-orphans") {
         gone.extend(plan.orphans.iter().cloned());
     } else if !plan.orphans.is_empty() {
-        cx.out.warn_err(format_args!("no more in this file: {}; --remove-orphans deletes them", plan.orphans.join(", ")));
+        cx.out.warn_err(format_args!("no longer in this file: {}; --remove-orphans deletes them", plan.orphans.join(", ")));
     }
     gone.dedup();
     if !gone.is_empty() {
         cx.perform(&request(cx, Action::Delete, call, gone, None)?, Wording::Action)?;
     }
-    let touched = project.wanted.iter().zip(&plan.steps).filter(|(_, step)| **step != Step::Leave);
+    let touched = project.wanted.iter().zip(&plan.steps).filter(|(_, step)| **step != AppStep::Leave);
     let mut apps: Vec<AppSpec> = touched.map(|(spec, _)| spec.clone()).collect();
     if !apps.is_empty() {
         let base_env = Arc::unwrap_or_clone(share_base(&mut apps));
@@ -174,20 +174,20 @@ fn wait(cx: &mut Cx, project: &Project, limit: Duration) -> Result<Status, CliEr
     if well {
         return Ok(Status::Ok);
     }
-    cx.out.error(format_args!("not all of {} got well: {line}", project.name));
+    cx.out.error(format_args!("not all apps of {} became healthy: {line}", project.name));
     Ok(Status::Failed)
 }
 
 /// Stays in the foreground: shows the lines, and stops everything at the end.
 fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &[Detail]) -> Result<Status, CliError> {
     let (abort_on, from) = abort(call, project)?;
-    let past = Past::now(cx)?;
+    let past = StartPositions::now(cx)?;
     let mut signals = Signals::take()?;
-    cx.heed(signals.asked_to_stop())?;
+    cx.interrupt_on(signals.stop_fd())?;
     // Only a new connection reacts to the signals.
     cx.disconnect();
     let done = carry_out(cx, call, project, plan, members);
-    cx.heed_nothing();
+    cx.clear_interrupt();
     let names: Vec<String> = project.wanted.iter().map(|spec| spec.name.clone()).collect();
     match done {
         Ok(()) => {}
@@ -199,24 +199,24 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
         }
         Err(error) => return Err(explain(cx, call, project, error)),
     }
-    let begun = of_project(cx, project)?;
-    let targets = app_names(&begun, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
+    let started = project_details(cx, project)?;
+    let targets = app_names(&started, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
     let stop = request(cx, Action::Stop, call, targets.clone(), None)?;
     let form = match () {
-        () if call.has("json") => Form::Json,
-        () if call.has("raw") => Form::Raw,
-        () => Form::Project,
+        () if call.has("json") => LineFormat::Json,
+        () if call.has("raw") => LineFormat::Raw,
+        () => LineFormat::Project,
     };
     let timestamp = call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default());
     let mut front = Front::new(project, targets.clone(), stop, abort_on, call.has("json"));
-    front.add_missed(&begun);
-    let show = Show { form, timestamp, names: Some(targets) };
+    front.add_missed(&started);
+    let show = StreamFormat { form, timestamp, names: Some(targets) };
     cx.disconnect();
     logs::stream_as(cx, past, &show, Some(&mut signals), &mut front)?;
     if signals.count() > 0 {
         return Ok(ended_by(&signals));
     }
-    let members = of_project(cx, project)?;
+    let members = project_details(cx, project)?;
     front.add_missed(&members);
     front.print(&mut cx.out);
     if abort_on != AbortOn::Nothing {
@@ -232,7 +232,7 @@ fn abort(call: &Call, project: &Project) -> Result<(AbortOn, Option<String>), Cl
     let Some(word) = call.value("exit-code-from") else { return Ok((abort_on(call), None)) };
     let named = project.wanted.iter().find(|spec| project::is_named(&spec.name, &project.name, word));
     let spec =
-        named.ok_or_else(|| CliError::NotFound(format!("--exit-code-from: {} is no app of this project", crate::text::shown(word))))?;
+        named.ok_or_else(|| CliError::NotFound(format!("--exit-code-from: {} is not an app of this project", crate::text::shown(word))))?;
     Ok((AbortOn::Exit, Some(spec.name.clone())))
 }
 
@@ -251,7 +251,7 @@ fn explain(cx: &mut Cx, call: &Call, project: &Project, error: CliError) -> CliE
         return error;
     }
     cx.out.error(failure);
-    if let Ok(members) = of_project(cx, project) {
+    if let Ok(members) = project_details(cx, project) {
         failure::report(cx, call, project, &members);
     }
     CliError::Reported(error.status())
@@ -262,7 +262,7 @@ fn ended_by(signals: &Signals) -> Status {
     if signals.is_interrupt() { Status::Interrupted } else { Status::Terminated }
 }
 
-fn of_project(cx: &mut Cx, project: &Project) -> Result<Vec<Detail>, CliError> {
+fn project_details(cx: &mut Cx, project: &Project) -> Result<Vec<Detail>, CliError> {
     let details = match cx.running_client()? {
         Some(client) => client.inspect(&[])?,
         None => Vec::new(),

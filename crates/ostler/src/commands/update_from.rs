@@ -6,27 +6,27 @@ use crate::cli::Call;
 use crate::client::VERSION;
 use crate::cx::{self, Cx};
 use crate::error::CliError;
-use crate::replacement::{Replaced, UpdateError, Wanted, replace};
+use crate::replacement::{ReplaceRequest, Replaced, UpdateError, replace};
 
 /// Installs the file at the path of this program, and has the daemon become the new program. If
 /// that fails, the former program and its daemon are restored.
 pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<String>, CliError> {
     let path = cx::own_path()?;
     let exe = cx::path_text(path.clone())?;
-    let wanted = Wanted { from, sha256: call.value("sha256"), ours: VERSION, may_be_older: call.has("downgrade") };
-    let replaced = replace(&path, &wanted)?;
+    let request = ReplaceRequest { from, sha256: call.value("sha256"), ours: VERSION, may_be_older: call.has("downgrade") };
+    let replaced = replace(&path, &request)?;
     cx.out.info(format_args!("{} is version {} now", replaced.path.display(), replaced.version));
     match cx.replace_daemon_by(exe.clone()) {
         Ok(version) => {
             replaced.keep();
             Ok(version)
         }
-        Err(error) => Err(go_back(cx, replaced, exe, &error)),
+        Err(error) => Err(roll_back(cx, replaced, exe, &error)),
     }
 }
 
 /// Restores the former program, and has the running daemon become it.
-fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> CliError {
+fn roll_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> CliError {
     let why = ostler_core::text::causes::with_causes(error);
     let path = replaced.path.clone();
     if let Err(also) = replaced.undo() {

@@ -108,7 +108,7 @@ fn free_ports(before: &Settings, settings: &Settings, takes_traces: bool) -> Res
             let why = match (error.kind(), port) {
                 (io::ErrorKind::AddrInUse, Some(port)) if own.contains(&port) => continue,
                 (io::ErrorKind::AddrInUse, Some(port)) => holder(port),
-                (io::ErrorKind::AddrNotAvailable, _) => "no address of this machine".into(),
+                (io::ErrorKind::AddrNotAvailable, _) => "not an address of this machine".into(),
                 _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
             };
             return Err(format!("cannot listen at {address}: {why}"));
@@ -136,11 +136,7 @@ fn holder(port: u16) -> String {
 /// Describes the state of the dashboard after a rejected change.
 fn still_serves(before: &Settings) -> String {
     let place = before.url().unwrap_or_else(|| before.listen.clone());
-    if before.enabled {
-        format!("nothing was changed, and the dashboard serves at {place} as before")
-    } else {
-        "the dashboard stays off".into()
-    }
+    if before.enabled { format!("nothing was changed; the dashboard still serves at {place}") } else { "the dashboard stays off".into() }
 }
 
 /// Returns the settings of both directions of OpenTelemetry, with the options of this call applied.
@@ -170,7 +166,7 @@ fn otlp(call: &Call, mut otlp: Otlp) -> Result<Otlp, UsageError> {
         }
         (None, None) if call.has("otlp-logs") || !headers.is_empty() => {
             let option = if headers.is_empty() { "--otlp-logs" } else { "--otlp-header" };
-            return Err(bad(option, "--otlp-to is needed, too: the receiver's address".into()));
+            return Err(bad(option, "--otlp-to is also required: the receiver's address".into()));
         }
         (None, None) => {}
     }
@@ -190,8 +186,8 @@ fn tls(call: &Call, before: Option<Tls>) -> Result<Option<Tls>, UsageError> {
         _ if call.has("no-tls") => Ok(None),
         (None, None) => Ok(before),
         (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
-        (Some(_), None) => Err(UsageError::BadValue { option: "--tls-cert".into(), reason: "--tls-key is needed, too".into() }),
-        (None, Some(_)) => Err(UsageError::BadValue { option: "--tls-key".into(), reason: "--tls-cert is needed, too".into() }),
+        (Some(_), None) => Err(UsageError::BadValue { option: "--tls-cert".into(), reason: "--tls-key is also required".into() }),
+        (None, Some(_)) => Err(UsageError::BadValue { option: "--tls-key".into(), reason: "--tls-cert is also required".into() }),
     }
 }
 
@@ -217,7 +213,7 @@ fn disable(cx: &mut Cx) -> Result<Status, CliError> {
         Settings { enabled: false, ..settings }.write(&home).map_err(DashboardError::from)?;
     }
     web::stop(cx)?;
-    cx.out.info(if was { "Dashboard is off; its settings and tokens stay" } else { "Dashboard was off already" });
+    cx.out.info(if was { "Dashboard is off; its settings and tokens are kept" } else { "Dashboard was off already" });
     Ok(Status::Ok)
 }
 
@@ -259,11 +255,11 @@ fn status(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.line(format_args!("PM2's JSON page: http://127.0.0.1:{port}/"));
     }
     match settings.otlp.receiver_port() {
-        Some(port) => cx.out.line(format_args!("traces: taken at http://127.0.0.1:{port}/v1/traces")),
-        None => cx.out.line("traces: not taken"),
+        Some(port) => cx.out.line(format_args!("traces: received at http://127.0.0.1:{port}/v1/traces")),
+        None => cx.out.line("traces: not received"),
     }
     if let Some(push) = settings.otlp.shown().push {
-        cx.out.line(format_args!("OTLP: figures and events{} go to {}", if push.logs { ", lines" } else { "" }, push.to));
+        cx.out.line(format_args!("OTLP: metrics and events{} go to {}", if push.logs { ", lines" } else { "" }, push.to));
     }
     cx.out.line(format_args!("password: {}", if access.password.is_some() { "set" } else { "none" }));
     for token in &access.tokens {
@@ -294,7 +290,7 @@ fn open(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     } else {
         cx.out.line(&link);
         if io::stdout().is_terminal() {
-            cx.out.err_line(format_args!("good once, within {} minutes, as {}", access::LINK_MS / 60_000, role.word()));
+            cx.out.err_line(format_args!("valid once, within {} minutes, as {}", access::LINK_MS / 60_000, role.word()));
         }
     }
     Ok(Status::Ok)
@@ -312,7 +308,7 @@ fn token(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         if !change(&home, |access| access.revoke(name))? {
             return Err(CliError::NotFound(format!("there is no token {name:?}")));
         }
-        cx.out.info(format_args!("Token {name} is no longer good"));
+        cx.out.info(format_args!("Token {name} is no longer valid"));
         return Ok(Status::Ok);
     }
     let role = role(call)?.unwrap_or(Role::Viewer);
@@ -341,7 +337,7 @@ fn passwd(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     let is_set = hash.is_some();
     change(&home, |access| access.set_password(hash))?;
-    cx.out.info(if is_set { "Password is set; all existing sessions are signed out" } else { "Password is gone; links are the way in" });
+    cx.out.info(if is_set { "Password is set; all existing sessions are signed out" } else { "Password was removed; log in with links" });
     Ok(Status::Ok)
 }
 
@@ -358,18 +354,18 @@ fn read_password(cx: &mut Cx) -> Result<String, CliError> {
     let mut ask = |words: &str| {
         cx.out.err_line(words);
         cx.out.flush();
-        let _hidden = Hidden::new();
+        let _hidden = EchoOff::new();
         let mut line = String::new();
         stdin.read_line(&mut line).map(|_| line.trim_end_matches(['\r', '\n']).to_owned()).map_err(failed)
     };
-    let (first, second) = (ask("New password:")?, ask("Once more:")?);
+    let (first, second) = (ask("New password:")?, ask("Repeat it:")?);
     if first == second { Ok(first) } else { Err(DashboardError::Passwords.into()) }
 }
 
 /// Terminal that does not echo what the user types, until this value is dropped.
-struct Hidden(Option<rustix::termios::Termios>);
+struct EchoOff(Option<rustix::termios::Termios>);
 
-impl Hidden {
+impl EchoOff {
     fn new() -> Self {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(mut quiet) = before.clone() {
@@ -380,7 +376,7 @@ impl Hidden {
     }
 }
 
-impl Drop for Hidden {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);

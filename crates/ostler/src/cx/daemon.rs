@@ -12,7 +12,7 @@ use super::Cx;
 use crate::client::{self, Client, ClientError, VERSION};
 use crate::error::CliError;
 use crate::render::{ProgressPrinter, Wording};
-use crate::silence::keeper_fault;
+use crate::unresponsive::keeper_fault;
 
 /// Time within which the new daemon has to answer.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -129,5 +129,5 @@ pub(crate) fn wait_for_end(pid: i32) -> Result<(), CliError> {
     }
     let fault = keeper_fault(pid).map_or_else(String::new, |fault| format!(": {}; hint: {}", fault.found, fault.remedy));
     let seconds = KEEPER_END.as_secs();
-    Err(ClientError::Silent(format!("all apps were stopped, but the keeper (pid {pid}) has not ended within {seconds} s{fault}")).into())
+    Err(ClientError::Silent(format!("all apps were stopped, but the keeper (pid {pid}) has not exited within {seconds} s{fault}")).into())
 }

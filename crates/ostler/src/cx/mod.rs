@@ -73,7 +73,7 @@ const OWN_TO_APP: &[&str] = &[
 ];
 
 /// A step of a call.
-pub(crate) type Step = fn(&mut Cx) -> Result<(), CliError>;
+pub(crate) type LaunchHook = fn(&mut Cx) -> Result<(), CliError>;
 
 /// Context of one call.
 pub(crate) struct Cx {
@@ -90,7 +90,7 @@ pub(crate) struct Cx {
     pub takes_over_pm2: bool,
     /// Step that runs once if this call has started a daemon, because a new daemon has no modules
     /// yet.
-    pub on_launch: Option<Step>,
+    pub on_launch: Option<LaunchHook>,
     home: Option<PathBuf>,
     client: Option<Client>,
     /// Descriptor that interrupts waits for the daemon.
@@ -145,7 +145,7 @@ impl Cx {
     /// # Errors
     /// Returns the errors of [`Cx::home`].
     pub(crate) fn paths(&mut self) -> Result<HomePaths, CliError> {
-        let of = if self.program.is_pm2() { home::paths_of_shell } else { home::paths };
+        let of = if self.program.is_pm2() { home::shell_paths } else { home::paths };
         self.home().map(of)
     }
 
@@ -156,13 +156,13 @@ impl Cx {
     /// Returns the errors of [`Cx::home`].
     pub(crate) fn paths_with(&mut self, variable: &'static str) -> Result<HomePaths, CliError> {
         let paths = self.paths()?;
-        let shell = home::paths_of_shell(&paths.home);
+        let shell = home::shell_paths(&paths.home);
         if let Some((_, own)) = shell.moved().find(|(name, _)| *name == variable)
             && let Some(used) = paths.of(variable).filter(|used| *used != own)
             && !std::mem::replace(&mut self.has_warned, true)
         {
             let (used, own) = (used.display(), own.display());
-            self.out.warn_err(format_args!("the running daemon uses {used}: {variable} ({own}) counts when a daemon is started"));
+            self.out.warn_err(format_args!("the running daemon uses {used}: {variable} ({own}) takes effect when a daemon starts"));
         }
         Ok(paths)
     }
@@ -311,13 +311,13 @@ impl Cx {
     ///
     /// # Errors
     /// Returns an error if no descriptor is left.
-    pub(crate) fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), CliError> {
+    pub(crate) fn interrupt_on(&mut self, alarm: BorrowedFd<'_>) -> Result<(), CliError> {
         self.alarm = Some(alarm.try_clone_to_owned().map_err(CliError::system("receive signals"))?);
         Ok(())
     }
 
-    /// Undoes [`Cx::heed`].
-    pub(crate) fn heed_nothing(&mut self) {
+    /// Undoes [`Cx::interrupt_on`].
+    pub(crate) fn clear_interrupt(&mut self) {
         self.alarm = None;
     }
 
@@ -349,8 +349,8 @@ impl Cx {
     /// message.
     fn report_left_behind(&mut self, home: &Path) {
         match left_behind::of(home) {
-            Some(left) if left.alive > 0 || !left.strays.is_empty() => self.out.warn_err(left_behind::taken_over(&left)),
-            Some(left) if self.needs == Daemon::Reads => self.out.warn_err(left_behind::lost(&left, home, self.program.name())),
+            Some(left) if left.alive > 0 || !left.strays.is_empty() => self.out.warn_err(left_behind::recovered_message(&left)),
+            Some(left) if self.needs == Daemon::Reads => self.out.warn_err(left_behind::lost_message(&left, home, self.program.name())),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-# Runs on the host: starts the job, or follows one that is there. NAME, ID, WHAT, FROM, START and JOB are set above.
+# Runs on the host: starts the job, or follows a job that already runs. NAME, ID, WHAT, FROM, START and JOB are set above.
 D=$HOME/.ostler-deploy/$NAME
 R=$D/$ID
 kind=mine
@@ -10,8 +10,8 @@ alive() {
   [ ! -r "/proc/$p/cmdline" ] || tr '\0' ' ' < "/proc/$p/cmdline" | grep -qF "$1/run"
 }
 claim() { (set -C; printf '%s\n' "$ID" > "$D/owner") 2>/dev/null; }
-# One that has claimed the place and not come to its first line yet is under way, too, for a while.
-under_way() {
+# True if this run is active. A run that owns the lock but has no pid yet counts as active for one minute.
+in_progress() {
   [ ! -f "$1/code" ] || return 1
   [ -f "$1/pid" ] || { [ -n "$(find "$D/owner" -mmin -1)" ]; return; }
   alive "$1"
@@ -20,7 +20,7 @@ begin() {
   stale=
   if ! claim; then
     old=$(cat "$D/owner" 2>/dev/null)
-    if [ "$old" != "$ID" ] && [ -n "$old" ] && under_way "$D/$old"; then
+    if [ "$old" != "$ID" ] && [ -n "$old" ] && in_progress "$D/$old"; then
       R=$D/$old
       kind=other
       [ "$(cat "$R/what" 2>/dev/null)" != "$WHAT" ] || kind=same
@@ -29,12 +29,12 @@ begin() {
     if [ "$old" != "$ID" ]; then
       stale=1
       rm -f "$D/owner"
-      claim || { echo 'another deployment has just begun here'; exit 77; }
+      claim || { echo 'another deployment has just started here'; exit 77; }
     fi
   fi
   for d in "$D"/*/; do [ "$d" = "$R/" ] || rm -rf "$d"; done
   mkdir -p "$R" && printf '%s' "$WHAT" > "$R/what" && printf '%s' "$JOB" > "$R/run" && : >> "$R/log" || exit 77
-  # A session of its own: what ends this connection does not end it.
+  # The job gets its own session, so it outlives this connection.
   own=
   ! command -v setsid >/dev/null 2>&1 || own=setsid
   (cd "$HOME" && umask "$mask" && exec $own sh "$R/run" "$R" "$D" "$stale" </dev/null >>"$R/log" 2>&1) &
@@ -59,7 +59,7 @@ follow() {
 }
 main() {
   if [ ! -f "$R/pid" ]; then
-    [ -n "$START" ] || { echo 'the deployment is not known here any more'; exit 77; }
+    [ -n "$START" ] || { echo 'the deployment is no longer known here'; exit 77; }
     mkdir -p "$D" || exit 77
     begin
   fi

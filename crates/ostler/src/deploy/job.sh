@@ -1,9 +1,9 @@
-# Runs on the host, as /bin/sh knows it. P, W, REF, FETCH and the functions hook_* and names are set above.
+# Runs on the host with /bin/sh. P, W, REF, FETCH and the functions hook_* and names are set above.
 case $P in '~/'*) P=$HOME/${P#'~/'} ;; /*) ;; *) P=$HOME/$P ;; esac
 say() { printf '  ○ %s\n' "$*"; }
 fail() { printf '\n  %s\n\n' "$*"; exit 1; }
 
-# A hook, in its folder: in bash where there is one, as PM2 runs it.
+# Runs a hook in its folder. It uses bash if the host has it, as PM2 does.
 hook() {
   [ -n "$3" ] || return 0
   say "executing $1 \`$3\`"
@@ -14,15 +14,15 @@ hook() {
 setup() {
   (hook pre-setup "$HOME" "$PRE_SETUP") || fail 'pre-setup hook failed'
   say 'running setup'
-  mkdir -p "$P/shared/logs" "$P/shared/pids" || fail "cannot make the folders in $P"
+  mkdir -p "$P/shared/logs" "$P/shared/pids" || fail "cannot create the folders in $P"
   if [ -e "$P/source/.git" ]; then
     say "cloned already: $P/source"
   else
-    # Elsewhere first: a clone that broke off is not taken for one.
+    # Clones into another folder first, so an interrupted clone is not mistaken for a complete one.
     rm -rf "$P/source.part"
     say "cloning $REPO"
     git clone $CLONE -- "$REPO" "$P/source.part" || fail 'failed to clone'
-    [ ! -d "$P/source" ] || rmdir "$P/source" || fail "$P/source is there and no clone"
+    [ ! -d "$P/source" ] || rmdir "$P/source" || fail "$P/source exists and is not a git clone"
     mv "$P/source.part" "$P/source" || fail 'failed to clone'
   fi
   touch "$P/.deploys" && ln -sfn "$P/source" "$P/current" || fail "cannot write in $P"
@@ -30,8 +30,8 @@ setup() {
   say 'setup complete'
 }
 
-# Waits until the apps are well. Without an ostler on this host that knows them there is nothing to ask.
-is_well() {
+# Waits until the apps are healthy. Skips the check if no ostler on this host runs these apps.
+is_healthy() {
   for program in ostler pm2; do
     file=$(command -v "$program") || continue
     case $(readlink -f "$file" 2>/dev/null || printf '%s' "$file") in */ostler) ;; *) continue ;; esac
@@ -42,27 +42,27 @@ is_well() {
 $(names)
 NAMES
     [ $# -gt 0 ] || continue
-    say "waiting until well: $*"
+    say "waiting until healthy: $*"
     "$program" health "$@" --wait "$HEALTH"
     case $? in 0) return 0 ;; 2) break ;; *) return 1 ;; esac
   done
-  say 'health is not checked: no ostler here that knows these apps'
+  say 'health is not checked: no ostler on this host runs these apps'
 }
 
-# Checks out a commit. $2 is the branch of the repository that it is the tip of: the clone's branch of that name follows it.
-# Any other commit is checked out without a branch, so that no branch of the clone is moved to what it is not.
+# Checks out commit $1. If it is the tip of a branch, $2 is that branch, and the clone's branch of the same name moves to it.
+# Otherwise $2 is empty and HEAD is detached, so no branch of the clone moves.
 check_out() {
   git reset --quiet --hard || return 1
   [ -n "$2" ] && git checkout --quiet --force -B "$2" --track "refs/remotes/origin/$2" 2>/dev/null && [ "$(git rev-parse HEAD)" = "$1" ] && return
   git checkout --quiet --force --detach "$1"
 }
 
-# Brings a commit to life: its files, post-deploy, the apps well.
-bring() {
+# Releases a commit: checks it out, runs post-deploy and waits until the apps are healthy.
+release() {
   say "resetting HEAD to $1"
   cd "$P/source" && check_out "$1" "$2" && ln -sfn "$P/source" "$P/current" || { say 'failed to reset'; return 1; }
   (variables; hook post-deploy "$P/current" "$POST_DEPLOY") || { say 'post-deploy hook failed'; return 1; }
-  (variables; is_well) || { say 'the new release is not well'; return 1; }
+  (variables; is_healthy) || { say 'the new release is not healthy'; return 1; }
 }
 
 deploy() {
@@ -71,12 +71,12 @@ deploy() {
   if [ -n "$BACK" ]; then
     say "reverting $BACK deploy(s)"
     REF=$(tail -n "$((BACK + 1))" "$P/.deploys" 2>/dev/null | head -n 1)
-    [ "$(($(wc -l < "$P/.deploys")))" -gt "$BACK" ] || fail "there are not so many deployments to go back"
+    [ "$(($(wc -l < "$P/.deploys")))" -gt "$BACK" ] || fail "there are not that many deployments to revert"
   fi
   say "deploying $REF"
   (hook pre-deploy "$P/current" "$PRE_DEPLOY") || fail 'pre-deploy hook failed; nothing was changed'
   cd "$P/source" || exit 1
-  # Left by a deployment that was killed: nobody else is at work here.
+  # A killed deployment left this lock; no other deployment runs here now.
   [ -z "$STALE" ] || rm -f .git/index.lock
   say 'fetching updates'
   git fetch $FETCH --all --tags --force || fail 'fetch failed; nothing was changed'
@@ -85,16 +85,16 @@ deploy() {
   case $REF in origin/*) branch=${REF#origin/} ;; *) [ -z "$REMOTE" ] || branch=$REF ;; esac
   [ -z "$branch" ] || new=$(git rev-parse --verify --quiet "refs/remotes/origin/$branch^{commit}") || branch=
   [ -n "$new" ] || new=$(git rev-parse --verify --quiet "$REF^{commit}") || fail "the repository has no $REF; nothing was changed"
-  if bring "$new" "$branch"; then
+  if release "$new" "$branch"; then
     printf '%s\n' "$new" >> "$P/.deploys" || fail "cannot write in $P"
     say "successfully deployed $REF"
     return
   fi
-  [ -n "$former" ] || fail 'there is no former release to go back to'
-  former=$(git rev-parse --verify --quiet "$former^{commit}") || fail 'the former release is not in the repository any more'
-  [ "$former" != "$new" ] || fail 'the release before is the same one: nothing to go back to'
-  say "going back to $former"
-  bring "$former" "" || fail 'going back failed, too'
-  say "the former release $former is back"
+  [ -n "$former" ] || fail 'there is no previous release to restore'
+  former=$(git rev-parse --verify --quiet "$former^{commit}") || fail 'the previous release is no longer in the repository'
+  [ "$former" != "$new" ] || fail 'the previous release is the same commit: nothing to restore'
+  say "restoring $former"
+  release "$former" "" || fail 'restoring the previous release failed, too'
+  say "the previous release $former was restored"
   exit 5
 }

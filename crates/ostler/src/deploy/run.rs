@@ -8,8 +8,8 @@ use std::thread;
 use ostler_fleet::ssh::{Host, LOST, retry};
 
 use super::action::Action;
-use super::script::{self, Run};
-use super::ssh::{self, HELLO, Way};
+use super::script::{self, JobRun};
+use super::ssh::{self, HELLO, ScriptSource};
 use super::target::Target;
 
 /// Longest line of a host that is shown in one piece.
@@ -50,22 +50,22 @@ fn outcome(is_job: bool, code: i32) -> Outcome {
     Outcome::Failed(Some(why.to_owned()))
 }
 
-/// Performs the action on all hosts at once. `told` receives each line of output with the number of
+/// Performs the action on all hosts at once. `on_line` receives each line of output with the number of
 /// its host. A single host that runs no job uses the terminal directly. `apps` and `file` come from
 /// the config.
 ///
 /// # Errors
 /// Returns an error if no `ssh` process can be started.
-pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String], told: &mut dyn FnMut(usize, &str)) -> Vec<Outcome> {
+pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String], on_line: &mut dyn FnMut(usize, &str)) -> Vec<Outcome> {
     let job = script::job(target, action, file, apps);
     let given = match &job {
         // The job runs in the foreground, because a terminal closes together with its connection.
         Some(job) if target.needs_tty => Some(format!("set -- '' '' ''\n{job}")),
         Some(_) => None,
-        None => script::look(target, action),
+        None => script::query(target, action),
     };
     if let Some(script) = given.as_deref().filter(|_| target.needs_tty || target.hosts.len() == 1) {
-        let each = |host: &Host| match ssh::process(target, host, Way::Given(script)).status() {
+        let each = |host: &Host| match ssh::process(target, host, ScriptSource::Argument(script)).status() {
             Ok(status) => outcome(action.is_job(), status.code().unwrap_or(LOST)),
             Err(error) => not_started(&error),
         };
@@ -76,10 +76,10 @@ pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String],
         let each = |(number, host)| {
             let (sender, job, given) = (sender.clone(), job.as_deref(), given.as_deref());
             scope.spawn(move || {
-                let say = Say { number, sender };
+                let lines = LineSender { number, sender };
                 match (given, job) {
-                    (Some(script), _) => look(target, host, script, &say),
-                    (None, Some(job)) => follow(target, host, job, &say),
+                    (Some(script), _) => run_query(target, host, script, &lines),
+                    (None, Some(job)) => follow(target, host, job, &lines),
                     (None, None) => Outcome::Done,
                 }
             })
@@ -87,7 +87,7 @@ pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String],
         let threads: Vec<_> = target.hosts.iter().enumerate().map(each).collect();
         drop(sender);
         for (number, line) in lines {
-            told(number, &line);
+            on_line(number, &line);
         }
         threads.into_iter().map(|thread| thread.join().unwrap_or(Outcome::Failed(Some("it panicked".into())))).collect()
     })
@@ -100,12 +100,12 @@ fn not_started(error: &io::Error) -> Outcome {
 
 /// Sender of a host's lines to the terminal.
 #[derive(Clone)]
-struct Say {
+struct LineSender {
     number: usize,
     sender: SyncSender<(usize, String)>,
 }
 
-impl Say {
+impl LineSender {
     fn line(&self, line: &str) {
         // The receiver outlives all senders.
         let _ = self.sender.send((self.number, line.to_owned()));
@@ -113,15 +113,15 @@ impl Say {
 }
 
 /// Runs a command and shows its output; the command leaves no job behind.
-fn look(target: &Target, host: &Host, script: &str, say: &Say) -> Outcome {
-    let mut process = ssh::process(target, host, Way::Given(script));
+fn run_query(target: &Target, host: &Host, script: &str, lines: &LineSender) -> Outcome {
+    let mut process = ssh::process(target, host, ScriptSource::Argument(script));
     let mut child = match process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => return not_started(&error),
     };
-    let errors = errors_of(&mut child, say);
+    let errors = errors_of(&mut child, lines);
     if let Some(stdout) = child.stdout.take() {
-        read_lines(stdout, &mut |line, _| say.line(line));
+        read_lines(stdout, &mut |line, _| lines.line(line));
     }
     let code = child.wait().ok().and_then(|status| status.code()).unwrap_or(LOST);
     errors.map(thread::JoinHandle::join);
@@ -129,12 +129,12 @@ fn look(target: &Target, host: &Host, script: &str, say: &Say) -> Outcome {
 }
 
 /// Starts the job and follows it over as many connections as it takes.
-fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
-    let mut run = Run { id: new_id(), received: 0, may_start: true, is_other: false };
+fn follow(target: &Target, host: &Host, job: &str, lines: &LineSender) -> Outcome {
+    let mut run = JobRun { id: new_id(), received: 0, may_start: true, is_other: false };
     let (mut was_there, mut in_vain) = (false, 0);
     loop {
         let before = run.received;
-        let code = match connection(target, host, job, &mut run, &mut was_there, say) {
+        let code = match connection(target, host, job, &mut run, &mut was_there, lines) {
             Ok(code) => code,
             Err(error) => return not_started(&error),
         };
@@ -144,22 +144,22 @@ fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
         in_vain = if run.received > before { 0 } else { in_vain + 1 };
         let Some(wait) = retry(was_there, in_vain) else {
             let what = if was_there {
-                "the connection is lost; the deployment continues on the host. The same command follows it again"
+                "connection lost; the deployment continues on the host. Run the same command to follow it again"
             } else {
                 "no connection; nothing was changed"
             };
             return Outcome::Failed(Some(what.to_owned()));
         };
-        say.line("--> connection lost; the deployment continues on the host. Connecting again");
+        lines.line("--> connection lost; the deployment continues on the host. Connecting again");
         thread::sleep(wait);
     }
 }
 
 /// Makes one connection; returns its exit code.
-fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there: &mut bool, say: &Say) -> io::Result<i32> {
-    let mut process = ssh::process(target, host, Way::Fed);
+fn connection(target: &Target, host: &Host, job: &str, run: &mut JobRun, was_there: &mut bool, lines: &LineSender) -> io::Result<i32> {
+    let mut process = ssh::process(target, host, ScriptSource::Stdin);
     let mut child = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let errors = errors_of(&mut child, say);
+    let errors = errors_of(&mut child, lines);
     let mut stdin = child.stdin.take();
     let mut feeder = None;
     let mut is_answer_there = false;
@@ -167,7 +167,7 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there:
         read_lines(stdout, &mut |line, bytes| {
             if is_answer_there {
                 run.received += bytes as u64;
-                say.line(line);
+                lines.line(line);
             } else if line == HELLO {
                 *was_there = true;
                 let script = script::follow(target, run, job);
@@ -177,14 +177,14 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there:
             } else if let Some((id, kind)) = line.strip_prefix(ANSWER).and_then(|rest| rest.split_once(' ')) {
                 is_answer_there = true;
                 if run.may_start && kind != "mine" {
-                    say.line("--> a deployment is already running here: following it");
+                    lines.line("--> a deployment is already running here: following it");
                 }
                 run.is_other |= kind == "other";
                 // From now on the client follows only that run.
                 (run.id, run.may_start) = (id.to_owned(), false);
             } else {
                 // Output of the login shell.
-                say.line(line);
+                lines.line(line);
             }
         });
     }
@@ -196,9 +196,9 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there:
 }
 
 /// Shows the error output of a child.
-fn errors_of(child: &mut Child, say: &Say) -> Option<thread::JoinHandle<()>> {
-    let (stderr, say) = (child.stderr.take()?, say.clone());
-    Some(thread::spawn(move || read_lines(stderr, &mut |line, _| say.line(line))))
+fn errors_of(child: &mut Child, lines: &LineSender) -> Option<thread::JoinHandle<()>> {
+    let (stderr, lines) = (child.stderr.take()?, lines.clone());
+    Some(thread::spawn(move || read_lines(stderr, &mut |line, _| lines.line(line))))
 }
 
 /// Reads to the end, line by line. A line that is too long arrives in pieces. Each call also gets

@@ -86,7 +86,7 @@ trap 'ended $?' EXIT
 
 /// Run of a job on a host, with the state that its connections share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct JobRun {
     /// Name of the run on the host. If another run is in progress there, it is followed instead.
     pub id: String,
     /// Bytes of output that have arrived.
@@ -98,7 +98,7 @@ pub(super) struct Run {
 }
 
 /// Returns the text that starts the job, or follows it from the position of this run.
-pub(super) fn follow(target: &Target, run: &Run, job: &str) -> String {
+pub(super) fn follow(target: &Target, run: &JobRun, job: &str) -> String {
     let mut text = String::new();
     let (head, rest) = job.split_once('\n').unwrap_or((job, ""));
     for (name, value) in [
@@ -116,14 +116,14 @@ pub(super) fn follow(target: &Target, run: &Run, job: &str) -> String {
 
 /// Returns the script of an action that changes nothing itself and whose end is awaited; none for
 /// jobs.
-pub(super) fn look(target: &Target, action: &Action) -> Option<String> {
+pub(super) fn query(target: &Target, action: &Action) -> Option<String> {
     let mut text = String::new();
     assign(&mut text, "P", &target.path);
     text += "case $P in '~/'*) P=$HOME/${P#'~/'} ;; /*) ;; *) P=$HOME/$P ;; esac\n";
     match action {
         Action::Current => text += "cd \"$P/source\" && git rev-parse --short HEAD",
         Action::Previous => {
-            text += "[ \"$(($(wc -l < \"$P/.deploys\")))\" -gt 1 ] || { echo 'there is no deployment before' >&2; exit 1; }\ntail -n 2 \"$P/.deploys\" | head -n 1"
+            text += "[ \"$(($(wc -l < \"$P/.deploys\")))\" -gt 1 ] || { echo 'there is no earlier deployment' >&2; exit 1; }\ntail -n 2 \"$P/.deploys\" | head -n 1"
         }
         Action::List => {
             text += "awk '{ all[NR] = $0 } END { for (n = NR; n > 0; n--) printf \"%d\\t%s\\n\", NR - n, all[n] }' \"$P/.deploys\"";
@@ -174,7 +174,7 @@ mod tests {
             }
         }
         for action in [Action::Current, Action::Previous, Action::List, Action::Exec("x".into())] {
-            assert!(job(&target(), &action, "e.json", &[]).is_none() && look(&target(), &action).is_some());
+            assert!(job(&target(), &action, "e.json", &[]).is_none() && query(&target(), &action).is_some());
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
     fn scripts_have_valid_shell_syntax() {
         for action in [Action::Setup, Action::Update(None), Action::Revert(1)] {
             let job = job(&target(), &action, "e.json", &["a b".into()]).unwrap();
-            let follow = follow(&target(), &Run { id: "1".into(), received: 0, may_start: true, is_other: false }, &job);
+            let follow = follow(&target(), &JobRun { id: "1".into(), received: 0, may_start: true, is_other: false }, &job);
             for text in [job, follow] {
                 let mut child = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
                 child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -208,8 +208,8 @@ mod tests {
             target.env.insert("A".into(), value.clone());
             let text = job(&target, &Action::Update(None), "e", std::slice::from_ref(&name)).unwrap();
             let text = text.rsplit_once("deploy\nexit 0").unwrap().0.to_owned();
-            let said = shell(&format!("{text}\nvariables; printf '%s\\001%s\\001' \"$POST_DEPLOY\" \"$A\"; names"));
-            prop_assert_eq!(said, format!("{hook}\u{1}{value}\u{1}{name}\n"));
+            let output = shell(&format!("{text}\nvariables; printf '%s\\001%s\\001' \"$POST_DEPLOY\" \"$A\"; names"));
+            prop_assert_eq!(output, format!("{hook}\u{1}{value}\u{1}{name}\n"));
         }
     }
 }

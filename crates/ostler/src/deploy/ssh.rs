@@ -18,35 +18,35 @@ const FED: &str = "echo ostler-deploy is here; exec sh";
 
 /// Use of the remote shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way<'a> {
+pub(super) enum ScriptSource<'a> {
     /// `sh` that reads its script from standard input.
-    Fed,
+    Stdin,
     /// `sh` runs this script with the caller's standard input, and with a terminal if it needs one.
-    Given(&'a str),
+    Argument(&'a str),
 }
 
 /// Returns the words of the command line.
-pub(super) fn words(target: &Target, host: &Host, way: Way<'_>, home: Option<&str>) -> Vec<String> {
+pub(super) fn words(target: &Target, host: &Host, source: ScriptSource<'_>, home: Option<&str>) -> Vec<String> {
     if host.is_local() {
-        let script = match way {
-            Way::Fed => FED,
-            Way::Given(script) => script,
+        let script = match source {
+            ScriptSource::Stdin => FED,
+            ScriptSource::Argument(script) => script,
         };
         return ["sh", "-c", script].map(str::to_owned).to_vec();
     }
     let login =
         Login { host: host.clone(), key: target.key.clone(), options: target.ssh_options.clone(), forward_agent: target.forward_agent };
-    let command = match way {
-        Way::Fed => FED.to_owned(),
-        Way::Given(script) => ssh::command(script),
+    let command = match source {
+        ScriptSource::Stdin => FED.to_owned(),
+        ScriptSource::Argument(script) => ssh::command(script),
     };
-    ssh::words(&login, &OPTIONS, target.needs_tty && way != Way::Fed, &command, home)
+    ssh::words(&login, &OPTIONS, target.needs_tty && source != ScriptSource::Stdin, &command, home)
 }
 
 /// Returns the command.
-pub(super) fn process(target: &Target, host: &Host, way: Way<'_>) -> Command {
+pub(super) fn process(target: &Target, host: &Host, source: ScriptSource<'_>) -> Command {
     let home = std::env::var("HOME").ok();
-    let words = words(target, host, way, home.as_deref());
+    let words = words(target, host, source, home.as_deref());
     let mut process = Command::new(words.first().map_or("ssh", String::as_str));
     process.args(words.get(1..).unwrap_or_default());
     process
@@ -57,31 +57,31 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn line(members: serde_json::Value, way: Way<'_>) -> String {
+    fn line(members: serde_json::Value, source: ScriptSource<'_>) -> String {
         let mut all = json!({"host": "h", "repo": "r", "path": "/p", "ref": "x"});
         for (key, value) in members.as_object().unwrap() {
             all[key] = value.clone();
         }
         let target = Target::of("p", &all).unwrap().0;
-        words(&target, &target.hosts[0], way, Some("/home/me")).join(" ")
+        words(&target, &target.hosts[0], source, Some("/home/me")).join(" ")
     }
 
     #[test]
     fn command_line_follows_target() {
         let ours = "-o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3";
-        for (members, way, words) in [
-            (json!({}), Way::Fed, format!("ssh {ours} -T -- h {FED}")),
-            (json!({"host": "localhost"}), Way::Fed, format!("sh -c {FED}")),
-            (json!({"host": "localhost"}), Way::Given("x y"), "sh -c x y".into()),
-            (json!({}), Way::Given("it's"), format!(r"ssh {ours} -T -- h sh -c 'it'\''s'")),
+        for (members, source, words) in [
+            (json!({}), ScriptSource::Stdin, format!("ssh {ours} -T -- h {FED}")),
+            (json!({"host": "localhost"}), ScriptSource::Stdin, format!("sh -c {FED}")),
+            (json!({"host": "localhost"}), ScriptSource::Argument("x y"), "sh -c x y".into()),
+            (json!({}), ScriptSource::Argument("it's"), format!(r"ssh {ours} -T -- h sh -c 'it'\''s'")),
             (
                 json!({"user": "u", "port": 7, "key": "~/k", "ssh_options": ["A=1"], "forward-agent": true, "needs_tty": true}),
-                Way::Given("x"),
+                ScriptSource::Argument("x"),
                 format!("ssh -o A=1 {ours} -A -tt -p 7 -i /home/me/k -l u -- h sh -c x"),
             ),
-            (json!({"needs_tty": true}), Way::Fed, format!("ssh {ours} -T -- h {FED}")),
+            (json!({"needs_tty": true}), ScriptSource::Stdin, format!("ssh {ours} -T -- h {FED}")),
         ] {
-            assert_eq!(line(members, way), words);
+            assert_eq!(line(members, source), words);
         }
     }
 

@@ -98,11 +98,11 @@ impl Target {
         let hosts = hosts(map.get("host"), user.as_ref(), port)?;
         let path = needed(map, "path")?;
         if path.contains('\0') || path.trim_matches('/').is_empty() || path.starts_with('-') {
-            return Err(format!("path: {path:?} is no folder to deploy to"));
+            return Err(format!("path: {path:?} is not a folder to deploy to"));
         }
         let repo = needed(map, "repo")?;
         if repo.starts_with('-') {
-            return Err(format!("repo: {repo:?} is no repository"));
+            return Err(format!("repo: {repo:?} is not a repository"));
         }
         let target = Self {
             name: name.to_owned(),
@@ -148,7 +148,7 @@ fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Res
                 Ok(Host { name: ssh_name("host", name)?, user, port })
             }
             Value::Object(map) => {
-                let name = text(map, "host")?.ok_or("host: each of the list needs a `host`")?;
+                let name = text(map, "host")?.ok_or("host: each entry of the list needs a `host`")?;
                 let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?.or(default.user);
                 let port = map.get("port").map(ssh_port).transpose()?.or(port);
                 Ok(Host { name: ssh_name("host", &name)?, user, port })
@@ -183,7 +183,7 @@ fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
         Some(other) => return Err(format!("{key}: expected a text, found {other}")),
     };
     if text.contains('\0') {
-        return Err(format!("{key}: has a zero byte"));
+        return Err(format!("{key}: contains a NUL byte"));
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
@@ -236,10 +236,10 @@ fn variables(value: Option<&Value>) -> Result<BTreeMap<String, String>, String> 
         let is_name =
             |name: &str| !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if name.is_empty() || !is_name(name) {
-            return Err(format!("env: {name:?} is no name of a variable"));
+            return Err(format!("env: {name:?} is not a valid variable name"));
         }
         let value = match value {
-            Value::String(text) if text.contains('\0') => return Err(format!("env.{name}: has a zero byte")),
+            Value::String(text) if text.contains('\0') => return Err(format!("env.{name}: contains a NUL byte")),
             Value::String(text) => text.clone(),
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             Value::Null => continue,

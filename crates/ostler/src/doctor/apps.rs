@@ -33,8 +33,8 @@ const PATTERNS: &[Pattern] = &[
         unless: &[],
         sticky: false,
         level: Level::Warning,
-        what: "runs its schedules in each copy",
-        remedy: "make them jobs of ostler (docs/cron-and-jobs.md), or an app of their own with one instance",
+        what: "runs its schedules in every instance",
+        remedy: "make them jobs of ostler (docs/cron-and-jobs.md), or move them to an app with one instance",
     },
     Pattern {
         packages: &["express-session"],
@@ -49,8 +49,8 @@ const PATTERNS: &[Pattern] = &[
         ],
         sticky: true,
         level: Level::Warning,
-        what: "keeps sessions in the memory of one copy",
-        remedy: "a store that all share (connect-redis, …), or sticky: \"cookie\" (docs/cluster.md)",
+        what: "keeps sessions in the memory of one instance",
+        remedy: "use a store that all instances share (connect-redis, …), or sticky: \"cookie\" (docs/cluster.md)",
     },
     Pattern {
         packages: &["socket.io"],
@@ -63,36 +63,36 @@ const PATTERNS: &[Pattern] = &[
         ],
         sticky: false,
         level: Level::Warning,
-        what: "knows only the connections of its own copy",
-        remedy: "an adapter (@socket.io/redis-adapter, …) and sticky sessions (docs/cluster.md)",
+        what: "knows only the connections of its own instance",
+        remedy: "use an adapter (@socket.io/redis-adapter, …) and sticky sessions (docs/cluster.md)",
     },
     Pattern {
         packages: &["ws", "@nestjs/platform-ws"],
         unless: &["ioredis", "redis", "nats", "amqplib", "kafkajs"],
         sticky: false,
         level: Level::Warning,
-        what: "may know only the WebSockets of its own copy",
-        remedy: "what is for all connections has to go over something that all copies share (Redis, …)",
+        what: "may know only the WebSockets of its own instance",
+        remedy: "send messages for all connections through a broker that all instances share (Redis, …)",
     },
     Pattern {
         packages: &["express-rate-limit", "rate-limiter-flexible", "@nestjs/throttler"],
         unless: &["rate-limit-redis", "rate-limit-memcached", "ioredis", "redis", "nestjs-throttler-storage-redis"],
         sticky: false,
         level: Level::Warning,
-        what: "counts requests in each copy by itself",
-        remedy: "a store that all share, or limits divided by the number of instances",
+        what: "counts requests in each instance separately",
+        remedy: "use a store that all instances share, or divide the limits by the number of instances",
     },
     Pattern {
         packages: &["node-cache", "memory-cache", "lru-cache"],
         unless: &[],
         sticky: false,
         level: Level::Note,
-        what: "has a cache of its own in each copy",
+        what: "has a separate cache in each instance",
         remedy: "fine for data that may be stale or fetched twice; otherwise use a shared cache",
     },
 ];
 
-pub(super) fn look(details: &[Detail], findings: &mut Vec<Finding>) {
+pub(super) fn inspect(details: &[Detail], findings: &mut Vec<Finding>) {
     let mut copies: BTreeMap<&str, (&AppSpec, usize)> = BTreeMap::new();
     for detail in details {
         copies.entry(&detail.spec.name).or_insert((&detail.spec, 0)).1 += 1;
@@ -102,12 +102,12 @@ pub(super) fn look(details: &[Detail], findings: &mut Vec<Finding>) {
     for (spec, count) in &several {
         let packages = with_rights_of(spec, || packages(spec)).unwrap_or_default();
         findings.extend(judge(&packages, spec.sticky.is_some()).into_iter().map(|(package, pattern)| {
-            let found = format!("{package} {}, of which there {} {count}", pattern.what, if *count == 1 { "is" } else { "are" });
+            let found = format!("{package} {} ({count} instance{})", pattern.what, if *count == 1 { "" } else { "s" });
             Finding::new(pattern.level, format!("app {}", spec.name), found, pattern.remedy)
         }));
     }
     if findings.len() == before {
-        let found = if several.is_empty() { "none has several copies" } else { "nothing is known that their copies must not use" };
+        let found = if several.is_empty() { "no app runs several instances" } else { "no package with known problems in clusters" };
         findings.push(Finding::fine("apps", found));
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Daemon, Finding, Level};
 use crate::left_behind;
 use crate::render::bytes;
-use crate::silence::keeper_fault;
+use crate::unresponsive::keeper_fault;
 
 /// Free space below which the next log may fill the disk, and the share of the disk.
 const LITTLE_BYTES: u64 = 256 << 20;
@@ -15,9 +15,9 @@ const LITTLE_PERCENT: u64 = 3;
 /// Magic numbers of network file systems, on which locks and sockets of several machines meet.
 const OF_THE_NETWORK: [(u64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")];
 
-pub(super) fn look(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
+pub(super) fn inspect(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
     findings.push(folder(home));
-    findings.push(of_daemon(home, daemon));
+    findings.push(daemon_finding(home, daemon));
     let mut folders: BTreeSet<PathBuf> = BTreeSet::from([home.to_owned()]);
     if let Daemon::Runs(_, details) = daemon {
         let files = details.iter().flat_map(|detail| [&detail.files.out, &detail.files.error].into_iter().flatten());
@@ -30,7 +30,7 @@ fn folder(home: &Path) -> Finding {
     let what = "home";
     let shown = home.display();
     let Ok(meta) = std::fs::metadata(home) else {
-        return Finding::new(Level::Note, what, format!("{shown} is not there yet"), "the first command that needs a daemon makes it");
+        return Finding::new(Level::Note, what, format!("{shown} does not exist yet"), "the first command that needs a daemon creates it");
     };
     let kind = rustix::fs::statfs(home).ok().and_then(|stat| {
         let number = stat.f_type as u64 & 0xffff_ffff;
@@ -42,7 +42,7 @@ fn folder(home: &Path) -> Finding {
             Level::Warning,
             what,
             found,
-            "two machines with one home start each app twice: set OSTLER_HOME to a local folder",
+            "two machines that share a home start each app twice: set OSTLER_HOME to a local folder",
         );
     }
     if meta.uid() != rustix::process::geteuid().as_raw() {
@@ -50,27 +50,27 @@ fn folder(home: &Path) -> Finding {
             Level::Wrong,
             what,
             format!("{shown} belongs to user {}", meta.uid()),
-            "call ostler as that user, or set OSTLER_HOME",
+            "run ostler as that user, or set OSTLER_HOME",
         );
     }
     if meta.mode() & 0o022 != 0 {
-        return Finding::new(Level::Warning, what, format!("others may write into {shown}"), format!("chmod 700 {shown}"));
+        return Finding::new(Level::Warning, what, format!("other users can write to {shown}"), format!("chmod 700 {shown}"));
     }
     Finding::fine(what, format!("{shown}, mode {:o}", meta.mode() & 0o7777))
 }
 
-fn of_daemon(home: &Path, daemon: &Daemon) -> Finding {
+fn daemon_finding(home: &Path, daemon: &Daemon) -> Finding {
     let what = "daemon";
     match daemon {
         Daemon::Runs(peer, _) if peer.version != env!("CARGO_PKG_VERSION") => {
-            let found = format!("it is version {}, this program is {}", peer.version, env!("CARGO_PKG_VERSION"));
+            let found = format!("the daemon is version {}, this program is {}", peer.version, env!("CARGO_PKG_VERSION"));
             Finding::new(Level::Warning, what, found, "ostler update  (no app is restarted)")
         }
         Daemon::Runs(peer, _) if let Some(fault) = keeper_fault(peer.keeper_pid) => Finding::new(
             Level::Wrong,
             "keeper",
             fault.found,
-            format!("{}, if the daemon does not replace it within some seconds", fault.remedy),
+            format!("{}, if the daemon does not replace it within a few seconds", fault.remedy),
         ),
         Daemon::Runs(peer, details) => {
             let count = details.len();
@@ -86,7 +86,7 @@ fn of_daemon(home: &Path, daemon: &Daemon) -> Finding {
                 "it was killed together with its keeper while apps ran",
                 "ostler list  (takes over what still runs)",
             ),
-            _ => Finding::new(Level::Note, what, "none runs", "ostler start, or ostler resurrect"),
+            _ => Finding::new(Level::Note, what, "not running", "ostler start, or ostler resurrect"),
         },
         Daemon::Ill(why) => Finding::new(Level::Wrong, what, why.clone(), "see `ostler list` and the daemon's log, pm2.log in the home"),
     }
@@ -108,11 +108,11 @@ fn disks(folders: &BTreeSet<PathBuf>) -> Vec<Finding> {
             level if free > LITTLE_BYTES => Finding::new(
                 level,
                 what,
-                "hardly a file can be made: no inodes are left",
-                "remove small files; logs and the state need some",
+                "almost no files can be created: the inodes are used up",
+                "remove unneeded files: logs and the state need inodes",
             ),
             level => {
-                let remedy = "logs wait while there is no room: ostler flush, or `ostler set pm2-logrotate:retain`, `max_size`";
+                let remedy = "logs are delayed while the disk is full: ostler flush, or `ostler set pm2-logrotate:retain`, `max_size`";
                 Finding::new(level, what, format!("{} of {} free", bytes(free), bytes(all)), remedy)
             }
         });

@@ -11,7 +11,7 @@ const FILES_AT_LEAST: u64 = 1024;
 /// Typical number of folders in a project with dependencies.
 const WATCHES: u64 = 8192;
 
-pub(super) fn look(daemon: &Daemon, findings: &mut Vec<Finding>) {
+pub(super) fn inspect(daemon: &Daemon, findings: &mut Vec<Finding>) {
     findings.push(open_files(daemon));
     let watches = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
@@ -29,7 +29,7 @@ pub(super) fn look(daemon: &Daemon, findings: &mut Vec<Finding>) {
         findings.push(Finding::fine("system calls", "all system calls that ostler needs are allowed"));
     }
     for call in refused {
-        findings.push(Finding::new(Level::Note, "system calls", format!("{} is refused ({})", call.call, call.errno), call.cost));
+        findings.push(Finding::new(Level::Note, "system calls", format!("{} is blocked ({})", call.call, call.errno), call.cost));
     }
 }
 
@@ -59,16 +59,20 @@ fn clock() -> Finding {
     match ostler_sys::time::clock::is_synchronized() {
         Some(true) => Finding::fine("clock", "synchronized"),
         Some(false) => {
-            let remedy = "start chrony, ntpd or systemd-timesyncd: cron and the dates in logs go by it";
+            let remedy = "start chrony, ntpd or systemd-timesyncd: cron and the dates in logs depend on the clock";
             Finding::new(Level::Note, "clock", "not synchronized (NTP is off)", remedy)
         }
-        None => Finding::new(Level::Note, "clock", "the kernel does not say who keeps it right", "in a container its host does"),
+        None => Finding::new(
+            Level::Note,
+            "clock",
+            "the kernel does not report whether it is synchronized",
+            "in a container, the host synchronizes it",
+        ),
     }
 }
 
 fn groups(daemon: &Daemon) -> Finding {
-    const COST: &str =
-        "memory_max, cpu_quota, pids_max, io_weight do nothing; what leaves its session and clears its environment is not found";
+    const COST: &str = "memory_max, cpu_quota, pids_max, io_weight have no effect; processes that leave their session and clear their environment are not found";
     let of = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
     let instance = match daemon {
         Daemon::Runs(peer, details) => details.iter().find_map(|detail| detail.instance.pid()).map(|pid| of(pid) != of(peer.pid)),
@@ -77,17 +81,22 @@ fn groups(daemon: &Daemon) -> Finding {
     // Version 2 may be mounted beside version 1, at any place. The check is therefore whether
     // instances have their own groups.
     if instance == Some(true) {
-        return Finding::fine("cgroups", "each instance has its own");
+        return Finding::fine("cgroups", "each instance has its own cgroup");
     }
     if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        return Finding::new(Level::Note, "cgroups", "there is no cgroup v2 here", COST);
+        return Finding::new(Level::Note, "cgroups", "cgroup v2 is not available", COST);
     }
     if instance == Some(false) {
         let remedy = format!("{COST}; the service needs Delegate=yes (`ostler startup` writes it)");
-        return Finding::new(Level::Note, "cgroups", "instances have none", remedy);
+        return Finding::new(Level::Note, "cgroups", "instances have no cgroup", remedy);
     }
     match ostler_sys::cgroup::own().filter(|group| rustix::fs::access(group, rustix::fs::Access::WRITE_OK).is_ok()) {
-        Some(_) => Finding::fine("cgroups", "v2, and groups can be made"),
-        None => Finding::new(Level::Note, "cgroups", "no group can be made from here", format!("{COST}; a service with Delegate=yes can")),
+        Some(_) => Finding::fine("cgroups", "v2, and cgroups can be created"),
+        None => Finding::new(
+            Level::Note,
+            "cgroups",
+            "cannot create cgroups from here",
+            format!("{COST}; run ostler as a service with Delegate=yes"),
+        ),
     }
 }

@@ -6,7 +6,7 @@
 mod apps;
 mod home;
 mod machine;
-mod others;
+mod pm2;
 
 use std::path::Path;
 
@@ -71,13 +71,13 @@ pub(crate) enum Daemon {
 }
 
 /// Runs all checks except that of the boot service.
-pub(crate) fn look(home: &Path, daemon: &Daemon) -> Vec<Finding> {
+pub(crate) fn inspect(home: &Path, daemon: &Daemon) -> Vec<Finding> {
     let mut findings = Vec::new();
-    home::look(home, daemon, &mut findings);
-    others::look(home, &mut findings);
-    machine::look(daemon, &mut findings);
+    home::inspect(home, daemon, &mut findings);
+    pm2::inspect(home, &mut findings);
+    machine::inspect(daemon, &mut findings);
     if let Daemon::Runs(_, details) = daemon {
-        apps::look(details, &mut findings);
+        apps::inspect(details, &mut findings);
     }
     findings
 }

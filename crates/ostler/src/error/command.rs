@@ -16,7 +16,7 @@ pub(crate) enum CommandError {
     #[error("{0} has no working directory: name one with --cwd or in its file")]
     NoWorkingDirectory(String),
     /// Options for images, which ostler does not build.
-    #[error("--{option}: {program} builds no images; {instead}")]
+    #[error("--{option}: {program} does not build images; {instead}")]
     NoImages {
         /// The option.
         option: &'static str,
@@ -36,7 +36,7 @@ pub(crate) enum CommandError {
         processors: String,
     },
     /// Profile that the app does not have.
-    #[error("Using --env {profile} without passing the ecosystem.config.js does not work: {app} knows no such profile")]
+    #[error("Using --env {profile} without passing the ecosystem.config.js does not work: {app} has no such profile")]
     NoProfile {
         /// As typed.
         profile: String,
@@ -44,7 +44,7 @@ pub(crate) enum CommandError {
         app: String,
     },
     /// Target with several instances, of which the command needs one.
-    #[error("{target} has several instances, say which one: {}", ids.join(", "))]
+    #[error("{target} has several instances, choose one: {}", ids.join(", "))]
     SeveralInstances {
         /// As typed.
         target: String,
@@ -52,7 +52,7 @@ pub(crate) enum CommandError {
         ids: Vec<String>,
     },
     /// Target without a running process of Node.
-    #[error("{0} is no Node app that runs")]
+    #[error("{0} is not a running Node app")]
     NoNodeApp(String),
     /// Log files that were not opened again, each with its reason.
     #[error("not every log could be reopened: {}", .0.join("; "))]
@@ -77,7 +77,7 @@ pub(crate) enum CommandError {
         instead: &'static str,
     },
     /// File of another program in the place of a link.
-    #[error("{} is something else ({}); add --force to replace it", .link.display(), .found.display())]
+    #[error("{} exists and is not a link to this program ({}); add --force to replace it", .link.display(), .found.display())]
     Foreign {
         /// Path of the link.
         link: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) enum CommandError {
     #[error("standard input is too long for a config file")]
     LongInput,
     /// User without a home folder.
-    #[error("no home directory known for this user, set HOME")]
+    #[error("cannot find the home directory of this user: set HOME")]
     NoUserHome,
     /// Variable `EDITOR` without a word.
     #[error("$EDITOR is empty")]
@@ -110,13 +110,13 @@ pub(crate) enum CommandError {
         instead: &'static str,
     },
     /// Terminal that cannot move its cursor.
-    #[error("{0} needs a terminal whose cursor can be moved, and TERM is dumb")]
+    #[error("{0} needs a terminal that can move the cursor, but TERM is dumb")]
     DumbTerminal(&'static str),
 }
 
 impl CommandError {
     /// Returns the next step, or none.
     pub(super) fn hint(&self) -> Option<String> {
-        matches!(self, Self::TooManyInstances { .. }).then(|| "use --yes to start them all the same".to_owned())
+        matches!(self, Self::TooManyInstances { .. }).then(|| "use --yes to start them anyway".to_owned())
     }
 }

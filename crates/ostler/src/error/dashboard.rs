@@ -30,7 +30,7 @@ pub(crate) enum DashboardError {
     #[error(transparent)]
     Errors(#[from] ErrorsFileError),
     /// Two passwords that differ.
-    #[error("the two are not the same; nothing was changed")]
+    #[error("the two passwords differ; nothing was changed")]
     Passwords,
     /// New settings that cannot be used. The former ones stay.
     #[error("{reason}; {state}")]
@@ -41,7 +41,7 @@ pub(crate) enum DashboardError {
         state: String,
     },
     /// App of the dashboard that cannot be described.
-    #[error("the dashboard cannot be described: {0}")]
+    #[error("cannot create the app of the dashboard: {0}")]
     App(String),
     /// Dashboard that is switched off.
     #[error("the dashboard is off; `{program} web enable` switches it on")]
@@ -50,25 +50,25 @@ pub(crate) enum DashboardError {
         program: &'static str,
     },
     /// Dashboard that is switched on and does not run.
-    #[error("the dashboard does not run; `{program} web enable` starts it again, `{program} logs ostler-web` shows its log")]
+    #[error("the dashboard is not running; `{program} web enable` starts it again, `{program} logs ostler-web` shows its log")]
     Down {
         /// Name of this program.
         program: &'static str,
     },
     /// Dashboard without an address.
-    #[error("the dashboard listens at the socket {0}, which no browser opens; a proxy can")]
+    #[error("the dashboard listens on the socket {0}, which browsers cannot open; use a proxy")]
     Socket(String),
     /// Dashboard that has not collected errors.
-    #[error("nothing is collected yet, so nothing can be marked; `{program} web enable` collects")]
+    #[error("no errors have been collected yet; `{program} web enable` turns collection on")]
     NothingCollected {
         /// Name of this program.
         program: &'static str,
     },
     /// Dashboard that is switched on and has recorded nothing.
-    #[error("no history is kept yet: the dashboard has not recorded anything")]
+    #[error("no history yet: the dashboard has not recorded anything")]
     NoHistory,
     /// Dashboard that is switched off and has recorded nothing.
-    #[error("no history is kept: `{program} web enable` switches it on, with the dashboard")]
+    #[error("no history is recorded; `{program} web enable` turns it on with the dashboard")]
     HistoryOff {
         /// Name of this program.
         program: &'static str,
@@ -90,10 +90,10 @@ pub(crate) enum DashboardError {
         known: Vec<String>,
     },
     /// Neither the daemon nor the history can be shown; the reason why the daemon is not.
-    #[error("there is nothing to show: {0}")]
+    #[error("nothing to show: {0}")]
     Nothing(String),
 }
 
 fn listed(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!("; there are metrics of {}", known.join(", ")) }
+    if known.is_empty() { String::new() } else { format!("; apps with metrics: {}", known.join(", ")) }
 }

@@ -26,10 +26,10 @@ pub(crate) enum DeployError {
         reason: String,
     },
     /// `exec` or `run` without a command.
-    #[error("{0} of what? Give it a command")]
+    #[error("{0} needs a command")]
     NoCommand(String),
     /// Word that is no command of `deploy`.
-    #[error("unknown command {0:?}: there is setup, update, revert [n], curr, prev, exec <command>, list and ref [ref]")]
+    #[error("unknown command {0:?}: expected setup, update, revert [n], curr, prev, exec <command>, list or ref [ref]")]
     UnknownCommand(String),
     /// Word that the command does not take.
     #[error("{command} does not take {word:?}")]
@@ -40,15 +40,15 @@ pub(crate) enum DeployError {
         word: String,
     },
     /// `revert` by something else than a number of deployments.
-    #[error("revert by how many deployments? Expected a number from 1, found {0:?}")]
+    #[error("revert: expected a number of deployments, 1 or more, found {0:?}")]
     Count(String),
     /// Text that names no commit, or that git would take for an option.
-    #[error("{0:?} is no name of a branch, tag or commit")]
+    #[error("{0:?} is not a name of a branch, tag or commit")]
     Ref(String),
 }
 
 fn listed(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!(" (there is {})", known.join(", ")) }
+    if known.is_empty() { String::new() } else { format!(" (defined: {})", known.join(", ")) }
 }
 
 /// Reason why a command of git failed.
@@ -66,7 +66,7 @@ pub(crate) enum GitError {
         words: String,
     },
     /// Branch with commits that its remote branch does not have.
-    #[error("there are commits here that the remote branch has not; name the commit to go to")]
+    #[error("the local branch has commits that the remote branch does not have; name the commit to check out")]
     Ahead,
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum GitError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullError {
     /// Folder without a repository.
-    #[error("No versioning system found for process {app}: {folder} is in no git repository with a commit")]
+    #[error("No versioning system found for process {app}: {folder} is not in a git repository with a commit")]
     NoRepository {
         /// Name of the app.
         app: String,
@@ -100,7 +100,7 @@ pub(crate) enum PullError {
         source: GitError,
     },
     /// The former commit cannot be restored.
-    #[error("{app} cannot go back: {source}")]
+    #[error("cannot restore the previous commit of {app}: {source}")]
     NoWayBack {
         /// Name of the app.
         app: String,
@@ -108,7 +108,7 @@ pub(crate) enum PullError {
         source: GitError,
     },
     /// Command of `post_update` that cannot be run.
-    #[error("post_update cannot be run ({cause}): {command}")]
+    #[error("cannot run post_update ({cause}): {command}")]
     HookNotRun {
         /// The command.
         command: String,
@@ -119,6 +119,6 @@ pub(crate) enum PullError {
     #[error("post_update failed: {0}")]
     HookFailed(String),
     /// Command of `post_update` that was killed.
-    #[error("post_update took longer than exec_timeout and was ended: {0}")]
+    #[error("post_update took longer than exec_timeout and was killed: {0}")]
     HookTimedOut(String),
 }

@@ -9,13 +9,13 @@ pub(crate) enum MigrateError {
     #[error("this user has no home; name PM2's folder: ostler migrate <folder>")]
     NoHome,
     /// Folder of PM2 that is ostler's home, too.
-    #[error("\"{}\" is this program's home, too: add --in-place, and PM2 is ended when its apps have moved", .0.display())]
+    #[error("\"{}\" is also this program's home: add --in-place, and PM2 is stopped after its apps have moved", .0.display())]
     SameHome(PathBuf),
     /// Saved list of PM2 that is no JSON list.
-    #[error("the saved list \"{}\" is no JSON list", .0.display())]
+    #[error("the saved list \"{}\" is not a JSON list", .0.display())]
     SavedList(PathBuf),
     /// Record of a former move that cannot be read.
-    #[error("\"{}\" is broken ({cause}); it says what was moved from PM2", .path.display())]
+    #[error("\"{}\" is invalid ({cause}); it records the apps that were moved from PM2", .path.display())]
     Record {
         /// Its path.
         path: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) enum MigrateError {
         cause: serde_json::Error,
     },
     /// Process at PM2's socket that cannot be seen, as in another container.
-    #[error("who listens at \"{}\" cannot be seen from here; call ostler where PM2 runs", .0.display())]
+    #[error("cannot see which process listens at \"{}\"; run ostler where PM2 runs", .0.display())]
     Unseen(PathBuf),
     /// PM2 of another user.
     #[error("PM2 in \"{}\" runs as user {uid}, this is user {own}: migrate as that user", .folder.display())]
@@ -36,10 +36,10 @@ pub(crate) enum MigrateError {
         own: u32,
     },
     /// ostler at PM2's socket.
-    #[error("ostler itself answers in \"{}\": there is nothing to move", .0.display())]
+    #[error("ostler itself runs in \"{}\": there is nothing to move", .0.display())]
     Ostler(PathBuf),
     /// PM2 refused a call; in its words.
-    #[error("PM2 refuses {method}: {reason}")]
+    #[error("PM2 refused {method}: {reason}")]
     Refused {
         /// The call.
         method: String,
@@ -47,7 +47,7 @@ pub(crate) enum MigrateError {
         reason: String,
     },
     /// PM2's connection failed, or its answer makes no sense.
-    #[error("PM2's daemon does not answer as it should: {0}")]
+    #[error("unexpected response from PM2's daemon: {0}")]
     Answer(String),
     /// Processes that still run although PM2 has stopped them.
     #[error("PM2 reported it as stopped, but pid {0} still runs")]
@@ -61,7 +61,7 @@ pub(crate) enum MigrateError {
         missing: Vec<String>,
     },
     /// App that was given back to PM2.
-    #[error("{app} does not become healthy here ({reason}); {end}")]
+    #[error("{app} did not become healthy here ({reason}); {end}")]
     GivenBack {
         /// Name of the app.
         app: String,
@@ -72,7 +72,7 @@ pub(crate) enum MigrateError {
     },
     /// PM2 stopped, so apps cannot be given back to it.
     #[error(
-        "PM2 in \"{from}\" does not run any more. Start it with its saved list after the apps here are stopped: `ostler delete all && PM2_HOME={from} pm2 resurrect`; what was moved is in \"{home}/migration.json\"",
+        "PM2 in \"{from}\" is no longer running. Stop the apps here, then start PM2 with its saved list: `ostler delete all && PM2_HOME={from} pm2 resurrect`; the list of moved apps is in \"{home}/migration.json\"",
         from = .from.display(), home = .home.display()
     )]
     Stopped {
@@ -82,13 +82,13 @@ pub(crate) enum MigrateError {
         home: PathBuf,
     },
     /// PM2 still has running apps.
-    #[error("PM2 still runs {0}: it is not ended")]
+    #[error("PM2 still runs {0}, so it is not stopped")]
     HasApps(String),
     /// PM2's daemon, with this pid, ignores the request to exit.
-    #[error("PM2's daemon (pid {0}) does not end")]
+    #[error("PM2's daemon (pid {0}) does not exit")]
     DoesNotEnd(i32),
     /// Instances that PM2 cannot start again.
-    #[error("PM2 does not get its id {0} online again")]
+    #[error("PM2 cannot bring its id {0} online again")]
     NotOnline(String),
     /// Program of the system that failed.
     #[error("{command}: {reason}")]

@@ -21,7 +21,7 @@ pub(crate) enum ModuleError {
         source: io::Error,
     },
     /// `package.json` that is no JSON.
-    #[error("\"{}\" is no JSON: {source}", .path.display())]
+    #[error("\"{}\" is not JSON: {source}", .path.display())]
     Json {
         /// Its path.
         path: PathBuf,
@@ -37,19 +37,19 @@ pub(crate) enum ModuleError {
         source: Box<Self>,
     },
     /// Package without a name.
-    #[error("there is no name in it")]
+    #[error("it has no name")]
     NoName,
     /// Name that no module can have.
-    #[error("{0:?} is no name of a module")]
+    #[error("{0:?} is not a valid module name")]
     Name(String),
     /// Package without a version.
-    #[error("there is no version in it")]
+    #[error("it has no version")]
     NoVersion,
     /// Version with other characters than a file name can have.
-    #[error("{0:?} is no version")]
+    #[error("{0:?} is not a valid version")]
     Version(String),
     /// Key whose value is no app and no list of apps.
-    #[error("`{0}` is no app and no list of apps")]
+    #[error("`{0}` is neither an app nor a list of apps")]
     NoApps(&'static str),
     /// Package with no app or too many.
     #[error("a module has 1 to {most} apps, this one has {count}")]
@@ -60,7 +60,7 @@ pub(crate) enum ModuleError {
         count: usize,
     },
     /// Installed package that has the name of another module.
-    #[error("its package is called {0}")]
+    #[error("its package is named {0}")]
     OtherName(String),
     /// App of a module that makes no sense.
     #[error("module {module}: {reason}")]
@@ -71,7 +71,7 @@ pub(crate) enum ModuleError {
         reason: String,
     },
     /// Module that has the name of an app.
-    #[error("there is an app called {0} already; nothing was changed")]
+    #[error("an app named {0} already exists; nothing was changed")]
     IsApp(String),
     /// Module that the user names, but that is not installed.
     #[error("Unknown module: {0} is not installed")]
@@ -93,7 +93,7 @@ pub(crate) enum ModuleError {
         reason: &'static str,
     },
     /// Update of a module that came from a tar file.
-    #[error("{0} came from a tar file: `install` the new one")]
+    #[error("{0} was installed from a tar file: `install` the new one")]
     FromTar(String),
     /// Source that cannot be fetched, or holds no module.
     #[error("{shown}: {source}")]
@@ -104,10 +104,10 @@ pub(crate) enum ModuleError {
         source: Box<Self>,
     },
     /// The folder of the caller, which is used in place.
-    #[error("the present folder is not fetched")]
+    #[error("the current folder cannot be downloaded")]
     Here,
     /// File or folder that does not exist.
-    #[error("\"{}\" is not there", .0.display())]
+    #[error("\"{}\" does not exist", .0.display())]
     Missing(PathBuf),
     /// The fresh folder cannot be written to.
     #[error("cannot write there: {0}")]
@@ -121,7 +121,7 @@ pub(crate) enum ModuleError {
         source: io::Error,
     },
     /// Program that failed. It has printed the reason.
-    #[error("{program} has failed ({status})")]
+    #[error("{program} failed ({status})")]
     Failed {
         /// Its name.
         program: &'static str,
@@ -129,22 +129,22 @@ pub(crate) enum ModuleError {
         status: ExitStatus,
     },
     /// Machine without a program that fetches packages.
-    #[error("neither npm nor bun is there, which fetch modules; install Node's npm")]
+    #[error("cannot download modules: neither npm nor bun was found; install Node's npm")]
     NoNpm,
     /// npm succeeded, but this package is missing.
-    #[error("npm has left no package in \"{}\"", .0.display())]
+    #[error("npm installed no package in \"{}\"", .0.display())]
     NoPackage(PathBuf),
     /// npm installed another number of packages than one.
-    #[error("npm has installed {0} packages instead of one")]
+    #[error("npm installed {0} packages instead of one")]
     PackageCount(usize),
     /// Tar file that cannot be unpacked.
     #[error("cannot unpack: {0}")]
     Unpack(#[from] io::Error),
     /// Tar file with another number of folders than one.
-    #[error("this is no module: there is not one folder in it, but {0}")]
+    #[error("this is not a module: expected one folder in it, found {0}")]
     FolderCount(usize),
     /// Downloaded file that cannot be opened.
-    #[error("cannot read what {program} has downloaded: {source}")]
+    #[error("cannot read the download of {program}: {source}")]
     Downloaded {
         /// The program that downloaded it.
         program: &'static str,
@@ -160,7 +160,7 @@ pub(crate) enum ModuleError {
         status: ExitStatus,
     },
     /// Machine without a program that downloads.
-    #[error("neither curl nor wget is there, which download modules")]
+    #[error("cannot download modules: neither curl nor wget was found")]
     NoDownloader,
     /// Process of a new module that was restarted too often.
     #[error("{name} was restarted {count} times and is {status}")]
@@ -176,9 +176,9 @@ pub(crate) enum ModuleError {
     #[error("{0} has crashed")]
     Crashed(String),
     /// New module that was deleted after its start.
-    #[error("it is not in the list any more")]
+    #[error("it is no longer in the list")]
     Gone,
     /// Module that failed after its start. The former state is restored, and the reason was printed.
-    #[error("{0} was not installed; everything is as before")]
+    #[error("{0} was not installed; nothing was changed")]
     Undone(String),
 }

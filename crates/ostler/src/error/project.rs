@@ -6,7 +6,7 @@ use ostler_export::{EnvFileError, ImportError};
 
 /// Text that cannot be the name of a project.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected small letters, digits, `-` and `_`, a letter or digit first, found {0:?}")]
+#[error("expected lowercase letters, digits, `-` and `_`, starting with a letter or digit, found {0:?}")]
 pub(crate) struct NameError(pub(crate) String);
 
 /// Reason why a project or a file of another engine cannot be used.
@@ -21,7 +21,7 @@ pub(crate) enum ProjectError {
         source: NameError,
     },
     /// Folder whose name has no letter or digit.
-    #[error("the folder {0:?} gives no name for a project: name it with --project-name")]
+    #[error("cannot derive a project name from the folder {0:?}: set one with --project-name")]
     Folder(String),
     /// File that is too long.
     #[error("{file} has more than {most} bytes")]
@@ -48,7 +48,7 @@ pub(crate) enum ProjectError {
         source: ImportError,
     },
     /// File without anything that can be an app.
-    #[error("nothing of {0} can run here as an app; no file is written")]
+    #[error("no service of {0} can run here as an app; no file was written")]
     NothingToImport(String),
     /// Service that cannot be an app.
     #[error("{service} cannot run here: {reason}")]
@@ -59,10 +59,10 @@ pub(crate) enum ProjectError {
         reason: String,
     },
     /// Project without an app that can run.
-    #[error("nothing of {} can run here, or its profiles are not chosen", .0.display())]
+    #[error("no service of {} can run here, or its profiles are not enabled", .0.display())]
     NothingToRun(PathBuf),
     /// App outside of the project that has the name of one of its apps.
-    #[error("{name} exists already and {}: name this project with --project-name, or delete it", .of.as_ref().map_or_else(|| "is not of this project".to_owned(), |of| format!("is of {of}")))]
+    #[error("{name} exists already and {}: name this project with --project-name, or delete it", .of.as_ref().map_or_else(|| "is not part of this project".to_owned(), |of| format!("belongs to {of}")))]
     Taken {
         /// Name of the app.
         name: String,

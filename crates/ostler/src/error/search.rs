@@ -7,7 +7,7 @@ pub(crate) enum SearchError {
     #[error("it has more than {0} bytes")]
     TooLong(usize),
     /// Text of several lines.
-    #[error("it has two lines, and lines are searched one by one")]
+    #[error("it contains a line break, but lines are searched one by one")]
     SeveralLines,
     /// Expression that needs too much memory.
     #[error("it is too large")]
@@ -20,6 +20,6 @@ pub(crate) enum SearchError {
     #[error("this program was built without the feature `search`")]
     LeftOut,
     /// Place in a file that was removed.
-    #[error("the file with this place is there no more: search again from the end")]
+    #[error("the file of this cursor no longer exists: search again from the end")]
     NoFile,
 }

@@ -11,10 +11,10 @@ pub(crate) enum SettingError {
     #[error(transparent)]
     File(#[from] ConfError),
     /// Lock that another command holds.
-    #[error("another command holds \"{}\"", .0.display())]
+    #[error("another command holds the lock \"{}\"", .0.display())]
     Locked(PathBuf),
     /// Key that names no setting.
-    #[error("\"{key}\" is no name of a setting: {part:?} is not allowed")]
+    #[error("\"{key}\" is not a valid setting name: {part:?} is not allowed")]
     Key {
         /// As typed, escaped.
         key: String,
@@ -32,7 +32,7 @@ pub(crate) enum SettingError {
         reason: String,
     },
     /// Setting that the section does not have.
-    #[error("{section} has no setting {key:?}{}", near.map_or_else(|| format!("; there are {}", known.join(", ")), |near| format!(", did you mean {near}?")))]
+    #[error("{section} has no setting {key:?}{}", near.map_or_else(|| format!("; expected one of {}", known.join(", ")), |near| format!(", did you mean {near}?")))]
     Unknown {
         /// The section.
         section: String,

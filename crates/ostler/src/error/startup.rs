@@ -13,7 +13,7 @@ pub(crate) enum StartupError {
     #[error("Init system not found: nothing starts at boot here")]
     NothingToCheck,
     /// Word that names no init system.
-    #[error("Unknown platform / init system name: {word}; it is one of {names}")]
+    #[error("Unknown platform / init system name: {word}; expected one of {names}")]
     UnknownPlatform {
         /// As typed.
         word: String,
@@ -21,13 +21,13 @@ pub(crate) enum StartupError {
         names: String,
     },
     /// `--user-unit` with another init system than systemd.
-    #[error("--user-unit is for systemd, this is {0}")]
+    #[error("--user-unit needs systemd, but this machine uses {0}")]
     UserUnit(&'static str),
     /// `--user-unit` for another user.
-    #[error("a unit of the user {0} can be made by {0} only: leave out --user-unit")]
+    #[error("only {0} can create a user unit of {0}: leave out --user-unit")]
     OtherUser(String),
     /// User whose name or home has a control character.
-    #[error("the user {name:?} has the character {character:?} in its name or home, which no script can hold")]
+    #[error("the name or home of the user {name:?} contains {character:?}, which is not possible in a start script")]
     UserCharacter {
         /// Name of the user.
         name: String,
@@ -35,16 +35,16 @@ pub(crate) enum StartupError {
         character: char,
     },
     /// User without a home folder.
-    #[error("the user {0:?} has no home folder, name one with --hp")]
+    #[error("the user {0:?} has no home folder: set one with --hp")]
     NoHome(String),
     /// Home whose path has a control character.
-    #[error("the home {0:?} has a control character in it, which no script can hold")]
+    #[error("the home {0:?} contains a control character, which is not possible in a start script")]
     HomeCharacter(String),
     /// Program whose path has a control character.
-    #[error("the path of this program {0:?} has a control character in it")]
+    #[error("the path of this program {0:?} contains a control character")]
     ProgramCharacter(String),
     /// Name of a service that is too long.
-    #[error("the service name {0} is too long, choose one with --service-name")]
+    #[error("the service name {0} is too long: choose one with --service-name")]
     LongName(String),
 }
 

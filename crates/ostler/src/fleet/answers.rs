@@ -8,7 +8,7 @@ use ostler_fleet::ssh::LOST;
 use ostler_fleet::{HostOutcome, Member};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::connect::Said;
+use super::connect::HostEvent;
 use crate::client::VERSION;
 use crate::render::{Out, Paint, styles};
 use crate::text::{fit, shown};
@@ -20,10 +20,10 @@ const MOST_HELD: usize = 20;
 const MAX_LINE_BYTES: usize = 7 << 20;
 
 /// News for the receiver of one kind of answers.
-pub(super) enum News {
+pub(super) enum HostUpdate {
     /// A line of the answer, with its end if it has one.
     Line(Vec<u8>),
-    /// The connection broke; see [`Said::Lost`].
+    /// The connection broke; see [`HostEvent::Lost`].
     Lost(SyncSender<String>),
     /// The host is connected again.
     Back,
@@ -35,19 +35,19 @@ pub(super) enum News {
 
 /// State of one host.
 #[derive(Default)]
-struct State {
+struct HostState {
     greeting: Option<Greeting>,
     held: VecDeque<Vec<u8>>,
     partial: Vec<u8>,
     was_lost: bool,
-    is_told: bool,
+    is_reported: bool,
     outcome: Option<HostOutcome>,
 }
 
 /// State of all hosts.
-pub(super) struct Answers<'a> {
+pub(super) struct HostStates<'a> {
     members: &'a [Member],
-    states: Vec<State>,
+    states: Vec<HostState>,
     /// Whether the command may change something.
     changes: bool,
     /// Whether the pieces of a line are joined before the line counts.
@@ -55,10 +55,10 @@ pub(super) struct Answers<'a> {
     width: usize,
 }
 
-impl<'a> Answers<'a> {
+impl<'a> HostStates<'a> {
     /// Creates the state before any host has answered.
     pub(super) fn new(members: &'a [Member], changes: bool, joins: bool) -> Self {
-        let states = members.iter().map(|_| State::default()).collect();
+        let states = members.iter().map(|_| HostState::default()).collect();
         let width = members.iter().map(|member| shown(&member.name).width()).max().unwrap_or(0).min(40);
         Self { members, states, changes, joins, width }
     }
@@ -74,11 +74,11 @@ impl<'a> Answers<'a> {
     }
 
     /// Handles news of a host; error output is shown at once.
-    pub(super) fn take(&mut self, out: &mut Out, host: usize, said: Said) -> News {
-        match said {
-            Said::Out(piece) => self.output(out, host, piece),
-            Said::Err(piece) => {
-                let Some(state) = self.states.get_mut(host) else { return News::Nothing };
+    pub(super) fn take(&mut self, out: &mut Out, host: usize, event: HostEvent) -> HostUpdate {
+        match event {
+            HostEvent::Out(piece) => self.output(out, host, piece),
+            HostEvent::Err(piece) => {
+                let Some(state) = self.states.get_mut(host) else { return HostUpdate::Nothing };
                 if state.greeting.is_some() {
                     self.error_line(out, host, &piece);
                 } else {
@@ -87,17 +87,17 @@ impl<'a> Answers<'a> {
                         state.held.pop_front();
                     }
                 }
-                News::Nothing
+                HostUpdate::Nothing
             }
-            Said::Lost(answer) => {
+            HostEvent::Lost(answer) => {
                 if let Some(state) = self.states.get_mut(host) {
                     (state.greeting, state.was_lost) = (None, true);
                     state.held.clear();
                     state.partial.clear();
                 }
-                News::Lost(answer)
+                HostUpdate::Lost(answer)
             }
-            Said::End(end) => {
+            HostEvent::End(end) => {
                 let changes = self.changes;
                 if let Some(state) = self.states.get_mut(host) {
                     state.outcome = Some(match end {
@@ -105,38 +105,38 @@ impl<'a> Answers<'a> {
                         Err(error) => HostOutcome::NotStarted(error.to_string()),
                         Ok(code) => match &state.greeting {
                             None if code == LOST => HostOutcome::NoConnection(reason(&state.held)),
-                            None => HostOutcome::NoConnection(format!("its shell ended with exit code {code}: {}", reason(&state.held))),
+                            None => HostOutcome::NoConnection(format!("its shell exited with code {code}: {}", reason(&state.held))),
                             Some(Greeting::Absent) => HostOutcome::Absent,
                             Some(Greeting::Here(_)) if code == LOST => HostOutcome::Lost { changes },
                             Some(Greeting::Here(_)) => HostOutcome::Ended(code),
                         },
                     });
                 }
-                News::Ended
+                HostUpdate::Ended
             }
         }
     }
 
-    fn output(&mut self, out: &mut Out, host: usize, piece: Vec<u8>) -> News {
+    fn output(&mut self, out: &mut Out, host: usize, piece: Vec<u8>) -> HostUpdate {
         let joins = self.joins;
-        let Some(state) = self.states.get_mut(host) else { return News::Nothing };
+        let Some(state) = self.states.get_mut(host) else { return HostUpdate::Nothing };
         if state.greeting.is_some() {
             if !joins {
-                return News::Line(piece);
+                return HostUpdate::Line(piece);
             }
             state.partial.extend_from_slice(&piece);
             let is_whole = state.partial.last() == Some(&b'\n');
             if is_whole {
-                return News::Line(std::mem::take(&mut state.partial));
+                return HostUpdate::Line(std::mem::take(&mut state.partial));
             }
             if state.partial.len() > MAX_LINE_BYTES {
                 state.partial.clear();
             }
-            return News::Nothing;
+            return HostUpdate::Nothing;
         }
         // The login shell may print lines before the greeting.
         let line = String::from_utf8_lossy(&piece);
-        let Some(found) = greeting(line.trim_end()) else { return News::Nothing };
+        let Some(found) = greeting(line.trim_end()) else { return HostUpdate::Nothing };
         let was_lost = std::mem::take(&mut state.was_lost);
         let held = std::mem::take(&mut state.held);
         state.greeting = Some(found.clone());
@@ -149,7 +149,7 @@ impl<'a> Answers<'a> {
         {
             out.warn_err(format_args!("{}: ostler {version} there, {VERSION} here", self.name(host)));
         }
-        if was_lost { News::Back } else { News::Nothing }
+        if was_lost { HostUpdate::Back } else { HostUpdate::Nothing }
     }
 
     fn error_line(&self, out: &mut Out, host: usize, line: &[u8]) {
@@ -185,10 +185,10 @@ impl<'a> Answers<'a> {
     }
 
     /// Prints a host's outcome once, if the host could not report it itself.
-    pub(super) fn tell(&mut self, out: &mut Out, host: usize) {
+    pub(super) fn report(&mut self, out: &mut Out, host: usize) {
         let (name, outcome) = (self.name(host), self.outcome(host));
         let Some(state) = self.states.get_mut(host) else { return };
-        if outcome.needs_message() && !std::mem::replace(&mut state.is_told, true) {
+        if outcome.needs_message() && !std::mem::replace(&mut state.is_reported, true) {
             out.flush();
             out.error(format_args!("{name}: {outcome}"));
         }
@@ -196,7 +196,7 @@ impl<'a> Answers<'a> {
 
     /// Prints the outcomes of all hosts, and returns them.
     pub(super) fn conclude(mut self, out: &mut Out) -> Vec<HostOutcome> {
-        (0..self.states.len()).for_each(|host| self.tell(out, host));
+        (0..self.states.len()).for_each(|host| self.report(out, host));
         self.outcomes()
     }
 
@@ -218,12 +218,12 @@ mod tests {
     use crate::home::Program;
     use crate::render::Screen;
 
-    fn answers(members: &[Member], said: Vec<Said>) -> (String, Vec<Vec<u8>>, HostOutcome) {
+    fn answers(members: &[Member], event: Vec<HostEvent>) -> (String, Vec<Vec<u8>>, HostOutcome) {
         let (mut out, screen) = Screen::of(Program::Ostler);
-        let mut answers = Answers::new(members, true, true);
+        let mut answers = HostStates::new(members, true, true);
         let mut lines = Vec::new();
-        for said in said {
-            if let News::Line(line) = answers.take(&mut out, 0, said) {
+        for event in event {
+            if let HostUpdate::Line(line) = answers.take(&mut out, 0, event) {
                 lines.push(line);
             }
         }
@@ -234,40 +234,40 @@ mod tests {
     fn outcome_follows_output_and_exit_of_ssh() {
         let member = Member { name: "web".into(), ..Member::default() };
         let members = [member];
-        let out = |text: &str| Said::Out(text.into());
-        let err = |text: &str| Said::Err(text.into());
+        let out = |text: &str| HostEvent::Out(text.into());
+        let err = |text: &str| HostEvent::Err(text.into());
         let here = format!("ostler-fleet {VERSION}\n");
-        for (said, screen, lines, outcome) in [
+        for (event, screen, lines, outcome) in [
             (
-                vec![err("Warning: x\n"), err("ssh: connect to host web port 22: Connection refused\r\n"), Said::End(Ok(255))],
+                vec![err("Warning: x\n"), err("ssh: connect to host web port 22: Connection refused\r\n"), HostEvent::End(Ok(255))],
                 "",
                 vec![],
                 HostOutcome::NoConnection("ssh: connect to host web port 22: Connection refused".into()),
             ),
-            (vec![out("Welcome!\n"), out(&here), out("[1,"), out("2]\n"), Said::End(Ok(0))], "", vec!["[1,2]\n"], HostOutcome::Ended(0)),
+            (vec![out("Welcome!\n"), out(&here), out("[1,"), out("2]\n"), HostEvent::End(Ok(0))], "", vec!["[1,2]\n"], HostOutcome::Ended(0)),
             (
-                vec![err("early\n"), out(&here), err("late"), Said::End(Ok(4))],
+                vec![err("early\n"), out(&here), err("late"), HostEvent::End(Ok(4))],
                 "(stderr) web | early\n(stderr) web | late\n",
                 vec![],
                 HostOutcome::Ended(4),
             ),
-            (vec![out(&here), out("half"), Said::End(Ok(255))], "", vec![], HostOutcome::Lost { changes: true }),
+            (vec![out(&here), out("half"), HostEvent::End(Ok(255))], "", vec![], HostOutcome::Lost { changes: true }),
             (
-                vec![err("no sh\n"), Said::End(Ok(1))],
+                vec![err("no sh\n"), HostEvent::End(Ok(1))],
                 "",
                 vec![],
-                HostOutcome::NoConnection("its shell ended with exit code 1: no sh".into()),
+                HostOutcome::NoConnection("its shell exited with code 1: no sh".into()),
             ),
-            (vec![out("ostler-fleet absent\n"), Said::End(Ok(127))], "", vec![], HostOutcome::Absent),
-            (vec![Said::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], HostOutcome::NotStarted("it is not installed".into())),
+            (vec![out("ostler-fleet absent\n"), HostEvent::End(Ok(127))], "", vec![], HostOutcome::Absent),
+            (vec![HostEvent::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], HostOutcome::NotStarted("it is not installed".into())),
             (
-                vec![out("ostler-fleet 0.0.9\n"), Said::End(Ok(0))],
+                vec![out("ostler-fleet 0.0.9\n"), HostEvent::End(Ok(0))],
                 &format!("(stderr) warning: web: ostler 0.0.9 there, {VERSION} here\n"),
                 vec![],
                 HostOutcome::Ended(0),
             ),
         ] {
-            let found = answers(&members, said);
+            let found = answers(&members, event);
             let lines: Vec<Vec<u8>> = lines.into_iter().map(|line: &str| line.as_bytes().to_vec()).collect();
             assert_eq!(found, (screen.to_owned(), lines, outcome));
         }

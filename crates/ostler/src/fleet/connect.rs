@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const OPTIONS: [&str; 3] = ["ConnectTimeout=10", "ServerAliveInterval=10", "ServerAliveCountMax=3"];
 
 /// News of a host.
-pub(super) enum Said {
+pub(super) enum HostEvent {
     /// A piece of its output: a line with its end, or as much of the line as fits.
     Out(Vec<u8>),
     /// A piece of its error output.
@@ -44,7 +44,7 @@ pub(super) enum Said {
 /// Receiver of the hosts' news, on the caller's thread.
 pub(super) trait Listener {
     /// Handles news of the host with this number.
-    fn on_said(&mut self, host: usize, said: Said);
+    fn on_event(&mut self, host: usize, event: HostEvent);
     /// Does the work that is due; returns the time until the next work is due.
     fn on_tick(&mut self) -> Option<Duration> {
         None
@@ -55,11 +55,11 @@ pub(super) trait Listener {
 
 /// Rules for connections.
 #[derive(Clone, Copy)]
-pub(super) struct Way {
+pub(super) struct ConnectRules {
     /// Most connections at a time.
     pub parallel: usize,
-    /// Whether a broken connection is reported as [`Said::Lost`] and may be made again.
-    pub comes_back: bool,
+    /// Whether a broken connection is reported as [`HostEvent::Lost`] and may be made again.
+    pub reconnects: bool,
     /// Whether `ssh` may ask the user for a password.
     pub may_ask: bool,
 }
@@ -109,22 +109,22 @@ pub(super) fn run(
     members: &[Member],
     range: Range<usize>,
     script: &(dyn Fn(&Member) -> String + Sync),
-    way: Way,
+    rules: ConnectRules,
     listener: &mut dyn Listener,
 ) {
-    let (sender, receiver) = sync_channel::<(usize, Said)>(WAITING);
+    let (sender, receiver) = sync_channel::<(usize, HostEvent)>(WAITING);
     let next = AtomicUsize::new(range.start);
     let running = Running::default();
     thread::scope(|scope| {
-        for _ in 0..way.parallel.clamp(1, range.len().max(1)) {
+        for _ in 0..rules.parallel.clamp(1, range.len().max(1)) {
             let (sender, next, running, range) = (sender.clone(), &next, &running, range.clone());
             scope.spawn(move || {
                 loop {
                     let number = next.fetch_add(1, Ordering::SeqCst);
                     let Some(member) = members.get(number).filter(|_| range.contains(&number)) else { return };
-                    let line = Line { number, sender: sender.clone() };
-                    let end = host(member, script(member), way, &line, running);
-                    line.say(Said::End(end));
+                    let sender = EventSender { number, sender: sender.clone() };
+                    let end = host(member, script(member), rules, &sender, running);
+                    sender.send(HostEvent::End(end));
                 }
             });
         }
@@ -132,7 +132,7 @@ pub(super) fn run(
         loop {
             let wait = listener.on_tick().unwrap_or(LOOK).min(LOOK);
             match receiver.recv_timeout(wait) {
-                Ok((host, said)) => listener.on_said(host, said),
+                Ok((host, event)) => listener.on_event(host, event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -145,34 +145,34 @@ pub(super) fn run(
 
 /// Sender of a host's news to the listener.
 #[derive(Clone)]
-struct Line {
+struct EventSender {
     number: usize,
-    sender: SyncSender<(usize, Said)>,
+    sender: SyncSender<(usize, HostEvent)>,
 }
 
-impl Line {
-    fn say(&self, said: Said) {
+impl EventSender {
+    fn send(&self, event: HostEvent) {
         // The receiver outlives all senders.
-        let _ = self.sender.send((self.number, said));
+        let _ = self.sender.send((self.number, event));
     }
 }
 
 /// Runs the script on one host to its end, over as many connections as the listener wants.
-fn host(member: &Member, mut script: String, way: Way, line: &Line, running: &Running) -> io::Result<i32> {
+fn host(member: &Member, mut script: String, rules: ConnectRules, sender: &EventSender, running: &Running) -> io::Result<i32> {
     let (mut was_there, mut in_vain) = (false, 0);
     loop {
         if running.is_over.load(Ordering::SeqCst) {
             return Ok(0);
         }
-        let (code, came) = connection(member, &script, way, line, running)?;
-        was_there |= came;
-        if code != LOST || !way.comes_back || !was_there || running.is_over.load(Ordering::SeqCst) {
+        let (code, has_output) = connection(member, &script, rules, sender, running)?;
+        was_there |= has_output;
+        if code != LOST || !rules.reconnects || !was_there || running.is_over.load(Ordering::SeqCst) {
             return Ok(code);
         }
         // A command that follows keeps trying: a host may be down for a long time.
-        in_vain = if came { 0 } else { (in_vain + 1).min(5) };
+        in_vain = if has_output { 0 } else { (in_vain + 1).min(5) };
         let (answer, wanted) = sync_channel(1);
-        line.say(Said::Lost(answer));
+        sender.send(HostEvent::Lost(answer));
         let Ok(again) = wanted.recv() else { return Ok(code) };
         script = again;
         pause(ssh::retry(true, in_vain).unwrap_or(LOOK), running);
@@ -190,22 +190,22 @@ fn pause(time: Duration, running: &Running) {
 }
 
 /// Makes one connection. Returns its exit code, and whether any output arrived.
-fn connection(member: &Member, script: &str, way: Way, line: &Line, running: &Running) -> io::Result<(i32, bool)> {
-    let mut process = process(member, script, way.may_ask, false);
+fn connection(member: &Member, script: &str, rules: ConnectRules, sender: &EventSender, running: &Running) -> io::Result<(i32, bool)> {
+    let mut process = process(member, script, rules.may_ask, false);
     let mut child = process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    running.pids().insert(line.number, child.id());
+    running.pids().insert(sender.number, child.id());
     if running.is_over.load(Ordering::SeqCst) {
         running.end();
     }
     let errors = child.stderr.take().map(|stderr| {
-        let line = line.clone();
-        thread::spawn(move || pieces(stderr, &mut |piece| line.say(Said::Err(piece))))
+        let sender = sender.clone();
+        thread::spawn(move || pieces(stderr, &mut |piece| sender.send(HostEvent::Err(piece))))
     });
-    let mut came = false;
+    let mut has_output = false;
     if let Some(stdout) = child.stdout.take() {
         pieces(stdout, &mut |piece| {
-            came = true;
-            line.say(Said::Out(piece));
+            has_output = true;
+            sender.send(HostEvent::Out(piece));
         });
     }
     errors.map(thread::JoinHandle::join);
@@ -214,8 +214,8 @@ fn connection(member: &Member, script: &str, way: Way, line: &Line, running: &Ru
     let _ = pid.map(|pid| retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)));
     let mut pids = running.pids();
     let status = child.wait();
-    pids.remove(&line.number);
-    Ok((status.ok().as_ref().and_then(ExitStatus::code).unwrap_or(LOST), came))
+    pids.remove(&sender.number);
+    Ok((status.ok().as_ref().and_then(ExitStatus::code).unwrap_or(LOST), has_output))
 }
 
 /// Reads to the end, line by line. A line that is too long arrives in pieces.

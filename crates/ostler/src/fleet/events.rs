@@ -7,40 +7,47 @@ use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use ostler_proto::control::Event;
 use serde_json::Value;
 
-use super::answers::{Answers, News};
-use super::ask::{Asked, Kind, script_for};
-use super::connect::{self, Listener, Said, Way};
+use super::answers::{HostStates, HostUpdate};
+use super::connect::{self, ConnectRules, HostEvent, Listener};
+use super::host_command::{AnswerKind, HostCommand, script_for};
 use super::logs::has_no_reader;
 use crate::cli::Call;
 use crate::render::{Out, event_line};
 
 /// Shows the events until the hosts are done, or without an end if it follows.
-pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<HostOutcome> {
+pub(super) fn run(
+    out: &mut Out,
+    answers: HostStates<'_>,
+    members: &[Member],
+    command: &HostCommand,
+    rules: ConnectRules,
+    call: &Call,
+) -> Vec<HostOutcome> {
     if call.has("json") {
         out.data_only();
     }
-    let script = |member: &Member| script_for(member, &asked.words, None, false);
+    let script = |member: &Member| script_for(member, &command.words, None, false);
     let places = members.iter().map(|_| EventCursor::default()).collect();
-    let mut events = Events {
+    let mut events = EventReceiver {
         answers,
         out,
         scripts: members.iter().map(script).collect(),
         places,
         order: Interleave::default(),
         json: call.has("json"),
-        follows: asked.kind == Kind::Events { follow: true },
+        follows: command.kind == AnswerKind::Events { follow: true },
         whole: call.targets.is_empty() && call.value("app").is_none() && call.value("since").is_none(),
     };
-    connect::run(members, 0..members.len(), &script, way, &mut events);
+    connect::run(members, 0..members.len(), &script, rules, &mut events);
     while let Some((host, event)) = events.order.next_immediately() {
         events.show(host, event);
     }
-    let Events { answers, out, .. } = events;
+    let EventReceiver { answers, out, .. } = events;
     answers.conclude(out)
 }
 
-struct Events<'a, 'b> {
-    answers: Answers<'a>,
+struct EventReceiver<'a, 'b> {
+    answers: HostStates<'a>,
     out: &'b mut Out,
     scripts: Vec<String>,
     places: Vec<EventCursor>,
@@ -51,7 +58,7 @@ struct Events<'a, 'b> {
     whole: bool,
 }
 
-impl Events<'_, '_> {
+impl EventReceiver<'_, '_> {
     fn line(&mut self, host: usize, line: &[u8]) {
         // An older ostler may print lines that are no events.
         let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
@@ -60,8 +67,8 @@ impl Events<'_, '_> {
         match place.take(&event, self.whole) {
             EventDecision::Known => return,
             EventDecision::Show => {}
-            EventDecision::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is not known there any more")),
-            EventDecision::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are not known there any more")),
+            EventDecision::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is no longer recorded there")),
+            EventDecision::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are no longer recorded there")),
             EventDecision::OtherRing => {
                 self.out.warn_err(format_args!("{name}: events may be missing: the daemon and its keeper were both replaced"))
             }
@@ -86,21 +93,21 @@ impl Events<'_, '_> {
     }
 }
 
-impl Listener for Events<'_, '_> {
-    fn on_said(&mut self, host: usize, said: Said) {
-        match self.answers.take(self.out, host, said) {
-            News::Line(line) => self.line(host, &line),
-            News::Lost(answer) => {
+impl Listener for EventReceiver<'_, '_> {
+    fn on_event(&mut self, host: usize, event: HostEvent) {
+        match self.answers.take(self.out, host, event) {
+            HostUpdate::Line(line) => self.line(host, &line),
+            HostUpdate::Lost(answer) => {
                 self.out.warn_err(format_args!("{}: connection lost; connecting again", self.answers.name(host)));
                 self.places.get_mut(host).into_iter().for_each(EventCursor::lost);
                 if let Some(script) = self.scripts.get(host) {
                     let _ = answer.send(script.clone());
                 }
             }
-            News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
             // A command that follows never prints a summary, so the outcome is printed at once.
-            News::Ended if self.follows => self.answers.tell(self.out, host),
-            News::Ended | News::Nothing => {}
+            HostUpdate::Ended if self.follows => self.answers.report(self.out, host),
+            HostUpdate::Ended | HostUpdate::Nothing => {}
         }
     }
 

@@ -12,9 +12,9 @@ use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use super::answers::{Answers, News};
-use super::ask::{Asked, Kind, script_for};
-use super::connect::{self, Listener, Said, Way};
+use super::answers::{HostStates, HostUpdate};
+use super::connect::{self, ConnectRules, HostEvent, Listener};
+use super::host_command::{AnswerKind, HostCommand, script_for};
 use crate::cli::Call;
 use crate::render::{Out, styles};
 
@@ -22,51 +22,58 @@ use crate::render::{Out, styles};
 const MAX_PLACES_BYTES: usize = 100 << 10;
 
 /// Shows the lines until the hosts are done, or without an end if it follows.
-pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<HostOutcome> {
+pub(super) fn run(
+    out: &mut Out,
+    answers: HostStates<'_>,
+    members: &[Member],
+    command: &HostCommand,
+    rules: ConnectRules,
+    call: &Call,
+) -> Vec<HostOutcome> {
     if call.has("json") {
         out.data_only();
     }
-    let follows = asked.kind == Kind::Logs { follow: true };
-    let mut words = asked.words.clone();
+    let follows = command.kind == AnswerKind::Logs { follow: true };
+    let mut words = command.words.clone();
     if follows {
         words.push("--after".into());
     }
-    let mut logs = Logs {
+    let mut logs = LogReceiver {
         answers,
         out,
         members,
         words: words.clone(),
-        places: members.iter().map(|_| Places::default()).collect(),
+        places: members.iter().map(|_| HostPositions::default()).collect(),
         order: Interleave::default(),
         json: call.has("json"),
         raw: call.has("raw"),
         follows,
     };
     let script = |member: &Member| script_for(member, &words, None, false);
-    connect::run(members, 0..members.len(), &script, way, &mut logs);
+    connect::run(members, 0..members.len(), &script, rules, &mut logs);
     while let Some((host, line)) = logs.order.next_immediately() {
         logs.show(host, &line);
     }
-    let Logs { answers, out, .. } = logs;
+    let LogReceiver { answers, out, .. } = logs;
     answers.conclude(out)
 }
 
 /// Positions in the logs of one host.
 #[derive(Default)]
-struct Places {
+struct HostPositions {
     is_known: bool,
     at_ms: u64,
     files: BTreeMap<String, Vec<LogPlace>>,
 }
 
-impl Places {
+impl HostPositions {
     /// Replaces all positions of one log.
-    fn set(&mut self, told: LogPlaces) {
+    fn set(&mut self, positions: LogPlaces) {
         if !std::mem::replace(&mut self.is_known, true) {
-            self.at_ms = told.at_ms;
+            self.at_ms = positions.at_ms;
         }
-        if let Some(path) = told.files.first().map(|place| place.path.clone()) {
-            self.files.insert(path, told.files);
+        if let Some(path) = positions.files.first().map(|place| place.path.clone()) {
+            self.files.insert(path, positions.files);
         }
     }
 
@@ -87,25 +94,25 @@ impl Places {
     }
 }
 
-struct Logs<'a, 'b> {
-    answers: Answers<'a>,
+struct LogReceiver<'a, 'b> {
+    answers: HostStates<'a>,
     out: &'b mut Out,
     members: &'a [Member],
     words: Vec<String>,
-    places: Vec<Places>,
+    places: Vec<HostPositions>,
     order: Interleave<Value>,
     json: bool,
     raw: bool,
     follows: bool,
 }
 
-impl Logs<'_, '_> {
+impl LogReceiver<'_, '_> {
     fn line(&mut self, host: usize, line: &[u8]) {
         let Ok(Value::Object(mut object)) = serde_json::from_slice::<Value>(line) else { return };
         let Some(places) = self.places.get_mut(host) else { return };
-        if let Some(told) = object.remove("places") {
-            if let Ok(told) = serde_json::from_value(told) {
-                places.set(told);
+        if let Some(positions) = object.remove("places") {
+            if let Ok(positions) = serde_json::from_value(positions) {
+                places.set(positions);
             }
             return;
         }
@@ -145,7 +152,7 @@ impl Logs<'_, '_> {
     }
 
     /// Returns the script that continues at the positions of a host.
-    fn again(&mut self, host: usize) -> Option<String> {
+    fn reconnect_script(&mut self, host: usize) -> Option<String> {
         let (member, places) = (self.members.get(host)?, self.places.get(host)?);
         let name = self.answers.name(host);
         let after = match places.word() {
@@ -164,19 +171,19 @@ impl Logs<'_, '_> {
     }
 }
 
-impl Listener for Logs<'_, '_> {
-    fn on_said(&mut self, host: usize, said: Said) {
-        match self.answers.take(self.out, host, said) {
-            News::Line(line) => self.line(host, &line),
-            News::Lost(answer) => {
-                if let Some(script) = self.again(host) {
+impl Listener for LogReceiver<'_, '_> {
+    fn on_event(&mut self, host: usize, event: HostEvent) {
+        match self.answers.take(self.out, host, event) {
+            HostUpdate::Line(line) => self.line(host, &line),
+            HostUpdate::Lost(answer) => {
+                if let Some(script) = self.reconnect_script(host) {
                     let _ = answer.send(script);
                 }
             }
-            News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
             // A command that follows never prints a summary, so the outcome is printed at once.
-            News::Ended if self.follows => self.answers.tell(self.out, host),
-            News::Ended | News::Nothing => {}
+            HostUpdate::Ended if self.follows => self.answers.report(self.out, host),
+            HostUpdate::Ended | HostUpdate::Nothing => {}
         }
     }
 
@@ -213,7 +220,7 @@ mod tests {
     #[test]
     fn log_places_advance_across_rotation() {
         let place = |path: &str, ino: u64, end: u64| LogPlace { path: path.into(), dev: 1, ino, end, since_ms: 0 };
-        let mut places = Places::default();
+        let mut places = HostPositions::default();
         assert_eq!(places.word(), None);
         places.set(LogPlaces { at_ms: 7, files: vec![place("/a", 1, 10)] });
         places.set(LogPlaces { at_ms: 9, files: vec![place("/b", 2, 0)] });

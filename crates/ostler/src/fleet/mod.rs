@@ -10,10 +10,10 @@
 //! bounded, and so are the pieces that wait to be printed.
 
 mod answers;
-mod ask;
 mod connect;
 mod events;
 mod file;
+mod host_command;
 mod logs;
 mod run;
 mod text;

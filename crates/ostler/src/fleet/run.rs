@@ -6,10 +6,10 @@ use ostler_fleet::{Batches, Code, HostOutcome, Member, merge, worst};
 use ostler_proto::control::TableRow;
 use serde_json::Value;
 
-use super::answers::{Answers, News};
-use super::ask::{Asked, Kind, asked, script_for};
-use super::connect::{self, Listener, Said, Way};
-use super::text::Text;
+use super::answers::{HostStates, HostUpdate};
+use super::connect::{self, ConnectRules, HostEvent, Listener};
+use super::host_command::{AnswerKind, HostCommand, host_command, script_for};
+use super::text::TextReceiver;
 use super::{events, file, logs};
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -33,7 +33,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let members = file::members(cx, call)?;
     let batch = number(call, "batch")?;
     let parallel = number(call, "parallel")?.unwrap_or(PARALLEL);
-    let asked = asked(call, members.len(), batch.is_some(), cx.out.paint().0)?;
+    let command = host_command(call, members.len(), batch.is_some(), cx.out.paint().0)?;
     let order = match call.value("sort") {
         None => None,
         Some(text) => Some(
@@ -44,41 +44,46 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     // Two hosts must not ask for a password on one terminal at the same time.
     let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     let may_ask = at_terminal && (members.len() == 1 || parallel == 1 || batch == Some(1));
-    let way = Way { parallel, comes_back: false, may_ask };
+    let rules = ConnectRules { parallel, reconnects: false, may_ask };
     let (out, members) = (&mut cx.out, members.as_slice());
-    let answers = |joins| Answers::new(members, asked.changes, joins);
-    match asked.kind {
-        Kind::Screen => return screen(out, members, &asked, at_terminal),
-        Kind::Logs { follow } => {
-            let way = Way { parallel: if follow { members.len() } else { parallel }, comes_back: follow, ..way };
-            let outcomes = logs::run(out, answers(true), members, &asked, way, call);
+    let answers = |joins| HostStates::new(members, command.changes, joins);
+    match command.kind {
+        AnswerKind::Screen => return screen(out, members, &command, at_terminal),
+        AnswerKind::Logs { follow } => {
+            let rules = ConnectRules { parallel: if follow { members.len() } else { parallel }, reconnects: follow, ..rules };
+            let outcomes = logs::run(out, answers(true), members, &command, rules, call);
             return Ok(code_of(&outcomes));
         }
-        Kind::Events { follow } => {
-            let way = Way { parallel: if follow { members.len() } else { parallel }, comes_back: follow, ..way };
-            let outcomes = events::run(out, answers(true), members, &asked, way, call);
+        AnswerKind::Events { follow } => {
+            let rules = ConnectRules { parallel: if follow { members.len() } else { parallel }, reconnects: follow, ..rules };
+            let outcomes = events::run(out, answers(true), members, &command, rules, call);
             return Ok(code_of(&outcomes));
         }
-        Kind::Text => {
-            let mut text = Text { answers: answers(false), out };
-            in_batches(&mut text, members, &asked, way, batch);
-            let Text { answers, out } = text;
+        AnswerKind::Text => {
+            let mut text = TextReceiver { answers: answers(false), out };
+            in_batches(&mut text, members, &command, rules, batch);
+            let TextReceiver { answers, out } = text;
             return Ok(code_of(&answers.conclude(out)));
         }
-        Kind::Rows | Kind::Processes | Kind::Json => {}
+        AnswerKind::Rows | AnswerKind::Processes | AnswerKind::Json => {}
     }
-    if asked.kind != Kind::Rows {
+    if command.kind != AnswerKind::Rows {
         out.data_only();
     }
-    let mut whole =
-        Whole { answers: answers(false), out, kind: asked.kind, bodies: members.iter().map(|_| Body::default()).collect(), bytes: 0 };
-    in_batches(&mut whole, members, &asked, way, batch);
-    let Whole { answers, bodies, out, .. } = whole;
+    let mut whole = CompleteAnswers {
+        answers: answers(false),
+        out,
+        kind: command.kind,
+        bodies: members.iter().map(|_| HostAnswer::default()).collect(),
+        bytes: 0,
+    };
+    in_batches(&mut whole, members, &command, rules, batch);
+    let CompleteAnswers { answers, bodies, out, .. } = whole;
     let outcomes = answers.outcomes();
-    if asked.kind == Kind::Rows {
+    if command.kind == AnswerKind::Rows {
         table(out, members, bodies, order);
     } else {
-        let with_failures = asked.kind == Kind::Json;
+        let with_failures = command.kind == AnswerKind::Json;
         json(out, &merged(members, bodies, &outcomes, with_failures));
     }
     out.flush();
@@ -94,25 +99,25 @@ fn number(call: &Call, option: &str) -> Result<Option<usize>, UsageError> {
 }
 
 /// Receiver whose answers are complete when their hosts are done.
-trait Parts: Listener {
+trait Collector: Listener {
     /// Returns the output, and the state of the hosts.
-    fn parts(&mut self) -> (&mut Out, &Answers<'_>);
+    fn parts(&mut self) -> (&mut Out, &HostStates<'_>);
 }
 
-impl Parts for Text<'_, '_> {
-    fn parts(&mut self) -> (&mut Out, &Answers<'_>) {
+impl Collector for TextReceiver<'_, '_> {
+    fn parts(&mut self) -> (&mut Out, &HostStates<'_>) {
         (self.out, &self.answers)
     }
 }
 
-impl Parts for Whole<'_, '_> {
-    fn parts(&mut self) -> (&mut Out, &Answers<'_>) {
+impl Collector for CompleteAnswers<'_, '_> {
+    fn parts(&mut self) -> (&mut Out, &HostStates<'_>) {
         (self.out, &self.answers)
     }
 }
 
 /// Runs batch after batch. Stops after the first batch that does not become healthy.
-fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way: Way, batch: Option<usize>) {
+fn in_batches(listener: &mut impl Collector, members: &[Member], command: &HostCommand, rules: ConnectRules, batch: Option<usize>) {
     let mut batches = Batches::new(members.len(), batch.unwrap_or(0));
     let mut well = true;
     while let Some(range) = batches.next(well) {
@@ -121,8 +126,8 @@ fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way:
             out.info(format_args!("now {} ({} of {})", names(answers, range.clone()), range.end, members.len()));
             out.flush();
         }
-        let script = |member: &Member| script_for(member, &asked.words, asked.then.as_deref(), false);
-        connect::run(members, range.clone(), &script, way, listener);
+        let script = |member: &Member| script_for(member, &command.words, command.then.as_deref(), false);
+        connect::run(members, range.clone(), &script, rules, listener);
         let (_, answers) = listener.parts();
         well = batch.is_none() || range.into_iter().all(|host| answers.outcome(host).succeeded());
     }
@@ -133,7 +138,7 @@ fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way:
             |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).succeeded() == wanted).map(|host| answers.name(host));
         let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         out.error(format_args!(
-            "stopped, because not all got well. Done: {}; not well: {}; not begun: {}",
+            "stopped, because not all hosts became healthy. Done: {}; failed: {}; not started: {}",
             list(of(true).collect()),
             list(of(false).collect()),
             names(answers, left.clone())
@@ -141,15 +146,15 @@ fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way:
     }
 }
 
-fn names(answers: &Answers<'_>, range: Range<usize>) -> String {
+fn names(answers: &HostStates<'_>, range: Range<usize>) -> String {
     range.map(|host| answers.name(host)).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs the full-screen view of one host: its `ssh` uses the terminal.
-fn screen(out: &mut Out, members: &[Member], asked: &Asked, at_terminal: bool) -> Result<Status, CliError> {
+fn screen(out: &mut Out, members: &[Member], command: &HostCommand, at_terminal: bool) -> Result<Status, CliError> {
     let Some(member) = members.first() else { return Ok(Status::Ok) };
     out.flush();
-    let script = script_for(member, &asked.words, None, true);
+    let script = script_for(member, &command.words, None, true);
     let status = connect::process(member, &script, at_terminal, at_terminal)
         .status()
         .map_err(|error| FleetError::Host(HostOutcome::NotStarted(error.to_string())))?;
@@ -162,7 +167,7 @@ fn screen(out: &mut Out, members: &[Member], asked: &Asked, at_terminal: bool) -
 
 /// Complete answer of a host.
 #[derive(Default)]
-struct Body {
+struct HostAnswer {
     bytes: Vec<u8>,
     values: Vec<Value>,
     rows: Vec<TableRow>,
@@ -171,28 +176,28 @@ struct Body {
 }
 
 /// Receiver of answers that are usable only when they are complete.
-struct Whole<'a, 'b> {
-    answers: Answers<'a>,
+struct CompleteAnswers<'a, 'b> {
+    answers: HostStates<'a>,
     out: &'b mut Out,
-    kind: Kind,
-    bodies: Vec<Body>,
+    kind: AnswerKind,
+    bodies: Vec<HostAnswer>,
     /// Bytes of all answers so far.
     bytes: usize,
 }
 
-impl Listener for Whole<'_, '_> {
-    fn on_said(&mut self, host: usize, said: Said) {
+impl Listener for CompleteAnswers<'_, '_> {
+    fn on_event(&mut self, host: usize, event: HostEvent) {
         let Some(body) = self.bodies.get_mut(host) else { return };
-        match self.answers.take(self.out, host, said) {
-            News::Line(piece)
+        match self.answers.take(self.out, host, event) {
+            HostUpdate::Line(piece)
                 if !body.is_too_long && body.bytes.len() + piece.len() <= MAX_ANSWER_BYTES && self.bytes + piece.len() <= MAX_ALL_BYTES =>
             {
                 self.bytes += piece.len();
                 body.bytes.extend_from_slice(&piece);
             }
-            News::Line(_) => (body.is_too_long, body.bytes) = (true, Vec::new()),
-            News::Ended if body.is_too_long => self.answers.spoil(host, HostOutcome::TooLong(MAX_ANSWER_BYTES)),
-            News::Ended => {
+            HostUpdate::Line(_) => (body.is_too_long, body.bytes) = (true, Vec::new()),
+            HostUpdate::Ended if body.is_too_long => self.answers.spoil(host, HostOutcome::TooLong(MAX_ANSWER_BYTES)),
+            HostUpdate::Ended => {
                 let bytes = std::mem::take(&mut body.bytes);
                 if read(self.kind, &bytes, body).is_err() {
                     let version = self.answers.version(host).to_owned();
@@ -210,8 +215,8 @@ impl Listener for Whole<'_, '_> {
 
 /// Parses an answer. If a list is expected but cannot be parsed, the command on the host has
 /// failed.
-fn read(kind: Kind, bytes: &[u8], body: &mut Body) -> Result<(), serde_json::Error> {
-    if kind == Kind::Rows {
+fn read(kind: AnswerKind, bytes: &[u8], body: &mut HostAnswer) -> Result<(), serde_json::Error> {
+    if kind == AnswerKind::Rows {
         body.rows = serde_json::from_slice(bytes)?;
     } else {
         let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
@@ -222,7 +227,7 @@ fn read(kind: Kind, bytes: &[u8], body: &mut Body) -> Result<(), serde_json::Err
 }
 
 /// Prints all rows in one table, if any host has answered.
-fn table(out: &mut Out, members: &[Member], bodies: Vec<Body>, order: Option<Order>) {
+fn table(out: &mut Out, members: &[Member], bodies: Vec<HostAnswer>, order: Option<Order>) {
     if !bodies.iter().any(|body| body.has_answer) || out.is_silent() {
         return;
     }
@@ -243,7 +248,7 @@ fn table(out: &mut Out, members: &[Member], bodies: Vec<Body>, order: Option<Ord
 
 /// Merges all answers into one list. With `with_failures`, a host without an answer adds its
 /// failure.
-fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[HostOutcome], with_failures: bool) -> Vec<Value> {
+fn merged(members: &[Member], bodies: Vec<HostAnswer>, outcomes: &[HostOutcome], with_failures: bool) -> Vec<Value> {
     let mut all = Vec::new();
     for ((member, body), outcome) in members.iter().zip(bodies).zip(outcomes) {
         let is_empty = body.values.is_empty();
@@ -284,9 +289,9 @@ mod tests {
     fn answers_are_merged_into_one_list() {
         let member = |name: &str| Member { name: name.into(), ..Member::default() };
         let members = [member("a"), member("b"), member("c")];
-        let body = |values: Vec<Value>| Body { values, has_answer: true, ..Body::default() };
+        let body = |values: Vec<Value>| HostAnswer { values, has_answer: true, ..HostAnswer::default() };
         let outcomes = [HostOutcome::Ended(0), HostOutcome::Ended(4), HostOutcome::Absent];
-        let bodies = || vec![body(vec![json!([{"x": 1}])]), body(vec![json!({"error": "no", "exit_code": 4})]), Body::default()];
+        let bodies = || vec![body(vec![json!([{"x": 1}])]), body(vec![json!({"error": "no", "exit_code": 4})]), HostAnswer::default()];
         let all = merged(&members, bodies(), &outcomes, true);
         assert_eq!(all[..2], [json!({"host": "a", "x": 1}), json!({"host": "b", "error": "no", "exit_code": 4})]);
         assert_eq!((all.len(), &all[2]["host"], &all[2]["exit_code"]), (3, &json!("c"), &json!(3)));

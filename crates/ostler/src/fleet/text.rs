@@ -1,20 +1,20 @@
 //! Lines of text, each prefixed with its host.
 
-use super::answers::{Answers, News};
-use super::connect::{Listener, Said};
+use super::answers::{HostStates, HostUpdate};
+use super::connect::{HostEvent, Listener};
 use crate::render::Out;
 
 /// Receiver of text.
-pub(super) struct Text<'a, 'b> {
+pub(super) struct TextReceiver<'a, 'b> {
     /// State of the hosts.
-    pub answers: Answers<'a>,
+    pub answers: HostStates<'a>,
     /// Output.
     pub out: &'b mut Out,
 }
 
-impl Listener for Text<'_, '_> {
-    fn on_said(&mut self, host: usize, said: Said) {
-        if let News::Line(line) = self.answers.take(self.out, host, said) {
+impl Listener for TextReceiver<'_, '_> {
+    fn on_event(&mut self, host: usize, event: HostEvent) {
+        if let HostUpdate::Line(line) = self.answers.take(self.out, host, event) {
             let prefix = self.answers.prefix(host, self.out.paint());
             self.out.data(prefix.as_bytes());
             self.out.data(&line);

@@ -49,7 +49,7 @@ pub(crate) struct Reader {
 }
 
 /// Result of parsing the next bytes.
-enum Found {
+enum ParseResult {
     /// This number of bytes is this input.
     Input(usize, Option<Input>),
     /// This number of bytes starts a paste.
@@ -68,15 +68,15 @@ impl Reader {
                 return found;
             }
             match next(&self.partial) {
-                Found::Input(length, input) => {
+                ParseResult::Input(length, input) => {
                     self.partial.drain(..length);
                     found.extend(input);
                 }
-                Found::Paste(length) => {
+                ParseResult::Paste(length) => {
                     self.partial.drain(..length);
                     self.paste = Some(Vec::new());
                 }
-                Found::Partial => return found,
+                ParseResult::Partial => return found,
             }
         }
     }
@@ -111,46 +111,46 @@ impl Reader {
     }
 }
 
-fn next(bytes: &[u8]) -> Found {
-    let key = |length, key| Found::Input(length, Some(Input::Key(key)));
+fn next(bytes: &[u8]) -> ParseResult {
+    let key = |length, key| ParseResult::Input(length, Some(Input::Key(key)));
     match *bytes {
-        [] => Found::Partial,
-        [0x1b] | [0x1b, b'[' | b'O'] => Found::Partial,
+        [] => ParseResult::Partial,
+        [0x1b] | [0x1b, b'[' | b'O'] => ParseResult::Partial,
         [0x1b, b'[', ref rest @ ..] => control_sequence(rest),
-        [0x1b, b'O', last, ..] => Found::Input(3, named(last).map(Input::Key)),
+        [0x1b, b'O', last, ..] => ParseResult::Input(3, named(last).map(Input::Key)),
         // Two Escape bytes, or a key with Alt, which has no meaning here.
         [0x1b, 0x1b, ..] => key(1, Key::Escape),
-        [0x1b, ..] => Found::Input(2, None),
+        [0x1b, ..] => ParseResult::Input(2, None),
         [b'\r' | b'\n', ..] => key(1, Key::Enter),
         [b'\t', ..] => key(1, Key::Tab),
         [0x7f | 0x08, ..] => key(1, Key::Backspace),
         [byte @ 0x01..=0x1a, ..] => key(1, Key::Ctrl(char::from(byte + 0x60))),
-        [0x00..=0x1f, ..] => Found::Input(1, None),
+        [0x00..=0x1f, ..] => ParseResult::Input(1, None),
         _ => character(bytes),
     }
 }
 
-fn character(bytes: &[u8]) -> Found {
+fn character(bytes: &[u8]) -> ParseResult {
     let end = bytes.len().min(4);
     for length in 1..=end {
         match std::str::from_utf8(&bytes[..length]) {
-            Ok(text) => return Found::Input(length, text.chars().next().map(|c| Input::Key(Key::Char(c)))),
-            Err(error) if error.error_len().is_some() => return Found::Input(1, None),
+            Ok(text) => return ParseResult::Input(length, text.chars().next().map(|c| Input::Key(Key::Char(c)))),
+            Err(error) if error.error_len().is_some() => return ParseResult::Input(1, None),
             Err(_) => {}
         }
     }
-    if end < 4 { Found::Partial } else { Found::Input(1, None) }
+    if end < 4 { ParseResult::Partial } else { ParseResult::Input(1, None) }
 }
 
 /// Parses the bytes after `ESC [`.
-fn control_sequence(rest: &[u8]) -> Found {
+fn control_sequence(rest: &[u8]) -> ParseResult {
     let Some(end) = rest.iter().position(|byte| (0x40..=0x7e).contains(byte)) else {
-        return if rest.len() > LONGEST { Found::Input(rest.len() + 2, None) } else { Found::Partial };
+        return if rest.len() > LONGEST { ParseResult::Input(rest.len() + 2, None) } else { ParseResult::Partial };
     };
     let (parameters, last) = (&rest[..end], rest[end]);
     let length = end + 3;
     let input = match (parameters, last) {
-        (b"200", b'~') => return Found::Paste(length),
+        (b"200", b'~') => return ParseResult::Paste(length),
         ([b'<', mouse @ ..], b'M') => click(mouse),
         (b"5", b'~') => Some(Input::Key(Key::PageUp)),
         (b"6", b'~') => Some(Input::Key(Key::PageDown)),
@@ -160,7 +160,7 @@ fn control_sequence(rest: &[u8]) -> Found {
         (parameters, last) if !parameters.starts_with(b"<") => named(last).map(Input::Key),
         _ => None,
     };
-    Found::Input(length, input)
+    ParseResult::Input(length, input)
 }
 
 fn named(last: u8) -> Option<Key> {

@@ -19,18 +19,18 @@ static FORMER: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Signal, as far as the view handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    End,
+pub(crate) enum TerminalSignal {
+    Quit,
     Suspend,
     /// The size may have changed, or another program may have written on the screen.
-    Look,
+    Redraw,
 }
 
 /// Input of the user: a signal or a key.
 #[derive(Debug)]
-pub(crate) enum Came {
-    Told(Told),
-    Typed(Input),
+pub(crate) enum TerminalEvent {
+    Signal(TerminalSignal),
+    Input(Input),
 }
 
 /// The terminal while the view uses it.
@@ -82,31 +82,32 @@ impl Terminal {
         self.signals.as_fd()
     }
 
-    /// Returns the input that has arrived: signals if `told`, keys if `typed`. Otherwise the reader
+    /// Returns the input that has arrived: signals if `received_signals`, keys if `typed`. Otherwise the reader
     /// gives up on an incomplete sequence. A terminal that is gone counts as the end.
-    pub(crate) fn came(&self, told: bool, typed: bool, reader: &mut Reader) -> Vec<Came> {
-        let mut came: Vec<Came> = if told { self.told().into_iter().map(Came::Told).collect() } else { Vec::new() };
-        if !typed {
-            came.extend(reader.give_up().map(Came::Typed));
+    pub(crate) fn events(&self, has_signal: bool, has_input: bool, reader: &mut Reader) -> Vec<TerminalEvent> {
+        let mut events: Vec<TerminalEvent> =
+            if has_signal { self.received_signals().into_iter().map(TerminalEvent::Signal).collect() } else { Vec::new() };
+        if !has_input {
+            events.extend(reader.give_up().map(TerminalEvent::Input));
         } else if let Some(bytes) = self.read() {
-            came.extend(reader.take(&bytes).into_iter().map(Came::Typed));
+            events.extend(reader.take(&bytes).into_iter().map(TerminalEvent::Input));
         } else {
-            came.push(Came::Told(Told::End));
+            events.push(TerminalEvent::Signal(TerminalSignal::Quit));
         }
-        came
+        events
     }
 
     /// Returns the signals that have arrived.
-    fn told(&self) -> Vec<Told> {
-        let mut told = Vec::new();
+    fn received_signals(&self) -> Vec<TerminalSignal> {
+        let mut received_signals = Vec::new();
         while let Some(received) = self.signals.next() {
-            told.push(match received.signal {
-                TSTP => Told::Suspend,
-                CONT | WINCH => Told::Look,
-                _ => Told::End,
+            received_signals.push(match received.signal {
+                TSTP => TerminalSignal::Suspend,
+                CONT | WINCH => TerminalSignal::Redraw,
+                _ => TerminalSignal::Quit,
             });
         }
-        told
+        received_signals
     }
 
     /// Reads the typed bytes; call it when some are available. None = the terminal is gone.

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use ostler_keeper::HOME_VAR;
 use ostler_proto::pm2::ReaderInput;
 
-use super::beginning::Past;
 use super::run::follow_for_bus;
+use super::start_positions::StartPositions;
 use crate::cli::Daemon;
 use crate::cx::Cx;
 use crate::home::Program;
@@ -29,8 +29,8 @@ pub(crate) fn main() -> ExitCode {
     let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned().map(|fd| ReaderInput::of(File::from(fd))) else {
         return ExitCode::FAILURE;
     };
-    let Ok(told) = input.read() else { return ExitCode::FAILURE };
-    let past = Past::told(&home, told).with_more(input);
+    let Ok(positions) = input.read() else { return ExitCode::FAILURE };
+    let past = StartPositions::from_positions(&home, positions).with_more(input);
     let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
     cx.set_home(home);
     match follow_for_bus(&mut cx, past) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ostler_proto::control::Summary;
 
 use super::follow::Follower;
-use super::source::{Kind, LogFilter, Streams, by_age};
+use super::source::{LogFilter, LogKind, Streams, by_age};
 use super::watch::Watch;
 
 /// Time between two checks if files cannot be watched.
@@ -52,7 +52,7 @@ impl LogFeed {
     pub(crate) fn tail(&mut self, count: u64, each: EachLine<'_>) {
         for follower in &mut self.followers {
             let mut pass = |source: &super::source::Source, line: &super::follow::Line<'_>| {
-                each(source.kind == Kind::Error, line.text);
+                each(source.kind == LogKind::Error, line.text);
                 true
             };
             let _ = follower.tail(count, false, &mut pass);
@@ -79,16 +79,16 @@ impl LogFeed {
     /// Passes on new lines, if there was news or the time has come.
     pub(crate) fn advance(&mut self, each: EachLine<'_>) {
         let now = Instant::now();
-        let news = self.watch.news();
+        let events = self.watch.events();
         let is_due = self.due().is_some_and(|due| due <= now);
-        if !(news.any || is_due || self.look_for_new) {
+        if !(events.any || is_due || self.look_for_new) {
             return;
         }
         self.look_at = now + BLIND;
-        let look_for_new = std::mem::take(&mut self.look_for_new) || news.made || self.watch.blind;
+        let look_for_new = std::mem::take(&mut self.look_for_new) || events.made || self.watch.blind;
         for follower in &mut self.followers {
             let mut pass = |source: &super::source::Source, line: &super::follow::Line<'_>| {
-                each(source.kind == Kind::Error, line.text);
+                each(source.kind == LogKind::Error, line.text);
                 true
             };
             follower.skip_backlog(BACKLOG_BYTES);
@@ -97,7 +97,7 @@ impl LogFeed {
             follower.flush_due(&mut pass);
         }
         // News that one file's follower took from the watch also concern the other followers.
-        let missed = self.watch.news();
+        let missed = self.watch.events();
         self.look_for_new = missed.any;
     }
 }

@@ -1,6 +1,6 @@
 //! Follower of one file across truncation and rotation.
 
-mod between;
+mod rotated_file;
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::SeekFrom;
 
 use super::content::{Content, compressed, content, hidden_length};
-use super::lines::{Lines, Piece, count_lines, start_of_last};
+use super::lines::{LinePiece, Lines, count_lines, start_of_last};
 use super::past;
 use super::source::Source;
 use super::watch::Watch;
@@ -25,7 +25,7 @@ const LONGEST_ROTATION: Duration = Duration::from_secs(10);
 
 /// Position in a file from which reading continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ReadPosition {
     /// Device and inode.
     pub key: (u64, u64),
     /// Bytes before the position; all of them were shown.
@@ -42,14 +42,19 @@ pub(super) struct Line<'a> {
     /// Start of the line.
     pub start: u64,
     /// Position after the line; none for lines of the past.
-    pub place: Option<Place>,
+    pub place: Option<ReadPosition>,
     /// True if the line continues after this piece.
     pub is_partial: bool,
 }
 
 impl<'a> Line<'a> {
-    const fn of((key, since_ms): ((u64, u64), u64), piece: Piece<'a>) -> Self {
-        Self { text: piece.text, start: piece.start, place: Some(Place { key, end: piece.end, since_ms }), is_partial: piece.is_partial }
+    const fn of((key, since_ms): ((u64, u64), u64), piece: LinePiece<'a>) -> Self {
+        Self {
+            text: piece.text,
+            start: piece.start,
+            place: Some(ReadPosition { key, end: piece.end, since_ms }),
+            is_partial: piece.is_partial,
+        }
     }
 
     pub(super) const fn past(text: &'a [u8]) -> Self {
@@ -58,10 +63,10 @@ impl<'a> Line<'a> {
 }
 
 /// Receiver of lines; returns false if it wants no more.
-pub(super) type Each<'a> = &'a mut dyn FnMut(&Source, &Line<'_>) -> bool;
+pub(super) type LineSink<'a> = &'a mut dyn FnMut(&Source, &Line<'_>) -> bool;
 
 /// An open file.
-pub(super) struct Open {
+pub(super) struct OpenLog {
     file: File,
     key: (u64, u64),
     since_ms: u64,
@@ -81,7 +86,7 @@ pub(super) struct Open {
 
 /// Log file that was renamed back to its path (`reloadLogs` after a rename). Its old content is in
 /// another file, which has the name that the log had in between.
-struct Returned {
+struct ReturnedLog {
     key: (u64, u64),
     rotated: PathBuf,
     since: Instant,
@@ -98,7 +103,7 @@ pub(super) fn modified_ms(meta: &Metadata) -> u64 {
     meta.modified().map_or(0, ms)
 }
 
-impl Open {
+impl OpenLog {
     fn new(file: File) -> io::Result<Self> {
         let meta = file.metadata()?;
         Ok(Self::with_key(file, (meta.dev(), meta.ino())).with_time_of(&meta))
@@ -175,7 +180,7 @@ impl Open {
 
     /// Shows new lines, until a file is moved to the name of the log. After such a move, the log
     /// may have a different beginning.
-    fn read(&mut self, source: &Source, watch: &mut Watch, seen: usize, each: Each<'_>) -> io::Result<()> {
+    fn read(&mut self, source: &Source, watch: &mut Watch, seen: usize, each: LineSink<'_>) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         let mut is_moved = || {
             watch.drain();
@@ -206,11 +211,11 @@ impl Open {
     }
 }
 
-impl Open {
+impl OpenLog {
     /// Shows the rest of a file to which no writer adds any more.
-    fn read_whole(&mut self, source: &Source, each: Each<'_>) -> io::Result<()> {
+    fn read_whole(&mut self, source: &Source, each: LineSink<'_>) -> io::Result<()> {
         let (length, key) = (self.len(), (self.key, self.since_ms));
-        let mut each_line = |piece: Piece<'_>| each(source, &Line::of(key, piece));
+        let mut each_line = |piece: LinePiece<'_>| each(source, &Line::of(key, piece));
         self.lines.read(&self.file, &mut self.position, length, &mut |_, _| true, &mut each_line)?;
         self.lines.flush(self.position, &mut each_line);
         Ok(())
@@ -226,7 +231,7 @@ impl Open {
     }
 
     /// Remembers the name of the file while it differs from the name of the log.
-    fn look_for_name(&mut self, log: &Path) {
+    fn find_name(&mut self, log: &Path) {
         let name = std::fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok().filter(|name| name != log && name.exists());
         self.away = name.or(self.away.take());
     }
@@ -248,11 +253,11 @@ pub(super) struct Follower {
     pub source: Source,
     /// Open files, the newest with this name last. An older file stays open while its writer may
     /// still have it open.
-    open: Vec<Open>,
+    open: Vec<OpenLog>,
     /// Number of moves of the watch that were handled.
     seen: usize,
     /// File that was renamed back, while its old content does not have its final name yet.
-    returned: Option<Returned>,
+    returned: Option<ReturnedLog>,
     /// Time since which the source is followed, ms since the epoch.
     since_ms: u64,
 }
@@ -273,14 +278,14 @@ impl Follower {
 
     /// Continues at these positions, the oldest first. `returning`: the name that the old lines of
     /// the last file will get in a moment; that file was already shortened.
-    pub(super) fn resumed(source: Source, open: Vec<Open>, returning: Option<PathBuf>) -> Self {
-        let returned = returning.zip(open.last()).map(|(rotated, last)| Returned { key: last.key, rotated, since: Instant::now() });
+    pub(super) fn resumed(source: Source, open: Vec<OpenLog>, returning: Option<PathBuf>) -> Self {
+        let returned = returning.zip(open.last()).map(|(rotated, last)| ReturnedLog { key: last.key, rotated, since: Instant::now() });
         Self { source, open, seen: 0, returned, since_ms: ms(SystemTime::now()) }
     }
 
     /// Returns the positions from which reading continues, the oldest first.
-    pub(super) fn places(&self) -> Vec<Place> {
-        let place = |open: &Open| Place {
+    pub(super) fn places(&self) -> Vec<ReadPosition> {
+        let place = |open: &OpenLog| ReadPosition {
             key: open.key,
             end: open.position - open.lines.partial_len().min(open.position),
             since_ms: open.since_ms,
@@ -306,7 +311,7 @@ impl Follower {
     }
 
     /// Passes the last `count` lines to `each`; [`Self::advance`] handles later lines.
-    pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: Each<'_>) -> io::Result<()> {
+    pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: LineSink<'_>) -> io::Result<()> {
         let source = &self.source;
         let mut before = |count: u64| {
             past::lines_before(&source.path, count, &|path| source.open_rotated(path)).iter().all(|line| each(source, &Line::past(line)))
@@ -324,7 +329,7 @@ impl Follower {
             }
         }
         let key = (open.key, open.since_ms);
-        let mut each_line = |piece: Piece<'_>| each(source, &Line::of(key, piece));
+        let mut each_line = |piece: LinePiece<'_>| each(source, &Line::of(key, piece));
         open.lines.read(&open.file, &mut open.position, length, &mut |_, _| true, &mut each_line)?;
         if is_last_look {
             open.lines.flush(open.position, &mut each_line);
@@ -340,11 +345,11 @@ impl Follower {
 
     /// Passes new lines to `each`: first the rest of the files from before a rotation, then the new
     /// file.
-    pub(super) fn advance(&mut self, look_for_new: bool, watch: &mut Watch, each: Each<'_>) -> io::Result<()> {
-        self.read_what_is_over(each)?;
+    pub(super) fn advance(&mut self, look_for_new: bool, watch: &mut Watch, each: LineSink<'_>) -> io::Result<()> {
+        self.read_rotated(each)?;
         loop {
             self.take_moves(watch);
-            self.welcome_back(each)?;
+            self.adopt_returned(each)?;
             self.read_all(watch, each)?;
             if look_for_new && let Some(newest) = self.another() {
                 // First the lines that were written between the read above and the check.
@@ -357,7 +362,7 @@ impl Follower {
                 self.open.drain(..excess);
             }
             if look_for_new {
-                self.open.iter_mut().for_each(|open| open.look_for_name(&self.source.path));
+                self.open.iter_mut().for_each(|open| open.find_name(&self.source.path));
             }
             // A move happened during the read: handle it now.
             if watch.moves().len() == self.seen || self.returned.is_some() {
@@ -368,7 +373,7 @@ impl Follower {
 
     /// Reads rotated files to their end. Even if the log is rotated once more in between, its lines
     /// come after theirs.
-    fn read_what_is_over(&mut self, each: Each<'_>) -> io::Result<()> {
+    fn read_rotated(&mut self, each: LineSink<'_>) -> io::Result<()> {
         for open in self.open.iter_mut().filter(|open| open.is_over) {
             open.read_whole(&self.source, each)?;
         }
@@ -376,7 +381,7 @@ impl Follower {
         Ok(())
     }
 
-    fn read_all(&mut self, watch: &mut Watch, each: Each<'_>) -> io::Result<()> {
+    fn read_all(&mut self, watch: &mut Watch, each: LineSink<'_>) -> io::Result<()> {
         let waits = self.returned.as_ref().map(|returned| returned.key);
         for open in self.open.iter_mut().filter(|open| waits != Some(open.key)) {
             open.read(&self.source, watch, self.seen, each)?;
@@ -394,8 +399,8 @@ impl Follower {
             // The file may have been renamed again by now. Then it is the open file that still has
             // a name, because the file that it replaced has none.
             let now = key_of(&moved.to);
-            let is_it = |open: &&Open| Some(open.key) == now;
-            let has_name = |open: &&Open| open.file.metadata().is_ok_and(|meta| meta.nlink() > 0);
+            let is_it = |open: &&OpenLog| Some(open.key) == now;
+            let has_name = |open: &&OpenLog| open.file.metadata().is_ok_and(|meta| meta.nlink() > 0);
             let Some(key) = self.open.iter().find(is_it).or_else(|| self.open.iter().rev().find(has_name)).map(|open| open.key) else {
                 continue;
             };
@@ -404,19 +409,19 @@ impl Follower {
             let open = self.open.remove(index);
             let rotated = moved.from.clone().or_else(|| open.away.clone());
             self.open.push(open);
-            self.returned = rotated.map(|rotated| Returned { key, rotated, since: Instant::now() });
+            self.returned = rotated.map(|rotated| ReturnedLog { key, rotated, since: Instant::now() });
         }
     }
 
     /// Reads from the copy the lines that were unread when the file was shortened, then continues
     /// in the file.
-    fn welcome_back(&mut self, each: Each<'_>) -> io::Result<()> {
+    fn adopt_returned(&mut self, each: LineSink<'_>) -> io::Result<()> {
         let Some(returned) = &self.returned else { return Ok(()) };
         let Some(open) = self.open.last_mut().filter(|open| open.key == returned.key) else {
             self.returned = None;
             return Ok(());
         };
-        let copy = |path: &Path| content(&self.source, path, open.position).map(|content| Open::of_content(content, open.position));
+        let copy = |path: &Path| content(&self.source, path, open.position).map(|content| OpenLog::of_content(content, open.position));
         let copy = copy(&returned.rotated).filter(|copy| copy.key != open.key).or_else(|| copy(&compressed(&returned.rotated)));
         let Some(copy) = copy else {
             // The copy gets its name in a moment, or later on a slow disk. If it does not, the file
@@ -457,7 +462,7 @@ impl Follower {
     }
 
     /// Shows incomplete lines that have waited long enough.
-    pub(super) fn flush_due(&mut self, each: Each<'_>) {
+    pub(super) fn flush_due(&mut self, each: LineSink<'_>) {
         for open in &mut self.open {
             if open.partial_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
                 open.partial_since = None;
@@ -468,23 +473,23 @@ impl Follower {
     }
 
     /// Returns the file at the path, unless it is already open.
-    fn another(&self) -> Option<Open> {
-        let open = Open::new(self.source.open(&self.source.path).ok()?).ok()?;
+    fn another(&self) -> Option<OpenLog> {
+        let open = OpenLog::new(self.source.open(&self.source.path).ok()?).ok()?;
         (!self.open.iter().any(|known| known.key == open.key)).then_some(open)
     }
 
     /// Reads the files that were rotated since the last check and before the newest file.
-    fn read_between(&self, newest: Open, each: Each<'_>) -> Open {
-        let since_ms = self.open.iter().map(Open::last_change_ms).max().unwrap_or(self.since_ms);
+    fn read_between(&self, newest: OpenLog, each: LineSink<'_>) -> OpenLog {
+        let since_ms = self.open.iter().map(OpenLog::last_change_ms).max().unwrap_or(self.since_ms);
         let mut last_ms = None;
-        for between in between::between(&self.source, since_ms, &self.open, &newest) {
+        for between in rotated_file::between(&self.source, since_ms, &self.open, &newest) {
             // Files that are damaged or not readable for this user are skipped; the rest is shown
             // once.
             let Ok(mut open) = between.open() else { continue };
             let _ = open.read_whole(&self.source, each);
             last_ms = Some(open.modified_ms);
         }
-        last_ms.into_iter().fold(newest, Open::since)
+        last_ms.into_iter().fold(newest, OpenLog::since)
     }
 }
 

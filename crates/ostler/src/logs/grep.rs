@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ostler_core::text::units;
 
 use super::printer::Printer;
-use super::search::{Found, Hit, Pattern, Receiver, Search, moment, search};
+use super::search::{FoundLine, Hit, Pattern, Receiver, Search, moment, search};
 use super::source::Source;
 use crate::cli::Call;
 use crate::error::{CliError, UsageError};
@@ -34,7 +34,7 @@ impl Terms {
         if !["grep", "since", "until"].iter().any(|name| call.value(name).is_some()) {
             let alone = ["regex", "ignore-case"].into_iter().find(|name| call.has(name));
             return match alone {
-                Some(name) => Err(bad(&format!("--{name}"), "it changes how --grep matches, and --grep is not given".into())),
+                Some(name) => Err(bad(&format!("--{name}"), "it needs --grep".into())),
                 None => Ok(None),
             };
         }
@@ -49,7 +49,7 @@ impl Terms {
         if since_ms.zip(until_ms).is_some_and(|(since, until)| since > until) {
             return Err(bad(
                 "--until",
-                format!("it is before --since, by {}", units::millis_text(since_ms.unwrap_or(0) - until_ms.unwrap_or(0))),
+                format!("it is {} before --since", units::millis_text(since_ms.unwrap_or(0) - until_ms.unwrap_or(0))),
             ));
         }
         let pattern = Pattern::new(call.value("grep").unwrap_or_default(), call.has("regex"), call.has("ignore-case"));
@@ -85,7 +85,7 @@ impl Terms {
             within: None,
             ends_at: ends_at.clone(),
         };
-        let mut kept = Kept { lines: Vec::new(), bytes: 0 };
+        let mut kept = MatchBuffer { lines: Vec::new(), bytes: 0 };
         let end = search(sources, &wanted, &mut kept)?;
         for (path, found) in kept.lines.iter().rev() {
             let Some(source) = sources.iter().find(|source| source.path == *path) else { continue };
@@ -95,7 +95,7 @@ impl Terms {
             }
         }
         if end.more.is_some() && kept.lines.len() < limit {
-            out.warn_err(format_args!("more than {} MiB match; these are the last {} lines of it", MOST_BYTES >> 20, kept.lines.len()));
+            out.warn_err(format_args!("more than {} MiB match; showing the last {} lines", MOST_BYTES >> 20, kept.lines.len()));
         }
         end.trouble.iter().for_each(|trouble| out.warn_err(format_args!("not searched: {trouble}")));
         Ok(())
@@ -103,14 +103,14 @@ impl Terms {
 }
 
 /// Lines, the last one first, each with the path of its log.
-struct Kept {
-    lines: Vec<(PathBuf, Found)>,
+struct MatchBuffer {
+    lines: Vec<(PathBuf, FoundLine)>,
     bytes: usize,
 }
 
-impl Receiver for Kept {
+impl Receiver for MatchBuffer {
     fn hit(&mut self, hit: &Hit<'_>) -> bool {
-        self.bytes += hit.found.text.len() + hit.source.path.as_os_str().len() + size_of::<(PathBuf, Found)>();
+        self.bytes += hit.found.text.len() + hit.source.path.as_os_str().len() + size_of::<(PathBuf, FoundLine)>();
         self.lines.push((hit.source.path.clone(), hit.found.clone()));
         self.bytes < MOST_BYTES
     }

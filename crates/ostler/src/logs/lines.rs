@@ -73,7 +73,7 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
 
 /// Part of a file that is shown as a line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece<'a> {
+pub(super) struct LinePiece<'a> {
     /// The line, without its newline.
     pub text: &'a [u8],
     /// Start of the line in the file.
@@ -101,7 +101,7 @@ impl Lines {
         position: &mut u64,
         until: u64,
         holds: &mut dyn FnMut(&[u8], u64) -> bool,
-        each: &mut dyn FnMut(Piece<'_>) -> bool,
+        each: &mut dyn FnMut(LinePiece<'_>) -> bool,
     ) -> io::Result<bool> {
         let mut block = vec![0; BLOCK];
         let mut any = false;
@@ -121,11 +121,11 @@ impl Lines {
         Ok(any)
     }
 
-    fn cut(&mut self, mut bytes: &[u8], mut at: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    fn cut(&mut self, mut bytes: &[u8], mut at: u64, each: &mut dyn FnMut(LinePiece<'_>) -> bool) -> bool {
         while let Some(end) = memchr(b'\n', bytes) {
             let next = at + end as u64 + 1;
             let go_on = if self.partial.is_empty() {
-                each(Piece { text: &bytes[..end], start: at, end: next, is_partial: false })
+                each(LinePiece { text: &bytes[..end], start: at, end: next, is_partial: false })
             } else {
                 self.partial.extend_from_slice(&bytes[..end]);
                 self.give(next, next - 1, false, each)
@@ -155,18 +155,18 @@ impl Lines {
 
     /// Passes on the start of a line as if it were whole, because no more bytes follow. The file
     /// was read up to this position.
-    pub(super) fn flush(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    pub(super) fn flush(&mut self, position: u64, each: &mut dyn FnMut(LinePiece<'_>) -> bool) -> bool {
         self.partial.is_empty() || self.give(position, position, false, each)
     }
 
     /// Passes on the start of a line that continues. The file was read up to this position.
-    pub(super) fn flush_open(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    pub(super) fn flush_open(&mut self, position: u64, each: &mut dyn FnMut(LinePiece<'_>) -> bool) -> bool {
         self.partial.is_empty() || self.give(position, position, true, each)
     }
 
-    fn give(&mut self, end: u64, text_end: u64, is_partial: bool, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    fn give(&mut self, end: u64, text_end: u64, is_partial: bool, each: &mut dyn FnMut(LinePiece<'_>) -> bool) -> bool {
         let line = std::mem::take(&mut self.partial);
-        each(Piece { text: &line, start: text_end.saturating_sub(line.len() as u64), end, is_partial })
+        each(LinePiece { text: &line, start: text_end.saturating_sub(line.len() as u64), end, is_partial })
     }
 
     /// Drops the start of a line, because the file was truncated.
@@ -188,8 +188,9 @@ mod tests {
 
     fn all_lines(content: &[u8], from: u64, until: u64) -> Vec<String> {
         let mut seen = Vec::new();
-        let content_of = |piece: &Piece<'_>| content[usize::try_from(piece.start).unwrap()..usize::try_from(piece.end).unwrap()].to_vec();
-        let mut each = |piece: Piece<'_>| {
+        let content_of =
+            |piece: &LinePiece<'_>| content[usize::try_from(piece.start).unwrap()..usize::try_from(piece.end).unwrap()].to_vec();
+        let mut each = |piece: LinePiece<'_>| {
             let whole = content_of(&piece);
             assert_eq!(whole.strip_suffix(b"\n").unwrap_or(&whole), piece.text, "it is where it is said to be");
             seen.push(String::from_utf8(piece.text.to_vec()).unwrap());
@@ -249,7 +250,7 @@ mod tests {
     fn a_piece_is_partial_if_its_line_continues() {
         let pieces = |content: String| {
             let (mut position, mut seen, mut lines) = (0, Vec::new(), Lines::default());
-            let mut each = |piece: Piece<'_>| {
+            let mut each = |piece: LinePiece<'_>| {
                 seen.push(piece.is_partial);
                 true
             };

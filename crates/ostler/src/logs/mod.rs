@@ -4,7 +4,6 @@
 //! reports new apps. Following therefore costs the daemon nothing, and continues while the daemon
 //! is replaced.
 
-mod beginning;
 mod bus;
 mod bus_packets;
 mod content;
@@ -19,15 +18,16 @@ mod resume;
 mod run;
 mod search;
 mod source;
+mod start_positions;
 mod watch;
 
-pub(crate) use beginning::Past;
 pub(crate) use bus::main as log_reader;
 pub(crate) use feed::LogFeed;
 pub(crate) use observer::Observer;
-pub(crate) use printer::Form;
+pub(crate) use printer::LineFormat;
 #[cfg(feature = "web")]
 pub(crate) use run::last_errors;
-pub(crate) use run::{Show, of_one, run, stream, stream_as};
+pub(crate) use run::{StreamFormat, run, stream, stream_as, stream_instance};
 #[cfg(feature = "web")]
 pub(crate) use search::log_search;
+pub(crate) use start_positions::StartPositions;

@@ -17,7 +17,7 @@ pub(crate) trait Observer {
     /// Returns the time of the next check of the apps; none = never.
     fn due(&self) -> Option<Instant>;
     /// Checks the apps. Returns true if it is time to stop everything.
-    fn look(&mut self, list: &[Summary]) -> bool;
+    fn observe(&mut self, list: &[Summary]) -> bool;
     /// Returns the requests that the nth signal sends (1 is the first). None: the signal stops
     /// everything, including the daemon.
     fn stops(&self, _nth: u32, _list: &[Summary]) -> Option<Vec<Request>> {

@@ -13,10 +13,10 @@ use ostler_core::logs::rotate::name::may_be_rotated;
 const LONGEST: u64 = 1 << 20;
 
 /// Function that opens a rotated file.
-pub(super) type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
+pub(super) type OpenRotated<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
 
 /// Returns the last `count` lines before those of this log, the oldest first.
-pub(super) fn lines_before(log: &Path, count: u64, open: Open<'_>) -> Vec<Vec<u8>> {
+pub(super) fn lines_before(log: &Path, count: u64, open: OpenRotated<'_>) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = Vec::new();
     for path in rotated(log) {
         let missing = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(found.len());
@@ -55,7 +55,7 @@ pub(super) fn rotated(log: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn last_lines(path: &Path, count: usize, open: Open<'_>) -> io::Result<Vec<Vec<u8>>> {
+fn last_lines(path: &Path, count: usize, open: OpenRotated<'_>) -> io::Result<Vec<Vec<u8>>> {
     let file = open(path)?;
     if path.extension().is_some_and(|end| end == "gz") {
         return keep_last(MultiGzDecoder::new(file), count);

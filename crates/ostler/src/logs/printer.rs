@@ -13,9 +13,9 @@ use ostler_proto::pm2::{LogPlace, LogPlaces, rpc};
 use serde_json::json;
 
 use super::bus_packets::BusPackets;
-use super::follow::{Follower, Line, Place};
+use super::follow::{Follower, Line, ReadPosition};
 use super::search::Pattern;
-use super::source::{Kind, Source};
+use super::source::{LogKind, Source};
 use crate::render::{Out, styles};
 use crate::text::shown;
 
@@ -28,7 +28,7 @@ const TIMESTAMP: &str = "YYYY-MM-DD-HH:mm:ss";
 
 /// Format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum LineFormat {
     /// `0|api | line`.
     Labelled,
     /// `api-0  | line`.
@@ -47,7 +47,7 @@ pub(crate) enum Form {
 
 /// Prints lines in one form.
 pub(super) struct Printer {
-    form: Form,
+    form: LineFormat,
     stamper: Option<Stamper>,
     pairs_stamper: Stamper,
     highlight: Option<String>,
@@ -59,14 +59,14 @@ pub(super) struct Printer {
     /// Pattern that new lines must match; none = all are shown.
     only: Option<Pattern>,
     /// Files that were reported, by log; none if positions are not reported.
-    told: Option<HashMap<PathBuf, Vec<Place>>>,
+    reported: Option<HashMap<PathBuf, Vec<ReadPosition>>>,
     /// Log whose line was printed without its end, and whether that was on stderr.
     open: Option<(PathBuf, bool)>,
 }
 
 impl Printer {
     /// Creates a printer. `timestamp`: a format, or empty for the usual one.
-    pub(super) fn new(form: Form, timestamp: Option<&str>, highlight: Option<&str>) -> Self {
+    pub(super) fn new(form: LineFormat, timestamp: Option<&str>, highlight: Option<&str>) -> Self {
         let stamper =
             |format: &str| Stamper::new(DateFormat::parse(if format.is_empty() { TIMESTAMP } else { format }), TimeZone::system());
         Self {
@@ -78,7 +78,7 @@ impl Printer {
             undates_daemon: false,
             packets: BusPackets::default(),
             only: None,
-            told: None,
+            reported: None,
             open: None,
         }
     }
@@ -89,14 +89,14 @@ impl Printer {
     }
 
     /// Reports the position of each line, and from where files are read.
-    pub(super) fn tell_places(&mut self) {
-        self.told = Some(HashMap::new());
+    pub(super) fn report_positions(&mut self) {
+        self.reported = Some(HashMap::new());
     }
 
     /// Prints a line that a search found, with its time if that is known.
     pub(super) fn found(&mut self, out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
         match self.form {
-            Form::Json => json_line(out, source, &Line::past(line), at_ms),
+            LineFormat::Json => json_line(out, source, &Line::past(line), at_ms),
             _ => self.past(out, source, &Line::past(line)),
         }
     }
@@ -127,15 +127,15 @@ impl Printer {
     /// Prints a line of the past, whose time is unknown.
     pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
         match self.form {
-            Form::Labelled | Form::Session | Form::Project | Form::Pairs => {
+            LineFormat::Labelled | LineFormat::Session | LineFormat::Project | LineFormat::Pairs => {
                 let label = label(source);
                 let cut: String = label.chars().take(TAIL_LABEL).collect();
                 self.labelled(out, source, &format!("{cut:<TAIL_LABEL$} | "), line);
             }
-            Form::Raw => self.raw(out, source, line),
-            Form::Json => json_line(out, source, line, None),
+            LineFormat::Raw => self.raw(out, source, line),
+            LineFormat::Json => json_line(out, source, line, None),
             // The bus carries no lines of the past.
-            Form::Bus => {}
+            LineFormat::Bus => {}
         }
     }
 
@@ -146,25 +146,25 @@ impl Printer {
         }
         let now = now_ms();
         match self.form {
-            Form::Labelled => {
+            LineFormat::Labelled => {
                 let label = label(source);
                 self.widest = self.widest.max(label.chars().count());
                 self.date(out, source, now);
                 let width = self.widest;
-                let text = if self.undates_daemon && source.kind == Kind::Daemon { undated(read.text) } else { read.text };
+                let text = if self.undates_daemon && source.kind == LogKind::Daemon { undated(read.text) } else { read.text };
                 self.labelled(out, source, &format!("{label:<width$} | "), &Line { text, ..*read });
             }
-            Form::Session => {
+            LineFormat::Session => {
                 self.date(out, source, now);
                 self.labelled(out, source, &format!("{}-{}  | ", shown(&source.name), source.id), read);
             }
-            Form::Project => {
+            LineFormat::Project => {
                 let label = service_label(source);
                 self.widest = self.widest.max(label.chars().count());
                 self.date(out, source, now);
                 let width = self.widest;
                 let paint = out.paint();
-                let bar = if source.kind == Kind::Error { styles::RED } else { style_of(&source.name) };
+                let bar = if source.kind == LogKind::Error { styles::RED } else { style_of(&source.name) };
                 let head = format!("{} {} ", paint.with(style_of(&source.name), format!("{label:<width$}")), paint.with(bar, '|'));
                 if !self.continues(source) {
                     self.end_open(out);
@@ -173,36 +173,36 @@ impl Printer {
                 out.data(read.text);
                 self.end(out, source, read);
             }
-            Form::Raw => self.raw(out, source, read),
-            Form::Json if self.told.is_some() => json_line_at(out, source, read, now),
-            Form::Json => json_line(out, source, read, Some(now)),
-            Form::Pairs => self.pairs(out, source, read, now),
-            Form::Bus => self.packets.line(out, &source.path, read, &frame(source, read, now)),
+            LineFormat::Raw => self.raw(out, source, read),
+            LineFormat::Json if self.reported.is_some() => json_line_at(out, source, read, now),
+            LineFormat::Json => json_line(out, source, read, Some(now)),
+            LineFormat::Pairs => self.pairs(out, source, read, now),
+            LineFormat::Bus => self.packets.line(out, &source.path, read, &frame(source, read, now)),
         }
     }
 
     /// Reports from where files are read, if positions are reported.
     pub(super) fn places(&mut self, out: &mut Out, followers: &[Follower]) {
-        if self.form == Form::Bus {
+        if self.form == LineFormat::Bus {
             followers.iter().for_each(|follower| self.packets.places(out, &follower.source.path, &follower.places()));
         }
-        let Some(told) = &mut self.told else { return };
+        let Some(reported) = &mut self.reported else { return };
         for follower in followers {
             let (path, places) = (&follower.source.path, follower.places());
             // Each line already carries its end position: only other files are news.
-            let files = |places: &[Place]| places.iter().map(|place| (place.key, place.since_ms)).collect::<Vec<_>>();
-            if told.get(path).is_none_or(|known| files(known) != files(&places)) {
+            let files = |places: &[ReadPosition]| places.iter().map(|place| (place.key, place.since_ms)).collect::<Vec<_>>();
+            if reported.get(path).is_none_or(|known| files(known) != files(&places)) {
                 let all = LogPlaces { at_ms: now_ms(), files: places.iter().map(|place| log_place(source_path(path), *place)).collect() };
                 out.data(format!("{}\n", json!({ "places": all })).as_bytes());
-                told.insert(path.clone(), places);
+                reported.insert(path.clone(), places);
             }
         }
     }
 
     /// Reports that reading begins, if positions are reported.
-    pub(super) fn begin(&mut self, out: &mut Out, told: &LogPlaces) {
-        if self.form == Form::Bus {
-            self.packets.begin(out, told);
+    pub(super) fn begin(&mut self, out: &mut Out, reported: &LogPlaces) {
+        if self.form == LineFormat::Bus {
+            self.packets.begin(out, reported);
         }
     }
 
@@ -220,7 +220,7 @@ impl Printer {
 
     /// Prints an event of an app, in the formats for programs.
     pub(super) fn happened(&self, out: &mut Out, event: &Event) {
-        if self.form == Form::Json
+        if self.form == LineFormat::Json
             && let Some(word) = event.kind.pm2_word()
         {
             let line = json!({ "timestamp": iso(event.at_ms), "type": "process_event", "status": word, "app_name": event.app });
@@ -244,7 +244,7 @@ impl Printer {
 
     /// Closes a line, or leaves it open if its end has not arrived yet.
     fn end(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
-        let on_stderr = self.form == Form::Raw && source.kind == Kind::Error;
+        let on_stderr = self.form == LineFormat::Raw && source.kind == LogKind::Error;
         self.open = Some((source.path.clone(), on_stderr));
         if !line.is_partial {
             self.end_open(out);
@@ -255,7 +255,7 @@ impl Printer {
         if !self.continues(source) {
             self.end_open(out);
         }
-        let on_stderr = source.kind == Kind::Error;
+        let on_stderr = source.kind == LogKind::Error;
         if line.is_partial {
             if on_stderr {
                 out.data_err(line.text)
@@ -273,9 +273,9 @@ impl Printer {
 
     fn labelled(&mut self, out: &mut Out, source: &Source, label: &str, line: &Line<'_>) {
         let style = match source.kind {
-            Kind::Out => styles::GREEN,
-            Kind::Error => styles::RED,
-            Kind::Daemon => BLUE,
+            LogKind::Out => styles::GREEN,
+            LogKind::Error => styles::RED,
+            LogKind::Daemon => BLUE,
         };
         let paint = out.paint();
         if !self.continues(source) {
@@ -301,9 +301,9 @@ impl Printer {
         let mut rest = String::new();
         let partial = if line.is_partial { " partial=true" } else { "" };
         let _ = match source.kind {
-            Kind::Out => write!(rest, " app={} id={} type=out{partial} message=", shown(&source.name), source.id),
-            Kind::Error => write!(rest, " app={} id={} type=error{partial} message=", shown(&source.name), source.id),
-            Kind::Daemon => write!(rest, " app=pm2 type=out{partial} message="),
+            LogKind::Out => write!(rest, " app={} id={} type=out{partial} message=", shown(&source.name), source.id),
+            LogKind::Error => write!(rest, " app={} id={} type=error{partial} message=", shown(&source.name), source.id),
+            LogKind::Daemon => write!(rest, " app=pm2 type=out{partial} message="),
         };
         head.extend_from_slice(rest.as_bytes());
         out.data(&head);
@@ -314,7 +314,7 @@ impl Printer {
 
 /// Returns a line as a frame of PM2's bus. A piece of a line has no newline.
 fn frame(source: &Source, line: &Line<'_>, at_ms: u64) -> Vec<u8> {
-    let topic = if source.kind == Kind::Error { "log:err" } else { "log:out" };
+    let topic = if source.kind == LogKind::Error { "log:err" } else { "log:out" };
     let process = json!({ "pm_id": source.id, "name": source.name, "rev": source.revision, "namespace": source.namespace });
     let mut data = String::from_utf8_lossy(line.text).into_owned();
     if line.is_partial {
@@ -333,8 +333,8 @@ fn undated(line: &[u8]) -> &[u8] {
 
 fn label(source: &Source) -> String {
     match source.kind {
-        Kind::Daemon => source.name.clone(),
-        Kind::Out | Kind::Error => format!("{}|{}", source.id, shown(&source.name)),
+        LogKind::Daemon => source.name.clone(),
+        LogKind::Out | LogKind::Error => format!("{}|{}", source.id, shown(&source.name)),
     }
 }
 
@@ -362,7 +362,7 @@ fn source_path(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn log_place(path: String, Place { key: (dev, ino), end, since_ms }: Place) -> LogPlace {
+fn log_place(path: String, ReadPosition { key: (dev, ino), end, since_ms }: ReadPosition) -> LogPlace {
     LogPlace { path, dev, ino, end, since_ms }
 }
 
@@ -386,7 +386,7 @@ fn json_line(out: &mut Out, source: &Source, line: &Line<'_>, at_ms: Option<u64>
 }
 
 fn json_object(source: &Source, line: &Line<'_>, at_ms: Option<u64>) -> serde_json::Value {
-    let kind = if source.kind == Kind::Error { "err" } else { "out" };
+    let kind = if source.kind == LogKind::Error { "err" } else { "out" };
     let mut object = json!({
         "message": String::from_utf8_lossy(line.text),
         "timestamp": at_ms.map(iso),
@@ -394,7 +394,7 @@ fn json_object(source: &Source, line: &Line<'_>, at_ms: Option<u64>) -> serde_js
         "process_id": source.id,
         "app_name": source.name,
     });
-    if source.kind == Kind::Daemon {
+    if source.kind == LogKind::Daemon {
         object["process_id"] = "pm2".into();
     }
     if line.is_partial {
@@ -459,19 +459,19 @@ mod tests {
             revision: Some("8bd0".into()),
             rights: None,
         };
-        let frame = String::from_utf8(frame(&source(Kind::Error, "api"), &Line::past(b"x"), 5)).unwrap();
+        let frame = String::from_utf8(frame(&source(LogKind::Error, "api"), &Line::past(b"x"), 5)).unwrap();
         assert!(
             frame.contains(r#"{"process":{"pm_id":3,"name":"api","rev":"8bd0","namespace":"default"},"at":5,"data":"x\n"}"#),
             "{frame}"
         );
         let partial = Line { is_partial: true, ..Line::past(b"x") };
-        let frame = String::from_utf8(super::frame(&source(Kind::Out, "api"), &partial, 5)).unwrap();
+        let frame = String::from_utf8(super::frame(&source(LogKind::Out, "api"), &partial, 5)).unwrap();
         assert!(frame.contains(r#""at":5,"data":"x","partial":true}"#), "{frame}");
-        assert_eq!(json_object(&source(Kind::Out, "api"), &partial, None)["partial"], true);
-        assert_eq!(json_object(&source(Kind::Out, "api"), &Line::past(b"x"), None).get("partial"), None);
-        assert_eq!(label(&source(Kind::Error, "api")), "3|api");
-        let of = |name: &str, namespace: &str| service_label(&Source { namespace: namespace.into(), ..source(Kind::Out, name) });
+        assert_eq!(json_object(&source(LogKind::Out, "api"), &partial, None)["partial"], true);
+        assert_eq!(json_object(&source(LogKind::Out, "api"), &Line::past(b"x"), None).get("partial"), None);
+        assert_eq!(label(&source(LogKind::Error, "api")), "3|api");
+        let of = |name: &str, namespace: &str| service_label(&Source { namespace: namespace.into(), ..source(LogKind::Out, name) });
         assert_eq!((of("shop-api", "shop"), of("api", "shop"), of("shop-", "shop")), ("api-3".into(), "api-3".into(), "shop--3".into()));
-        assert_eq!(label(&source(Kind::Daemon, "PM2")), "PM2");
+        assert_eq!(label(&source(LogKind::Daemon, "PM2")), "PM2");
     }
 }

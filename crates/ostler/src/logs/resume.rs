@@ -9,7 +9,7 @@ use ostler_core::logs::rotate::name::may_be_rotated;
 use ostler_proto::pm2::LogPlace;
 
 use super::content::{self, hidden_length};
-use super::follow::{Follower, Open, key_of, modified_ms};
+use super::follow::{Follower, OpenLog, key_of, modified_ms};
 use super::past::rotated;
 use super::source::Source;
 
@@ -23,24 +23,24 @@ const LOOKS: u32 = 3;
 /// A file at the path that has no position comes last, from its beginning.
 pub(super) fn resume(source: Source, places: &[&LogPlace]) -> Follower {
     // Rotation renames a file away and back, so during a check the file may have neither name.
-    let resumed = (0..LOOKS).map(|_| look(&source, places)).find(|resumed| resumed.is_complete);
-    let Resumed { open, returning, .. } = resumed.unwrap_or_else(|| look(&source, places));
+    let resumed = (0..LOOKS).map(|_| find_files(&source, places)).find(|resumed| resumed.is_complete);
+    let Resumed { open, returning, .. } = resumed.unwrap_or_else(|| find_files(&source, places));
     Follower::resumed(source, open, returning)
 }
 
 /// Result of one attempt.
 struct Resumed {
     /// Files to continue with, the oldest first.
-    open: Vec<Open>,
+    open: Vec<OpenLog>,
     /// Name that the old lines of the last file will get in a moment.
     returning: Option<PathBuf>,
     /// Whether all files were found.
     is_complete: bool,
 }
 
-fn look(source: &Source, places: &[&LogPlace]) -> Resumed {
+fn find_files(source: &Source, places: &[&LogPlace]) -> Resumed {
     let to_come = name_to_come(&source.path);
-    let at = |path: &Path| source.open(path).and_then(|file| Open::at(file, 0)).ok();
+    let at = |path: &Path| source.open(path).and_then(|file| OpenLog::at(file, 0)).ok();
     let place_of = |key: (u64, u64)| places.iter().find(|place| (place.dev, place.ino) == key).copied();
     // For a moment during a rotation, the log itself has the name that its lines will get.
     let current = at(&source.path).or_else(|| to_come.as_deref().and_then(at).filter(|open| place_of(open.key()).is_some()));
@@ -85,7 +85,7 @@ fn look(source: &Source, places: &[&LogPlace]) -> Resumed {
         // The log was shortened. No writer may add to it before its copy has its name.
         returning = to_come.filter(|rotated| hidden_length(rotated) > current.len());
         let current = current.from(begun);
-        open.push(since_ms.into_iter().fold(current, Open::since));
+        open.push(since_ms.into_iter().fold(current, OpenLog::since));
     }
     Resumed { open, returning, is_complete: lost.is_none() }
 }
@@ -116,8 +116,8 @@ fn rotated_since(log: &Path, since_ms: u64, is_meant: &dyn Fn((u64, u64)) -> boo
 }
 
 /// Returns a file from this position on, decompressed if it is compressed.
-fn content(source: &Source, path: &Path, position: u64) -> Option<Open> {
-    content::content(source, path, position).map(|content| Open::of_content(content, position))
+fn content(source: &Source, path: &Path, position: u64) -> Option<OpenLog> {
+    content::content(source, path, position).map(|content| OpenLog::of_content(content, position))
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
-    use super::super::source::Kind;
+    use super::super::source::LogKind;
     use super::super::watch::Watch;
     use super::*;
 
@@ -156,7 +156,7 @@ mod tests {
         fn source(&self) -> Source {
             Source {
                 path: self.0.join("x.log"),
-                kind: Kind::Out,
+                kind: LogKind::Out,
                 id: 0,
                 name: "x".into(),
                 namespace: "default".into(),
@@ -245,7 +245,7 @@ mod tests {
         folder.write("x__2020-01-01_00-00-00.log", "a\nb\n");
         let mut follower = resume(folder.source(), &[&folder.place(&log, 2, 0)]);
         let (mut watch, mut seen) = (Watch::new(), Vec::new());
-        let mut look = |follower: &mut Follower| {
+        let mut find_files = |follower: &mut Follower| {
             let mut each = |_: &Source, line: &super::super::follow::Line<'_>| {
                 seen.push(String::from_utf8_lossy(line.text).into_owned());
                 true
@@ -253,10 +253,10 @@ mod tests {
             follower.advance(true, &mut watch, &mut each).unwrap();
             std::mem::take(&mut seen)
         };
-        assert_eq!(look(&mut follower), ["b"]);
+        assert_eq!(find_files(&mut follower), ["b"]);
         std::fs::rename(hidden, folder.0.join("x__2020-01-02_00-00-00.log")).unwrap();
         std::fs::write(&log, "half\n").unwrap();
-        assert_eq!(look(&mut follower), ["c", "d", "half"]);
+        assert_eq!(find_files(&mut follower), ["c", "d", "half"]);
     }
 
     #[test]

@@ -11,13 +11,13 @@ use ostler_proto::control::{Event, Request, Response, Summary};
 use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::beginning::Past;
 use super::follow::{Follower, Line};
 use super::grep::Terms;
 use super::observer::Observer;
-use super::printer::{Form, Printer};
+use super::printer::{LineFormat, Printer};
 use super::resume::resume;
 use super::source::{LogFilter, Source, Streams, by_age};
+use super::start_positions::StartPositions;
 use super::watch::Watch;
 use crate::cli::Call;
 use crate::client::{self, Client, ClientError};
@@ -42,11 +42,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let count = line_count(call)?;
     let ends = call.has("nostream");
     // As in PM2: past lines are shown in the usual format, even if another format is requested.
-    let in_usual_form = ends && cx.program.is_pm2() && matches!(form(call), Form::Json | Form::Pairs);
+    let in_usual_form = ends && cx.program.is_pm2() && matches!(form(call), LineFormat::Json | LineFormat::Pairs);
     if in_usual_form {
         cx.out.data_and_messages();
     }
-    let form = if in_usual_form { Form::Labelled } else { form(call) };
+    let form = if in_usual_form { LineFormat::Labelled } else { form(call) };
     let timestamp = (call.has("timestamp") || call.has("timestamps")).then(|| call.value("timestamp").unwrap_or_default());
     let mut printer = Printer::new(form, timestamp, call.value("highlight"));
     let terms = Terms::of(call)?;
@@ -71,25 +71,25 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let list = cx.client()?.list()?;
     if filter.waits {
         for target in filter.missing(&list) {
-            cx.out.warn_err(format_args!("no app is called {} yet: its lines are shown once it is started", crate::text::shown(target)));
+            cx.out.warn_err(format_args!("no app is named {} yet; its lines appear once it starts", crate::text::shown(target)));
         }
     }
     let mut sources = filter.sources(&list)?;
     let places = places(call)?;
     if places.is_some() {
-        printer.tell_places();
+        printer.report_positions();
     }
-    if let Some(told) = places.flatten() {
+    if let Some(positions) = places.flatten() {
         if let Some(terms) = terms {
             printer.show_only(terms.pattern);
         }
-        let past = Past::told(&home, told);
-        follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
+        let past = StartPositions::from_positions(&home, positions);
+        follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: false, signals: None, observer: None });
         return Ok(Status::Ok);
     }
     if let Some(terms) = terms {
         // Lines that arrive during the search are shown after its results.
-        let past = Past::now(cx)?;
+        let past = StartPositions::now(cx)?;
         let ends_at: HashMap<PathBuf, u64> = sources.iter().map(|source| (source.path.clone(), past.position(&source.path))).collect();
         terms.show_past(&sources, count, &ends_at, &mut printer, &mut cx.out)?;
         cx.out.flush();
@@ -102,7 +102,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             };
             let followers = sources.into_iter().map(follower).collect();
             printer.show_only(terms.pattern);
-            follow(cx, &mut printer, followers, &filter, Scene { home, past, stays: false, signals: None, observer: None });
+            follow(cx, &mut printer, followers, &filter, FollowLoop { home, past, stays: false, signals: None, observer: None });
         }
         return Ok(Status::Ok);
     }
@@ -110,11 +110,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
     // Programs want new lines only, unless they give a number of past lines. With --nostream past
     // lines are the only output.
-    let past = if !ends && matches!(form, Form::Json | Form::Pairs) && call.value("lines").is_none() { 0 } else { count };
+    let past = if !ends && matches!(form, LineFormat::Json | LineFormat::Pairs) && call.value("lines").is_none() { 0 } else { count };
     tail(cx, &mut printer, &mut followers, past, ends, &filter.targets)?;
     if !ends {
-        let past = Past::now(cx)?;
-        follow(cx, &mut printer, followers, &filter, Scene { home, past, stays: false, signals: None, observer: None });
+        let past = StartPositions::now(cx)?;
+        follow(cx, &mut printer, followers, &filter, FollowLoop { home, past, stays: false, signals: None, observer: None });
     }
     Ok(Status::Ok)
 }
@@ -126,7 +126,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Returns an error if the current directory was removed.
 pub(crate) fn stream<'a>(
     cx: &mut Cx,
-    past: Past,
+    past: StartPositions,
     signals: Option<&'a mut Signals>,
     observer: Option<&'a mut dyn Observer>,
 ) -> Result<Option<i32>, CliError> {
@@ -141,14 +141,14 @@ pub(crate) fn stream<'a>(
         names: None,
         waits: false,
     };
-    let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
-    Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer }))
+    let mut printer = Printer::new(LineFormat::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
+    Ok(follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: true, signals, observer }))
 }
 
 /// Format in which [`stream_as`] shows lines.
-pub(crate) struct Show<'a> {
+pub(crate) struct StreamFormat<'a> {
     /// Format of the lines.
-    pub form: Form,
+    pub form: LineFormat,
     /// Date before each line, if requested; empty is the usual format.
     pub timestamp: Option<&'a str>,
     /// Apps that are shown; none = all.
@@ -161,8 +161,8 @@ pub(crate) struct Show<'a> {
 /// Returns an error if the current directory was removed.
 pub(crate) fn stream_as(
     cx: &mut Cx,
-    past: Past,
-    show: &Show<'_>,
+    past: StartPositions,
+    show: &StreamFormat<'_>,
     signals: Option<&mut Signals>,
     observer: &mut dyn Observer,
 ) -> Result<Option<i32>, CliError> {
@@ -178,14 +178,14 @@ pub(crate) fn stream_as(
         waits: false,
     };
     let mut printer = Printer::new(show.form, show.timestamp, None);
-    Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: Some(observer) }))
+    Ok(follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: true, signals, observer: Some(observer) }))
 }
 
 /// Shows only the new lines of one instance, without labels.
 ///
 /// # Errors
 /// Returns an error if the instance does not exist.
-pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
+pub(crate) fn stream_instance(cx: &mut Cx, id: u32, past: StartPositions) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let filter = LogFilter {
         targets: vec![id.to_string()],
@@ -198,8 +198,8 @@ pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
         waits: false,
     };
     filter.sources(&cx.client()?.list()?)?;
-    let mut printer = Printer::new(Form::Raw, None, None);
-    follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
+    let mut printer = Printer::new(LineFormat::Raw, None, None);
+    follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: false, signals: None, observer: None });
     Ok(())
 }
 
@@ -207,7 +207,7 @@ pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Returns an error if the home cannot be used.
-pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
+pub(super) fn follow_for_bus(cx: &mut Cx, past: StartPositions) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let filter = LogFilter {
         targets: vec!["all".into()],
@@ -219,8 +219,8 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
         names: None,
         waits: false,
     };
-    let mut printer = Printer::new(Form::Bus, None, None);
-    follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
+    let mut printer = Printer::new(LineFormat::Bus, None, None);
+    follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: false, signals: None, observer: None });
     Ok(())
 }
 
@@ -251,12 +251,12 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
     Ok(())
 }
 
-fn form(call: &Call) -> Form {
+fn form(call: &Call) -> LineFormat {
     match () {
-        () if call.has("json") => Form::Json,
-        () if call.has("format") => Form::Pairs,
-        () if call.has("raw") => Form::Raw,
-        () => Form::Labelled,
+        () if call.has("json") => LineFormat::Json,
+        () if call.has("format") => LineFormat::Pairs,
+        () if call.has("raw") => LineFormat::Raw,
+        () => LineFormat::Labelled,
     }
 }
 
@@ -274,9 +274,9 @@ fn places(call: &Call) -> Result<Option<Option<LogPlaces>>, UsageError> {
         (false, _) => Ok(None),
         (true, _) if !call.has("json") || call.has("nostream") => Err(bad("it works only with --json and for new lines".into())),
         (true, None) => Ok(Some(None)),
-        (true, Some(text)) => {
-            serde_json::from_str(text).map(|told| Some(Some(told))).map_err(|error| bad(format!("these are no places: {error}")))
-        }
+        (true, Some(text)) => serde_json::from_str(text)
+            .map(|positions| Some(Some(positions)))
+            .map_err(|error| bad(format!("these are not cursors: {error}"))),
     }
 }
 
@@ -384,8 +384,8 @@ impl Daemon {
     }
 
     /// Lets the observer check the list. Returns true if it is time to stop.
-    fn look(&self, observer: Option<&mut (dyn Observer + '_)>) -> bool {
-        observer.is_some_and(|observer| observer.look(&self.list_now()))
+    fn observe(&self, observer: Option<&mut (dyn Observer + '_)>) -> bool {
+        observer.is_some_and(|observer| observer.observe(&self.list_now()))
     }
 
     /// Stops the shown apps, as the nth signal requires.
@@ -415,17 +415,17 @@ impl Daemon {
 }
 
 /// Parameters of a follow loop, apart from its followers.
-struct Scene<'a> {
+struct FollowLoop<'a> {
     home: PathBuf,
-    past: Past,
+    past: StartPositions,
     /// Whether the loop continues without a reader, but not without a daemon.
     stays: bool,
     signals: Option<&'a mut Signals>,
     observer: Option<&'a mut dyn Observer>,
 }
 
-fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filter: &LogFilter, scene: Scene<'_>) -> Option<i32> {
-    let Scene { home, mut past, stays, mut signals, mut observer } = scene;
+fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filter: &LogFilter, scene: FollowLoop<'_>) -> Option<i32> {
+    let FollowLoop { home, mut past, stays, mut signals, mut observer } = scene;
     let mut watch = Watch::new();
     for follower in &followers {
         follower.watch(&mut watch);
@@ -471,7 +471,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
         let due = followers.iter().filter_map(Follower::due).chain(daemon.ask_at).chain(look_at).min();
         let blind = watch.blind.then_some(BLIND);
         // News that one file's follower took from the watch also concern the other followers.
-        let missed = watch.news();
+        let missed = watch.events();
         let at_once = missed.any.then_some(Duration::ZERO);
         let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).chain(at_once);
         let longest = longest.chain(rest_at.map(|at| at.saturating_duration_since(Instant::now()))).min();
@@ -486,7 +486,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
         } else if rest_at.is_none() {
             rest_at = rested_at.map(|at| (at + REST).max(Instant::now() + FIRST_REST));
         }
-        let is_enough = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(observer.as_deref_mut());
+        let is_enough = look_at.is_some_and(|at| at <= Instant::now()) && daemon.observe(observer.as_deref_mut());
         if is_enough || wake.signalled && signals.as_mut().is_some_and(|signals| signals.receive()) {
             let nth = signals.as_ref().map_or(1, |signals| signals.count());
             daemon.stop(&mut cx.out, observer.as_deref_mut(), nth);
@@ -498,10 +498,10 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
             }
             cx.out.close();
         }
-        if wake.news {
+        if wake.events {
             watch.drain();
         }
-        look_for_new = missed.made || watch.news().made;
+        look_for_new = missed.made || watch.events().made;
         if wake.daemon_readable {
             daemon.on_readable(|event| {
                 printer.happened(&mut cx.out, &event);
@@ -514,7 +514,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
 }
 
 /// Adds new instances that match the filter.
-fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, past: &Past, watch: &mut Watch) {
+fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, past: &StartPositions, watch: &mut Watch) {
     let Ok(sources) = filter.sources(list) else { return };
     for source in sources {
         if !followers.iter().any(|follower| follower.source.path == source.path) {
@@ -522,9 +522,9 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, 
             // The folder is watched before the file is opened, so that no move to its name is
             // missed in between.
             watch.folder_of(&source.path);
-            let told: Vec<&LogPlace> = past.places.files.iter().filter(|place| Path::new(&place.path) == source.path).collect();
+            let positions: Vec<&LogPlace> = past.places.files.iter().filter(|place| Path::new(&place.path) == source.path).collect();
             let follower = match position {
-                _ if !told.is_empty() => resume(source, &told),
+                _ if !positions.is_empty() => resume(source, &positions),
                 0 => Follower::after(source, past.at),
                 position => {
                     let mut follower = Follower::new(source);
@@ -539,17 +539,17 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, 
 }
 
 /// Reason for which a wait returned.
-struct Wake {
-    news: bool,
+struct WakeReason {
+    events: bool,
     daemon_readable: bool,
     signalled: bool,
     reader_gone: bool,
 }
 
-impl Wake {
+impl WakeReason {
     /// Returns true if only time has passed.
     const fn is_quiet(&self) -> bool {
-        !(self.news || self.daemon_readable || self.signalled || self.reader_gone)
+        !(self.events || self.daemon_readable || self.signalled || self.reader_gone)
     }
 }
 
@@ -565,7 +565,7 @@ fn wait(
     client: Option<&Client>,
     signals: &[BorrowedFd<'_>],
     longest: Option<Duration>,
-) -> Wake {
+) -> WakeReason {
     let stdout = io::stdout();
     let mut fds: Vec<PollFd<'_>> = signals.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
     // The poll requests no events on stdout, so it reports only that the reader is gone.
@@ -574,11 +574,11 @@ fn wait(
     let client_at = add(&mut fds, client.map(|client| PollFd::new(client, PollFlags::IN)));
     let timeout = longest.and_then(|time| Timespec::try_from(time).ok());
     if poll(&mut fds, timeout.as_ref()).is_err() {
-        return Wake { news: true, daemon_readable: false, signalled: true, reader_gone: false };
+        return WakeReason { events: true, daemon_readable: false, signalled: true, reader_gone: false };
     }
     let revents = |at: Option<usize>| at.and_then(|at| fds.get(at)).map_or(PollFlags::empty(), PollFd::revents);
-    Wake {
-        news: !revents(watch_at).is_empty(),
+    WakeReason {
+        events: !revents(watch_at).is_empty(),
         daemon_readable: !revents(client_at).is_empty(),
         signalled: fds.iter().take(signals.len()).any(|fd| !fd.revents().is_empty()),
         reader_gone: revents(reader_at).intersects(PollFlags::ERR | PollFlags::NVAL),

@@ -18,7 +18,7 @@ use crate::error::CliError;
 
 /// Kind of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LogKind {
     Out,
     Error,
     Daemon,
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub path: PathBuf,
-    pub kind: Kind,
+    pub kind: LogKind,
     /// First instance that writes to it; 0 for the daemon.
     pub id: u32,
     pub name: String,
@@ -143,7 +143,7 @@ impl LogFilter {
         if daemon {
             sources.push(Source {
                 path: self.daemon_log.clone(),
-                kind: Kind::Daemon,
+                kind: LogKind::Daemon,
                 id: 0,
                 name: self.daemon_name.into(),
                 namespace: String::new(),
@@ -165,7 +165,8 @@ impl LogFilter {
         let (out, error) = (readable(&row.out_file), readable(&row.error_file));
         // If only the combined file is kept, the user wants to see that file.
         let only_combined = if out.is_none() && error.is_none() { readable(&row.log_file) } else { None };
-        let wanted = [(out, Kind::Out, self.streams.out), (error, Kind::Error, self.streams.error), (only_combined, Kind::Out, true)];
+        let wanted =
+            [(out, LogKind::Out, self.streams.out), (error, LogKind::Error, self.streams.error), (only_combined, LogKind::Out, true)];
         for (path, kind, is_wanted) in wanted {
             let Some(path) = path.filter(|_| is_wanted).map(PathBuf::from) else { continue };
             if !sources.iter().any(|source| source.path == path) {
@@ -232,7 +233,7 @@ fn not_found(error: SelectError) -> CliError {
 /// the front.
 pub(super) fn by_age(sources: &mut [Source]) {
     let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    sources.sort_by_cached_key(|source| (source.kind != Kind::Daemon, changed(&source.path)));
+    sources.sort_by_cached_key(|source| (source.kind != LogKind::Daemon, changed(&source.path)));
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use ostler_sys::fs::inotify::{Inotify, ReadFlags, WatchFlags};
 
 /// Rename of a file to the name of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Move {
+pub(super) struct LogRename {
     /// Its former name, if that was in the same folder.
     pub from: Option<PathBuf>,
     /// The name of the log.
@@ -19,7 +19,7 @@ pub(super) struct Move {
 
 /// News that were taken and not yet handled by every follower.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct News {
+pub(super) struct WatchEvents {
     /// Whether any event has arrived.
     pub any: bool,
     /// Whether a file may have been created or moved.
@@ -34,8 +34,8 @@ pub(super) struct Watch {
     leaving: HashMap<u32, PathBuf>,
     /// Names for which every move must be noticed.
     names: HashSet<PathBuf>,
-    moves: Vec<Move>,
-    news: News,
+    moves: Vec<LogRename>,
+    events: WatchEvents,
     /// Folders that do not exist yet.
     missing: HashSet<PathBuf>,
     /// Whether something cannot be watched at all.
@@ -56,7 +56,7 @@ impl Watch {
             leaving: HashMap::new(),
             names: HashSet::new(),
             moves: Vec::new(),
-            news: News::default(),
+            events: WatchEvents::default(),
         }
     }
 
@@ -69,19 +69,19 @@ impl Watch {
         let folder = path.parent().unwrap_or(Path::new("/"));
         self.names.insert(path.to_owned());
         self.missing.insert(folder.to_owned());
-        self.look_for_folders();
+        self.watch_folders();
     }
 
     /// Tries to watch missing folders. The folder of the logs is created with the first log:
     /// without its watch, renames would be missed.
-    fn look_for_folders(&mut self) {
+    fn watch_folders(&mut self) {
         for folder in std::mem::take(&mut self.missing) {
             let what = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
             match self.inotify.as_ref().and_then(|inotify| inotify.watch(&folder, what).ok()) {
                 Some(number) => {
                     self.folders.insert(number, folder);
                     // Files may have been created in it before.
-                    self.news = News { any: true, made: true };
+                    self.events = WatchEvents { any: true, made: true };
                 }
                 None => drop(self.missing.insert(folder)),
             }
@@ -98,29 +98,29 @@ impl Watch {
     }
 
     /// Returns all moves to the name of a log so far, the oldest first.
-    pub(super) fn moves(&self) -> &[Move] {
+    pub(super) fn moves(&self) -> &[LogRename] {
         &self.moves
     }
 
     /// Returns the news that were taken since the last call. A follower that checked before these
     /// news must check again.
-    pub(super) fn news(&mut self) -> News {
-        std::mem::take(&mut self.news)
+    pub(super) fn events(&mut self) -> WatchEvents {
+        std::mem::take(&mut self.events)
     }
 
     /// Takes the news. It does not record which file changed: checking all files costs one `fstat`
     /// each.
     pub(super) fn drain(&mut self) {
         if !self.missing.is_empty() {
-            self.look_for_folders();
+            self.watch_folders();
         }
-        let Self { inotify, folders, leaving, names, moves, news, .. } = self;
+        let Self { inotify, folders, leaving, names, moves, events, .. } = self;
         let Some(inotify) = inotify else { return };
         inotify.read(|event| {
-            news.any = true;
-            news.made |= event.is_overflow();
+            events.any = true;
+            events.made |= event.is_overflow();
             let Some(folder) = folders.get(&event.watch) else { return };
-            news.made = true;
+            events.made = true;
             if event.name.is_empty() {
                 return;
             }
@@ -130,7 +130,7 @@ impl Watch {
                 leaving.clear();
                 leaving.insert(event.cookie, path);
             } else if event.flags.contains(ReadFlags::MOVED_TO) && names.contains(&path) {
-                moves.push(Move { from: leaving.remove(&event.cookie), to: path });
+                moves.push(LogRename { from: leaving.remove(&event.cookie), to: path });
             }
         });
     }

@@ -6,7 +6,7 @@ mod pm2;
 mod programs;
 mod record;
 
-pub(crate) use plan::{App, Found, Way, differing, read};
+pub(crate) use plan::{App, MoveMethod, Pm2Contents, differing, read};
 pub(crate) use pm2::Pm2;
 pub(crate) use programs::carry_out;
 pub(crate) use record::{Moved, Record};

@@ -44,7 +44,7 @@ pub(crate) struct Instance {
 
 /// Everything in a PM2.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct Pm2Contents {
     pub apps: Vec<App>,
     /// Names of modules. They are not moved.
     pub modules: Vec<String>,
@@ -54,7 +54,7 @@ pub(crate) struct Found {
 
 /// Method of moving an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum MoveMethod {
     /// The new processes become healthy beside the old ones, which are then stopped.
     Beside,
     /// The old processes are stopped first, because both cannot use the same ports.
@@ -63,7 +63,7 @@ pub(crate) enum Way {
     Listed,
 }
 
-impl Way {
+impl MoveMethod {
     /// Returns the description for users.
     pub(crate) fn words(self) -> &'static str {
         match self {
@@ -96,12 +96,12 @@ impl App {
 
     /// Returns the method for the app. `listens`: its processes have their own ports or sockets;
     /// `shares`: PM2's sockets are available.
-    pub(crate) fn way(&self, listens: bool, shares: bool) -> Way {
+    pub(crate) fn method(&self, listens: bool, shares: bool) -> MoveMethod {
         match (self.running_ids().is_empty(), self.is_cluster) {
-            (true, _) => Way::Listed,
-            (false, true) if shares && !listens => Way::Beside,
-            (false, false) if !listens => Way::Beside,
-            (false, _) => Way::InPlace,
+            (true, _) => MoveMethod::Listed,
+            (false, true) if shares && !listens => MoveMethod::Beside,
+            (false, false) if !listens => MoveMethod::Beside,
+            (false, _) => MoveMethod::InPlace,
         }
     }
 }
@@ -111,8 +111,8 @@ fn is_up(entry: &Value) -> bool {
 }
 
 /// Returns the apps in the entries of a list, in the order of their first instance.
-pub(crate) fn read(list: Vec<Value>) -> Found {
-    let mut found = Found::default();
+pub(crate) fn read(list: Vec<Value>) -> Pm2Contents {
+    let mut found = Pm2Contents::default();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for (position, mut entry) in list.into_iter().enumerate() {
         let Some(map) = entry.as_object_mut() else {
@@ -155,11 +155,11 @@ fn notes(map: &Map<String, Value>) -> Vec<String> {
         let is_variable = env.is_some_and(|env| env.contains_key(**key));
         !is_variable && map.get(**key).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
     };
-    let mut notes: Vec<String> = FOR_PROBES.iter().filter(is_on).map(|key| format!("{key} is kept, but nothing reads it")).collect();
+    let mut notes: Vec<String> = FOR_PROBES.iter().filter(is_on).map(|key| format!("{key} is kept, but has no effect")).collect();
     if map.get("status").and_then(Value::as_str) == Some("stopped")
         && map.get("exit_code").and_then(Value::as_i64).is_some_and(|code| code != 0)
     {
-        notes.push("was not running there".into());
+        notes.push("was not running in PM2".into());
     }
     notes
 }
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((found.modules, found.rejected), (vec!["pm2-logrotate".to_owned()], 2));
         let [api, job] = &found.apps[..] else { panic!() };
         assert_eq!((api.running_ids(), api.pids().collect::<Vec<_>>(), api.is_cluster), (vec![3, 5], vec![10, 11], true));
-        assert_eq!(api.notes, ["v8 is kept, but nothing reads it"]);
+        assert_eq!(api.notes, ["v8 is kept, but has no effect"]);
         assert_eq!((job.running_ids(), job.instances[0].entry["status"].as_str(), job.notes.len()), (vec![], Some("stopped"), 1));
         assert_eq!(api.instances[0].entry.get("pid"), None);
     }
@@ -213,11 +213,11 @@ mod tests {
             read(vec![json!({"name": "a", "pm_id": 0, "pid": 1, "status": status, "exec_mode": mode})]).apps.remove(0)
         };
         let fork = app("fork_mode", "online");
-        assert_eq!((fork.way(false, false), fork.way(true, true)), (Way::Beside, Way::InPlace));
+        assert_eq!((fork.method(false, false), fork.method(true, true)), (MoveMethod::Beside, MoveMethod::InPlace));
         let cluster = app("cluster_mode", "online");
-        assert_eq!((cluster.way(false, true), cluster.way(false, false)), (Way::Beside, Way::InPlace));
-        assert_eq!(cluster.way(true, true), Way::InPlace, "one has a port of its own besides");
-        assert_eq!(app("fork_mode", "stopped").way(false, false), Way::Listed);
+        assert_eq!((cluster.method(false, true), cluster.method(false, false)), (MoveMethod::Beside, MoveMethod::InPlace));
+        assert_eq!(cluster.method(true, true), MoveMethod::InPlace, "one has a port of its own besides");
+        assert_eq!(app("fork_mode", "stopped").method(false, false), MoveMethod::Listed);
     }
 
     #[test]

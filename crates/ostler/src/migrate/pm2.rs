@@ -33,7 +33,7 @@ impl Pm2 {
     /// # Errors
     /// Returns an error if the listening process is not PM2, or if it belongs to another user.
     pub(crate) fn connect(home: &Path) -> Result<Option<Self>, CliError> {
-        let path = crate::home::paths_of_shell(home).calls;
+        let path = crate::home::shell_paths(home).calls;
         let stream = match UnixStream::connect(&path) {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) => {
@@ -66,7 +66,7 @@ impl Pm2 {
 
     /// Returns its list: `pm2_env` of each instance.
     pub(crate) fn list(&mut self) -> Result<Vec<Value>, CliError> {
-        let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else { return Err(lost("its list is none")) };
+        let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else { return Err(lost("its list is invalid")) };
         let with_pid = |mut item: Value| {
             let pid = item["pid"].take();
             let mut env = item["pm2_env"].take();
@@ -115,11 +115,11 @@ impl Pm2 {
                 return Ok(values.into_iter().next().unwrap_or_default());
             }
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(lost("it has closed the connection")),
+                Ok(0) => return Err(lost("it closed the connection")),
                 Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Err(lost(&format!("{method} is not answered")));
+                    return Err(lost(&format!("no response to {method}")));
                 }
                 Err(error) => return Err(lost(&error.to_string())),
             }

@@ -16,7 +16,7 @@ pub(crate) const BUILT_IN: &[BuiltIn] = &[
     BuiltIn { name: LOGROTATE, does: "log rotation is built in and follows the settings of pm2-logrotate", defaults: MODULE_DEFAULTS },
     BuiltIn {
         name: "pm2-server-monit",
-        does: "the figures of the host are built in: see `slist`, and the last line of `list`",
+        does: "host metrics are built in: see `slist`, and the last line of `list`",
         defaults: &[("drive", "/")],
     },
 ];

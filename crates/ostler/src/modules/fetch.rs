@@ -77,10 +77,10 @@ fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Resul
         let mut entry = entry?;
         count += 1;
         if count > MAX_FILES {
-            return Err(io::Error::other(format!("there are more than {MAX_FILES} files in it")).into());
+            return Err(io::Error::other(format!("it contains more than {MAX_FILES} files")).into());
         }
         if !entry.unpack_in(&parts)? {
-            return Err(io::Error::other("it names files outside of its folder").into());
+            return Err(io::Error::other("it contains files outside of its folder").into());
         }
     }
     let tops: Vec<PathBuf> = fs::read_dir(&parts)?.flatten().map(|entry| entry.path()).collect();

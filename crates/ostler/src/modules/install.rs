@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Map, Value};
 
 use super::fetch::fetch;
-use super::installed::{self, Installed, Kind};
+use super::installed::{self, Installed, ModuleKind};
 use super::package::Package;
 use super::source::Source;
 use super::start;
@@ -25,9 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Module to install, with its options.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct InstallRequest {
     pub(crate) source: Source,
-    /// Time in which it may restart at most [`Wish::RESTARTS`] times; none = a short time without
+    /// Time in which it may restart at most [`InstallRequest::RESTARTS`] times; none = a short time without
     /// any restart.
     pub(crate) safe: Option<Duration>,
     /// Whether the dependencies of a tar file are installed.
@@ -36,7 +36,7 @@ pub(crate) struct Wish {
     pub(crate) gid: Option<String>,
 }
 
-impl Wish {
+impl InstallRequest {
     /// PM2's number for `--safe`.
     const RESTARTS: u32 = 2;
 }
@@ -46,18 +46,18 @@ impl Wish {
 ///
 /// # Errors
 /// Returns one line for the user.
-pub(crate) fn install(cx: &mut Cx, wish: &Wish) -> Result<Package, CliError> {
+pub(crate) fn install(cx: &mut Cx, request: &InstallRequest) -> Result<Package, CliError> {
     let conf = module_conf::writable(cx)?;
     let modules = installed::modules_of(cx.home()?);
     let _lock = installed::lock(&modules)?;
-    if wish.source == Source::Here {
-        return here(cx, wish, &conf);
+    if request.source == Source::Here {
+        return here(cx, request, &conf);
     }
     let fresh = modules.join(installed::FRESH);
     // Removes the rest of an installation that was killed.
     installed::remove(&fresh)?;
     fs::create_dir(&fresh).map_err(|source| CliError::File { what: "make", path: fresh.display().to_string(), source })?;
-    let done = exchange(cx, wish, &conf, &modules, &fresh);
+    let done = exchange(cx, request, &conf, &modules, &fresh);
     // The folder now has the former module, or the files of a failed installation.
     let removed = installed::remove(&fresh);
     let package = done?;
@@ -66,14 +66,14 @@ pub(crate) fn install(cx: &mut Cx, wish: &Wish) -> Result<Package, CliError> {
 }
 
 /// Starts the present folder for development. The next daemon does not start it again.
-fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
+fn here(cx: &mut Cx, request: &InstallRequest, conf: &Path) -> Result<Package, CliError> {
     let folder = PathBuf::from(cx::cwd()?);
     let package = Package::read(&folder)?;
     refuse_app(cx, &package.name)?;
     let before = module_conf::read(conf)?;
     add_defaults(conf, &package)?;
     module_conf::notify_daemon(cx)?;
-    let ids = start::start_watched(cx, &package, &folder, Some(CONFIRM)).and_then(|_| watch(cx, &package.name, wish));
+    let ids = start::start_watched(cx, &package, &folder, Some(CONFIRM)).and_then(|_| watch(cx, &package.name, request));
     if let Err(error) = ids {
         undo(cx, conf, &before, &package.name)?;
         return Err(error);
@@ -84,23 +84,23 @@ fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
 /// Proof of a start that the command waits for.
 const CONFIRM: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: false, detached: false };
 
-fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path) -> Result<Package, CliError> {
-    let failed = |source: ModuleError| CliError::unchanged(ModuleError::Fetch { shown: wish.source.shown(), source: Box::new(source) });
-    let place = fetch(cx, &wish.source, fresh, wish.installs_needs).map_err(failed)?;
+fn exchange(cx: &mut Cx, request: &InstallRequest, conf: &Path, modules: &Path, fresh: &Path) -> Result<Package, CliError> {
+    let failed = |source: ModuleError| CliError::unchanged(ModuleError::Fetch { shown: request.source.shown(), source: Box::new(source) });
+    let place = fetch(cx, &request.source, fresh, request.installs_needs).map_err(failed)?;
     let package = Package::read(&place).map_err(failed)?;
-    let address = match &wish.source {
+    let address = match &request.source {
         Source::TarballAt(address) => Some(address.clone()),
         _ => None,
     };
-    let kind = if matches!(wish.source, Source::Tarball(_) | Source::TarballAt(_)) { Kind::Tarball } else { Kind::Npm };
+    let kind = if matches!(request.source, Source::Tarball(_) | Source::TarballAt(_)) { ModuleKind::Tarball } else { ModuleKind::Npm };
     refuse_app(cx, &package.name)?;
     // Read before anything is changed: settings that cannot be read could not be restored.
     let before = module_conf::read(conf)?;
-    let former = installed::find(&before, &package.name).filter(|former| former.kind != Kind::BuiltIn);
+    let former = installed::find(&before, &package.name).filter(|former| former.kind != ModuleKind::BuiltIn);
     // The user and group of the module do not change unless new ones are given.
     let kept = |of: fn(&Installed) -> &Option<String>| former.as_ref().and_then(|former| of(former).clone());
-    let uid = wish.uid.clone().or_else(|| kept(|former| &former.uid));
-    let gid = wish.gid.clone().or_else(|| kept(|former| &former.gid));
+    let uid = request.uid.clone().or_else(|| kept(|former| &former.uid));
+    let gid = request.gid.clone().or_else(|| kept(|former| &former.gid));
     let module = Installed { name: package.name.clone(), kind, uid, gid, address };
     let target = module.folder(modules);
     if let Some(scope) = target.parent() {
@@ -116,7 +116,7 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
         })
         .and_then(|()| module_conf::notify_daemon(cx))
         .and_then(|()| start::start(cx, &module, &package, &module.package(modules), Some(CONFIRM)))
-        .and_then(|_| watch(cx, &module.name, wish))
+        .and_then(|_| watch(cx, &module.name, request))
         // Removes apps that only the former version had.
         .and_then(|()| installed::delete(cx, &module.name, &package.names()));
     let Err(error) = taken else { return Ok(package) };
@@ -137,9 +137,13 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
         let folder = former.package(modules);
         let package = Package::read(&folder)?;
         start::start(cx, &former, &package, &folder, None)?;
-        cx.out.info(format_args!("module {} is back at {}", former.name, package.version.as_deref().unwrap_or("its former version")));
+        cx.out.info(format_args!(
+            "module {} was rolled back to {}",
+            former.name,
+            package.version.as_deref().unwrap_or("its previous version")
+        ));
     }
-    Err(ModuleError::Undone(wish.source.shown()).into())
+    Err(ModuleError::Undone(request.source.shown()).into())
 }
 
 /// Moves a folder to a path, and exchanges it with an existing folder there. Returns false if no
@@ -186,8 +190,8 @@ fn add_defaults(conf: &Path, package: &Package) -> Result<(), CliError> {
 }
 
 /// Watches a module that was just started. A module that keeps restarting is not healthy.
-fn watch(cx: &mut Cx, module: &str, wish: &Wish) -> Result<(), CliError> {
-    let (time, restarts) = wish.safe.map_or((WATCHED, 0), |time| (time, Wish::RESTARTS));
+fn watch(cx: &mut Cx, module: &str, request: &InstallRequest) -> Result<(), CliError> {
+    let (time, restarts) = request.safe.map_or((WATCHED, 0), |time| (time, InstallRequest::RESTARTS));
     let begin = Instant::now();
     let first = rows(cx, module)?;
     loop {

@@ -26,7 +26,7 @@ pub(super) const FRESH: &str = ".fresh";
 
 /// Kind of an installed module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ModuleKind {
     /// ostler does its work itself.
     BuiltIn,
     Npm,
@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Installed {
     pub(crate) name: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ModuleKind,
     /// User and group that it runs as, if they were given.
     pub(crate) uid: Option<String>,
     pub(crate) gid: Option<String>,
@@ -54,8 +54,8 @@ impl Installed {
     /// Returns the folder of its package.
     pub(crate) fn package(&self, modules: &Path) -> PathBuf {
         match self.kind {
-            Kind::Tarball | Kind::BuiltIn => self.folder(modules),
-            Kind::Npm => self.folder(modules).join("node_modules").join(&self.name),
+            ModuleKind::Tarball | ModuleKind::BuiltIn => self.folder(modules),
+            ModuleKind::Npm => self.folder(modules).join("node_modules").join(&self.name),
         }
     }
 
@@ -69,14 +69,14 @@ impl Installed {
             }
         }
         let list = match self.kind {
-            Kind::Tarball => {
+            ModuleKind::Tarball => {
                 entry.insert("source".into(), "tarball".into());
                 entry.insert("installed_at".into(), now_ms.into());
                 TARBALLS
             }
-            Kind::Npm | Kind::BuiltIn => INSTALLED,
+            ModuleKind::Npm | ModuleKind::BuiltIn => INSTALLED,
         };
-        if self.kind == Kind::Npm && BUILT_IN.iter().any(|module| module.name == self.name) {
+        if self.kind == ModuleKind::Npm && BUILT_IN.iter().any(|module| module.name == self.name) {
             entry.insert("npm".into(), true.into());
         }
         table(all, list).insert(self.name.clone(), Value::Object(entry));
@@ -94,7 +94,7 @@ pub(super) fn forget(all: &mut Map<String, Value>, name: &str) {
 
 /// Returns the folder of all modules of a home.
 pub(super) fn modules_of(home: &Path) -> PathBuf {
-    crate::home::paths_of_shell(home).modules
+    crate::home::shell_paths(home).modules
 }
 
 /// Returns all modules in these settings, in order. Names that are invalid for a module are left
@@ -106,7 +106,7 @@ pub(crate) fn all(settings: &Map<String, Value>) -> Vec<Installed> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let of = |name: &String, entry: &Value, kind: Kind| Installed {
+    let of = |name: &String, entry: &Value, kind: ModuleKind| Installed {
         name: name.clone(),
         kind,
         uid: text(entry, "uid"),
@@ -115,9 +115,9 @@ pub(crate) fn all(settings: &Map<String, Value>) -> Vec<Installed> {
     };
     let by_npm = entries(INSTALLED).map(|(name, entry)| {
         let is_built_in = BUILT_IN.iter().any(|module| module.name == name) && entry["npm"] != true;
-        of(name, entry, if is_built_in { Kind::BuiltIn } else { Kind::Npm })
+        of(name, entry, if is_built_in { ModuleKind::BuiltIn } else { ModuleKind::Npm })
     });
-    let by_tar = entries(TARBALLS).map(|(name, entry)| of(name, entry, Kind::Tarball));
+    let by_tar = entries(TARBALLS).map(|(name, entry)| of(name, entry, ModuleKind::Tarball));
     by_npm.chain(by_tar).filter(|module| name::check(&module.name).is_ok()).collect()
 }
 
@@ -138,11 +138,11 @@ pub(crate) fn version(home: &Path, module: &Installed) -> Option<String> {
 pub(crate) fn newest(cx: &mut Cx, module: &Installed) -> Result<Source, CliError> {
     let modules = modules_of(cx.home()?);
     match (module.kind, &module.address) {
-        (Kind::Tarball, Some(address)) => return Ok(Source::TarballAt(address.clone())),
-        (Kind::Tarball | Kind::BuiltIn, _) => {
+        (ModuleKind::Tarball, Some(address)) => return Ok(Source::TarballAt(address.clone())),
+        (ModuleKind::Tarball | ModuleKind::BuiltIn, _) => {
             return Err(ModuleError::FromTar(module.name.clone()).into());
         }
-        (Kind::Npm, _) => {}
+        (ModuleKind::Npm, _) => {}
     }
     let wanted = dependencies(&module.folder(&modules)).into_iter().find(|(name, _)| *name == module.name).map(|(_, wanted)| wanted);
     Ok(match wanted {
@@ -169,7 +169,7 @@ pub(crate) fn uninstall(cx: &mut Cx, module: &Installed) -> Result<(), CliError>
         Ok(())
     })?;
     module_conf::notify_daemon(cx)?;
-    if module.kind == Kind::BuiltIn {
+    if module.kind == ModuleKind::BuiltIn {
         return Ok(());
     }
     remove(&module.folder(&modules))?;
@@ -250,7 +250,7 @@ pub(crate) fn table<'a>(all: &'a mut Map<String, Value>, name: &str) -> &'a mut 
 mod tests {
     use super::*;
 
-    fn module(name: &str, kind: Kind) -> Installed {
+    fn module(name: &str, kind: ModuleKind) -> Installed {
         Installed { name: name.into(), kind, uid: None, gid: None, address: None }
     }
 
@@ -258,17 +258,17 @@ mod tests {
     fn noted_modules_are_found_again() {
         let mut settings = Map::new();
         let modules = [
-            Installed { uid: Some("www".into()), gid: Some("33".into()), ..module("a", Kind::Npm) },
-            module("@s/b", Kind::Npm),
-            module("pm2-logrotate", Kind::Npm),
-            module("pm2-server-monit", Kind::BuiltIn),
-            Installed { address: Some("http://h/t.tar.gz".into()), ..module("t", Kind::Tarball) },
+            Installed { uid: Some("www".into()), gid: Some("33".into()), ..module("a", ModuleKind::Npm) },
+            module("@s/b", ModuleKind::Npm),
+            module("pm2-logrotate", ModuleKind::Npm),
+            module("pm2-server-monit", ModuleKind::BuiltIn),
+            Installed { address: Some("http://h/t.tar.gz".into()), ..module("t", ModuleKind::Tarball) },
         ];
         modules.iter().for_each(|module| module.note(&mut settings, 1));
         assert_eq!(all(&settings), modules);
         // A module with the same name from another source replaces the first.
-        module("a", Kind::Tarball).note(&mut settings, 2);
-        assert_eq!(find(&settings, "a").unwrap().kind, Kind::Tarball);
+        module("a", ModuleKind::Tarball).note(&mut settings, 2);
+        assert_eq!(find(&settings, "a").unwrap().kind, ModuleKind::Tarball);
         assert_eq!(all(&settings).len(), modules.len());
         forget(&mut settings, "a");
         assert_eq!(find(&settings, "a"), None);

@@ -21,7 +21,7 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     let lists = INTERNAL.iter().filter_map(|list| settings.get(*list)).filter_map(Value::as_object);
     for name in lists.flat_map(|list| list.keys()).filter(|name| !BUILT_IN.contains(&name.as_str())) {
         cx.out.warn_err(format_args!(
-            "module {} is not started: this program was built without the feature `machine`",
+            "cannot start module {}: this program was built without the feature `machine`",
             crate::text::shown(name)
         ));
     }

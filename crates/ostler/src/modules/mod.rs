@@ -18,8 +18,8 @@ mod source;
 mod start;
 
 pub(crate) use built_in::{BuiltIn, built_in};
-pub(crate) use install::{Wish, install};
-pub(crate) use installed::{INSTALLED, Installed, Kind, all, find, newest, table, uninstall, version};
+pub(crate) use install::{InstallRequest, install};
+pub(crate) use installed::{INSTALLED, Installed, ModuleKind, all, find, newest, table, uninstall, version};
 pub(crate) use npm::run as run_npm;
 pub(crate) use pack::pack;
 pub(crate) use package::check;

@@ -7,7 +7,7 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_proto::control::{Confirm, Existing, Request};
 use serde_json::{Map, Value, json};
 
-use super::installed::{self, Installed, Kind};
+use super::installed::{self, Installed, ModuleKind};
 use super::package::Package;
 use crate::cx::Cx;
 use crate::error::{CliError, ModuleError};
@@ -26,7 +26,7 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
             return Ok(());
         }
     };
-    let modules: Vec<Installed> = installed::all(&settings).into_iter().filter(|module| module.kind != Kind::BuiltIn).collect();
+    let modules: Vec<Installed> = installed::all(&settings).into_iter().filter(|module| module.kind != ModuleKind::BuiltIn).collect();
     if modules.is_empty() {
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
         match started {
             Ok(_) => cx.out.info(format_args!("Started module {}", module.name)),
             Err(error) => {
-                cx.out.error(format_args!("module {} is not started: {}", module.name, ostler_core::text::causes::with_causes(&error)))
+                cx.out.error(format_args!("cannot start module {}: {}", module.name, ostler_core::text::causes::with_causes(&error)))
             }
         }
     }
@@ -89,7 +89,7 @@ fn described(cx: &Cx, package: &Package, folder: &Path, more: &Map<String, Value
     let text = json!({ "apps": apps }).to_string();
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {
         Some(problem) => failed(problem.message.clone()),
-        None => failed("its package.json makes no sense".into()),
+        None => failed("its package.json is invalid".into()),
     };
     let loaded = load_stdin(text.as_bytes(), &context).map_err(first)?;
     let specs = loaded.apps.iter().map(|app| normalize(app, &context, &Overlay::default()).map(|app| app.spec).map_err(first));

@@ -58,7 +58,7 @@ pub(crate) fn describe(detail: &Detail, around: &Surroundings<'_>) -> String {
             styles::GREY,
             format_args!(
                 " Use `{0} logs {name} [--lines 1000]` to display logs\n Use `{0} env {1}` to display environment variables\n \
-                 Use `{0} why {1}` to see how it ended before",
+                 Use `{0} why {1}` to see its last exits",
                 around.program, detail.id
             )
         )

@@ -67,7 +67,7 @@ pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
             Standing::New => ("+", styles::GREEN, "is new: `start` starts it".to_owned()),
             Standing::Changed => ("~", styles::YELLOW, "changes: `reload` or `restart` with this file".to_owned()),
             Standing::Same => ("=", styles::GREY, "matches the file".to_owned()),
-            Standing::Gone => ("-", styles::RED, format!("runs, but is not in the file any more: `delete {}` ends it", shown(&app.name))),
+            Standing::Gone => ("-", styles::RED, format!("runs, but is no longer in the file: `delete {}` stops it", shown(&app.name))),
         };
         let _ = writeln!(out, "{} {} {}", paint.with(style, mark), paint.with(styles::BOLD, shown(&app.name)), what);
         let (there, declared) = app.instances;

@@ -92,7 +92,7 @@ fn state_words(group: &Group, state: GroupState) -> (String, Style) {
         (GroupState::Returned, Some(returned)) if returned.release.release > 0 => {
             (format!("recurred in {}", release(&returned.release)), styles::RED)
         }
-        (GroupState::Returned, _) => ("came back".into(), styles::RED),
+        (GroupState::Returned, _) => ("recurred".into(), styles::RED),
     }
 }
 

@@ -137,14 +137,14 @@ fn rules(cron: &CronSpec) -> String {
     let mut rules = Vec::new();
     match cron.overlap {
         Overlap::Skip => {}
-        Overlap::Kill => rules.push("a new run ends the last one".to_owned()),
-        Overlap::Queue => rules.push("a new run waits for the last one".to_owned()),
+        Overlap::Kill => rules.push("a new run stops the previous one".to_owned()),
+        Overlap::Queue => rules.push("a new run waits for the previous one".to_owned()),
     }
     if cron.run_on == RunOn::All {
         rules.push("on every instance".to_owned());
     }
     if cron.catch_up {
-        rules.push("missed runs are made up for".to_owned());
+        rules.push("missed runs are caught up".to_owned());
     }
     let job = cron.job.as_ref();
     if let Some(retries) = job.map(|job| job.retries).filter(|retries| *retries > 0) {
@@ -201,8 +201,8 @@ fn outcome(run: &ExitRecord) -> String {
         {
             "timeout".into()
         }
-        (ExitCause::NotStarted { why }, _) => format!("no start: {}", shown(why)),
-        (ExitCause::CouldNotStart { step }, _) => format!("no start: {}", shown(step)),
+        (ExitCause::NotStarted { why }, _) => format!("not started: {}", shown(why)),
+        (ExitCause::CouldNotStart { step }, _) => format!("not started: {}", shown(step)),
         (ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
         (ExitCause::OutOfMemory, _) => "out of memory".into(),
         (ExitCause::NotReady, _) => "not ready".into(),

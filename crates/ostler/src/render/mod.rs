@@ -9,12 +9,12 @@ mod errors;
 mod event;
 #[cfg(feature = "export")]
 mod export;
-#[cfg(feature = "web")]
-pub(crate) mod figures;
 mod host;
 mod inspect;
 mod jobs;
 mod json;
+#[cfg(feature = "web")]
+pub(crate) mod metrics;
 mod out;
 mod progress;
 mod rollout;
@@ -39,7 +39,7 @@ pub(crate) use inspect::{id_list, inspect};
 pub(crate) use jobs::{job, job_json, jobs};
 pub(crate) use json::json;
 pub(crate) use out::Out;
-pub(crate) use progress::{ProgressPrinter, Said, Wording};
+pub(crate) use progress::{ProgressMessage, ProgressPrinter, Wording};
 pub(crate) use rollout::{history, rollout};
 #[cfg(test)]
 pub(crate) use screen::Screen;

@@ -13,7 +13,7 @@ pub(crate) struct ProgressPrinter<'a> {
 }
 
 /// A message: on standard output, or as an error.
-pub(crate) enum Said {
+pub(crate) enum ProgressMessage {
     /// On standard output.
     Info(String),
     /// On standard error.
@@ -67,11 +67,11 @@ impl<'a> ProgressPrinter<'a> {
     }
 
     /// Prints several messages, in order.
-    pub(crate) fn say(&mut self, all: &[Said]) {
-        for said in all {
-            match said {
-                Said::Info(text) => self.out.info(text),
-                Said::Error(text) => self.out.error(text),
+    pub(crate) fn print_all(&mut self, all: &[ProgressMessage]) {
+        for message in all {
+            match message {
+                ProgressMessage::Info(text) => self.out.info(text),
+                ProgressMessage::Error(text) => self.out.error(text),
             }
         }
         self.out.flush();

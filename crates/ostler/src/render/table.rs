@@ -114,11 +114,11 @@ pub(crate) fn fleet_table(hosts: &[String], rows: &[TableRow], view: &View) -> S
     // In a narrow terminal, a quarter of the width is for host names.
     let width = (longest + 2).clamp(NARROWEST, MOST_OF_HOST).min((room / 4).max(NARROWEST));
     let columns = columns_in(rows, room.saturating_sub(width + 1));
-    draw(rows, &columns, Some(Lead { title: "host", width, cells: hosts }), view.paint)
+    draw(rows, &columns, Some(LeadColumn { title: "host", width, cells: hosts }), view.paint)
 }
 
 /// First column, which does not come from the rows.
-struct Lead<'a> {
+struct LeadColumn<'a> {
     title: &'static str,
     width: usize,
     cells: &'a [String],
@@ -271,7 +271,7 @@ fn memory(row: &TableRow) -> String {
     bytes(row.monit.memory_bytes)
 }
 
-fn draw(rows: &[TableRow], columns: &[Column], lead: Option<Lead<'_>>, paint: Paint) -> String {
+fn draw(rows: &[TableRow], columns: &[Column], lead: Option<LeadColumn<'_>>, paint: Paint) -> String {
     let bytes_of_a_row = 4 * columns.len() + total(columns);
     let mut out = String::with_capacity((rows.len() + 4) * bytes_of_a_row);
     let line = |out: &mut String, [left, cross, right]: [char; 3]| {

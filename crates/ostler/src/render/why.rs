@@ -25,10 +25,10 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
     let _ = writeln!(out, "{name} is {}{}", paint.with(status_style(status), status), circumstances(detail, view));
     for dependency in &detail.waits_for {
-        let _ = writeln!(out, "  it waits: {}", shown(dependency));
+        let _ = writeln!(out, "  waiting: {}", shown(dependency));
     }
     if let Some((_, hook)) = detail.instance.hook() {
-        let _ = writeln!(out, "  its {hook} runs");
+        let _ = writeln!(out, "  running its {hook}");
     }
     if let Some(health) = &detail.health {
         let _ = writeln!(out, "  {}", health_line(health, view));
@@ -39,7 +39,7 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     let mut exits = detail.instance.exits.iter().rev();
     match exits.next() {
         None => {
-            let _ = writeln!(out, "  it has not ended since it was added");
+            let _ = writeln!(out, "  it has not exited since it was added");
         }
         Some(newest) => {
             let _ = writeln!(out, "  {}", headline(newest, view));
@@ -55,18 +55,18 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     for exit in earlier {
         let _ = writeln!(out, "    {}", headline(exit, view));
     }
-    what_happened(&mut out, detail, events, view);
+    write_events(&mut out, detail, events, view);
     out
 }
 
 /// Prints the events behind the present state, without facts that are already shown. If the events
 /// do not reach back far enough, it prints the cause from the instance's record.
-fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &View) {
+fn write_events(out: &mut String, detail: &Detail, events: &[Event], view: &View) {
     let known = events_of(detail, events);
     if !known.iter().any(|event| event.id.is_some())
         && let Some(cause) = &detail.cause
     {
-        let _ = writeln!(out, "  its last change was made {}", cause_text(cause));
+        let _ = writeln!(out, "  last changed {}", cause_text(cause));
     }
     let shown: Vec<&Event> = known.into_iter().filter(|event| !is_in_detail(detail, event)).take(EVENTS).collect();
     if !shown.is_empty() {
@@ -119,12 +119,12 @@ pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
         state => format!("it has been {} for {since}", state.as_str()),
     };
     if health.failures > 0 {
-        let answers = if health.failures == 1 { "answer" } else { "answers in a row" };
-        let _ = write!(line, " ({} bad {answers})", health.failures);
+        let answers = if health.failures == 1 { "check" } else { "checks in a row" };
+        let _ = write!(line, " ({} failed {answers})", health.failures);
     }
     if let Some(last) = &health.last {
         let words = if last.good { "as expected".into() } else { shown(&last.words) };
-        let _ = write!(line, "; the last answer, {} ago: {words}", span(view.since(last.at.wall_ms)));
+        let _ = write!(line, "; last check {} ago: {words}", span(view.since(last.at.wall_ms)));
     }
     line
 }

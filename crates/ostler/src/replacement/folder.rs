@@ -49,13 +49,13 @@ impl Folder {
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let program = fs::openat(&fd, name, flags, Mode::empty()).map_err(|error| match error {
-            Errno::LOOP => "it is a link; call the program that it leads to".to_owned(),
+            Errno::LOOP => "it is a link; run the program that it points to".to_owned(),
             error => format!("cannot open it: {}", io::Error::from(error)),
         })?;
         let program = File::from(program);
         let is_file = program.metadata().is_ok_and(|meta| meta.is_file());
         if !is_file {
-            return Err("it is no file".into());
+            return Err("it is not a regular file".into());
         }
         let beside = |end: &str| {
             let mut beside = OsString::from(".");
@@ -148,7 +148,7 @@ fn is_safe(folder: &Path) -> Result<(), String> {
     let us = rustix::process::geteuid().as_raw();
     // In a folder with the sticky bit, others can add names but cannot replace ours.
     if meta.mode() & 0o002 != 0 && meta.mode() & 0o1000 == 0 {
-        return Err(format!("any user may write in {}", folder.display()));
+        return Err(format!("any user can write to {}", folder.display()));
     }
     if us != meta.uid() && meta.uid() != 0 {
         return Err(format!("{} belongs to another user", folder.display()));

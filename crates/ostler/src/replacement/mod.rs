@@ -22,7 +22,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use folder::Folder;
-use package::{Form, HEAD, SUMS_MAX, Version};
+use package::{HEAD, PackageForm, SUMS_MAX, Version};
 
 /// Largest program.
 const MAX_BYTES: u64 = 256 << 20;
@@ -37,7 +37,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// File to install, with its conditions.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ReplaceRequest<'a> {
     /// The file.
     pub(crate) from: &'a Path,
     /// Its checksum, 64 hexadecimal digits; none: the checksum from `SHA256SUMS` in the same
@@ -53,7 +53,7 @@ pub(crate) struct Wanted<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplaceError {
     /// The file is not acceptable.
-    #[error("{} is not taken: {why}", path.display())]
+    #[error("cannot install {}: {why}", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub(crate) enum UpdateError {
         path: PathBuf,
     },
     /// The former program is back, but its daemon does not answer.
-    #[error("{why}; the former program is back at {}, but its daemon does not answer: {also}", path.display())]
+    #[error("{why}; the previous program was restored at {}, but its daemon does not respond: {also}", path.display())]
     NoDaemon {
         /// The fault of the new program.
         why: String,
@@ -92,7 +92,7 @@ pub(crate) enum UpdateError {
         also: String,
     },
     /// The former program could not be put back.
-    #[error("{why}; the former program could not be put back at {}: {source}", path.display())]
+    #[error("{why}; cannot restore the previous program at {}: {source}", path.display())]
     NotPutBack {
         /// The fault of the new program.
         why: String,
@@ -133,21 +133,21 @@ impl Replaced {
 ///
 /// # Errors
 /// See [`ReplaceError`].
-pub(crate) fn replace(program: &Path, wanted: &Wanted<'_>) -> Result<Replaced, ReplaceError> {
-    let refused = |why: String| ReplaceError::Refused { path: wanted.from.to_owned(), why };
+pub(crate) fn replace(program: &Path, request: &ReplaceRequest<'_>) -> Result<Replaced, ReplaceError> {
+    let refused = |why: String| ReplaceError::Refused { path: request.from.to_owned(), why };
     let place = |why: String| ReplaceError::Place { path: program.to_owned(), why };
-    let sum = expected_sum(wanted).map_err(refused)?;
+    let sum = expected_sum(request).map_err(refused)?;
     let folder = Folder::of(program).map_err(place)?;
     let mut copy = folder.create().map_err(|error| place(error.to_string()))?;
     let path = folder.path_of_new();
-    let outcome = copy_verified(wanted.from, &mut copy, &sum)
+    let outcome = copy_verified(request.from, &mut copy, &sum)
         .and_then(|head| package::runs_here(&head, std::env::consts::ARCH))
         .map_err(refused)
         .and_then(|()| folder.finish(&copy).map_err(|error| place(error.to_string())))
         .and_then(|()| {
             // A file that is open for writing cannot be executed.
             drop(copy);
-            version_of(&path).and_then(|version| is_new_enough(&version, wanted).map(|()| version)).map_err(refused)
+            version_of(&path).and_then(|version| is_new_enough(&version, request).map(|()| version)).map_err(refused)
         })
         .and_then(|version| folder.exchange().map(|()| version).map_err(|error| place(error.to_string())));
     match outcome {
@@ -160,21 +160,21 @@ pub(crate) fn replace(program: &Path, wanted: &Wanted<'_>) -> Result<Replaced, R
 }
 
 /// Returns the checksum that the file must have.
-fn expected_sum(wanted: &Wanted<'_>) -> Result<[u8; 32], String> {
-    if let Some(text) = wanted.sha256 {
+fn expected_sum(request: &ReplaceRequest<'_>) -> Result<[u8; 32], String> {
+    if let Some(text) = request.sha256 {
         return package::checksum(text).map_err(|why| format!("--sha256: {why}"));
     }
-    let Some(name) = wanted.from.file_name().and_then(|name| name.to_str()) else { return Err("its name is not valid UTF-8".into()) };
-    let list = wanted.from.with_file_name(SUMS);
+    let Some(name) = request.from.file_name().and_then(|name| name.to_str()) else { return Err("its name is not valid UTF-8".into()) };
+    let list = request.from.with_file_name(SUMS);
     let mut text = String::new();
     match File::open(&list).and_then(|file| file.take(SUMS_MAX).read_to_string(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(format!("there is no {SUMS} beside it; say its checksum with --sha256"));
+            return Err(format!("there is no {SUMS} beside it; give its checksum with --sha256"));
         }
         Err(error) => return Err(format!("cannot read {}: {error}", list.display())),
     }
-    package::listed(&text, name).ok_or_else(|| format!("{} has no line for it; say its checksum with --sha256", list.display()))
+    package::listed(&text, name).ok_or_else(|| format!("{} has no line for it; give its checksum with --sha256", list.display()))
 }
 
 /// Reader that adds the bytes to a checksum.
@@ -197,7 +197,7 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
     let cannot = |error: io::Error| format!("cannot read it: {error}");
     let file = File::open(from).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
-        return Err("it is no file".into());
+        return Err("it is not a regular file".into());
     }
     let mut summed = Summed { inner: file.take(MAX_BYTES), sum: Sha256::new() };
     let mut begin = Vec::new();
@@ -205,8 +205,8 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
     let form = package::form(&begin)?;
     let mut whole = io::Cursor::new(begin).chain(&mut summed);
     let head = match form {
-        Form::Plain => copy(&mut whole, to)?,
-        Form::Archive => unpack(GzDecoder::new(&mut whole).take(MAX_BYTES), to)?,
+        PackageForm::Plain => copy(&mut whole, to)?,
+        PackageForm::Archive => unpack(GzDecoder::new(&mut whole).take(MAX_BYTES), to)?,
     };
     // Bytes after the archive are a part of the file, too.
     io::copy(&mut whole, &mut io::sink()).map_err(cannot)?;
@@ -235,14 +235,14 @@ fn unpack(archive: impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
     for (count, entry) in archive.entries().map_err(cannot)?.enumerate() {
         let mut entry = entry.map_err(cannot)?;
         if count >= MAX_FILES {
-            return Err(format!("there are more than {MAX_FILES} files in it"));
+            return Err(format!("it contains more than {MAX_FILES} files"));
         }
         let is_program = entry.path().map_err(cannot)?.file_name().is_some_and(|name| name == PROGRAM);
         if is_program && entry.header().entry_type().is_file() {
             return copy(&mut entry, to);
         }
     }
-    Err(format!("there is no program `{PROGRAM}` in it"))
+    Err(format!("it contains no program `{PROGRAM}`"))
 }
 
 /// Returns the program's output for `--version`. Its environment is empty, so that no variable of
@@ -268,7 +268,7 @@ fn version_of(program: &Path) -> Result<String, String> {
                 // The child is not reaped yet, so the pid is still its own.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("it does not answer `--version` within {} s", ANSWERS_WITHIN.as_secs()));
+                return Err(format!("its `--version` did not finish within {} s", ANSWERS_WITHIN.as_secs()));
             }
         }
     };
@@ -282,16 +282,16 @@ fn version_of(program: &Path) -> Result<String, String> {
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     match Version::of(&text) {
         Some(_) if status.success() => Ok(text),
-        _ => Err(format!("it does not answer `--version` as ostler does ({status})")),
+        _ => Err(format!("its `--version` is not that of ostler ({status})")),
     }
 }
 
 /// Checks whether this version may replace ours.
-fn is_new_enough(version: &str, wanted: &Wanted<'_>) -> Result<(), String> {
-    let order = Version::of(version).zip(Version::of(wanted.ours)).map(|(new, old)| new.compare(&old));
+fn is_new_enough(version: &str, request: &ReplaceRequest<'_>) -> Result<(), String> {
+    let order = Version::of(version).zip(Version::of(request.ours)).map(|(new, old)| new.compare(&old));
     match order {
-        Some(Ordering::Less) if !wanted.may_be_older => {
-            Err(format!("it is version {version}, older than {}; --downgrade takes it all the same", wanted.ours))
+        Some(Ordering::Less) if !request.may_be_older => {
+            Err(format!("it is version {version}, older than {}; use --downgrade to install it anyway", request.ours))
         }
         _ => Ok(()),
     }

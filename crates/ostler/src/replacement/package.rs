@@ -9,7 +9,7 @@ pub(super) const HEAD: usize = 20;
 
 /// Form of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum PackageForm {
     /// The program itself.
     Plain,
     /// A gzipped tar archive that contains the program.
@@ -20,10 +20,10 @@ pub(super) enum Form {
 ///
 /// # Errors
 /// Returns an error for the user if it has neither form.
-pub(super) fn form(head: &[u8]) -> Result<Form, &'static str> {
+pub(super) fn form(head: &[u8]) -> Result<PackageForm, &'static str> {
     match head {
-        [0x1f, 0x8b, ..] => Ok(Form::Archive),
-        [0x7f, b'E', b'L', b'F', ..] => Ok(Form::Plain),
+        [0x1f, 0x8b, ..] => Ok(PackageForm::Archive),
+        [0x7f, b'E', b'L', b'F', ..] => Ok(PackageForm::Plain),
         _ => Err("it is neither a program nor a .tar.gz"),
     }
 }
@@ -36,14 +36,14 @@ pub(super) fn form(head: &[u8]) -> Result<Form, &'static str> {
 /// # Errors
 /// Returns an error for the user if it does not.
 pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
-    let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return Err("it is no ELF program".into()) };
+    let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return Err("it is not an ELF program".into()) };
     if (class, order) != (2, 1) {
-        return Err("it is no 64-bit little-endian program".into());
+        return Err("it is not a 64-bit little-endian program".into());
     }
     let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
     // The type must be an executable, or a position-independent executable.
     if !matches!(half(16), 2 | 3) {
-        return Err("it is an ELF file that is no program".into());
+        return Err("it is an ELF file but not a program".into());
     }
     let machine = match half(18) {
         62 => "x86_64",
@@ -53,7 +53,7 @@ pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
         22 => "s390x",
         _ => "another machine",
     };
-    if machine == arch { Ok(()) } else { Err(format!("it is for {machine}, and this machine is {arch}")) }
+    if machine == arch { Ok(()) } else { Err(format!("it is for {machine}, but this machine is {arch}")) }
 }
 
 /// Parses a SHA-256 of 64 hexadecimal digits.
@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn form_distinguishes_program_and_archive() {
-        assert_eq!(form(&head(2, 1, 2, 62)), Ok(Form::Plain));
-        assert_eq!(form(&[0x1f, 0x8b, 8]), Ok(Form::Archive));
+        assert_eq!(form(&head(2, 1, 2, 62)), Ok(PackageForm::Plain));
+        assert_eq!(form(&[0x1f, 0x8b, 8]), Ok(PackageForm::Archive));
         for text in [&b""[..], b"#!/bin/sh\n", b"\x7fEL", b"PK\x03\x04"] {
             assert!(form(text).is_err(), "{text:?}");
         }

@@ -17,15 +17,15 @@
 //! - **The keeper exited**: after a `kill` command, this process exits, too. Otherwise it finds the
 //!   keeper that the daemon has started, or starts a keeper, which adopts the running processes.
 
-mod begin;
 mod credentials;
 mod job;
 mod node_versions;
 mod notify;
 mod run;
+mod start;
 mod stop;
 mod takeover;
 mod watch;
 
-pub(crate) use begin::Taking;
 pub(crate) use run::{AGAIN, run};
+pub(crate) use start::TakeoverMode;

@@ -11,10 +11,10 @@ use ostler_sys::process::signal::{CHLD, HUP, INT, SignalFd, TERM, USR1};
 use ostler_sys::{CStrings, memory, process::child};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::begin::{Taking, begin, replace_hung};
 use super::credentials;
 use super::job::{self, Unit};
 use super::notify::Notify;
+use super::start::{TakeoverMode, replace_hung, start_service};
 use super::watch::{self, Health};
 use super::{node_versions, stop};
 use crate::cx::Cx;
@@ -29,22 +29,22 @@ const KEEPER_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) const AGAIN: &str = "again";
 
 /// Next action of the loop.
-enum Next {
+enum NextAction {
     /// Exit, and leave keeper, daemon and apps running.
     Leave,
     /// Stop everything.
     Stop,
     /// Become the installed program.
-    Again,
+    Reexec,
     /// The keeper has exited.
-    KeeperEnded,
+    KeeperExited,
 }
 
 /// Runs until the service stops. `unit`: its name in the service manager, if that is systemd.
 ///
 /// # Errors
 /// Returns an error if the start or stop failed; running apps keep running.
-pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking) -> Result<Status, CliError> {
+pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, mode: TakeoverMode) -> Result<Status, CliError> {
     let failed = |errno: rustix::io::Errno| CliError::system("receive signals")(errno);
     node_versions::enter_present();
     let unit = unit.map(|name| Unit { name: name.to_owned(), of_user });
@@ -54,7 +54,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
     let _ = ostler_sys::process::title::set_comm("ostler-service");
     let home = cx.home()?.to_owned();
     let mut main = MainProcess { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
-    let status = match begin(cx, taking, unit.as_ref()) {
+    let status = match start_service(cx, mode, unit.as_ref()) {
         // After a failed start, the keeper and daemon that this call started are stopped.
         Err(error) if cx.launched.is_some() => {
             drop(stop::stop(cx, &home, &main.notify));
@@ -62,26 +62,26 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
         }
         begun => begun?,
     };
-    // `begin` has just checked daemon and keeper, so this message is a heartbeat, too.
+    // `start_service` has just checked daemon and keeper, so this message is a heartbeat, too.
     main.notify.send(&format!("READY=1\nWATCHDOG=1\nSTATUS={}", super::notify::one_line(&status)));
     loop {
         cx.disconnect();
         memory::rest();
         let keeper = main.keeper(cx)?;
         match main.wait_beating(cx, keeper.as_ref())? {
-            Next::Leave => return Ok(Status::Ok),
-            Next::Stop if main.is_restart(unit.as_ref()) => {
+            NextAction::Leave => return Ok(Status::Ok),
+            NextAction::Stop if main.is_restart(unit.as_ref()) => {
                 cx.out.info("the service is restarted: apps keep running");
                 return Ok(Status::Ok);
             }
-            Next::Stop => return stop::stop(cx, &home, &main.notify).map(|()| Status::Ok),
-            Next::Again => main.again(cx),
-            Next::KeeperEnded if !home.join(SOCKET_FILE).exists() => {
-                cx.out.info("everything was stopped, the service ends");
+            NextAction::Stop => return stop::stop(cx, &home, &main.notify).map(|()| Status::Ok),
+            NextAction::Reexec => main.reexec(cx),
+            NextAction::KeeperExited if !home.join(SOCKET_FILE).exists() => {
+                cx.out.info("all apps were stopped, the service exits");
                 credentials::withdraw(&home);
                 return Ok(Status::Ok);
             }
-            Next::KeeperEnded => main.notify.status(&begin(cx, Taking::Again, None)?),
+            NextAction::KeeperExited => main.notify.status(&start_service(cx, TakeoverMode::Keep, None)?),
         }
         cx.out.flush();
     }
@@ -123,8 +123,8 @@ impl MainProcess<'_> {
         unit.is_some_and(job::is_restart)
     }
 
-    fn wait_beating(&mut self, cx: &mut Cx, keeper: Option<&OwnedFd>) -> Result<Next, CliError> {
-        let Some(keeper) = keeper else { return Ok(Next::KeeperEnded) };
+    fn wait_beating(&mut self, cx: &mut Cx, keeper: Option<&OwnedFd>) -> Result<NextAction, CliError> {
+        let Some(keeper) = keeper else { return Ok(NextAction::KeeperExited) };
         loop {
             match self.wait(keeper)? {
                 Some(next) => return Ok(next),
@@ -135,15 +135,15 @@ impl MainProcess<'_> {
     }
 
     /// Waits. Returns none if it is time for a heartbeat.
-    fn wait(&mut self, keeper: &OwnedFd) -> Result<Option<Next>, CliError> {
+    fn wait(&mut self, keeper: &OwnedFd) -> Result<Option<NextAction>, CliError> {
         let due = self.beat.map(|beat| Instant::now() + beat);
         loop {
             while let Some(received) = self.signals.next() {
                 match received.signal {
                     CHLD => while child::reap_any().is_some() {},
-                    HUP => return Ok(Some(Next::Again)),
-                    USR1 => return Ok(Some(Next::Leave)),
-                    _ => return Ok(Some(Next::Stop)),
+                    HUP => return Ok(Some(NextAction::Reexec)),
+                    USR1 => return Ok(Some(NextAction::Leave)),
+                    _ => return Ok(Some(NextAction::Stop)),
                 }
             }
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -154,7 +154,7 @@ impl MainProcess<'_> {
             let mut fds = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(keeper, PollFlags::IN)];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) if !fds[0].revents().is_empty() => {}
-                Ok(_) if !fds[1].revents().is_empty() => return Ok(Some(Next::KeeperEnded)),
+                Ok(_) if !fds[1].revents().is_empty() => return Ok(Some(NextAction::KeeperExited)),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(CliError::system("wait")(errno)),
             }
@@ -179,7 +179,7 @@ impl MainProcess<'_> {
     }
 
     /// Becomes the program that is installed now. If that fails, nothing changes.
-    fn again(&self, cx: &mut Cx) {
+    fn reexec(&self, cx: &mut Cx) {
         let mut words: Vec<_> = std::env::args_os().filter(|word| word != AGAIN).collect();
         words.push(AGAIN.into());
         let exe = words.first().map(std::path::PathBuf::from).filter(|path| path.is_absolute() && path.is_file());

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ostler_proto::control::{Detail, Progress, Request};
 
-use super::begin::replace_hung;
 use super::credentials;
 use super::notify::Notify;
+use super::start::replace_hung;
 use super::watch::{self, alarm};
 use crate::client::{self, ClientError};
 use crate::cx::Cx;

@@ -10,8 +10,8 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use crate::client::{self, ClientError};
 use crate::error::CliError;
-use crate::silence::daemon_of;
-pub(super) use crate::silence::keeper_of;
+use crate::unresponsive::daemon_of;
+pub(super) use crate::unresponsive::keeper_of;
 
 /// Health of daemon and keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

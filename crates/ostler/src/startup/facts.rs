@@ -133,7 +133,7 @@ fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
         }
     };
     let shown = given.map(str::to_owned).or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or_default();
-    found.ok_or_else(|| CliError::NotFound(format!("there is no user {shown:?}: nothing was changed")))
+    found.ok_or_else(|| CliError::NotFound(format!("the user {shown:?} does not exist; nothing was changed")))
 }
 
 /// Returns the home of `--hp`, which is the user's folder, as in PM2. Without `--hp`, it is the
@@ -169,7 +169,7 @@ fn name(call: &Call, program: Program, platform: Platform, user: &User) -> Resul
             let variable = matches!(platform, Platform::Rcd | Platform::RcdOpenbsd);
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (!variable && "-.".contains(c));
             if name.is_empty() || !name.chars().all(fits) || name.starts_with(['-', '.']) {
-                let reason = format!("{given:?} cannot be the name of a service: letters, digits, `_`, `-` and `.` can");
+                let reason = format!("{given:?} is not a valid service name: use letters, digits, `_`, `-` and `.`");
                 return Err(UsageError::BadValue { option: "--service-name".into(), reason }.into());
             }
             name.to_owned()

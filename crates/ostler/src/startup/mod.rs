@@ -4,9 +4,9 @@
 //! into files and commands without touching anything. [`steps`] performs them in order, and undoes
 //! completed steps if one fails.
 
-mod begin;
 pub(crate) mod check;
 mod facts;
+mod perform;
 mod plan;
 mod platform;
 mod quote;
@@ -16,8 +16,8 @@ mod search_path;
 pub(crate) mod steps;
 mod unit_file;
 
-pub(crate) use begin::{begin, perform, print_root_command};
 pub(crate) use facts::{Facts, Scope, gather, own_program, whose};
+pub(crate) use perform::{perform, prepare, print_root_command};
 pub(crate) use plan::{Plan, plan, unplan};
 pub(crate) use platform::Platform;
 pub(crate) use quote::{name_part, sh};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::facts::{Facts, Scope};
 use super::platform::Platform;
 use super::render::render;
-use super::steps::Step;
+use super::steps::SetupStep;
 
 /// Steps to perform, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +15,13 @@ pub(crate) struct Plan {
     /// Its text.
     pub text: String,
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SetupStep>,
 }
 
 impl Plan {
     /// Returns the commands among the steps, as a user would type them.
     pub(crate) fn commands(&self) -> Vec<String> {
-        self.steps.iter().filter_map(Step::command).collect()
+        self.steps.iter().filter_map(SetupStep::command).collect()
     }
 }
 
@@ -49,12 +49,12 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-fn run(command: &[&str], undo: &[&str]) -> Step {
-    Step::Run { command: words(command), undo: Some(words(undo)).filter(|undo| !undo.is_empty()), needed: true }
+fn run(command: &[&str], undo: &[&str]) -> SetupStep {
+    SetupStep::Run { command: words(command), undo: Some(words(undo)).filter(|undo| !undo.is_empty()), needed: true }
 }
 
-fn try_run(command: &[&str]) -> Step {
-    Step::Run { command: words(command), undo: None, needed: false }
+fn try_run(command: &[&str]) -> SetupStep {
+    SetupStep::Run { command: words(command), undo: None, needed: false }
 }
 
 /// Returns the plan to start the apps at boot. Nothing is started now.
@@ -67,7 +67,7 @@ pub(crate) fn plan(facts: &Facts) -> Plan {
         Platform::Systemd | Platform::Launchd | Platform::Smf => 0o644,
         _ => 0o755,
     };
-    let mut steps = vec![Step::Write { path: target.clone(), text: text.clone(), mode }];
+    let mut steps = vec![SetupStep::Write { path: target.clone(), text: text.clone(), mode }];
     match (facts.platform, facts.scope) {
         (Platform::Systemd, Scope::System) => steps.push(run(&["systemctl", "enable", name], &["systemctl", "disable", name])),
         (Platform::Systemd, Scope::User) => {
@@ -98,7 +98,7 @@ pub(crate) fn unplan(facts: &Facts) -> Plan {
     let target = target(facts);
     let name = facts.name.as_str();
     let file = target.to_string_lossy().into_owned();
-    let remove = Step::Remove { path: target.clone() };
+    let remove = SetupStep::Remove { path: target.clone() };
     let steps = match (facts.platform, facts.scope) {
         (Platform::Systemd, Scope::System) => vec![
             try_run(&["systemctl", "disable", name]),

@@ -9,9 +9,9 @@ use super::quote::{self, always_sh, systemd, xml};
 /// Returns the text for the platform, for a file at `target`.
 pub(super) fn render(facts: &Facts, target: &Path) -> String {
     let values = match facts.platform {
-        Platform::Systemd => of_systemd(facts),
-        Platform::Launchd | Platform::Smf => of_xml(facts),
-        _ => of_shell(facts, target),
+        Platform::Systemd => systemd_values(facts),
+        Platform::Launchd | Platform::Smf => xml_values(facts),
+        _ => shell_values(facts, target),
     };
     let template = match (facts.platform, facts.scope) {
         (Platform::Systemd, Scope::System) => include_str!("templates/systemd.service"),
@@ -49,7 +49,7 @@ fn description(facts: &Facts) -> String {
     quote::comment(&format!("{} process manager of {}", facts.program.label(), facts.user.name))
 }
 
-fn of_systemd(facts: &Facts) -> Values {
+fn systemd_values(facts: &Facts) -> Values {
     // systemd would read a dollar in a path as a variable. Only newer versions know the prefix that
     // prevents it.
     let plain = if facts.exe.contains('$') { ":" } else { "" };
@@ -86,7 +86,7 @@ fn nvm(facts: &Facts) -> Option<String> {
     facts.path.nvm.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned)
 }
 
-fn of_xml(facts: &Facts) -> Values {
+fn xml_values(facts: &Facts) -> Values {
     let method = quote::sh(&facts.exe).replace('%', "%%");
     vec![
         ("program", xml(facts.program.name())),
@@ -103,7 +103,7 @@ fn of_xml(facts: &Facts) -> Values {
     ]
 }
 
-fn of_shell(facts: &Facts, target: &Path) -> Values {
+fn shell_values(facts: &Facts, target: &Path) -> Values {
     let su = match facts.platform {
         Platform::Rcd => r#"su -m "$user" -c "$self as-user $1""#,
         Platform::RcdOpenbsd => r#"su -s /bin/sh "$user" -c "$self as-user $1""#,

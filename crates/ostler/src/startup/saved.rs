@@ -22,7 +22,7 @@ pub(super) fn read(home: &Path) -> io::Result<String> {
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path(home))?;
     let meta = file.metadata()?;
     if !meta.is_file() || meta.len() > MOST_BYTES {
-        return Err(io::Error::other("it is not a file, or far too large"));
+        return Err(io::Error::other("it is not a file, or it is too large"));
     }
     let mut text = String::new();
     file.take(MOST_BYTES).read_to_string(&mut text)?;

@@ -12,7 +12,7 @@ use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum SetupStep {
     /// Writes a file, and replaces an existing one.
     Write { path: PathBuf, text: String, mode: u32 },
     /// Removes a file, which may already be gone.
@@ -21,7 +21,7 @@ pub(crate) enum Step {
     Run { command: Vec<String>, undo: Option<Vec<String>>, needed: bool },
 }
 
-impl Step {
+impl SetupStep {
     /// Returns the command as a user would type it.
     pub(crate) fn command(&self) -> Option<String> {
         match self {
@@ -33,7 +33,7 @@ impl Step {
 
 /// Progress for users.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress<'a> {
+pub(crate) enum SetupProgress<'a> {
     Writing(&'a Path),
     Removing(&'a Path),
     Executing(&'a str),
@@ -54,26 +54,26 @@ enum Undo {
 ///
 /// # Errors
 /// Returns the error of the first step that failed; the steps before it were undone.
-pub(crate) fn perform(steps: &[Step], report: &mut dyn FnMut(Progress<'_>)) -> Result<(), StepError> {
+pub(crate) fn perform(steps: &[SetupStep], report: &mut dyn FnMut(SetupProgress<'_>)) -> Result<(), StepError> {
     let mut undo = Vec::new();
     for step in steps {
         if let Err(error) = one(step, &mut undo, report) {
-            report(Progress::Undoing);
-            undo.into_iter().rev().for_each(take_back);
+            report(SetupProgress::Undoing);
+            undo.into_iter().rev().for_each(revert);
             return Err(error);
         }
     }
     Ok(())
 }
 
-fn one(step: &Step, undo: &mut Vec<Undo>, report: &mut dyn FnMut(Progress<'_>)) -> Result<(), StepError> {
+fn one(step: &SetupStep, undo: &mut Vec<Undo>, report: &mut dyn FnMut(SetupProgress<'_>)) -> Result<(), StepError> {
     match step {
-        Step::Write { path, text, mode } => {
-            report(Progress::Writing(path));
+        SetupStep::Write { path, text, mode } => {
+            report(SetupProgress::Writing(path));
             write(path, text, *mode, undo)
         }
-        Step::Remove { path } => {
-            report(Progress::Removing(path));
+        SetupStep::Remove { path } => {
+            report(SetupProgress::Removing(path));
             match fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     Err(StepError::File { what: "remove", path: path.clone(), source: error })
@@ -81,15 +81,15 @@ fn one(step: &Step, undo: &mut Vec<Undo>, report: &mut dyn FnMut(Progress<'_>)) 
                 _ => Ok(()),
             }
         }
-        Step::Run { command, undo: back, needed } => {
+        SetupStep::Run { command, undo: back, needed } => {
             let shown = typed(command);
-            report(Progress::Executing(&shown));
+            report(SetupProgress::Executing(&shown));
             // If the command fails, it may have been carried out in part.
             undo.extend(back.clone().map(Undo::Run));
             match run(command) {
-                Ok(()) => report(Progress::Executed),
+                Ok(()) => report(SetupProgress::Executed),
                 Err(reason) if *needed => return Err(StepError::Command { command: shown, reason }),
-                Err(reason) => report(Progress::Passed(&reason)),
+                Err(reason) => report(SetupProgress::Passed(&reason)),
             }
             Ok(())
         }
@@ -104,7 +104,9 @@ fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(),
         // `systemctl mask` creates a link to nothing: an administrator has disabled this service on
         // purpose.
         Ok(meta) if meta.is_symlink() => {
-            return Err(failed("replace")(std::io::Error::other("it is a link, perhaps because the service is masked; remove it first")));
+            return Err(failed("replace")(std::io::Error::other(
+                "it is a symbolic link, perhaps because the service is masked; remove it first",
+            )));
         }
         Ok(meta) => Some((fs::read(path).map_err(failed("read"))?, meta.permissions().mode() & 0o7777)),
     };
@@ -126,7 +128,7 @@ fn missing_folders(path: &Path) -> Vec<PathBuf> {
 
 /// Undoes a step as far as possible. Its own errors are ignored, because the first error is
 /// reported.
-fn take_back(undo: Undo) {
+fn revert(undo: Undo) {
     match undo {
         Undo::Restore { path, old: None } => drop(fs::remove_file(path)),
         Undo::Restore { path, old: Some((bytes, mode)) } => {
@@ -148,8 +150,8 @@ fn run(command: &[String]) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(said.lines().map(str::trim).rfind(|line| !line.is_empty()).map_or_else(|| output.status.to_string(), str::to_owned))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(stderr.lines().map(str::trim).rfind(|line| !line.is_empty()).map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
 /// Finds the user's systemd: after `su` or in a cron job the environment does not name its socket.
@@ -189,11 +191,11 @@ mod tests {
         fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
         let touch = |path: &Path| words(&["touch", path.to_str().unwrap()]);
         let steps = [
-            Step::Write { path: old.clone(), text: "after".into(), mode: 0o755 },
-            Step::Write { path: new.clone(), text: "x".into(), mode: 0o644 },
-            Step::Run { command: words(&["true"]), undo: Some(touch(&mark)), needed: true },
-            Step::Run { command: words(&["sh", "-c", "echo no such service >&2; exit 3"]), undo: None, needed: true },
-            Step::Run { command: touch(&place.join("never")), undo: None, needed: true },
+            SetupStep::Write { path: old.clone(), text: "after".into(), mode: 0o755 },
+            SetupStep::Write { path: new.clone(), text: "x".into(), mode: 0o644 },
+            SetupStep::Run { command: words(&["true"]), undo: Some(touch(&mark)), needed: true },
+            SetupStep::Run { command: words(&["sh", "-c", "echo no such service >&2; exit 3"]), undo: None, needed: true },
+            SetupStep::Run { command: touch(&place.join("never")), undo: None, needed: true },
         ];
         let error = perform(&steps, &mut |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "sh -c 'echo no such service >&2; exit 3' failed: no such service");
@@ -207,8 +209,8 @@ mod tests {
     fn performing_steps_twice_is_idempotent() {
         let place = folder("twice");
         let file = place.join("unit");
-        let write = [Step::Write { path: file.clone(), text: "x".into(), mode: 0o644 }];
-        let remove = [Step::Run { command: words(&["false"]), undo: None, needed: false }, Step::Remove { path: file.clone() }];
+        let write = [SetupStep::Write { path: file.clone(), text: "x".into(), mode: 0o644 }];
+        let remove = [SetupStep::Run { command: words(&["false"]), undo: None, needed: false }, SetupStep::Remove { path: file.clone() }];
         for _ in 0..2 {
             perform(&write, &mut |_| {}).unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), "x");
@@ -225,7 +227,7 @@ mod tests {
         let place = folder("masked");
         let file = place.join("unit");
         std::os::unix::fs::symlink("/dev/null", &file).unwrap();
-        let error = perform(&[Step::Write { path: file.clone(), text: "x".into(), mode: 0o644 }], &mut |_| {}).unwrap_err();
+        let error = perform(&[SetupStep::Write { path: file.clone(), text: "x".into(), mode: 0o644 }], &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("masked"), "{error}");
         assert!(file.is_symlink());
         fs::remove_dir_all(place).unwrap();

@@ -13,8 +13,8 @@
 //! Nothing is ever deleted in PM2. Before an app is stopped in PM2, `migration.json` records it, so
 //! a rollback is possible at each moment.
 
-mod ending;
-mod moving;
+mod finish;
+mod migration;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,11 +24,11 @@ use ostler_proto::control::Request;
 use ostler_sys::process::tree::ProcTable;
 use serde_json::{Value, json};
 
-use self::moving::Migration;
+use self::migration::Migration;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, MigrateError, Status, UsageError};
-use crate::migrate::{self, App, Found, Pm2, Way};
+use crate::migrate::{self, App, MoveMethod, Pm2, Pm2Contents};
 
 /// Time within which an app has to be healthy in ostler, without `--timeout`.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.takes_over_pm2 = true;
     let from = match call.target() {
         Some(folder) => std::path::absolute(folder).map_err(|source| CliError::File { what: "find", path: folder.to_owned(), source })?,
-        None => crate::home::of_pm2().ok_or(MigrateError::NoHome)?,
+        None => crate::home::pm2_home().ok_or(MigrateError::NoHome)?,
     };
     let from = std::fs::canonicalize(&from).unwrap_or(from);
     let limit = match call.value("timeout") {
@@ -58,10 +58,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.on_launch = None;
     }
     if call.has("back") {
-        return ending::back(cx, limit);
+        return finish::move_back(cx, limit);
     }
     if call.has("finish") {
-        return ending::finish(cx);
+        return finish::finish(cx);
     }
     let is_same = std::fs::canonicalize(cx.home()?).is_ok_and(|home| home == from);
     if is_same && !call.has("in-place") && !call.has("dry-run") {
@@ -75,7 +75,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let found = migrate::read(list);
     let about = match &mut pm2 {
         Some(pm2) => format!("PM2 {} (pid {})", pm2.version()?, pm2.process.pid),
-        None => "PM2 does not run; its saved list".to_owned(),
+        None => "PM2 is not running; its saved list".to_owned(),
     };
     let plan = plan(&found, pm2.as_ref());
     if call.has("dry-run") {
@@ -86,7 +86,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut migration = Migration::new(from, limit, pm2);
     let moved = migration.apps(cx, &plan);
     if call.has("json") {
-        cx.out.data(format!("{}\n", migration.told(&found.modules)).as_bytes());
+        cx.out.data(format!("{}\n", migration.report(&found.modules)).as_bytes());
     }
     moved?;
     migration.take_settings(cx)?;
@@ -94,10 +94,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.client()?.request(&Request::Save { force: false, files: None }, &mut |_| {})?;
     }
     migration.take_boot(cx)?;
-    tell_modules(cx, &found, call.has("in-place"));
+    report_modules(cx, &found, call.has("in-place"));
     match migration.pm2() {
-        Some(pm2) if call.has("in-place") => ending::end_pm2(cx, pm2)?,
-        Some(_) => cx.out.info("PM2 still runs, without these apps: `ostler migrate --finish` ends it, `ostler migrate --back` goes back"),
+        Some(pm2) if call.has("in-place") => finish::stop_pm2(cx, pm2)?,
+        Some(_) => cx
+            .out
+            .info("PM2 still runs, without these apps: `ostler migrate --finish` stops it, `ostler migrate --back` moves the apps back"),
         None => {}
     }
     if call.has("in-place") {
@@ -107,20 +109,21 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 /// One app, how it is moved, and the places at which it listens.
-struct Step<'a> {
+struct MoveStep<'a> {
     app: &'a App,
-    way: Way,
+    method: MoveMethod,
     places: BTreeSet<String>,
 }
 
-fn plan<'a>(found: &'a Found, pm2: Option<&Pm2>) -> Vec<Step<'a>> {
+fn plan<'a>(found: &'a Pm2Contents, pm2: Option<&Pm2>) -> Vec<MoveStep<'a>> {
     let processes = ProcTable::scan();
     let shares = pm2.is_some_and(|pm2| ostler_sys::fd::socket_copies::may_take_from(pm2.process));
     let step = |app: &'a App| {
         let places = listens(&processes, app.pids());
         // If no PM2 runs, the old app cannot be in the way.
-        let way = if pm2.is_none() && !app.running_ids().is_empty() { Way::Beside } else { app.way(!places.is_empty(), shares) };
-        Step { app, way, places }
+        let method =
+            if pm2.is_none() && !app.running_ids().is_empty() { MoveMethod::Beside } else { app.method(!places.is_empty(), shares) };
+        MoveStep { app, method, places }
     };
     found.apps.iter().map(step).collect()
 }
@@ -134,13 +137,13 @@ fn listens(processes: &ProcTable, pids: impl Iterator<Item = i32>) -> BTreeSet<S
 
 /// Reads the saved list of a PM2 that does not run.
 fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
-    let path = crate::home::paths_of_shell(from).dump;
+    let path = crate::home::shell_paths(from).dump;
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let folder = from.display();
             return Err(CliError::NotFound(format!(
-                "no PM2 runs in \"{folder}\", and no list is saved there; its folder: ostler migrate <folder>"
+                "PM2 does not run in \"{folder}\", and has no saved list there; to name its folder: ostler migrate <folder>"
             )));
         }
         Err(source) => return Err(CliError::File { what: "read", path: path.display().to_string(), source }),
@@ -151,37 +154,37 @@ fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
     }
 }
 
-fn show(cx: &mut Cx, call: &Call, from: &Path, about: &str, found: &Found, plan: &[Step<'_>]) {
+fn show(cx: &mut Cx, call: &Call, from: &Path, about: &str, found: &Pm2Contents, plan: &[MoveStep<'_>]) {
     if call.has("json") {
         let apps: Vec<Value> = plan
             .iter()
-            .map(|step| json!({ "name": step.app.name, "instances": step.app.instances.len(), "way": step.way.word(), "listens": step.places, "notes": step.app.notes }))
+            .map(|step| json!({ "name": step.app.name, "instances": step.app.instances.len(), "way": step.method.word(), "listens": step.places, "notes": step.app.notes }))
             .collect();
         let text = json!({ "from": from, "apps": apps, "modules": found.modules });
         return cx.out.data(format!("{text}\n").as_bytes());
     }
-    cx.out.info(format_args!("{about} in {}; nothing is done yet", from.display()));
+    cx.out.info(format_args!("{about} in {}; nothing was changed", from.display()));
     for step in plan {
         let listens = if step.places.is_empty() { String::new() } else { format!(", listens at {}", joined(&step.places)) };
         let mode = if step.app.is_cluster { "cluster" } else { "fork" };
         let count = counted(step.app.instances.len(), "instance");
-        cx.out.line(format_args!("  {}: {count}, {mode}{listens}: {}", crate::text::shown(&step.app.name), step.way.words()));
+        cx.out.line(format_args!("  {}: {count}, {mode}{listens}: {}", crate::text::shown(&step.app.name), step.method.words()));
         step.app.notes.iter().for_each(|note| cx.out.line(format_args!("    {note}")));
     }
-    tell_modules(cx, found, call.has("in-place"));
+    report_modules(cx, found, call.has("in-place"));
 }
 
-fn tell_modules(cx: &mut Cx, found: &Found, is_in_place: bool) {
+fn report_modules(cx: &mut Cx, found: &Pm2Contents, is_in_place: bool) {
     for module in &found.modules {
         let shown = crate::text::shown(module);
         match crate::modules::built_in(module) {
             Some(built_in) => cx.out.info(format_args!("module {shown}: {}", built_in.does)),
-            None if is_in_place => cx.out.info(format_args!("module {shown}: started here when PM2 has ended")),
+            None if is_in_place => cx.out.info(format_args!("module {shown}: started here after PM2 was stopped")),
             None => cx.out.info(format_args!("module {shown}: not moved; `ostler install {shown}` installs it here")),
         }
     }
     if found.rejected > 0 {
-        cx.out.warn_err(format_args!("{} make no sense and are left out", counted(found.rejected, "entry of its list")));
+        cx.out.warn_err(format_args!("invalid and skipped: {}", counted(found.rejected, "entry of its list")));
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::cells::Tone;
 use super::layout::Pane;
 use super::series::bar;
-use super::state::State;
+use super::state::MonitState;
 use crate::render::{age, bytes, why};
 use crate::text::wrap;
 
@@ -18,7 +18,7 @@ pub(super) type Line = Vec<(String, Tone)>;
 const LONGEST: usize = 2000;
 
 /// Returns the lines of a pane; none for the list and the logs, which are drawn in another way.
-pub(super) fn lines(state: &State, pane: Pane, columns: usize) -> Vec<Line> {
+pub(super) fn lines(state: &MonitState, pane: Pane, columns: usize) -> Vec<Line> {
     let Some(row) = state.row() else {
         return if pane == Pane::Events { events(state, columns) } else { Vec::new() };
     };
@@ -35,8 +35,8 @@ fn waiting() -> Vec<Line> {
     vec![vec![("…".into(), Tone::Dim)]]
 }
 
-fn metrics(state: &State, row: &TableRow, columns: usize) -> Vec<Line> {
-    let is_ascii = state.look.is_ascii;
+fn metrics(state: &MonitState, row: &TableRow, columns: usize) -> Vec<Line> {
+    let is_ascii = state.display.is_ascii;
     let mut lines = Vec::new();
     if let Some(past) = state.past.get(&row.id) {
         let figures =
@@ -85,7 +85,7 @@ pub(super) fn status_tone(status: &str) -> Tone {
     }
 }
 
-fn info(state: &State, row: &TableRow, columns: usize) -> Vec<Line> {
+fn info(state: &MonitState, row: &TableRow, columns: usize) -> Vec<Line> {
     let mut facts: Vec<(&str, String, Tone)> = vec![
         ("App Name", format!("{} ({})", row.name, row.id), Tone::Bold),
         ("Namespace", row.namespace.clone(), Tone::Plain),
@@ -120,7 +120,7 @@ fn from_detail(detail: &Detail) -> Vec<(&'static str, String, Tone)> {
     add("Interpreter", spec.interpreter.clone());
     add("Exec cwd", Some(spec.cwd.clone()));
     add("Node.js", detail.learned.node_version.clone());
-    add("Own status", detail.learned.status.clone());
+    add("App status", detail.learned.status.clone());
     add("Listens on", Some(detail.learned.sockets.iter().map(|socket| socket.address.as_str()).collect::<Vec<_>>().join(", ")));
     add("Waits for", Some(detail.waits_for.join(", ")));
     add("Out log", detail.files.out.clone());
@@ -136,14 +136,14 @@ fn fact(name: &str, value: &str, tone: Tone, columns: usize) -> Vec<Line> {
     values.into_iter().zip(heads).map(|(value, head)| vec![(format!("{head:NAMES$}"), Tone::Dim), (value, tone)]).collect()
 }
 
-fn why_lines(state: &State, detail: &Detail, columns: usize) -> Vec<Line> {
+fn why_lines(state: &MonitState, detail: &Detail, columns: usize) -> Vec<Line> {
     let events: Vec<Event> = state.events.iter().cloned().collect();
     let text = why(detail, &events, &state.view.plain());
     let whole = |line: &str| -> Line { vec![(line.to_owned(), Tone::Plain)] };
     text.lines().flat_map(|line| wrap(line, columns)).map(|line| whole(&line)).collect()
 }
 
-fn events(state: &State, columns: usize) -> Vec<Line> {
+fn events(state: &MonitState, columns: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     for event in state.events.iter().rev() {
         let time = state.view.time_of_day(event.at_ms);
@@ -171,9 +171,9 @@ fn event_tone(what: &EventKind) -> Tone {
 }
 
 /// Bars of CPU and memory of all instances that are shown, as `imonit` has them.
-pub(super) fn share_bars(state: &State, row: &TableRow, columns: usize) -> (String, String) {
+pub(super) fn share_bars(state: &MonitState, row: &TableRow, columns: usize) -> (String, String) {
     let largest = state.rows.iter().map(|row| row.monit.memory_bytes).max().unwrap_or(0).max(1);
     #[expect(clippy::cast_precision_loss, reason = "columns")]
     let memory = row.monit.memory_bytes as f64 / largest as f64;
-    (bar(row.monit.cpu_pct / 100.0, columns, state.look.is_ascii), bar(memory, columns, state.look.is_ascii))
+    (bar(row.monit.cpu_pct / 100.0, columns, state.display.is_ascii), bar(memory, columns, state.display.is_ascii))
 }

@@ -3,7 +3,7 @@
 use super::content;
 use super::input::{Input, Key};
 use super::layout::Pane;
-use super::state::{AppOrder, Chosen, Dialog, FIELDS, State};
+use super::state::{AppOrder, Chosen, Dialog, FIELDS, MonitState};
 use super::targets::target_of;
 
 /// Command that a key gives, apart from a change of the view.
@@ -24,24 +24,24 @@ const LONGEST: usize = 64;
 
 /// Keys and their effects, as the help shows them.
 pub(super) const HELP: &[(&str, &str)] = &[
-    ("up down, j k", "choose an app; in other panes scroll"),
-    ("left right, Tab", "the next pane has the keys"),
+    ("up down, j k", "choose an app; scroll other panes"),
+    ("left right, Tab", "move to the next pane"),
     ("1 - 6", "list, logs, metrics, metadata, why, events"),
-    ("Enter, z", "this pane alone, and back"),
-    ("PgUp PgDn Home End", "further up, down, to the ends"),
+    ("Enter, z", "show only this pane, and back"),
+    ("PgUp PgDn Home End", "scroll by page, to the ends"),
     ("r  R", "restart this instance, all of its app"),
     ("l  L", "reload this instance, all of its app"),
     ("s  S", "stop this instance, all of its app"),
-    ("+  -  c", "one instance more, one less, so many"),
-    ("/", "show only what has these letters"),
-    ("o  O", "sort by the next field, the other way round"),
+    ("+  -  c", "add an instance, remove one, scale"),
+    ("/", "show only apps with this text"),
+    ("o  O", "sort by the next field, reverse order"),
     ("Ctrl-L", "redraw the screen"),
     ("Ctrl-Z", "suspend"),
     ("q, Esc, Ctrl-C", "quit"),
 ];
 
 /// Handles typed input.
-pub(super) fn on_input(state: &mut State, input: Input) -> Option<Command> {
+pub(super) fn on_input(state: &mut MonitState, input: Input) -> Option<Command> {
     match input {
         Input::Key(Key::Ctrl('l')) => Some(Command::Repaint),
         Input::Key(Key::Ctrl('z')) => Some(Command::Suspend),
@@ -64,7 +64,7 @@ pub(super) fn on_input(state: &mut State, input: Input) -> Option<Command> {
     }
 }
 
-fn on_key(state: &mut State, key: Key) -> Option<Command> {
+fn on_key(state: &mut MonitState, key: Key) -> Option<Command> {
     match std::mem::replace(&mut state.dialog, Dialog::None) {
         Dialog::None => on_plain_key(state, key),
         Dialog::Help => None,
@@ -96,7 +96,7 @@ fn on_key(state: &mut State, key: Key) -> Option<Command> {
 }
 
 /// Edits the text that is being typed.
-fn edit(state: &mut State, key: Key) {
+fn edit(state: &mut MonitState, key: Key) {
     match key {
         Key::Char(c) => type_text(state, &c.to_string()),
         Key::Backspace => match &mut state.dialog {
@@ -120,7 +120,7 @@ fn edit(state: &mut State, key: Key) {
 }
 
 /// Adds to the text that is being typed. If no text is being typed, a paste is ignored.
-fn type_text(state: &mut State, text: &str) {
+fn type_text(state: &mut MonitState, text: &str) {
     let add = |target: &mut String, is_wanted: fn(char) -> bool| {
         let room = LONGEST.saturating_sub(target.chars().count());
         target.extend(text.chars().filter(|c| is_wanted(*c)).take(room));
@@ -135,7 +135,7 @@ fn type_text(state: &mut State, text: &str) {
     }
 }
 
-fn on_plain_key(state: &mut State, key: Key) -> Option<Command> {
+fn on_plain_key(state: &mut MonitState, key: Key) -> Option<Command> {
     let had_message = state.message.take().is_some();
     let page = page(state);
     match key {
@@ -173,7 +173,7 @@ fn on_plain_key(state: &mut State, key: Key) -> Option<Command> {
 }
 
 /// Handles a key for the selected instance, or for all instances of its app.
-fn on_order(state: &mut State, key: char) -> Option<Command> {
+fn on_order(state: &mut MonitState, key: char) -> Option<Command> {
     let row = state.row()?;
     let (name, id) = (row.name.clone(), row.id);
     let is_running = !matches!(row.status.as_str(), "stopped" | "errored");
@@ -187,7 +187,7 @@ fn on_order(state: &mut State, key: char) -> Option<Command> {
         _ => {}
     }
     let Some(chosen) = choose(state, &name, id, key.is_ascii_uppercase()) else {
-        let text = format!("no word means {name} ({id}) alone: another app has this number as its name or namespace");
+        let text = format!("cannot address {name} ({id}) alone: another app has this number as its name or namespace");
         state.message = Some((text, false));
         return None;
     };
@@ -201,7 +201,7 @@ fn on_order(state: &mut State, key: char) -> Option<Command> {
 }
 
 /// Chooses one instance, or all instances of the app with this name.
-fn choose(state: &State, name: &str, id: u32, all: bool) -> Option<Chosen> {
+fn choose(state: &MonitState, name: &str, id: u32, all: bool) -> Option<Chosen> {
     let ids: Vec<u32> = state.rows.iter().filter(|row| if all { row.name == name } else { row.id == id }).map(|row| row.id).collect();
     let words = match (all, ids.len()) {
         (false, _) => format!("{name} ({id})"),
@@ -212,18 +212,18 @@ fn choose(state: &State, name: &str, id: u32, all: bool) -> Option<Chosen> {
 }
 
 /// Asks for confirmation.
-fn confirm(state: &mut State, question: String, order: AppOrder) -> Option<Command> {
+fn confirm(state: &mut MonitState, question: String, order: AppOrder) -> Option<Command> {
     state.dialog = Dialog::Confirm { question, order };
     None
 }
 
-fn confirm_scale(state: &mut State, app: String, to: String) -> Option<Command> {
+fn confirm_scale(state: &mut MonitState, app: String, to: String) -> Option<Command> {
     let now = state.rows.iter().filter(|row| row.name == app).count();
     let then = if to == "-1" { now.saturating_sub(1).to_string() } else { to.clone() };
     confirm(state, format!("Scale {app} from {now} to {then}?"), AppOrder::Scale { app, to })
 }
 
-fn sort_by_next(state: &mut State) {
+fn sort_by_next(state: &mut MonitState) {
     let field = state.sort.split(':').next().unwrap_or_default();
     let next = FIELDS.iter().position(|known| *known == field).map_or(0, |at| (at + 1) % FIELDS.len());
     // For numbers, users want the largest first.
@@ -232,14 +232,14 @@ fn sort_by_next(state: &mut State) {
     state.arrange();
 }
 
-fn turn_order(state: &mut State) {
+fn turn_order(state: &mut MonitState) {
     let (field, direction) = state.sort.split_once(':').unwrap_or((&state.sort, "asc"));
     state.sort = if direction == "desc" { field.to_owned() } else { format!("{field}:desc") };
     state.arrange();
 }
 
 /// Gives a pane the keyboard focus and makes it visible.
-fn focus(state: &mut State, pane: Pane) {
+fn focus(state: &mut MonitState, pane: Pane) {
     state.focus = pane;
     if matches!(pane, Pane::Info | Pane::Why | Pane::Events) && state.layout().place(pane).is_none() {
         state.tab = pane;
@@ -247,7 +247,7 @@ fn focus(state: &mut State, pane: Pane) {
 }
 
 /// Moves the focus by this number of panes.
-fn turn(state: &mut State, by: isize) {
+fn turn(state: &mut MonitState, by: isize) {
     let seen: Vec<Pane> = state.layout().panes.iter().map(|(pane, _)| *pane).collect();
     // If the panes do not fit side by side, the screen shows one at a time, and the focus goes
     // through all of them.
@@ -257,12 +257,12 @@ fn turn(state: &mut State, by: isize) {
     focus(state, panes[next]);
 }
 
-fn page(state: &State) -> usize {
+fn page(state: &MonitState) -> usize {
     state.layout().place(state.focus).map_or(1, |place| place.inner().height.saturating_sub(1).max(1))
 }
 
 /// Scrolls within a pane: to another row of the list, or to other lines of other panes.
-fn scroll(state: &mut State, pane: Pane, up: bool, by: usize) {
+fn scroll(state: &mut MonitState, pane: Pane, up: bool, by: usize) {
     if pane == Pane::List {
         let position = state.position().unwrap_or(0);
         state.select_at(if up { position.saturating_sub(by) } else { position.saturating_add(by) });
@@ -279,7 +279,7 @@ fn scroll(state: &mut State, pane: Pane, up: bool, by: usize) {
     *offset = if further { offset.saturating_add(by) } else { offset.saturating_sub(by) }.min(most);
 }
 
-fn on_click(state: &mut State, x: usize, y: usize) {
+fn on_click(state: &mut MonitState, x: usize, y: usize) {
     if state.dialog != Dialog::None {
         return;
     }
@@ -297,21 +297,21 @@ fn on_click(state: &mut State, x: usize, y: usize) {
 #[cfg(test)]
 mod tests {
     use super::super::log_lines::LogLine;
-    use super::super::state::{Look, News};
+    use super::super::state::{DisplayOptions, MonitEvent};
     use super::*;
     use crate::render::View;
     use crate::tests::data;
 
-    fn state() -> State {
-        let look = Look { program: "ostler", is_ascii: false };
-        let mut state = State::new(look, View::played(data::NOW_MS, None), (80, 24), "id".into());
+    fn state() -> MonitState {
+        let display = DisplayOptions { program: "ostler", is_ascii: false };
+        let mut state = MonitState::new(display, View::played(data::NOW_MS, None), (80, 24), "id".into());
         let mut rows: Vec<_> = ["api", "api", "job"].into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect();
         rows[2].status = "stopped".into();
-        state.apply(News::Rows(rows));
+        state.apply(MonitEvent::Rows(rows));
         state
     }
 
-    fn press(state: &mut State, keys: &str) -> Option<Command> {
+    fn press(state: &mut MonitState, keys: &str) -> Option<Command> {
         keys.chars().map(|c| on_input(state, Input::Key(if c == '\n' { Key::Enter } else { Key::Char(c) }))).last().flatten()
     }
 
@@ -361,7 +361,7 @@ mod tests {
             assert_eq!(press(&mut state(), keys), order(expected), "{keys}");
         }
         let mut empty = state();
-        empty.apply(News::Rows(Vec::new()));
+        empty.apply(MonitEvent::Rows(Vec::new()));
         for keys in ["s", "R", "+", "c"] {
             assert_eq!((press(&mut empty, keys), &empty.dialog), (None, &Dialog::None), "{keys}");
         }
@@ -372,7 +372,7 @@ mod tests {
         let mut state = state();
         let mut rows = state.rows.clone();
         rows[2].name = "0".into();
-        state.apply(News::Rows(rows));
+        state.apply(MonitEvent::Rows(rows));
         assert_eq!((press(&mut state, "s"), &state.dialog), (None, &Dialog::None));
         assert!(state.message.as_ref().is_some_and(|(text, is_good)| text.contains("api (0)") && !is_good));
         press(&mut state, "S");
@@ -383,7 +383,7 @@ mod tests {
     fn escape_closes_one_level_at_a_time() {
         let mut state = state();
         press(&mut state, "/jo\nz");
-        state.apply(News::Answer { text: "done".into(), is_good: true });
+        state.apply(MonitEvent::Answer { text: "done".into(), is_good: true });
         assert_eq!((state.shown.len(), state.is_zoomed, state.message.is_some()), (1, true, true));
         let mut escape = || on_input(&mut state, Input::Key(Key::Escape));
         assert_eq!([escape(), escape(), escape(), escape()], [None, None, None, Some(Command::Quit)]);
@@ -452,7 +452,7 @@ mod tests {
         on_input(&mut state, Input::Wheel { x: 5, y: 5, up: true });
         assert_eq!(state.selected, Some(0));
         for n in 0..50 {
-            state.apply(News::Line(LogLine::new(n.to_string().as_bytes(), false)));
+            state.apply(MonitEvent::Line(LogLine::new(n.to_string().as_bytes(), false)));
         }
         on_input(&mut state, Input::Wheel { x: 60, y: 5, up: true });
         assert_eq!((state.scroll[Pane::Logs.index()], state.focus), (3, Pane::List));
@@ -468,7 +468,7 @@ mod tests {
         let mut state = state();
         for width in [0, 1, 2, 5, 39, 40, 80, 200] {
             for height in [0, 1, 2, 3, 4, 5, 12, 24, 50] {
-                state.apply(News::Resized(width, height));
+                state.apply(MonitEvent::Resized(width, height));
                 for key in ' '..='~' {
                     on_input(&mut state, Input::Key(Key::Char(key)));
                 }

@@ -36,7 +36,7 @@ impl Pane {
 
 /// Input of the layout.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct LayoutInput {
     /// Columns and rows.
     pub size: (usize, usize),
     /// Pane with the keyboard focus.
@@ -63,7 +63,7 @@ const TWO_ROWS: usize = 20;
 const FIVE: (usize, usize) = (150, 30);
 
 impl Layout {
-    pub(super) fn of(wanted: &Wanted) -> Self {
+    pub(super) fn of(wanted: &LayoutInput) -> Self {
         let (width, height) = wanted.size;
         let line = |y| Rect { x: 0, y, width, height: 1 };
         let header = (height >= 3).then(|| line(0));
@@ -84,7 +84,7 @@ impl Layout {
     }
 }
 
-fn panes(body: Rect, wanted: &Wanted) -> Vec<(Pane, Rect)> {
+fn panes(body: Rect, wanted: &LayoutInput) -> Vec<(Pane, Rect)> {
     let Rect { x, y, width, height } = body;
     let has_room_for = |(columns, rows): (usize, usize)| width >= columns && height >= rows;
     if wanted.is_zoomed || !has_room_for(FOUR) {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn layout(size: (usize, usize), focus: Pane, is_zoomed: bool) -> Layout {
-        Layout::of(&Wanted { size, focus, tab: Pane::Info, is_zoomed })
+        Layout::of(&LayoutInput { size, focus, tab: Pane::Info, is_zoomed })
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ostler_client::{Client, ClientError};
 use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Action, Detail, Failure, Position, Progress, Request, Response, ScaleTo};
 
-use super::state::{AppOrder, Chosen, Link, News, State};
+use super::state::{AppOrder, Chosen, Link, MonitEvent, MonitState};
 use super::targets::target_of;
 use crate::client::connect_or_find;
 use crate::error::CliError;
@@ -31,7 +31,7 @@ const DETAILS: usize = 3;
 
 /// Purpose of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Asked {
+enum RequestPurpose {
     Rows,
     /// Node apps keep measuring; their results are among the metrics of the selected instance.
     Figures,
@@ -47,7 +47,7 @@ pub(super) struct DaemonLink {
     home: PathBuf,
     program: &'static str,
     client: Option<Client>,
-    asked: HashMap<u64, (Asked, Instant)>,
+    asked: HashMap<u64, (RequestPurpose, Instant)>,
     /// Position up to which events are known.
     position: Option<Position>,
     /// Time of the next sample, or of the next attempt to find a daemon.
@@ -79,7 +79,7 @@ impl DaemonLink {
     ///
     /// # Errors
     /// Returns an error if the daemon speaks another protocol version or cannot be used.
-    pub(super) fn turn(&mut self, now: Instant, state: &State) -> Result<Vec<News>, CliError> {
+    pub(super) fn turn(&mut self, now: Instant, state: &MonitState) -> Result<Vec<MonitEvent>, CliError> {
         if now < self.due {
             return Ok(Vec::new());
         }
@@ -87,54 +87,58 @@ impl DaemonLink {
             return self.connect(now, state);
         }
         self.due = now + SAMPLE;
-        let oldest =
-            self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Rows | Asked::Detail(_))).map(|(_, since)| *since).min();
+        let oldest = self
+            .asked
+            .values()
+            .filter(|(asked, _)| matches!(asked, RequestPurpose::Rows | RequestPurpose::Detail(_)))
+            .map(|(_, since)| *since)
+            .min();
         if let Some(silent) = oldest.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent >= SILENCE) {
-            return Ok(vec![News::Link(Link::Silent(silent.as_secs()))]);
+            return Ok(vec![MonitEvent::Link(Link::Silent(silent.as_secs()))]);
         }
         Ok(self.sample(now, state))
     }
 
-    fn connect(&mut self, now: Instant, state: &State) -> Result<Vec<News>, CliError> {
+    fn connect(&mut self, now: Instant, state: &MonitState) -> Result<Vec<MonitEvent>, CliError> {
         self.due = now + AGAIN;
         self.asked.clear();
         match connect_or_find(&self.home) {
             Ok(client) => self.client = Some(client),
             Err(ClientError::NotRunning { .. } | ClientError::Lost(_)) => {
-                return Ok(vec![News::Link(Link::Down("the daemon is not running; waiting for it".into()))]);
+                return Ok(vec![MonitEvent::Link(Link::Down("the daemon is not running; waiting for it".into()))]);
             }
             Err(error @ (ClientError::Version { .. } | ClientError::Elsewhere(_))) => return Err(error.into()),
-            Err(error) => return Ok(vec![News::Link(Link::Down(with_causes(&error)))]),
+            Err(error) => return Ok(vec![MonitEvent::Link(Link::Down(with_causes(&error)))]),
         }
         self.due = now + SAMPLE;
-        let mut news = match self.position {
-            Some(after) => self.ask(now, Request::Subscribe { after: Some(after) }, Asked::Subscription),
-            None => self.ask(now, Request::Events, Asked::Events),
+        let mut updates = match self.position {
+            Some(after) => self.ask(now, Request::Subscribe { after: Some(after) }, RequestPurpose::Subscription),
+            None => self.ask(now, Request::Events, RequestPurpose::Events),
         };
-        news.extend(self.sample(now, state));
-        Ok(news)
+        updates.extend(self.sample(now, state));
+        Ok(updates)
     }
 
     /// Requests the rows and the details of the selected instance, each at most once at a time.
     /// Instances that were selected only in passing are skipped.
-    fn sample(&mut self, now: Instant, state: &State) -> Vec<News> {
-        let is_asked = |link: &Self, what: &Asked| link.asked.values().any(|(asked, _)| asked == what);
-        let mut news = Vec::new();
-        if !is_asked(self, &Asked::Rows) {
-            news.extend(self.ask(now, Request::Table, Asked::Rows));
+    fn sample(&mut self, now: Instant, state: &MonitState) -> Vec<MonitEvent> {
+        let is_asked = |link: &Self, what: &RequestPurpose| link.asked.values().any(|(asked, _)| asked == what);
+        let mut updates = Vec::new();
+        if !is_asked(self, &RequestPurpose::Rows) {
+            updates.extend(self.ask(now, Request::Table, RequestPurpose::Rows));
         }
-        if !is_asked(self, &Asked::Figures) {
-            news.extend(self.ask(now, Request::Collect { for_ms: COLLECT_MS }, Asked::Figures));
+        if !is_asked(self, &RequestPurpose::Figures) {
+            updates.extend(self.ask(now, Request::Collect { for_ms: COLLECT_MS }, RequestPurpose::Figures));
         }
-        let details = self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Detail(_))).count();
-        let selected = state.selected.filter(|id| details < DETAILS && !is_asked(self, &Asked::Detail(*id)));
+        let details = self.asked.values().filter(|(asked, _)| matches!(asked, RequestPurpose::Detail(_))).count();
+        let selected = state.selected.filter(|id| details < DETAILS && !is_asked(self, &RequestPurpose::Detail(*id)));
         if let Some((id, target)) = selected.and_then(|id| Some((id, target_of(&state.rows, &[id])?))) {
-            news.extend(self.ask(now, Request::Inspect { targets: vec![target], cwd: String::new() }, Asked::Detail(id)));
+            updates.extend(self.ask(now, Request::Inspect { targets: vec![target], cwd: String::new() }, RequestPurpose::Detail(id)));
         }
-        news
+        updates
     }
 
-    fn ask(&mut self, now: Instant, request: Request, asked: Asked) -> Vec<News> {
+    fn ask(&mut self, now: Instant, request: Request, asked: RequestPurpose) -> Vec<MonitEvent> {
         let Some(client) = &mut self.client else { return Vec::new() };
         match client.send(request) {
             Ok(id) => {
@@ -146,77 +150,80 @@ impl DaemonLink {
     }
 
     /// Sends an order; its result arrives as news.
-    pub(super) fn order(&mut self, now: Instant, order: &AppOrder) -> Vec<News> {
+    pub(super) fn order(&mut self, now: Instant, order: &AppOrder) -> Vec<MonitEvent> {
         let words = order_words(order);
         if self.client.is_none() {
-            return vec![News::Answer { text: format!("{words}: the daemon is not running"), is_good: false }];
+            return vec![MonitEvent::Answer { text: format!("{words}: the daemon is not running"), is_good: false }];
         }
-        let mut news = vec![News::Answer { text: format!("{words} …"), is_good: true }];
+        let mut updates = vec![MonitEvent::Answer { text: format!("{words} …"), is_good: true }];
         let Some(request) = request(order, self.program) else {
-            return vec![News::Answer { text: format!("{words}: this is no number"), is_good: false }];
+            return vec![MonitEvent::Answer { text: format!("{words}: this is not a number"), is_good: false }];
         };
-        news.extend(self.ask(now, request, Asked::Order(words, Vec::new())));
-        news
+        updates.extend(self.ask(now, request, RequestPurpose::Order(words, Vec::new())));
+        updates
     }
 
     /// Handles the responses that have arrived.
     ///
     /// # Errors
     /// Returns the errors of [`Self::turn`].
-    pub(super) fn arrived(&mut self, now: Instant) -> Result<Vec<News>, CliError> {
+    pub(super) fn arrived(&mut self, now: Instant) -> Result<Vec<MonitEvent>, CliError> {
         let frames = match self.client.as_mut().map(Client::received_frames) {
             None => return Ok(Vec::new()),
             Some(Ok(frames)) => frames,
             Some(Err(error @ ClientError::Version { .. })) => return Err(error.into()),
             Some(Err(ClientError::Down(why))) => {
                 self.client = None;
-                return Ok(vec![News::Link(Link::Down(why))]);
+                return Ok(vec![MonitEvent::Link(Link::Down(why))]);
             }
             Some(Err(_)) => return Ok(self.lost(now)),
         };
-        let mut news = Vec::new();
+        let mut updates = Vec::new();
         for frame in frames {
-            self.on_answer(now, frame.id, frame.response, &mut news);
+            self.on_answer(now, frame.id, frame.response, &mut updates);
         }
-        Ok(news)
+        Ok(updates)
     }
 
-    fn lost(&mut self, now: Instant) -> Vec<News> {
+    fn lost(&mut self, now: Instant) -> Vec<MonitEvent> {
         self.client = None;
         // If the daemon was lost after it received an order, the result of the order is unknown.
-        let orders: Vec<String> =
-            self.asked.drain().filter_map(|(_, (asked, _))| if let Asked::Order(words, _) = asked { Some(words) } else { None }).collect();
+        let orders: Vec<String> = self
+            .asked
+            .drain()
+            .filter_map(|(_, (asked, _))| if let RequestPurpose::Order(words, _) = asked { Some(words) } else { None })
+            .collect();
         self.due = now + SOON;
-        let unknown = |words| News::Answer { text: format!("{words}: the daemon was lost before it answered"), is_good: false };
-        let down = News::Link(Link::Down("the daemon was lost; waiting for it".into()));
+        let unknown = |words| MonitEvent::Answer { text: format!("{words}: the daemon was lost before it answered"), is_good: false };
+        let down = MonitEvent::Link(Link::Down("the daemon was lost; waiting for it".into()));
         std::iter::once(down).chain(orders.into_iter().map(unknown)).collect()
     }
 
-    fn on_answer(&mut self, now: Instant, id: u64, response: Response, news: &mut Vec<News>) {
+    fn on_answer(&mut self, now: Instant, id: u64, response: Response, updates: &mut Vec<MonitEvent>) {
         let is_progress = matches!(response, Response::Progress(_) | Response::Happened(_) | Response::Missed(_));
         match response {
             Response::Happened(event) => {
                 self.position = Some(event.position());
                 self.due = self.due.min(now + SOON);
-                news.push(News::Event(event));
+                updates.push(MonitEvent::Event(event));
             }
-            Response::Missed(_) => news.push(News::Missed),
+            Response::Missed(_) => updates.push(MonitEvent::Missed),
             // The client reconnects and fetches the rest.
-            Response::FellBehind => news.extend(self.lost(now)),
+            Response::FellBehind => updates.extend(self.lost(now)),
             Response::Events { list, position } => {
                 self.position = Some(position);
-                news.extend(list.into_iter().map(News::Event));
-                news.extend(self.ask(now, Request::Subscribe { after: Some(position) }, Asked::Subscription));
+                updates.extend(list.into_iter().map(MonitEvent::Event));
+                updates.extend(self.ask(now, Request::Subscribe { after: Some(position) }, RequestPurpose::Subscription));
             }
-            Response::Table(rows) => news.extend([News::Link(Link::Up), News::Rows(rows)]),
-            Response::Details(details) => news.extend(details.into_iter().map(|detail: Detail| News::Detail(Box::new(detail)))),
+            Response::Table(rows) => updates.extend([MonitEvent::Link(Link::Up), MonitEvent::Rows(rows)]),
+            Response::Details(details) => updates.extend(details.into_iter().map(|detail: Detail| MonitEvent::Detail(Box::new(detail)))),
             Response::Progress(Progress::InstanceFailed { id: instance, name, reason }) => {
-                if let Some((Asked::Order(_, reasons), _)) = self.asked.get_mut(&id) {
+                if let Some((RequestPurpose::Order(_, reasons), _)) = self.asked.get_mut(&id) {
                     reasons.push(format!("{name} ({instance}) {reason}"));
                 }
             }
-            Response::Done { .. } => self.finish(now, id, None, news),
-            Response::Failed(failure) => self.finish(now, id, Some(failure), news),
+            Response::Done { .. } => self.finish(now, id, None, updates),
+            Response::Failed(failure) => self.finish(now, id, Some(failure), updates),
             _ => {}
         }
         if !is_progress {
@@ -224,14 +231,14 @@ impl DaemonLink {
         }
     }
 
-    fn finish(&mut self, now: Instant, id: u64, failure: Option<Failure>, news: &mut Vec<News>) {
-        let Some((Asked::Order(words, reasons), _)) = self.asked.remove(&id) else { return };
+    fn finish(&mut self, now: Instant, id: u64, failure: Option<Failure>, updates: &mut Vec<MonitEvent>) {
+        let Some((RequestPurpose::Order(words, reasons), _)) = self.asked.remove(&id) else { return };
         self.due = self.due.min(now + SOON);
-        news.push(match failure {
-            None => News::Answer { text: format!("{words}: done"), is_good: true },
+        updates.push(match failure {
+            None => MonitEvent::Answer { text: format!("{words}: done"), is_good: true },
             Some(failure) => {
                 let reason = reasons.into_iter().next().unwrap_or_else(|| failure.to_string());
-                News::Answer { text: format!("{words}: {reason}"), is_good: false }
+                MonitEvent::Answer { text: format!("{words}: {reason}"), is_good: false }
             }
         });
     }

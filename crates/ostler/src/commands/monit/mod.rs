@@ -18,7 +18,7 @@ mod targets;
 mod view;
 
 use session::Session;
-use state::{Look, State};
+use state::{DisplayOptions, MonitState};
 use terminal::Terminal;
 
 use super::table;
@@ -38,10 +38,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?.handshake()?;
     cx.disconnect();
     let home = cx.home()?.to_owned();
-    let look = Look { program: cx.program.name(), is_ascii: cx.out.is_ascii() };
+    let display = DisplayOptions { program: cx.program.name(), is_ascii: cx.out.is_ascii() };
     cx.out.flush();
     let terminal = Terminal::take()?;
-    let mut state = State::new(look, cx.out.view(), terminal.size(), sort);
+    let mut state = MonitState::new(display, cx.out.view(), terminal.size(), sort);
     state.filter = call.target().unwrap_or_default().to_owned();
     state.is_zoomed = call.word == "imonit";
     state.focus = Pane::List;

@@ -14,8 +14,8 @@ use super::keys::{Command, on_input};
 use super::link::DaemonLink;
 use super::log_lines::LogLine;
 use super::paint::changes;
-use super::state::{News, State};
-use super::terminal::{Came, Terminal, Told};
+use super::state::{MonitEvent, MonitState};
+use super::terminal::{Terminal, TerminalEvent, TerminalSignal};
 use super::view::draw;
 use crate::error::CliError;
 use crate::logs::LogFeed;
@@ -30,7 +30,7 @@ const SEQUENCE: Duration = Duration::from_millis(50);
 
 /// Parts of a session.
 pub(super) struct Session<'a> {
-    pub state: State,
+    pub state: MonitState,
     terminal: Terminal,
     link: DaemonLink,
     out: &'a Out,
@@ -57,14 +57,14 @@ struct Feed {
 #[derive(Default)]
 struct Wake {
     typed: bool,
-    told: bool,
+    signalled: bool,
     answered: bool,
     logged: bool,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(state: State, terminal: Terminal, home: PathBuf, out: &'a Out) -> Self {
-        let link = DaemonLink::new(home, state.look.program, Instant::now());
+    pub(super) fn new(state: MonitState, terminal: Terminal, home: PathBuf, out: &'a Out) -> Self {
+        let link = DaemonLink::new(home, state.display.program, Instant::now());
         let has_colors = out.paint().0;
         Self {
             state,
@@ -88,8 +88,8 @@ impl<'a> Session<'a> {
     pub(super) fn run(&mut self) -> Result<(), CliError> {
         loop {
             let now = Instant::now();
-            let news = self.link.turn(now, &self.state)?;
-            self.apply(news);
+            let updates = self.link.turn(now, &self.state)?;
+            self.apply(updates);
             self.follow_selected(now);
             self.read_logs();
             if !self.show(now) {
@@ -102,10 +102,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn apply(&mut self, news: Vec<News>) {
-        for news in news {
+    fn apply(&mut self, updates: Vec<MonitEvent>) {
+        for updates in updates {
             self.is_changed = true;
-            self.state.apply(news);
+            self.state.apply(updates);
         }
     }
 
@@ -135,14 +135,14 @@ impl<'a> Session<'a> {
         logs.tail(PAST_LINES, &mut |is_error, line| lines.push(LogLine::new(line, is_error)));
         self.state.logs.clear();
         self.feed = Some(Feed { id, files, logs });
-        self.apply(lines.into_iter().map(News::Line).collect());
+        self.apply(lines.into_iter().map(MonitEvent::Line).collect());
     }
 
     fn read_logs(&mut self) {
         let Some(feed) = &mut self.feed else { return };
         let mut lines = Vec::new();
         feed.logs.advance(&mut |is_error, line| lines.push(LogLine::new(line, is_error)));
-        self.apply(lines.into_iter().map(News::Line).collect());
+        self.apply(lines.into_iter().map(MonitEvent::Line).collect());
     }
 
     /// Updates the screen. Returns false if the terminal is gone.
@@ -183,39 +183,39 @@ impl<'a> Session<'a> {
             Err(errno) => return Err(CliError::system("wait")(errno)),
         }
         let is_ready = |at: Option<usize>| at.and_then(|at| fds.get(at)).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(Wake { typed: is_ready(Some(0)), told: is_ready(Some(1)), answered: is_ready(link_at), logged: is_ready(feed_at) })
+        Ok(Wake { typed: is_ready(Some(0)), signalled: is_ready(Some(1)), answered: is_ready(link_at), logged: is_ready(feed_at) })
     }
 
     /// Handles what has arrived. Returns false if the session is over.
     fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
-        for came in self.terminal.came(wake.told, wake.typed, &mut self.reader) {
-            let input = match came {
-                Came::Told(Told::End) => return Ok(false),
-                Came::Told(Told::Suspend) => {
+        for event in self.terminal.events(wake.signalled, wake.typed, &mut self.reader) {
+            let input = match event {
+                TerminalEvent::Signal(TerminalSignal::Quit) => return Ok(false),
+                TerminalEvent::Signal(TerminalSignal::Suspend) => {
                     self.suspend()?;
                     continue;
                 }
-                Came::Told(Told::Look) => {
-                    self.look();
+                TerminalEvent::Signal(TerminalSignal::Redraw) => {
+                    self.sample();
                     continue;
                 }
-                Came::Typed(input) => input,
+                TerminalEvent::Input(input) => input,
             };
             self.is_changed = true;
             match on_input(&mut self.state, input) {
                 None => {}
                 Some(Command::Quit) => return Ok(false),
                 Some(Command::Suspend) => self.suspend()?,
-                Some(Command::Repaint) => self.look(),
+                Some(Command::Repaint) => self.sample(),
                 Some(Command::Order(order)) => {
-                    let news = self.link.order(Instant::now(), &order);
-                    self.apply(news);
+                    let updates = self.link.order(Instant::now(), &order);
+                    self.apply(updates);
                 }
             }
         }
         if wake.answered {
-            let news = self.link.arrived(Instant::now())?;
-            self.apply(news);
+            let updates = self.link.arrived(Instant::now())?;
+            self.apply(updates);
         }
         if let Some(feed) = self.feed.as_mut().filter(|_| wake.logged) {
             feed.logs.drain();
@@ -225,14 +225,14 @@ impl<'a> Session<'a> {
 
     fn suspend(&mut self) -> Result<(), CliError> {
         self.terminal.suspend()?;
-        self.look();
+        self.sample();
         Ok(())
     }
 
     /// Applies the new size of the terminal, and draws everything.
-    fn look(&mut self) {
+    fn sample(&mut self) {
         let (columns, rows) = self.terminal.size();
         self.seen = None;
-        self.apply(vec![News::Resized(columns, rows)]);
+        self.apply(vec![MonitEvent::Resized(columns, rows)]);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use ostler_proto::control::{Detail, Event, TableRow};
 use serde_json::Value;
 
-use super::layout::{Layout, Pane, Wanted};
+use super::layout::{Layout, LayoutInput, Pane};
 use super::log_lines::{LogLine, LogLines};
 use super::series::Series;
 use crate::render::{Order, View};
@@ -73,7 +73,7 @@ pub(super) enum AppOrder {
 
 /// News from outside.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum MonitEvent {
     /// Rows of all instances, which also contain a sample of their usage.
     Rows(Vec<TableRow>),
     /// Details of one instance.
@@ -94,21 +94,21 @@ pub(super) enum News {
 
 /// Abilities of the terminal, and the names to show.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct DisplayOptions {
     pub program: &'static str,
     pub is_ascii: bool,
 }
 
 /// Past usage of an instance.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Past {
+pub(super) struct UsageHistory {
     pub cpu: Series,
     pub memory: Series,
 }
 
 /// State of the view.
-pub(super) struct State {
-    pub look: Look,
+pub(super) struct MonitState {
+    pub display: DisplayOptions,
     pub view: View,
     pub size: (usize, usize),
     /// Rows by id.
@@ -117,7 +117,7 @@ pub(super) struct State {
     pub has_rows: bool,
     /// Rows that are shown, in their order.
     pub shown: Vec<usize>,
-    pub past: HashMap<u32, Past>,
+    pub past: HashMap<u32, UsageHistory>,
     pub selected: Option<u32>,
     /// Details of the selected instance, once they have arrived.
     pub detail: Option<Box<Detail>>,
@@ -138,10 +138,10 @@ pub(super) struct State {
     pub message: Option<(String, bool)>,
 }
 
-impl State {
-    pub(super) fn new(look: Look, view: View, size: (usize, usize), sort: String) -> Self {
+impl MonitState {
+    pub(super) fn new(display: DisplayOptions, view: View, size: (usize, usize), sort: String) -> Self {
         Self {
-            look,
+            display,
             view,
             size,
             rows: Vec::new(),
@@ -165,18 +165,18 @@ impl State {
         }
     }
 
-    pub(super) fn apply(&mut self, news: News) {
-        match news {
-            News::Rows(rows) => self.set_rows(rows),
-            News::Detail(detail) => self.set_detail(detail),
-            News::Event(event) => {
+    pub(super) fn apply(&mut self, updates: MonitEvent) {
+        match updates {
+            MonitEvent::Rows(rows) => self.set_rows(rows),
+            MonitEvent::Detail(detail) => self.set_detail(detail),
+            MonitEvent::Event(event) => {
                 if self.events.len() == EVENTS {
                     self.events.pop_front();
                 }
                 self.events.push_back(event);
             }
-            News::Missed => self.events.clear(),
-            News::Line(line) => {
+            MonitEvent::Missed => self.events.clear(),
+            MonitEvent::Line(line) => {
                 let gone = self.logs.push(line);
                 let scroll = &mut self.scroll[Pane::Logs.index()];
                 // A user who has scrolled up keeps the same lines on the screen.
@@ -184,9 +184,9 @@ impl State {
                     *scroll = (*scroll + 1).saturating_sub(gone).min(self.logs.len().saturating_sub(1));
                 }
             }
-            News::Link(link) => self.link = link,
-            News::Answer { text, is_good } => self.message = Some((text, is_good)),
-            News::Resized(columns, rows) => self.size = (columns, rows),
+            MonitEvent::Link(link) => self.link = link,
+            MonitEvent::Answer { text, is_good } => self.message = Some((text, is_good)),
+            MonitEvent::Resized(columns, rows) => self.size = (columns, rows),
         }
     }
 
@@ -262,7 +262,7 @@ impl State {
     }
 
     pub(super) fn layout(&self) -> Layout {
-        Layout::of(&Wanted { size: self.size, focus: self.focus, tab: self.tab, is_zoomed: self.is_zoomed })
+        Layout::of(&LayoutInput { size: self.size, focus: self.focus, tab: self.tab, is_zoomed: self.is_zoomed })
     }
 
     /// Returns the number of list rows that fit below the heading.
@@ -298,14 +298,14 @@ mod tests {
     use super::*;
     use crate::tests::data;
 
-    fn state() -> State {
-        let look = Look { program: "ostler", is_ascii: false };
-        let mut state = State::new(look, View::played(data::NOW_MS, None), (80, 24), "id".into());
-        state.apply(News::Rows(["b", "a", "c"].into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect()));
+    fn state() -> MonitState {
+        let display = DisplayOptions { program: "ostler", is_ascii: false };
+        let mut state = MonitState::new(display, View::played(data::NOW_MS, None), (80, 24), "id".into());
+        state.apply(MonitEvent::Rows(["b", "a", "c"].into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect()));
         state
     }
 
-    fn names(state: &State) -> String {
+    fn names(state: &MonitState) -> String {
         state.shown.iter().map(|index| state.rows[*index].name.as_str()).collect()
     }
 
@@ -318,7 +318,7 @@ mod tests {
         state.arrange();
         assert_eq!((names(&state), state.selected, state.position()), ("cba".into(), Some(1), Some(2)));
         // The instance is gone: the row at its position is selected.
-        state.apply(News::Rows(vec![data::row(0, "b"), data::row(2, "c")]));
+        state.apply(MonitEvent::Rows(vec![data::row(0, "b"), data::row(2, "c")]));
         assert_eq!((names(&state), state.selected), ("cb".into(), Some(0)));
         state.filter = "nothing".into();
         state.arrange();
@@ -326,20 +326,20 @@ mod tests {
         state.filter.clear();
         state.arrange();
         assert_eq!(state.selected, Some(2));
-        state.apply(News::Rows(Vec::new()));
+        state.apply(MonitEvent::Rows(Vec::new()));
         assert_eq!((state.selected, state.past.len(), state.list_top()), (None, 0, 0));
     }
 
     #[test]
     fn changing_selection_clears_logs_and_details() {
         let mut state = state();
-        state.apply(News::Line(LogLine::new(b"x", false)));
-        state.apply(News::Detail(Box::new(data::stopped())));
+        state.apply(MonitEvent::Line(LogLine::new(b"x", false)));
+        state.apply(MonitEvent::Detail(Box::new(data::stopped())));
         assert!(state.detail.is_some() && state.logs.len() == 1);
         state.select_at(2);
         assert!(state.detail.is_none() && state.logs.len() == 0);
         // This response belongs to an earlier request.
-        state.apply(News::Detail(Box::new(data::stopped())));
+        state.apply(MonitEvent::Detail(Box::new(data::stopped())));
         assert!(state.detail.is_none());
     }
 
@@ -348,7 +348,7 @@ mod tests {
         let mut state = state();
         let logs = Pane::Logs.index();
         for n in 0..2000 {
-            state.apply(News::Line(LogLine::new(n.to_string().as_bytes(), false)));
+            state.apply(MonitEvent::Line(LogLine::new(n.to_string().as_bytes(), false)));
             if n == 100 {
                 state.scroll[logs] = 10;
             }
@@ -378,10 +378,10 @@ mod tests {
         let mut state = state();
         let mut detail = data::stopped();
         detail.learned.axm_monitor = (0..1000).map(|n| (n.to_string(), json!(n))).collect();
-        state.apply(News::Detail(Box::new(detail)));
+        state.apply(MonitEvent::Detail(Box::new(detail)));
         assert_eq!(state.metrics.len(), METRICS);
         for event in std::iter::repeat_n(data::events(), 100).flatten() {
-            state.apply(News::Event(event));
+            state.apply(MonitEvent::Event(event));
         }
         assert_eq!(state.events.len(), EVENTS);
     }

@@ -6,14 +6,14 @@ use super::cells::{Picture, Rect, Tone};
 use super::content;
 use super::keys::HELP;
 use super::layout::Pane;
-use super::state::{Dialog, Link, State};
+use super::state::{Dialog, Link, MonitState};
 use crate::render::bytes;
 use crate::text::wrap;
 
 /// Draws everything.
-pub(super) fn draw(state: &State) -> Picture {
+pub(super) fn draw(state: &MonitState) -> Picture {
     let (width, height) = state.size;
-    let mut picture = Picture::blank(width, height, state.look.is_ascii);
+    let mut picture = Picture::blank(width, height, state.display.is_ascii);
     let layout = state.layout();
     if let Some(place) = layout.header {
         header(state, &mut picture, place);
@@ -40,7 +40,7 @@ pub(super) fn draw(state: &State) -> Picture {
     picture
 }
 
-fn title(state: &State, pane: Pane) -> String {
+fn title(state: &MonitState, pane: Pane) -> String {
     let scrolled = state.scroll[pane.index()];
     let name = match (pane, state.row()) {
         (Pane::Logs, Some(row)) => format!("{} Logs", row.name),
@@ -54,7 +54,7 @@ fn title(state: &State, pane: Pane) -> String {
 }
 
 /// Draws the header line: a summary of the instances, or the problem with the connection.
-fn header(state: &State, picture: &mut Picture, place: Rect) {
+fn header(state: &MonitState, picture: &mut Picture, place: Rect) {
     picture.fill(place.x, place.y, place.width, Tone::Inverse);
     let trouble = match &state.link {
         Link::Up => None,
@@ -63,12 +63,12 @@ fn header(state: &State, picture: &mut Picture, place: Rect) {
     };
     let text = match trouble {
         Some(trouble) => format!(" {trouble}"),
-        None => format!(" {} {}", state.look.program, summary(state)),
+        None => format!(" {} {}", state.display.program, summary(state)),
     };
     picture.put(place.x, place.y, place.width, &text, Tone::Inverse);
 }
 
-fn summary(state: &State) -> String {
+fn summary(state: &MonitState) -> String {
     let count = |status: &str| state.rows.iter().filter(|row| row.status == status).count();
     let mut parts = vec![match state.rows.len() {
         1 => "1 instance".to_owned(),
@@ -87,7 +87,7 @@ fn summary(state: &State) -> String {
 }
 
 /// Returns the question that waits for a key.
-fn question(state: &State) -> Option<String> {
+fn question(state: &MonitState) -> Option<String> {
     match &state.dialog {
         Dialog::Confirm { question, .. } => Some(format!(" {question} [y/n] ")),
         Dialog::Filter { .. } => Some(format!(" /{}_  Enter: keep, Esc: back ", state.filter)),
@@ -96,7 +96,7 @@ fn question(state: &State) -> Option<String> {
     }
 }
 
-fn footer(state: &State, picture: &mut Picture, place: Rect) {
+fn footer(state: &MonitState, picture: &mut Picture, place: Rect) {
     if let Some(question) = question(state) {
         picture.fill(place.x, place.y, place.width, Tone::Inverse);
         picture.put(place.x, place.y, place.width, &question, Tone::Inverse);
@@ -131,7 +131,7 @@ fn footer(state: &State, picture: &mut Picture, place: Rect) {
 }
 
 /// Draws whole lines from the end upwards.
-fn logs(state: &State, picture: &mut Picture, place: Rect) {
+fn logs(state: &MonitState, picture: &mut Picture, place: Rect) {
     if state.row().is_some() && state.logs.len() == 0 {
         picture.put(place.x, place.y, place.width, "no lines yet", Tone::Dim);
     }
@@ -148,7 +148,7 @@ fn logs(state: &State, picture: &mut Picture, place: Rect) {
     }
 }
 
-fn text(state: &State, picture: &mut Picture, pane: Pane, place: Rect) {
+fn text(state: &MonitState, picture: &mut Picture, pane: Pane, place: Rect) {
     let lines = content::lines(state, pane, place.width);
     let most = lines.len().saturating_sub(place.height);
     let first = state.scroll[pane.index()].min(most);

@@ -23,7 +23,7 @@ use crate::cx::Cx;
 use crate::error::CliError;
 
 pub(super) use compose::{ComposeFiles, override_of};
-pub(super) use plan::{Plan, Step, foreign, plan};
+pub(super) use plan::{AppStep, Plan, foreign, plan};
 pub(super) use read::{Project, read};
 
 /// Names of compose files, in the order in which Compose looks for them.
@@ -109,7 +109,7 @@ pub(super) fn service<'a>(name: &'a str, project: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// Returns an error if the file of `--file` does not exist, or if the daemon does not answer.
-pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>, CliError> {
+pub(super) fn project_members(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>, CliError> {
     let is_asked_for = call.value("file").is_some() || call.has("project-name");
     if cx.program.is_pm2() && !is_asked_for {
         return Ok(None);

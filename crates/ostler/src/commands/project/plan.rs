@@ -11,7 +11,7 @@ use crate::error::ProjectError;
 
 /// Step for an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum AppStep {
     /// The app does not exist yet.
     Create,
     /// Its description differs: the app gets the new description and a restart.
@@ -22,7 +22,7 @@ pub(crate) enum Step {
     Leave,
 }
 
-impl Step {
+impl AppStep {
     /// Returns the word for the step.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Step {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Plan {
     /// The step of each app, in the order of the file.
-    pub steps: Vec<Step>,
+    pub steps: Vec<AppStep>,
     /// Names of apps of the project that are no longer in its file.
     pub orphans: Vec<String>,
 }
@@ -54,11 +54,11 @@ pub(crate) fn plan(wanted: &[AppSpec], all: &[String], members: &[Detail]) -> Pl
         };
         let is_down = |member: &&Detail| matches!(member.instance.status(), "stopped" | "errored" | "stopping");
         match own.first() {
-            None => Step::Create,
-            Some(first) if is_other(first) => Step::Change,
+            None => AppStep::Create,
+            Some(first) if is_other(first) => AppStep::Change,
             // A job waits for its scheduled time.
-            Some(_) if !spec.is_job() && own.iter().all(is_down) => Step::Start,
-            Some(_) => Step::Leave,
+            Some(_) if !spec.is_job() && own.iter().all(is_down) => AppStep::Start,
+            Some(_) => AppStep::Leave,
         }
     };
     let mut orphans: Vec<String> = Vec::new();

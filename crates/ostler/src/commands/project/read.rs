@@ -10,8 +10,8 @@ use ostler_export::{ComposeService, Notice, compose_project};
 use serde_json::{Map, Value};
 
 use super::super::change::EnvChoice;
+use super::super::existing_apps::Present;
 use super::super::files::{self, Source};
-use super::super::present::Present;
 use super::compose::{ComposeFiles, text_of};
 use super::name::choose;
 use crate::cli::Call;
@@ -174,7 +174,7 @@ fn chosen(
         let names: Vec<&str> = all.iter().map(String::as_str).collect();
         let meant =
             ostler_config::keys::closest(missing, names.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        return Err(CliError::NotFound(format!("there is no app {missing:?} in this file, there is {}{meant}", names.join(", "))));
+        return Err(CliError::NotFound(format!("this file has no app {missing:?}; its apps: {}{meant}", names.join(", "))));
     }
     // Profiles come from Compose's variable and its option.
     let variable = context.env.get("COMPOSE_PROFILES").or_else(|| content.variables.get("COMPOSE_PROFILES"));
@@ -207,7 +207,7 @@ fn chosen(
 fn specs(cx: &mut Cx, call: &Call, source: &Source, context: &Context, raw: &[RawApp]) -> Result<Vec<AppSpec>, CliError> {
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
-    let present = Present::of_file(cx, raw, &overlay)?;
+    let present = Present::from_file(cx, raw, &overlay)?;
     let mut all = Vec::new();
     for app in raw {
         let again = present.describe(app, context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?;

@@ -36,7 +36,7 @@ pub(super) fn spec(cx: &mut Cx, call: &Call) -> Result<RuntimeSpec, CliError> {
         cx.out.warn_err("--secret, --public and --machine-name: accepted, but nothing is sent to any service");
     }
     if call.has("web") {
-        cx.out.warn_err("--web: accepted, but nothing listens");
+        cx.out.warn_err("--web: accepted, but no port is opened");
     }
     Ok(RuntimeSpec { form, color: cx.out.paint().0, stays: call.has("no-auto-exit"), forward, stop, stop_timeout_ms })
 }
@@ -75,7 +75,7 @@ fn signals(given: Option<&str>) -> Result<(Vec<i32>, Vec<i32>), UsageError> {
 
 fn forwarded(name: &str) -> Result<i32, UsageError> {
     let bad = |reason: String| UsageError::BadValue { option: "--forward-signals".into(), reason };
-    let number = signal::by_name(name).ok_or_else(|| bad(format!("{name:?} is no signal (expected e.g. HUP,USR1, or none)")))?;
+    let number = signal::by_name(name).ok_or_else(|| bad(format!("{name:?} is not a signal (expected e.g. HUP,USR1, or none)")))?;
     match number {
         2 | 15 => Err(bad(format!("{} stops all apps, each with its own kill_signal; it cannot be passed on", signal::name(number)))),
         _ if !runtime_signals().any(|one| one == number) => Err(bad(format!("{} cannot be passed on", signal::name(number)))),

@@ -34,7 +34,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         // PM2 differs: if only one of the two is given, its server needs no login.
         (name, _) => {
             let option = if name.is_some() { "--basic-auth-username" } else { "--basic-auth-password" };
-            let reason = "the other one of --basic-auth-username and --basic-auth-password is missing".into();
+            let reason = "--basic-auth-username and --basic-auth-password are required together".into();
             return Err(UsageError::BadValue { option: option.into(), reason }.into());
         }
     }

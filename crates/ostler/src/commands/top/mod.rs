@@ -13,15 +13,15 @@ mod view;
 use ostler_history::QueryResult;
 use serde_json::{Value, json};
 
-use super::past::{App, Past, rows, since};
+use super::metrics_history::{App, MetricsHistory, rows, since};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, DashboardError, Status};
 use crate::full_screen::terminal;
-use crate::render::{figures, json};
+use crate::render::{json, metrics};
 use session::Session;
 use source::{Reader, Source};
-use state::{Entry, State};
+use state::{AppEntry, TopState};
 
 /// Default time span, ms.
 const USUAL_MS: u64 = 900_000;
@@ -37,14 +37,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let home = cx.home()?.to_owned();
     let mut reader = Reader::new(home, since_ms);
-    let first = reader.look();
+    let first = reader.sample();
     if let Some(problem) = first.nothing() {
         return Err(DashboardError::Nothing(problem).into());
     }
     cx.out.flush();
     let screen = terminal::Terminal::take()?;
-    let mut source = Source::start(reader).map_err(CliError::system("look again and again"))?;
-    let mut state = State::new(cx.out.is_ascii(), since_ms, screen.size());
+    let mut source = Source::start(reader).map_err(CliError::system("start the thread that reads metrics"))?;
+    let mut state = TopState::new(cx.out.is_ascii(), since_ms, screen.size());
     state.take(first);
     Session::new(state, screen, cx.out.paint().0).run(&mut source)?;
     Ok(Status::Ok)
@@ -53,17 +53,17 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Prints the table once.
 fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let now = source::table(cx.home()?).ok();
-    let past = match Past::open(cx, call, USUAL_MS, 2 * VALUE + 2) {
+    let past = match MetricsHistory::open(cx, call, USUAL_MS, 2 * VALUE + 2) {
         Ok(past) => Some(past),
         // The current values are enough. If the daemon does not answer either, the error is
         // reported.
         Err(_) if now.is_some() => None,
         Err(error) => return Err(error),
     };
-    let mut entries = state::entries(now.as_deref().unwrap_or_default(), past.as_ref().map(Past::usage).unwrap_or_default());
+    let mut entries = state::entries(now.as_deref().unwrap_or_default(), past.as_ref().map(MetricsHistory::usage).unwrap_or_default());
     // The app with the highest use in that time span is first.
     let use_of =
-        |entry: &Entry| figures::extremes(&entry.cpu.figures).map_or(entry.now.map_or(0.0, |now| now.cpu), |(_, average, _)| average);
+        |entry: &AppEntry| metrics::extremes(&entry.cpu.figures).map_or(entry.now.map_or(0.0, |now| now.cpu), |(_, average, _)| average);
     entries.sort_by(|one, other| use_of(other).total_cmp(&use_of(one)));
     if call.has("json") {
         let list: Vec<Value> = entries.iter().map(as_json).collect();
@@ -71,32 +71,32 @@ fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if entries.is_empty() {
-        cx.out.info("there are no figures of this time yet");
+        cx.out.info("no metrics of this period yet");
         return Ok(Status::Ok);
     }
     let (width, is_ascii) = (cx.out.width(), cx.out.is_ascii());
-    let columns = past.as_ref().map_or(0, |_| figures::room(width, 2 * VALUE + 2) / 2);
+    let columns = past.as_ref().map_or(0, |_| metrics::room(width, 2 * VALUE + 2) / 2);
     let title = past
         .as_ref()
         .map_or_else(|| "now".to_owned(), |past| format!("the last {}", ostler_core::text::units::millis_text(past.to - past.from)));
-    let heading = figures::line(&title, &format!("{:>VALUE$} {:columns$}", "cpu", ""), &format!("{:>VALUE$}", "memory"), width);
+    let heading = metrics::line(&title, &format!("{:>VALUE$} {:columns$}", "cpu", ""), &format!("{:>VALUE$}", "memory"), width);
     cx.out.text(format_args!("{}\n", heading.trim_end()));
     let span = past.as_ref().map_or((0, 1), |past| (past.from, past.to));
     for entry in &entries {
         let part = |metric: &str, now: Option<f64>, answer: &QueryResult| {
             let last = now.or(answer.figures.last().map(|figure| figure.avg));
-            let last = last.map_or_else(|| "-".to_owned(), |value| figures::value(metric, value));
-            format!("{last:>VALUE$} {}", figures::bars(&answer.figures, span.0, span.1, columns, is_ascii))
+            let last = last.map_or_else(|| "-".to_owned(), |value| metrics::value(metric, value));
+            format!("{last:>VALUE$} {}", metrics::bars(&answer.figures, span.0, span.1, columns, is_ascii))
         };
         let cpu = part("cpu", entry.now.map(|now| now.cpu), &entry.cpu);
         let memory = part("memory", entry.now.map(|now| now.memory), &entry.memory);
-        let line = figures::line(&ostler_client::words::shown(&entry.app.1), &cpu, &memory, width);
+        let line = metrics::line(&ostler_client::words::shown(&entry.app.1), &cpu, &memory, width);
         cx.out.text(format_args!("{}\n", line.trim_end()));
     }
     Ok(Status::Ok)
 }
 
-fn as_json(entry: &Entry) -> Value {
+fn as_json(entry: &AppEntry) -> Value {
     let of = |answer: &QueryResult| json!({ "step": answer.step_ms, "figures": rows(&answer.figures) });
     let (namespace, name): &App = &entry.app;
     let now = entry.now.map(

@@ -7,13 +7,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::source::Source;
-use super::state::{Command, State};
+use super::state::{Command, TopState};
 use super::view::draw;
 use crate::error::CliError;
 use crate::full_screen::cells::Picture;
 use crate::full_screen::input::Reader;
 use crate::full_screen::paint::changes;
-use crate::full_screen::terminal::{Came, Terminal, Told};
+use crate::full_screen::terminal::{Terminal, TerminalEvent, TerminalSignal};
 
 /// Shortest time between two pictures: a user reads no faster.
 const FRAME: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ const SEQUENCE: Duration = Duration::from_millis(50);
 
 /// Parts of a session.
 pub(super) struct Session {
-    state: State,
+    state: TopState,
     terminal: Terminal,
     has_colors: bool,
     reader: Reader,
@@ -35,12 +35,12 @@ pub(super) struct Session {
 /// Reason for which a wait returned.
 struct Wake {
     typed: bool,
-    told: bool,
-    came: bool,
+    signalled: bool,
+    event: bool,
 }
 
 impl Session {
-    pub(super) fn new(state: State, terminal: Terminal, has_colors: bool) -> Self {
+    pub(super) fn new(state: TopState, terminal: Terminal, has_colors: bool) -> Self {
         Self { state, terminal, has_colors, reader: Reader::default(), seen: None, is_changed: true, drawn: None }
     }
 
@@ -55,7 +55,7 @@ impl Session {
                 return Ok(());
             }
             let wake = self.wait(now, source)?;
-            if wake.came {
+            if wake.event {
                 for sample in source.take() {
                     self.is_changed = true;
                     self.state.take(sample);
@@ -98,30 +98,30 @@ impl Session {
             Err(errno) => return Err(CliError::system("wait")(errno)),
         }
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(Wake { typed: is_ready(0), told: is_ready(1), came: is_ready(2) })
+        Ok(Wake { typed: is_ready(0), signalled: is_ready(1), event: is_ready(2) })
     }
 
     /// Handles what has arrived. Returns false if the session is over.
     fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
-        for came in self.terminal.came(wake.told, wake.typed, &mut self.reader) {
-            let input = match came {
-                Came::Told(Told::End) => return Ok(false),
-                Came::Told(Told::Suspend) => {
+        for event in self.terminal.events(wake.signalled, wake.typed, &mut self.reader) {
+            let input = match event {
+                TerminalEvent::Signal(TerminalSignal::Quit) => return Ok(false),
+                TerminalEvent::Signal(TerminalSignal::Suspend) => {
                     self.suspend()?;
                     continue;
                 }
-                Came::Told(Told::Look) => {
-                    self.look();
+                TerminalEvent::Signal(TerminalSignal::Redraw) => {
+                    self.sample();
                     continue;
                 }
-                Came::Typed(input) => input,
+                TerminalEvent::Input(input) => input,
             };
             self.is_changed = true;
             match self.state.on_input(&input) {
                 None => {}
                 Some(Command::Quit) => return Ok(false),
                 Some(Command::Suspend) => self.suspend()?,
-                Some(Command::Repaint) => self.look(),
+                Some(Command::Repaint) => self.sample(),
             }
         }
         Ok(true)
@@ -129,12 +129,12 @@ impl Session {
 
     fn suspend(&mut self) -> Result<(), CliError> {
         self.terminal.suspend()?;
-        self.look();
+        self.sample();
         Ok(())
     }
 
     /// Applies the new size of the terminal, and draws everything.
-    fn look(&mut self) {
+    fn sample(&mut self) {
         self.state.size = self.terminal.size();
         (self.seen, self.is_changed) = (None, true);
     }

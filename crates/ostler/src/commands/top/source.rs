@@ -13,7 +13,7 @@ use ostler_core::home::home_paths::HomePaths;
 use ostler_history::QueryResult;
 use ostler_proto::control::TableRow;
 
-use crate::commands::past::{App, Past};
+use crate::commands::metrics_history::{App, MetricsHistory};
 
 /// Time between two tables, and between two reads of the past.
 const TABLE: Duration = Duration::from_secs(2);
@@ -84,22 +84,22 @@ impl Source {
 pub(super) struct Reader {
     home: PathBuf,
     since_ms: u64,
-    looked: Option<Instant>,
+    sampled: Option<Instant>,
     has_past: bool,
 }
 
 impl Reader {
     pub(super) fn new(home: PathBuf, since_ms: u64) -> Self {
-        Self { home, since_ms, looked: None, has_past: false }
+        Self { home, since_ms, sampled: None, has_past: false }
     }
 
     /// Takes one sample.
-    pub(super) fn look(&mut self) -> Sample {
+    pub(super) fn sample(&mut self) -> Sample {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         let mut past = None;
-        if self.looked.is_none_or(|looked| looked.elapsed() >= PAST) {
-            self.looked = Some(Instant::now());
-            let read = Past::read(&self.home, self.since_ms, at_ms, POINTS).map(|past| past.usage());
+        if self.sampled.is_none_or(|sampled| sampled.elapsed() >= PAST) {
+            self.sampled = Some(Instant::now());
+            let read = MetricsHistory::read(&self.home, self.since_ms, at_ms, POINTS).map(|past| past.usage());
             self.has_past = read.is_ok();
             past = Some(read.unwrap_or_default());
         }
@@ -110,7 +110,7 @@ impl Reader {
     fn go_on(&mut self, sender: &Sender<Sample>, mut ring: &UnixStream) {
         loop {
             std::thread::sleep(TABLE);
-            if sender.send(self.look()).is_err() {
+            if sender.send(self.sample()).is_err() {
                 return;
             }
             // If the pipe is full, it is readable anyway.

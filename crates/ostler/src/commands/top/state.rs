@@ -6,7 +6,7 @@ use ostler_history::QueryResult;
 use ostler_proto::control::TableRow;
 
 use super::source::Sample;
-use crate::commands::past::App;
+use crate::commands::metrics_history::App;
 use crate::full_screen::input::{Input, Key};
 
 /// Rows by which a turn of the wheel scrolls.
@@ -14,7 +14,7 @@ const WHEEL: usize = 3;
 
 /// Current metrics of an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Now {
+pub(super) struct CurrentMetrics {
     /// CPU use of all instances, in percent of one core.
     pub(super) cpu: f64,
     /// Memory of all instances, in bytes.
@@ -26,10 +26,10 @@ pub(super) struct Now {
 
 /// One app.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct AppEntry {
     pub(super) app: App,
     /// None = the app is not in the list, or the table is missing.
-    pub(super) now: Option<Now>,
+    pub(super) now: Option<CurrentMetrics>,
     pub(super) cpu: QueryResult,
     pub(super) memory: QueryResult,
 }
@@ -64,7 +64,7 @@ pub(super) enum Command {
 
 /// Data from which a picture is made.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct TopState {
     pub(super) is_ascii: bool,
     pub(super) since_ms: u64,
     pub(super) size: (usize, usize),
@@ -81,7 +81,7 @@ pub(super) struct State {
     past: Vec<(App, QueryResult, QueryResult)>,
 }
 
-impl State {
+impl TopState {
     pub(super) fn new(is_ascii: bool, since_ms: u64, size: (usize, usize)) -> Self {
         Self {
             is_ascii,
@@ -111,9 +111,9 @@ impl State {
     }
 
     /// Returns the rows, in their order.
-    pub(super) fn rows(&self) -> Vec<Entry> {
+    pub(super) fn rows(&self) -> Vec<AppEntry> {
         let mut all = entries(&self.now, self.past.clone());
-        let figure = |entry: &Entry| {
+        let figure = |entry: &AppEntry| {
             let last = |answer: &QueryResult| answer.figures.last().map_or(-1.0, |figure| figure.avg);
             match self.sort {
                 Sort::Cpu => entry.now.map_or_else(|| last(&entry.cpu), |now| now.cpu),
@@ -180,16 +180,16 @@ impl State {
 }
 
 /// Merges the current apps with those of the past, each once.
-pub(super) fn entries(now: &[TableRow], past: Vec<(App, QueryResult, QueryResult)>) -> Vec<Entry> {
-    let mut all: BTreeMap<App, Entry> = BTreeMap::new();
+pub(super) fn entries(now: &[TableRow], past: Vec<(App, QueryResult, QueryResult)>) -> Vec<AppEntry> {
+    let mut all: BTreeMap<App, AppEntry> = BTreeMap::new();
     for (app, cpu, memory) in past {
-        all.insert(app.clone(), Entry { app, now: None, cpu, memory });
+        all.insert(app.clone(), AppEntry { app, now: None, cpu, memory });
     }
     for row in now {
         let app = (row.namespace.clone(), row.name.clone());
         let entry =
-            all.entry(app.clone()).or_insert_with(|| Entry { app, now: None, cpu: QueryResult::default(), memory: QueryResult::default() });
-        let sums = entry.now.get_or_insert_with(Now::default);
+            all.entry(app.clone()).or_insert_with(|| AppEntry { app, now: None, cpu: QueryResult::default(), memory: QueryResult::default() });
+        let sums = entry.now.get_or_insert_with(CurrentMetrics::default);
         sums.cpu += row.monit.cpu_pct;
         #[expect(clippy::cast_precision_loss, reason = "a size on display")]
         {

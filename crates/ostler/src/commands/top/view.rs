@@ -2,9 +2,9 @@
 
 use ostler_core::text::units;
 
-use super::state::{Entry, State};
+use super::state::{AppEntry, TopState};
 use crate::full_screen::cells::{Picture, Tone};
-use crate::render::figures;
+use crate::render::metrics;
 
 /// Widths of a value, of restarts, of instances.
 const VALUE: usize = 9;
@@ -37,7 +37,7 @@ impl Columns {
 }
 
 /// Draws everything.
-pub(super) fn draw(state: &State) -> Picture {
+pub(super) fn draw(state: &TopState) -> Picture {
     let (width, height) = state.size;
     let mut picture = Picture::blank(width, height, state.is_ascii);
     let rows = state.rows();
@@ -55,7 +55,7 @@ pub(super) fn draw(state: &State) -> Picture {
     picture
 }
 
-fn header(state: &State, rows: &[Entry], picture: &mut Picture) {
+fn header(state: &TopState, rows: &[AppEntry], picture: &mut Picture) {
     let width = state.size.0;
     picture.fill(0, 0, width, Tone::Inverse);
     let now = rows.iter().filter_map(|entry| entry.now);
@@ -63,15 +63,15 @@ fn header(state: &State, rows: &[Entry], picture: &mut Picture) {
     let order = format!("by {}{}", state.sort.word(), if state.is_reversed { " reversed" } else { "" });
     let past = match (state.has_past, &state.problem) {
         (true, _) => format!("the last {}", units::millis_text(state.since_ms)),
-        (false, _) => "no past: the dashboard is off".to_owned(),
+        (false, _) => "no history: the dashboard is off".to_owned(),
     };
     let text = match &state.problem {
         Some(problem) => format!(" top | {problem} | {past}"),
         None => format!(
             " top | {} apps | cpu {} | memory {} | {order} | {past}",
             rows.len(),
-            figures::value("cpu", cpu),
-            figures::value("memory", memory)
+            metrics::value("cpu", cpu),
+            metrics::value("memory", memory)
         ),
     };
     picture.put(0, 0, width, &text, Tone::Inverse);
@@ -90,7 +90,7 @@ fn titles(columns: Columns, picture: &mut Picture) {
     }
 }
 
-fn row(state: &State, columns: Columns, entry: &Entry, y: usize, picture: &mut Picture) {
+fn row(state: &TopState, columns: Columns, entry: &AppEntry, y: usize, picture: &mut Picture) {
     let tone = if entry.now.is_some() { Tone::Plain } else { Tone::Dim };
     picture.put(0, y, columns.name, &entry.app.1, tone);
     let from = state.at_ms.saturating_sub(state.since_ms);
@@ -100,12 +100,12 @@ fn row(state: &State, columns: Columns, entry: &Entry, y: usize, picture: &mut P
     ];
     let mut x = columns.name + 1;
     for (metric, now, past, bar) in parts {
-        let value = now.map_or_else(|| "-".to_owned(), |value| figures::value(metric, value));
+        let value = now.map_or_else(|| "-".to_owned(), |value| metrics::value(metric, value));
         let is_much = metric == "cpu" && now.is_some_and(|cpu| cpu >= 90.0);
         picture.put(x, y, VALUE, &format!("{value:>VALUE$}"), if is_much { Tone::Warn } else { tone });
         x += VALUE + 1;
         if columns.bars > 0 {
-            picture.put(x, y, columns.bars, &figures::bars(&past.figures, from, state.at_ms, columns.bars, state.is_ascii), bar);
+            picture.put(x, y, columns.bars, &metrics::bars(&past.figures, from, state.at_ms, columns.bars, state.is_ascii), bar);
             x += columns.bars + 1;
         }
     }
@@ -125,8 +125,8 @@ mod tests {
     use crate::commands::top::source::Sample;
     use crate::full_screen::input::{Input, Key};
 
-    fn state(size: (usize, usize), has_past: bool) -> State {
-        let mut state = State::new(false, 900_000, size);
+    fn state(size: (usize, usize), has_past: bool) -> TopState {
+        let mut state = TopState::new(false, 900_000, size);
         let rows = [("api", 12.5, 2), ("worker \u{1b}[2J with a long name that goes on", 90.0, 0), ("\u{7f16}\u{8f91}", 0.0, 7)];
         let rows = rows.iter().map(|(name, cpu, restarts)| {
             let mut row = crate::tests::data::row(0, name);
@@ -140,7 +140,7 @@ mod tests {
         state
     }
 
-    fn names(state: &State) -> Vec<String> {
+    fn names(state: &TopState) -> Vec<String> {
         state.rows().into_iter().map(|entry| entry.app.1.chars().take(3).collect()).collect()
     }
 
@@ -156,7 +156,7 @@ mod tests {
         for words in ["top | 4 apps | cpu 102%", "the last 15m", "12.5%", "1/1", "q quit", "█"] {
             assert!(text.contains(words), "{words}\n{text}");
         }
-        assert!(draw(&state((100, 10), false)).text().contains("no past: the dashboard is off"));
+        assert!(draw(&state((100, 10), false)).text().contains("no history: the dashboard is off"));
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Observer for Front {
         (self.has_aborted && !self.is_stopping).then(Instant::now)
     }
 
-    fn look(&mut self, _: &[Summary]) -> bool {
+    fn observe(&mut self, _: &[Summary]) -> bool {
         self.has_aborted && !self.is_stopping
     }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use std::io::Write;
 
-use super::super::source::Kind;
+use super::super::source::LogKind;
 use super::*;
 
 struct Scene {
@@ -23,7 +23,7 @@ impl Scene {
         }
         let follower = Follower::new(Source {
             path,
-            kind: Kind::Out,
+            kind: LogKind::Out,
             id: 0,
             name: "x".into(),
             namespace: "default".into(),
@@ -56,7 +56,7 @@ impl Scene {
         let longest = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
         assert_eq!(rustix::event::poll(&mut fds, Some(&longest)), Ok(1), "nothing was noticed");
         self.watch.drain();
-        let (look, seen) = (self.watch.news().made, &mut self.seen);
+        let (look, seen) = (self.watch.events().made, &mut self.seen);
         self.follower.advance(look, &mut self.watch, &mut |_, line| keep(seen, line)).unwrap();
         std::mem::take(&mut self.seen)
     }
@@ -169,7 +169,7 @@ fn directory_created_later_is_watched() {
     let logs = scene.path("logs");
     let source = Source {
         path: logs.join("x.log"),
-        kind: Kind::Out,
+        kind: LogKind::Out,
         id: 0,
         name: "x".into(),
         namespace: "default".into(),
@@ -182,7 +182,7 @@ fn directory_created_later_is_watched() {
     std::fs::create_dir(&logs).unwrap();
     scene.append("logs/x.log", "a\n");
     scene.watch.drain();
-    assert!(!scene.watch.blind && scene.watch.news().made);
+    assert!(!scene.watch.blind && scene.watch.events().made);
     let seen = &mut scene.seen;
     scene.follower.advance(true, &mut scene.watch, &mut |_, line| keep(seen, line)).unwrap();
     // Rotated, with a line that was not read before.

@@ -34,10 +34,10 @@ use super::follow::modified_ms;
 use super::past::rotated;
 use super::source::Source;
 use crate::error::SearchError;
-use scan::Wanted;
+use scan::ScanQuery;
 
 pub(crate) use pattern::Pattern;
-pub(crate) use scan::Found;
+pub(crate) use scan::FoundLine;
 pub(crate) use time::moment;
 #[cfg(feature = "web")]
 pub(crate) use worker::main as log_search;
@@ -98,21 +98,21 @@ pub(crate) struct Hit<'a> {
     pub(crate) source: &'a Source,
     pub(crate) file: &'a Path,
     pub(crate) cursor: Cursor,
-    pub(crate) found: &'a Found,
+    pub(crate) found: &'a FoundLine,
 }
 
 /// Receiver of hits and of progress: searched bytes, and bytes in total. Both methods return false
 /// if no more hits are wanted.
 pub(crate) trait Receiver {
     fn hit(&mut self, hit: &Hit<'_>) -> bool;
-    fn progress(&mut self, looked: u64, of: u64) -> bool;
+    fn progress(&mut self, searched: u64, total: u64) -> bool;
 }
 
 /// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct End {
-    pub(crate) looked: u64,
-    pub(crate) of: u64,
+pub(crate) struct SearchResult {
+    pub(crate) searched: u64,
+    pub(crate) total: u64,
     pub(crate) hits: usize,
     /// Lines that were left out because their time is unknown.
     pub(crate) untimed: u64,
@@ -126,7 +126,7 @@ pub(crate) struct End {
 
 /// A file to be searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct LogFile {
     /// Index of its source.
     source: usize,
     path: PathBuf,
@@ -137,7 +137,7 @@ struct Entry {
     begun_ms: Option<u64>,
 }
 
-impl Entry {
+impl LogFile {
     fn is_compressed(&self) -> bool {
         self.is_rotated && self.path.extension().is_some_and(|end| end == "gz")
     }
@@ -154,7 +154,7 @@ impl Entry {
 }
 
 /// Returns the files of these sources in the order in which they are searched.
-fn entries(sources: &[Source]) -> Vec<Entry> {
+fn entries(sources: &[Source]) -> Vec<LogFile> {
     let mut all = Vec::new();
     for (source, log) in sources.iter().map(|source| &source.path).enumerate() {
         let paths = std::iter::once((log.clone(), false)).chain(rotated(log).into_iter().map(|path| (path, true)));
@@ -163,12 +163,12 @@ fn entries(sources: &[Source]) -> Vec<Entry> {
             let Ok(meta) = path.symlink_metadata() else { continue };
             let modified_ms = modified_ms(&meta);
             // The next older file ends at the time at which this one begins.
-            if let Some(newer) = all.get_mut(first..).and_then(<[Entry]>::last_mut) {
+            if let Some(newer) = all.get_mut(first..).and_then(<[LogFile]>::last_mut) {
                 newer.begun_ms = Some(modified_ms);
             }
             // The metadata of a link describe the link itself, so its time is useless.
             let modified_ms = if meta.is_symlink() { u64::MAX } else { modified_ms };
-            all.push(Entry { source, path, is_rotated, length: meta.len(), modified_ms, begun_ms: None });
+            all.push(LogFile { source, path, is_rotated, length: meta.len(), modified_ms, begun_ms: None });
         }
     }
     all.sort_by_key(|entry| (entry.is_rotated, if entry.is_rotated { u64::MAX - entry.modified_ms } else { 0 }));
@@ -176,7 +176,7 @@ fn entries(sources: &[Source]) -> Vec<Entry> {
 }
 
 /// Returns the range of each file that must be searched.
-fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u64>)>, SearchError> {
+fn plan(mut entries: Vec<LogFile>, search: &Search) -> Result<Vec<(LogFile, Range<u64>)>, SearchError> {
     let place = search.at.or(search.before);
     if let Some(place) = place {
         let at = entries.iter().position(|entry| entry.number() == place.file);
@@ -186,7 +186,7 @@ fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u6
     if search.at.is_some() {
         entries.truncate(1);
     }
-    let range = |(n, entry): (usize, Entry)| match (n, search.at, search.before) {
+    let range = |(n, entry): (usize, LogFile)| match (n, search.at, search.before) {
         (0, Some(at), _) => (entry, at.offset..at.offset.saturating_add(1)),
         (0, None, Some(before)) => (entry, 0..before.offset),
         _ => {
@@ -202,10 +202,10 @@ fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u6
 ///
 /// # Errors
 /// Returns an error if the file of the start position does not exist any more.
-pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<End, SearchError> {
+pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<SearchResult, SearchError> {
     let planned = plan(entries(sources), search)?;
     let zone = TimeZone::system();
-    let wanted = Wanted {
+    let wanted = ScanQuery {
         pattern: &search.pattern,
         since_ms: search.since_ms,
         until_ms: search.until_ms,
@@ -216,9 +216,9 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
         block: scan::BLOCK,
     };
     let now = Instant::now();
-    let mut run = Run {
+    let mut run = SearchRun {
         receiver,
-        end: End { of: planned.iter().map(|(entry, range)| entry.length.min(range.end)).sum(), ..End::default() },
+        end: SearchResult { total: planned.iter().map(|(entry, range)| entry.length.min(range.end)).sum(), ..SearchResult::default() },
         left: search.limit.max(1),
         reported: now,
         until: search.within.and_then(|within| now.checked_add(within)),
@@ -227,8 +227,8 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
     let mut planned = planned.into_iter().peekable();
     while let Some((entry, range)) = planned.next() {
         let Some(source) = sources.get(entry.source) else { continue };
-        let mut of_file = OfFile { run: &mut run, source, entry: &entry };
-        let left = look(source, &entry, range, &wanted, &mut of_file);
+        let mut of_file = FileSearch { run: &mut run, source, entry: &entry };
+        let left = search_range(source, &entry, range, &wanted, &mut of_file);
         let file = entry.number();
         match left {
             Ok(Some(offset)) => {
@@ -250,15 +250,21 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
     Ok(run.end)
 }
 
-fn look(source: &Source, entry: &Entry, range: Range<u64>, wanted: &Wanted<'_>, of_file: &mut OfFile<'_, '_>) -> io::Result<Option<u64>> {
+fn search_range(
+    source: &Source,
+    entry: &LogFile,
+    range: Range<u64>,
+    wanted: &ScanQuery<'_>,
+    of_file: &mut FileSearch<'_, '_>,
+) -> io::Result<Option<u64>> {
     let file = if entry.is_rotated { source.open_rotated(&entry.path)? } else { source.open(&entry.path)? };
     if entry.is_compressed() { scan::compressed(&file, range, wanted, of_file) } else { scan::plain(&file, range, wanted, of_file) }
 }
 
 /// State of a search.
-struct Run<'a> {
+struct SearchRun<'a> {
     receiver: &'a mut dyn Receiver,
-    end: End,
+    end: SearchResult,
     left: usize,
     reported: Instant,
     until: Option<Instant>,
@@ -267,14 +273,14 @@ struct Run<'a> {
 }
 
 /// State of a search within one file.
-struct OfFile<'a, 'b> {
-    run: &'a mut Run<'b>,
+struct FileSearch<'a, 'b> {
+    run: &'a mut SearchRun<'b>,
     source: &'a Source,
-    entry: &'a Entry,
+    entry: &'a LogFile,
 }
 
-impl scan::Sink for OfFile<'_, '_> {
-    fn found(&mut self, found: &Found) -> bool {
+impl scan::Sink for FileSearch<'_, '_> {
+    fn found(&mut self, found: &FoundLine) -> bool {
         let cursor = Cursor { file: self.entry.number(), offset: found.start };
         let hit = Hit { source: self.source, file: &self.entry.path, cursor, found };
         self.run.is_over |= !self.run.receiver.hit(&hit);
@@ -283,9 +289,9 @@ impl scan::Sink for OfFile<'_, '_> {
         self.run.left > 0 && !self.run.is_over
     }
 
-    fn looked(&mut self, bytes: u64) -> bool {
+    fn searched(&mut self, bytes: u64) -> bool {
         let run = &mut *self.run;
-        run.end.looked += bytes;
+        run.end.searched += bytes;
         let now = Instant::now();
         if run.until.is_some_and(|until| now >= until) {
             run.end.is_late = true;
@@ -293,7 +299,7 @@ impl scan::Sink for OfFile<'_, '_> {
         }
         if now.duration_since(run.reported) >= REPORT {
             run.reported = now;
-            run.is_over |= !run.receiver.progress(run.end.looked, run.end.of.max(run.end.looked));
+            run.is_over |= !run.receiver.progress(run.end.searched, run.end.total.max(run.end.searched));
         }
         !run.is_over
     }

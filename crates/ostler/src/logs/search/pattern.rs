@@ -13,10 +13,10 @@ const LONGEST: usize = 4096;
 
 /// A pattern.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern(Kind);
+pub(crate) struct Pattern(PatternKind);
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum PatternKind {
     /// Matches each line.
     All,
     /// A text, searched for by vector instructions.
@@ -27,7 +27,7 @@ enum Kind {
 
 impl Pattern {
     /// A pattern that each line matches.
-    pub(crate) const ALL: Self = Self(Kind::All);
+    pub(crate) const ALL: Self = Self(PatternKind::All);
 
     /// Creates a pattern from a text or an expression; the empty one matches each line.
     ///
@@ -44,17 +44,17 @@ impl Pattern {
             return Err(SearchError::SeveralLines);
         }
         if !is_regex && !ignores_case {
-            return Ok(Self(Kind::Text(Box::new(Finder::new(text).into_owned()))));
+            return Ok(Self(PatternKind::Text(Box::new(Finder::new(text).into_owned()))));
         }
-        Ok(Self(Kind::Expression(Box::new(Expression::new(text, is_regex, ignores_case)?))))
+        Ok(Self(PatternKind::Expression(Box::new(Expression::new(text, is_regex, ignores_case)?))))
     }
 
     /// Returns true if this line, without its end, matches.
     pub(crate) fn is_match(&self, line: &[u8]) -> bool {
         match &self.0 {
-            Kind::All => true,
-            Kind::Text(finder) => finder.find(line).is_some(),
-            Kind::Expression(expression) => expression.is_match(line),
+            PatternKind::All => true,
+            PatternKind::Text(finder) => finder.find(line).is_some(),
+            PatternKind::Expression(expression) => expression.is_match(line),
         }
     }
 
@@ -67,16 +67,16 @@ impl Pattern {
         let mut by_line = false;
         while from < end {
             let at = match &self.0 {
-                Kind::All => Some(from),
-                Kind::Text(finder) => finder.find(&bytes[from..]).map(|at| from + at),
-                Kind::Expression(_) if by_line => Some(from),
-                Kind::Expression(expression) => expression.find_at(bytes, from),
+                PatternKind::All => Some(from),
+                PatternKind::Text(finder) => finder.find(&bytes[from..]).map(|at| from + at),
+                PatternKind::Expression(_) if by_line => Some(from),
+                PatternKind::Expression(expression) => expression.find_at(bytes, from),
             };
             let Some(at) = at.filter(|at| *at < end) else { return };
             let line = line_around(bytes, at);
             let is_match = match &self.0 {
-                Kind::Expression(expression) => expression.is_match(&bytes[line.clone()]),
-                Kind::All | Kind::Text(_) => true,
+                PatternKind::Expression(expression) => expression.is_match(&bytes[line.clone()]),
+                PatternKind::All | PatternKind::Text(_) => true,
             };
             by_line |= !is_match;
             from = line.end + 1;

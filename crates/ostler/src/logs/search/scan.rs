@@ -1,4 +1,4 @@
-//! Search within one file, the last lines first, in bounded memory. [`Wanted`] decides about each
+//! Search within one file, the last lines first, in bounded memory. [`ScanQuery`] decides about each
 //! piece without access to the file.
 
 use std::cell::Cell;
@@ -33,7 +33,7 @@ const MOST_KEPT: usize = 4 << 20;
 const LINES_OF_ONE: usize = 50;
 
 /// Conditions that a line must meet, and the details to return for it.
-pub(super) struct Wanted<'a> {
+pub(super) struct ScanQuery<'a> {
     pub(super) pattern: &'a Pattern,
     pub(super) since_ms: Option<u64>,
     pub(super) until_ms: Option<u64>,
@@ -50,7 +50,7 @@ pub(super) struct Wanted<'a> {
 
 /// A line that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundLine {
     /// Start of the line in the file, in bytes; in a compressed file, the position in its content.
     pub(crate) start: u64,
     /// Time at which it was written, ms since the epoch, if this line or a line before it carries a
@@ -65,16 +65,16 @@ pub(crate) struct Found {
     pub(crate) after: Vec<Vec<u8>>,
 }
 
-impl Found {
+impl FoundLine {
     fn len(&self) -> usize {
         self.text.len() + self.before.iter().chain(&self.after).map(|line| line.len() + size_of::<Vec<u8>>()).sum::<usize>()
     }
 }
 
-impl Wanted<'_> {
+impl ScanQuery<'_> {
     /// Returns the hit for a line, or none if the line has another time. `offset`: position of
     /// `bytes` in the file.
-    fn found(&self, bytes: &[u8], offset: u64, line: Range<usize>) -> Option<Found> {
+    fn found(&self, bytes: &[u8], offset: u64, line: Range<usize>) -> Option<FoundLine> {
         let at_ms = self.time(bytes, &line);
         let is_within = |at: u64| self.since_ms.is_none_or(|since| at >= since) && self.until_ms.is_none_or(|until| at <= until);
         if at_ms.is_none() && self.only_timed {
@@ -104,7 +104,7 @@ impl Wanted<'_> {
             after.push(cut(line, LONGEST_AROUND));
         }
         let is_cut = line.len() > LONGEST;
-        Some(Found { start: offset + line.start as u64, at_ms, text: cut(line, LONGEST), is_cut, before, after })
+        Some(FoundLine { start: offset + line.start as u64, at_ms, text: cut(line, LONGEST), is_cut, before, after })
     }
 
     /// Returns the time of a line, or of the nearest line before it: a stack trace has the time of
@@ -112,7 +112,7 @@ impl Wanted<'_> {
     fn time(&self, bytes: &[u8], line: &Range<usize>) -> Option<u64> {
         let mut line = line.clone();
         for _ in 0..LINES_OF_ONE {
-            let known = time::of_line(&bytes[line.clone()], self.zone);
+            let known = time::line_time(&bytes[line.clone()], self.zone);
             if known.is_some() || line.start == 0 {
                 return known;
             }
@@ -125,14 +125,14 @@ impl Wanted<'_> {
     /// within a line.
     fn first_time(&self, bytes: &[u8]) -> Option<u64> {
         let starts = memchr_iter(b'\n', bytes).take(LINES_OF_ONE).map(|end| end + 1);
-        starts.filter(|start| *start < bytes.len()).find_map(|start| time::of_line(&bytes[line_around(bytes, start)], self.zone))
+        starts.filter(|start| *start < bytes.len()).find_map(|start| time::line_time(&bytes[line_around(bytes, start)], self.zone))
     }
 }
 
 /// Receiver of hits and of progress. Both methods return false if the search must stop.
 pub(super) trait Sink {
-    fn found(&mut self, found: &Found) -> bool;
-    fn looked(&mut self, bytes: u64) -> bool;
+    fn found(&mut self, found: &FoundLine) -> bool;
+    fn searched(&mut self, bytes: u64) -> bool;
     /// Returns the number of lines that are still wanted.
     fn room(&self) -> usize;
 }
@@ -142,7 +142,7 @@ pub(super) trait Sink {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read.
-pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
+pub(super) fn plain(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let mut end = range.end.min(length);
     if let Some(until) = wanted.until_ms {
@@ -165,7 +165,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
         let bytes = &buffer[..filled];
         let within = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX).min(filled);
         // Only the last hits of the block can be wanted.
-        let mut found: VecDeque<Found> = VecDeque::new();
+        let mut found: VecDeque<FoundLine> = VecDeque::new();
         let room = sink.room().max(1);
         wanted.pattern.lines(bytes, within(start)..within(end), &mut |line| {
             if found.len() == room {
@@ -181,7 +181,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
             }
         }
         let is_before = |since: u64| wanted.first_time(&bytes[within(start)..within(end)]).is_some_and(|first| first < since);
-        if !sink.looked(end - start) && start > range.start {
+        if !sink.searched(end - start) && start > range.start {
             return Ok(Some(start));
         }
         if wanted.since_ms.is_some_and(is_before) {
@@ -194,7 +194,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
 
 /// Returns the end of the part that may contain lines up to this time. If lines carry times, it is
 /// found by binary search.
-fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &Wanted<'_>) -> io::Result<u64> {
+fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &ScanQuery<'_>) -> io::Result<u64> {
     let mut buffer = vec![0; MARGIN];
     let (mut low, mut high) = (0, end);
     while high - low > wanted.block.max(4 * MARGIN) as u64 {
@@ -210,12 +210,12 @@ fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &Wanted<'_>) -> io:
 }
 
 /// Reader that counts bytes.
-struct Counted<'a> {
+struct CountingReader<'a> {
     file: &'a File,
     count: u64,
 }
 
-impl Read for Counted<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.count += count as u64;
@@ -228,13 +228,13 @@ impl Read for Counted<'_> {
 ///
 /// # Errors
 /// Returns an error if the file is damaged or cannot be read; earlier hits were already passed on.
-pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
-    let mut reader = MultiGzDecoder::new(Counted { file, count: 0 });
+pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
+    let mut reader = MultiGzDecoder::new(CountingReader { file, count: 0 });
     let mut bytes = Vec::with_capacity(wanted.block + 2 * MARGIN);
     // Position of `bytes` in the content, end of the searched part, and compressed bytes that were
     // reported.
     let (mut offset, mut from, mut told) = (0_u64, 0_usize, 0_u64);
-    let mut kept: VecDeque<Found> = VecDeque::new();
+    let mut kept: VecDeque<FoundLine> = VecDeque::new();
     let (mut kept_bytes, mut last, mut is_short) = (0, None, false);
     let room = sink.room().max(1);
     let failure = loop {
@@ -259,7 +259,7 @@ pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &Wanted<'_>, si
             true
         });
         let count = reader.get_ref().count;
-        let goes_on = sink.looked(count - told);
+        let goes_on = sink.searched(count - told);
         told = count;
         if is_end || read.is_err() || offset + end as u64 >= range.end {
             break read.err();
@@ -303,20 +303,20 @@ mod tests {
     /// Collects all hits until it has `room` lines.
     struct All {
         room: usize,
-        found: Vec<Found>,
-        looked: u64,
+        found: Vec<FoundLine>,
+        searched: u64,
         blocks: usize,
     }
 
     impl Sink for All {
-        fn found(&mut self, found: &Found) -> bool {
+        fn found(&mut self, found: &FoundLine) -> bool {
             self.found.push(found.clone());
             self.room -= 1;
             self.room > 0
         }
 
-        fn looked(&mut self, bytes: u64) -> bool {
-            self.looked += bytes;
+        fn searched(&mut self, bytes: u64) -> bool {
+            self.searched += bytes;
             self.blocks -= 1;
             self.blocks > 0
         }
@@ -334,7 +334,7 @@ mod tests {
 
     /// Returns all hits in the content, plain or compressed. Each call finds up to `room` lines and
     /// reads up to `blocks` blocks; the next call continues.
-    fn search(content: &[u8], is_compressed: bool, wanted: &Wanted<'_>, room: usize, blocks: usize) -> Vec<Found> {
+    fn search(content: &[u8], is_compressed: bool, wanted: &ScanQuery<'_>, room: usize, blocks: usize) -> Vec<FoundLine> {
         let bytes = if is_compressed {
             let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
             gz.write_all(content).unwrap();
@@ -344,7 +344,7 @@ mod tests {
         };
         let (mut end, mut found) = (u64::MAX, Vec::new());
         loop {
-            let mut all = All { room, found: Vec::new(), looked: 0, blocks };
+            let mut all = All { room, found: Vec::new(), searched: 0, blocks };
             let file = file(&bytes);
             let left = if is_compressed { compressed(&file, 0..end, wanted, &mut all) } else { plain(&file, 0..end, wanted, &mut all) };
             found.append(&mut all.found);
@@ -358,14 +358,14 @@ mod tests {
         }
     }
 
-    fn wanted<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> Wanted<'a> {
-        Wanted { pattern, since_ms: None, until_ms: None, only_timed: false, untimed: Cell::new(0), context: 1, zone, block: SMALL }
+    fn wanted<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> ScanQuery<'a> {
+        ScanQuery { pattern, since_ms: None, until_ms: None, only_timed: false, untimed: Cell::new(0), context: 1, zone, block: SMALL }
     }
 
     #[test]
     fn lines_without_time_are_skipped_and_counted() {
         let (utc, pattern) = (TimeZone::UTC, Pattern::ALL);
-        let only_timed = || Wanted { only_timed: true, since_ms: Some(0), ..wanted(&pattern, &utc) };
+        let only_timed = || ScanQuery { only_timed: true, since_ms: Some(0), ..wanted(&pattern, &utc) };
         for is_compressed in [false, true] {
             let wanted = only_timed();
             let found = search(b"one\ntwo\n2026-11-24T10:00:00Z three\nof three\n", is_compressed, &wanted, usize::MAX, usize::MAX);
@@ -421,17 +421,17 @@ mod tests {
         {
             for is_compressed in [false, true] {
                 let at = |n: u64| second + n * 1000;
-                let wanted = Wanted { since_ms: since.map(at), until_ms: until.map(at), ..wanted(&pattern, &utc) };
+                let wanted = ScanQuery { since_ms: since.map(at), until_ms: until.map(at), ..wanted(&pattern, &utc) };
                 let found = search(content.as_bytes(), is_compressed, &wanted, usize::MAX, usize::MAX);
                 assert_eq!(found.len(), expected, "{since:?} {until:?} {is_compressed}");
                 assert!(found.iter().all(|one| one.at_ms.is_some()));
             }
         }
         // Parts of another time are not read.
-        let mut all = All { room: 1000, found: Vec::new(), looked: 0, blocks: usize::MAX };
-        let wanted = Wanted { since_ms: Some(second + 9_000_000), ..wanted(&pattern, &utc) };
+        let mut all = All { room: 1000, found: Vec::new(), searched: 0, blocks: usize::MAX };
+        let wanted = ScanQuery { since_ms: Some(second + 9_000_000), ..wanted(&pattern, &utc) };
         plain(&file(content.as_bytes()), 0..u64::MAX, &wanted, &mut all).unwrap();
-        assert!(all.looked < content.len() as u64 / 2 && all.found.len() == 1000, "{} bytes", all.looked);
+        assert!(all.searched < content.len() as u64 / 2 && all.found.len() == 1000, "{} bytes", all.searched);
     }
 
     #[test]
@@ -455,7 +455,7 @@ mod tests {
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
         gz.write_all("a line\n".repeat(100_000).as_bytes()).unwrap();
         let bytes = gz.finish().unwrap();
-        let mut sink = All { room: 5, found: Vec::new(), looked: 0, blocks: usize::MAX };
+        let mut sink = All { room: 5, found: Vec::new(), searched: 0, blocks: usize::MAX };
         let wanted = wanted(&all, &utc);
         let left = compressed(&file(&bytes[..bytes.len() / 2]), 0..u64::MAX, &wanted, &mut sink);
         assert!(left.is_ok() && sink.found.len() == 5);

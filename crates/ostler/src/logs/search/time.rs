@@ -12,13 +12,13 @@ const KEYS: &[&str] = &["\"timestamp\"", "\"time\"", "\"ts\"", "\"@timestamp\""]
 
 /// Returns the time of a line, in ms since the epoch: a leading date, or the time of a JSON line.
 /// None if the line carries no time.
-pub(super) fn of_line(line: &[u8], zone: &TimeZone) -> Option<u64> {
+pub(super) fn line_time(line: &[u8], zone: &TimeZone) -> Option<u64> {
     let front = &line[..line.len().min(FRONT)];
     let text = std::str::from_utf8(front).or_else(|error| std::str::from_utf8(&front[..error.valid_up_to()])).ok()?.trim_start();
-    if text.starts_with('{') { of_json(text, zone) } else { date(text.trim_start_matches(['[', '(']), zone).map(|(ms, _)| ms) }
+    if text.starts_with('{') { json_time(text, zone) } else { date(text.trim_start_matches(['[', '(']), zone).map(|(ms, _)| ms) }
 }
 
-fn of_json(text: &str, zone: &TimeZone) -> Option<u64> {
+fn json_time(text: &str, zone: &TimeZone) -> Option<u64> {
     let value = |key: &&str| Some(text.split_once(*key)?.1.trim_start().strip_prefix(':')?.trim_start());
     KEYS.iter().filter_map(value).find_map(|value| match value.strip_prefix('"') {
         Some(text) => date(text, zone).map(|(ms, _)| ms),
@@ -151,9 +151,9 @@ mod tests {
             ("Error: at 2026-11-24T10:00:00", None),
             ("", None),
         ] {
-            assert_eq!(of_line(line.as_bytes(), &zone()), expected, "{line}");
+            assert_eq!(line_time(line.as_bytes(), &zone()), expected, "{line}");
         }
-        assert_eq!(of_line(b"2026-11-24T10:00:00Z \xff\xfe", &zone()), Some(AT));
+        assert_eq!(line_time(b"2026-11-24T10:00:00Z \xff\xfe", &zone()), Some(AT));
     }
 
     #[test]
@@ -180,13 +180,13 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn of_line_never_panics_on_arbitrary_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
-            let _ = of_line(&bytes, &zone());
+            let _ = line_time(&bytes, &zone());
         }
 
         #[test]
         fn moment_never_panics_on_any_text(text in "[0-9T:+ .,{}\"Z-]{0,40}|.{0,20}") {
             let now = Timestamp::from_millisecond(AT.cast_signed()).unwrap().to_zoned(zone());
-            let _ = (moment(&text, &now), of_line(text.as_bytes(), &zone()));
+            let _ = (moment(&text, &now), line_time(text.as_bytes(), &zone()));
         }
     }
 }

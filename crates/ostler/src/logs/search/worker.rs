@@ -3,7 +3,7 @@
 //! dashboard never waits for a disk or an expression. It exits together with the process that
 //! asked.
 //!
-//! `{"begin":true}`, then `{"hit":{…}}`, `{"progress":{"looked","of"}}`, and at last `{"end":{…}}`;
+//! `{"begin":true}`, then `{"hit":{…}}`, `{"progress":{"searched","of"}}`, and at last `{"end":{…}}`;
 //! or `{"error":"one line"}`.
 
 use std::collections::HashMap;
@@ -17,12 +17,12 @@ use ostler_core::text::causes::with_causes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{End, Hit, Pattern, Receiver, Search, search};
+use super::{Hit, Pattern, Receiver, Search, SearchResult, search};
 use crate::cli::Daemon;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home::Program;
-use crate::logs::source::{Kind, LogFilter, Streams};
+use crate::logs::source::{LogFilter, LogKind, Streams};
 use crate::render::Out;
 
 /// Longest request, bytes.
@@ -32,7 +32,7 @@ const TOGETHER: Duration = Duration::from_millis(20);
 
 /// The request.
 #[derive(Debug, Deserialize)]
-struct Asked {
+struct SearchRequest {
     /// Ids, as words of the command line.
     targets: Vec<String>,
     /// `out` or `err`; none = both.
@@ -59,7 +59,7 @@ struct Asked {
     within_ms: u64,
 }
 
-impl Asked {
+impl SearchRequest {
     fn search(&self) -> Result<Search, String> {
         let place = |text: &Option<String>| match text {
             None => Ok(None),
@@ -88,7 +88,7 @@ pub(crate) fn main() -> ExitCode {
     let _ = rustix::process::nice(5);
     let mut text = String::new();
     let read = std::io::stdin().take(LONGEST).read_to_string(&mut text);
-    let Ok(asked) = read.map_err(drop).and_then(|_| serde_json::from_str::<Asked>(&text).map_err(drop)) else {
+    let Ok(asked) = read.map_err(drop).and_then(|_| serde_json::from_str::<SearchRequest>(&text).map_err(drop)) else {
         return ExitCode::FAILURE;
     };
     let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
@@ -101,7 +101,7 @@ pub(crate) fn main() -> ExitCode {
     if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn answer(cx: &mut Cx, asked: &Asked) -> Result<(), String> {
+fn answer(cx: &mut Cx, asked: &SearchRequest) -> Result<(), String> {
     let wanted = asked.search()?;
     let worded = |error: CliError| with_causes(&error);
     let home = cx.home().map_err(worded)?.to_owned();
@@ -120,11 +120,12 @@ fn answer(cx: &mut Cx, asked: &Asked) -> Result<(), String> {
     let sources = filter.sources(&list).map_err(worded)?;
     put(&mut cx.out, &json!({ "begin": true }));
     cx.out.flush();
-    let mut told = Told { out: &mut cx.out, sent: Instant::now() };
-    let End { looked, of, hits, untimed, more, is_late, trouble } =
+    let mut told = HitWriter { out: &mut cx.out, sent: Instant::now() };
+    let SearchResult { searched, total, hits, untimed, more, is_late, trouble } =
         search(&sources, &wanted, &mut told).map_err(|error| error.to_string())?;
     let more = more.map(|cursor| cursor.to_string());
-    let end = json!({ "looked": looked, "of": of, "hits": hits, "untimed": untimed, "more": more, "late": is_late, "trouble": trouble });
+    let end =
+        json!({ "looked": searched, "of": total, "hits": hits, "untimed": untimed, "more": more, "late": is_late, "trouble": trouble });
     put(&mut cx.out, &json!({ "end": end }));
     Ok(())
 }
@@ -134,12 +135,12 @@ fn put(out: &mut Out, value: &Value) {
 }
 
 /// Writes hits as lines of the output.
-struct Told<'a> {
+struct HitWriter<'a> {
     out: &'a mut Out,
     sent: Instant,
 }
 
-impl Receiver for Told<'_> {
+impl Receiver for HitWriter<'_> {
     fn hit(&mut self, hit: &Hit<'_>) -> bool {
         put(self.out, &json!({ "hit": shown(hit) }));
         if self.sent.elapsed() >= TOGETHER {
@@ -149,8 +150,8 @@ impl Receiver for Told<'_> {
         !self.out.is_closed()
     }
 
-    fn progress(&mut self, looked: u64, of: u64) -> bool {
-        put(self.out, &json!({ "progress": { "looked": looked, "of": of } }));
+    fn progress(&mut self, searched: u64, total: u64) -> bool {
+        put(self.out, &json!({ "progress": { "looked": searched, "of": total } }));
         self.out.flush();
         self.sent = Instant::now();
         !self.out.is_closed()
@@ -166,7 +167,7 @@ fn shown(hit: &Hit<'_>) -> Value {
         "at": at.map(|at| format!("{at:.3}")),
         "app": hit.source.name,
         "instance": hit.source.id,
-        "stream": if hit.source.kind == Kind::Error { "err" } else { "out" },
+        "stream": if hit.source.kind == LogKind::Error { "err" } else { "out" },
         "text": text(&found.text),
         "cut": found.is_cut,
         "file": hit.file.file_name().map(|name| name.to_string_lossy()),

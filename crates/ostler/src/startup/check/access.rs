@@ -16,7 +16,7 @@ pub(super) const EXECUTE: u32 = 1;
 
 /// Reason why access is denied.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Barred {
+pub(super) enum AccessDenied {
     /// The file does not exist.
     Missing,
     /// This file or folder is closed to the user.
@@ -24,31 +24,31 @@ pub(super) enum Barred {
 }
 
 /// Checks whether the user may do this with the file. Links are followed.
-pub(super) fn may(path: &Path, who: &Credentials, want: u32) -> Result<(), Barred> {
+pub(super) fn may(path: &Path, app_credentials: &Credentials, want: u32) -> Result<(), AccessDenied> {
     let real = path.canonicalize().map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => Barred::Closed(path.to_owned()),
-        _ => Barred::Missing,
+        std::io::ErrorKind::PermissionDenied => AccessDenied::Closed(path.to_owned()),
+        _ => AccessDenied::Missing,
     })?;
     let folders: Vec<&Path> = real.ancestors().skip(1).collect();
     for folder in folders.into_iter().rev() {
-        check(folder, who, EXECUTE)?;
+        check(folder, app_credentials, EXECUTE)?;
     }
-    check(&real, who, want)
+    check(&real, app_credentials, want)
 }
 
-fn check(path: &Path, who: &Credentials, want: u32) -> Result<(), Barred> {
-    let meta = std::fs::metadata(path).map_err(|_| Barred::Closed(path.to_owned()))?;
-    if allows(&meta, who, want) { Ok(()) } else { Err(Barred::Closed(path.to_owned())) }
+fn check(path: &Path, app_credentials: &Credentials, want: u32) -> Result<(), AccessDenied> {
+    let meta = std::fs::metadata(path).map_err(|_| AccessDenied::Closed(path.to_owned()))?;
+    if allows(&meta, app_credentials, want) { Ok(()) } else { Err(AccessDenied::Closed(path.to_owned())) }
 }
 
-fn allows(meta: &Metadata, who: &Credentials, want: u32) -> bool {
+fn allows(meta: &Metadata, app_credentials: &Credentials, want: u32) -> bool {
     let mode = meta.mode();
-    if who.uid == 0 {
+    if app_credentials.uid == 0 {
         return want & EXECUTE == 0 || meta.is_dir() || mode & 0o111 != 0;
     }
-    let bits = if meta.uid() == who.uid {
+    let bits = if meta.uid() == app_credentials.uid {
         mode >> 6
-    } else if meta.gid() == who.gid || who.groups.contains(&meta.gid()) {
+    } else if meta.gid() == app_credentials.gid || app_credentials.groups.contains(&meta.gid()) {
         mode >> 3
     } else {
         mode
@@ -73,7 +73,7 @@ mod tests {
         let owner = Credentials { uid: meta.uid(), gid: meta.gid(), groups: Vec::new() };
         let other = Credentials { uid: 64_321, gid: 64_321, groups: Vec::new() };
         let member = Credentials { groups: vec![meta.gid()], ..other.clone() };
-        for (folder, mode, who, want, allowed) in [
+        for (folder, mode, app_credentials, want, allowed) in [
             (0o755, 0o644, &other, READ, true),
             (0o755, 0o640, &other, READ, false),
             (0o755, 0o640, &member, READ, true),
@@ -84,9 +84,9 @@ mod tests {
         ] {
             fs::set_permissions(place.join("in"), Permissions::from_mode(folder)).unwrap();
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            assert_eq!(may(&file, who, want).is_ok(), allowed, "{folder:o} {mode:o} {who:?} {want}");
+            assert_eq!(may(&file, app_credentials, want).is_ok(), allowed, "{folder:o} {mode:o} {app_credentials:?} {want}");
         }
-        assert_eq!(may(&place.join("none"), &owner, READ), Err(Barred::Missing));
+        assert_eq!(may(&place.join("none"), &owner, READ), Err(AccessDenied::Missing));
         fs::remove_dir_all(place).unwrap();
     }
 }

@@ -13,14 +13,14 @@ use crate::startup::facts::Facts;
 use crate::startup::saved;
 
 /// Checks the list; returns the apps that a boot would start.
-pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
+pub(super) fn inspect(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
     let path = saved::path(Path::new(&facts.home));
     let shown = path.display();
     let save = format!("{} save", facts.program.name());
     let text = match saved::read(Path::new(&facts.home)) {
         Ok(text) => text,
         Err(error) => {
-            let found = if error.kind() == ErrorKind::NotFound { format!("there is no {shown}") } else { format!("{shown}: {error}") };
+            let found = if error.kind() == ErrorKind::NotFound { format!("{shown} does not exist") } else { format!("{shown}: {error}") };
             findings.push(wrong("saved list", found, save));
             return Vec::new();
         }
@@ -42,8 +42,8 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry>
     if let Some(present) = present(facts) {
         let drift = drift(&dump.entries, &present);
         findings.push(match drift.is_empty() {
-            true => fine("saved is what runs", "no difference"),
-            false => wrong("saved is what runs", drift.join("; "), save),
+            true => fine("saved list matches", "no difference"),
+            false => wrong("saved list matches", drift.join("; "), save),
         });
     }
     dump.entries
@@ -76,15 +76,15 @@ fn drift(saved: &[DumpEntry], present: &[DumpEntry]) -> Vec<String> {
         words.push(format!("not saved: {}", list(new)));
     }
     if !gone.is_empty() {
-        words.push(format!("saved but not there: {}", list(gone)));
+        words.push(format!("saved but not in the list: {}", list(gone)));
     }
     for (name, was) in &saved {
         let Some(is) = present.get(name).filter(|is| *is != was) else { continue };
         let stopped = |entries: &[DumpEntry]| entries.iter().filter(|entry| entry.stopped).count();
         words.push(if was.len() != is.len() {
-            format!("{name}: {} instances saved, {} there", was.len(), is.len())
+            format!("{name}: {} instances saved, {} in the list", was.len(), is.len())
         } else if stopped(was) != stopped(is) {
-            format!("{name}: {} instances saved as stopped, {} are", stopped(was), stopped(is))
+            format!("{name}: {} instances saved as stopped, {} are stopped now stopped now", stopped(was), stopped(is))
         } else {
             format!("{name}: changed since it was saved")
         });
@@ -110,9 +110,9 @@ mod tests {
             (vec![a()], vec![a()], ""),
             (vec![a()], vec![DumpEntry { created_ms: Some(8), ..a() }], ""),
             (vec![], vec![a(), entry("b", "/b", false)], "not saved: a, b"),
-            (vec![a()], vec![], "saved but not there: a"),
-            (vec![a()], vec![a(), a()], "a: 1 instances saved, 2 there"),
-            (vec![a()], vec![entry("a", "/a", true)], "a: 0 instances saved as stopped, 1 are"),
+            (vec![a()], vec![], "saved but not in the list: a"),
+            (vec![a()], vec![a(), a()], "a: 1 instances saved, 2 in the list"),
+            (vec![a()], vec![entry("a", "/a", true)], "a: 0 instances saved as stopped, 1 are stopped now"),
             (vec![a()], vec![entry("a", "/other", false)], "a: changed since it was saved"),
         ] {
             assert_eq!(drift(&saved, &present).join("; "), words);

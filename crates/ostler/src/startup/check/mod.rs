@@ -58,9 +58,9 @@ pub(crate) fn verdict(cx: &Cx, call: &Call) -> Result<Option<Vec<String>>, CliEr
 
 fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![];
-    let path = unit::look(facts, &mut findings);
-    let entries = list::look(facts, &mut findings);
-    apps::look(facts, &entries, &path, &mut findings);
+    let path = unit::inspect(facts, &mut findings);
+    let entries = list::inspect(facts, &mut findings);
+    apps::inspect(facts, &entries, &path, &mut findings);
     findings
 }
 
@@ -109,7 +109,7 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
     }
     let wrong = findings.iter().filter(|finding| !finding.ok).count();
     let verdict = match wrong {
-        0 => "a boot brings everything back".to_owned(),
+        0 => "all saved apps start at boot".to_owned(),
         1 => "1 problem found".to_owned(),
         n => format!("{n} problems found"),
     };
@@ -117,7 +117,7 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
 }
 
 /// Returns the command that would write the correct unit.
-fn startup_again(facts: &Facts) -> String {
+fn startup_command(facts: &Facts) -> String {
     let mut words = vec![facts.program.name().to_owned(), "startup".into(), facts.platform.name().into()];
     match facts.scope {
         Scope::User => words.push("--user-unit".into()),

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use ostler_sys::Credentials;
 use ostler_sys::users::user::identity;
 
-use super::access::{Barred, EXECUTE, READ, WRITE, may};
-use super::{Finding, fine, lingers, startup_again, wrong};
+use super::access::{AccessDenied, EXECUTE, READ, WRITE, may};
+use super::{Finding, fine, lingers, startup_command, wrong};
 use crate::startup::facts::{Facts, Scope};
 use crate::startup::platform::Platform;
 use crate::startup::quote::sh;
@@ -18,15 +18,15 @@ use crate::startup::steps::find_own_systemd;
 use crate::startup::unit_file::Installed;
 
 /// Checks the service; returns its `PATH`.
-pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> String {
+pub(super) fn inspect(facts: &Facts, findings: &mut Vec<Finding>) -> String {
     let target = crate::startup::plan(facts).target;
     let shown = target.display().to_string();
     let text = match std::fs::read_to_string(&target) {
         Ok(text) => text,
         Err(error) => {
             let found =
-                if error.kind() == std::io::ErrorKind::NotFound { format!("there is no {shown}") } else { format!("{shown}: {error}") };
-            findings.push(wrong("service", found, startup_again(facts)));
+                if error.kind() == std::io::ErrorKind::NotFound { format!("{shown} does not exist") } else { format!("{shown}: {error}") };
+            findings.push(wrong("service", found, startup_command(facts)));
             home(facts, findings);
             return facts.path.path.clone();
         }
@@ -40,7 +40,7 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> String {
             findings.push(if same {
                 fine("service", shown)
             } else {
-                wrong("service", format!("{shown} is not as it would be written now"), startup_again(facts))
+                wrong("service", format!("{shown} is outdated or was edited"), startup_command(facts))
             });
             program(facts, &facts.exe, findings);
             facts.path.path.clone()
@@ -55,7 +55,7 @@ fn systemd(facts: &Facts, shown: &str, text: &str, findings: &mut Vec<Finding>) 
     let path = installed.path.clone().unwrap_or_else(|| facts.path.path.clone());
     let whose = installed.user.as_ref().is_none_or(|user| *user == facts.user.name || user.parse() == Ok(facts.user.uid));
     let problem = if !installed.notifies {
-        Some(format!("{shown} is PM2's"))
+        Some(format!("{shown} is the unit of PM2"))
     } else if !whose {
         Some(format!("{shown} is for the user {}", installed.user.as_deref().unwrap_or_default()))
     } else if installed.home.as_ref() != Some(&facts.home) {
@@ -65,14 +65,14 @@ fn systemd(facts: &Facts, shown: &str, text: &str, findings: &mut Vec<Finding>) 
     };
     findings.push(match problem {
         None => fine("service", shown),
-        Some(problem) => wrong("service", problem, startup_again(facts)),
+        Some(problem) => wrong("service", problem, startup_command(facts)),
     });
     let name = format!("{}.service", facts.name);
     let flag = if facts.scope == Scope::User { " --user" } else { "" };
     findings.push(match systemctl(facts, &["is-enabled", &name]).as_deref() {
-        Some(state @ ("enabled" | "enabled-runtime")) => fine("switched on", state),
-        Some("") | None => wrong("switched on", "systemctl does not say", format!("systemctl{flag} enable {}", sh(&name))),
-        Some(state) => wrong("switched on", state, format!("systemctl{flag} enable {}", sh(&name))),
+        Some(state @ ("enabled" | "enabled-runtime")) => fine("unit state", state),
+        Some("") | None => wrong("unit state", "systemctl reported no state", format!("systemctl{flag} enable {}", sh(&name))),
+        Some(state) => wrong("unit state", state, format!("systemctl{flag} enable {}", sh(&name))),
     });
     if systemctl(facts, &["show", "--value", "-p", "NeedDaemonReload", &name]).as_deref() == Some("yes") {
         findings.push(wrong("up to date", "systemd has an older version of the unit in memory", format!("systemctl{flag} daemon-reload")));
@@ -80,18 +80,18 @@ fn systemd(facts: &Facts, shown: &str, text: &str, findings: &mut Vec<Finding>) 
     if facts.scope == Scope::User {
         let user = &facts.user.name;
         findings.push(if lingers(user) {
-            fine("starts without a login", format!("{user} lingers"))
+            fine("starts without a login", format!("lingering is enabled for {user}"))
         } else {
             wrong(
                 "starts without a login",
-                format!("the systemd of {user} begins with the first login"),
+                format!("the systemd of {user} starts with the first login"),
                 format!("sudo loginctl enable-linger {}", sh(user)),
             )
         });
     }
     match installed.program {
         Some(exe) => program(facts, &exe, findings),
-        None => findings.push(wrong("program", format!("{shown} names none"), startup_again(facts))),
+        None => findings.push(wrong("program", format!("{shown} names no program"), startup_command(facts))),
     }
     path
 }
@@ -116,12 +116,14 @@ pub(super) fn credentials(facts: &Facts) -> Credentials {
 fn program(facts: &Facts, exe: &str, findings: &mut Vec<Finding>) {
     let path = Path::new(exe);
     let user = &facts.user.name;
-    let install = format!("put the program into /usr/local/bin, then {}", startup_again(facts));
+    let install = format!("copy the program to /usr/local/bin, then {}", startup_command(facts));
     findings.push(match may(path, &credentials(facts), EXECUTE) {
-        Err(Barred::Missing) => wrong("program", format!("there is no {exe}"), install),
-        Err(Barred::Closed(place)) => wrong("program", format!("{user} may not execute {exe}: {} is closed", place.display()), install),
+        Err(AccessDenied::Missing) => wrong("program", format!("{exe} does not exist"), install),
+        Err(AccessDenied::Closed(place)) => {
+            wrong("program", format!("{user} cannot execute {exe}: no access to {}", place.display()), install)
+        }
         Ok(()) if path.parent().is_some_and(is_volatile) => {
-            wrong("program", format!("{exe} is removed with that version of Node"), install)
+            wrong("program", format!("{exe} disappears when that version of Node is removed"), install)
         }
         Ok(()) => fine("program", exe),
     });
@@ -137,12 +139,12 @@ fn home(facts: &Facts, findings: &mut Vec<Finding>) {
             format!("{} belongs to uid {}, not to {user}", facts.home, meta.uid()),
             format!("sudo chown -R {} {}", sh(user), sh(&facts.home)),
         ),
-        (Ok(_), Err(Barred::Closed(place))) => wrong(
+        (Ok(_), Err(AccessDenied::Closed(place))) => wrong(
             "home",
-            format!("{user} cannot use {}: {} is closed", facts.home, place.display()),
+            format!("{user} cannot use {}: no access to {}", facts.home, place.display()),
             format!("sudo chmod u+rwx {}", sh(&place.display().to_string())),
         ),
-        (Ok(_), Err(Barred::Missing)) => wrong("home", format!("{} cannot be reached", facts.home), startup_again(facts)),
+        (Ok(_), Err(AccessDenied::Missing)) => wrong("home", format!("{} cannot be reached", facts.home), startup_command(facts)),
         (Ok(_), Ok(())) => fine("home", &facts.home),
     });
 }

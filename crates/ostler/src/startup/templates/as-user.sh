@@ -2,12 +2,12 @@ user={{user}}
 self={{self}}
 pidfile={{pid_file}}
 {{command}}
-# As the user, with nothing but these variables and these words.
+# Runs a command as the user, with these variables and arguments only.
 as_user() {
     exec env {{home}} {{path}} {{exe}} "$1"
 }
 
-# No shell of the user sees more than words of our own.
+# Passes only fixed words to a shell of the user.
 run() {
     if [ "$(id -un)" = "$user" ]; then
         ( as_user "$1" )

@@ -1,5 +1,5 @@
 #!/sbin/openrc-run
-# Written by `{{program}} startup`; `{{program}} unstartup` takes it away.
+# Written by `{{program}} startup`; `{{program}} unstartup` removes it.
 
 description="Process manager: starts the saved apps"
 extra_started_commands="reload"
@@ -24,7 +24,7 @@ stop() {
 }
 
 reload() {
-    ebegin "Replacing the daemon, apps go on"
+    ebegin "Replacing the daemon; apps keep running"
     run update
     eend $?
 }

@@ -1,6 +1,6 @@
 #!/bin/ksh
 #
-# Written by `{{program}} startup`; `{{program}} unstartup` takes it away.
+# Written by `{{program}} startup`; `{{program}} unstartup` removes it.
 
 {{as_user}}
 if [ "$1" = as-user ]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# Written by `{{program}} startup`; `{{program}} unstartup` takes it away.
+# Written by `{{program}} startup`; `{{program}} unstartup` removes it.
 #
 # PROVIDE: {{name}}
 # REQUIRE: LOGIN NETWORKING
@@ -34,7 +34,7 @@ status_cmd={{name}}_status
     run update
 }
 
-# Daemon and keeper are replaced, apps go on.
+# Replaces the daemon and the keeper; apps keep running.
 {{name}}_restart() {
     if running; then run update; else run resurrect; fi
 }

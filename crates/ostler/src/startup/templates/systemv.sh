@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# Written by `{{program}} startup`; `{{program}} unstartup` takes it away.
+# Written by `{{program}} startup`; `{{program}} unstartup` removes it.
 #
 # chkconfig: 2345 98 02
 # description: {{description}}
@@ -16,7 +16,7 @@
 ### END INIT INFO
 
 {{as_user}}
-# Where it is the custom, this is how the system knows that there is something to stop.
+# On systems with this folder, the file makes the init system call stop at shutdown.
 lock=/var/lock/subsys/{{name}}
 
 case "$1" in
@@ -39,7 +39,7 @@ reload | force-reload)
     run update
     ;;
 restart)
-    # Daemon and keeper are replaced, apps go on.
+    # Replaces the daemon and the keeper; apps keep running.
     if running; then run update; else run resurrect; fi
     ;;
 status)

@@ -6,23 +6,23 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::commands::monit::cells::{Picture, Rect, Tone};
 use crate::commands::monit::content::{cpu, share_bars, status_tone};
-use crate::commands::monit::state::State;
+use crate::commands::monit::state::MonitState;
 use crate::render::{age, bytes};
 
 /// One column.
 struct Column {
     title: &'static str,
     width: usize,
-    cell: fn(&State, &TableRow, usize) -> (String, Tone),
+    cell: fn(&MonitState, &TableRow, usize) -> (String, Tone),
     /// Whether numbers are aligned at the right.
     is_figure: bool,
 }
 
-const fn words(title: &'static str, width: usize, cell: fn(&State, &TableRow, usize) -> (String, Tone)) -> Column {
+const fn words(title: &'static str, width: usize, cell: fn(&MonitState, &TableRow, usize) -> (String, Tone)) -> Column {
     Column { title, width, cell, is_figure: false }
 }
 
-const fn figure(title: &'static str, width: usize, cell: fn(&State, &TableRow, usize) -> (String, Tone)) -> Column {
+const fn figure(title: &'static str, width: usize, cell: fn(&MonitState, &TableRow, usize) -> (String, Tone)) -> Column {
     Column { title, width, cell, is_figure: true }
 }
 
@@ -64,7 +64,7 @@ fn columns(has_health: bool, is_alone: bool) -> Vec<Column> {
     columns.extend([
         words("namespace", 12, |_, row, _| (row.namespace.clone(), Tone::Plain)),
         words("cpu history", 24, |state, row, width| {
-            let past = state.past.get(&row.id).map(|past| past.cpu.bars(width, 100.0, state.look.is_ascii));
+            let past = state.past.get(&row.id).map(|past| past.cpu.bars(width, 100.0, state.display.is_ascii));
             (past.unwrap_or_default(), Tone::Good)
         }),
         words("user", 10, |_, row, _| (row.user.clone(), Tone::Plain)),
@@ -97,12 +97,12 @@ fn health(row: &TableRow) -> (String, Tone) {
 }
 
 /// Draws heading and rows.
-pub(super) fn draw(state: &State, picture: &mut Picture, place: Rect) {
+pub(super) fn draw(state: &MonitState, picture: &mut Picture, place: Rect) {
     if !state.has_rows {
         return;
     }
     if state.shown.is_empty() {
-        let text = if state.rows.is_empty() { "no app is managed" } else { "nothing has these letters" };
+        let text = if state.rows.is_empty() { "no apps" } else { "no app matches" };
         picture.put(place.x, place.y, place.width, text, Tone::Dim);
         return;
     }
@@ -128,16 +128,16 @@ pub(super) fn draw(state: &State, picture: &mut Picture, place: Rect) {
     let rows = state.shown.iter().skip(state.list_top()).take(height).filter_map(|index| state.rows.get(*index));
     for (row, y) in rows.zip(place.y + 1..) {
         let is_selected = Some(row.id) == state.selected;
-        let look = |tone| if is_selected { Tone::Inverse } else { tone };
-        picture.fill(place.x, y, place.width, look(Tone::Plain));
+        let display = |tone| if is_selected { Tone::Inverse } else { tone };
+        picture.fill(place.x, y, place.width, display(Tone::Plain));
         let line = Rect { y, height: 1, ..place };
         let mut cells = Cells { picture, line, x: 0 };
-        cells.put(if is_selected { "▶" } else { "" }, MARK - 1, look(Tone::Plain), false);
-        cells.put(&row.id.to_string(), digits, look(Tone::Dim), true);
-        cells.put(&row.name, name, look(Tone::Bold), false);
+        cells.put(if is_selected { "▶" } else { "" }, MARK - 1, display(Tone::Plain), false);
+        cells.put(&row.id.to_string(), digits, display(Tone::Dim), true);
+        cells.put(&row.name, name, display(Tone::Bold), false);
         for column in &columns {
             let (text, tone) = (column.cell)(state, row, column.width);
-            cells.put(&text, column.width, look(tone), column.is_figure);
+            cells.put(&text, column.width, display(tone), column.is_figure);
         }
     }
 }

@@ -8,16 +8,16 @@ use crate::commands::monit::input::{Input, Key};
 use crate::commands::monit::keys::on_input;
 use crate::commands::monit::log_lines::LogLine;
 use crate::commands::monit::paint::changes;
-use crate::commands::monit::state::{AppOrder, Look, News};
+use crate::commands::monit::state::{AppOrder, DisplayOptions, MonitEvent};
 use crate::render::View;
 use crate::tests::data;
 
 const SIZES: [(usize, usize); 3] = [(40, 12), (80, 24), (200, 50)];
 
 /// Returns a machine that has had a problem for a while.
-fn state(size: (usize, usize), is_ascii: bool) -> State {
-    let look = Look { program: "ostler", is_ascii };
-    let mut state = State::new(look, View::played(data::NOW_MS, None), size, "id".into());
+fn state(size: (usize, usize), is_ascii: bool) -> MonitState {
+    let display = DisplayOptions { program: "ostler", is_ascii };
+    let mut state = MonitState::new(display, View::played(data::NOW_MS, None), size, "id".into());
     let usage = |cpu_pct, memory_bytes| Monit { cpu_pct, memory_bytes, processes: 3 };
     for round in 0..30u32 {
         let wave = f64::from(round % 7) * 11.5;
@@ -31,15 +31,15 @@ fn state(size: (usize, usize), is_ascii: bool) -> State {
         });
         rows.push(TableRow { monit: usage(100.0 - wave, 90_000_000), ..data::row(10, "worker") });
         rows.sort_by_key(|row| row.id);
-        state.apply(News::Rows(rows));
+        state.apply(MonitEvent::Rows(rows));
     }
     state.select_at(1);
-    state.apply(News::Detail(Box::new(data::troubled())));
+    state.apply(MonitEvent::Detail(Box::new(data::troubled())));
     for event in data::events() {
-        state.apply(News::Event(event));
+        state.apply(MonitEvent::Event(event));
     }
     for n in 1..=40 {
-        state.apply(News::Line(LogLine::new(format!("GET /cart/{n} 200 {n} ms").as_bytes(), false)));
+        state.apply(MonitEvent::Line(LogLine::new(format!("GET /cart/{n} 200 {n} ms").as_bytes(), false)));
     }
     for line in [
         "\u{1b}[31mError: connect ECONNREFUSED 10.0.0.5:5432\u{1b}[0m at TCPConnectWrap.afterConnect [as oncomplete] (node:net:1607:16)",
@@ -47,7 +47,7 @@ fn state(size: (usize, usize), is_ascii: bool) -> State {
         "日本語のログ行 🚀 e\u{301} \u{202e}right to left",
         "a\ttab",
     ] {
-        state.apply(News::Line(LogLine::new(line.as_bytes(), true)));
+        state.apply(MonitEvent::Line(LogLine::new(line.as_bytes(), true)));
     }
     state
 }
@@ -60,7 +60,7 @@ fn golden(name: &str, picture: &Picture) {
     settings.bind(|| insta::assert_snapshot!(format!("monit-{name}"), picture.text()));
 }
 
-fn press(state: &mut State, keys: &str) {
+fn press(state: &mut MonitState, keys: &str) {
     for c in keys.chars() {
         on_input(state, Input::Key(Key::Char(c)));
     }
@@ -100,11 +100,11 @@ fn dialogs_and_messages_match_golden_files() {
         }
     }
     let mut state = state((80, 24), false);
-    state.apply(News::Link(Link::Down("the daemon is not running; waiting for it".into())));
-    state.apply(News::Answer { text: "stop 3: it did not\u{1b}[2J end".into(), is_good: false });
+    state.apply(MonitEvent::Link(Link::Down("the daemon is not running; waiting for it".into())));
+    state.apply(MonitEvent::Answer { text: "stop 3: it did not\u{1b}[2J end".into(), is_good: false });
     golden("80x24-lost", &draw(&state));
-    state.apply(News::Rows(Vec::new()));
-    state.apply(News::Link(Link::Up));
+    state.apply(MonitEvent::Rows(Vec::new()));
+    state.apply(MonitEvent::Link(Link::Up));
     golden("80x24-empty", &draw(&state));
 }
 

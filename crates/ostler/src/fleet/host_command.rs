@@ -15,7 +15,7 @@ const WELL: &str = "--wait=60s";
 
 /// Kind of answer that a host gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AnswerKind {
     /// Rows of the list, for one table.
     Rows,
     /// PM2's list: only processes.
@@ -40,9 +40,9 @@ pub(super) enum Kind {
 
 /// Command for hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct HostCommand {
     /// Kind of the answers.
-    pub kind: Kind,
+    pub kind: AnswerKind,
     /// Words for `ostler` on the host.
     pub words: Vec<String>,
     /// Whether the command may change something.
@@ -56,39 +56,39 @@ pub(super) struct Asked {
 ///
 /// # Errors
 /// Returns an error if the command makes no sense on hosts.
-pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) -> Result<Asked, CliError> {
+pub(super) fn host_command(call: &Call, hosts: usize, in_batches: bool, color: bool) -> Result<HostCommand, CliError> {
     let name = call.command.name;
     let kind = kind(call)?;
     let reads = call.command.daemon == Daemon::Reads || call.command.section == Section::Inspect;
     // Commands for inspecting change something only as `jobs run`, `jobs pause` and `jobs resume`.
     let changes = !reads || name == "jobs" && call.targets.first().is_some_and(|word| matches!(word.as_str(), "run" | "pause" | "resume"));
-    if kind == Kind::Screen && hosts > 1 {
-        return Err(usage(format!("`{}` is a screen of its own: name one host", call.word)));
+    if kind == AnswerKind::Screen && hosts > 1 {
+        return Err(usage(format!("`{}` is a full-screen command: name one host", call.word)));
     }
     if in_batches && !changes {
         return Err(UsageError::BadValue { option: "--batch".into(), reason: format!("`{}` changes nothing", call.word) }.into());
     }
     let left_out = |more: &[&str]| call.words_without(&[OURS, more].concat());
     let mut words = match kind {
-        Kind::Rows => left_out(&["sort", "silent"]),
-        Kind::Logs { .. } => left_out(&["raw", "after"]),
+        AnswerKind::Rows => left_out(&["sort", "silent"]),
+        AnswerKind::Logs { .. } => left_out(&["raw", "after"]),
         _ => left_out(&[]),
     };
-    let is_json = matches!(kind, Kind::Rows | Kind::Json | Kind::Logs { .. } | Kind::Events { .. });
+    let is_json = matches!(kind, AnswerKind::Rows | AnswerKind::Json | AnswerKind::Logs { .. } | AnswerKind::Events { .. });
     let mut options: Vec<String> = Vec::new();
     if is_json {
         options.push("--json".into());
-    } else if color && matches!(kind, Kind::Text) {
+    } else if color && matches!(kind, AnswerKind::Text) {
         options.push("--color".into());
     }
-    if matches!(kind, Kind::Logs { .. }) && !call.has("json") && !call.has("lines") {
+    if matches!(kind, AnswerKind::Logs { .. }) && !call.has("json") && !call.has("lines") {
         options.push("--lines=15".into());
     }
     // All words after `--` belong to the app.
     let at = words.iter().position(|word| word == "--").unwrap_or(words.len());
     words.splice(at..at, options);
     let then = (in_batches && brings_up(name)).then(|| health(call));
-    Ok(Asked { kind, words, changes, then })
+    Ok(HostCommand { kind, words, changes, then })
 }
 
 /// Returns the script for a host.
@@ -99,30 +99,30 @@ pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[Strin
     script(&RemoteCommand { program, home, words, then, has_terminal })
 }
 
-fn kind(call: &Call) -> Result<Kind, CliError> {
+fn kind(call: &Call) -> Result<AnswerKind, CliError> {
     let refused = |why: &str| Err(usage(format!("`{}` {why}", call.word)));
     let json = call.has("json");
     if call.has("no-daemon") || call.has("attach") {
-        return refused("stays in front with --no-daemon and --attach: log in to the host for that");
+        return refused("runs in the foreground with --no-daemon and --attach: log in to the host for that");
     }
     Ok(match call.command.name {
-        "deploy" => return refused("has its hosts in the ecosystem file"),
-        "help" | "examples" | "completion" | "service" | "runtime" => return refused("is of this machine"),
-        "ecosystem" | "export" | "import" => return refused("works on files of this folder"),
-        "web" if call.targets.iter().any(|word| word == "passwd") => Kind::Screen,
-        "monit" | "attach" | "dev" => Kind::Screen,
-        "top" if !call.has("once") && !json => Kind::Screen,
-        "list" if call.has("watch") => Kind::Screen,
-        "jlist" => Kind::Processes,
+        "deploy" => return refused("takes its hosts from the ecosystem file"),
+        "help" | "examples" | "completion" | "service" | "runtime" => return refused("runs on this machine only"),
+        "ecosystem" | "export" | "import" => return refused("works on local files only"),
+        "web" if call.targets.iter().any(|word| word == "passwd") => AnswerKind::Screen,
+        "monit" | "attach" | "dev" => AnswerKind::Screen,
+        "top" if !call.has("once") && !json => AnswerKind::Screen,
+        "list" if call.has("watch") => AnswerKind::Screen,
+        "jlist" => AnswerKind::Processes,
         // Output in a format of its own has no time by which lines could be sorted.
-        "logs" if call.has("format") || call.has("timestamp") || call.has("timestamps") || call.has("highlight") => Kind::Text,
-        "logs" => Kind::Logs { follow: !call.has("nostream") && call.value("until").is_none() },
-        "events" => Kind::Events { follow: call.has("follow") },
-        _ if json => Kind::Json,
-        "list" if call.has("mini-list") => Kind::Text,
+        "logs" if call.has("format") || call.has("timestamp") || call.has("timestamps") || call.has("highlight") => AnswerKind::Text,
+        "logs" => AnswerKind::Logs { follow: !call.has("nostream") && call.value("until").is_none() },
+        "events" => AnswerKind::Events { follow: call.has("follow") },
+        _ if json => AnswerKind::Json,
+        "list" if call.has("mini-list") => AnswerKind::Text,
         "list" | "start" | "stop" | "restart" | "reload" | "delete" | "startOrRestart" | "startOrReload" | "scale" | "reset"
-        | "sendSignal" | "resurrect" => Kind::Rows,
-        _ => Kind::Text,
+        | "sendSignal" | "resurrect" => AnswerKind::Rows,
+        _ => AnswerKind::Text,
     })
 }
 
@@ -176,29 +176,29 @@ mod tests {
     #[test]
     fn command_is_rewritten_for_hosts() {
         for (line, kind, words, changes) in [
-            ("list -H a --sort cpu", Kind::Rows, "list --json", false),
-            ("ls --hosts=a,b --parallel 3", Kind::Rows, "ls --json", false),
-            ("-H a list --json", Kind::Json, "list --json", false),
-            ("list -H a -m", Kind::Text, "list --mini-list", false),
-            ("jlist -H a", Kind::Processes, "jlist", false),
-            ("-H a restart api 3 --update-env", Kind::Rows, "restart api 3 --update-env --json", true),
-            ("start app.js --watch -H a -- --json x", Kind::Rows, "start app.js --watch --json -- --json x", true),
-            ("start --watch app.js -H a", Kind::Rows, "start --watch=app.js --json", true),
-            ("scale api -1 -H a", Kind::Rows, "scale api -1 --json", true),
-            ("why api -H a", Kind::Text, "why api", false),
-            ("jobs run api -H a", Kind::Text, "jobs run api", true),
-            ("set a:b c -H a", Kind::Text, "set a:b c", true),
-            ("logs api -H a --raw", Kind::Logs { follow: true }, "logs api --json --lines=15", false),
-            ("logs -H a --json", Kind::Logs { follow: true }, "logs --json", false),
-            ("logs -H a --nostream --lines 3", Kind::Logs { follow: false }, "logs --nostream --lines=3 --json", false),
-            ("events --follow -H a", Kind::Events { follow: true }, "events --follow --json", false),
-            ("monit -H a", Kind::Screen, "monit", false),
-            ("top -H a", Kind::Screen, "top", false),
+            ("list -H a --sort cpu", AnswerKind::Rows, "list --json", false),
+            ("ls --hosts=a,b --parallel 3", AnswerKind::Rows, "ls --json", false),
+            ("-H a list --json", AnswerKind::Json, "list --json", false),
+            ("list -H a -m", AnswerKind::Text, "list --mini-list", false),
+            ("jlist -H a", AnswerKind::Processes, "jlist", false),
+            ("-H a restart api 3 --update-env", AnswerKind::Rows, "restart api 3 --update-env --json", true),
+            ("start app.js --watch -H a -- --json x", AnswerKind::Rows, "start app.js --watch --json -- --json x", true),
+            ("start --watch app.js -H a", AnswerKind::Rows, "start --watch=app.js --json", true),
+            ("scale api -1 -H a", AnswerKind::Rows, "scale api -1 --json", true),
+            ("why api -H a", AnswerKind::Text, "why api", false),
+            ("jobs run api -H a", AnswerKind::Text, "jobs run api", true),
+            ("set a:b c -H a", AnswerKind::Text, "set a:b c", true),
+            ("logs api -H a --raw", AnswerKind::Logs { follow: true }, "logs api --json --lines=15", false),
+            ("logs -H a --json", AnswerKind::Logs { follow: true }, "logs --json", false),
+            ("logs -H a --nostream --lines 3", AnswerKind::Logs { follow: false }, "logs --nostream --lines=3 --json", false),
+            ("events --follow -H a", AnswerKind::Events { follow: true }, "events --follow --json", false),
+            ("monit -H a", AnswerKind::Screen, "monit", false),
+            ("top -H a", AnswerKind::Screen, "top", false),
         ] {
-            let asked = asked(&call(line), 1, false, false).unwrap();
-            assert_eq!((asked.kind, asked.words.join(" ").as_str(), asked.changes), (kind, words, changes), "{line}");
+            let host_command = host_command(&call(line), 1, false, false).unwrap();
+            assert_eq!((host_command.kind, host_command.words.join(" ").as_str(), host_command.changes), (kind, words, changes), "{line}");
         }
-        assert_eq!(asked(&call("why api -H a"), 2, false, true).unwrap().words, ["why", "api", "--color"]);
+        assert_eq!(host_command(&call("why api -H a"), 2, false, true).unwrap().words, ["why", "api", "--color"]);
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
             ("list -H a", 1, true),
             ("logs -H a", 1, true),
         ] {
-            assert!(asked(&call(line), hosts, batches, false).is_err(), "{line}");
+            assert!(host_command(&call(line), hosts, batches, false).is_err(), "{line}");
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
             ("start x.js -H a", Some("health --wait=60s")),
             ("stop api -H a", None),
         ] {
-            let then = asked(&call(line), 3, true, false).unwrap().then;
+            let then = host_command(&call(line), 3, true, false).unwrap().then;
             assert_eq!(then.map(|words| words.join(" ")).as_deref(), health, "{line}");
         }
     }

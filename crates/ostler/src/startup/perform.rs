@@ -13,7 +13,7 @@ use crate::error::{CliError, StartupError};
 use crate::home;
 
 /// Returns the init system and its scope; none if the command line for root was printed instead.
-pub(crate) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(Platform, Scope)>, CliError> {
+pub(crate) fn prepare(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(Platform, Scope)>, CliError> {
     let platform = platform(cx, call)?;
     if call.has("user-unit") {
         return match platform {
@@ -95,15 +95,15 @@ pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> 
 pub(crate) fn perform(cx: &mut Cx, plan: &Plan) -> Result<(), CliError> {
     let out = &mut cx.out;
     steps::perform(&plan.steps, &mut |progress| match progress {
-        steps::Progress::Writing(path) => {
+        steps::SetupProgress::Writing(path) => {
             out.info(format_args!("Writing init configuration in {}", path.display()));
             out.info("Making script booting at startup...");
         }
-        steps::Progress::Removing(path) => out.info(format_args!("Removing {}", path.display())),
-        steps::Progress::Executing(command) => out.info(format_args!("[-] Executing: {command}...")),
-        steps::Progress::Executed => out.info("[v] Command successfully executed."),
-        steps::Progress::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
-        steps::Progress::Undoing => out.warn("taking back what was done"),
+        steps::SetupProgress::Removing(path) => out.info(format_args!("Removing {}", path.display())),
+        steps::SetupProgress::Executing(command) => out.info(format_args!("[-] Executing: {command}...")),
+        steps::SetupProgress::Executed => out.info("[v] Command successfully executed."),
+        steps::SetupProgress::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
+        steps::SetupProgress::Undoing => out.warn("undoing the steps that were done"),
     })
     .map_err(CliError::unchanged)
 }

@@ -35,7 +35,7 @@ impl Present {
     }
 
     /// Returns the instances of the apps of a file.
-    pub(super) fn of_file(cx: &mut Cx, apps: &[RawApp], overlay: &Overlay) -> Result<Self, CliError> {
+    pub(super) fn from_file(cx: &mut Cx, apps: &[RawApp], overlay: &Overlay) -> Result<Self, CliError> {
         let names: Vec<String> = apps.iter().map(|app| overlay.name_of(app)).collect();
         Self::of(cx, &names)
     }

@@ -9,29 +9,29 @@ use std::path::PathBuf;
 use super::super::content::{compressed, opened};
 use super::super::past::rotated;
 use super::super::source::Source;
-use super::{Open, modified_ms};
+use super::{OpenLog, modified_ms};
 
 /// Most files that are read: each needs a descriptor until it is read.
 const MOST_FILES: usize = 256;
 
 /// Rotated file that is kept open, so that it still exists when it is read.
-pub(super) struct Between {
+pub(super) struct RotatedFile {
     file: File,
     path: PathBuf,
     /// Time of its last line.
     modified_ms: u64,
 }
 
-impl Between {
+impl RotatedFile {
     /// Returns its lines. A compressed file is decompressed now, one at a time.
-    pub(super) fn open(self) -> io::Result<Open> {
-        Ok(Open::of_content(opened(self.file, &self.path, 0)?, 0).since(self.modified_ms).over())
+    pub(super) fn open(self) -> io::Result<OpenLog> {
+        Ok(OpenLog::of_content(opened(self.file, &self.path, 0)?, 0).since(self.modified_ms).over())
     }
 }
 
 /// Returns the rotated files of this log, the oldest first. Their last line was written after this
 /// time but not after `newest` began, and they are not among `known`.
-pub(super) fn between(source: &Source, since_ms: u64, known: &[Open], newest: &Open) -> Vec<Between> {
+pub(super) fn between(source: &Source, since_ms: u64, known: &[OpenLog], newest: &OpenLog) -> Vec<RotatedFile> {
     let mut found = Vec::new();
     for path in rotated(&source.path) {
         let Some(between) = hold(source, path) else { continue };
@@ -53,11 +53,11 @@ pub(super) fn between(source: &Source, since_ms: u64, known: &[Open], newest: &O
 
 /// Opens the file under its name, or under its compressed name if it is being compressed at this
 /// moment.
-fn hold(source: &Source, path: PathBuf) -> Option<Between> {
+fn hold(source: &Source, path: PathBuf) -> Option<RotatedFile> {
     let open = |path: PathBuf| {
         let file = source.open_rotated(&path).ok()?;
         let modified_ms = modified_ms(&file.metadata().ok()?);
-        Some(Between { file, path, modified_ms })
+        Some(RotatedFile { file, path, modified_ms })
     };
     let compressed = compressed(&path);
     open(path).or_else(|| open(compressed))

@@ -12,10 +12,10 @@ use crate::error::{CliError, MigrateError, Status};
 use crate::migrate::{self, Pm2, Record};
 
 /// Returns the moved apps to PM2, the last one first.
-pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
+pub(super) fn move_back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let Some(mut record) = Record::read(&home)? else {
-        return Err(CliError::NotFound("nothing was moved from PM2 to here".into()));
+        return Err(CliError::NotFound("no apps were moved from PM2".into()));
     };
     let Some(mut pm2) = Pm2::connect(&record.from)? else {
         return Err(MigrateError::Stopped { from: record.from, home }.into());
@@ -30,7 +30,7 @@ pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
     }
     for unit in std::mem::take(&mut record.units) {
         migrate::carry_out(Command::new("systemctl").args(["enable", &unit]))?;
-        cx.out.info(format_args!("{unit} starts PM2 at boot again; ostler's own: ostler unstartup"));
+        cx.out.info(format_args!("{unit} starts PM2 at boot again; to remove ostler's unit: ostler unstartup"));
     }
     record.write(&home)?;
     if cx.running_client()?.is_some() {
@@ -43,16 +43,16 @@ pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
 pub(super) fn finish(cx: &mut Cx) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let Some(record) = Record::read(&home)? else {
-        return Err(CliError::NotFound("nothing was moved from PM2 to here".into()));
+        return Err(CliError::NotFound("no apps were moved from PM2".into()));
     };
     if let Some(pm2) = Pm2::connect(&record.from)? {
-        end_pm2(cx, pm2)?;
+        stop_pm2(cx, pm2)?;
     }
     Record::default().write(&home)?;
     Ok(Status::Ok)
 }
 
-pub(super) fn end_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
+pub(super) fn stop_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
     let list = pm2.list()?;
     let modules: Vec<u32> = list.iter().filter(|entry| entry["pmx_module"] == true).filter_map(id_of).collect();
     for module in modules {
@@ -71,7 +71,7 @@ pub(super) fn end_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    cx.out.info("PM2 has ended");
+    cx.out.info("PM2 was stopped");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use ostler_keeper::ROLE_VAR;
 use super::{Finding, Level};
 use crate::pm2_units::units;
 
-pub(super) fn look(home: &Path, findings: &mut Vec<Finding>) {
+pub(super) fn inspect(home: &Path, findings: &mut Vec<Finding>) {
     let running = daemons();
     for (pid, folder) in &running {
         let found = format!("its daemon runs (pid {pid}) in {folder}");
@@ -18,18 +18,18 @@ pub(super) fn look(home: &Path, findings: &mut Vec<Finding>) {
             format!("ostler migrate {folder}  (one app after the other; --dry-run shows how)"),
         ));
     }
-    let pm2_home = crate::home::of_pm2();
+    let pm2_home = crate::home::pm2_home();
     for unit in pm2_home.iter().flat_map(|folder| units(folder)) {
         let remedy = format!("sudo systemctl disable {}  (ostler migrate does it, too)", unit.name);
         findings.push(Finding::new(Level::Warning, "PM2", format!("{} starts it at boot", unit.name), remedy));
     }
-    let lock = crate::home::paths_of_shell(home).reload_lock;
+    let lock = crate::home::shell_paths(home).reload_lock;
     if running.is_empty() && lock.exists() {
         let remedy = format!("rm {}", lock.display());
         findings.push(Finding::new(Level::Note, "PM2", "it left a lock file behind, which ostler ignores", remedy));
     }
     if !findings.iter().any(|finding| finding.what == "PM2") {
-        findings.push(Finding::fine("PM2", "none runs here"));
+        findings.push(Finding::fine("PM2", "not running here"));
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, DashboardError, UsageError};
-use crate::render::figures;
+use crate::render::metrics;
 
 /// Points of a series in output for programs.
 const POINTS: u64 = 300;
@@ -22,7 +22,7 @@ const POINTS: u64 = 300;
 pub(super) type App = (String, String);
 
 /// Files of the past, and the requested time span.
-pub(super) struct Past {
+pub(super) struct MetricsHistory {
     history: History<Folder>,
     pub(super) from: u64,
     pub(super) to: u64,
@@ -30,7 +30,7 @@ pub(super) struct Past {
     points: u64,
 }
 
-impl Past {
+impl MetricsHistory {
     /// Opens the files of the home for the time span of `--since`. `text`: columns beside the bars.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Past {
         let is_enabled = Settings::read(&home).is_ok_and(|settings| settings.enabled);
         let name = cx.program.name();
         let is_data = call.has("json") || call.has("csv");
-        let points = if is_data { POINTS } else { figures::room(cx.out.width(), text) as u64 };
+        let points = if is_data { POINTS } else { metrics::room(cx.out.width(), text) as u64 };
         let to = cx.out.view().now_ms;
         let past = Self::read(&home, since, to, points).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if is_enabled => DashboardError::NoHistory,

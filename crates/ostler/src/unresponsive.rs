@@ -25,28 +25,28 @@ const GIVE_UP_KEEPER: Duration = Duration::from_secs(10);
 const GIVE_UP_BLOCKED: Duration = Duration::from_secs(40);
 
 /// Check of keeper and daemon of a home, which informs the user.
-pub(crate) struct Look {
+pub(crate) struct DaemonWatch {
     home: PathBuf,
     /// Keeper that does nothing while the daemon waits for it.
-    idle: Option<Idle>,
+    idle: Option<IdleKeeper>,
 }
 
 /// Keeper that did nothing at each check.
-struct Idle {
+struct IdleKeeper {
     keeper: i32,
     found: Activity,
     /// Length of the silence at the first check.
     since: Duration,
 }
 
-impl Look {
+impl DaemonWatch {
     /// Creates the check for this home.
     pub(crate) fn at(home: &Path) -> Self {
         Self { home: home.to_owned(), idle: None }
     }
 }
 
-impl SilenceHandler for Look {
+impl SilenceHandler for DaemonWatch {
     fn busy(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
         let found = keeper.and_then(|keeper| Some((keeper, does_nothing(keeper)?)));
         let Some((keeper, found)) = found else {
@@ -57,40 +57,40 @@ impl SilenceHandler for Look {
             Some(idle) if idle.keeper == keeper && idle.found == found => idle.since,
             _ => silent,
         };
-        self.idle = Some(Idle { keeper, found, since });
+        self.idle = Some(IdleKeeper { keeper, found, since });
         // A keeper that is blocked right now may recover soon, so nothing is printed.
         if found.state != b'D' && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed) {
-            print(&format!("{}; the daemon replaces it if possible; apps keep running", who_waits(keeper, silent)));
+            print(&format!("{}; the daemon replaces it if possible; apps keep running", keeper_status(keeper, silent)));
         }
         silent.saturating_sub(since) < if found.state == b'D' { GIVE_UP_BLOCKED } else { GIVE_UP_KEEPER }
     }
 
     fn unanswered(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
-        let found = Found::of(&self.home, keeper);
+        let found = HomeProcesses::of(&self.home, keeper);
         let helps = found.call_for_help();
         if !SAID.swap(true, Ordering::Relaxed) {
-            print(&format!("{}; {}", found.who(silent), found.what_is_done()));
+            print(&format!("{}; {}", found.daemon_status(silent), found.next_step()));
         }
         helps
     }
 
     fn give_up(&mut self, silent: Duration, keeper: Option<i32>) -> String {
         if let Some(idle) = &self.idle {
-            return format!("{}; hint: {}", who_waits(idle.keeper, silent), remedy(idle.keeper));
+            return format!("{}; hint: {}", keeper_status(idle.keeper, silent), remedy(idle.keeper));
         }
-        let found = Found::of(&self.home, keeper);
-        format!("{}; hint: {}", found.who(silent), found.what_is_done())
+        let found = HomeProcesses::of(&self.home, keeper);
+        format!("{}; hint: {}", found.daemon_status(silent), found.next_step())
     }
 }
 
 /// Keeper and daemon of a home, from the process table of the kernel.
-struct Found {
+struct HomeProcesses {
     keeper: Option<ProcRef>,
     daemon: Option<ProcessEntry>,
     standby: Option<ProcRef>,
 }
 
-impl Found {
+impl HomeProcesses {
     fn of(home: &Path, keeper: Option<i32>) -> Self {
         let keeper = keeper_of(home).or_else(|| keeper.and_then(|pid| ProcRef::of(pid).ok()));
         let daemon = daemon_of(home, keeper);
@@ -112,7 +112,7 @@ impl Found {
         }
     }
 
-    fn who(&self, silent: Duration) -> String {
+    fn daemon_status(&self, silent: Duration) -> String {
         let daemon = match &self.daemon {
             Some(entry) => format!("the daemon (pid {}) has not answered for {} s: {}", entry.pid, silent.as_secs(), state(entry.pid)),
             None => format!("no response for {} s: the daemon is not running", silent.as_secs()),
@@ -124,7 +124,7 @@ impl Found {
         }
     }
 
-    fn what_is_done(&self) -> String {
+    fn next_step(&self) -> String {
         match (&self.daemon, self.keeper) {
             (_, Some(keeper)) if self.keeper_runs() => {
                 format!("the keeper (pid {}) replaces it if it hangs; apps keep running", keeper.pid)
@@ -142,11 +142,11 @@ impl Found {
 fn state(pid: i32) -> &'static str {
     match activity(pid).map(|found| found.state) {
         Ok(b'T') => "it was stopped by a signal (SIGSTOP)",
-        Ok(b't') => "a debugger holds it",
+        Ok(b't') => "it is stopped by a debugger",
         Ok(b'D') => "it is blocked in the kernel by a disk or a network file system",
-        Ok(b'R') => "it runs, or waits for a processor",
-        Ok(b'Z' | b'X') | Err(_) => "it has just ended",
-        Ok(_) => "it waits for something else",
+        Ok(b'R') => "it is busy or waits for a CPU",
+        Ok(b'Z' | b'X') | Err(_) => "it has just exited",
+        Ok(_) => "it is sleeping",
     }
 }
 
@@ -156,9 +156,9 @@ fn does_nothing(pid: i32) -> Option<Activity> {
 }
 
 /// Returns the message about a keeper for which the daemon waits.
-fn who_waits(keeper: i32, silent: Duration) -> String {
+fn keeper_status(keeper: i32, silent: Duration) -> String {
     format!(
-        "the keeper (pid {keeper}) has not answered for {} s: {}, and nothing can be started or stopped",
+        "the keeper (pid {keeper}) has not answered for {} s: {}, and no app can be started or stopped",
         silent.as_secs(),
         state(keeper)
     )
@@ -167,9 +167,9 @@ fn who_waits(keeper: i32, silent: Duration) -> String {
 /// Returns the remedy for a keeper that does nothing.
 fn remedy(keeper: i32) -> String {
     match activity(keeper).map(|found| found.state) {
-        Ok(b't') => "end the debugger (or strace) that holds it".to_owned(),
+        Ok(b't') => "detach the debugger (or strace) from it".to_owned(),
         Ok(b'D') => "see `dmesg` for the disk or file system that does not answer".to_owned(),
-        _ => format!("`kill -CONT {keeper}` continues it"),
+        _ => format!("`kill -CONT {keeper}` resumes it"),
     }
 }
 
@@ -179,9 +179,9 @@ fn remedy(keeper: i32) -> String {
 pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
     let is_keeper = marker(keeper, ROLE_VAR).is_some_and(|role| role == b"keeper");
     let found = does_nothing(keeper).filter(|found| is_keeper && found.state != b'D')?;
-    let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is held by a debugger" };
+    let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is stopped by a debugger" };
     Some(KeeperFault {
-        found: format!("the keeper (pid {keeper}) {words}: until it is back, no app is started, restarted or stopped"),
+        found: format!("the keeper (pid {keeper}) {words}: until it runs again, no app is started, restarted or stopped"),
         remedy: remedy(keeper),
     })
 }

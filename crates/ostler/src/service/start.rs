@@ -18,11 +18,11 @@ use crate::render::Wording;
 
 /// Treatment of a daemon that is already running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taking {
+pub(crate) enum TakeoverMode {
     /// The daemon is replaced by this program: the service was started or restarted.
-    Anew,
+    Replace,
     /// The daemon stays: only the main process is new.
-    Again,
+    Keep,
 }
 
 /// Time within which a daemon must answer; otherwise it counts as hung.
@@ -34,7 +34,7 @@ const TRIES: u32 = 3;
 ///
 /// # Errors
 /// Returns an error if no daemon can be reached, or if the saved list exists but cannot be read.
-pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<String, CliError> {
+pub(super) fn start_service(cx: &mut Cx, mode: TakeoverMode, unit: Option<&Unit>) -> Result<String, CliError> {
     let home = cx.home()?.to_owned();
     cx.disconnect();
     wake(cx, &home)?;
@@ -44,7 +44,7 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
     {
         cx.out.warn(format_args!("the credentials of this service cannot be announced in {}: {error}", home.display()));
     }
-    if taking == Taking::Anew && cx.running_client()?.is_some() {
+    if mode == TakeoverMode::Replace && cx.running_client()?.is_some() {
         // The daemon may come from another login or version; its apps keep running. It is moved
         // into the unit before it is replaced, so that the new daemon is in the right place.
         if unit.is_some_and(|unit| !takeover::take_into(unit, &home)) {
@@ -67,7 +67,7 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
     // Modules are started after the apps.
     cx.on_launch = None;
     // After the first start, an empty list is what the user wants.
-    if taking == Taking::Anew && cx.client()?.list()?.iter().all(|row| row.module) {
+    if mode == TakeoverMode::Replace && cx.client()?.list()?.iter().all(|row| row.module) {
         resurrect(cx)?;
         start_all(cx)?;
     }
@@ -85,7 +85,7 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
         Ok(_) => Ok(()),
         Err(CliError::Daemon(Failure::NothingSaved)) => {
             let name = cx.program.name();
-            cx.out.warn(format_args!("nothing was saved, so nothing is started: `{name} save` saves what runs"));
+            cx.out.warn(format_args!("nothing was saved, so nothing is started: `{name} save` saves the list of apps"));
             Ok(())
         }
         // The other apps run, and the failed ones are retried by their own rules.

@@ -11,12 +11,12 @@ use ostler_sys::process::tree::ProcTable;
 use serde_json::{Value, json};
 
 use super::super::steady::steady;
-use super::ending::{delete, start_in};
-use super::{GONE_WITHIN, LOOK_EVERY, Step, listens, numbers};
+use super::finish::{delete, start_in};
+use super::{GONE_WITHIN, LOOK_EVERY, MoveStep, listens, numbers};
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, MigrateError};
-use crate::migrate::{self, App, Moved, Pm2, Record, Way, differing};
+use crate::migrate::{self, App, MoveMethod, Moved, Pm2, Record, differing};
 use crate::{module_conf, pm2_units};
 
 /// Migration in progress.
@@ -39,25 +39,25 @@ impl Migration {
     }
 
     /// Returns the result for each app, for `--json`.
-    pub(super) fn told(&self, modules: &[String]) -> Value {
+    pub(super) fn report(&self, modules: &[String]) -> Value {
         json!({ "from": self.from, "apps": self.results, "modules": modules })
     }
 
     /// Moves all apps, one after the other. The first failure stops the migration, and the failed
     /// app is back in PM2.
-    pub(super) fn apps(&mut self, cx: &mut Cx, plan: &[Step<'_>]) -> Result<(), CliError> {
+    pub(super) fn apps(&mut self, cx: &mut Cx, plan: &[MoveStep<'_>]) -> Result<(), CliError> {
         for (number, step) in plan.iter().enumerate() {
             let name = crate::text::shown(&step.app.name);
             let present = cx.client()?.table()?.iter().any(|row| row.name == step.app.name);
-            let mut result = json!({ "name": step.app.name, "way": step.way.word(), "listens": step.places });
+            let mut result = json!({ "name": step.app.name, "way": step.method.word(), "listens": step.places });
             let place = format!("[{}/{}] {name}", number + 1, plan.len());
             if present {
-                cx.out.warn_err(format_args!("{place}: there is an app of that name here already, left alone"));
+                cx.out.warn_err(format_args!("{place}: an app of that name already exists here; skipped"));
                 result["state"] = "present".into();
                 self.results.push(result);
                 continue;
             }
-            cx.out.info(format_args!("{place}: {}", step.way.words()));
+            cx.out.info(format_args!("{place}: {}", step.method.words()));
             cx.out.flush();
             let moved = self.app(cx, step);
             match &moved {
@@ -80,7 +80,7 @@ impl Migration {
     }
 
     /// Moves one app. Returns the differences that the user should know.
-    fn app(&mut self, cx: &mut Cx, step: &Step<'_>) -> Result<Vec<String>, CliError> {
+    fn app(&mut self, cx: &mut Cx, step: &MoveStep<'_>) -> Result<Vec<String>, CliError> {
         let home = cx.home()?.to_owned();
         let running = step.app.running_ids();
         let old: Vec<ProcRef> = step.app.pids().filter_map(|pid| ProcRef::of(pid).ok()).collect();
@@ -88,8 +88,8 @@ impl Migration {
         record.from.clone_from(&self.from);
         record.note(Moved { name: step.app.name.clone(), pm_ids: running.clone() });
         record.write(&home)?;
-        if step.way == Way::Beside {
-            match self.begin(cx, step, true) {
+        if step.method == MoveMethod::Beside {
+            match self.start_app(cx, step, true) {
                 Ok(differs) => {
                     self.stop_old(&running, &old)?;
                     return Ok(differs);
@@ -97,21 +97,21 @@ impl Migration {
                 // The app may need something that the old processes have and that ostler cannot
                 // see: a socket of PM2's.
                 Err(_) if step.app.is_cluster && self.pm2.is_some() => delete(cx, &step.app.name)?,
-                Err(error) => return Err(self.gone_back(cx, step.app, &[], &mut record, error)?),
+                Err(error) => return Err(self.give_back(cx, step.app, &[], &mut record, error)?),
             }
         }
-        if step.way != Way::Listed {
+        if step.method != MoveMethod::Listed {
             self.stop_old(&running, &old)?;
         }
-        match self.begin(cx, step, false) {
+        match self.start_app(cx, step, false) {
             Ok(differs) => Ok(differs),
-            Err(error) => Err(self.gone_back(cx, step.app, &running, &mut record, error)?),
+            Err(error) => Err(self.give_back(cx, step.app, &running, &mut record, error)?),
         }
     }
 
     /// Starts the app in ostler and waits until it is healthy. Returns the differences that the
     /// user should know.
-    fn begin(&mut self, cx: &mut Cx, step: &Step<'_>, is_beside: bool) -> Result<Vec<String>, CliError> {
+    fn start_app(&mut self, cx: &mut Cx, step: &MoveStep<'_>, is_beside: bool) -> Result<Vec<String>, CliError> {
         let entries: Vec<Value> = step.app.instances.iter().map(|instance| instance.entry.clone()).collect();
         let share = self.pm2.as_ref().filter(|_| step.app.is_cluster && is_beside).map(|pm2| pm2.process);
         let mut warnings = Vec::new();
@@ -123,7 +123,7 @@ impl Migration {
             _ => {}
         })?;
         let Response::Done { ids } = answer else { return Err(ClientError::Unexpected.into()) };
-        if step.way == Way::Listed {
+        if step.method == MoveMethod::Listed {
             return Ok(warnings);
         }
         let targets: Vec<String> = ids.iter().map(u32::to_string).collect();
@@ -147,12 +147,12 @@ impl Migration {
         if let (Some(environ), Some(instance)) = (environ, step.app.instances.first()) {
             let names = differing(&instance.entry, &environ);
             if !names.is_empty() {
-                warnings.push(format!("these variables are not as they were: {}", names.join(", ")));
+                warnings.push(format!("these variables differ: {}", names.join(", ")));
             }
         }
         let former: Vec<u32> = step.app.instances.iter().map(|instance| instance.pm_id).collect();
         if self.pm2.is_some() && former != ids {
-            warnings.push(format!("its ids were {}, and are {}", numbers(&former), numbers(&ids)));
+            warnings.push(format!("its ids changed from {} to {}", numbers(&former), numbers(&ids)));
         }
         Ok(warnings)
     }
@@ -176,7 +176,7 @@ impl Migration {
 
     /// Returns an app to PM2 if it does not become healthy in ostler: PM2 starts these ids again.
     /// Returns the error for the user.
-    fn gone_back(&mut self, cx: &mut Cx, app: &App, ids: &[u32], record: &mut Record, why: CliError) -> Result<CliError, CliError> {
+    fn give_back(&mut self, cx: &mut Cx, app: &App, ids: &[u32], record: &mut Record, why: CliError) -> Result<CliError, CliError> {
         delete(cx, &app.name)?;
         let started = match &mut self.pm2 {
             Some(pm2) => start_in(pm2, ids, self.limit),
@@ -186,13 +186,13 @@ impl Migration {
             record.apps.retain(|moved| moved.name != app.name);
             record.write(cx.home()?)?;
         }
-        let end = started.map_or_else(|error| format!("and PM2 does not run it either: {error}"), |()| "PM2 has it as before".into());
+        let end = started.map_or_else(|error| format!("and PM2 cannot run it either: {error}"), |()| "PM2 runs it as before".into());
         Ok(MigrateError::GivenBack { app: crate::text::shown(&app.name), reason: why.to_string(), end }.into())
     }
 
     /// Copies those settings of PM2 that ostler does not have yet.
     pub(super) fn take_settings(&mut self, cx: &mut Cx) -> Result<(), CliError> {
-        let their_path = crate::home::paths_of_shell(&self.from).conf;
+        let their_path = crate::home::shell_paths(&self.from).conf;
         let theirs = module_conf::read(&their_path)?;
         let path = module_conf::writable(cx)?;
         let is_same = std::fs::canonicalize(&path).ok() == std::fs::canonicalize(&their_path).ok();
@@ -244,7 +244,7 @@ impl Migration {
             record.units.push(unit.name.clone());
             record.write(&home)?;
             migrate::carry_out(Command::new(off[0]).args(&off[1..]))?;
-            cx.out.info(format_args!("ostler starts at boot now, {} does not any more", unit.name));
+            cx.out.info(format_args!("ostler now starts at boot instead of {}", unit.name));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ const FILE_TIME: Duration = Duration::from_millis(10);
 /// Lengths of log files at the start of following. An app that starts later may write to a file
 /// that already has old lines.
 #[derive(Clone)]
-pub(crate) struct Past {
+pub(crate) struct StartPositions {
     pub(super) at: SystemTime,
     paths: HomePaths,
     lengths: HashMap<PathBuf, u64>,
@@ -29,7 +29,7 @@ pub(crate) struct Past {
     more: Option<Rc<RefCell<ReaderInput>>>,
 }
 
-impl Past {
+impl StartPositions {
     /// Reads the current lengths, in the home of this call.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Past {
     }
 
     /// Uses positions that were given, from a time in the past.
-    pub(super) fn told(home: &Path, places: LogPlaces) -> Self {
+    pub(super) fn from_positions(home: &Path, places: LogPlaces) -> Self {
         let at = UNIX_EPOCH + Duration::from_millis(places.at_ms);
         Self { at, paths: crate::home::paths(home), lengths: HashMap::new(), places, more: None }
     }
