@@ -293,8 +293,11 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
     if call.has("json") {
         let file =
             |(file, step): &(&File, FileAction)| json!({ "path": out.join(&file.path), "step": words(*step, is_check, has_conflict).0 });
-        let left_out: Vec<Value> =
-            exported.notices.iter().map(|left_out| json!({ "app": left_out.app, "attribute": left_out.key, "reason": left_out.why })).collect();
+        let left_out: Vec<Value> = exported
+            .notices
+            .iter()
+            .map(|left_out| json!({ "app": left_out.app, "attribute": left_out.key, "reason": left_out.why }))
+            .collect();
         let all = json!({ "files": steps.iter().map(file).collect::<Vec<_>>(), "not_carried": left_out, "next": exported.next });
         render::json(&mut cx.out, &all);
         return;

@@ -162,8 +162,11 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
 
 fn report(cx: &mut Cx, call: &Call, imported: &Imported, out: &str) {
     if call.has("json") {
-        let left_out: Vec<Value> =
-            imported.notices.iter().map(|left_out| json!({ "app": left_out.app, "attribute": left_out.key, "reason": left_out.why })).collect();
+        let left_out: Vec<Value> = imported
+            .notices
+            .iter()
+            .map(|left_out| json!({ "app": left_out.app, "attribute": left_out.key, "reason": left_out.why }))
+            .collect();
         render::json(&mut cx.out, &json!({ "file": out, "apps": imported.apps, "not_carried": left_out }));
         return;
     }

@@ -244,7 +244,12 @@ mod tests {
                 vec![],
                 HostOutcome::NoConnection("ssh: connect to host web port 22: Connection refused".into()),
             ),
-            (vec![out("Welcome!\n"), out(&here), out("[1,"), out("2]\n"), HostEvent::End(Ok(0))], "", vec!["[1,2]\n"], HostOutcome::Ended(0)),
+            (
+                vec![out("Welcome!\n"), out(&here), out("[1,"), out("2]\n"), HostEvent::End(Ok(0))],
+                "",
+                vec!["[1,2]\n"],
+                HostOutcome::Ended(0),
+            ),
             (
                 vec![err("early\n"), out(&here), err("late"), HostEvent::End(Ok(4))],
                 "(stderr) web | early\n(stderr) web | late\n",
@@ -259,7 +264,12 @@ mod tests {
                 HostOutcome::NoConnection("its shell exited with code 1: no sh".into()),
             ),
             (vec![out("ostler-fleet absent\n"), HostEvent::End(Ok(127))], "", vec![], HostOutcome::Absent),
-            (vec![HostEvent::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], HostOutcome::NotStarted("it is not installed".into())),
+            (
+                vec![HostEvent::End(Err(std::io::ErrorKind::NotFound.into()))],
+                "",
+                vec![],
+                HostOutcome::NotStarted("it is not installed".into()),
+            ),
             (
                 vec![out("ostler-fleet 0.0.9\n"), HostEvent::End(Ok(0))],
                 &format!("(stderr) warning: web: ostler 0.0.9 there, {VERSION} here\n"),

@@ -397,7 +397,8 @@ async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(Str
         }
         second.1 += line.text.len();
         let key = (line.app.unwrap_or_default(), line.instance.and_then(|id| u32::try_from(id).ok()).unwrap_or_default());
-        let output = outputs.entry(key).or_insert_with(|| InstanceOutput { reader: ReportReader::default(), since: None, last: now, last_ms: 0 });
+        let output =
+            outputs.entry(key).or_insert_with(|| InstanceOutput { reader: ReportReader::default(), since: None, last: now, last_ms: 0 });
         output.reader.push(&line.text);
         output.since.get_or_insert(now);
         (output.last, output.last_ms) = (now, now_ms());

@@ -187,8 +187,12 @@ pub(super) fn entries(now: &[TableRow], past: Vec<(App, QueryResult, QueryResult
     }
     for row in now {
         let app = (row.namespace.clone(), row.name.clone());
-        let entry =
-            all.entry(app.clone()).or_insert_with(|| AppEntry { app, now: None, cpu: QueryResult::default(), memory: QueryResult::default() });
+        let entry = all.entry(app.clone()).or_insert_with(|| AppEntry {
+            app,
+            now: None,
+            cpu: QueryResult::default(),
+            memory: QueryResult::default(),
+        });
         let sums = entry.now.get_or_insert_with(CurrentMetrics::default);
         sums.cpu += row.monit.cpu_pct;
         #[expect(clippy::cast_precision_loss, reason = "a size on display")]

@@ -119,8 +119,10 @@ impl WatchedPaths {
             }
             Err(NotAdded::Errno(errno)) => {
                 if errno == Errno::ACCESS && !std::mem::replace(&mut self.reported_unreadable, true) {
-                    self.news
-                        .push(WatchEvent::Trouble(format!("cannot watch \"{}\": permission denied; other folders may be affected", shown(path))));
+                    self.news.push(WatchEvent::Trouble(format!(
+                        "cannot watch \"{}\": permission denied; other folders may be affected",
+                        shown(path)
+                    )));
                 }
                 return None;
             }
