@@ -76,7 +76,7 @@ pub struct CheckResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {
     /// Kind of event.
-    pub kind: EventKind,
+    pub kind: OccurrenceKind,
     /// The app; empty = the daemon or the machine.
     pub app: String,
     /// The instance.
@@ -88,7 +88,7 @@ pub struct Occurrence {
 /// Kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum EventKind {
+pub enum OccurrenceKind {
     /// A process exited by itself with a failure.
     Crash,
     /// The daemon stopped restarting an instance.
@@ -133,7 +133,7 @@ pub enum EventKind {
     JobDone,
 }
 
-impl EventKind {
+impl OccurrenceKind {
     /// Kinds that can raise an alert.
     pub const ALARMS: &[Self] = &[
         Self::Crash,
@@ -212,7 +212,7 @@ impl EventKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolution {
     /// Ends when one of these events happens to each affected instance.
-    OnEvents(&'static [EventKind]),
+    OnEvents(&'static [OccurrenceKind]),
     /// Ends when the event has not recurred for a while.
     AfterQuiet,
     /// Same as [`Self::AfterQuiet`], but without a notification, because the event is a report and

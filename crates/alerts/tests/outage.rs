@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_alerts::dispatch::{Dispatch, SendAction};
 use ostler_alerts::engine::{Channel, Config, EngineState, step};
-use ostler_alerts::input::{EventKind, Input, Occurrence};
+use ostler_alerts::input::{OccurrenceKind, Input, Occurrence};
 use ostler_alerts::journal::{HEAD, JournalRecord, MOST_WAITING, OutboxContents, encode};
 use ostler_alerts::message::Status;
 use ostler_alerts::render::DeliveryResult;
@@ -97,7 +97,7 @@ fn alerts_survive_an_hour_of_500_responses_and_a_kill() {
     let mut sender = Sender::new();
     let crash = |n: u64| {
         let app = format!("app{n}");
-        Input::Occurred(Occurrence { kind: EventKind::Errored, app, instance: Some(0), text: "was given up".into() })
+        Input::Occurred(Occurrence { kind: OccurrenceKind::Errored, app, instance: Some(0), text: "was given up".into() })
     };
     let (mut now, mut crashed, mut is_killed) = (BEGIN, 0, false);
     while now < BEGIN + 2 * HOUR {

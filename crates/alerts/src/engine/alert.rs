@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::input::{EventKind, Resolution};
+use crate::input::{OccurrenceKind, Resolution};
 use crate::rule::Severity;
 
 /// Maximum number of entries in [`Alert::held`].
@@ -52,7 +52,7 @@ pub struct SentNotification {
 }
 
 /// Instance and the event that happened to it.
-pub(super) type OpenCondition = (Option<u32>, Option<EventKind>);
+pub(super) type OpenCondition = (Option<u32>, Option<OccurrenceKind>);
 
 /// State of one rule for one app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub struct Alert {
     pub app: String,
     /// Last event, if the rule is about events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<EventKind>,
+    pub kind: Option<OccurrenceKind>,
     /// Its severity.
     pub severity: Severity,
     /// Text of the last occurrence.
@@ -137,7 +137,7 @@ impl Alert {
     /// Returns true for a crash of an app that already has a worse alert. One cause sends one
     /// message.
     pub(super) fn is_covered_by(&self, worse: &BTreeSet<String>) -> bool {
-        self.kind == Some(EventKind::Crash) && self.fires() && self.notified.is_empty() && worse.contains(&self.app)
+        self.kind == Some(OccurrenceKind::Crash) && self.fires() && self.notified.is_empty() && worse.contains(&self.app)
     }
 
     /// Returns true if the alert flaps.
@@ -179,7 +179,7 @@ impl Alert {
     fn drop_if_lapsed(&mut self, for_ms: u64, now: u64) {
         let Phase::Pending { since_ms } = self.phase else { return };
         let calm_at = self.last_ms + CALM_MS;
-        let is_report = self.kind.map(EventKind::resolution) == Some(Resolution::Unannounced);
+        let is_report = self.kind.map(OccurrenceKind::resolution) == Some(Resolution::Unannounced);
         if self.ends_after_quiet() && !is_report && now > calm_at && since_ms + for_ms > calm_at {
             self.phase = Phase::Resolved { at_ms: now, since_ms };
         }
@@ -203,7 +203,7 @@ impl Alert {
 
     /// Returns true if no event will end the alert, so that it ends after a quiet period.
     fn ends_after_quiet(&self) -> bool {
-        let ends_after_quiet = |kind: &Option<EventKind>| {
+        let ends_after_quiet = |kind: &Option<OccurrenceKind>| {
             kind.is_some_and(|kind| matches!(kind.resolution(), Resolution::AfterQuiet | Resolution::Unannounced))
         };
         if self.held.is_empty() { ends_after_quiet(&self.kind) } else { self.held.iter().all(|(_, kind)| ends_after_quiet(kind)) }
@@ -243,7 +243,7 @@ impl Alert {
     /// on when or how often the engine asks.
     pub(super) fn resolves_at(&self) -> Option<u64> {
         let Phase::Firing { since_ms, clear_ms } = self.phase else { return None };
-        let is_report = self.kind.map(EventKind::resolution) == Some(Resolution::Unannounced);
+        let is_report = self.kind.map(OccurrenceKind::resolution) == Some(Resolution::Unannounced);
         let (from, calm_ms) = match clear_ms {
             Some(at) if !is_report => (at, 0),
             // A report that fires late counts from the time at which it fires.

@@ -6,14 +6,14 @@ use super::alert::{Alert, OpenCondition};
 use super::series::PAST_MS;
 use super::state::{AlertChange, EngineState, MOST_SERIES, change};
 use crate::config::Config;
-use crate::input::{CheckResult, EventKind, Input, InstanceState, MetricSample, Occurrence, Resolution};
+use crate::input::{CheckResult, OccurrenceKind, Input, InstanceState, MetricSample, Occurrence, Resolution};
 use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
 /// Result of a rule for an app.
 struct RuleResult {
     instance: Option<u32>,
-    kind: Option<EventKind>,
+    kind: Option<OccurrenceKind>,
     severity: Severity,
     text: String,
 }
@@ -27,7 +27,7 @@ pub(super) fn evaluate(state: &mut EngineState, config: &Config, input: Input, n
         Input::Exception { app, instance, title, returned } => {
             let text = if returned { "an exception recurred: " } else { "a new exception: " };
             let verdict =
-                |severity| RuleResult { instance, kind: Some(EventKind::Limit), severity, text: plain(&format!("{text}{title}"), TEXT) };
+                |severity| RuleResult { instance, kind: Some(OccurrenceKind::Limit), severity, text: plain(&format!("{text}{title}"), TEXT) };
             let mut changed = false;
             for rule in config.rules.iter().filter(|rule| rule.covers(&app)) {
                 if matches!(rule.condition, Condition::Exception { new, returned: back } if if returned { back } else { new }) {
@@ -58,8 +58,8 @@ fn on_event(state: &mut EngineState, config: &Config, occurrence: &Occurrence, n
     let mut changed = false;
     let app = plain(&occurrence.app, NAME);
     match occurrence.kind {
-        EventKind::ReloadBegun if state.reloading.len() < 1000 => drop(state.reloading.insert(app.clone())),
-        EventKind::ReloadEnded | EventKind::ReloadRefused | EventKind::Deleted => drop(state.reloading.remove(&app)),
+        OccurrenceKind::ReloadBegun if state.reloading.len() < 1000 => drop(state.reloading.insert(app.clone())),
+        OccurrenceKind::ReloadEnded | OccurrenceKind::ReloadRefused | OccurrenceKind::Deleted => drop(state.reloading.remove(&app)),
         _ => {}
     }
     if occurrence.kind.is_removal() && !app.is_empty() {
@@ -69,7 +69,7 @@ fn on_event(state: &mut EngineState, config: &Config, occurrence: &Occurrence, n
         changed |= end_where(state, config, is_over, now, changes);
     }
     // A crash of a canary belongs to the reload, which raises its own alert if it is refused.
-    if occurrence.kind == EventKind::Crash && state.reloading.contains(&app) {
+    if occurrence.kind == OccurrenceKind::Crash && state.reloading.contains(&app) {
         return false;
     }
     for rule in &config.rules {
@@ -92,17 +92,17 @@ fn on_event(state: &mut EngineState, config: &Config, occurrence: &Occurrence, n
 }
 
 /// Returns true if one of these events ends an alert about this kind of event.
-fn is_ended_by(kind: Option<EventKind>, events: &[EventKind]) -> bool {
-    matches!(kind.map(EventKind::resolution), Some(Resolution::OnEvents(with)) if with.iter().any(|end| events.contains(end)))
+fn is_ended_by(kind: Option<OccurrenceKind>, events: &[OccurrenceKind]) -> bool {
+    matches!(kind.map(OccurrenceKind::resolution), Some(Resolution::OnEvents(with)) if with.iter().any(|end| events.contains(end)))
 }
 
 /// Returns true if the list shows that this condition is over, even if its end event was missed.
 fn is_over_in_list(app: Option<&BTreeMap<u32, InstanceState>>, (instance, kind): &OpenCondition) -> bool {
     let Some(instances) = app else { return true };
     let of_instance = |standing: &InstanceState| match standing {
-        InstanceState::Stopped => matches!(kind.map(EventKind::resolution), Some(Resolution::OnEvents(_))),
-        InstanceState::Online => is_ended_by(*kind, &[EventKind::Online]),
-        InstanceState::Healthy => is_ended_by(*kind, &[EventKind::Online, EventKind::Healthy]),
+        InstanceState::Stopped => matches!(kind.map(OccurrenceKind::resolution), Some(Resolution::OnEvents(_))),
+        InstanceState::Online => is_ended_by(*kind, &[OccurrenceKind::Online]),
+        InstanceState::Healthy => is_ended_by(*kind, &[OccurrenceKind::Online, OccurrenceKind::Healthy]),
         InstanceState::Other => false,
     };
     match instance {
@@ -124,7 +124,7 @@ fn end_where(
     for alert in state.alerts.values_mut().filter(|alert| !alert.app.is_empty()) {
         let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
         let is_check = rule.is_some_and(|rule| matches!(rule.condition, Condition::Check(_)));
-        if is_check || alert.kind.map(EventKind::resolution) == Some(Resolution::Unannounced) {
+        if is_check || alert.kind.map(OccurrenceKind::resolution) == Some(Resolution::Unannounced) {
             continue;
         }
         let over: BTreeSet<OpenCondition> = alert.held.iter().filter(|held| is_over(alert, held)).copied().collect();
@@ -255,7 +255,7 @@ fn on_line(
         if times.len() >= *count {
             let severity = rule.severity.unwrap_or_default();
             let verdict =
-                RuleResult { instance, kind: Some(EventKind::Limit), severity, text: format!("wrote: {}", plain(&line, TEXT - 20)) };
+                RuleResult { instance, kind: Some(OccurrenceKind::Limit), severity, text: format!("wrote: {}", plain(&line, TEXT - 20)) };
             changed |= raise(state, rule, &app, verdict, now, changes);
         }
     }

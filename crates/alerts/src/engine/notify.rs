@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::alert::{Alert, Phase, SentNotification};
 use super::state::EngineState;
 use crate::config::{Channel, Config};
-use crate::input::{EventKind, Resolution};
+use crate::input::{OccurrenceKind, Resolution};
 use crate::message::{AlertItem, Message, Status};
 use crate::rule::Severity;
 
@@ -79,12 +79,12 @@ fn delivery_for(config: &Config, alert: &Alert, channel: &Channel, is_quiet: boo
         (Phase::Firing { .. }, Some(notified)) if alert.severity > notified.severity => Status::Firing,
         (Phase::Firing { .. }, Some(notified)) => {
             let repeat_ms = rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms);
-            if now < notified.at_ms + repeat_ms || alert.kind.map(EventKind::resolution) == Some(Resolution::Unannounced) {
+            if now < notified.at_ms + repeat_ms || alert.kind.map(OccurrenceKind::resolution) == Some(Resolution::Unannounced) {
                 return Delivery::None;
             }
             Status::Repeated
         }
-        (Phase::Resolved { .. }, Some(_)) if channel.resolved && alert.kind.map(EventKind::resolution) != Some(Resolution::Unannounced) => {
+        (Phase::Resolved { .. }, Some(_)) if channel.resolved && alert.kind.map(OccurrenceKind::resolution) != Some(Resolution::Unannounced) => {
             Status::Resolved
         }
         (Phase::Resolved { .. }, None) if alert.deferred.contains(&channel.name) => Status::Resolved,
@@ -148,6 +148,6 @@ pub(super) fn is_expired(alert: &Alert, config: &Config, now: u64) -> bool {
     let Phase::Resolved { at_ms, .. } = alert.phase else { return false };
     let is_owed = |name: &String| config.channels.iter().any(|channel| channel.name == *name && channel.resolved);
     let owes =
-        alert.kind.map(EventKind::resolution) != Some(Resolution::Unannounced) && alert.notified.keys().chain(&alert.deferred).any(is_owed);
+        alert.kind.map(OccurrenceKind::resolution) != Some(Resolution::Unannounced) && alert.notified.keys().chain(&alert.deferred).any(is_owed);
     now >= at_ms + if owes { 24 * KEPT_MS } else { KEPT_MS }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::alert::{Alert, Phase};
 use super::pace::Pace;
 use super::series::Series;
-use crate::input::EventKind;
+use crate::input::OccurrenceKind;
 use crate::message::Message;
 use crate::rule::Severity;
 
@@ -146,7 +146,7 @@ impl EngineState {
     /// Returns the apps that have an alert worse than a crash.
     pub(super) fn worse(&self) -> BTreeSet<String> {
         let is_worse = |alert: &&Alert| {
-            alert.fires() && matches!(alert.kind, Some(EventKind::Errored | EventKind::OutOfMemory | EventKind::ReloadRefused))
+            alert.fires() && matches!(alert.kind, Some(OccurrenceKind::Errored | OccurrenceKind::OutOfMemory | OccurrenceKind::ReloadRefused))
         };
         self.alerts.values().filter(is_worse).map(|alert| alert.app.clone()).collect()
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::input::{CheckResult, EventKind, Input, MetricSample, Occurrence};
+use crate::input::{CheckResult, OccurrenceKind, Input, MetricSample, Occurrence};
 use crate::message::{Message, Status};
 use crate::rule::{Rule, Severity, defaults, rule};
 use serde_json::json;
@@ -18,7 +18,7 @@ pub(super) fn custom_rule(value: &serde_json::Value) -> Rule {
     rule(value, None).unwrap()
 }
 
-pub(super) fn happened(kind: EventKind, app: &str, instance: u32) -> Input {
+pub(super) fn happened(kind: OccurrenceKind, app: &str, instance: u32) -> Input {
     Input::Occurred(Occurrence { kind, app: app.into(), instance: Some(instance), text: "exited with code 1".into() })
 }
 
@@ -72,14 +72,14 @@ impl Engine {
 #[test]
 fn crash_alerts_once_for_all_instances_and_resolves() {
     let mut engine = Engine::new(config(defaults()));
-    (0..4).for_each(|id| engine.step(happened(EventKind::Crash, "api", id)));
+    (0..4).for_each(|id| engine.step(happened(OccurrenceKind::Crash, "api", id)));
     assert_eq!(engine.take_sent(), [""; 0], "what has one cause is gathered");
     engine.pass(1000);
     let item = engine.messages[0].items[0].clone();
     assert_eq!((item.instances, item.count, item.severity), (vec![0, 1, 2, 3], 4, Severity::Warning));
     assert_eq!(engine.take_sent(), ["api crash firing"]);
     engine.pass(200_000);
-    engine.step(happened(EventKind::Crash, "api", 1));
+    engine.step(happened(OccurrenceKind::Crash, "api", 1));
     engine.pass(200_000);
     assert_eq!(engine.take_sent(), [""; 0], "it goes on: nothing new");
     engine.pass(200_000);
@@ -90,15 +90,15 @@ fn crash_alerts_once_for_all_instances_and_resolves() {
 #[test]
 fn errored_alert_replaces_crash_alerts_until_app_is_online() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(EventKind::Crash, "api", 0));
-    engine.step(happened(EventKind::Errored, "api", 0));
-    engine.step(happened(EventKind::Errored, "api", 1));
+    engine.step(happened(OccurrenceKind::Crash, "api", 0));
+    engine.step(happened(OccurrenceKind::Errored, "api", 0));
+    engine.step(happened(OccurrenceKind::Errored, "api", 1));
     engine.pass(1000);
     assert_eq!(engine.take_sent(), ["api errored firing"]);
-    engine.step(happened(EventKind::Online, "api", 0));
+    engine.step(happened(OccurrenceKind::Online, "api", 0));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), [""; 0], "one instance is still given up");
-    engine.step(happened(EventKind::Deleted, "api", 1));
+    engine.step(happened(OccurrenceKind::Deleted, "api", 1));
     engine.pass(60_000);
     assert!(engine.take_sent().contains(&"api errored resolved".to_owned()));
 }
@@ -106,16 +106,16 @@ fn errored_alert_replaces_crash_alerts_until_app_is_online() {
 #[test]
 fn reload_does_not_alert_on_exits_it_causes() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(EventKind::ReloadBegun, "api", 0));
-    engine.step(happened(EventKind::Crash, "api", 1));
+    engine.step(happened(OccurrenceKind::ReloadBegun, "api", 0));
+    engine.step(happened(OccurrenceKind::Crash, "api", 1));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), [""; 0]);
-    engine.step(happened(EventKind::ReloadRefused, "api", 0));
+    engine.step(happened(OccurrenceKind::ReloadRefused, "api", 0));
     engine.pass(60_000);
     assert_eq!(engine.take_sent(), ["api reload_refused firing"]);
-    engine.step(happened(EventKind::ReloadBegun, "api", 0));
-    engine.step(happened(EventKind::ReloadEnded, "api", 0));
-    engine.step(happened(EventKind::Crash, "api", 1));
+    engine.step(happened(OccurrenceKind::ReloadBegun, "api", 0));
+    engine.step(happened(OccurrenceKind::ReloadEnded, "api", 0));
+    engine.step(happened(OccurrenceKind::Crash, "api", 1));
     engine.pass(60_000);
     assert_eq!(
         engine.take_sent(),
@@ -126,7 +126,7 @@ fn reload_does_not_alert_on_exits_it_causes() {
 #[test]
 fn one_time_event_fires_once_and_is_forgotten() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(EventKind::HostRebooted, "", 0));
+    engine.step(happened(OccurrenceKind::HostRebooted, "", 0));
     engine.pass(86_400_000);
     assert_eq!(engine.take_sent(), ["ostler host_rebooted firing"]);
     assert!(engine.state.alerts.is_empty(), "and are forgotten");
@@ -230,8 +230,8 @@ fn silences_and_quiet_hours_delay_alerts() {
         |until_ms| Silence { id: "1".into(), rule: None, app: Some("a*".into()), until_ms, by: "me".into(), reason: String::new() };
     let mut engine = Engine::new(config(defaults()));
     engine.config.silences = vec![silence(engine.now + 60_000)];
-    engine.step(happened(EventKind::Errored, "api", 0));
-    engine.step(happened(EventKind::Errored, "web", 0));
+    engine.step(happened(OccurrenceKind::Errored, "api", 0));
+    engine.step(happened(OccurrenceKind::Errored, "web", 0));
     engine.pass(30_000);
     assert_eq!(engine.take_sent(), ["web errored firing"]);
     engine.pass(60_000);
@@ -239,8 +239,8 @@ fn silences_and_quiet_hours_delay_alerts() {
     // 2023-11-14 22:13 UTC.
     engine.config.silences.clear();
     engine.config.channels[0].quiet = Some(QuietHours { from: 22 * 60, to: 7 * 60, zone: jiff::tz::TimeZone::UTC });
-    engine.step(happened(EventKind::Crash, "db", 0));
-    engine.step(happened(EventKind::Unhealthy, "db", 0));
+    engine.step(happened(OccurrenceKind::Crash, "db", 0));
+    engine.step(happened(OccurrenceKind::Unhealthy, "db", 0));
     engine.pass(600_000);
     assert_eq!(engine.take_sent(), ["db unhealthy firing"], "what is critical comes through");
     engine.pass(9 * 3_600_000);
@@ -252,9 +252,9 @@ fn silences_and_quiet_hours_delay_alerts() {
 fn flapping_alert_is_damped() {
     let mut engine = Engine::new(config(defaults()));
     for _ in 0..20 {
-        engine.step(happened(EventKind::Unhealthy, "api", 0));
+        engine.step(happened(OccurrenceKind::Unhealthy, "api", 0));
         engine.pass(60_000);
-        engine.step(happened(EventKind::Healthy, "api", 0));
+        engine.step(happened(OccurrenceKind::Healthy, "api", 0));
         engine.pass(60_000);
     }
     let notified = engine.take_sent();
@@ -268,7 +268,7 @@ fn event_flood_sends_three_messages_per_minute_per_channel() {
     let mut engine = Engine::new(config(defaults()));
     engine.config.channels.push(channel("mail"));
     for n in 0..10_000_u32 {
-        engine.step(happened(EventKind::Crash, &format!("app{}", n % 700), n));
+        engine.step(happened(OccurrenceKind::Crash, &format!("app{}", n % 700), n));
         engine.now += 6;
         if engine.state.wake_ms().is_some_and(|at| at <= engine.now) {
             engine.step(Input::Time);
@@ -288,14 +288,14 @@ fn event_flood_sends_three_messages_per_minute_per_channel() {
 #[test]
 fn alerts_beyond_the_limit_are_counted_as_refused() {
     let mut engine = Engine::new(config(defaults()));
-    (0..5000).for_each(|n| engine.step(happened(EventKind::Errored, &format!("app{n}"), n)));
+    (0..5000).for_each(|n| engine.step(happened(OccurrenceKind::Errored, &format!("app{n}"), n)));
     assert_eq!((engine.state.alerts.len(), engine.state.refused()), (1000, 4000));
 }
 
 #[test]
 fn removing_a_rule_resolves_its_alerts() {
     let mut engine = Engine::new(config(defaults()));
-    engine.step(happened(EventKind::Errored, "api", 0));
+    engine.step(happened(OccurrenceKind::Errored, "api", 0));
     engine.pass(60_000);
     engine.config.rules.clear();
     engine.pass(60_000);
@@ -307,20 +307,20 @@ fn removing_a_rule_resolves_its_alerts() {
 fn input(which: u8, app: u8, instance: u8) -> Input {
     let app = format!("app{}", app % 3);
     let kinds = [
-        EventKind::Crash,
-        EventKind::Errored,
-        EventKind::Online,
-        EventKind::Unhealthy,
-        EventKind::Healthy,
-        EventKind::Deleted,
-        EventKind::ReloadBegun,
-        EventKind::ReloadRefused,
+        OccurrenceKind::Crash,
+        OccurrenceKind::Errored,
+        OccurrenceKind::Online,
+        OccurrenceKind::Unhealthy,
+        OccurrenceKind::Healthy,
+        OccurrenceKind::Deleted,
+        OccurrenceKind::ReloadBegun,
+        OccurrenceKind::ReloadRefused,
     ];
     match usize::from(which % 12) {
         8 => measured(&app, "cpu", f64::from(instance)),
         9 => Input::Time,
-        10 => happened(EventKind::DaemonReplaced, "", 0),
-        11 => happened(EventKind::ReloadEnded, &app, 0),
+        10 => happened(OccurrenceKind::DaemonReplaced, "", 0),
+        11 => happened(OccurrenceKind::ReloadEnded, &app, 0),
         n => happened(kinds[n], &app, u32::from(instance % 2)),
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{Engine, config, custom_rule, happened};
-use crate::input::{CheckResult, EventKind, Input, InstanceState, MetricSample, Occurrence};
+use crate::input::{CheckResult, OccurrenceKind, Input, InstanceState, MetricSample, Occurrence};
 use crate::rule::{Rule, SAMPLE_MS};
 
 /// Milliseconds from one sample to the next: late by up to a second, and the fifth is missed.
@@ -107,7 +107,7 @@ fn window_of(rule: &Rule) -> u64 {
 
 #[test]
 fn every_event_rule_fires() {
-    for kind in EventKind::ALARMS {
+    for kind in OccurrenceKind::ALARMS {
         let recurs = if kind.resolution() == crate::input::Resolution::Unannounced { 1 } else { 5 };
         for (for_ms, repeats) in [(0, 1), (240_000, 1), (900_000, recurs)] {
             let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": kind.word(), "for": for_ms }))]));
@@ -124,7 +124,7 @@ fn every_event_rule_fires() {
 #[test]
 fn single_event_does_not_satisfy_for_beyond_five_minutes() {
     let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": "crash", "for": "10m" }))]));
-    engine.step(happened(EventKind::Crash, "api", 0));
+    engine.step(happened(OccurrenceKind::Crash, "api", 0));
     engine.pass(3_600_000);
     assert_eq!(engine.take_sent(), [""; 0]);
 }
@@ -183,9 +183,9 @@ fn rules_that_can_never_fire_are_rejected() {
 fn resolved_alert_reports_duration_and_current_value() {
     let mut engine =
         Engine::new(config(vec![custom_rule(&json!({ "metric": "memory", "above": "400M" })), custom_rule(&json!("unhealthy"))]));
-    engine.step(happened(EventKind::Unhealthy, "api", 0));
+    engine.step(happened(OccurrenceKind::Unhealthy, "api", 0));
     assert!(fires(&mut engine, "memory", 450.0 * 1_048_576.0, 100_000, 0));
-    engine.step(happened(EventKind::Healthy, "api", 0));
+    engine.step(happened(OccurrenceKind::Healthy, "api", 0));
     fires(&mut engine, "memory", 120.0 * 1_048_576.0, 60_000, 0);
     let items = engine.messages.iter().flat_map(|message| &message.items);
     let over: Vec<&str> = items.filter(|item| item.over_ms.is_some()).map(|item| item.text.as_str()).collect();
@@ -197,22 +197,22 @@ fn resolved_alert_reports_duration_and_current_value() {
 
 /// Events that open an alert, and those that close it. None: the alert ends if the event does not
 /// recur.
-const PAIRS: &[(EventKind, Option<EventKind>)] = &[
-    (EventKind::Crash, None),
-    (EventKind::Errored, Some(EventKind::Online)),
-    (EventKind::OutOfMemory, None),
-    (EventKind::Unhealthy, Some(EventKind::Healthy)),
-    (EventKind::Unhealthy, Some(EventKind::Finished)),
-    (EventKind::CheckBroken, Some(EventKind::Healthy)),
-    (EventKind::CheckBroken, Some(EventKind::Unhealthy)),
-    (EventKind::Limit, None),
-    (EventKind::ReloadRefused, Some(EventKind::ReloadEnded)),
-    (EventKind::JobFailed, Some(EventKind::JobDone)),
-    (EventKind::JobMissed, Some(EventKind::JobDone)),
-    (EventKind::HostRebooted, None),
-    (EventKind::DaemonReplaced, None),
-    (EventKind::UpdateFailed, None),
-    (EventKind::SetAside, None),
+const PAIRS: &[(OccurrenceKind, Option<OccurrenceKind>)] = &[
+    (OccurrenceKind::Crash, None),
+    (OccurrenceKind::Errored, Some(OccurrenceKind::Online)),
+    (OccurrenceKind::OutOfMemory, None),
+    (OccurrenceKind::Unhealthy, Some(OccurrenceKind::Healthy)),
+    (OccurrenceKind::Unhealthy, Some(OccurrenceKind::Finished)),
+    (OccurrenceKind::CheckBroken, Some(OccurrenceKind::Healthy)),
+    (OccurrenceKind::CheckBroken, Some(OccurrenceKind::Unhealthy)),
+    (OccurrenceKind::Limit, None),
+    (OccurrenceKind::ReloadRefused, Some(OccurrenceKind::ReloadEnded)),
+    (OccurrenceKind::JobFailed, Some(OccurrenceKind::JobDone)),
+    (OccurrenceKind::JobMissed, Some(OccurrenceKind::JobDone)),
+    (OccurrenceKind::HostRebooted, None),
+    (OccurrenceKind::DaemonReplaced, None),
+    (OccurrenceKind::UpdateFailed, None),
+    (OccurrenceKind::SetAside, None),
 ];
 
 fn firing(engine: &Engine) -> usize {
@@ -221,7 +221,7 @@ fn firing(engine: &Engine) -> usize {
 
 #[test]
 fn every_opening_event_has_a_closing_event() {
-    for kind in EventKind::ALARMS {
+    for kind in OccurrenceKind::ALARMS {
         assert!(PAIRS.iter().any(|(opens, _)| opens == kind), "{kind:?} has no end");
     }
     for (opens, closes) in PAIRS {
@@ -254,25 +254,25 @@ fn listed(apps: &[(&str, u32, InstanceState)], at_ms: u64) -> Input {
 #[test]
 fn multi_event_rule_resolves_when_every_event_has_resolved() {
     let rules = || vec![custom_rule(&json!({ "on": ["crash", "unhealthy", "errored"], "name": "rule" }))];
-    for last in [EventKind::Crash, EventKind::Errored, EventKind::Unhealthy] {
+    for last in [OccurrenceKind::Crash, OccurrenceKind::Errored, OccurrenceKind::Unhealthy] {
         let mut engine = Engine::new(config(rules()));
-        for kind in [EventKind::Crash, EventKind::Errored, EventKind::Unhealthy, last] {
+        for kind in [OccurrenceKind::Crash, OccurrenceKind::Errored, OccurrenceKind::Unhealthy, last] {
             engine.step(happened(kind, "api", 0));
         }
         engine.pass(600_000);
         assert_eq!(engine.take_sent(), ["api rule firing"], "{last:?} came last");
-        engine.step(happened(EventKind::Online, "api", 0));
+        engine.step(happened(OccurrenceKind::Online, "api", 0));
         engine.pass(600_000);
         assert_eq!(firing(&engine), 1, "{last:?} came last: it is still unhealthy");
-        engine.step(happened(EventKind::Healthy, "api", 0));
+        engine.step(happened(OccurrenceKind::Healthy, "api", 0));
         engine.pass(60_000);
         assert_eq!(engine.take_sent(), ["api rule resolved"], "{last:?} came last");
     }
     // An alert that holds only crashes ends after five minutes without a crash.
     let mut engine = Engine::new(config(rules()));
-    engine.step(happened(EventKind::Unhealthy, "api", 0));
-    engine.step(happened(EventKind::Crash, "api", 0));
-    engine.step(happened(EventKind::Healthy, "api", 0));
+    engine.step(happened(OccurrenceKind::Unhealthy, "api", 0));
+    engine.step(happened(OccurrenceKind::Crash, "api", 0));
+    engine.step(happened(OccurrenceKind::Healthy, "api", 0));
     engine.pass(200_000);
     assert_eq!(firing(&engine), 1);
     engine.pass(200_000);
@@ -282,19 +282,19 @@ fn multi_event_rule_resolves_when_every_event_has_resolved() {
 #[test]
 fn instance_state_resolves_alerts_without_closing_event() {
     for (kind, standing, is_over) in [
-        (EventKind::Errored, InstanceState::Online, true),
-        (EventKind::Errored, InstanceState::Other, false),
-        (EventKind::Errored, InstanceState::Stopped, true),
-        (EventKind::Unhealthy, InstanceState::Healthy, true),
-        (EventKind::Unhealthy, InstanceState::Online, false),
-        (EventKind::CheckBroken, InstanceState::Healthy, true),
-        (EventKind::ReloadRefused, InstanceState::Stopped, true),
-        (EventKind::ReloadRefused, InstanceState::Healthy, false),
-        (EventKind::JobFailed, InstanceState::Online, false),
-        (EventKind::Crash, InstanceState::Stopped, false),
+        (OccurrenceKind::Errored, InstanceState::Online, true),
+        (OccurrenceKind::Errored, InstanceState::Other, false),
+        (OccurrenceKind::Errored, InstanceState::Stopped, true),
+        (OccurrenceKind::Unhealthy, InstanceState::Healthy, true),
+        (OccurrenceKind::Unhealthy, InstanceState::Online, false),
+        (OccurrenceKind::CheckBroken, InstanceState::Healthy, true),
+        (OccurrenceKind::ReloadRefused, InstanceState::Stopped, true),
+        (OccurrenceKind::ReloadRefused, InstanceState::Healthy, false),
+        (OccurrenceKind::JobFailed, InstanceState::Online, false),
+        (OccurrenceKind::Crash, InstanceState::Stopped, false),
     ] {
         let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": kind.word() }))]));
-        let instance = (kind != EventKind::ReloadRefused).then_some(3);
+        let instance = (kind != OccurrenceKind::ReloadRefused).then_some(3);
         engine.step(Input::Occurred(Occurrence { kind, app: "api".into(), instance, text: "did it".into() }));
         engine.pass(1000);
         engine.step(listed(&[("api", 3, standing)], engine.now - 1001));
@@ -303,7 +303,7 @@ fn instance_state_resolves_alerts_without_closing_event() {
         assert_eq!(firing(&engine), usize::from(!is_over), "{kind:?} {standing:?}");
     }
     let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": "errored" }))]));
-    (3..5).for_each(|id| engine.step(happened(EventKind::Errored, "api", id)));
+    (3..5).for_each(|id| engine.step(happened(OccurrenceKind::Errored, "api", id)));
     engine.pass(1000);
     engine.step(listed(&[("api", 3, InstanceState::Online), ("api", 4, InstanceState::Other)], engine.now));
     assert_eq!(firing(&engine), 1, "one instance is still given up");
@@ -326,11 +326,11 @@ fn stop_delete_or_rename_resolves_alerts_of_the_app() {
         engine.step(Input::Exception { app: "api".into(), instance: Some(0), title: "E".into(), returned: false });
         let sample = MetricSample { app: "api".into(), metric: "cpu".into(), values: vec![(Some(0), 99.0)], limit: None };
         engine.step(Input::Measured(sample));
-        engine.step(happened(EventKind::Errored, "other", 5));
+        engine.step(happened(OccurrenceKind::Errored, "other", 5));
         engine.pass(1000);
         match way {
-            "stop" => engine.step(happened(EventKind::Stopped, "api", 0)),
-            "delete" => engine.step(happened(EventKind::Deleted, "api", 0)),
+            "stop" => engine.step(happened(OccurrenceKind::Stopped, "api", 0)),
+            "delete" => engine.step(happened(OccurrenceKind::Deleted, "api", 0)),
             _ => {
                 let apps = [("other", 5, InstanceState::Other), ("new", 0, InstanceState::Online)];
                 engine.step(listed(&apps, engine.now));

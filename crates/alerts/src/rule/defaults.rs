@@ -1,27 +1,27 @@
 //! Default rules.
 
 use super::{Condition, Rule, Severity, Threshold};
-use crate::input::EventKind;
+use crate::input::OccurrenceKind;
 
 /// Returns the rules that are active unless the user turns them off.
 pub fn defaults() -> Vec<Rule> {
-    let events = |name: &str, kinds: &[EventKind]| Rule::new(name, Condition::Events(kinds.to_vec()));
+    let events = |name: &str, kinds: &[OccurrenceKind]| Rule::new(name, Condition::Events(kinds.to_vec()));
     let host = |metric: &str, limit: f64, clear: f64, severity, minutes: u64| {
         let metric = format!("host.{metric}");
         let condition = Threshold { metric: metric.clone(), above: true, limit, clear, window_ms: 0 };
         Rule { severity: Some(severity), for_ms: minutes * 60_000, ..Rule::new(&metric, Condition::Threshold(condition)) }
     };
     vec![
-        events("crash", &[EventKind::Crash]),
-        events("errored", &[EventKind::Errored]),
-        events("out_of_memory", &[EventKind::OutOfMemory]),
-        events("unhealthy", &[EventKind::Unhealthy]),
-        events("check_broken", &[EventKind::CheckBroken]),
-        events("limit", &[EventKind::Limit]),
-        events("reload_refused", &[EventKind::ReloadRefused]),
-        events("job", &[EventKind::JobFailed, EventKind::JobMissed]),
-        events("host_rebooted", &[EventKind::HostRebooted]),
-        events("daemon_replaced", &[EventKind::DaemonReplaced, EventKind::UpdateFailed, EventKind::SetAside]),
+        events("crash", &[OccurrenceKind::Crash]),
+        events("errored", &[OccurrenceKind::Errored]),
+        events("out_of_memory", &[OccurrenceKind::OutOfMemory]),
+        events("unhealthy", &[OccurrenceKind::Unhealthy]),
+        events("check_broken", &[OccurrenceKind::CheckBroken]),
+        events("limit", &[OccurrenceKind::Limit]),
+        events("reload_refused", &[OccurrenceKind::ReloadRefused]),
+        events("job", &[OccurrenceKind::JobFailed, OccurrenceKind::JobMissed]),
+        events("host_rebooted", &[OccurrenceKind::HostRebooted]),
+        events("daemon_replaced", &[OccurrenceKind::DaemonReplaced, OccurrenceKind::UpdateFailed, OccurrenceKind::SetAside]),
         Rule { severity: Some(Severity::Warning), ..Rule::new("exception", Condition::Exception { new: true, returned: true }) },
         host("disk", 90.0, 85.0, Severity::Critical, 1),
         host("memory", 95.0, 90.0, Severity::Warning, 5),

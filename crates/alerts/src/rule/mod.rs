@@ -7,7 +7,7 @@ pub use defaults::defaults;
 pub(crate) use parse::MOST_WINDOW_MS;
 pub use parse::rule;
 
-use crate::input::EventKind;
+use crate::input::OccurrenceKind;
 pub use crate::severity::Severity;
 
 /// Alert rule.
@@ -52,7 +52,7 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// One of these happens.
-    Events(Vec<EventKind>),
+    Events(Vec<OccurrenceKind>),
     /// A metric is beyond a limit.
     Threshold(Threshold),
     /// Lines of the log match.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Check, CheckTarget, Condition, Pattern, REPEAT_MS, Rule, Severity, Threshold};
 use crate::fields::{Fields, Problem};
-use crate::input::EventKind;
+use crate::input::OccurrenceKind;
 
 /// Keys that select the subject of a rule; a rule has exactly one.
 const SUBJECTS: &[&str] = &["on", "metric", "error_rate", "absent", "log", "exception", "url", "tcp", "host", "forecast"];
@@ -130,9 +130,9 @@ fn events(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let words = fields.texts("on");
     let mut kinds = Vec::new();
     for word in &words {
-        match EventKind::ALARMS.iter().find(|kind| kind.word() == word) {
+        match OccurrenceKind::ALARMS.iter().find(|kind| kind.word() == word) {
             Some(kind) => kinds.push(*kind),
-            None => fields.unknown_word("on", word, &EventKind::ALARMS.iter().map(|kind| kind.word()).collect::<Vec<_>>()),
+            None => fields.unknown_word("on", word, &OccurrenceKind::ALARMS.iter().map(|kind| kind.word()).collect::<Vec<_>>()),
         }
     }
     let name = words.first()?.clone();

@@ -1,6 +1,6 @@
 //! Conversion of daemon events into alert occurrences. Pure.
 
-use ostler_alerts::input::{EventKind, Occurrence};
+use ostler_alerts::input::{Occurrence, OccurrenceKind};
 use ostler_client::words;
 use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::logs::masking::masked;
@@ -19,45 +19,45 @@ pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: 
     Some(Occurrence { kind, app, instance: event.id, text })
 }
 
-fn kind(event: &Event, is_job: bool) -> Option<EventKind> {
+fn kind(event: &Event, is_job: bool) -> Option<OccurrenceKind> {
     Some(match &event.kind {
         EventKind::Exit { ending, .. } => match (&event.cause, ending) {
-            (EventCause::System, _) => EventKind::OutOfMemory,
-            (EventCause::App, ProcessEnding::Code(0)) if is_job => EventKind::JobDone,
+            (EventCause::System, _) => OccurrenceKind::OutOfMemory,
+            (EventCause::App, ProcessEnding::Code(0)) if is_job => OccurrenceKind::JobDone,
             (EventCause::App, ProcessEnding::Code(0)) => return None,
-            (EventCause::App, _) if is_job => EventKind::JobFailed,
-            (EventCause::App, _) => EventKind::Crash,
+            (EventCause::App, _) if is_job => OccurrenceKind::JobFailed,
+            (EventCause::App, _) => OccurrenceKind::Crash,
             _ => return None,
         },
         EventKind::CouldNotStart { .. } => {
             if is_job {
-                EventKind::JobFailed
+                OccurrenceKind::JobFailed
             } else {
-                EventKind::Crash
+                OccurrenceKind::Crash
             }
         }
         EventKind::Errored { .. } => {
             if is_job {
-                EventKind::JobFailed
+                OccurrenceKind::JobFailed
             } else {
-                EventKind::Errored
+                OccurrenceKind::Errored
             }
         }
-        EventKind::Health { state: Health::Unhealthy } => EventKind::Unhealthy,
-        EventKind::Health { state: Health::Healthy } => EventKind::Healthy,
-        EventKind::Health { state: Health::Broken } => EventKind::CheckBroken,
-        EventKind::LimitExceeded { .. } => EventKind::Limit,
-        EventKind::ReloadBegun { .. } => EventKind::ReloadBegun,
-        EventKind::ReloadDone { .. } | EventKind::ReloadOverruled { .. } => EventKind::ReloadEnded,
-        EventKind::ReloadFailed { .. } => EventKind::ReloadRefused,
-        EventKind::RunMissed { .. } if is_job => EventKind::JobMissed,
-        EventKind::Online { .. } => EventKind::Online,
-        EventKind::Stopped if matches!(event.cause, EventCause::App | EventCause::System) => EventKind::Finished,
-        EventKind::Stopped => EventKind::Stopped,
-        EventKind::Deleted => EventKind::Deleted,
-        EventKind::SetAside { .. } => EventKind::SetAside,
-        EventKind::Recovered { .. } => EventKind::DaemonReplaced,
-        EventKind::UpdateFailed { .. } => EventKind::UpdateFailed,
+        EventKind::Health { state: Health::Unhealthy } => OccurrenceKind::Unhealthy,
+        EventKind::Health { state: Health::Healthy } => OccurrenceKind::Healthy,
+        EventKind::Health { state: Health::Broken } => OccurrenceKind::CheckBroken,
+        EventKind::LimitExceeded { .. } => OccurrenceKind::Limit,
+        EventKind::ReloadBegun { .. } => OccurrenceKind::ReloadBegun,
+        EventKind::ReloadDone { .. } | EventKind::ReloadOverruled { .. } => OccurrenceKind::ReloadEnded,
+        EventKind::ReloadFailed { .. } => OccurrenceKind::ReloadRefused,
+        EventKind::RunMissed { .. } if is_job => OccurrenceKind::JobMissed,
+        EventKind::Online { .. } => OccurrenceKind::Online,
+        EventKind::Stopped if matches!(event.cause, EventCause::App | EventCause::System) => OccurrenceKind::Finished,
+        EventKind::Stopped => OccurrenceKind::Stopped,
+        EventKind::Deleted => OccurrenceKind::Deleted,
+        EventKind::SetAside { .. } => OccurrenceKind::SetAside,
+        EventKind::Recovered { .. } => OccurrenceKind::DaemonReplaced,
+        EventKind::UpdateFailed { .. } => OccurrenceKind::UpdateFailed,
         EventKind::Waiting
         | EventKind::Launched { .. }
         | EventKind::NotReady { .. }
@@ -83,7 +83,7 @@ mod tests {
     use ostler_core::lifecycle::PolicyName;
     use ostler_proto::event::LostProcesses;
 
-    fn kind_of(what: EventKind, cause: EventCause, is_job: bool) -> Option<EventKind> {
+    fn kind_of(what: EventKind, cause: EventCause, is_job: bool) -> Option<OccurrenceKind> {
         let event =
             Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), kind: what, cause, before: None, after: None };
         occurrence(&event, |_| is_job, &[]).map(|occurrence| occurrence.kind)
@@ -94,30 +94,30 @@ mod tests {
         let exit = |code| EventKind::Exit { pid: 1, ending: ProcessEnding::Code(code), uptime_ms: 5 };
         let user = || EventCause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         for (what, cause, is_job, kind) in [
-            (exit(1), EventCause::App, false, Some(EventKind::Crash)),
+            (exit(1), EventCause::App, false, Some(OccurrenceKind::Crash)),
             (exit(0), EventCause::App, false, None),
             (exit(1), user(), false, None),
             (exit(1), EventCause::Shutdown, false, None),
             (exit(1), EventCause::policy(PolicyName::Memory, None), false, None),
-            (exit(137), EventCause::System, false, Some(EventKind::OutOfMemory)),
-            (exit(1), EventCause::App, true, Some(EventKind::JobFailed)),
-            (exit(0), EventCause::App, true, Some(EventKind::JobDone)),
-            (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), true, Some(EventKind::JobMissed)),
+            (exit(137), EventCause::System, false, Some(OccurrenceKind::OutOfMemory)),
+            (exit(1), EventCause::App, true, Some(OccurrenceKind::JobFailed)),
+            (exit(0), EventCause::App, true, Some(OccurrenceKind::JobDone)),
+            (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), true, Some(OccurrenceKind::JobMissed)),
             (EventKind::RunMissed { due_ms: 1 }, EventCause::policy(PolicyName::Cron, None), false, None),
-            (EventKind::Errored { unstable: 16 }, EventCause::App, false, Some(EventKind::Errored)),
-            (EventKind::Health { state: Health::Unhealthy }, EventCause::App, false, Some(EventKind::Unhealthy)),
+            (EventKind::Errored { unstable: 16 }, EventCause::App, false, Some(OccurrenceKind::Errored)),
+            (EventKind::Health { state: Health::Unhealthy }, EventCause::App, false, Some(OccurrenceKind::Unhealthy)),
             (EventKind::Health { state: Health::Unready }, EventCause::App, false, None),
-            (EventKind::Health { state: Health::Broken }, EventCause::App, false, Some(EventKind::CheckBroken)),
-            (EventKind::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(EventKind::ReloadRefused)),
+            (EventKind::Health { state: Health::Broken }, EventCause::App, false, Some(OccurrenceKind::CheckBroken)),
+            (EventKind::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(OccurrenceKind::ReloadRefused)),
             (
                 EventKind::Recovered { lost: LostProcesses::Daemon, running: 1, ended: 0 },
                 EventCause::System,
                 false,
-                Some(EventKind::DaemonReplaced),
+                Some(OccurrenceKind::DaemonReplaced),
             ),
             (EventKind::Stopping, user(), false, None),
-            (EventKind::Stopped, user(), false, Some(EventKind::Stopped)),
-            (EventKind::Stopped, EventCause::App, false, Some(EventKind::Finished)),
+            (EventKind::Stopped, user(), false, Some(OccurrenceKind::Stopped)),
+            (EventKind::Stopped, EventCause::App, false, Some(OccurrenceKind::Finished)),
         ] {
             assert_eq!(kind_of(what.clone(), cause, is_job), kind, "{what:?}");
         }

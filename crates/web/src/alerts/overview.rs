@@ -132,7 +132,7 @@ fn view(alert: &Alert, settings: &AlertSettings, now: u64) -> Option<AlertView> 
 mod tests {
     use super::*;
     use ostler_alerts::engine::step;
-    use ostler_alerts::input::{EventKind, Input, Occurrence};
+    use ostler_alerts::input::{OccurrenceKind, Input, Occurrence};
     use ostler_alerts::message::Message;
     use ostler_alerts::rule::defaults;
     use serde_json::json;
@@ -152,7 +152,7 @@ mod tests {
             let settings = AlertSettings { channels: vec![channel], rules: defaults(), silences: vec![silence], problems: vec![] };
             let config = ostler_alerts::engine::Config { rules: defaults(), ..Default::default() };
             let mut state = EngineState::new(1);
-            let crash = Occurrence { kind: EventKind::Crash, app: "api".into(), instance: Some(0), text: "exited with code 1".into() };
+            let crash = Occurrence { kind: OccurrenceKind::Crash, app: "api".into(), instance: Some(0), text: "exited with code 1".into() };
             let changes = step(&mut state, &config, Input::Occurred(crash), 1000).changes;
             let message = Message::test("slack", "box", "1-1".into(), 1000);
             let sent =
