@@ -57,7 +57,7 @@ impl Events<'_, '_> {
         let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
         let Some(place) = self.places.get_mut(host) else { return };
         let name = self.answers.name(host);
-        match place.take(&event, self.whole) {
+        match place.judge(&event, self.whole) {
             EventDecision::Known => return,
             EventDecision::Show => {}
             EventDecision::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is not known there any more")),
@@ -92,7 +92,7 @@ impl Listener for Events<'_, '_> {
             News::Line(line) => self.line(host, &line),
             News::Lost(answer) => {
                 self.out.warn_err(format_args!("{}: connection lost; connecting again", self.answers.name(host)));
-                self.places.get_mut(host).into_iter().for_each(EventCursor::lost);
+                self.places.get_mut(host).into_iter().for_each(EventCursor::on_disconnect);
                 if let Some(script) = self.scripts.get(host) {
                     let _ = answer.send(script.clone());
                 }
