@@ -338,13 +338,13 @@ fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: us
 
 /// Runs an action under load. No request may fail.
 #[track_caller]
-fn under_load(home: &Home, port: u16, what: impl FnMut()) {
-    under_load_but(home, port, 0, what);
+fn with_load(home: &Home, port: u16, what: impl FnMut()) {
+    with_load_and_failures(home, port, 0, what);
 }
 
 /// Runs an action under load. This many requests may fail.
 #[track_caller]
-fn under_load_but(home: &Home, port: u16, failed: u64, mut what: impl FnMut()) {
+fn with_load_and_failures(home: &Home, port: u16, failed: u64, mut what: impl FnMut()) {
     let load = Load::mixed(port, 4);
     home.wait_until("requests are answered", || load.good() > 100);
     what();
@@ -471,7 +471,7 @@ fn every_scheduling_survives_killed_daemon_and_worker() {
         let port = free_port();
         start_with(&home, 3, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
         let before = pids(&home);
-        under_load_but(&home, port, lost_with_daemons(scheduling), || (0..5).for_each(|_| kill_daemon(&home)));
+        with_load_and_failures(&home, port, lost_with_daemons(scheduling), || (0..5).for_each(|_| kill_daemon(&home)));
         assert_eq!(pids(&home), before, "{scheduling}");
         let mut seen = std::collections::BTreeSet::new();
         home.wait_until("each worker answers", || {
@@ -495,10 +495,10 @@ fn every_scheduling_survives_update_and_killed_keeper() {
         let port = free_port();
         start_with(&home, 2, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
         let before = pids(&home);
-        under_load(&home, port, || {
+        with_load(&home, port, || {
             home.ok("update");
         });
-        under_load_but(&home, port, lost_with_daemons(scheduling), || {
+        with_load_and_failures(&home, port, lost_with_daemons(scheduling), || {
             let keeper = home.keeper_pid();
             kill(keeper, Signal::KILL);
             home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
@@ -691,5 +691,5 @@ fn sticky_client_stays_with_worker_by_cookie() {
         assert!(spread.len() == 3 && spread.values().all(|count| (9..12).contains(count)), "{cookie}: {spread:?}");
     }
     drop(silent);
-    under_load(&home, port, || {});
+    with_load(&home, port, || {});
 }

@@ -12,7 +12,7 @@ fn run_typed_lines(machine: &Machine, lines: &str) {
 }
 
 #[track_caller]
-fn is_back(machine: &Machine) {
+fn assert_apps_are_back(machine: &Machine) {
     machine.wait_unit("pm2-root.service", "active");
     let list = machine.jlist("pm2 jlist");
     let state: Vec<_> = list.iter().map(|app| format!("{} {}", app.name(), app.status())).collect();
@@ -28,7 +28,7 @@ fn pm2_save_then_pm2_startup_systemd() {
     machine.ok("pm2 start /srv/app.js -f --name main");
     run_typed_lines(&machine, "pm2 save\npm2 startup\npm2 startup systemd");
     machine.reboot();
-    is_back(&machine);
+    assert_apps_are_back(&machine);
 }
 
 /// Document 004, and `unstartup` of document 001.
@@ -40,7 +40,7 @@ fn pm2_startup_then_pm2_save_and_pm2_unstartup() {
     machine.ok("pm2 start /srv/app.js -f --name main");
     run_typed_lines(&machine, "pm2 startup                         # 生成启动脚本\npm2 save                            # 保存当前进程列表");
     machine.reboot();
-    is_back(&machine);
+    assert_apps_are_back(&machine);
     run_typed_lines(&machine, "pm2 unstartup");
     machine.reboot();
     machine.run("ls /etc/systemd/system").never_says("pm2-root");

@@ -134,10 +134,10 @@ impl OutboxContents {
                 self.sent.push_back(FinishedMessage { id, channel: message.channel.clone(), at, title: message.title(), fault });
             }
         }
-        self.bound();
+        self.trim();
     }
 
-    fn bound(&mut self) {
+    fn trim(&mut self) {
         let excess = self.changes.len().saturating_sub(MOST_HISTORY);
         self.changes.drain(..excess);
         let excess = self.sent.len().saturating_sub(MOST_HISTORY);

@@ -81,7 +81,7 @@ impl RawApp {
     /// Makes it an app of a project. The project is its namespace and the prefix of its name, also
     /// in the dependencies of the project's other apps. Two projects can therefore have apps of the
     /// same name.
-    pub fn put_in_project(&mut self, project: &str, names: &[String]) {
+    pub fn set_project(&mut self, project: &str, names: &[String]) {
         let name = self.name();
         let mut changed = Map::new();
         changed.insert("name".into(), format!("{project}-{name}").into());
@@ -194,7 +194,7 @@ pub(crate) fn default_name(script: &str) -> String {
 pub(crate) fn app(at: AppOrigin, file: Option<String>, deploy: &Option<Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
     let value = Rc::clone(&at.value);
     let Some(table) = value.as_object() else {
-        problems.push(at.problem(ProblemKind::Value, &[], format!("expected an app (a table), found {}", found(&value))));
+        problems.push(at.problem(ProblemKind::Value, &[], format!("expected an app (a table), found {}", describe_value(&value))));
         return None;
     };
     let mut app = RawApp {
@@ -210,7 +210,7 @@ pub(crate) fn app(at: AppOrigin, file: Option<String>, deploy: &Option<Value>, p
     };
     let mut problems_of_app = Vec::new();
     for (given, value) in table {
-        if let Err(problem) = hostile(&app.at, &mut vec![given.as_str().into()], value, 0) {
+        if let Err(problem) = reject_hostile(&app.at, &mut vec![given.as_str().into()], value, 0) {
             problems_of_app.push(problem);
             continue;
         }
@@ -289,7 +289,7 @@ fn unknown(given: &str) -> String {
 }
 
 /// Rejects input that no user intends: NUL bytes, giant texts, keys that are special in JavaScript.
-fn hostile(at: &AppOrigin, segments: &mut Vec<Segment>, value: &Value, depth: usize) -> Result<(), Problem> {
+fn reject_hostile(at: &AppOrigin, segments: &mut Vec<Segment>, value: &Value, depth: usize) -> Result<(), Problem> {
     if let Some(Segment::Key(key)) = segments.last()
         && (key == "__proto__" || key.contains('\0') || key.is_empty() || key.len() > 1024)
     {
@@ -313,7 +313,7 @@ fn inner<'a>(
 ) -> Result<(), Problem> {
     for (segment, item) in items {
         segments.push(segment);
-        hostile(at, segments, item, depth + 1)?;
+        reject_hostile(at, segments, item, depth + 1)?;
         segments.pop();
     }
     Ok(())
@@ -330,7 +330,7 @@ pub(crate) fn environment(value: &Value) -> Result<EnvMap, (Option<String>, Stri
                 name => Ok((name.clone(), text_of(value))),
             })
             .collect(),
-        other => Err((None, format!("expected a table of variables, found {}", found(other)))),
+        other => Err((None, format!("expected a table of variables, found {}", describe_value(other)))),
     }
 }
 
@@ -367,7 +367,7 @@ pub(crate) fn canonical(key: &Key, value: &Value) -> Result<Canonical, String> {
         _ => &[],
     });
     let hint = value.as_str().and_then(|text| keys::closest(text, words.copied())).map(|near| format!(" (did you mean \"{near}\"?)"));
-    Err(format!("expected {expected}, found {}{}", found(value), hint.unwrap_or_default()))
+    Err(format!("expected {expected}, found {}{}", describe_value(value), hint.unwrap_or_default()))
 }
 
 /// Rejects `watch: "false"`, which would watch a path called `false`. No user intends that.
@@ -430,7 +430,7 @@ fn is_percent(text: &str) -> bool {
 }
 
 /// Describes a value in words that follow "found".
-pub(crate) fn found(value: &Value) -> String {
+pub(crate) fn describe_value(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),
         Value::Array(_) => "a list".into(),

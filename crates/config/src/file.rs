@@ -153,7 +153,7 @@ fn parts(value: Value) -> Result<FileParts, Problem> {
                     Some(Value::Array(items)) => tables(name, items)?,
                     Some(app @ Value::Object(_)) => vec![(name.to_owned(), app)],
                     other => {
-                        let found = check::found(&other.unwrap_or_default());
+                        let found = check::describe_value(&other.unwrap_or_default());
                         return Err(Problem::error(ProblemKind::Value, format!("expected a list of apps, found {found}")).at(name));
                     }
                 },
@@ -166,7 +166,7 @@ fn parts(value: Value) -> Result<FileParts, Problem> {
         }
         other => Err(Problem::error(
             ProblemKind::NotApps,
-            format!("expected a table with `apps`, a list of apps or one app, found {}", check::found(&other)),
+            format!("expected a table with `apps`, a list of apps or one app, found {}", check::describe_value(&other)),
         )),
     }
 }
@@ -178,10 +178,8 @@ fn tables(path: &str, items: Vec<Value>) -> Result<Vec<(String, Value)>, Problem
         .enumerate()
         .map(|(index, item)| match item {
             Value::Object(_) => Ok((named(index), item)),
-            other => {
-                Err(Problem::error(ProblemKind::Value, format!("expected an app (a table), found {}", check::found(&other)))
-                    .at(named(index)))
-            }
+            other => Err(Problem::error(ProblemKind::Value, format!("expected an app (a table), found {}", check::describe_value(&other)))
+                .at(named(index))),
         })
         .collect()
 }

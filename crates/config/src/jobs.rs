@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::check::found;
+use crate::check::describe_value;
 use crate::keys::camel_case;
 use crate::problem::{Problem, ProblemKind};
 
@@ -64,7 +64,7 @@ pub(crate) fn of_value(path: &str, value: Value, app: Option<&Map<String, Value>
 }
 
 fn expected(what: &str, path: &str, value: &Value) -> Problem {
-    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", found(value))).at(path)
+    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", describe_value(value))).at(path)
 }
 
 /// Returns true for one job; a table of jobs by their names contains only tables.

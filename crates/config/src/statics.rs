@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::check::found;
+use crate::check::describe_value;
 use crate::problem::{Problem, ProblemKind};
 
 /// Keys and the variables that they set.
@@ -77,7 +77,7 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
 }
 
 fn expected(what: &str, at: &str, value: &Value) -> Problem {
-    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", found(value))).at(at)
+    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", describe_value(value))).at(at)
 }
 
 #[cfg(test)]

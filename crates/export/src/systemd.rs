@@ -115,7 +115,7 @@ impl Unit<'_> {
     }
 
     /// Returns the unit that other units wait for.
-    fn awaited(&self, plan: &Plan<'_>, name: &str) -> String {
+    fn unit_to_wait_for(&self, plan: &Plan<'_>, name: &str) -> String {
         let several = plan.services.iter().any(|other| other.name == name && other.kind == Lifecycle::Server && other.spec.instances > 1);
         format!("{}-{name}.{}", self.project, if several { "target" } else { "service" })
     }
@@ -127,7 +127,7 @@ impl Unit<'_> {
         out.set("Description", systemd_text(&spec.name));
         out.comment("Waits for network and name resolution; its dependencies start before it.");
         out.set("Wants", "network-online.target");
-        let others: Vec<String> = service.depends_on.iter().map(|(name, _)| self.awaited(plan, name)).collect();
+        let others: Vec<String> = service.depends_on.iter().map(|(name, _)| self.unit_to_wait_for(plan, name)).collect();
         out.set("After", [&["network-online.target".to_owned()][..], &others].concat().join(" "));
         if !others.is_empty() {
             out.set("Wants", others.join(" "));

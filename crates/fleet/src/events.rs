@@ -25,13 +25,13 @@ pub enum EventDecision {
 
 impl EventCursor {
     /// Records that the connection was lost: the next event begins a new connection.
-    pub fn lost(&mut self) {
+    pub fn on_disconnect(&mut self) {
         self.is_back = true;
     }
 
     /// Evaluates an event from `ostler events --json`. Set `whole` if all events are requested, so
     /// that a gap means missing events.
-    pub fn take(&mut self, event: &Value, whole: bool) -> EventDecision {
+    pub fn judge(&mut self, event: &Value, whole: bool) -> EventDecision {
         let Some(seq) = event["seq"].as_u64() else { return EventDecision::Show };
         let epoch = event["epoch"].as_u64().unwrap_or(0);
         let Some((last_epoch, last)) = self.last else {
@@ -64,19 +64,19 @@ mod tests {
         let event = |epoch: u64, seq: u64| json!({"epoch": epoch, "seq": seq});
         let mut place = EventCursor::default();
         for (epoch, seq, verdict) in [(1, 4, Show), (1, 5, Show), (1, 5, Known)] {
-            assert_eq!(place.take(&event(epoch, seq), true), verdict);
+            assert_eq!(place.judge(&event(epoch, seq), true), verdict);
         }
-        place.lost();
+        place.on_disconnect();
         for (seq, verdict) in [(4, Known), (5, Known), (6, Show), (9, Show)] {
-            assert_eq!(place.take(&event(1, seq), true), verdict);
+            assert_eq!(place.judge(&event(1, seq), true), verdict);
         }
-        place.lost();
-        assert_eq!(place.take(&event(1, 12), true), After(2));
-        place.lost();
-        assert_eq!(place.take(&event(1, 20), false), Show, "of some apps alone there are gaps anyway");
-        place.lost();
-        assert_eq!(place.take(&event(2, 1), true), OtherRing);
-        assert_eq!(place.take(&json!({}), true), Show);
-        assert_eq!(place.take(&json!({"seq": u64::MAX}), true), Show);
+        place.on_disconnect();
+        assert_eq!(place.judge(&event(1, 12), true), After(2));
+        place.on_disconnect();
+        assert_eq!(place.judge(&event(1, 20), false), Show, "of some apps alone there are gaps anyway");
+        place.on_disconnect();
+        assert_eq!(place.judge(&event(2, 1), true), OtherRing);
+        assert_eq!(place.judge(&json!({}), true), Show);
+        assert_eq!(place.judge(&json!({"seq": u64::MAX}), true), Show);
     }
 }

@@ -222,19 +222,19 @@ impl Hosts {
         match value {
             Value::Null => name.clone_into(&mut member.login.host.name),
             Value::String(text) => {
-                let typed = self.typed(text).map_err(words)?;
+                let typed = self.typed(text).map_err(address_error_text)?;
                 member.login = typed.login;
             }
             Value::Object(table) => {
                 self::member(&mut member, table)?;
                 if member.login.host.name.is_empty() {
-                    member.login.host.name = ssh::name("host", name).map_err(words)?;
+                    member.login.host.name = ssh::name("host", name).map_err(address_error_text)?;
                 }
                 return Ok((member, unknown_keys(table, HOST_KEYS, &format!("hosts.{name}."))));
             }
             other => return Err(format!("expected an address or a table, found {other}")),
         }
-        member.login.host.name = ssh::name("host", &member.login.host.name).map_err(words)?;
+        member.login.host.name = ssh::name("host", &member.login.host.name).map_err(address_error_text)?;
         Ok((member, Vec::new()))
     }
 
@@ -278,20 +278,20 @@ fn group(name: &str, members: &Value) -> Result<Vec<String>, String> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn words(error: AddressError) -> String {
+fn address_error_text(error: AddressError) -> String {
     error.to_string()
 }
 
 /// Applies the settings of a table.
 fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
     if let Some(host) = text(map, "host")? {
-        member.login.host.name = ssh::name("host", &host).map_err(words)?;
+        member.login.host.name = ssh::name("host", &host).map_err(address_error_text)?;
     }
     if let Some(user) = text(map, "user")? {
-        member.login.host.user = Some(ssh::name("user", &user).map_err(words)?);
+        member.login.host.user = Some(ssh::name("user", &user).map_err(address_error_text)?);
     }
     if let Some(port) = present(map, "port") {
-        member.login.host.port = Some(ssh::port(port).map_err(words)?);
+        member.login.host.port = Some(ssh::port(port).map_err(address_error_text)?);
     }
     if let Some(key) = text(map, "key")? {
         member.login.key = Some(key);

@@ -231,12 +231,12 @@ fn service(fields: &mut Fields<'_>, word: &str) -> Option<Service> {
         "feishu" => Service::Feishu { url: address(fields, "url", None)?, secret: fields.text("secret") },
         "telegram" => Service::Telegram {
             api: address(fields, "api", Some("https://api.telegram.org"))?,
-            token: needed(fields, "token")?,
-            chat: needed(fields, "chat")?,
+            token: required_text(fields, "token")?,
+            chat: required_text(fields, "chat")?,
         },
         "ntfy" => Service::Ntfy {
             server: address(fields, "server", Some("https://ntfy.sh"))?,
-            topic: needed(fields, "topic")?,
+            topic: required_text(fields, "topic")?,
             token: fields.text("token"),
         },
         "command" => {
@@ -250,7 +250,7 @@ fn service(fields: &mut Fields<'_>, word: &str) -> Option<Service> {
     })
 }
 
-fn needed(fields: &mut Fields<'_>, key: &str) -> Option<String> {
+fn required_text(fields: &mut Fields<'_>, key: &str) -> Option<String> {
     let value = fields.text(key);
     if value.is_none() && !fields.has(key) {
         fields.fault(key, "is required");
@@ -288,7 +288,7 @@ fn mail(fields: &mut Fields<'_>) -> Option<Mail> {
         MailTls::Implicit => 465,
         MailTls::None => 25,
     });
-    let (host, from, to) = (needed(fields, "host"), needed(fields, "from"), fields.texts("to"));
+    let (host, from, to) = (required_text(fields, "host"), required_text(fields, "from"), fields.texts("to"));
     let addresses = from.iter().chain(&to).filter(|text| !is_mail_address(text)).count();
     if to.is_empty() || addresses > 0 {
         fields.fault("to", "expected addresses such as ops@example.com, also in `from`");
@@ -354,7 +354,7 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
-    pub(crate) fn made(value: &Value) -> Channel {
+    pub(crate) fn parse_channel(value: &Value) -> Channel {
         channel(value, |_| Some(TimeZone::UTC)).unwrap_or_else(|problems| panic!("{value}: {problems:?}"))
     }
 
@@ -368,9 +368,9 @@ pub(crate) mod tests {
             json!({ "type": "command", "argv": ["/bin/x", "y"], "quiet": { "from": "22:00", "to": "07:30", "zone": "Europe/Berlin" } }),
             json!({ "type": "email", "host": "h", "from": "a@b", "to": ["c@d"], "user": "u", "password": "p" }),
         ] {
-            assert_eq!(made(&value).service.word(), value["type"].as_str().unwrap());
+            assert_eq!(parse_channel(&value).service.word(), value["type"].as_str().unwrap());
         }
-        let text = format!("{:?}", made(&json!({ "type": "slack", "url": "https://h/SECRET" })));
+        let text = format!("{:?}", parse_channel(&json!({ "type": "slack", "url": "https://h/SECRET" })));
         assert!(!text.contains("SECRET"), "{text}");
     }
 

@@ -71,13 +71,13 @@ impl Url {
     }
 
     /// Returns the address with text appended to its path; its query is removed.
-    pub fn below(&self, more: &str) -> Self {
+    pub fn join_path(&self, more: &str) -> Self {
         let path = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
         Self { path: format!("{path}{more}"), ..self.clone() }
     }
 
     /// Returns the address with text appended to its query.
-    pub(crate) fn with(&self, query: &str) -> Self {
+    pub(crate) fn with_query(&self, query: &str) -> Self {
         let sign = if self.path.contains('?') { '&' } else { '?' };
         Self { path: format!("{}{sign}{query}", self.path), ..self.clone() }
     }
@@ -113,6 +113,6 @@ mod tests {
             assert_eq!(shown.as_deref(), expected, "{text}");
         }
         let url = Url::parse("https://h/robot?key=1").unwrap();
-        assert_eq!((url.with("a=b").path.as_str(), url.below("/v").path.as_str()), ("/robot?key=1&a=b", "/robot/v"));
+        assert_eq!((url.with_query("a=b").path.as_str(), url.join_path("/v").path.as_str()), ("/robot?key=1&a=b", "/robot/v"));
     }
 }

@@ -122,7 +122,7 @@ impl Alert {
 
     /// Returns the text of the alert. The text of a resolved alert has its duration and the present
     /// value.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn text_with_duration(&self) -> String {
         let Phase::Resolved { at_ms, since_ms } = self.phase else { return self.text.clone() };
         let seconds = at_ms.saturating_sub(since_ms) / 1000;
         let lasted = match seconds {

@@ -57,7 +57,7 @@ pub(super) fn notify(state: &mut EngineState, config: &Config, now: u64, message
             at(next);
             continue;
         }
-        pace.made(now);
+        pace.record_sent(now);
         messages.push(message(state, config, channel, due, now));
     }
     again
@@ -131,7 +131,7 @@ fn item(alert: &Alert, status: Status, now: u64) -> AlertItem {
         app: alert.app.clone(),
         status,
         severity: alert.severity,
-        text: alert.words(),
+        text: alert.text_with_duration(),
         since_ms,
         over_ms,
         instances: alert.instances.iter().take(MOST_NUMBERS).copied().collect(),

@@ -34,7 +34,7 @@ impl Pace {
         due.max(last + gap).max(third)
     }
 
-    pub(super) fn made(&mut self, now: u64) {
+    pub(super) fn record_sent(&mut self, now: u64) {
         self.due_ms = None;
         self.sent.push(now);
         if self.sent.len() > MOST_A_MINUTE {
@@ -56,12 +56,12 @@ mod tests {
     fn pace_sends_first_at_once_then_batches_unless_urgent() {
         let mut pace = Pace::default();
         assert_eq!(pace.next(false, 1000), 1200);
-        pace.made(1200);
+        pace.record_sent(1200);
         assert_eq!(pace.next(false, 1300), 31_200);
         assert_eq!(pace.next(true, 1400), 2200, "as soon as something urgent is there");
-        pace.made(2200);
+        pace.record_sent(2200);
         assert_eq!(pace.next(true, 2300), 32_200);
-        pace.made(32_200);
+        pace.record_sent(32_200);
         assert_eq!(pace.next(true, 32_300), 62_200, "the fourth: not in the minute of the first");
     }
 }

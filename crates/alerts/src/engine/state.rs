@@ -154,6 +154,6 @@ impl EngineState {
 
 pub(super) fn change(alert: &Alert, now: u64) -> AlertChange {
     let status = if alert.fires() { "firing" } else { "resolved" };
-    let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.words());
+    let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.text_with_duration());
     AlertChange { at: now, rule, app, status: status.to_owned(), severity: alert.severity, text }
 }

@@ -20,16 +20,16 @@ pub fn step(state: &mut EngineState, config: &Config, input: Input, now: u64) ->
     let changed = judge::evaluate(state, config, input, now, &mut output.changes);
     // A flood of known events only increments a counter.
     if is_time || changed || !state.is_evaluated || state.wake_ms.is_some_and(|at| at <= now) {
-        let passed = pass(state, config, now, &mut output.changes);
+        let next_change = advance_time(state, config, now, &mut output.changes);
         let notified = notify::notify(state, config, now, &mut output.messages);
-        state.wake_ms = [passed, notified].into_iter().flatten().min();
+        state.wake_ms = [next_change, notified].into_iter().flatten().min();
         state.is_evaluated = true;
     }
     output
 }
 
 /// Handles the passing of time: alerts that start to fire, end, or belong to deleted rules.
-fn pass(state: &mut EngineState, config: &Config, now: u64, changes: &mut Vec<AlertChange>) -> Option<u64> {
+fn advance_time(state: &mut EngineState, config: &Config, now: u64, changes: &mut Vec<AlertChange>) -> Option<u64> {
     let mut again: Option<u64> = None;
     for alert in state.alerts.values_mut() {
         let rule = config.rules.iter().find(|rule| rule.name == alert.rule);

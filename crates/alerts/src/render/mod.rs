@@ -75,17 +75,17 @@ pub fn render(service: &Service, message: &Message, now_ms: u64) -> Outgoing {
         Service::Slack { url } => json_post(url.clone(), &bodies::slack(message)),
         Service::Discord { url } => json_post(url.clone(), &bodies::discord(message)),
         Service::Telegram { api, token, chat } => {
-            json_post(api.below(&format!("/bot{}/sendMessage", sign::percent(token))), &bodies::telegram(message, chat))
+            json_post(api.join_path(&format!("/bot{}/sendMessage", sign::percent(token))), &bodies::telegram(message, chat))
         }
         Service::Ntfy { server, topic, token } => {
             let mut post = json_post(server.clone(), &bodies::ntfy(message, topic));
             post.headers.extend(token.as_ref().map(|token| ("authorization", format!("Bearer {token}"))));
             post
         }
-        Service::Alertmanager { url } => json_post(url.below("/api/v2/alerts"), &bodies::alertmanager(message)),
+        Service::Alertmanager { url } => json_post(url.join_path("/api/v2/alerts"), &bodies::alertmanager(message)),
         Service::DingTalk { url, secret } => {
             let url = match secret {
-                Some(secret) => url.with(&format!("timestamp={now_ms}&sign={}", sign::percent(&sign::dingtalk(secret, now_ms)))),
+                Some(secret) => url.with_query(&format!("timestamp={now_ms}&sign={}", sign::percent(&sign::dingtalk(secret, now_ms)))),
                 None => url.clone(),
             };
             json_post(url, &bodies::dingtalk(message))

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::channel::tests::made;
+use crate::channel::tests::parse_channel;
 use crate::message::{AlertItem, Status};
 use crate::rule::Severity;
 
@@ -37,7 +37,7 @@ fn services() -> Vec<Value> {
 }
 
 fn body(value: &Value, message: &Message) -> String {
-    match render(&made(value).service, message, 1_700_000_002_345) {
+    match render(&parse_channel(value).service, message, 1_700_000_002_345) {
         Outgoing::Post(post) => post.body,
         Outgoing::Run { stdin, .. } => stdin,
         Outgoing::Mail { text, .. } => text,
@@ -98,7 +98,7 @@ fn hostile_names_are_escaped_for_every_service() {
 /// Expected values from other programs.
 #[test]
 fn webhook_signatures_match_reference_values() {
-    let post = |value: Value| match render(&made(&value).service, &message("api", "x", 1), 1_700_000_002_345) {
+    let post = |value: Value| match render(&parse_channel(&value).service, &message("api", "x", 1), 1_700_000_002_345) {
         Outgoing::Post(post) => post,
         other => panic!("{other:?}"),
     };
@@ -136,7 +136,7 @@ fn judge_maps_responses_to_verdicts() {
     let judged = |word: &str, status: u16, retry_after: Option<&str>, body: &str| {
         let value = services().into_iter().find(|value| value["type"] == word).unwrap();
         let answer = HttpReply { status, retry_after: retry_after.map(str::to_owned), body: body.to_owned() };
-        match delivery_result(&made(&value).service, &answer, 1_700_000_000_000) {
+        match delivery_result(&parse_channel(&value).service, &answer, 1_700_000_000_000) {
             DeliveryResult::Delivered => "delivered".to_owned(),
             DeliveryResult::Later { after_ms, .. } => format!("later {after_ms:?}"),
             DeliveryResult::Refused(_) => "refused".to_owned(),

@@ -4,7 +4,7 @@ use ostler_core::lifecycle::command::Command;
 use serde_json::Value;
 
 use super::AppContext;
-use crate::check::found;
+use crate::check::describe_value;
 
 /// Reads a command. A list is used word by word. A text is a file if that path exists (as for
 /// `script`, with or without blanks). Otherwise it is a program if it has no blank, or a shell
@@ -20,7 +20,7 @@ pub(super) fn command(value: &Value, base: &AppContext<'_>) -> Result<Command, S
                 None => Err("expected a list of strings as the command".into()),
             }
         }
-        other => Err(format!("expected a string or a list of strings as the command, found {}", found(other))),
+        other => Err(format!("expected a string or a list of strings as the command, found {}", describe_value(other))),
     }
 }
 

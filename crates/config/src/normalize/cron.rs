@@ -14,7 +14,7 @@ use ostler_core::text::units;
 use serde_json::{Map, Value};
 
 use super::listen::known_keys;
-use crate::check::{found, whole};
+use crate::check::{describe_value, whole};
 use crate::keys::closest;
 
 /// Attributes that [`finish`] reads together.
@@ -105,12 +105,12 @@ fn job_of(value: &Value) -> Result<(String, JobSpec), String> {
     let table = match value {
         Value::String(pattern) => return Ok((pattern.clone(), JobSpec::default())),
         Value::Object(table) => table,
-        other => return Err(format!("expected a schedule or a table with `schedule`, found {}", found(other))),
+        other => return Err(format!("expected a schedule or a table with `schedule`, found {}", describe_value(other))),
     };
     known_keys(table, &["schedule", "retries", "retry_delay", "timeout", "history"])?;
     let pattern = match table.get("schedule") {
         Some(Value::String(pattern)) => pattern.clone(),
-        Some(other) => return Err(format!("expected `schedule` as a string such as \"0 3 * * *\", found {}", found(other))),
+        Some(other) => return Err(format!("expected `schedule` as a string such as \"0 3 * * *\", found {}", describe_value(other))),
         None => return Err("expected `schedule`: the times at which it runs, such as \"0 3 * * *\"".into()),
     };
     let default = JobSpec::default();
@@ -126,14 +126,14 @@ fn job_of(value: &Value) -> Result<(String, JobSpec), String> {
 fn count(table: &Map<String, Value>, key: &str, least: u32, most: u32) -> Result<Option<u32>, String> {
     let Some(value) = table.get(key) else { return Ok(None) };
     let number = whole(value).and_then(|number| u32::try_from(number).ok()).filter(|number| (least..=most).contains(number));
-    number.map(Some).ok_or_else(|| format!("expected `{key}` as a number from {least} to {most}, found {}", found(value)))
+    number.map(Some).ok_or_else(|| format!("expected `{key}` as a number from {least} to {most}, found {}", describe_value(value)))
 }
 
 fn millis(table: &Map<String, Value>, key: &str) -> Result<Option<u64>, String> {
     let Some(value) = table.get(key) else { return Ok(None) };
     units::millis_of(value)
         .map(Some)
-        .ok_or_else(|| format!("expected `{key}` as milliseconds or a string such as \"10m\", found {}", found(value)))
+        .ok_or_else(|| format!("expected `{key}` as milliseconds or a string such as \"10m\", found {}", describe_value(value)))
 }
 
 /// Checks that all settings are compatible with a job.

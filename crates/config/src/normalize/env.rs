@@ -78,7 +78,7 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, ove
         }
     }
     expand(spec, raw, &base.context.env, problems);
-    set_on_top(spec, &overlay.vars);
+    set_overrides(spec, &overlay.vars);
 }
 
 /// Returns the variables that `env` or the chosen profile leaves `undefined`, for example through
@@ -160,7 +160,7 @@ pub(super) fn expand_attributes(raw: &mut RawApp, caller: &EnvMap, overlay: &Ove
 }
 
 /// Sets the variables of the command line, which take precedence over every layer.
-pub(super) fn set_on_top(spec: &mut AppSpec, vars: &EnvMap) {
+pub(super) fn set_overrides(spec: &mut AppSpec, vars: &EnvMap) {
     let env = &mut spec.env;
     let chosen = env.profile.as_ref().and_then(|name| env.profiles.get_mut(name));
     for layer in std::iter::once(&mut env.vars).chain(chosen) {
@@ -189,7 +189,7 @@ pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
 /// Returns the part of the caller's environment that the app gets. It is usually all of it, and
 /// then all apps share it.
 pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str, undefined: &[String]) -> Arc<EnvMap> {
-    let folder = moved(raw, caller, cwd);
+    let folder = changed_cwd(raw, caller, cwd);
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
     let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
     let hides_any = undefined.iter().any(|name| caller.contains_key(name));
@@ -214,7 +214,7 @@ pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str, undefined
 
 /// Returns the folder of an app that does not run in its caller's folder. `PWD` must name it, as if
 /// the caller had changed to it.
-fn moved(raw: &RawApp, caller: &EnvMap, cwd: &str) -> Option<String> {
+fn changed_cwd(raw: &RawApp, caller: &EnvMap, cwd: &str) -> Option<String> {
     let is_given = raw.attributes.get("cwd").and_then(Value::as_str).is_some_and(|cwd| !cwd.is_empty());
     (is_given && caller.get("PWD").is_none_or(|pwd| pwd != cwd)).then(|| cwd.to_owned())
 }

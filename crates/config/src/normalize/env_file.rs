@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::expand::is_name;
 use super::listen::known_keys;
-use crate::check::found;
+use crate::check::describe_value;
 
 /// A file of variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,20 +37,20 @@ fn one(value: &Value) -> Result<EnvFile, String> {
     if let Value::String(path) = value {
         return Ok(EnvFile { path: path.clone(), is_required: true, syntax: Syntax::Dotenv });
     }
-    let Value::Object(table) = value else { return Err(format!("expected a path or a table, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected a path or a table, found {}", describe_value(value))) };
     known_keys(table, &["path", "required", "format"])?;
     let path = table.get("path").and_then(Value::as_str).filter(|path| !path.is_empty()).ok_or("expected a `path` in the table")?;
     let is_required = match table.get("required") {
         None => true,
         Some(Value::Bool(required)) => *required,
-        Some(other) => return Err(format!("expected `required` as true or false, found {}", found(other))),
+        Some(other) => return Err(format!("expected `required` as true or false, found {}", describe_value(other))),
     };
     let syntax = match table.get("format") {
         None => Syntax::Dotenv,
         Some(value) => value
             .as_str()
             .and_then(Syntax::named)
-            .ok_or_else(|| format!("expected `format` as \"dotenv\", \"systemd\" or \"foreman\", found {}", found(value)))?,
+            .ok_or_else(|| format!("expected `format` as \"dotenv\", \"systemd\" or \"foreman\", found {}", describe_value(value)))?,
     };
     Ok(EnvFile { path: path.to_owned(), is_required, syntax })
 }

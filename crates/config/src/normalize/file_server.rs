@@ -16,17 +16,17 @@ const HOST: &str = "0.0.0.0";
 
 /// Returns true if the script is this word. As in PM2, a file of this name must be given as
 /// `./serve`.
-pub(super) fn is_meant(raw: &RawApp) -> bool {
+pub(super) fn names_file_server(raw: &RawApp) -> bool {
     raw.attributes.get("script").and_then(Value::as_str) == Some("serve")
 }
 
 /// Returns true for an app that [`resolve`] made.
-pub(super) fn is_one(spec: &AppSpec) -> bool {
+pub(super) fn is_file_server(spec: &AppSpec) -> bool {
     spec.given.open().get("script").and_then(Value::as_str) == Some("serve")
 }
 
 /// Inserts the word that turns the program into a server before other arguments.
-pub(super) fn keep_word(spec: &mut AppSpec, old: &AppSpec) {
+pub(super) fn insert_serve_word(spec: &mut AppSpec, old: &AppSpec) {
     spec.args.splice(0..0, old.args.first().cloned());
 }
 

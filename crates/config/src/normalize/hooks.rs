@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::AppContext;
 use super::command::command;
 use super::listen::known_keys;
-use crate::check::found;
+use crate::check::describe_value;
 
 /// Sets the hook of this key, if the key is a hook.
 pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
@@ -26,7 +26,9 @@ fn parse(hook: Hook, value: &Value, base: &AppContext<'_>) -> Result<HookSpec, S
     let given = table.get("command").ok_or("expected `command` in the table")?;
     let time = |value: &Value| {
         let ms = units::millis_of(value).filter(|ms| *ms > 0);
-        ms.ok_or_else(|| format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", found(value)))
+        ms.ok_or_else(|| {
+            format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", describe_value(value))
+        })
     };
     let timeout_ms = table.get("timeout").map(time).transpose()?;
     let on_failure = match table.get("on_failure").map(|value| (value, value.as_str())) {
@@ -36,7 +38,7 @@ fn parse(hook: Hook, value: &Value, base: &AppContext<'_>) -> Result<HookSpec, S
             return Err(format!("on_failure: \"abort\" is not allowed for {hook}: it cannot prevent the exit"));
         }
         Some((_, Some("continue"))) => Some(OnFailure::Continue),
-        Some((other, _)) => return Err(format!("on_failure: expected \"abort\" or \"continue\", found {}", found(other))),
+        Some((other, _)) => return Err(format!("on_failure: expected \"abort\" or \"continue\", found {}", describe_value(other))),
     };
     Ok(HookSpec { command: command(given, base)?, timeout_ms, on_failure })
 }

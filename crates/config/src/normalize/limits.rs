@@ -4,7 +4,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::text::units;
 use serde_json::Value;
 
-use crate::check::{RawApp, found, text_of, whole};
+use crate::check::{RawApp, describe_value, text_of, whole};
 use crate::context::Context;
 use crate::problem::{Problem, ProblemKind, Severity};
 
@@ -56,7 +56,7 @@ pub(super) fn drop_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Co
 fn account(value: &Value) -> Result<Option<String>, String> {
     let text = text_of(value);
     if text.chars().any(|c| c.is_control() || c == ':' || c == '/') || text.len() > 255 {
-        return Err(format!("{} is not the name of a user or group", found(value)));
+        return Err(format!("{} is not the name of a user or group", describe_value(value)));
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
@@ -70,7 +70,7 @@ pub(super) fn mask(value: &Value) -> Result<u32, String> {
         }
         value => value.as_u64().and_then(|mask| u32::try_from(mask).ok()),
     };
-    bits.filter(|mask| *mask <= 0o777).ok_or_else(|| format!("expected an octal mask such as \"022\", found {}", found(value)))
+    bits.filter(|mask| *mask <= 0o777).ok_or_else(|| format!("expected an octal mask such as \"022\", found {}", describe_value(value)))
 }
 
 type Limit = (String, Option<u64>, Option<u64>);
@@ -100,7 +100,7 @@ fn resource(name: &str, value: &Value) -> Result<Limit, String> {
 
 /// Reads a bound; none is unlimited.
 fn bound(name: &str, value: &Value) -> Result<Option<u64>, String> {
-    let bad = || format!("expected a number, a size or \"unlimited\" for \"{name}\", found {}", found(value));
+    let bad = || format!("expected a number, a size or \"unlimited\" for \"{name}\", found {}", describe_value(value));
     match value {
         Value::String(text) if matches!(text.trim(), "unlimited" | "infinity") => Ok(None),
         Value::String(text) => units::bytes(text).map(Some).map_err(|_| bad()),

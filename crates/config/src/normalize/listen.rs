@@ -7,7 +7,7 @@ use ostler_core::serving::{Listen, ListenAt, UNIX_PATH_MAX};
 use serde_json::{Map, Value};
 
 use super::{AppContext, limits};
-use crate::check::{found, whole};
+use crate::check::{describe_value, whole};
 
 /// Largest number of sockets. More are treated as a mistake, because each is a descriptor in every
 /// process of the app.
@@ -62,7 +62,7 @@ fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<Listen
     let at = match (table.get("path"), table.get("port")) {
         (Some(_), Some(_)) => return Err("`path` and `port` cannot be combined".into()),
         (Some(Value::String(path)), None) => unix(path, base)?,
-        (Some(other), None) => return Err(format!("expected `path` as a string, found {}", found(other))),
+        (Some(other), None) => return Err(format!("expected `path` as a string, found {}", describe_value(other))),
         (None, Some(port)) => ListenAt::Tcp { address: host_of(table)?, port: self::port(port)? },
         (None, None) => return Err(format!("expected {FORMS}, found a table without them")),
     };
@@ -76,7 +76,7 @@ fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<Listen
     }
     let backlog = table.get("backlog").map(|value| match whole(value).and_then(|n| u32::try_from(n).ok()) {
         Some(length @ 1..=0x7fff_ffff) => Ok(length),
-        _ => Err(format!("expected `backlog` as a number from 1, found {}", found(value))),
+        _ => Err(format!("expected `backlog` as a number from 1, found {}", describe_value(value))),
     });
     Ok(Listen { at, name: table.get("name").map_or(Ok(String::new()), given_name)?, backlog: backlog.transpose()?, mode })
 }
@@ -84,7 +84,8 @@ fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<Listen
 /// Returns the given name of a socket, without the colon that separates names in `LISTEN_FDNAMES`.
 fn given_name(value: &Value) -> Result<String, String> {
     let name = value.as_str().filter(|name| (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic() && c != ':'));
-    name.map(str::to_owned).ok_or_else(|| format!("expected `name` as a word of printable letters without a colon, found {}", found(value)))
+    name.map(str::to_owned)
+        .ok_or_else(|| format!("expected `name` as a word of printable letters without a colon, found {}", describe_value(value)))
 }
 
 fn host_of(table: &Map<String, Value>) -> Result<Option<IpAddr>, String> {
@@ -92,12 +93,14 @@ fn host_of(table: &Map<String, Value>) -> Result<Option<IpAddr>, String> {
         (Some(_), Some(_)) => Err("`host` and `address` are the same".into()),
         (None, None) => Ok(None),
         (Some(Value::String(host)), None) | (None, Some(Value::String(host))) => self::host(host),
-        (Some(other), None) | (None, Some(other)) => Err(format!("expected `host` as a string, found {}", found(other))),
+        (Some(other), None) | (None, Some(other)) => Err(format!("expected `host` as a string, found {}", describe_value(other))),
     }
 }
 
 fn port(value: &Value) -> Result<u16, String> {
-    whole(value).and_then(|port| u16::try_from(port).ok()).ok_or_else(|| format!("expected a port from 0 to 65535, found {}", found(value)))
+    whole(value)
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or_else(|| format!("expected a port from 0 to 65535, found {}", describe_value(value)))
 }
 
 /// Reads `8080`, `:8080`, `host:8080`, `[::1]:8080`, `/path`, `./path`, `unix:path`.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::AppContext;
 use super::listen::known_keys;
-use crate::check::found;
+use crate::check::describe_value;
 
 /// Date format of `time: true`.
 const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
@@ -52,7 +52,7 @@ fn rotation(value: &Value) -> Result<RotateSpec, String> {
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
             Value::Null => continue,
-            other => return Err(format!("{key}: expected a string or a number, found {}", found(other))),
+            other => return Err(format!("{key}: expected a string or a number, found {}", describe_value(other))),
         };
         rotate.set(key, &text).map_err(|error| format!("{key}: {error}"))?;
     }

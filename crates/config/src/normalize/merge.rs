@@ -50,8 +50,8 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     {
         spec.args = script::shell_args(&old_args, std::mem::take(&mut spec.args));
     }
-    if file_server::is_one(old) && raw.attributes.contains_key("args") {
-        file_server::keep_word(&mut spec, old);
+    if file_server::is_file_server(old) && raw.attributes.contains_key("args") {
+        file_server::insert_serve_word(&mut spec, old);
     }
     if raw.attributes.contains_key("exec_interpreter") && !spec.shell {
         let path = script::search_path(&spec);

@@ -146,7 +146,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     limits::drop_forbidden_nice(&mut spec, raw, context, problems);
     env::build(&mut spec, raw, &base, overlay, problems);
     spec.name = overlay.name_of(raw);
-    let serves_files = file_server::is_meant(raw);
+    let serves_files = file_server::names_file_server(raw);
     let resolved = if serves_files {
         file_server::resolve(&mut spec, raw, &base).err().into_iter().collect()
     } else {
@@ -181,7 +181,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     lay_out_times(&mut spec, raw, problems);
     env::for_interpreter(&mut spec);
-    for (name, path) in secrets::open_to_all(&spec.secrets) {
+    for (name, path) in secrets::world_readable(&spec.secrets) {
         let message = format!("{name}: every user of this machine can read {path}; fix it with `chmod o-r`");
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "secrets", message) });
     }
@@ -269,7 +269,7 @@ fn is_likely_octal(mask: u64) -> bool {
 
 /// Returns the number of a canonical value.
 pub(super) fn number(value: &Value) -> Result<u64, String> {
-    value.as_u64().ok_or_else(|| format!("expected a number, found {}", crate::check::found(value)))
+    value.as_u64().ok_or_else(|| format!("expected a number, found {}", crate::check::describe_value(value)))
 }
 
 /// Returns true if Node's cluster module runs the app.

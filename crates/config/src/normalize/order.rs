@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::listen::known_keys;
 use super::number;
-use crate::check::{RawApp, found};
+use crate::check::{RawApp, describe_value};
 use crate::problem::{Problem, ProblemKind};
 
 const WORDS: &str = "\"started\", \"ready\", \"healthy\" or \"completed\"";
@@ -27,7 +27,7 @@ fn dependencies(value: &Value) -> Result<IndexMap<String, Condition>, String> {
     match value {
         Value::Array(names) => {
             for name in names {
-                let name = name.as_str().ok_or_else(|| format!("expected names of apps, found {}", found(name)))?;
+                let name = name.as_str().ok_or_else(|| format!("expected names of apps, found {}", describe_value(name)))?;
                 add(&mut all, name, Condition::Ready)?;
             }
         }
@@ -37,7 +37,7 @@ fn dependencies(value: &Value) -> Result<IndexMap<String, Condition>, String> {
             }
         }
         Value::String(name) => add(&mut all, name, Condition::Ready)?,
-        other => return Err(format!("expected names of apps or a table of names and conditions, found {}", found(other))),
+        other => return Err(format!("expected names of apps or a table of names and conditions, found {}", describe_value(other))),
     }
     Ok(all)
 }
@@ -62,7 +62,7 @@ fn condition(value: &Value) -> Result<Condition, String> {
                 _ => return Err(format!("expected `condition` as {WORDS}")),
             }
         }
-        other => return Err(format!("expected {WORDS}, found {}", found(other))),
+        other => return Err(format!("expected {WORDS}, found {}", describe_value(other))),
     };
     Condition::by_name(word).ok_or_else(|| format!("expected {WORDS}, found \"{word}\""))
 }

@@ -7,7 +7,7 @@ use ostler_core::text::units;
 use serde_json::{Map, Value};
 
 use super::listen::{first_port, known_keys};
-use crate::check::{found, whole};
+use crate::check::{describe_value, whole};
 
 /// Default time between two attempts: a completed start must be noticed soon.
 const READY_INTERVAL_MS: u64 = 250;
@@ -51,11 +51,11 @@ fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, 
                 "listening" => Ok(ReadyBy::Listening),
                 "notify" => Ok(ReadyBy::Notify),
                 "http" => Ok(own?),
-                _ => Err(format!("expected {FORMS}, found {}", found(value))),
+                _ => Err(format!("expected {FORMS}, found {}", describe_value(value))),
             };
         }
         Value::Object(table) => table,
-        other => return Err(format!("expected {FORMS}, found {}", found(other))),
+        other => return Err(format!("expected {FORMS}, found {}", describe_value(other))),
     };
     known_keys(table, &["descriptor", "fd", "tcp", "http", "log", "uptime"])?;
     let mut entries = table.iter();
@@ -70,11 +70,11 @@ fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, 
             LogPattern::new(pattern).map_err(|error| format!("`log`: {error}"))?;
             Ok(ReadyBy::Log(pattern.clone()))
         }
-        ("log", other) => Err(format!("expected `log` as a regular expression, found {}", found(other))),
+        ("log", other) => Err(format!("expected `log` as a regular expression, found {}", describe_value(other))),
         ("uptime", value) => Ok(ReadyBy::Uptime { ms: units::millis_of(value).ok_or_else(|| no_time("uptime", value))? }),
         (_, value) => match whole(value).and_then(|fd| i32::try_from(fd).ok()) {
             Some(fd @ 3..=255) => Ok(ReadyBy::Descriptor(fd)),
-            _ => Err(format!("expected `{kind}` as a number from 3 to 255, found {}", found(value))),
+            _ => Err(format!("expected `{kind}` as a number from 3 to 255, found {}", describe_value(value))),
         },
     }
 }
@@ -120,7 +120,7 @@ fn has_log(spec: &AppSpec) -> bool {
 
 /// Reads the address in a port, or `host:port`.
 pub(super) fn tcp(value: &Value) -> Result<ReadyBy, String> {
-    let bad = || format!("expected `tcp` as a port or \"host:port\", found {}", found(value));
+    let bad = || format!("expected `tcp` as a port or \"host:port\", found {}", describe_value(value));
     let (host, port) = match value {
         Value::String(text) => text.rsplit_once(':').unwrap_or(("", text)),
         _ => ("", ""),
@@ -145,7 +145,7 @@ fn host(text: &str) -> Option<String> {
 
 /// Reads the probe in the table of `http`.
 pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
-    let Value::Object(table) = value else { return Err(format!("expected `http` as a table, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected `http` as a table, found {}", describe_value(value))) };
     known_keys(table, HTTP_KEYS)?;
     let time = |key: &str, default: u64| match table.get(key) {
         None => Ok(default),
@@ -155,9 +155,10 @@ pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
     let timeout_ms = time("timeout", TIMEOUT_MS)?;
     let host = match table.get("host") {
         None => "localhost".to_owned(),
-        Some(value) => {
-            value.as_str().and_then(self::host).ok_or_else(|| format!("expected `host` as a name or address, found {}", found(value)))?
-        }
+        Some(value) => value
+            .as_str()
+            .and_then(self::host)
+            .ok_or_else(|| format!("expected `host` as a name or address, found {}", describe_value(value)))?,
     };
     let path = match table.get("path") {
         None => "/".to_owned(),
@@ -172,12 +173,12 @@ pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
 /// Reads a word such as `HEAD`.
 fn method(value: &Value) -> Result<String, String> {
     let word = value.as_str().filter(|word| (1..=32).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    word.map(str::to_ascii_uppercase).ok_or_else(|| format!("expected `method` such as \"HEAD\", found {}", found(value)))
+    word.map(str::to_ascii_uppercase).ok_or_else(|| format!("expected `method` such as \"HEAD\", found {}", describe_value(value)))
 }
 
 /// Reads `{name: value}` without characters that would end a line.
 fn headers(value: &Value) -> Result<Vec<(String, String)>, String> {
-    let Value::Object(table) = value else { return Err(format!("expected `headers` as a table, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected `headers` as a table, found {}", describe_value(value))) };
     if table.len() > 64 {
         return Err(format!("expected at most 64 `headers`, found {}", table.len()));
     }
@@ -197,7 +198,7 @@ fn headers(value: &Value) -> Result<Vec<(String, String)>, String> {
 fn http_port(table: &Map<String, Value>, spec: &AppSpec) -> Result<u16, String> {
     if let Some(value) = table.get("port") {
         let port = whole(value).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
-        return port.ok_or_else(|| format!("expected `port` as a number from 1 to 65535, found {}", found(value)));
+        return port.ok_or_else(|| format!("expected `port` as a number from 1 to 65535, found {}", describe_value(value)));
     }
     let of_env = || {
         let layers: Vec<_> = spec.env.layers().collect();
@@ -212,13 +213,15 @@ fn request_path(value: &Value) -> Result<String, String> {
     match path {
         Some(path) if path.starts_with('/') => Ok(path.to_owned()),
         Some(path) if !path.is_empty() => Ok(format!("/{path}")),
-        _ => Err(format!("expected `path` such as \"/health\", found {}", found(value))),
+        _ => Err(format!("expected `path` such as \"/health\", found {}", describe_value(value))),
     }
 }
 
 /// Reads the ranges of a code, `"2xx"`, `"200-299"`, or a list of them.
 fn statuses(value: &Value) -> Result<Vec<(u16, u16)>, String> {
-    let bad = |value: &Value| format!("expected `expect_status` as 200, \"2xx\", \"200-299\" or a list of these, found {}", found(value));
+    let bad = |value: &Value| {
+        format!("expected `expect_status` as 200, \"2xx\", \"200-299\" or a list of these, found {}", describe_value(value))
+    };
     let one = |value: &Value| status(value).ok_or_else(|| bad(value));
     match value {
         Value::Array(items) if items.is_empty() || items.len() > 64 => Err(bad(value)),
@@ -245,7 +248,7 @@ fn status(value: &Value) -> Option<(u16, u16)> {
 }
 
 pub(super) fn no_time(key: &str, value: &Value) -> String {
-    format!("expected `{key}` as a number of milliseconds or a time such as \"3s\", found {}", found(value))
+    format!("expected `{key}` as a number of milliseconds or a time such as \"3s\", found {}", describe_value(value))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::listen::known_keys;
 use super::ready::{self, no_time};
-use crate::check::{found, whole};
+use crate::check::{describe_value, whole};
 
 /// Default time between two checks.
 const INTERVAL_MS: u64 = 30_000;
@@ -87,7 +87,7 @@ fn heartbeat_is_off(health: Option<&Value>) -> bool {
 /// Reads `http: {…}`: readiness and liveness by the same request. After one bad answer the instance
 /// gets no new connections; after `retries` of them it is restarted.
 fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
     let probe = request_only(ready::http(value, spec)?)?;
     let liveness = check(CheckMethod::Http(probe), table)?;
     let readiness = Check { failures: 1, ..liveness.clone() };
@@ -102,7 +102,7 @@ fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
 
 /// Reads `health: {startup: {…}, readiness: {…}, liveness: {…}, heartbeat, grace, action}`.
 fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
     known_keys(table, &["startup", "readiness", "liveness", "heartbeat", "grace", "start_period", "action"])?;
     for (phase, position) in [("startup", &mut health.startup), ("readiness", &mut health.readiness), ("liveness", &mut health.liveness)] {
         match table.get(phase) {
@@ -120,7 +120,7 @@ fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), 
         Some(value) => {
             let ms = units::millis_of(value).ok_or_else(|| no_time("heartbeat", value))?;
             if ms < HEARTBEAT_MIN_MS {
-                return Err(format!("expected `heartbeat` as {HEARTBEAT_MIN_MS} ms or more, found {}", found(value)));
+                return Err(format!("expected `heartbeat` as {HEARTBEAT_MIN_MS} ms or more, found {}", describe_value(value)));
             }
             health.heartbeat_ms = Some(ms);
         }
@@ -134,14 +134,16 @@ fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), 
 
 /// Reads `{http: {…} | tcp: … | command: …, interval, timeout, failures, successes, delay}`.
 fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
     known_keys(table, &[&["http", "tcp", "command", "exec"], CHECK_KEYS].concat())?;
     let kinds: Vec<&str> = ["http", "tcp", "command", "exec"].into_iter().filter(|kind| table.contains_key(*kind)).collect();
     let [kind] = kinds[..] else { return Err("expected one of `http`, `tcp`, `command`".into()) };
     let asked_for = &table[kind];
     let (ask, inner) = match kind {
         "http" => {
-            let Value::Object(inner) = asked_for else { return Err(format!("expected `http` as a table, found {}", found(asked_for))) };
+            let Value::Object(inner) = asked_for else {
+                return Err(format!("expected `http` as a table, found {}", describe_value(asked_for)));
+            };
             (CheckMethod::Http(request_only(ready::http(asked_for, spec)?)?), Some(inner))
         }
         "tcp" => match ready::tcp(asked_for)? {
@@ -149,7 +151,7 @@ fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
                 known_address(&host)?;
                 (CheckMethod::Tcp { host, port }, None)
             }
-            _ => return Err(format!("expected `tcp` as a port or \"host:port\", found {}", found(asked_for))),
+            _ => return Err(format!("expected `tcp` as a port or \"host:port\", found {}", describe_value(asked_for))),
         },
         _ => (CheckMethod::Command(command(asked_for)?), None),
     };
@@ -173,7 +175,7 @@ fn check(ask: CheckMethod, table: &Map<String, Value>) -> Result<Check, String> 
         Some((key, value)) => whole(value)
             .and_then(|count| u32::try_from(count).ok())
             .filter(|count| (1..=1000).contains(count))
-            .ok_or_else(|| format!("expected `{key}` as a number from 1 to 1000, found {}", found(value))),
+            .ok_or_else(|| format!("expected `{key}` as a number from 1 to 1000, found {}", describe_value(value))),
     };
     let delay = ["delay", "initial_delay"].into_iter().find_map(|key| Some((key, table.get(key)?)));
     Ok(Check {
@@ -200,7 +202,7 @@ fn known_address(host: &str) -> Result<(), String> {
 /// Returns the words of a command: a list is the arguments; a text with a blank is for the shell,
 /// as for `script`.
 fn command(value: &Value) -> Result<Vec<String>, String> {
-    let bad = || format!("expected `command` as a string or a list of strings, found {}", found(value));
+    let bad = || format!("expected `command` as a string or a list of strings, found {}", describe_value(value));
     let words: Vec<String> = match value {
         Value::String(text) if text.trim().contains(char::is_whitespace) => vec!["sh".into(), "-c".into(), text.clone()],
         Value::String(text) => vec![text.trim().to_owned()],
@@ -220,13 +222,13 @@ fn action(table: &Map<String, Value>) -> Result<Action, String> {
         None | Some((_, Some("restart"))) => Ok(Action::Restart),
         Some((_, Some("reload"))) => Ok(Action::Reload),
         Some((_, Some("none"))) => Ok(Action::None),
-        Some((value, _)) => Err(format!("expected `action` as \"restart\", \"reload\" or \"none\", found {}", found(value))),
+        Some((value, _)) => Err(format!("expected `action` as \"restart\", \"reload\" or \"none\", found {}", describe_value(value))),
     }
 }
 
 /// Reads an amount in bytes, or a part of the available amount; 0 is no limit.
 fn amount(value: &Value) -> Result<Option<MemoryAmount>, String> {
-    let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", found(value));
+    let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", describe_value(value));
     if let Some(percent) = value.as_str().and_then(units::percent) {
         return share(percent).map(|share| Some(MemoryAmount::Share(share))).ok_or_else(bad);
     }
@@ -259,7 +261,7 @@ fn quota(value: &Value) -> Result<Option<u32>, String> {
     let percent = number.filter(|percent| *percent <= 1_000_000);
     percent
         .map(|percent| (percent > 0).then_some(percent))
-        .ok_or_else(|| format!("expected percent such as 150 or \"150%\", found {}", found(value)))
+        .ok_or_else(|| format!("expected percent such as 150 or \"150%\", found {}", describe_value(value)))
 }
 
 /// Reads `error: {error_threshold, restart_on_error, window}`.
@@ -270,7 +272,7 @@ fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, String> {
         Some(value) => whole(value)
             .and_then(|count| u32::try_from(count).ok())
             .filter(|count| *count > 0)
-            .ok_or_else(|| format!("expected `error_threshold` as a number from 1, found {}", found(value)))?,
+            .ok_or_else(|| format!("expected `error_threshold` as a number from 1, found {}", describe_value(value)))?,
     };
     let window_ms = match table.get("window") {
         None => WINDOW_MS,
@@ -279,14 +281,14 @@ fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, String> {
     let restart = match table.get("restart_on_error") {
         None => false,
         Some(Value::Bool(restart)) => *restart,
-        Some(value) => return Err(format!("expected `restart_on_error` as true or false, found {}", found(value))),
+        Some(value) => return Err(format!("expected `restart_on_error` as true or false, found {}", describe_value(value))),
     };
     Ok(ErrorLimit { threshold, window_ms, restart })
 }
 
 /// Reads `restart_budget: {n, window}`.
 pub(super) fn budget(value: &Value) -> Result<Option<RestartBudget>, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
     known_keys(table, &["n", "window"])?;
     let n = table.get("n").and_then(whole).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 10_000);
     let n = n.ok_or("expected `n` as a number from 0 to 10000")?;

@@ -10,13 +10,13 @@ use super::AppContext;
 use super::command::command;
 use super::expand::is_name;
 use super::listen::known_keys;
-use crate::check::found;
+use crate::check::describe_value;
 
 const FORMS: &str = "a path, or a table with `file`, `command` or `credential`";
 
 /// Reads all secrets of an app.
 pub(super) fn parse(value: &Value, base: &AppContext<'_>) -> Result<Secrets, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table NAME: source, found {}", found(value))) };
+    let Value::Object(table) = value else { return Err(format!("expected a table NAME: source, found {}", describe_value(value))) };
     let mut secrets = Secrets::new();
     for (name, source) in table {
         if !is_name(name) {
@@ -32,7 +32,7 @@ fn one(value: &Value, base: &AppContext<'_>) -> Result<SecretSource, String> {
     match value {
         Value::String(path) => file(path, base),
         Value::Object(table) => described(table, base),
-        other => Err(format!("expected {FORMS}, found {}", found(other))),
+        other => Err(format!("expected {FORMS}, found {}", describe_value(other))),
     }
 }
 
@@ -44,12 +44,14 @@ fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<Secret
     match (table.get("file"), table.get("command"), table.get("credential")) {
         (Some(Value::String(path)), None, None) => file(path, base),
         (None, None, Some(Value::String(name))) if is_credential_name(name) => Ok(SecretSource::Credential(name.clone())),
-        (None, None, Some(name)) => Err(format!("expected the name of a credential, found {}", found(name))),
-        (Some(other), None, None) => Err(format!("expected `file` as a path, found {}", found(other))),
+        (None, None, Some(name)) => Err(format!("expected the name of a credential, found {}", describe_value(name))),
+        (Some(other), None, None) => Err(format!("expected `file` as a path, found {}", describe_value(other))),
         (None, Some(given), None) => {
             let time = |value: &Value| {
                 let ms = units::millis_of(value).filter(|ms| *ms > 0);
-                ms.ok_or_else(|| format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", found(value)))
+                ms.ok_or_else(|| {
+                    format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", describe_value(value))
+                })
             };
             let timeout_ms = table.get("timeout").map(time).transpose()?.unwrap_or(TIMEOUT_MS);
             Ok(SecretSource::Command { command: command(given, base)?, timeout_ms })
@@ -66,7 +68,7 @@ fn file(path: &str, base: &AppContext<'_>) -> Result<SecretSource, String> {
 }
 
 /// Returns the files that every user of the machine can read, with their variables.
-pub(super) fn open_to_all(secrets: &Secrets) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn world_readable(secrets: &Secrets) -> impl Iterator<Item = (&str, &str)> {
     secrets.iter().filter_map(|(name, source)| {
         let SecretSource::File(path) = source else { return None };
         let mode = std::fs::metadata(path).ok()?.permissions().mode();

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::listen::known_keys;
 use super::{AppContext, listen, number, ready};
-use crate::check::{found, whole};
+use crate::check::{describe_value, whole};
 
 /// Name of the cookie of `sticky: "cookie"`.
 const COOKIE: &str = "ostler";
@@ -51,7 +51,7 @@ fn sticky(value: &Value) -> Result<Option<Sticky>, String> {
             let name = table.get("cookie").and_then(Value::as_str).filter(is_token);
             name.map(|name| Some(Sticky::Cookie(name.into()))).ok_or_else(|| "expected `cookie` as the name of a cookie".into())
         }
-        other => Err(format!("expected true, \"address\", \"cookie\" or a table, found {}", found(other))),
+        other => Err(format!("expected true, \"address\", \"cookie\" or a table, found {}", describe_value(other))),
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<AutoscaleSett
         Some(value) => whole(value)
             .and_then(|count| u32::try_from(count).ok())
             .filter(|count| (1..=most).contains(count))
-            .ok_or_else(|| format!("expected `{key}` as a number from 1 to {most}, found {}", found(value))),
+            .ok_or_else(|| format!("expected `{key}` as a number from 1 to {most}, found {}", describe_value(value))),
     };
     let min = bound("min", MAX_INSTANCES, 1)?;
     let max = bound("max", MAX_INSTANCES, cpus.max(min))?;

@@ -47,7 +47,7 @@ pub(super) fn number(value: &Value) -> Result<i32, String> {
     by_name.or_else(|| plain.parse().ok().filter(|number| (1..=64).contains(number))).ok_or_else(|| {
         let near = crate::keys::closest(name, NAMES.iter().map(|(known, _)| *known));
         let hint = near.map_or_else(String::new, |near| format!(" (did you mean \"SIG{near}\"?)"));
-        format!("expected a signal, found {}{hint}", crate::check::found(value))
+        format!("expected a signal, found {}{hint}", crate::check::describe_value(value))
     })
 }
 

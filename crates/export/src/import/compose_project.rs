@@ -90,7 +90,7 @@ pub fn compose_project(files: &[(String, String)], around: &ComposeContext<'_>) 
         let Some(service) = service.as_object_mut() else {
             return Err(ImportError::Malformed(format!("services.{name}: expected a table")));
         };
-        befores.push(before(name, service, around, &mut notices)?);
+        befores.push(read_inputs(name, service, around, &mut notices)?);
     }
     let names: Vec<String> = services.keys().cloned().collect();
     let mut read = Vec::new();
@@ -101,7 +101,7 @@ pub fn compose_project(files: &[(String, String)], around: &ComposeContext<'_>) 
             None => compose::app(name, &service, &services, around.keeps_references, &mut notices)
                 .ok_or_else(|| "its command names no program: set `command`, or `x-ostler: {script: …}`".to_owned()),
         };
-        let app = app.map(|app| after(name, app, &service, &before, &names, around, &mut notices));
+        let app = app.map(|app| finish_app(name, app, &service, &before, &names, around, &mut notices));
         read.push(ComposeService { name: name.clone(), profiles: before.profiles, app });
     }
     compose::report_file_keys(&file, &mut notices);
@@ -110,7 +110,7 @@ pub fn compose_project(files: &[(String, String)], around: &ComposeContext<'_>) 
 
 /// Removes the keys that are read here, and completes the command from the Dockerfile or the name
 /// of a server.
-fn before(
+fn read_inputs(
     name: &str,
     service: &mut Map<String, Value>,
     around: &ComposeContext<'_>,
@@ -304,7 +304,7 @@ fn published(ports: &Value) -> Option<u64> {
 }
 
 /// Adds values that matter only if the service runs here.
-fn after(
+fn finish_app(
     name: &str,
     mut app: Map<String, Value>,
     service: &Map<String, Value>,

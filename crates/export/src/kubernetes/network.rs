@@ -43,7 +43,7 @@ pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
 
 /// Returns the names of services that are reachable from outside: the servers of the project,
 /// without databases.
-fn reached<'a>(plan: &'a Plan<'_>) -> Vec<&'a str> {
+fn exposed_services<'a>(plan: &'a Plan<'_>) -> Vec<&'a str> {
     let is_reached = |service: &&Service<'_>| {
         let is_web = !service.has_official_image()
             || matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy"));
@@ -55,7 +55,7 @@ fn reached<'a>(plan: &'a Plan<'_>) -> Vec<&'a str> {
 /// Returns an Ingress with the requested host. If there are several apps, each has a name below it.
 pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Option<Map> {
     let host = plan.options.host.as_ref()?;
-    let all = reached(plan);
+    let all = exposed_services(plan);
     if !all.contains(&service.name.as_str()) {
         return None;
     }
@@ -75,7 +75,7 @@ pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> O
 /// Returns the host of a service in its Ingress.
 pub(super) fn host_of(plan: &Plan<'_>, service: &Service<'_>) -> Option<String> {
     let host = plan.options.host.as_ref()?;
-    let all = reached(plan);
+    let all = exposed_services(plan);
     all.contains(&service.name.as_str()).then(|| if all.len() == 1 { host.clone() } else { format!("{}.{host}", service.name) })
 }
 

@@ -64,7 +64,7 @@ impl EventReceiver<'_, '_> {
         let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
         let Some(place) = self.places.get_mut(host) else { return };
         let name = self.answers.name(host);
-        match place.take(&event, self.whole) {
+        match place.judge(&event, self.whole) {
             EventDecision::Known => return,
             EventDecision::Show => {}
             EventDecision::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is no longer recorded there")),
@@ -99,7 +99,7 @@ impl Listener for EventReceiver<'_, '_> {
             HostUpdate::Line(line) => self.line(host, &line),
             HostUpdate::Lost(answer) => {
                 self.out.warn_err(format_args!("{}: connection lost; connecting again", self.answers.name(host)));
-                self.places.get_mut(host).into_iter().for_each(EventCursor::lost);
+                self.places.get_mut(host).into_iter().for_each(EventCursor::on_disconnect);
                 if let Some(script) = self.scripts.get(host) {
                     let _ = answer.send(script.clone());
                 }

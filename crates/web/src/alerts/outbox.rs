@@ -49,13 +49,13 @@ impl Outbox {
         let mut outbox = Self { path, file: None, length: 0, full: FULL, contents: OutboxContents::default(), trouble: None };
         if let Some(folder) = outbox.path.parent() {
             let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
-            outbox.note(made, "create the folder of");
+            outbox.record_result(made, "create the folder of");
         }
         let bytes = match bytes(&outbox.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
-                outbox.note(Err(error), "read");
+                outbox.record_result(Err(error), "read");
                 return outbox;
             }
         };
@@ -71,12 +71,12 @@ impl Outbox {
                 let aside = outbox.path.with_extension(format!("set-aside-{}", crate::clock::now_ms()));
                 log_line(&format!("\"{}\" is invalid and was renamed to \"{}\"", outbox.path.display(), aside.display()));
                 let moved = std::fs::rename(&outbox.path, aside);
-                outbox.note(moved, "set aside");
+                outbox.record_result(moved, "set aside");
             }
             Some(JournalDamage::Torn { good }) => {
                 let kept = replace(&outbox.path.with_extension("torn"), &bytes[good..], Durability::Process, Writers::One);
                 log_line(&format!("the end of \"{}\" was incomplete and was moved to a file beside it", outbox.path.display()));
-                outbox.note(kept.map_err(|error| error.source), "save the incomplete end of");
+                outbox.record_result(kept.map_err(|error| error.source), "save the incomplete end of");
                 outbox.compact();
             }
         }
@@ -92,7 +92,7 @@ impl Outbox {
         match written {
             // The file is writable again, so the earlier problem is over.
             Ok(()) => self.trouble = None,
-            failed => self.note(failed, "write"),
+            failed => self.record_result(failed, "write"),
         }
         if self.length > self.full {
             self.compact();
@@ -128,12 +128,12 @@ impl Outbox {
             }
             Err(error) => {
                 self.full = self.full.saturating_mul(2);
-                self.note(Err(error.source), "replace");
+                self.record_result(Err(error.source), "replace");
             }
         }
     }
 
-    fn note(&mut self, result: io::Result<()>, what: &str) {
+    fn record_result(&mut self, result: io::Result<()>, what: &str) {
         match result {
             Ok(()) => {}
             Err(error) => {

@@ -36,14 +36,14 @@ pub struct SettingsFile {
     #[serde(default)]
     pub rules: Vec<Value>,
     /// Whether the default rules are active.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub defaults: bool,
     /// Silences.
     #[serde(default)]
     pub silences: Vec<Silence>,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -129,7 +129,7 @@ impl Settings {
     /// problem.
     pub fn read(&self) -> AlertSettings {
         match self.file() {
-            Ok(file) => understood(&file),
+            Ok(file) => from_file(&file),
             Err(error) => AlertSettings { problems: vec![ostler_core::text::causes::with_causes(&error)], ..AlertSettings::default() },
         }
     }
@@ -247,7 +247,7 @@ pub fn read_channel(value: &Value) -> Result<Channel, Vec<Problem>> {
     channel(value, zone)
 }
 
-fn understood(file: &SettingsFile) -> AlertSettings {
+fn from_file(file: &SettingsFile) -> AlertSettings {
     let mut settings = AlertSettings { silences: file.silences.iter().take(MOST).cloned().collect(), ..AlertSettings::default() };
     for (at, value) in file.channels.iter().take(MOST).enumerate() {
         match read_channel(value) {
@@ -306,7 +306,7 @@ mod tests {
             defaults: true,
             silences: vec![],
         };
-        let settings = understood(&file);
+        let settings = from_file(&file);
         assert_eq!((settings.channels.len(), settings.problems.len()), (1, 3), "{:?}", settings.problems);
         let crash: Vec<&Rule> = settings.rules.iter().filter(|rule| rule.name == "crash").collect();
         assert!(crash.len() == 1 && !crash[0].covers("web"), "one's own is instead of the usual one");
@@ -316,7 +316,7 @@ mod tests {
     fn rule_with_unknown_channel_is_reported() {
         let rules = vec![json!({ "on": "crash", "channels": ["slack"] }), json!({ "on": "limit", "channels": ["slakc", "other"] })];
         let channels = vec![json!({ "type": "slack", "url": "https://h/x" })];
-        let settings = understood(&SettingsFile { channels, rules, defaults: true, silences: vec![] });
+        let settings = from_file(&SettingsFile { channels, rules, defaults: true, silences: vec![] });
         let words = ["rule \"limit\": unknown channel \"slakc\", did you mean \"slack\"?", "rule \"limit\": unknown channel \"other\""];
         assert_eq!(settings.problems, words);
     }

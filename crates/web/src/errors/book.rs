@@ -154,7 +154,7 @@ impl ErrorBook {
     pub(crate) fn add(&mut self, seen: &Occurrence<'_>, resolved: &Resolved, masked: impl Fn(&str) -> String) -> Option<(&Group, bool)> {
         let id = id_of(seen.app, seen.exception);
         let known = self.groups.iter().position(|group| group.id == id);
-        let at = known.unwrap_or_else(|| self.begin(id, seen, &masked));
+        let at = known.unwrap_or_else(|| self.add_group(id, seen, &masked));
         let group = self.groups.get_mut(at)?;
         group.count += 1;
         group.last = group.last.max(seen.at);
@@ -188,7 +188,7 @@ impl ErrorBook {
         }
     }
 
-    fn begin(&mut self, id: String, seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> usize {
+    fn add_group(&mut self, id: String, seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> usize {
         while self.groups.len() >= GROUPS {
             let oldest = self.groups.iter().enumerate().min_by_key(|(_, group)| group.last).map(|(at, _)| at);
             self.groups.swap_remove(oldest.unwrap_or(0));
@@ -226,7 +226,7 @@ impl ErrorBook {
     }
 
     /// Limits the contents of a file to the maximum sizes.
-    pub(crate) fn bound(&mut self) {
+    pub(crate) fn trim(&mut self) {
         self.version = Self::VERSION;
         self.groups.sort_by_key(|group| std::cmp::Reverse(group.last));
         self.groups.truncate(GROUPS);

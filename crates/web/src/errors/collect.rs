@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::deduplicate::{ExceptionSource, RecentExceptions};
 use super::stops::Stops;
-use super::store::{self, keep, log_line};
+use super::store::{self, log_line, save};
 use super::{ErrorBook, Occurrence, Release, Resolved};
 use crate::clock::now_ms;
 use crate::daemon::{Daemon, EventUpdate};
@@ -105,7 +105,7 @@ impl Collected {
 pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collected> {
     let collected = Rc::new(Collected {
         home: home.to_owned(),
-        book: RefCell::new(store::take_up(home)),
+        book: RefCell::new(store::load(home)),
         marks: RefCell::new(((1, 0, 0, 0), Resolved::default())),
         new_exceptions: broadcast::Sender::new(NEWS),
     });
@@ -187,15 +187,15 @@ impl Collector {
             }
         }
         self.inspect_waiting(true).await;
-        self.keep();
+        self.save();
     }
 
     /// Returns the time of the next work; none = no work until something arrives.
     fn due(&self) -> Option<Instant> {
         let outputs = self.outputs.values().filter_map(|output| Some((output.last + SETTLED).min(output.since? + FLOWING)));
         let is_large = self.collected.book.borrow().groups.len() > LARGE;
-        let keep = self.dirty_since.map(|since| since + if is_large { KEEP_LARGE } else { KEEP });
-        outputs.chain(keep).chain(self.start_at).min()
+        let save = self.dirty_since.map(|since| since + if is_large { KEEP_LARGE } else { KEEP });
+        outputs.chain(save).chain(self.start_at).min()
     }
 
     async fn tick(&mut self) {
@@ -206,7 +206,7 @@ impl Collector {
         self.inspect_waiting(false).await;
         let is_large = self.collected.book.borrow().groups.len() > LARGE;
         if self.dirty_since.is_some_and(|since| since + if is_large { KEEP_LARGE } else { KEEP } <= now) {
-            self.keep();
+            self.save();
         }
     }
 
@@ -360,11 +360,11 @@ impl Collector {
         }
     }
 
-    fn keep(&mut self) {
+    fn save(&mut self) {
         if self.dirty_since.take().is_none() {
             return;
         }
-        match keep(&self.collected.home, &self.collected.book.borrow()) {
+        match save(&self.collected.home, &self.collected.book.borrow()) {
             Ok(()) => self.is_logged = false,
             Err(error) => {
                 self.dirty_since = Some(Instant::now());

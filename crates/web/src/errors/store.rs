@@ -73,7 +73,7 @@ pub fn read_book(home: &Path) -> Result<Option<ErrorBook>, ErrorsFileError> {
     if book.version > ErrorBook::VERSION {
         return Err(ErrorsFileError::Later { path, version: book.version });
     }
-    book.bound();
+    book.trim();
     Ok(Some(book))
 }
 
@@ -118,7 +118,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ErrorsFileError> 
 }
 
 /// Returns the groups to continue with. An invalid file is renamed and reported.
-pub(super) fn take_up(home: &Path) -> ErrorBook {
+pub(super) fn load(home: &Path) -> ErrorBook {
     let problem = match read_book(home) {
         Ok(book) => return book.unwrap_or_else(ErrorBook::empty),
         Err(problem) => problem,
@@ -131,7 +131,7 @@ pub(super) fn take_up(home: &Path) -> ErrorBook {
 }
 
 /// Writes the groups.
-pub(super) fn keep(home: &Path, book: &ErrorBook) -> Result<(), ErrorsFileError> {
+pub(super) fn save(home: &Path, book: &ErrorBook) -> Result<(), ErrorsFileError> {
     make_folder(home)?;
     let text = serde_json::to_vec(book).unwrap_or_default();
     Ok(replace(&book_path(home), &text, Durability::Process, Writers::One)?)
@@ -157,13 +157,13 @@ mod tests {
     #[test]
     fn saved_book_is_loaded_and_malformed_is_set_aside() {
         let home = home("book");
-        assert_eq!((read_book(&home).unwrap(), take_up(&home)), (None, ErrorBook::empty()));
-        keep(&home, &ErrorBook::empty()).unwrap();
+        assert_eq!((read_book(&home).unwrap(), load(&home)), (None, ErrorBook::empty()));
+        save(&home, &ErrorBook::empty()).unwrap();
         assert_eq!(read_book(&home).unwrap(), Some(ErrorBook::empty()));
         for text in ["", "{\"groups\": [{}]}", "[1", "{\"version\": 99}"] {
             std::fs::write(book_path(&home), text).unwrap();
             assert!(read_book(&home).is_err(), "{text}");
-            assert_eq!(take_up(&home), ErrorBook::empty(), "{text}");
+            assert_eq!(load(&home), ErrorBook::empty(), "{text}");
             assert_eq!(std::fs::read_to_string(book_path(&home).with_extension("json.aside")).unwrap(), text);
             assert!(!book_path(&home).exists());
         }

@@ -155,7 +155,7 @@ mod tests {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
         let snapshot = Snapshot { rows, peer, ..Snapshot::default() };
-        let reported = ReportedMetrics::played(1, &[("HTTP", 120.0), ("HTTP P95 Latency", 7.5), ("<b>queue", 3.0), ("Requests", 2.1)]);
+        let reported = ReportedMetrics::for_test(1, &[("HTTP", 120.0), ("HTTP P95 Latency", 7.5), ("<b>queue", 3.0), ("Requests", 2.1)]);
         let all = taken(&snapshot, &reported);
         for (key, value) in [
             ("app/default/api/-/cpu", 2.2),

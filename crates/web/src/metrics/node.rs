@@ -12,7 +12,7 @@ type Value = fn(&Figures) -> Option<f64>;
 #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
 pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
     let of = |row: &TableRow| snapshot.figures.iter().find(|one| one.id == row.id).map(|one| &one.figures);
-    let workers: Vec<(Worker, &Figures)> = snapshot.rows.iter().filter_map(|row| Some((Worker::of(row), of(row)?))).collect();
+    let workers: Vec<(Worker, &Figures)> = snapshot.rows.iter().filter_map(|row| Some((Worker::from_row(row), of(row)?))).collect();
     if workers.is_empty() {
         return;
     }
@@ -85,7 +85,7 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn of(row: &'a TableRow) -> Self {
+    fn from_row(row: &'a TableRow) -> Self {
         Self { app: &row.name, namespace: &row.namespace, id: row.id.to_string() }
     }
 

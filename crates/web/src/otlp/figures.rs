@@ -86,7 +86,7 @@ mod tests {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
         let snapshot = Arc::new(Snapshot { rows, peer, ..Snapshot::default() });
-        let reported = ReportedMetrics::played(1, &[("HTTP P95 Latency", 7.5), ("queue <b>", 3.0)]);
+        let reported = ReportedMetrics::for_test(1, &[("HTTP P95 Latency", 7.5), ("queue <b>", 3.0)]);
         let origin = |id| (id != 2).then(|| Origin { service: "api".into(), number: Some(id), ..Origin::default() });
         let all = figures(&RecordedSnapshot { snapshot, reported }, origin);
         let find = |number: u32, name: &str| {

@@ -146,7 +146,7 @@ impl Pusher {
     }
 
     fn send(&self, batch: Batch, done: mpsc::Sender<SendOutcome>) {
-        let url = self.url.below(if batch.signal == Signal::Metrics { "/v1/metrics" } else { "/v1/logs" });
+        let url = self.url.join_path(if batch.signal == Signal::Metrics { "/v1/metrics" } else { "/v1/logs" });
         let mut headers = self.push.headers.clone();
         headers.extend(
             [("content-type", "application/json"), ("content-encoding", "gzip")].map(|(name, value)| (name.to_owned(), value.to_owned())),

@@ -126,7 +126,7 @@ impl Profiles {
             let subject = ProfileInfo { instance: target.id, ..subject.clone() };
             let (all, daemon, rights) = (Rc::clone(self), daemon.clone(), target.rights.clone());
             tokio::task::spawn_local(async move {
-                let taken = all.one(&daemon, &subject, rights).await;
+                let taken = all.take_one(&daemon, &subject, rights).await;
                 all.is_done(subject, taken);
             });
         }
@@ -134,7 +134,7 @@ impl Profiles {
     }
 
     /// Takes one profile: requests it, copies its file, stores it.
-    async fn one(&self, daemon: &Daemon, subject: &ProfileInfo, rights: AppRights) -> Result<(), String> {
+    async fn take_one(&self, daemon: &Daemon, subject: &ProfileInfo, rights: AppRights) -> Result<(), String> {
         let request = Request::Profile { target: subject.instance.to_string(), kind: subject.kind, ms: subject.ms };
         let outcome = daemon.run_command(&subject.by, request).await.map_err(|problem| ostler_core::text::causes::with_causes(&problem))?;
         if let Err(failure) = outcome.result {

@@ -33,7 +33,7 @@ impl Store {
     /// Opens a folder. Files without a valid note are removed, because only this store writes
     /// there.
     pub(super) fn open(folder: PathBuf) -> Self {
-        let mut kept: Vec<StoredProfile> = names(&folder).iter().filter_map(|name| note(&folder, name)).collect();
+        let mut kept: Vec<StoredProfile> = names(&folder).iter().filter_map(|name| read_note(&folder, name)).collect();
         kept.sort_by(|one, other| (one.subject.at, &one.id).cmp(&(other.subject.at, &other.id)));
         let known: Vec<String> = kept.iter().flat_map(|one| [data_name(one), note_name(&one.id)]).collect();
         for name in names(&folder).into_iter().filter(|name| !known.contains(name)) {
@@ -145,7 +145,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Reads a note, with the actual size of its data.
-fn note(folder: &Path, name: &str) -> Option<StoredProfile> {
+fn read_note(folder: &Path, name: &str) -> Option<StoredProfile> {
     let id = name.strip_suffix(NOTE)?.strip_suffix('.')?;
     let mut bytes = Vec::new();
     File::open(folder.join(name)).ok()?.take(NOTE_BYTES).read_to_end(&mut bytes).ok()?;

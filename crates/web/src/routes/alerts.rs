@@ -92,7 +92,7 @@ pub(super) async fn silence(site: &Site, request: ClientRequest, identity: &Iden
             audit(site, identity, from, "silence", app);
             reply::json(&made)
         }
-        Err(problem) => broken(&problem),
+        Err(problem) => settings_error(&problem),
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn unsilence(site: &Site, request: &ClientRequest, identity: &Identit
             audit(site, identity, request.from, &format!("unsilence {id}"), None);
             reply::json(&json!({ "done": true }))
         }
-        Err(problem) => broken(&problem),
+        Err(problem) => settings_error(&problem),
     }
 }
 
@@ -143,7 +143,7 @@ pub(super) async fn add_channel(site: &Site, request: ClientRequest, identity: &
             audit(site, identity, from, &format!("set alert channel {}", channel.policy.name), None);
             reply::json(&json!({ "name": channel.policy.name, "replaced": replaced }))
         }
-        Err(problem) => broken(&problem),
+        Err(problem) => settings_error(&problem),
     }
 }
 
@@ -157,7 +157,7 @@ pub(super) fn remove_channel(site: &Site, request: &ClientRequest, identity: &Id
             reply::json(&json!({ "done": true }))
         }
         Ok(false) => error(StatusCode::NOT_FOUND, "there is no channel with that name"),
-        Err(problem) => broken(&problem),
+        Err(problem) => settings_error(&problem),
     }
 }
 
@@ -204,6 +204,6 @@ fn audit(site: &Site, identity: &Identity, from: Option<std::net::IpAddr>, what:
     });
 }
 
-fn broken(problem: &AlertsError) -> Response<Body> {
+fn settings_error(problem: &AlertsError) -> Response<Body> {
     error(StatusCode::INTERNAL_SERVER_ERROR, &with_causes(problem))
 }

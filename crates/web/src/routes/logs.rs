@@ -87,17 +87,17 @@ pub(super) async fn live(site: &Rc<Site>, request: &ClientRequest, identity: &Id
 /// Sends a line together with all others that have already arrived.
 async fn send_line(reader: &mut Reader, writer: &Writer, line: &LogLine) -> Option<()> {
     let mut piece = String::new();
-    push(&mut piece, line);
+    append_piece(&mut piece, line);
     while piece.len() < PIECE && reader.has_line() {
         match reader.next().await {
-            Some(line) => push(&mut piece, &line),
+            Some(line) => append_piece(&mut piece, &line),
             None => break,
         }
     }
     writer.send(piece.into()).await.ok()
 }
 
-fn push(piece: &mut String, line: &LogLine) {
+fn append_piece(piece: &mut String, line: &LogLine) {
     piece.push_str("event: line\ndata: ");
     piece.push_str(&serde_json::to_string(line).unwrap_or_default());
     piece.push_str("\n\n");
@@ -114,7 +114,7 @@ pub(super) async fn download(site: &Rc<Site>, request: &ClientRequest, identity:
         let mut piece = String::new();
         let mut open = None;
         while let Some(line) = reader.lines.next_of(usize::MAX).await {
-            open = put(&mut piece, open, line);
+            open = append_line(&mut piece, open, line);
             if piece.len() >= PIECE && writer.send(std::mem::take(&mut piece).into()).await.is_err() {
                 return;
             }
@@ -126,7 +126,7 @@ pub(super) async fn download(site: &Rc<Site>, request: &ClientRequest, identity:
 
 /// Appends a line to a text, after the previous unfinished line, if any. Returns the line if it is
 /// unfinished itself.
-fn put(text: &mut String, open: Option<LogLine>, line: LogLine) -> Option<LogLine> {
+fn append_line(text: &mut String, open: Option<LogLine>, line: LogLine) -> Option<LogLine> {
     if !open.as_ref().is_some_and(|open| open.is_of_same_stream(&line)) {
         if open.is_some() {
             text.push('\n');
@@ -220,7 +220,7 @@ mod tests {
         };
         let download = |lines: Vec<LogLine>| {
             let mut text = String::new();
-            lines.into_iter().fold(None, |open, line| put(&mut text, open, line));
+            lines.into_iter().fold(None, |open, line| append_line(&mut text, open, line));
             text
         };
         let pieces = vec![piece("a", "1", true), piece("a", "2", true), piece("a", "3", false), piece("a", "4", false)];

@@ -49,7 +49,7 @@ fn figure((name, metric): (&String, &Value)) -> Option<(String, f64)> {
 
 #[cfg(test)]
 impl ReportedMetrics {
-    pub(crate) fn played(id: u32, figures: &[(&str, f64)]) -> Self {
+    pub(crate) fn for_test(id: u32, figures: &[(&str, f64)]) -> Self {
         Self { by_instance: [(id, figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect())].into() }
     }
 }

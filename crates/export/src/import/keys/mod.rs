@@ -36,7 +36,7 @@ const fn differs(name: &'static str, how: &'static str) -> Key {
     Key { name, support: KeySupport::Differs(how) }
 }
 
-const fn left(name: &'static str, why: &'static str) -> Key {
+const fn left_out(name: &'static str, why: &'static str) -> Key {
     Key { name, support: KeySupport::LeftOut(why) }
 }
 

@@ -1,6 +1,6 @@
 //! Keys of a file of OxMgr.
 
-use super::{Format, Key, differs, done, left};
+use super::{Format, Key, differs, done, left_out};
 
 pub(super) const FORMAT: Format = Format {
     title: "OxMgr",
@@ -22,11 +22,11 @@ pub(in crate::import) const KEYS: &[Key] = &[
     done("stop_signal", "kill_signal; SIGTERM without it"),
     done("stop_timeout_secs", "kill_timeout; 5 s without it"),
     done("restart_delay_secs", "restart_delay"),
-    left("start_delay_secs", "declare the dependency in `depends_on` or `pre_start`"),
+    left_out("start_delay_secs", "declare the dependency in `depends_on` or `pre_start`"),
     done("cluster_mode", "exec_mode: cluster"),
     done("cluster_instances", "instances; `max` without it"),
     done("namespace", "namespace"),
-    left("start_order", "`depends_on` names the apps that start before this one"),
+    left_out("start_order", "`depends_on` names the apps that start before this one"),
     done("depends_on", "depends_on"),
     differs("instances", "instances; they share one name"),
     done("instance_var", "instance_var"),
@@ -35,20 +35,20 @@ pub(in crate::import) const KEYS: &[Key] = &[
     done("health_timeout_secs", "health.liveness.timeout"),
     done("health_max_failures", "health.liveness.failures"),
     done("watch", "watch"),
-    left("ignore_watch", "these are regular expressions; `ignore_watch` has names and patterns like `*.log`"),
+    left_out("ignore_watch", "these are regular expressions; `ignore_watch` has names and patterns like `*.log`"),
     done("watch_delay_secs", "watch_delay"),
     done("wait_ready", "health.startup"),
     done("ready_timeout_secs", "listen_timeout; 30 s without it, if `wait_ready` is set"),
     done("max_memory_mb", "max_memory_restart; memory_max with `cgroup_enforce`"),
     done("max_cpu_percent", "max_cpu; cpu_quota with `cgroup_enforce`"),
     done("cgroup_enforce", "memory_max and cpu_quota"),
-    left("deny_gpu", "set CUDA_VISIBLE_DEVICES and similar variables in `env`"),
+    left_out("deny_gpu", "set CUDA_VISIBLE_DEVICES and similar variables in `env`"),
     done("reuse_port", "env: SO_REUSEPORT, OXMGR_REUSEPORT"),
-    left("pre_reload_cmd", "build before `ostler reload`, or on each start by `pre_start`"),
+    left_out("pre_reload_cmd", "build before `ostler reload`, or on each start by `pre_start`"),
     done("cron_restart", "cron_restart"),
-    left("log_date_format", "it uses strftime tokens: set `log_date_format` with day.js tokens"),
-    left("git_repo", DEPLOY),
-    left("git_ref", DEPLOY),
-    left("pull_secret", DEPLOY),
+    left_out("log_date_format", "it uses strftime tokens: set `log_date_format` with day.js tokens"),
+    left_out("git_repo", DEPLOY),
+    left_out("git_ref", DEPLOY),
+    left_out("pull_secret", DEPLOY),
     differs("profiles", "env_<name>; a profile has variables only"),
 ];

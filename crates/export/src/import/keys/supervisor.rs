@@ -1,6 +1,6 @@
 //! Keys of a file of supervisor.
 
-use super::{Format, Key, differs, done, left};
+use super::{Format, Key, differs, done, left_out};
 
 pub(super) const FORMAT: Format = Format {
     title: "supervisor",
@@ -17,7 +17,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     differs("process_name", "the name, if `numprocs` is 1 or a value contains the process number"),
     done("numprocs", "instances; an app for each process if a value names `process_num`"),
     done("numprocs_start", "the first `process_num`"),
-    left("priority", "the order follows from depends_on"),
+    left_out("priority", "the order follows from depends_on"),
     done("autostart", "autostart"),
     done("startsecs", "min_uptime"),
     differs(
@@ -35,17 +35,17 @@ pub(in crate::import) const KEYS: &[Key] = &[
     done("stdout_logfile", "out_file"),
     differs("stdout_logfile_maxbytes", "log_rotate.max_size, for standard error, too; 50 MB without it"),
     differs("stdout_logfile_backups", "log_rotate.retain, for standard error, too; 10 without it"),
-    left("stdout_capture_maxbytes", EVENTS),
-    left("stdout_events_enabled", EVENTS),
-    left("stdout_syslog", SYSLOG),
+    left_out("stdout_capture_maxbytes", EVENTS),
+    left_out("stdout_events_enabled", EVENTS),
+    left_out("stdout_syslog", SYSLOG),
     done("stderr_logfile", "error_file"),
-    left("stderr_logfile_maxbytes", "log_rotate is the same for both"),
-    left("stderr_logfile_backups", "log_rotate is the same for both"),
-    left("stderr_capture_maxbytes", EVENTS),
-    left("stderr_events_enabled", EVENTS),
-    left("stderr_syslog", SYSLOG),
+    left_out("stderr_logfile_maxbytes", "log_rotate is the same for both"),
+    left_out("stderr_logfile_backups", "log_rotate is the same for both"),
+    left_out("stderr_capture_maxbytes", EVENTS),
+    left_out("stderr_events_enabled", EVENTS),
+    left_out("stderr_syslog", SYSLOG),
     done("environment", "env"),
     done("directory", "cwd"),
     done("umask", "umask"),
-    left("serverurl", "there is no supervisor server to call"),
+    left_out("serverurl", "there is no supervisor server to call"),
 ];

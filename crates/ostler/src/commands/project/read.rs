@@ -89,7 +89,7 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Projec
         if let Some((_, count)) = scales.iter().find(|(own, _)| *own == app.name()) {
             app.override_with(Map::from_iter([("instances".to_owned(), Value::from((*count).max(1)))]));
         }
-        app.put_in_project(&name, &all);
+        app.set_project(&name, &all);
     }
     let specs = specs(cx, call, &source, &context, &raw)?;
     let is_chosen = |spec: &AppSpec| super::service(&spec.name, &name).is_some_and(|own| chosen.contains(own));
