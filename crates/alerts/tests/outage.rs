@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_alerts::dispatch::{Dispatch, SendAction};
 use ostler_alerts::engine::{Channel, Config, EngineState, step};
-use ostler_alerts::input::{OccurrenceKind, Input, Occurrence};
+use ostler_alerts::input::{Input, Occurrence, OccurrenceKind};
 use ostler_alerts::journal::{HEAD, JournalRecord, MOST_WAITING, OutboxContents, encode};
 use ostler_alerts::message::Status;
 use ostler_alerts::render::DeliveryResult;

@@ -6,7 +6,7 @@ use super::alert::{Alert, OpenCondition};
 use super::series::PAST_MS;
 use super::state::{AlertChange, EngineState, MOST_SERIES, change};
 use crate::config::Config;
-use crate::input::{CheckResult, OccurrenceKind, Input, InstanceState, MetricSample, Occurrence, Resolution};
+use crate::input::{CheckResult, Input, InstanceState, MetricSample, Occurrence, OccurrenceKind, Resolution};
 use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
@@ -26,8 +26,12 @@ pub(super) fn evaluate(state: &mut EngineState, config: &Config, input: Input, n
         Input::Wrote { app, instance, line } => on_line(state, config, &app, instance, &line, now, changes),
         Input::Exception { app, instance, title, returned } => {
             let text = if returned { "an exception recurred: " } else { "a new exception: " };
-            let verdict =
-                |severity| RuleResult { instance, kind: Some(OccurrenceKind::Limit), severity, text: plain(&format!("{text}{title}"), TEXT) };
+            let verdict = |severity| RuleResult {
+                instance,
+                kind: Some(OccurrenceKind::Limit),
+                severity,
+                text: plain(&format!("{text}{title}"), TEXT),
+            };
             let mut changed = false;
             for rule in config.rules.iter().filter(|rule| rule.covers(&app)) {
                 if matches!(rule.condition, Condition::Exception { new, returned: back } if if returned { back } else { new }) {

@@ -84,7 +84,9 @@ fn delivery_for(config: &Config, alert: &Alert, channel: &Channel, is_quiet: boo
             }
             Status::Repeated
         }
-        (Phase::Resolved { .. }, Some(_)) if channel.resolved && alert.kind.map(OccurrenceKind::resolution) != Some(Resolution::Unannounced) => {
+        (Phase::Resolved { .. }, Some(_))
+            if channel.resolved && alert.kind.map(OccurrenceKind::resolution) != Some(Resolution::Unannounced) =>
+        {
             Status::Resolved
         }
         (Phase::Resolved { .. }, None) if alert.deferred.contains(&channel.name) => Status::Resolved,
@@ -147,7 +149,7 @@ pub(super) fn is_expired(alert: &Alert, config: &Config, now: u64) -> bool {
     const KEPT_MS: u64 = 3_600_000;
     let Phase::Resolved { at_ms, .. } = alert.phase else { return false };
     let is_owed = |name: &String| config.channels.iter().any(|channel| channel.name == *name && channel.resolved);
-    let owes =
-        alert.kind.map(OccurrenceKind::resolution) != Some(Resolution::Unannounced) && alert.notified.keys().chain(&alert.deferred).any(is_owed);
+    let owes = alert.kind.map(OccurrenceKind::resolution) != Some(Resolution::Unannounced)
+        && alert.notified.keys().chain(&alert.deferred).any(is_owed);
     now >= at_ms + if owes { 24 * KEPT_MS } else { KEPT_MS }
 }

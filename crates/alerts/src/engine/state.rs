@@ -146,7 +146,8 @@ impl EngineState {
     /// Returns the apps that have an alert worse than a crash.
     pub(super) fn worse(&self) -> BTreeSet<String> {
         let is_worse = |alert: &&Alert| {
-            alert.fires() && matches!(alert.kind, Some(OccurrenceKind::Errored | OccurrenceKind::OutOfMemory | OccurrenceKind::ReloadRefused))
+            alert.fires()
+                && matches!(alert.kind, Some(OccurrenceKind::Errored | OccurrenceKind::OutOfMemory | OccurrenceKind::ReloadRefused))
         };
         self.alerts.values().filter(is_worse).map(|alert| alert.app.clone()).collect()
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::input::{CheckResult, OccurrenceKind, Input, MetricSample, Occurrence};
+use crate::input::{CheckResult, Input, MetricSample, Occurrence, OccurrenceKind};
 use crate::message::{Message, Status};
 use crate::rule::{Rule, Severity, defaults, rule};
 use serde_json::json;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{Engine, config, custom_rule, happened};
-use crate::input::{CheckResult, OccurrenceKind, Input, InstanceState, MetricSample, Occurrence};
+use crate::input::{CheckResult, Input, InstanceState, MetricSample, Occurrence, OccurrenceKind};
 use crate::rule::{Rule, SAMPLE_MS};
 
 /// Milliseconds from one sample to the next: late by up to a second, and the fifth is missed.

@@ -1,7 +1,7 @@
 //! `alerts`: rules of an app. They are checked here and stored as given; the process that evaluates
 //! them reads them from there.
 
-use ostler_alerts::input::EventKind;
+use ostler_alerts::input::OccurrenceKind;
 use ostler_alerts::rule::{Condition, rule};
 use ostler_core::app::AppSpec;
 use ostler_core::health::HealthSpec;
@@ -62,11 +62,11 @@ fn never(spec: &AppSpec, condition: &Condition) -> Option<&'static str> {
     }
 }
 
-fn never_happens(spec: &AppSpec, kind: EventKind) -> Option<&'static str> {
+fn never_happens(spec: &AppSpec, kind: OccurrenceKind) -> Option<&'static str> {
     match kind {
-        EventKind::Crash | EventKind::Errored if spec.is_job() => Some("the app is a job, which reports `job_failed`"),
-        EventKind::JobFailed | EventKind::JobMissed if !spec.is_job() => Some("the app is not a job"),
-        EventKind::Unhealthy | EventKind::CheckBroken if !spec.health().is_some_and(HealthSpec::is_watched) => {
+        OccurrenceKind::Crash | OccurrenceKind::Errored if spec.is_job() => Some("the app is a job, which reports `job_failed`"),
+        OccurrenceKind::JobFailed | OccurrenceKind::JobMissed if !spec.is_job() => Some("the app is not a job"),
+        OccurrenceKind::Unhealthy | OccurrenceKind::CheckBroken if !spec.health().is_some_and(HealthSpec::is_watched) => {
             Some("the app has no `health`")
         }
         _ => None,

@@ -132,7 +132,7 @@ fn view(alert: &Alert, settings: &AlertSettings, now: u64) -> Option<AlertView> 
 mod tests {
     use super::*;
     use ostler_alerts::engine::step;
-    use ostler_alerts::input::{OccurrenceKind, Input, Occurrence};
+    use ostler_alerts::input::{Input, Occurrence, OccurrenceKind};
     use ostler_alerts::message::Message;
     use ostler_alerts::rule::defaults;
     use serde_json::json;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ostler_alerts::channel::Service;
 use ostler_alerts::dispatch::{Dispatch, SendAction};
 use ostler_alerts::engine::{AlertChange, Config, EngineState, StepOutput, step};
-use ostler_alerts::input::{OccurrenceKind, Input, Occurrence};
+use ostler_alerts::input::{Input, Occurrence, OccurrenceKind};
 use ostler_alerts::journal::{JournalRecord, OutboxContents};
 use ostler_alerts::message::Message;
 use ostler_alerts::render::DeliveryResult;
@@ -357,7 +357,10 @@ impl Runner {
         let nothing = AppDescriptions::default();
         let known = self.descriptions.as_ref().unwrap_or(&nothing);
         let Some(occurrence) = classify::occurrence(event, |app| known.jobs.contains(app), &known.secrets) else { return };
-        if matches!(occurrence.kind, OccurrenceKind::Online | OccurrenceKind::ReloadEnded | OccurrenceKind::Deleted | OccurrenceKind::Stopped) {
+        if matches!(
+            occurrence.kind,
+            OccurrenceKind::Online | OccurrenceKind::ReloadEnded | OccurrenceKind::Deleted | OccurrenceKind::Stopped
+        ) {
             self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
         }
         self.step(Input::Occurred(occurrence));
