@@ -38,9 +38,9 @@ fn foreign_files_are_left_alone() {
     home.write("bin/pm2-dev", "#!/bin/sh\necho the real one\n");
     symlink("/bin/true", dir.join("pm2-docker")).unwrap();
     let words = format!("--dir {}", dir.display());
-    home.run(format!("compat install {words}")).fails().says("something else").says("--force");
+    home.run(format!("compat install {words}")).fails().says("not a link to this program").says("--force");
     assert!(!dir.join("pm2").exists(), "all or nothing");
-    home.run(format!("compat status {words}")).code(1).says("something else (/");
+    home.run(format!("compat status {words}")).code(1).says("another file (/");
     home.ok(format!("compat uninstall {words}"));
     assert!(home.read("bin/pm2-dev").contains("the real one"));
     home.ok(format!("compat install {words} --force"));

@@ -37,7 +37,7 @@ fn health_prints_one_line_and_exits_0_or_1() {
         home.wait_status("loop", "errored");
         says("health", 1, "unhealthy: 1 of 2 online; loop:3 errored");
         home.ok("delete all");
-        says("health", 1, "unhealthy: nothing runs");
+        says("health", 1, "unhealthy: no instance runs");
     }
 }
 

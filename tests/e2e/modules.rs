@@ -210,7 +210,7 @@ fn hostile_packages_are_refused() {
     for name in ["../up", "/etc/x", "..", "a/b", "__proto__", "module-db-v2", "-x", "a\u{1b}[2J", ""] {
         pack(&json!({ "name": name, "version": "1.0.0", "main": fixture() }));
         let said = home.run("install h.tar.gz").fails();
-        assert!(said.stderr.contains("no name of a module") && !said.stderr.contains('\u{1b}'), "{name}: {said:?}");
+        assert!(said.stderr.contains("not a valid module name") && !said.stderr.contains('\u{1b}'), "{name}: {said:?}");
         // From now on the folder of modules exists; it is empty.
         assert_eq!(state(&home).2, before.2);
         assert_eq!(fs::read_dir(home.dir().join("modules")).unwrap().flatten().filter(|entry| entry.file_name() != ".lock").count(), 0);
@@ -294,7 +294,7 @@ fn module_in_development_is_installed_from_its_folder() {
         assert!(home.work().join("sample").join(file).is_file(), "{file}");
     }
     home.run("module:generate sample").fails();
-    home.run("module:generate ../x").fails().says("no name of a module");
+    home.run("module:generate ../x").fails().says("not a valid module name");
     let path = module(&home, "dev", "dev", "1.0.0", "hold");
     home.cmd("install .").cwd(&path).run().ok();
     let pid = home.app("dev").pid();

@@ -108,7 +108,7 @@ fn resurrect_starts_apps_in_order() {
     home.write("no-db", "");
     let mut resurrect = start_in_background(&home, "resurrect");
     home.wait_app("web", "waiting", |item| item.status() == "launching");
-    home.run("why web").says("it waits: api is not ready");
+    home.run("why web").says("waiting: api is not ready");
     home.run("describe web").says("depends on").says("api (ready)").says("waits for");
     assert_eq!(chain(&home), [""; 0]);
     std::fs::remove_file(home.work().join("no-db")).unwrap();

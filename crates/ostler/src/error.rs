@@ -271,7 +271,7 @@ pub(crate) enum CliError {
     OldDaemon(u64),
     /// PM2's own daemon runs in the home.
     #[error(
-        "cannot {what}: PM2's own daemon{} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler, until then, control it with npm's `pm2`",
+        "cannot {what}: PM2's own daemon{} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler; until then, control it with npm's `pm2`",
         .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), folder = .home.display()
     )]
     BesidePm2 {
@@ -454,7 +454,7 @@ mod tests {
             (UserError::NoUser("x".into()).into(), "no such user \"x\""),
             (
                 CliError::BesidePm2 { what: "start".into(), pid: Some(7), home: "/p".into() },
-                "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler, until then, control it with npm's `pm2`",
+                "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler; until then, control it with npm's `pm2`",
             ),
             (
                 CliError::Keeper(LaunchError::Home { what: "make", path: "/h".into(), source: denied() }),
@@ -466,25 +466,25 @@ mod tests {
             ),
             (
                 CliError::unchanged(ModuleError::Fetch { shown: "mod".into(), source: Box::new(ModuleError::NoNpm) }),
-                "mod: neither npm nor bun is there, which fetch modules; install Node's npm; nothing was changed",
+                "mod: cannot download modules: neither npm nor bun was found; install Node's npm; nothing was changed",
             ),
             (
                 ModuleError::Package { path: "/m/package.json".into(), source: Box::new(ModuleError::Name("../x".into())) }.into(),
-                "\"/m/package.json\": \"../x\" is no name of a module",
+                "\"/m/package.json\": \"../x\" is not a valid module name",
             ),
-            (ModuleError::Failed { program: "npm", status: status() }.into(), "npm has failed (exit status: 1)"),
+            (ModuleError::Failed { program: "npm", status: status() }.into(), "npm failed (exit status: 1)"),
             (ModuleError::from(denied()).into(), "cannot unpack: no luck"),
             (
                 DeployError::Unknown { name: "stage".into(), file: "a.json".into(), known: vec!["prod".into()] }.into(),
-                "stage environment is not defined in a.json file (there is prod)",
+                "stage environment is not defined in a.json file (defined: prod)",
             ),
-            (DeployError::Ref("-x".into()).into(), "\"-x\" is no name of a branch, tag or commit"),
+            (DeployError::Ref("-x".into()).into(), "\"-x\" is not a name of a branch, tag or commit"),
             (
                 PullError::Stays { app: "api".into(), commit: "abc".into(), source: GitError::Run(denied()) }.into(),
                 "api stays at abc: cannot run git: no luck",
             ),
-            (PullError::HookNotRun { command: "make".into(), cause: denied() }.into(), "post_update cannot be run (no luck): make"),
-            (StartupError::UserUnit("openrc").into(), "--user-unit is for systemd, this is openrc"),
+            (PullError::HookNotRun { command: "make".into(), cause: denied() }.into(), "cannot run post_update (no luck): make"),
+            (StartupError::UserUnit("openrc").into(), "--user-unit needs systemd, but this machine uses openrc"),
             (
                 MigrateError::Unwell { state: "api is stopped".into(), missing: vec!["port 80".into()] }.into(),
                 "api is stopped, and nothing listens at port 80",
@@ -496,11 +496,11 @@ mod tests {
             (SearchError::TooLong(9).into(), "it has more than 9 bytes"),
             (
                 CommandError::SeveralInstances { target: "api".into(), ids: vec!["0".into(), "1".into()] }.into(),
-                "api has several instances, say which one: 0, 1",
+                "api has several instances, choose one: 0, 1",
             ),
             (
                 CommandError::TooManyInstances { instances: 900, app: "api".into(), processors: "2 processors".into() }.into(),
-                "900 instances of api are too many for this machine, which has 2 processors; nothing was changed (hint: use --yes to start them all the same)",
+                "900 instances of api are too many for this machine, which has 2 processors; nothing was changed (hint: use --yes to start them anyway)",
             ),
         ];
         for (error, words) in errors {
@@ -531,7 +531,7 @@ mod tests {
     #[test]
     fn words_of_the_dashboard() {
         for (error, words) in [
-            (DashboardError::NoFigures { app: "api".into(), known: vec!["web".into()] }, "no metrics of api yet; there are metrics of web"),
+            (DashboardError::NoFigures { app: "api".into(), known: vec!["web".into()] }, "no metrics of api yet; apps with metrics: web"),
             (DashboardError::NoFigures { app: "api".into(), known: vec![] }, "no metrics of api yet"),
             (DashboardError::Kept { reason: "no port".into(), state: "it is off".into() }, "no port; it is off"),
             (DashboardError::Off { program: "pm2" }, "the dashboard is off; `pm2 web enable` switches it on"),
@@ -548,11 +548,11 @@ mod tests {
             (ProjectError::EnvFile { file: "/p/.env".into(), source: env }, "/p/.env: line 3: no quote"),
             (
                 ProjectError::Taken { name: "p-api".into(), of: None },
-                "p-api exists already and is not of this project: name this project with --project-name, or delete it",
+                "p-api exists already and is not part of this project: name this project with --project-name, or delete it",
             ),
             (
                 ProjectError::Name { from: "COMPOSE_PROJECT_NAME", source: NameError("A".into()) },
-                "COMPOSE_PROJECT_NAME: expected small letters, digits, `-` and `_`, a letter or digit first, found \"A\"",
+                "COMPOSE_PROJECT_NAME: expected lowercase letters, digits, `-` and `_`, starting with a letter or digit, found \"A\"",
             ),
         ] {
             assert_eq!(ostler_core::text::causes::with_causes(&CliError::from(error)), words);

@@ -77,7 +77,7 @@ pub(crate) enum HomeError {
     #[error("the home {0:?} is not valid UTF-8")]
     NotText(PathBuf),
     /// The path is too long: Unix socket addresses hold 107 bytes.
-    #[error("the path of the path of the home {path} is too long for a socket ({length} bytes, at most {most})")]
+    #[error("the path of the home {path} is too long for a socket ({length} bytes, at most {most})")]
     TooLong {
         /// The home.
         path: String,

@@ -1,7 +1,7 @@
 //! `--hosts`: a command on many hosts, over the system's `ssh`.
 //!
 //! [`ostler_fleet`] decides which hosts are used, in which order, and how their answers combine.
-//! This module has the hosts file ([`file`]), the command for a host ([`ask`]) and the connections
+//! This module has the hosts file ([`file`]), the command for a host ([`host_command`]) and the connections
 //! ([`connect`]). For each kind of answer it has a receiver: rows of the list, JSON, text, lines of
 //! logs, events.
 //!

@@ -82,7 +82,7 @@ impl Terminal {
         self.signals.as_fd()
     }
 
-    /// Returns the input that has arrived: signals if `received_signals`, keys if `typed`. Otherwise the reader
+    /// Returns the input that has arrived: signals if `has_signal`, keys if `has_input`. Otherwise the reader
     /// gives up on an incomplete sequence. A terminal that is gone counts as the end.
     pub(crate) fn events(&self, has_signal: bool, has_input: bool, reader: &mut Reader) -> Vec<TerminalEvent> {
         let mut events: Vec<TerminalEvent> =

@@ -162,9 +162,9 @@ mod tests {
             (head(2, 1, 3, 183), "x86_64", "for aarch64"),
             (head(1, 1, 2, 3), "x86_64", "64-bit"),
             (head(2, 2, 2, 0), "x86_64", "little-endian"),
-            (head(2, 1, 1, 62), "x86_64", "no program"),
+            (head(2, 1, 1, 62), "x86_64", "not a program"),
             (head(2, 1, 2, 200), "x86_64", "another machine"),
-            ([0; HEAD], "x86_64", "no ELF"),
+            ([0; HEAD], "x86_64", "not an ELF"),
         ] {
             let why = runs_here(&head, arch).unwrap_err();
             assert!(why.contains(said), "{why}");

@@ -153,7 +153,7 @@ mod tests {
         for (pattern, is_regex, why) in [
             ("(", true, "unclosed group"),
             ("a{1000}{1000}{1000}", true, "too large"),
-            ("a\nb", false, "two lines"),
+            ("a\nb", false, "line break"),
             (&"x".repeat(5000), false, "more than 4096"),
         ] {
             let error = Pattern::new(pattern, is_regex, false).unwrap_err().to_string();

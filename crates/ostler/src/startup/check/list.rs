@@ -84,7 +84,7 @@ fn drift(saved: &[DumpEntry], present: &[DumpEntry]) -> Vec<String> {
         words.push(if was.len() != is.len() {
             format!("{name}: {} instances saved, {} in the list", was.len(), is.len())
         } else if stopped(was) != stopped(is) {
-            format!("{name}: {} instances saved as stopped, {} are stopped now stopped now", stopped(was), stopped(is))
+            format!("{name}: {} instances saved as stopped, {} are stopped now", stopped(was), stopped(is))
         } else {
             format!("{name}: changed since it was saved")
         });
