@@ -281,7 +281,7 @@ fn data_and_actions_reach_the_app_and_return_its_answer() {
     let answers: Value = serde_json::from_str(&home.ok("trigger 0 double e --json").stdout).unwrap();
     assert_eq!(answers, json!([{"pm_id": 0, "name": "app", "namespace": "default", "return": "ee"}]));
     let refused = home.run("trigger app nope");
-    assert!(refused.code == 1 && refused.stderr.contains("app offers no action nope, but double"), "{refused:?}");
+    assert!(refused.code == 1 && refused.stderr.contains("app offers no action nope; available: double"), "{refused:?}");
     let mut events = SocketConnection::connect(&home, "pub.sock");
     let mut wire = SocketConnection::connect(&home, "rpc.sock");
     let packet = json!({"id": 0, "type": "process:msg", "topic": "t", "data": {"x": 1}});

@@ -57,9 +57,9 @@ fn tree(home: &Home, pid: i32) -> Vec<i32> {
 fn everything_works(errno: &str) {
     let home = home();
     let said = run_first_command(&home, errno, ALL, &format!("start {} --name app --time", with_orphan(&home)));
-    assert!(said.contains("pidfd_open is refused") && said.contains("clone3 is refused"), "{said}");
+    assert!(said.contains("pidfd_open is not permitted") && said.contains("clone3 is not permitted"), "{said}");
     let log = home.daemon_log();
-    assert!(log.contains("pidfd_open is refused"), "{log}");
+    assert!(log.contains("pidfd_open is not permitted"), "{log}");
     // A thread prepends the date to each line.
     home.wait_log("app-out.log", ": alive");
     home.wait_until("its child runs", || orphans(&home).len() == 1);

@@ -284,7 +284,7 @@ fn unreadable_targets_are_reported() {
     needs_program!("python3");
     let home = home();
     for (scrape, words) in [
-        (json!({ "port": 9100, "host": "10.0.0.1" }), "host: is not known"),
+        (json!({ "port": 9100, "host": "10.0.0.1" }), "host: unknown key"),
         (json!({ "path": "/x" }), "port: expected"),
         (json!({ "port": 9100, "path": "/x HTTP/1.1\r\nX: y" }), "path: expected"),
         (json!("http://169.254.169.254/latest"), "scrape"),

@@ -49,7 +49,7 @@ fn answering_pid(port: u16) -> i32 {
 
 /// Returns how many processes were asked to finish their requests.
 fn finishing(home: &Home) -> usize {
-    home.daemon_log().matches("finishes its requests").count()
+    home.daemon_log().matches("] finishes its requests").count()
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
         Reader::Compose => match dotenv::parse(&file.text, &|_| None) {
             Ok(variables) => (variables.into_iter().map(|(name, value)| (name, Ok(value))).collect(), Vec::new()),
             // The rest of the reason may contain a part of a value.
-            Err(error) => return vec![format!("{path}: {by} refuses line {}", error.line)],
+            Err(error) => return vec![format!("{path}: {by} rejects line {}", error.line)],
         },
     };
     for (name, value) in &file.variables {

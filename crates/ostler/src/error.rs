@@ -457,7 +457,7 @@ mod tests {
                 "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler; until then, control it with npm's `pm2`",
             ),
             (
-                CliError::Keeper(LaunchError::Home { what: "make", path: "/h".into(), source: denied() }),
+                CliError::Keeper(LaunchError::Home { step: "make", path: "/h".into(), source: denied() }),
                 "cannot become the keeper: cannot make \"/h\": no luck",
             ),
             (

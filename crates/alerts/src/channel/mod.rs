@@ -381,7 +381,7 @@ pub(crate) mod tests {
             (json!({ "type": "slack" }), "url", "is required"),
             (json!({ "type": "slack", "url": "h" }), "url", "http"),
             (json!({ "type": "slack", "url": "https://h", "secrt": 1 }), "secrt", "unknown key"),
-            (json!({ "type": "slack", "url": "https://h", "name": "a b" }), "name", "no blanks"),
+            (json!({ "type": "slack", "url": "https://h", "name": "a b" }), "name", "no spaces"),
             (json!({ "type": "ntfy", "topic": "t", "quiet": { "from": "25:00", "to": "1:00" } }), "quiet.from", "22:00"),
             (json!({ "type": "command", "argv": [] }), "argv", "program"),
             (json!({ "type": "email", "host": "h", "from": "a@b\r\nX: y", "to": "c@d" }), "to", "addresses"),

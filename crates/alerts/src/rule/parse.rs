@@ -198,7 +198,7 @@ fn log(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let pattern = match Pattern::parse(&text) {
         Ok(pattern) => pattern,
         Err(why) => {
-            fields.fault("log", format!("is no regular expression: {}", crate::text::plain(&why.to_string(), 200)));
+            fields.fault("log", format!("is not a valid regular expression: {}", crate::text::plain(&why.to_string(), 200)));
             return None;
         }
     };

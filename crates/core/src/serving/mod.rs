@@ -240,7 +240,7 @@ pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PatternError {
     /// Text that is too long; its length in bytes.
-    #[error("a regular expression may have {PATTERN_MAX} bytes, this has {0}")]
+    #[error("a regular expression is limited to {PATTERN_MAX} bytes, this has {0}")]
     TooLong(usize),
     /// Text with a wrong syntax, or one that needs too much memory.
     #[error(transparent)]

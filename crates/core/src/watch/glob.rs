@@ -13,10 +13,10 @@ const MAX_BYTES: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GlobError {
     /// Text that is too long; its length in bytes.
-    #[error("a pattern may have {MAX_BYTES} bytes, this has {0}")]
+    #[error("a pattern is limited to {MAX_BYTES} bytes, this has {0}")]
     TooLong(usize),
     /// Braces with too many combinations.
-    #[error("it stands for more than {MAX_ALTERNATIVES} patterns")]
+    #[error("it expands to more than {MAX_ALTERNATIVES} patterns")]
     TooMany,
     /// Bracket, brace or parenthesis that is not closed.
     #[error("\"{open}\" without its \"{close}\"")]
@@ -27,13 +27,13 @@ pub enum GlobError {
         close: char,
     },
     /// Group that begins with this character and a parenthesis, such as `!(a)`.
-    #[error("\"{0}(\" is not supported; a regular expression can say it: \"regex:…\"")]
+    #[error("\"{0}(\" is not supported; use a regular expression: \"regex:…\"")]
     Unsupported(char),
     /// Range in braces, such as `{1..5}`.
-    #[error("a range in braces is not supported; write its members")]
+    #[error("a range in braces is not supported; list its members")]
     BraceRange,
     /// Range in brackets whose end comes before its start.
-    #[error("\"{0}-{1}\" is not in order")]
+    #[error("\"{0}-{1}\" is out of order")]
     Unordered(char, char),
 }
 

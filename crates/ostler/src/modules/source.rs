@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn unsafe_module_words_are_rejected() {
         for word in ["", "--global", "-g", "a b", "a;rm", "a|b", "`a`", "a\nb", "$(x)", "a\u{1b}[2J", &"x".repeat(MAX + 1)] {
-            assert!(of(word, false).is_err(), "{word}");
+            assert!(source_of(word, false).is_err(), "{word}");
         }
     }
 }

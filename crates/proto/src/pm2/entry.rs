@@ -20,10 +20,10 @@ pub enum AttributeError {
         reason: String,
     },
     /// Variable with a NUL character, which no process can have.
-    #[error("variable {0} holds a NUL character")]
+    #[error("variable {0} contains a NUL character")]
     NulInVariable(String),
     /// Path or argument with a NUL character.
-    #[error("a path or argument holds a NUL character")]
+    #[error("a path or argument contains a NUL character")]
     Nul,
 }
 
@@ -135,10 +135,10 @@ impl<'a> Entry<'a> {
             None => Ok(Vec::new()),
             Some(Value::Array(list)) => {
                 let words: Option<Vec<String>> = list.iter().map(to_text).collect();
-                words.ok_or_else(|| AttributeError::value(key, "expected a list of texts"))
+                words.ok_or_else(|| AttributeError::value(key, "expected a list of strings"))
             }
             Some(Value::String(text)) => Ok(ostler_core::app::args::split(text)),
-            Some(_) => Err(AttributeError::value(key, "expected a list or text")),
+            Some(_) => Err(AttributeError::value(key, "expected a list or a string")),
         }
     }
 }
@@ -165,7 +165,7 @@ fn read(entry: &Entry<'_>) -> Result<AppSpec, AttributeError> {
     let script = path(map, "pm_exec_path")?;
     let name = map.get("name").and_then(to_text).filter(|name| !name.is_empty()).unwrap_or_else(|| stem(&script));
     if name.chars().any(char::is_control) {
-        return Err(AttributeError::value("name", "has control characters"));
+        return Err(AttributeError::value("name", "contains control characters"));
     }
     let interpreter = entry.text("exec_interpreter").filter(|name| name != "none" && !name.is_empty());
     let args = entry.list("args")?;
@@ -325,7 +325,7 @@ fn path(map: &Map<String, Value>, key: &str) -> Result<String, AttributeError> {
     match map.get(key) {
         Some(Value::String(text)) if text.starts_with('/') => Ok(text.clone()),
         Some(Value::String(text)) => Err(AttributeError::value(key, format!("expected an absolute path, found {text:?}"))),
-        Some(_) => Err(AttributeError::value(key, "expected text")),
+        Some(_) => Err(AttributeError::value(key, "expected a string")),
         None => Err(AttributeError::value(key, "missing")),
     }
 }

@@ -30,7 +30,7 @@ fn is_anchor(pid: i32) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GroupError {
     /// Machine without cgroups that can be used.
-    #[error("there are no cgroups of version 2 here")]
+    #[error("cgroups v2 is not available")]
     None,
     /// Instance that was started without a group.
     #[error("the instance has no cgroup")]
@@ -44,7 +44,7 @@ pub(crate) enum GroupError {
         place: PathBuf,
     },
     /// Group with processes of others, which cannot have limited groups in it.
-    #[error("there are other processes in {} itself; run ostler as a service of systemd 254 or newer", .0.display())]
+    #[error("other processes run in {} itself; run ostler as a service of systemd 254 or newer", .0.display())]
     Busy(PathBuf),
     /// The kernel refused.
     #[error("{}: {source}", .place.display())]

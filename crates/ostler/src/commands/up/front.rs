@@ -116,7 +116,7 @@ impl Observer for Front {
         match &event.kind {
             EventKind::Exit { ending: ProcessEnding::Code(0), .. } | EventKind::Launched { .. } => drop(self.failed.remove(&id)),
             EventKind::Exit { .. } | EventKind::CouldNotStart { .. } if !matches!(event.cause, EventCause::User { .. }) => {
-                drop(self.failed.insert(id))
+                self.failed.insert(id);
             }
             _ => {}
         }
