@@ -144,9 +144,13 @@ fn api_search_pages_through_rotated_files() {
     assert_eq!(hit_numbers(&records(&web, "app=api&q=Needle&stream=err")), [0_u32; 0]);
     let text = web.get("/api/logs/search?app=api&q=Needle&format=text");
     assert!(text.status == 200 && numbers(&text.body) == all && text.body.starts_with("0|api|out 2026-11-22T09:00:00.000Z "), "{text:?}");
-    for (query, why) in
-        [("q=(&regex=1", "unclosed group"), ("before=x", "cursor"), ("from=noon", "from"), ("stream=x", "stream"), ("q=a%0Ab", "line break")]
-    {
+    for (query, why) in [
+        ("q=(&regex=1", "unclosed group"),
+        ("before=x", "cursor"),
+        ("from=noon", "from"),
+        ("stream=x", "stream"),
+        ("q=a%0Ab", "line break"),
+    ] {
         let answer = web.get(&format!("/api/logs/search?{query}"));
         assert!(answer.status == 400 && answer.json()["error"].as_str().unwrap().contains(why), "{query}: {answer:?}");
     }

@@ -66,7 +66,7 @@ fn take(cx: &mut Cx, call: &Call, source: &Source) -> Result<Value, CliError> {
     let request = InstallRequest {
         source: source.clone(),
         safe: safe(call)?,
-        installs_needs: call.has("install"),
+        installs_dependencies: call.has("install"),
         uid: text("uid").or_else(|| text("user")),
         gid: text("gid"),
     };

@@ -26,7 +26,7 @@ pub(crate) enum TakeoverMode {
 }
 
 /// Time within which a daemon must answer; otherwise it counts as hung.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of times that a hung daemon is replaced.
 const TRIES: u32 = 3;
 
@@ -101,7 +101,7 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
 /// again.
 fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
     for _ in 0..TRIES {
-        if !replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?) {
+        if !replace_hung(cx, home, watch::ask(home, RESPONSE_TIMEOUT)?) {
             return Ok(());
         }
     }
