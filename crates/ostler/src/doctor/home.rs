@@ -84,7 +84,7 @@ fn daemon_finding(home: &Path, daemon: &Daemon) -> Finding {
                 Level::Wrong,
                 what,
                 "it was killed together with its keeper while apps ran",
-                "ostler list  (takes over what still runs)",
+                "ostler list  (takes over the apps that still run)",
             ),
             _ => Finding::new(Level::Note, what, "not running", "ostler start, or ostler resurrect"),
         },

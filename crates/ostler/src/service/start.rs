@@ -115,8 +115,8 @@ pub(super) fn replace_hung(cx: &mut Cx, home: &Path, health: Health) -> bool {
         Health::DaemonHangs => ("daemon", watch::kill_daemon(home)),
         Health::KeeperHangs => ("keeper", watch::kill_keeper(home)),
     };
-    let outcome = if killed { "it was killed and is restarting; apps keep running" } else { "and it cannot be found" };
-    cx.out.error(format_args!("the {who} does not answer: {outcome}"));
+    let outcome = if killed { "it was killed and is restarting; apps keep running" } else { "its process was not found" };
+    cx.out.error(format_args!("the {who} does not respond: {outcome}"));
     cx.out.flush();
     true
 }
