@@ -19,7 +19,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, SettingError};
 
 /// Longest wait for another writer. A writer needs only a moment.
-const LOCK_WITHIN: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names that have a special meaning in JavaScript.
 pub(crate) const TRAPS: &[&str] = &["__proto__", "constructor", "prototype"];
 /// Sections that are not settings.
@@ -79,7 +79,7 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
     let file = path.with_file_name(name);
-    match lock_within(&file, LOCK_WITHIN) {
+    match lock_within(&file, LOCK_TIMEOUT) {
         Ok(lock) => lock.ok_or_else(|| SettingError::Locked(file).into()),
         Err(errno) => Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
     }

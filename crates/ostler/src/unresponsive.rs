@@ -15,8 +15,8 @@ use ostler_sys::process::tree::{ProcTable, marker};
 use ostler_sys::process::{Activity, ProcRef, activity};
 
 /// Whether the message was printed: once per call, for any number of connections.
-static SAID: AtomicBool = AtomicBool::new(false);
-static SAID_OF_KEEPER: AtomicBool = AtomicBool::new(false);
+static WARNED: AtomicBool = AtomicBool::new(false);
+static WARNED_OF_KEEPER: AtomicBool = AtomicBool::new(false);
 
 /// Time after which the command no longer waits for a keeper that is stopped or traced. The daemon
 /// replaces such a keeper within some seconds if it can.
@@ -48,7 +48,7 @@ impl DaemonWatch {
 
 impl SilenceHandler for DaemonWatch {
     fn busy(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
-        let found = keeper.and_then(|keeper| Some((keeper, does_nothing(keeper)?)));
+        let found = keeper.and_then(|keeper| Some((keeper, stuck_activity(keeper)?)));
         let Some((keeper, found)) = found else {
             self.idle = None;
             return true;
@@ -59,7 +59,7 @@ impl SilenceHandler for DaemonWatch {
         };
         self.idle = Some(IdleKeeper { keeper, found, since });
         // A keeper that is blocked right now may recover soon, so nothing is printed.
-        if found.state != b'D' && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed) {
+        if found.state != b'D' && !WARNED_OF_KEEPER.swap(true, Ordering::Relaxed) {
             print(&format!("{}; the daemon replaces it if possible; apps keep running", keeper_status(keeper, silent)));
         }
         silent.saturating_sub(since) < if found.state == b'D' { GIVE_UP_BLOCKED } else { GIVE_UP_KEEPER }
@@ -68,7 +68,7 @@ impl SilenceHandler for DaemonWatch {
     fn unanswered(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
         let found = HomeProcesses::of(&self.home, keeper);
         let helps = found.call_for_help();
-        if !SAID.swap(true, Ordering::Relaxed) {
+        if !WARNED.swap(true, Ordering::Relaxed) {
             print(&format!("{}; {}", found.daemon_status(silent), found.next_step()));
         }
         helps
@@ -114,7 +114,9 @@ impl HomeProcesses {
 
     fn daemon_status(&self, silent: Duration) -> String {
         let daemon = match &self.daemon {
-            Some(entry) => format!("the daemon (pid {}) has not answered for {} s: {}", entry.pid, silent.as_secs(), state(entry.pid)),
+            Some(entry) => {
+                format!("the daemon (pid {}) has not answered for {} s: {}", entry.pid, silent.as_secs(), describe_state(entry.pid))
+            }
             None => format!("no response for {} s: the daemon is not running", silent.as_secs()),
         };
         match self.keeper {
@@ -139,7 +141,7 @@ impl HomeProcesses {
     }
 }
 
-fn state(pid: i32) -> &'static str {
+fn describe_state(pid: i32) -> &'static str {
     match activity(pid).map(|found| found.state) {
         Ok(b'T') => "it was stopped by a signal (SIGSTOP)",
         Ok(b't') => "it is stopped by a debugger",
@@ -151,7 +153,7 @@ fn state(pid: i32) -> &'static str {
 }
 
 /// Returns the activity of a process that does nothing: stopped, traced, or blocked in the kernel.
-fn does_nothing(pid: i32) -> Option<Activity> {
+fn stuck_activity(pid: i32) -> Option<Activity> {
     activity(pid).ok().filter(|found| matches!(found.state, b'T' | b't' | b'D'))
 }
 
@@ -160,7 +162,7 @@ fn keeper_status(keeper: i32, silent: Duration) -> String {
     format!(
         "the keeper (pid {keeper}) has not answered for {} s: {}, and no app can be started or stopped",
         silent.as_secs(),
-        state(keeper)
+        describe_state(keeper)
     )
 }
 
@@ -178,7 +180,7 @@ fn remedy(keeper: i32) -> String {
 /// another pid namespace, where its pid has no meaning here.
 pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
     let is_keeper = marker(keeper, ROLE_VAR).is_some_and(|role| role == b"keeper");
-    let found = does_nothing(keeper).filter(|found| is_keeper && found.state != b'D')?;
+    let found = stuck_activity(keeper).filter(|found| is_keeper && found.state != b'D')?;
     let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is stopped by a debugger" };
     Some(KeeperFault {
         found: format!("the keeper (pid {keeper}) {words}: until it runs again, no app is started, restarted or stopped"),

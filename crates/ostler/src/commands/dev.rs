@@ -30,7 +30,7 @@ const MAX_SESSIONS: u32 = 32;
 /// Delay after a crash, as in PM2.
 const RESTART_DELAY_MS: u64 = 1000;
 /// Time between two checks of `--auto-exit`; two checks in a row must find no running app.
-const LOOK: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Starts the targets, shows their logs and restarts them when files change. A signal stops
 /// everything.
@@ -186,7 +186,7 @@ fn follow(
 ) -> Result<Status, CliError> {
     cx.disconnect();
     if let Some(keeper) = logs::stream_as(cx, past, show, signals, session)? {
-        crate::cx::wait_for_end(keeper)?;
+        crate::cx::wait_for_exit(keeper)?;
     }
     Ok(Status::Ok)
 }
@@ -205,7 +205,7 @@ impl Session {
     fn new(cx: &Cx, call: &Call) -> Self {
         let post =
             call.value("post-exec").map(|text| PostExec { text: text.into(), silent: call.has("silent-exec"), running: BTreeMap::new() });
-        let observe = call.has("auto-exit").then(|| (Instant::now() + LOOK, false));
+        let observe = call.has("auto-exit").then(|| (Instant::now() + POLL_INTERVAL, false));
         Self { label: cx.program.label(), is_pm2: cx.program.is_pm2(), post, observe, gave_up: false }
     }
 }
@@ -241,7 +241,7 @@ impl Observer for Session {
         let Some((_, found_nothing)) = self.observe else { return false };
         let nothing = !list.iter().any(|row| matches!(row.status.as_str(), "online" | "launching"));
         self.gave_up = nothing && found_nothing;
-        self.observe = (!self.gave_up).then(|| (Instant::now() + LOOK, nothing));
+        self.observe = (!self.gave_up).then(|| (Instant::now() + POLL_INTERVAL, nothing));
         self.gave_up
     }
 }

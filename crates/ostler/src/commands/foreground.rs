@@ -155,7 +155,7 @@ fn watch(cx: &mut Cx, past: logs::StartPositions, mut signals: Option<&mut Signa
     let mut ending = Shutdown;
     let observer = has_keys.then_some(&mut ending as &mut dyn Observer);
     let keeper = logs::stream(cx, past, signals.as_deref_mut(), observer)?.unwrap_or(keeper);
-    cx::wait_for_end(keeper)?;
+    cx::wait_for_exit(keeper)?;
     let Some(signals) = signals else { return Ok(Status::Ok) };
     if signals.receive() || signals.ended_in_order() {
         return Ok(Status::Ok);

@@ -22,7 +22,7 @@ use crate::render::Wording;
 use crate::text::shown;
 
 /// Time between two checks whether a command has exited.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Requested commit.
 enum CommitChoice {
@@ -142,7 +142,7 @@ fn run_within(command: &mut Command, limit: Option<Duration>) -> std::io::Result
             child.wait()?;
             return Ok(None);
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -15,11 +15,11 @@ use crate::render::Wording;
 use crate::text::shown;
 
 /// Time for Node to report the address of its debugger.
-const WITHIN: Duration = Duration::from_secs(5);
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of Node's error output that are read.
 const BYTES: u64 = 64 << 10;
 /// Texts that Node writes if the debugger listens, and if it could not start.
-const SAYS: [&str; 2] = ["Debugger listening on ", "Starting inspector on "];
+const INSPECTOR_LINES: [&str; 2] = ["Debugger listening on ", "Starting inspector on "];
 
 /// Sends SIGUSR1 to Node, which then opens its debugger. Another runtime would die of this signal.
 /// In PM2 7 this command always fails.
@@ -36,10 +36,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let begin = detail.files.error.as_deref().and_then(|path| Some(std::fs::metadata(path).ok()?.len()));
         let request = Request::Signal { signal: ostler_sys::process::signal::USR1, target: detail.id.to_string() };
         cx.perform(&request, Wording::Signal)?;
-        let said = detail.files.error.as_deref().zip(begin).and_then(|(path, begin)| wait_for_word(&detail.spec, path, begin));
+        let address = detail.files.error.as_deref().zip(begin).and_then(|(path, begin)| wait_for_word(&detail.spec, path, begin));
         let (name, id) = (&detail.spec.name, detail.id);
-        match said {
-            Some(line) if line.starts_with(SAYS[0]) => cx.out.info(format_args!("[{name}]({id}) {}", shown(&line))),
+        match address {
+            Some(line) if line.starts_with(INSPECTOR_LINES[0]) => cx.out.info(format_args!("[{name}]({id}) {}", shown(&line))),
             Some(line) => {
                 cx.out.error(format_args!("[{name}]({id}) {}", shown(&line)));
                 status = Status::Failed;
@@ -52,7 +52,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// Waits for the line in which Node reports the debugger's address or the failure.
 fn wait_for_word(spec: &AppSpec, path: &str, begin: u64) -> Option<String> {
-    let until = Instant::now() + WITHIN;
+    let until = Instant::now() + INSPECT_TIMEOUT;
     loop {
         if let Some(line) = with_rights_of(spec, || word(path, begin)) {
             return Some(line);
@@ -73,7 +73,7 @@ fn word(path: &str, begin: u64) -> Option<String> {
     // The app may prefix the line with a date or wrap it in JSON. Only whole lines are read.
     let whole = &text[..text.rfind('\n')? + 1];
     whole.lines().find_map(|line| {
-        let at = SAYS.iter().find_map(|says| line.find(says))?;
+        let at = INSPECTOR_LINES.iter().find_map(|says| line.find(says))?;
         Some(line[at..].trim_end_matches(['"', '}']).to_owned())
     })
 }

@@ -19,8 +19,8 @@ const FOR_PM2: &[(&str, &str)] = &[
     ("deep-monitoring", "ostler measures apps by itself: see `describe`"),
     ("gc-stats", "ostler measures apps by itself: see `describe`"),
     ("event-loop-inspector", "ostler measures apps by itself: see `describe`"),
-    ("v8-profiler", "`inspect <app>` opens the debugger of an app, which has profiles"),
-    ("profiler", "`inspect <app>` opens the debugger of an app, which has profiles"),
+    ("v8-profiler", "`inspect <app>` opens the debugger of an app, which records profiles"),
+    ("profiler", "`inspect <app>` opens the debugger of an app, which records profiles"),
     ("typescript", "name the interpreter of an app (`--interpreter ts-node`), or use a Node that runs TypeScript"),
     ("livescript", "name the interpreter of an app (`--interpreter lsc`)"),
     ("coffee-script", "name the interpreter of an app (`--interpreter coffee`)"),
@@ -66,7 +66,7 @@ fn take(cx: &mut Cx, call: &Call, source: &Source) -> Result<Value, CliError> {
     let request = InstallRequest {
         source: source.clone(),
         safe: safe(call)?,
-        installs_needs: call.has("install"),
+        installs_dependencies: call.has("install"),
         uid: text("uid").or_else(|| text("user")),
         gid: text("gid"),
     };

@@ -15,7 +15,7 @@ use crate::text::shown;
 
 /// Time after its start within which a new process has to listen, unless `listen_timeout` sets
 /// another time.
-const LISTENS_WITHIN: Duration = Duration::from_secs(3);
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -78,7 +78,7 @@ fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<OldProcess
         let mut ports = ports_of(&processes, pid);
         // The kernel chose these ports, and chooses others for the next process.
         ports.retain(|port| !ephemeral.as_ref().is_some_and(|range| range.contains(port)));
-        let within = detail.spec.ready.listen_timeout_ms.map_or(LISTENS_WITHIN, Duration::from_millis);
+        let within = detail.spec.ready.listen_timeout_ms.map_or(LISTEN_TIMEOUT, Duration::from_millis);
         (!ports.is_empty()).then_some(OldProcess { id: detail.id, name: detail.spec.name, pid, ports, within })
     };
     Ok(details.into_iter().filter_map(old).collect())

@@ -12,7 +12,7 @@ use crate::error::CliError;
 const STEADY: Duration = Duration::from_secs(3);
 
 /// Time between two checks of `--wait`.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Waits until all instances are healthy and stay so, and until `also` accepts their processes.
 /// Stopped instances do not count, even if they were named: a job waits for its time, or a user has
@@ -47,7 +47,7 @@ pub(super) fn steady(
         if let Some(end) = calm.update(begin.elapsed(), healthy, is_lost, pids, limit) {
             return Ok((end, line));
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -90,16 +90,18 @@ fn report_ignored_keys(cx: &mut Cx, call: &Call, project: &Project) {
         cx.out.warn_err(format_args!("{} is skipped: {}", crate::text::shown(name), crate::text::shown(why)));
     }
     // Keys that change how an app behaves get one line each; all other keys share one line.
-    const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
-    let matters = |told: &Notice| {
-        told.app == "-" && told.why.contains("variable") || MATTERS.contains(&told.key.as_str()) || told.why.starts_with("unknown key")
+    const IMPORTANT_KEYS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
+    let is_important = |told: &Notice| {
+        told.app == "-" && told.why.contains("variable")
+            || IMPORTANT_KEYS.contains(&told.key.as_str())
+            || told.why.starts_with("unknown key")
     };
-    for told in project.told.iter().filter(|told| matters(told)) {
+    for told in project.told.iter().filter(|told| is_important(told)) {
         let of = if told.app == "-" { String::new() } else { format!("{}: ", crate::text::shown(&told.app)) };
         let key = if told.why.starts_with("unknown key") { format!("{}: ", crate::text::shown(&told.key)) } else { String::new() };
         cx.out.warn_err(format_args!("{of}{key}{}", crate::text::shown(&told.why)));
     }
-    let mut keys: Vec<&str> = project.told.iter().filter(|told| !matters(told)).map(|told| told.key.as_str()).collect();
+    let mut keys: Vec<&str> = project.told.iter().filter(|told| !is_important(told)).map(|told| told.key.as_str()).collect();
     keys.sort_unstable();
     keys.dedup();
     if !keys.is_empty() {

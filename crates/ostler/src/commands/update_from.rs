@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::replacement::{ReplaceRequest, Replaced, UpdateError, replace};
 
 /// Installs the file at the path of this program, and has the daemon become the new program. If
-/// that fails, the former program and its daemon are restored.
+/// that fails, the previous program and its daemon are restored.
 pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<String>, CliError> {
     let path = cx::own_path()?;
     let exe = cx::path_text(path.clone())?;
@@ -25,7 +25,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<
     }
 }
 
-/// Restores the former program, and has the running daemon become it.
+/// Restores the previous program, and has the running daemon become it.
 fn roll_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> CliError {
     let why = ostler_core::text::causes::with_causes(error);
     let path = replaced.path.clone();

@@ -89,7 +89,7 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     if let Some(port) = settings.pm2_port {
         cx.out.info(format_args!("PM2's JSON page at http://127.0.0.1:{port}/, without values of variables"));
     }
-    cx.out.info(format_args!("`{name} web open` makes a link for the first login, `{name} web token <name>` a token for programs"));
+    cx.out.info(format_args!("`{name} web open` creates a link for the first login, `{name} web token <name>` a token for programs"));
     Ok(Status::Ok)
 }
 

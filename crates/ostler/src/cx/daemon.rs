@@ -15,9 +15,9 @@ use crate::render::{ProgressPrinter, Wording};
 use crate::unresponsive::keeper_fault;
 
 /// Time within which the new daemon has to answer.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time within which the keeper has to exit after the daemon has confirmed the stop.
-const KEEPER_END: Duration = Duration::from_secs(5);
+const KEEPER_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Cx {
     /// Replaces keeper and daemon with this program. Returns the version of the new daemon, or none
@@ -48,7 +48,7 @@ impl Cx {
         client.request(&Request::Kill, &mut |progress| printer.print(progress))?;
         let keeper = client.peer().map(|peer| peer.keeper_pid);
         self.disconnect();
-        keeper.map_or(Ok(()), wait_for_end)
+        keeper.map_or(Ok(()), wait_for_exit)
     }
 }
 
@@ -75,11 +75,11 @@ pub(crate) fn text(exe: PathBuf) -> Result<String, CliError> {
 /// Waits for the successor. The keeper holds the socket, so a connection waits until a daemon
 /// accepts it. The old daemon may still accept the first one.
 fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String, CliError> {
-    let deadline = Instant::now() + READY_WITHIN;
+    let deadline = Instant::now() + READY_TIMEOUT;
     loop {
         let last = match client::connect(home).map_err(CliError::from).and_then(ping) {
             Ok((pid, version)) if Some(pid) != old => return Ok(version),
-            Ok(_) => CliError::OldDaemon(READY_WITHIN.as_secs()),
+            Ok(_) => CliError::OldDaemon(READY_TIMEOUT.as_secs()),
             Err(error) => error,
         };
         if Instant::now() >= deadline {
@@ -98,7 +98,7 @@ fn ping(mut client: Client) -> Result<(i32, String), CliError> {
 
 /// Waits by polling, on kernels without process descriptors.
 fn wait_by_looking(keeper: ProcRef) {
-    let until = std::time::Instant::now() + KEEPER_END;
+    let until = std::time::Instant::now() + KEEPER_EXIT_TIMEOUT;
     while !keeper.has_ended() && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
@@ -108,7 +108,7 @@ fn wait_by_looking(keeper: ProcRef) {
 ///
 /// # Errors
 /// Returns an error if the keeper still runs after some seconds.
-pub(crate) fn wait_for_end(pid: i32) -> Result<(), CliError> {
+pub(crate) fn wait_for_exit(pid: i32) -> Result<(), CliError> {
     let Ok(keeper) = ProcRef::of(pid) else { return Ok(()) };
     // In another pid namespace (a container whose home is visible here), this pid does not belong
     // to the keeper.
@@ -118,7 +118,7 @@ pub(crate) fn wait_for_end(pid: i32) -> Result<(), CliError> {
     match keeper.open() {
         Ok(pidfd) => {
             let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-            let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();
+            let timeout = rustix::time::Timespec::try_from(KEEPER_EXIT_TIMEOUT).ok();
             let _ = rustix::event::poll(&mut fds, timeout.as_ref());
         }
         Err(errno) if is_refusal(errno) => wait_by_looking(keeper),
@@ -128,6 +128,6 @@ pub(crate) fn wait_for_end(pid: i32) -> Result<(), CliError> {
         return Ok(());
     }
     let fault = keeper_fault(pid).map_or_else(String::new, |fault| format!(": {}; hint: {}", fault.found, fault.remedy));
-    let seconds = KEEPER_END.as_secs();
+    let seconds = KEEPER_EXIT_TIMEOUT.as_secs();
     Err(ClientError::Silent(format!("all apps were stopped, but the keeper (pid {pid}) has not exited within {seconds} s{fault}")).into())
 }

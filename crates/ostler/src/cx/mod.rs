@@ -21,7 +21,7 @@ use crate::left_behind;
 use crate::other_pm2;
 use crate::render::{Out, ProgressPrinter, Wording};
 
-pub(crate) use daemon::{own_path, text as path_text, wait_for_end};
+pub(crate) use daemon::{own_path, text as path_text, wait_for_exit};
 
 /// Variables that describe a managed app to itself. They must not reach an app that this app starts
 /// by calling ostler.

@@ -19,10 +19,10 @@ const MAX_LINE_BYTES: usize = 16 << 10;
 const WAITING_LINES: usize = 256;
 
 /// Replaces the exit code if the followed deployment is not the requested one.
-const OTHER: i32 = 76;
+const OTHER_RUN: i32 = 76;
 
 /// First word of the line in which a host names the run that it follows.
-const ANSWER: &str = "ostler-deploy run ";
+const RUN_LINE: &str = "ostler-deploy run ";
 
 /// Result of an action on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ fn outcome(is_job: bool, code: i32) -> Outcome {
         (_, 0) => return Outcome::Done,
         (true, 5) => return Outcome::WentBack,
         (true, 70) => "it was killed on the host; run it again",
-        (true, OTHER) => "another deployment was already running; this deployment was not started",
+        (true, OTHER_RUN) => "another deployment was already running; this deployment was not started",
         (true, 1 | 77) => return Outcome::Failed(None),
         (_, LOST) => "no connection",
         (_, code) => return Outcome::Failed(Some(format!("exit code {code}"))),
@@ -139,7 +139,7 @@ fn follow(target: &Target, host: &Host, job: &str, lines: &LineSender) -> Outcom
             Err(error) => return not_started(&error),
         };
         if code != LOST {
-            return outcome(true, if run.is_other { OTHER } else { code });
+            return outcome(true, if run.is_other { OTHER_RUN } else { code });
         }
         in_vain = if run.received > before { 0 } else { in_vain + 1 };
         let Some(wait) = retry(was_there, in_vain) else {
@@ -174,7 +174,7 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut JobRun, was_the
                 // A separate thread writes, so that a shell that prints something before it reads
                 // does not block. If the shell stops reading, its exit code gives the reason.
                 feeder = stdin.take().map(|mut stdin| thread::spawn(move || drop(stdin.write_all(script.as_bytes()))));
-            } else if let Some((id, kind)) = line.strip_prefix(ANSWER).and_then(|rest| rest.split_once(' ')) {
+            } else if let Some((id, kind)) = line.strip_prefix(RUN_LINE).and_then(|rest| rest.split_once(' ')) {
                 is_answer_there = true;
                 if run.may_start && kind != "mine" {
                     lines.line("--> a deployment is already running here: following it");

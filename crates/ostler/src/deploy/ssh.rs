@@ -14,7 +14,7 @@ const OPTIONS: [&str; 3] = ["ConnectTimeout=20", "ServerAliveInterval=10", "Serv
 pub(super) const HELLO: &str = "ostler-deploy is here";
 
 /// Command for the login shell, of any kind, if a script follows on standard input.
-const FED: &str = "echo ostler-deploy is here; exec sh";
+const STDIN_COMMAND: &str = "echo ostler-deploy is here; exec sh";
 
 /// Use of the remote shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum ScriptSource<'a> {
 pub(super) fn words(target: &Target, host: &Host, source: ScriptSource<'_>, home: Option<&str>) -> Vec<String> {
     if host.is_local() {
         let script = match source {
-            ScriptSource::Stdin => FED,
+            ScriptSource::Stdin => STDIN_COMMAND,
             ScriptSource::Argument(script) => script,
         };
         return ["sh", "-c", script].map(str::to_owned).to_vec();
@@ -37,7 +37,7 @@ pub(super) fn words(target: &Target, host: &Host, source: ScriptSource<'_>, home
     let login =
         Login { host: host.clone(), key: target.key.clone(), options: target.ssh_options.clone(), forward_agent: target.forward_agent };
     let command = match source {
-        ScriptSource::Stdin => FED.to_owned(),
+        ScriptSource::Stdin => STDIN_COMMAND.to_owned(),
         ScriptSource::Argument(script) => ssh::command(script),
     };
     ssh::words(&login, &OPTIONS, target.needs_tty && source != ScriptSource::Stdin, &command, home)
@@ -70,8 +70,8 @@ mod tests {
     fn command_line_follows_target() {
         let ours = "-o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3";
         for (members, source, words) in [
-            (json!({}), ScriptSource::Stdin, format!("ssh {ours} -T -- h {FED}")),
-            (json!({"host": "localhost"}), ScriptSource::Stdin, format!("sh -c {FED}")),
+            (json!({}), ScriptSource::Stdin, format!("ssh {ours} -T -- h {STDIN_COMMAND}")),
+            (json!({"host": "localhost"}), ScriptSource::Stdin, format!("sh -c {STDIN_COMMAND}")),
             (json!({"host": "localhost"}), ScriptSource::Argument("x y"), "sh -c x y".into()),
             (json!({}), ScriptSource::Argument("it's"), format!(r"ssh {ours} -T -- h sh -c 'it'\''s'")),
             (
@@ -79,7 +79,7 @@ mod tests {
                 ScriptSource::Argument("x"),
                 format!("ssh -o A=1 {ours} -A -tt -p 7 -i /home/me/k -l u -- h sh -c x"),
             ),
-            (json!({"needs_tty": true}), ScriptSource::Stdin, format!("ssh {ours} -T -- h {FED}")),
+            (json!({"needs_tty": true}), ScriptSource::Stdin, format!("ssh {ours} -T -- h {STDIN_COMMAND}")),
         ] {
             assert_eq!(line(members, source), words);
         }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn bootstrap_command_prints_hello_first() {
-        let output = Command::new("sh").args(["-c", FED]).stdin(std::process::Stdio::null()).output().unwrap();
+        let output = Command::new("sh").args(["-c", STDIN_COMMAND]).stdin(std::process::Stdio::null()).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{HELLO}\n"));
     }
 }

@@ -10,10 +10,10 @@ use crate::render::bytes;
 use crate::unresponsive::keeper_fault;
 
 /// Free space below which the next log may fill the disk, and the share of the disk.
-const LITTLE_BYTES: u64 = 256 << 20;
-const LITTLE_PERCENT: u64 = 3;
+const LOW_BYTES: u64 = 256 << 20;
+const LOW_PERCENT: u64 = 3;
 /// Magic numbers of network file systems, on which locks and sockets of several machines meet.
-const OF_THE_NETWORK: [(u64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")];
+const NETWORK_FILE_SYSTEMS: [(u64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")];
 
 pub(super) fn inspect(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
     findings.push(folder(home));
@@ -34,7 +34,7 @@ fn folder(home: &Path) -> Finding {
     };
     let kind = rustix::fs::statfs(home).ok().and_then(|stat| {
         let number = stat.f_type as u64 & 0xffff_ffff;
-        OF_THE_NETWORK.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+        NETWORK_FILE_SYSTEMS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
     });
     if let Some(kind) = kind {
         let found = format!("{shown} is on {kind}");
@@ -84,7 +84,7 @@ fn daemon_finding(home: &Path, daemon: &Daemon) -> Finding {
                 Level::Wrong,
                 what,
                 "it was killed together with its keeper while apps ran",
-                "ostler list  (takes over what still runs)",
+                "ostler list  (takes over the apps that still run)",
             ),
             _ => Finding::new(Level::Note, what, "not running", "ostler start, or ostler resurrect"),
         },
@@ -105,7 +105,7 @@ fn disks(folders: &BTreeSet<PathBuf>) -> Vec<Finding> {
         let what = format!("disk of {}", folder.display());
         findings.push(match level(free, all, stat.f_favail, stat.f_files) {
             Level::Fine => Finding::fine(what, format!("{} of {} free", bytes(free), bytes(all))),
-            level if free > LITTLE_BYTES => Finding::new(
+            level if free > LOW_BYTES => Finding::new(
                 level,
                 what,
                 "almost no files can be created: the inodes are used up",
@@ -123,7 +123,7 @@ fn disks(folders: &BTreeSet<PathBuf>) -> Vec<Finding> {
 fn level(free: u64, all: u64, free_files: u64, files: u64) -> Level {
     if free == 0 || files > 0 && free_files == 0 {
         Level::Wrong
-    } else if free < LITTLE_BYTES.min(all / 100 * LITTLE_PERCENT) || files > 0 && free_files < 100 {
+    } else if free < LOW_BYTES.min(all / 100 * LOW_PERCENT) || files > 0 && free_files < 100 {
         Level::Warning
     } else {
         Level::Fine

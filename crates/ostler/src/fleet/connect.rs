@@ -22,7 +22,7 @@ const MAX_LINE_BYTES: usize = 16 << 10;
 const WAITING: usize = 256;
 
 /// Longest time between two checks whether the output still has a reader.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Options that close a hanging connection, unless the host's own options set others. The connect
 /// timeout also covers the server's first bytes.
@@ -130,7 +130,7 @@ pub(super) fn run(
         }
         drop(sender);
         loop {
-            let wait = listener.on_tick().unwrap_or(LOOK).min(LOOK);
+            let wait = listener.on_tick().unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL);
             match receiver.recv_timeout(wait) {
                 Ok((host, event)) => listener.on_event(host, event),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -175,7 +175,7 @@ fn host(member: &Member, mut script: String, rules: ConnectRules, sender: &Event
         sender.send(HostEvent::Lost(answer));
         let Ok(again) = wanted.recv() else { return Ok(code) };
         script = again;
-        pause(ssh::retry(true, in_vain).unwrap_or(LOOK), running);
+        pause(ssh::retry(true, in_vain).unwrap_or(POLL_INTERVAL), running);
     }
 }
 

@@ -7,9 +7,9 @@ use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use ostler_proto::control::Event;
 use serde_json::Value;
 
-use super::answers::{HostStates, HostUpdate};
 use super::connect::{self, ConnectRules, HostEvent, Listener};
 use super::host_command::{AnswerKind, HostCommand, script_for};
+use super::host_states::{HostStates, HostUpdate};
 use super::logs::has_no_reader;
 use crate::cli::Call;
 use crate::render::{Out, event_line};
@@ -17,7 +17,7 @@ use crate::render::{Out, event_line};
 /// Shows the events until the hosts are done, or without an end if it follows.
 pub(super) fn run(
     out: &mut Out,
-    answers: HostStates<'_>,
+    host_states: HostStates<'_>,
     members: &[Member],
     command: &HostCommand,
     rules: ConnectRules,
@@ -29,7 +29,7 @@ pub(super) fn run(
     let script = |member: &Member| script_for(member, &command.words, None, false);
     let places = members.iter().map(|_| EventCursor::default()).collect();
     let mut events = EventReceiver {
-        answers,
+        host_states,
         out,
         scripts: members.iter().map(script).collect(),
         places,
@@ -42,12 +42,12 @@ pub(super) fn run(
     while let Some((host, event)) = events.order.next_immediately() {
         events.show(host, event);
     }
-    let EventReceiver { answers, out, .. } = events;
-    answers.conclude(out)
+    let EventReceiver { host_states, out, .. } = events;
+    host_states.conclude(out)
 }
 
 struct EventReceiver<'a, 'b> {
-    answers: HostStates<'a>,
+    host_states: HostStates<'a>,
     out: &'b mut Out,
     scripts: Vec<String>,
     places: Vec<EventCursor>,
@@ -63,7 +63,7 @@ impl EventReceiver<'_, '_> {
         // An older ostler may print lines that are no events.
         let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
         let Some(place) = self.places.get_mut(host) else { return };
-        let name = self.answers.name(host);
+        let name = self.host_states.name(host);
         match place.judge(&event, self.whole) {
             EventDecision::Known => return,
             EventDecision::Show => {}
@@ -79,7 +79,7 @@ impl EventReceiver<'_, '_> {
     fn show(&mut self, host: usize, event: Value) {
         if self.json {
             if let Value::Object(object) = event {
-                self.out.data(format!("{}\n", merge::with_host(&self.answers.name(host), object)).as_bytes());
+                self.out.data(format!("{}\n", merge::with_host(&self.host_states.name(host), object)).as_bytes());
             }
             return;
         }
@@ -88,25 +88,25 @@ impl EventReceiver<'_, '_> {
             // The event comes from another version.
             Err(_) => event.to_string(),
         };
-        let prefix = self.answers.prefix(host, self.out.paint());
+        let prefix = self.host_states.prefix(host, self.out.paint());
         self.out.line(format_args!("{prefix}{text}"));
     }
 }
 
 impl Listener for EventReceiver<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
-        match self.answers.take(self.out, host, event) {
+        match self.host_states.take(self.out, host, event) {
             HostUpdate::Line(line) => self.line(host, &line),
             HostUpdate::Lost(answer) => {
-                self.out.warn_err(format_args!("{}: connection lost; connecting again", self.answers.name(host)));
+                self.out.warn_err(format_args!("{}: connection lost; connecting again", self.host_states.name(host)));
                 self.places.get_mut(host).into_iter().for_each(EventCursor::on_disconnect);
                 if let Some(script) = self.scripts.get(host) {
                     let _ = answer.send(script.clone());
                 }
             }
-            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.host_states.name(host))),
             // A command that follows never prints a summary, so the outcome is printed at once.
-            HostUpdate::Ended if self.follows => self.answers.report(self.out, host),
+            HostUpdate::Ended if self.follows => self.host_states.report(self.out, host),
             HostUpdate::Ended | HostUpdate::Nothing => {}
         }
     }

@@ -8,10 +8,10 @@ use crate::cli::{Call, Daemon, Section};
 use crate::error::{CliError, UsageError};
 
 /// Options that only the caller handles.
-const OURS: &[&str] = &["hosts", "batch", "parallel", "json", "color", "no-color"];
+const FLEET_OPTIONS: &[&str] = &["hosts", "batch", "parallel", "json", "color", "no-color"];
 
 /// Option with the time within which apps have to be healthy before the next batch.
-const WELL: &str = "--wait=60s";
+const HEALTH_OPTION: &str = "--wait=60s";
 
 /// Kind of answer that a host gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) fn host_command(call: &Call, hosts: usize, in_batches: bool, color: b
     if in_batches && !changes {
         return Err(UsageError::BadValue { option: "--batch".into(), reason: format!("`{}` changes nothing", call.word) }.into());
     }
-    let left_out = |more: &[&str]| call.words_without(&[OURS, more].concat());
+    let left_out = |more: &[&str]| call.words_without(&[FLEET_OPTIONS, more].concat());
     let mut words = match kind {
         AnswerKind::Rows => left_out(&["sort", "silent"]),
         AnswerKind::Logs { .. } => left_out(&["raw", "after"]),
@@ -154,7 +154,7 @@ fn health(call: &Call) -> Vec<String> {
     };
     let is_plain = |word: &String| word != "all" && word != "-" && !word.contains('/') && !is_config_name(word);
     let names = if named.iter().all(is_plain) { named } else { &[] };
-    std::iter::once("health".to_owned()).chain(names.iter().cloned()).chain([WELL.to_owned()]).collect()
+    std::iter::once("health".to_owned()).chain(names.iter().cloned()).chain([HEALTH_OPTION.to_owned()]).collect()
 }
 
 fn usage(reason: String) -> CliError {

@@ -12,9 +12,9 @@ use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use super::answers::{HostStates, HostUpdate};
 use super::connect::{self, ConnectRules, HostEvent, Listener};
 use super::host_command::{AnswerKind, HostCommand, script_for};
+use super::host_states::{HostStates, HostUpdate};
 use crate::cli::Call;
 use crate::render::{Out, styles};
 
@@ -24,7 +24,7 @@ const MAX_PLACES_BYTES: usize = 100 << 10;
 /// Shows the lines until the hosts are done, or without an end if it follows.
 pub(super) fn run(
     out: &mut Out,
-    answers: HostStates<'_>,
+    host_states: HostStates<'_>,
     members: &[Member],
     command: &HostCommand,
     rules: ConnectRules,
@@ -39,7 +39,7 @@ pub(super) fn run(
         words.push("--after".into());
     }
     let mut logs = LogReceiver {
-        answers,
+        host_states,
         out,
         members,
         words: words.clone(),
@@ -54,8 +54,8 @@ pub(super) fn run(
     while let Some((host, line)) = logs.order.next_immediately() {
         logs.show(host, &line);
     }
-    let LogReceiver { answers, out, .. } = logs;
-    answers.conclude(out)
+    let LogReceiver { host_states, out, .. } = logs;
+    host_states.conclude(out)
 }
 
 /// Positions in the logs of one host.
@@ -95,7 +95,7 @@ impl HostPositions {
 }
 
 struct LogReceiver<'a, 'b> {
-    answers: HostStates<'a>,
+    host_states: HostStates<'a>,
     out: &'b mut Out,
     members: &'a [Member],
     words: Vec<String>,
@@ -129,13 +129,13 @@ impl LogReceiver<'_, '_> {
     fn show(&mut self, host: usize, line: &Value) {
         let Some(object) = line.as_object() else { return };
         if self.json {
-            self.out.data(format!("{}\n", merge::with_host(&self.answers.name(host), object.clone())).as_bytes());
+            self.out.data(format!("{}\n", merge::with_host(&self.host_states.name(host), object.clone())).as_bytes());
             return;
         }
         // Only the JSON form shows events.
         let Some(message) = object.get("message").and_then(Value::as_str) else { return };
         let paint = self.out.paint();
-        let mut text = self.answers.prefix(host, paint);
+        let mut text = self.host_states.prefix(host, paint);
         if !self.raw {
             let name = object.get("app_name").and_then(Value::as_str).unwrap_or_default();
             let label = match object.get("process_id") {
@@ -154,7 +154,7 @@ impl LogReceiver<'_, '_> {
     /// Returns the script that continues at the positions of a host.
     fn reconnect_script(&mut self, host: usize) -> Option<String> {
         let (member, places) = (self.members.get(host)?, self.places.get(host)?);
-        let name = self.answers.name(host);
+        let name = self.host_states.name(host);
         let after = match places.word() {
             Some(word) => {
                 self.out.warn_err(format_args!("{name}: connection lost; connecting again"));
@@ -173,16 +173,16 @@ impl LogReceiver<'_, '_> {
 
 impl Listener for LogReceiver<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
-        match self.answers.take(self.out, host, event) {
+        match self.host_states.take(self.out, host, event) {
             HostUpdate::Line(line) => self.line(host, &line),
             HostUpdate::Lost(answer) => {
                 if let Some(script) = self.reconnect_script(host) {
                     let _ = answer.send(script);
                 }
             }
-            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.host_states.name(host))),
             // A command that follows never prints a summary, so the outcome is printed at once.
-            HostUpdate::Ended if self.follows => self.answers.report(self.out, host),
+            HostUpdate::Ended if self.follows => self.host_states.report(self.out, host),
             HostUpdate::Ended | HostUpdate::Nothing => {}
         }
     }

@@ -9,11 +9,11 @@
 //! The caller's thread holds all state, and no other thread prints. The output of a host is
 //! bounded, and so are the pieces that wait to be printed.
 
-mod answers;
 mod connect;
 mod events;
 mod file;
 mod host_command;
+mod host_states;
 mod logs;
 mod run;
 mod text;

@@ -6,9 +6,9 @@ use ostler_fleet::{Batches, Code, HostOutcome, Member, merge, worst};
 use ostler_proto::control::TableRow;
 use serde_json::Value;
 
-use super::answers::{HostStates, HostUpdate};
 use super::connect::{self, ConnectRules, HostEvent, Listener};
 use super::host_command::{AnswerKind, HostCommand, host_command, script_for};
+use super::host_states::{HostStates, HostUpdate};
 use super::text::TextReceiver;
 use super::{events, file, logs};
 use crate::cli::Call;
@@ -46,24 +46,24 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let may_ask = at_terminal && (members.len() == 1 || parallel == 1 || batch == Some(1));
     let rules = ConnectRules { parallel, reconnects: false, may_ask };
     let (out, members) = (&mut cx.out, members.as_slice());
-    let answers = |joins| HostStates::new(members, command.changes, joins);
+    let host_states = |joins| HostStates::new(members, command.changes, joins);
     match command.kind {
         AnswerKind::Screen => return screen(out, members, &command, at_terminal),
         AnswerKind::Logs { follow } => {
             let rules = ConnectRules { parallel: if follow { members.len() } else { parallel }, reconnects: follow, ..rules };
-            let outcomes = logs::run(out, answers(true), members, &command, rules, call);
+            let outcomes = logs::run(out, host_states(true), members, &command, rules, call);
             return Ok(code_of(&outcomes));
         }
         AnswerKind::Events { follow } => {
             let rules = ConnectRules { parallel: if follow { members.len() } else { parallel }, reconnects: follow, ..rules };
-            let outcomes = events::run(out, answers(true), members, &command, rules, call);
+            let outcomes = events::run(out, host_states(true), members, &command, rules, call);
             return Ok(code_of(&outcomes));
         }
         AnswerKind::Text => {
-            let mut text = TextReceiver { answers: answers(false), out };
+            let mut text = TextReceiver { host_states: host_states(false), out };
             in_batches(&mut text, members, &command, rules, batch);
-            let TextReceiver { answers, out } = text;
-            return Ok(code_of(&answers.conclude(out)));
+            let TextReceiver { host_states, out } = text;
+            return Ok(code_of(&host_states.conclude(out)));
         }
         AnswerKind::Rows | AnswerKind::Processes | AnswerKind::Json => {}
     }
@@ -71,15 +71,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         out.data_only();
     }
     let mut whole = CompleteAnswers {
-        answers: answers(false),
+        host_states: host_states(false),
         out,
         kind: command.kind,
         bodies: members.iter().map(|_| HostAnswer::default()).collect(),
         bytes: 0,
     };
     in_batches(&mut whole, members, &command, rules, batch);
-    let CompleteAnswers { answers, bodies, out, .. } = whole;
-    let outcomes = answers.outcomes();
+    let CompleteAnswers { host_states, bodies, out, .. } = whole;
+    let outcomes = host_states.outcomes();
     if command.kind == AnswerKind::Rows {
         table(out, members, bodies, order);
     } else {
@@ -87,7 +87,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         json(out, &merged(members, bodies, &outcomes, with_failures));
     }
     out.flush();
-    Ok(code_of(&answers.conclude(out)))
+    Ok(code_of(&host_states.conclude(out)))
 }
 
 /// Returns the number of an option.
@@ -106,48 +106,49 @@ trait Collector: Listener {
 
 impl Collector for TextReceiver<'_, '_> {
     fn parts(&mut self) -> (&mut Out, &HostStates<'_>) {
-        (self.out, &self.answers)
+        (self.out, &self.host_states)
     }
 }
 
 impl Collector for CompleteAnswers<'_, '_> {
     fn parts(&mut self) -> (&mut Out, &HostStates<'_>) {
-        (self.out, &self.answers)
+        (self.out, &self.host_states)
     }
 }
 
 /// Runs batch after batch. Stops after the first batch that does not become healthy.
 fn in_batches(listener: &mut impl Collector, members: &[Member], command: &HostCommand, rules: ConnectRules, batch: Option<usize>) {
     let mut batches = Batches::new(members.len(), batch.unwrap_or(0));
-    let mut well = true;
-    while let Some(range) = batches.next(well) {
+    let mut healthy = true;
+    while let Some(range) = batches.next(healthy) {
         if batch.is_some() {
-            let (out, answers) = listener.parts();
-            out.info(format_args!("now {} ({} of {})", names(answers, range.clone()), range.end, members.len()));
+            let (out, host_states) = listener.parts();
+            out.info(format_args!("now {} ({} of {})", names(host_states, range.clone()), range.end, members.len()));
             out.flush();
         }
         let script = |member: &Member| script_for(member, &command.words, command.then.as_deref(), false);
         connect::run(members, range.clone(), &script, rules, listener);
-        let (_, answers) = listener.parts();
-        well = batch.is_none() || range.into_iter().all(|host| answers.outcome(host).succeeded());
+        let (_, host_states) = listener.parts();
+        healthy = batch.is_none() || range.into_iter().all(|host| host_states.outcome(host).succeeded());
     }
     let left = batches.remaining();
     if !left.is_empty() {
-        let (out, answers) = listener.parts();
-        let of =
-            |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).succeeded() == wanted).map(|host| answers.name(host));
+        let (out, host_states) = listener.parts();
+        let of = |wanted: bool| {
+            (0..left.start).filter(move |host| host_states.outcome(*host).succeeded() == wanted).map(|host| host_states.name(host))
+        };
         let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         out.error(format_args!(
             "stopped, because not all hosts became healthy. Done: {}; failed: {}; not started: {}",
             list(of(true).collect()),
             list(of(false).collect()),
-            names(answers, left.clone())
+            names(host_states, left.clone())
         ));
     }
 }
 
-fn names(answers: &HostStates<'_>, range: Range<usize>) -> String {
-    range.map(|host| answers.name(host)).collect::<Vec<_>>().join(", ")
+fn names(host_states: &HostStates<'_>, range: Range<usize>) -> String {
+    range.map(|host| host_states.name(host)).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs the full-screen view of one host: its `ssh` uses the terminal.
@@ -177,7 +178,7 @@ struct HostAnswer {
 
 /// Receiver of answers that are usable only when they are complete.
 struct CompleteAnswers<'a, 'b> {
-    answers: HostStates<'a>,
+    host_states: HostStates<'a>,
     out: &'b mut Out,
     kind: AnswerKind,
     bodies: Vec<HostAnswer>,
@@ -188,7 +189,7 @@ struct CompleteAnswers<'a, 'b> {
 impl Listener for CompleteAnswers<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
         let Some(body) = self.bodies.get_mut(host) else { return };
-        match self.answers.take(self.out, host, event) {
+        match self.host_states.take(self.out, host, event) {
             HostUpdate::Line(piece)
                 if !body.is_too_long && body.bytes.len() + piece.len() <= MAX_ANSWER_BYTES && self.bytes + piece.len() <= MAX_ALL_BYTES =>
             {
@@ -196,12 +197,12 @@ impl Listener for CompleteAnswers<'_, '_> {
                 body.bytes.extend_from_slice(&piece);
             }
             HostUpdate::Line(_) => (body.is_too_long, body.bytes) = (true, Vec::new()),
-            HostUpdate::Ended if body.is_too_long => self.answers.spoil(host, HostOutcome::TooLong(MAX_ANSWER_BYTES)),
+            HostUpdate::Ended if body.is_too_long => self.host_states.spoil(host, HostOutcome::TooLong(MAX_ANSWER_BYTES)),
             HostUpdate::Ended => {
                 let bytes = std::mem::take(&mut body.bytes);
                 if read(self.kind, &bytes, body).is_err() {
-                    let version = self.answers.version(host).to_owned();
-                    self.answers.spoil(host, HostOutcome::Unreadable(version));
+                    let version = self.host_states.version(host).to_owned();
+                    self.host_states.spoil(host, HostOutcome::Unreadable(version));
                 }
             }
             _ => {}

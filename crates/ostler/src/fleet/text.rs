@@ -1,21 +1,21 @@
 //! Lines of text, each prefixed with its host.
 
-use super::answers::{HostStates, HostUpdate};
 use super::connect::{HostEvent, Listener};
+use super::host_states::{HostStates, HostUpdate};
 use crate::render::Out;
 
 /// Receiver of text.
 pub(super) struct TextReceiver<'a, 'b> {
     /// State of the hosts.
-    pub answers: HostStates<'a>,
+    pub host_states: HostStates<'a>,
     /// Output.
     pub out: &'b mut Out,
 }
 
 impl Listener for TextReceiver<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
-        if let HostUpdate::Line(line) = self.answers.take(self.out, host, event) {
-            let prefix = self.answers.prefix(host, self.out.paint());
+        if let HostUpdate::Line(line) = self.host_states.take(self.out, host, event) {
+            let prefix = self.host_states.prefix(host, self.out.paint());
             self.out.data(prefix.as_bytes());
             self.out.data(&line);
             if line.last() != Some(&b'\n') {

@@ -73,7 +73,7 @@ impl Terms {
         if limit == 0 {
             return Ok(());
         }
-        let wanted = Search {
+        let query = Search {
             pattern: self.pattern.clone(),
             since_ms: self.since_ms,
             until_ms: self.until_ms,
@@ -85,19 +85,19 @@ impl Terms {
             within: None,
             ends_at: ends_at.clone(),
         };
-        let mut kept = MatchBuffer { lines: Vec::new(), bytes: 0 };
-        let end = search(sources, &wanted, &mut kept)?;
-        for (path, found) in kept.lines.iter().rev() {
+        let mut matches = MatchBuffer { lines: Vec::new(), bytes: 0 };
+        let result = search(sources, &query, &mut matches)?;
+        for (path, found) in matches.lines.iter().rev() {
             let Some(source) = sources.iter().find(|source| source.path == *path) else { continue };
             printer.found(out, source, &found.text, found.at_ms);
             if out.is_closed() {
                 return Ok(());
             }
         }
-        if end.more.is_some() && kept.lines.len() < limit {
-            out.warn_err(format_args!("more than {} MiB match; showing the last {} lines", MOST_BYTES >> 20, kept.lines.len()));
+        if result.more.is_some() && matches.lines.len() < limit {
+            out.warn_err(format_args!("more than {} MiB match; showing the last {} lines", MOST_BYTES >> 20, matches.lines.len()));
         }
-        end.trouble.iter().for_each(|trouble| out.warn_err(format_args!("not searched: {trouble}")));
+        result.trouble.iter().for_each(|trouble| out.warn_err(format_args!("not searched: {trouble}")));
         Ok(())
     }
 }

@@ -16,14 +16,14 @@ use super::source::Source;
 /// Most names of a folder that are checked for a file that was renamed.
 const MOST_NAMES: usize = 10_000;
 /// Attempts to find a file that has none of its expected names.
-const LOOKS: u32 = 3;
+const ATTEMPTS: u32 = 3;
 
 /// Returns a follower that continues at these positions of one log, the oldest first. The files of
 /// the positions are found by device and inode. Files that were rotated since are read in between.
 /// A file at the path that has no position comes last, from its beginning.
 pub(super) fn resume(source: Source, places: &[&LogPlace]) -> Follower {
     // Rotation renames a file away and back, so during a check the file may have neither name.
-    let resumed = (0..LOOKS).map(|_| find_files(&source, places)).find(|resumed| resumed.is_complete);
+    let resumed = (0..ATTEMPTS).map(|_| find_files(&source, places)).find(|resumed| resumed.is_complete);
     let Resumed { open, returning, .. } = resumed.unwrap_or_else(|| find_files(&source, places));
     Follower::resumed(source, open, returning)
 }

@@ -67,9 +67,9 @@ impl MoveMethod {
     /// Returns the description for users.
     pub(crate) fn words(self) -> &'static str {
         match self {
-            Self::Beside => "beside the old one",
+            Self::Beside => "start beside the old one, then stop it",
             Self::InPlace => "stop, then start",
-            Self::Listed => "stopped, only listed",
+            Self::Listed => "stopped; added to the list",
         }
     }
 

@@ -16,7 +16,7 @@ use crate::error::{CliError, MigrateError};
 /// Longest answer: a list of some thousand apps with their environments.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// Longest wait for an answer. PM2 answers `stopProcessId` only after the process has exited.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A connection to PM2's daemon.
 pub(crate) struct Pm2 {
@@ -53,7 +53,7 @@ impl Pm2 {
         if ostler_sys::process::tree::marker(peer.pid, ROLE_VAR).is_some() {
             return Err(MigrateError::Ostler(home.to_owned()).into());
         }
-        let limits = stream.set_read_timeout(Some(ANSWERS_WITHIN)).and_then(|()| stream.set_write_timeout(Some(ANSWERS_WITHIN)));
+        let limits = stream.set_read_timeout(Some(RESPONSE_TIMEOUT)).and_then(|()| stream.set_write_timeout(Some(RESPONSE_TIMEOUT)));
         limits.map_err(|source| CliError::File { what: "use", path: path.display().to_string(), source })?;
         Ok(Some(Self { stream, decoder: Decoder::with_limit(MAX_ANSWER_BYTES), last: 0, process }))
     }
@@ -66,7 +66,7 @@ impl Pm2 {
 
     /// Returns its list: `pm2_env` of each instance.
     pub(crate) fn list(&mut self) -> Result<Vec<Value>, CliError> {
-        let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else { return Err(lost("its list is invalid")) };
+        let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else { return Err(connection_error("its list is invalid")) };
         let with_pid = |mut item: Value| {
             let pid = item["pid"].take();
             let mut env = item["pm2_env"].take();
@@ -101,7 +101,7 @@ impl Pm2 {
     fn send(&mut self, method: &str, args: &[Value]) -> Result<Vec<u8>, CliError> {
         self.last += 1;
         let id = format!("{}:{}", std::process::id(), self.last);
-        self.stream.write_all(&invocation(&id, method, args)).map_err(|error| lost(&error.to_string()))?;
+        self.stream.write_all(&invocation(&id, method, args)).map_err(|error| connection_error(&error.to_string()))?;
         Ok(ostler_proto::pm2::amp::text(&id))
     }
 
@@ -109,24 +109,24 @@ impl Pm2 {
         let id = self.send(method, args)?;
         let mut buffer = vec![0; 64 << 10];
         loop {
-            while let Some(frame) = self.decoder.take().map_err(|error| lost(&error.to_string()))? {
+            while let Some(frame) = self.decoder.take().map_err(|error| connection_error(&error.to_string()))? {
                 let Some(answer) = answer(frame).filter(|answer| answer.id == id) else { continue };
                 let values = answer.result.map_err(|reason| MigrateError::Refused { method: method.to_owned(), reason })?;
                 return Ok(values.into_iter().next().unwrap_or_default());
             }
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(lost("it closed the connection")),
+                Ok(0) => return Err(connection_error("it closed the connection")),
                 Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Err(lost(&format!("no response to {method}")));
+                    return Err(connection_error(&format!("no response to {method}")));
                 }
-                Err(error) => return Err(lost(&error.to_string())),
+                Err(error) => return Err(connection_error(&error.to_string())),
             }
         }
     }
 }
 
-fn lost(why: &str) -> CliError {
+fn connection_error(why: &str) -> CliError {
     MigrateError::Answer(why.to_owned()).into()
 }

@@ -21,7 +21,7 @@ const MAX_FILES: usize = 200_000;
 ///
 /// # Errors
 /// Returns one line for the user. The caller must then remove the content of the folder.
-pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs: bool) -> Result<PathBuf, ModuleError> {
+pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_dependencies: bool) -> Result<PathBuf, ModuleError> {
     match source {
         Source::Here => Err(ModuleError::Here),
         Source::Npm(word) => by_npm(cx, word.as_ref(), folder),
@@ -29,11 +29,11 @@ pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs:
         Source::Local(path) => Err(ModuleError::Missing(path.clone())),
         Source::Tarball(path) => {
             let file = File::open(path).map_err(|source| ModuleError::File { what: "read", path: path.clone(), source })?;
-            by_tar(cx, file, folder, installs_needs)
+            by_tar(cx, file, folder, installs_dependencies)
         }
         Source::TarballAt(address) => {
             let file = download(cx, address, folder)?;
-            by_tar(cx, file, folder, installs_needs)
+            by_tar(cx, file, folder, installs_dependencies)
         }
     }
 }
@@ -68,7 +68,7 @@ fn only_dependency(folder: &Path) -> Result<String, ModuleError> {
 }
 
 /// Unpacks `<top>/…` of a tar file. The library rejects paths that lead outside.
-fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Result<PathBuf, ModuleError> {
+fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_dependencies: bool) -> Result<PathBuf, ModuleError> {
     let parts = folder.join(".unpacked");
     fs::create_dir(&parts)?;
     let mut archive = tar::Archive::new(GzDecoder::new(file).take(MAX_BYTES));
@@ -89,7 +89,7 @@ fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Resul
         fs::rename(entry.path(), folder.join(entry.file_name()))?;
     }
     fs::remove_dir_all(&parts)?;
-    if installs_needs {
+    if installs_dependencies {
         npm::install_needs(cx, folder)?;
     }
     Ok(folder.to_owned())

@@ -21,7 +21,7 @@ use crate::module_conf;
 /// Time for which a new module is watched, and the number of restarts that are allowed within it.
 const WATCHED: Duration = Duration::from_secs(1);
 /// Time between two checks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Module to install, with its options.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct InstallRequest {
     /// any restart.
     pub(crate) safe: Option<Duration>,
     /// Whether the dependencies of a tar file are installed.
-    pub(crate) installs_needs: bool,
+    pub(crate) installs_dependencies: bool,
     pub(crate) uid: Option<String>,
     pub(crate) gid: Option<String>,
 }
@@ -86,7 +86,7 @@ const CONFIRM: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watc
 
 fn exchange(cx: &mut Cx, request: &InstallRequest, conf: &Path, modules: &Path, fresh: &Path) -> Result<Package, CliError> {
     let failed = |source: ModuleError| CliError::unchanged(ModuleError::Fetch { shown: request.source.shown(), source: Box::new(source) });
-    let place = fetch(cx, &request.source, fresh, request.installs_needs).map_err(failed)?;
+    let place = fetch(cx, &request.source, fresh, request.installs_dependencies).map_err(failed)?;
     let package = Package::read(&place).map_err(failed)?;
     let address = match &request.source {
         Source::TarballAt(address) => Some(address.clone()),
@@ -202,7 +202,7 @@ fn watch(cx: &mut Cx, module: &str, request: &InstallRequest) -> Result<(), CliE
         if begin.elapsed() >= time {
             return Ok(());
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

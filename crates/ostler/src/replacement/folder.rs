@@ -22,8 +22,8 @@ pub(super) struct Folder {
     name: OsString,
     /// Name of the file that will become the program.
     new: OsString,
-    /// Second name of the former program.
-    former: OsString,
+    /// Second name of the previous program.
+    previous: OsString,
     /// Current program, for its permissions and owner.
     program: File,
 }
@@ -57,13 +57,13 @@ impl Folder {
         if !is_file {
             return Err("it is not a regular file".into());
         }
-        let beside = |end: &str| {
-            let mut beside = OsString::from(".");
-            beside.push(name);
-            beside.push(end);
-            beside
+        let sibling = |end: &str| {
+            let mut sibling = OsString::from(".");
+            sibling.push(name);
+            sibling.push(end);
+            sibling
         };
-        Ok(Self { fd, path: path.to_owned(), name: name.to_owned(), new: beside(".new"), former: beside(".former"), program })
+        Ok(Self { fd, path: path.to_owned(), name: name.to_owned(), new: sibling(".new"), previous: sibling(".former"), program })
     }
 
     /// Creates the file that will become the program. The lock excludes other updates, so a file
@@ -99,32 +99,32 @@ impl Folder {
         new.sync_all()
     }
 
-    /// Renames the new file to the program's name. The former program keeps a second name.
+    /// Renames the new file to the program's name. The previous program keeps a second name.
     pub(super) fn exchange(&self) -> io::Result<()> {
-        self.remove(&self.former)?;
-        fs::linkat(&self.fd, &self.name, &self.fd, &self.former, AtFlags::empty())?;
+        self.remove(&self.previous)?;
+        fs::linkat(&self.fd, &self.name, &self.fd, &self.previous, AtFlags::empty())?;
         if let Err(error) = fs::renameat(&self.fd, &self.new, &self.fd, &self.name) {
-            let _ = self.remove(&self.former);
+            let _ = self.remove(&self.previous);
             return Err(error.into());
         }
         self.sync();
         Ok(())
     }
 
-    /// Renames the former program back.
-    pub(super) fn put_back(&self) -> io::Result<()> {
-        fs::renameat(&self.fd, &self.former, &self.fd, &self.name)?;
+    /// Renames the previous program back.
+    pub(super) fn restore(&self) -> io::Result<()> {
+        fs::renameat(&self.fd, &self.previous, &self.fd, &self.name)?;
         self.sync();
         Ok(())
     }
 
-    /// Removes the former program.
-    pub(super) fn forget_former(&self) {
-        let _ = self.remove(&self.former);
+    /// Removes the previous program.
+    pub(super) fn remove_previous(&self) {
+        let _ = self.remove(&self.previous);
     }
 
     /// Removes the new file.
-    pub(super) fn forget_new(&self) {
+    pub(super) fn remove_new(&self) {
         let _ = self.remove(&self.new);
     }
 

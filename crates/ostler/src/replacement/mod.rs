@@ -5,7 +5,7 @@
 //! copied to a new file beside the program. The checksum is computed over the copied bytes, so
 //! exactly the verified bytes will run. The copy must answer `--version`. It then gets the
 //! permissions and owner of the program, is flushed to disk, and takes the program's name by one
-//! `rename`. The former file keeps a second name until the daemon runs from the new one.
+//! `rename`. The previous file keeps a second name until the daemon runs from the new one.
 
 mod folder;
 mod package;
@@ -22,7 +22,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use folder::Folder;
-use package::{HEAD, PackageForm, SUMS_MAX, Version};
+use package::{CHECKSUM_FILE_MAX, HEAD, PackageForm, Version};
 
 /// Largest program.
 const MAX_BYTES: u64 = 256 << 20;
@@ -31,9 +31,9 @@ const MAX_FILES: usize = 1000;
 /// Name of the program in an archive, in any folder.
 const PROGRAM: &str = "ostler";
 /// Name of the file with checksums.
-const SUMS: &str = "SHA256SUMS";
+const CHECKSUM_FILE: &str = "SHA256SUMS";
 /// Time within which a program has to print its version.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// File to install, with its conditions.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) enum ReplaceError {
 /// Reason why an update was undone: the daemon did not become the new program.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpdateError {
-    /// The former program is back, and its daemon runs.
+    /// The previous program was restored, and its daemon runs.
     #[error("{why}; the previous program was restored at {}; all apps keep running", path.display())]
     PutBack {
         /// The fault of the new program.
@@ -81,17 +81,17 @@ pub(crate) enum UpdateError {
         /// The program.
         path: PathBuf,
     },
-    /// The former program is back, but its daemon does not answer.
+    /// The previous program was restored, but its daemon does not respond.
     #[error("{why}; the previous program was restored at {}, but its daemon does not respond: {also}", path.display())]
     NoDaemon {
         /// The fault of the new program.
         why: String,
         /// The program.
         path: PathBuf,
-        /// The fault of the former one.
+        /// Error of the previous program.
         also: String,
     },
-    /// The former program could not be put back.
+    /// The previous program could not be restored.
     #[error("{why}; cannot restore the previous program at {}: {source}", path.display())]
     NotPutBack {
         /// The fault of the new program.
@@ -116,16 +116,16 @@ pub(crate) struct Replaced {
 impl Replaced {
     /// Keeps the new program.
     pub(crate) fn keep(self) {
-        self.folder.forget_former();
+        self.folder.remove_previous();
     }
 
-    /// Restores the former program.
+    /// Restores the previous program.
     ///
     /// # Errors
     /// Returns an error if it cannot be renamed. It still exists, under the name that the message
     /// gives.
     pub(crate) fn undo(self) -> io::Result<()> {
-        self.folder.put_back()
+        self.folder.restore()
     }
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn replace(program: &Path, request: &ReplaceRequest<'_>) -> Result<Re
     match outcome {
         Ok(version) => Ok(Replaced { folder, path: program.to_owned(), version }),
         Err(error) => {
-            folder.forget_new();
+            folder.remove_new();
             Err(error)
         }
     }
@@ -165,12 +165,12 @@ fn expected_sum(request: &ReplaceRequest<'_>) -> Result<[u8; 32], String> {
         return package::checksum(text).map_err(|why| format!("--sha256: {why}"));
     }
     let Some(name) = request.from.file_name().and_then(|name| name.to_str()) else { return Err("its name is not valid UTF-8".into()) };
-    let list = request.from.with_file_name(SUMS);
+    let list = request.from.with_file_name(CHECKSUM_FILE);
     let mut text = String::new();
-    match File::open(&list).and_then(|file| file.take(SUMS_MAX).read_to_string(&mut text)) {
+    match File::open(&list).and_then(|file| file.take(CHECKSUM_FILE_MAX).read_to_string(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(format!("there is no {SUMS} beside it; give its checksum with --sha256"));
+            return Err(format!("there is no {CHECKSUM_FILE} beside it; give its checksum with --sha256"));
         }
         Err(error) => return Err(format!("cannot read {}: {error}", list.display())),
     }
@@ -259,7 +259,7 @@ fn version_of(program: &Path) -> Result<String, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(cannot)?;
-    let end = Instant::now() + ANSWERS_WITHIN;
+    let end = Instant::now() + VERSION_TIMEOUT;
     let status = loop {
         match child.try_wait().map_err(cannot)? {
             Some(status) => break status,
@@ -268,7 +268,7 @@ fn version_of(program: &Path) -> Result<String, String> {
                 // The child is not reaped yet, so the pid is still its own.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("its `--version` did not finish within {} s", ANSWERS_WITHIN.as_secs()));
+                return Err(format!("its `--version` did not finish within {} s", VERSION_TIMEOUT.as_secs()));
             }
         }
     };

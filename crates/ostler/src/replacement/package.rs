@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 /// Longest list of checksums, bytes.
-pub(super) const SUMS_MAX: u64 = 1 << 20;
+pub(super) const CHECKSUM_FILE_MAX: u64 = 1 << 20;
 /// Bytes at the start of a file that identify it.
 pub(super) const HEAD: usize = 20;
 

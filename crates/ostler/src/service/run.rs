@@ -24,7 +24,7 @@ use ostler_core::text::causes::with_causes;
 /// Heartbeats within the period that the service manager allows.
 const BEATS: u32 = 3;
 /// Longest search for the pid of a new keeper.
-const KEEPER_WITHIN: Duration = Duration::from_secs(10);
+const KEEPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Word on the command line: only the main process was replaced.
 pub(crate) const AGAIN: &str = "again";
 
@@ -97,13 +97,13 @@ struct MainProcess<'a> {
 impl MainProcess<'_> {
     /// Returns the current keeper. If a keeper was just killed, its successor appears soon.
     fn keeper(&self, cx: &mut Cx) -> Result<Option<OwnedFd>, CliError> {
-        let until = Instant::now() + KEEPER_WITHIN;
+        let until = Instant::now() + KEEPER_TIMEOUT;
         loop {
             let pidfd = match cx.running_client()? {
                 None => return Ok(None),
                 Some(client) => {
                     // The next heartbeat detects a hung process.
-                    client.interrupt_on(watch::alarm(KEEPER_WITHIN)?.as_fd())?;
+                    client.interrupt_on(watch::alarm(KEEPER_TIMEOUT)?.as_fd())?;
                     client.allow_any_protocol().request(&ostler_proto::control::Request::Ping, &mut |_| {})?;
                     client.peer().and_then(|peer| ProcRef::of(peer.keeper_pid).and_then(|keeper| keeper.open()).ok())
                 }
@@ -119,7 +119,7 @@ impl MainProcess<'_> {
     /// Returns true for a restart. The check may take a while, and this must not reduce the time
     /// for the apps.
     fn is_restart(&self, unit: Option<&Unit>) -> bool {
-        stop::extend(&self.notify, KEEPER_WITHIN * 2);
+        stop::extend(&self.notify, KEEPER_TIMEOUT * 2);
         unit.is_some_and(job::is_restart)
     }
 
@@ -164,7 +164,7 @@ impl MainProcess<'_> {
     /// Checks daemon and keeper, and replaces a hung one. The service manager gets a heartbeat only
     /// if both are healthy afterwards.
     fn beat(&self, cx: &mut Cx) -> Result<(), CliError> {
-        let within = self.beat.unwrap_or(KEEPER_WITHIN) / 2;
+        let within = self.beat.unwrap_or(KEEPER_TIMEOUT) / 2;
         for _ in 0..BEATS {
             match watch::ask(self.home, within)? {
                 // The loop notices the keeper's exit in another way.

@@ -26,7 +26,7 @@ pub(crate) enum TakeoverMode {
 }
 
 /// Time within which a daemon must answer; otherwise it counts as hung.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of times that a hung daemon is replaced.
 const TRIES: u32 = 3;
 
@@ -101,7 +101,7 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
 /// again.
 fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
     for _ in 0..TRIES {
-        if !replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?) {
+        if !replace_hung(cx, home, watch::ask(home, RESPONSE_TIMEOUT)?) {
             return Ok(());
         }
     }
@@ -115,8 +115,8 @@ pub(super) fn replace_hung(cx: &mut Cx, home: &Path, health: Health) -> bool {
         Health::DaemonHangs => ("daemon", watch::kill_daemon(home)),
         Health::KeeperHangs => ("keeper", watch::kill_keeper(home)),
     };
-    let outcome = if killed { "it was killed and is restarting; apps keep running" } else { "and it cannot be found" };
-    cx.out.error(format_args!("the {who} does not answer: {outcome}"));
+    let outcome = if killed { "it was killed and is restarting; apps keep running" } else { "its process was not found" };
+    cx.out.error(format_args!("the {who} does not respond: {outcome}"));
     cx.out.flush();
     true
 }

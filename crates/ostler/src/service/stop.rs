@@ -12,11 +12,11 @@ use super::start::replace_hung;
 use super::watch::{self, alarm};
 use crate::client::{self, ClientError};
 use crate::cx::Cx;
-use crate::cx::wait_for_end;
+use crate::cx::wait_for_exit;
 use crate::error::CliError;
 
 /// Time within which a daemon must answer before it stops everything; otherwise it counts as hung.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Extra time in addition to that of an app.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Number of times that a daemon that does not answer is replaced.
@@ -28,9 +28,9 @@ const TRIES: u32 = 3;
 /// Returns an error if the daemon did not stop everything, even after it was started again.
 pub(super) fn stop(cx: &mut Cx, home: &Path, notify: &Notify) -> Result<(), CliError> {
     notify.send("STOPPING=1\nSTATUS=stopping all apps");
-    extend(notify, ANSWERS_WITHIN * 4);
+    extend(notify, RESPONSE_TIMEOUT * 4);
     // A hung process would use up the time that the apps need.
-    replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?);
+    replace_hung(cx, home, watch::ask(home, RESPONSE_TIMEOUT)?);
     let mut tries = 0;
     loop {
         match kill(home, notify) {
@@ -74,7 +74,7 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
             _ => break,
         }
     }
-    client.peer().map_or(Ok(()), |peer| wait_for_end(peer.keeper_pid))
+    client.peer().map_or(Ok(()), |peer| wait_for_exit(peer.keeper_pid))
 }
 
 /// Requests this much time, plus a margin.

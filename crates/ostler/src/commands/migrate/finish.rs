@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ostler_proto::control::{Action, Request};
 use serde_json::Value;
 
-use super::{GONE_WITHIN, LOOK_EVERY, numbers};
+use super::{EXIT_TIMEOUT, POLL_INTERVAL, numbers};
 use crate::cx::Cx;
 use crate::error::{CliError, MigrateError, Status};
 use crate::migrate::{self, Pm2, Record};
@@ -64,12 +64,12 @@ pub(super) fn stop_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
         return Err(MigrateError::HasApps(crate::text::shown(&left.join(", "))).into());
     }
     let process = pm2.end()?;
-    let until = Instant::now() + GONE_WITHIN;
+    let until = Instant::now() + EXIT_TIMEOUT;
     while process.runs() {
         if Instant::now() > until {
             return Err(MigrateError::DoesNotEnd(process.pid).into());
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
     cx.out.info("PM2 was stopped");
     Ok(())
@@ -120,6 +120,6 @@ pub(super) fn start_in(pm2: &mut Pm2, ids: &[u32], limit: Duration) -> Result<()
         if Instant::now() > until {
             return Err(MigrateError::NotOnline(numbers(ids)).into());
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

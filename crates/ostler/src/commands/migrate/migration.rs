@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::steady::steady;
 use super::finish::{delete, start_in};
-use super::{GONE_WITHIN, LOOK_EVERY, MoveStep, listens, numbers};
+use super::{EXIT_TIMEOUT, MoveStep, POLL_INTERVAL, listens, numbers};
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, MigrateError};
@@ -49,7 +49,7 @@ impl Migration {
         for (number, step) in plan.iter().enumerate() {
             let name = crate::text::shown(&step.app.name);
             let present = cx.client()?.table()?.iter().any(|row| row.name == step.app.name);
-            let mut result = json!({ "name": step.app.name, "way": step.method.word(), "listens": step.places });
+            let mut result = json!({ "name": step.app.name, "way": step.method.word(), "listens": step.addresses });
             let place = format!("[{}/{}] {name}", number + 1, plan.len());
             if present {
                 cx.out.warn_err(format_args!("{place}: an app of that name already exists here; skipped"));
@@ -127,7 +127,7 @@ impl Migration {
             return Ok(warnings);
         }
         let targets: Vec<String> = ids.iter().map(u32::to_string).collect();
-        let wanted: BTreeSet<String> = step.places.iter().filter(|place| !is_ephemeral(place)).cloned().collect();
+        let wanted: BTreeSet<String> = step.addresses.iter().filter(|place| !is_ephemeral(place)).cloned().collect();
         let mut missing = Vec::new();
         let mut also = |pids: &[i32]| {
             if wanted.is_empty() || step.app.is_cluster {
@@ -163,13 +163,13 @@ impl Migration {
         for id in ids {
             pm2.stop(*id)?;
         }
-        let until = Instant::now() + GONE_WITHIN;
+        let until = Instant::now() + EXIT_TIMEOUT;
         while old.iter().any(ProcRef::runs) {
             if Instant::now() > until {
                 let pids: Vec<String> = old.iter().filter(|process| process.runs()).map(|process| process.pid.to_string()).collect();
                 return Err(MigrateError::StillRuns(pids.join(", ")).into());
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }

@@ -31,11 +31,11 @@ use crate::error::{CliError, MigrateError, Status, UsageError};
 use crate::migrate::{self, App, MoveMethod, Pm2, Pm2Contents};
 
 /// Time within which an app has to be healthy in ostler, without `--timeout`.
-const WELL_WITHIN: Duration = Duration::from_secs(60);
+const HEALTHY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for PM2's processes to exit after PM2 reports that they have stopped.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two checks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs `migrate [folder]`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -50,7 +50,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             let bad = |error: &dyn std::fmt::Display| UsageError::BadValue { option: "--timeout".into(), reason: error.to_string() };
             Duration::from_millis(ostler_core::text::units::millis(text).map_err(|error| bad(&error))?)
         }
-        None => WELL_WITHIN,
+        None => HEALTHY_TIMEOUT,
     };
     if call.has("in-place") {
         cx.use_home(from.clone())?;
@@ -112,18 +112,18 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 struct MoveStep<'a> {
     app: &'a App,
     method: MoveMethod,
-    places: BTreeSet<String>,
+    addresses: BTreeSet<String>,
 }
 
 fn plan<'a>(found: &'a Pm2Contents, pm2: Option<&Pm2>) -> Vec<MoveStep<'a>> {
     let processes = ProcTable::scan();
     let shares = pm2.is_some_and(|pm2| ostler_sys::fd::socket_copies::may_take_from(pm2.process));
     let step = |app: &'a App| {
-        let places = listens(&processes, app.pids());
+        let addresses = listens(&processes, app.pids());
         // If no PM2 runs, the old app cannot be in the way.
         let method =
-            if pm2.is_none() && !app.running_ids().is_empty() { MoveMethod::Beside } else { app.method(!places.is_empty(), shares) };
-        MoveStep { app, method, places }
+            if pm2.is_none() && !app.running_ids().is_empty() { MoveMethod::Beside } else { app.method(!addresses.is_empty(), shares) };
+        MoveStep { app, method, addresses }
     };
     found.apps.iter().map(step).collect()
 }
@@ -158,14 +158,14 @@ fn show(cx: &mut Cx, call: &Call, from: &Path, about: &str, found: &Pm2Contents,
     if call.has("json") {
         let apps: Vec<Value> = plan
             .iter()
-            .map(|step| json!({ "name": step.app.name, "instances": step.app.instances.len(), "way": step.method.word(), "listens": step.places, "notes": step.app.notes }))
+            .map(|step| json!({ "name": step.app.name, "instances": step.app.instances.len(), "way": step.method.word(), "listens": step.addresses, "notes": step.app.notes }))
             .collect();
         let text = json!({ "from": from, "apps": apps, "modules": found.modules });
         return cx.out.data(format!("{text}\n").as_bytes());
     }
     cx.out.info(format_args!("{about} in {}; nothing was changed", from.display()));
     for step in plan {
-        let listens = if step.places.is_empty() { String::new() } else { format!(", listens at {}", joined(&step.places)) };
+        let listens = if step.addresses.is_empty() { String::new() } else { format!(", listens at {}", joined(&step.addresses)) };
         let mode = if step.app.is_cluster { "cluster" } else { "fork" };
         let count = counted(step.app.instances.len(), "instance");
         cx.out.line(format_args!("  {}: {count}, {mode}{listens}: {}", crate::text::shown(&step.app.name), step.method.words()));
@@ -188,8 +188,8 @@ fn report_modules(cx: &mut Cx, found: &Pm2Contents, is_in_place: bool) {
     }
 }
 
-fn joined(places: &BTreeSet<String>) -> String {
-    places.iter().map(|place| crate::text::shown(place)).collect::<Vec<_>>().join(", ")
+fn joined(addresses: &BTreeSet<String>) -> String {
+    addresses.iter().map(|place| crate::text::shown(place)).collect::<Vec<_>>().join(", ")
 }
 
 fn numbers(ids: &[u32]) -> String {

@@ -23,7 +23,7 @@ const WHEEL: usize = 3;
 const LONGEST: usize = 64;
 
 /// Keys and their effects, as the help shows them.
-pub(super) const HELP: &[(&str, &str)] = &[
+pub(super) const KEY_HELP: &[(&str, &str)] = &[
     ("up down, j k", "choose an app; scroll other panes"),
     ("left right, Tab", "move to the next pane"),
     ("1 - 6", "list, logs, metrics, metadata, why, events"),

@@ -17,11 +17,11 @@ use crate::error::CliError;
 /// Time between two samples.
 const SAMPLE: Duration = Duration::from_secs(2);
 /// Delay after an event before the list is requested, because events seldom arrive alone.
-const SOON: Duration = Duration::from_millis(100);
+const EVENT_DELAY: Duration = Duration::from_millis(100);
 /// Time between two attempts to find a lost daemon.
-const AGAIN: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// Time without a response after which the view shows the silence.
-const SILENCE: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for which Node apps keep measuring after each sample, ms.
 const COLLECT_MS: u64 = 20_000;
@@ -93,14 +93,14 @@ impl DaemonLink {
             .filter(|(asked, _)| matches!(asked, RequestPurpose::Rows | RequestPurpose::Detail(_)))
             .map(|(_, since)| *since)
             .min();
-        if let Some(silent) = oldest.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent >= SILENCE) {
+        if let Some(silent) = oldest.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent >= RESPONSE_TIMEOUT) {
             return Ok(vec![MonitEvent::Link(Link::Silent(silent.as_secs()))]);
         }
         Ok(self.sample(now, state))
     }
 
     fn connect(&mut self, now: Instant, state: &MonitState) -> Result<Vec<MonitEvent>, CliError> {
-        self.due = now + AGAIN;
+        self.due = now + RECONNECT_DELAY;
         self.asked.clear();
         match connect_or_find(&self.home) {
             Ok(client) => self.client = Some(client),
@@ -193,9 +193,9 @@ impl DaemonLink {
             .drain()
             .filter_map(|(_, (asked, _))| if let RequestPurpose::Order(words, _) = asked { Some(words) } else { None })
             .collect();
-        self.due = now + SOON;
-        let unknown = |words| MonitEvent::Answer { text: format!("{words}: the daemon was lost before it answered"), is_good: false };
-        let down = MonitEvent::Link(Link::Down("the daemon was lost; waiting for it".into()));
+        self.due = now + EVENT_DELAY;
+        let unknown = |words| MonitEvent::Answer { text: format!("{words}: lost the connection before the daemon responded"), is_good: false };
+        let down = MonitEvent::Link(Link::Down("lost the connection to the daemon; reconnecting".into()));
         std::iter::once(down).chain(orders.into_iter().map(unknown)).collect()
     }
 
@@ -204,7 +204,7 @@ impl DaemonLink {
         match response {
             Response::Happened(event) => {
                 self.position = Some(event.position());
-                self.due = self.due.min(now + SOON);
+                self.due = self.due.min(now + EVENT_DELAY);
                 updates.push(MonitEvent::Event(event));
             }
             Response::Missed(_) => updates.push(MonitEvent::Missed),
@@ -233,7 +233,7 @@ impl DaemonLink {
 
     fn finish(&mut self, now: Instant, id: u64, failure: Option<Failure>, updates: &mut Vec<MonitEvent>) {
         let Some((RequestPurpose::Order(words, reasons), _)) = self.asked.remove(&id) else { return };
-        self.due = self.due.min(now + SOON);
+        self.due = self.due.min(now + EVENT_DELAY);
         updates.push(match failure {
             None => MonitEvent::Answer { text: format!("{words}: done"), is_good: true },
             Some(failure) => {

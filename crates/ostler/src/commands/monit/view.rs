@@ -4,7 +4,7 @@ mod list;
 
 use super::cells::{Picture, Rect, Tone};
 use super::content;
-use super::keys::HELP;
+use super::keys::KEY_HELP;
 use super::layout::Pane;
 use super::state::{Dialog, Link, MonitState};
 use crate::render::bytes;
@@ -162,15 +162,15 @@ fn text(state: &MonitState, picture: &mut Picture, pane: Pane, place: Rect) {
 
 /// Draws the help with the keys over everything else.
 fn help(picture: &mut Picture) {
-    let keys = HELP.iter().map(|(keys, _)| keys.len()).max().unwrap_or(0);
-    let words = HELP.iter().map(|(_, words)| words.len()).max().unwrap_or(0);
-    let (width, height) = ((keys + words + 5).min(picture.width), (HELP.len() + 2).min(picture.height));
+    let keys = KEY_HELP.iter().map(|(keys, _)| keys.len()).max().unwrap_or(0);
+    let words = KEY_HELP.iter().map(|(_, words)| words.len()).max().unwrap_or(0);
+    let (width, height) = ((keys + words + 5).min(picture.width), (KEY_HELP.len() + 2).min(picture.height));
     let place = Rect { x: (picture.width - width) / 2, y: (picture.height - height) / 2, width, height };
     picture.frame(place, "Keys", Tone::Title);
     let inner = place.inner();
     // Keys and effects are side by side. If there is little room, the keys get less.
     let keys = keys.min(inner.width / 3);
-    for ((key, words), y) in HELP.iter().zip(inner.y..inner.y + inner.height) {
+    for ((key, words), y) in KEY_HELP.iter().zip(inner.y..inner.y + inner.height) {
         picture.put(inner.x, y, keys, key, Tone::Bold);
         picture.put(inner.x + keys + 1, y, inner.width.saturating_sub(keys + 1), words, Tone::Plain);
     }

@@ -134,7 +134,7 @@ struct LogFile {
     length: u64,
     /// Time of its last change, and of the last change of the file before it.
     modified_ms: u64,
-    begun_ms: Option<u64>,
+    started_ms: Option<u64>,
 }
 
 impl LogFile {
@@ -149,12 +149,12 @@ impl LogFile {
 
     /// Returns true if the file may contain lines of that time.
     fn may_have(&self, since_ms: Option<u64>, until_ms: Option<u64>) -> bool {
-        since_ms.is_none_or(|since| self.modified_ms >= since) && until_ms.zip(self.begun_ms).is_none_or(|(until, begun)| begun <= until)
+        since_ms.is_none_or(|since| self.modified_ms >= since) && until_ms.zip(self.started_ms).is_none_or(|(until, begun)| begun <= until)
     }
 }
 
 /// Returns the files of these sources in the order in which they are searched.
-fn entries(sources: &[Source]) -> Vec<LogFile> {
+fn log_files(sources: &[Source]) -> Vec<LogFile> {
     let mut all = Vec::new();
     for (source, log) in sources.iter().map(|source| &source.path).enumerate() {
         let paths = std::iter::once((log.clone(), false)).chain(rotated(log).into_iter().map(|path| (path, true)));
@@ -164,11 +164,11 @@ fn entries(sources: &[Source]) -> Vec<LogFile> {
             let modified_ms = modified_ms(&meta);
             // The next older file ends at the time at which this one begins.
             if let Some(newer) = all.get_mut(first..).and_then(<[LogFile]>::last_mut) {
-                newer.begun_ms = Some(modified_ms);
+                newer.started_ms = Some(modified_ms);
             }
             // The metadata of a link describe the link itself, so its time is useless.
             let modified_ms = if meta.is_symlink() { u64::MAX } else { modified_ms };
-            all.push(LogFile { source, path, is_rotated, length: meta.len(), modified_ms, begun_ms: None });
+            all.push(LogFile { source, path, is_rotated, length: meta.len(), modified_ms, started_ms: None });
         }
     }
     all.sort_by_key(|entry| (entry.is_rotated, if entry.is_rotated { u64::MAX - entry.modified_ms } else { 0 }));
@@ -176,15 +176,15 @@ fn entries(sources: &[Source]) -> Vec<LogFile> {
 }
 
 /// Returns the range of each file that must be searched.
-fn plan(mut entries: Vec<LogFile>, search: &Search) -> Result<Vec<(LogFile, Range<u64>)>, SearchError> {
-    let place = search.at.or(search.before);
-    if let Some(place) = place {
-        let at = entries.iter().position(|entry| entry.number() == place.file);
+fn plan(mut log_files: Vec<LogFile>, search: &Search) -> Result<Vec<(LogFile, Range<u64>)>, SearchError> {
+    let cursor = search.at.or(search.before);
+    if let Some(cursor) = cursor {
+        let at = log_files.iter().position(|entry| entry.number() == cursor.file);
         let at = at.ok_or(SearchError::NoFile)?;
-        entries.drain(..at);
+        log_files.drain(..at);
     }
     if search.at.is_some() {
-        entries.truncate(1);
+        log_files.truncate(1);
     }
     let range = |(n, entry): (usize, LogFile)| match (n, search.at, search.before) {
         (0, Some(at), _) => (entry, at.offset..at.offset.saturating_add(1)),
@@ -194,7 +194,7 @@ fn plan(mut entries: Vec<LogFile>, search: &Search) -> Result<Vec<(LogFile, Rang
             (entry, 0..end)
         }
     };
-    let planned = entries.into_iter().enumerate().map(range);
+    let planned = log_files.into_iter().enumerate().map(range);
     Ok(planned.filter(|(entry, _)| search.at.is_some() || entry.may_have(search.since_ms, search.until_ms)).collect())
 }
 
@@ -203,9 +203,9 @@ fn plan(mut entries: Vec<LogFile>, search: &Search) -> Result<Vec<(LogFile, Rang
 /// # Errors
 /// Returns an error if the file of the start position does not exist any more.
 pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<SearchResult, SearchError> {
-    let planned = plan(entries(sources), search)?;
+    let planned = plan(log_files(sources), search)?;
     let zone = TimeZone::system();
-    let wanted = ScanQuery {
+    let query = ScanQuery {
         pattern: &search.pattern,
         since_ms: search.since_ms,
         until_ms: search.until_ms,
@@ -218,8 +218,8 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
     let now = Instant::now();
     let mut run = SearchRun {
         receiver,
-        end: SearchResult { total: planned.iter().map(|(entry, range)| entry.length.min(range.end)).sum(), ..SearchResult::default() },
-        left: search.limit.max(1),
+        result: SearchResult { total: planned.iter().map(|(entry, range)| entry.length.min(range.end)).sum(), ..SearchResult::default() },
+        remaining: search.limit.max(1),
         reported: now,
         until: search.within.and_then(|within| now.checked_add(within)),
         is_over: false,
@@ -227,45 +227,45 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
     let mut planned = planned.into_iter().peekable();
     while let Some((entry, range)) = planned.next() {
         let Some(source) = sources.get(entry.source) else { continue };
-        let mut of_file = FileSearch { run: &mut run, source, entry: &entry };
-        let left = search_range(source, &entry, range, &wanted, &mut of_file);
+        let mut file_search = FileSearch { run: &mut run, source, entry: &entry };
+        let remaining = search_range(source, &entry, range, &query, &mut file_search);
         let file = entry.number();
-        match left {
+        match remaining {
             Ok(Some(offset)) => {
-                run.end.more = Some(Cursor { file, offset }).filter(|_| search.at.is_none());
+                run.result.more = Some(Cursor { file, offset }).filter(|_| search.at.is_none());
                 break;
             }
             Ok(None) => {}
             // The file was just removed, so its lines no longer exist.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if run.end.trouble.len() < MOST_TROUBLE => run.end.trouble.push(format!("{}: {error}", entry.path.display())),
+            Err(error) if run.result.trouble.len() < MOST_TROUBLE => run.result.trouble.push(format!("{}: {error}", entry.path.display())),
             Err(_) => {}
         }
-        if run.is_over || run.left == 0 {
-            run.end.more = planned.peek().map(|(next, range)| Cursor { file: next.number(), offset: range.end });
+        if run.is_over || run.remaining == 0 {
+            run.result.more = planned.peek().map(|(next, range)| Cursor { file: next.number(), offset: range.end });
             break;
         }
     }
-    run.end.untimed = wanted.untimed.get();
-    Ok(run.end)
+    run.result.untimed = query.untimed.get();
+    Ok(run.result)
 }
 
 fn search_range(
     source: &Source,
     entry: &LogFile,
     range: Range<u64>,
-    wanted: &ScanQuery<'_>,
-    of_file: &mut FileSearch<'_, '_>,
+    query: &ScanQuery<'_>,
+    file_search: &mut FileSearch<'_, '_>,
 ) -> io::Result<Option<u64>> {
     let file = if entry.is_rotated { source.open_rotated(&entry.path)? } else { source.open(&entry.path)? };
-    if entry.is_compressed() { scan::compressed(&file, range, wanted, of_file) } else { scan::plain(&file, range, wanted, of_file) }
+    if entry.is_compressed() { scan::compressed(&file, range, query, file_search) } else { scan::plain(&file, range, query, file_search) }
 }
 
 /// State of a search.
 struct SearchRun<'a> {
     receiver: &'a mut dyn Receiver,
-    end: SearchResult,
-    left: usize,
+    result: SearchResult,
+    remaining: usize,
     reported: Instant,
     until: Option<Instant>,
     /// Whether no more hits are wanted, or the time limit was reached.
@@ -284,27 +284,27 @@ impl scan::Sink for FileSearch<'_, '_> {
         let cursor = Cursor { file: self.entry.number(), offset: found.start };
         let hit = Hit { source: self.source, file: &self.entry.path, cursor, found };
         self.run.is_over |= !self.run.receiver.hit(&hit);
-        self.run.end.hits += 1;
-        self.run.left -= 1;
-        self.run.left > 0 && !self.run.is_over
+        self.run.result.hits += 1;
+        self.run.remaining -= 1;
+        self.run.remaining > 0 && !self.run.is_over
     }
 
     fn searched(&mut self, bytes: u64) -> bool {
         let run = &mut *self.run;
-        run.end.searched += bytes;
+        run.result.searched += bytes;
         let now = Instant::now();
         if run.until.is_some_and(|until| now >= until) {
-            run.end.is_late = true;
+            run.result.is_late = true;
             run.is_over = true;
         }
         if now.duration_since(run.reported) >= REPORT {
             run.reported = now;
-            run.is_over |= !run.receiver.progress(run.end.searched, run.end.total.max(run.end.searched));
+            run.is_over |= !run.receiver.progress(run.result.searched, run.result.total.max(run.result.searched));
         }
         !run.is_over
     }
 
     fn room(&self) -> usize {
-        self.run.left
+        self.run.remaining
     }
 }

@@ -142,13 +142,13 @@ pub(super) trait Sink {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read.
-pub(super) fn plain(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
+pub(super) fn plain(file: &File, range: Range<u64>, query: &ScanQuery<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let mut end = range.end.min(length);
-    if let Some(until) = wanted.until_ms {
-        end = end_by_time(file, end, until, wanted)?;
+    if let Some(until) = query.until_ms {
+        end = end_by_time(file, end, until, query)?;
     }
-    let mut buffer = vec![0; wanted.block + 2 * MARGIN];
+    let mut buffer = vec![0; query.block + 2 * MARGIN];
     let mut ahead = end;
     let mut last = None;
     while end > range.start {
@@ -158,7 +158,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink
             let _ = fadvise(file, start, NonZeroU64::new(ahead - start), Advice::WillNeed);
             ahead = start;
         }
-        let start = end.saturating_sub(wanted.block as u64).max(range.start);
+        let start = end.saturating_sub(query.block as u64).max(range.start);
         let offset = start.saturating_sub(MARGIN as u64);
         let size = usize::try_from((end + MARGIN as u64).min(length) - offset).unwrap_or(0).min(buffer.len());
         let filled = read_at(file, &mut buffer[..size], offset)?;
@@ -167,11 +167,11 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink
         // Only the last hits of the block can be wanted.
         let mut found: VecDeque<FoundLine> = VecDeque::new();
         let room = sink.room().max(1);
-        wanted.pattern.lines(bytes, within(start)..within(end), &mut |line| {
+        query.pattern.lines(bytes, within(start)..within(end), &mut |line| {
             if found.len() == room {
                 found.pop_front();
             }
-            found.extend(wanted.found(bytes, offset, line));
+            found.extend(query.found(bytes, offset, line));
             true
         });
         while let Some(one) = found.pop_back() {
@@ -180,11 +180,11 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink
                 return Ok(Some(one.start));
             }
         }
-        let is_before = |since: u64| wanted.first_time(&bytes[within(start)..within(end)]).is_some_and(|first| first < since);
+        let is_before = |since: u64| query.first_time(&bytes[within(start)..within(end)]).is_some_and(|first| first < since);
         if !sink.searched(end - start) && start > range.start {
             return Ok(Some(start));
         }
-        if wanted.since_ms.is_some_and(is_before) {
+        if query.since_ms.is_some_and(is_before) {
             return Ok(None);
         }
         end = start;
@@ -194,13 +194,13 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink
 
 /// Returns the end of the part that may contain lines up to this time. If lines carry times, it is
 /// found by binary search.
-fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &ScanQuery<'_>) -> io::Result<u64> {
+fn end_by_time(file: &File, end: u64, until_ms: u64, query: &ScanQuery<'_>) -> io::Result<u64> {
     let mut buffer = vec![0; MARGIN];
     let (mut low, mut high) = (0, end);
-    while high - low > wanted.block.max(4 * MARGIN) as u64 {
+    while high - low > query.block.max(4 * MARGIN) as u64 {
         let middle = low + (high - low) / 2;
         let filled = read_at(file, &mut buffer, middle)?;
-        match wanted.first_time(&buffer[..filled]) {
+        match query.first_time(&buffer[..filled]) {
             Some(at) if at > until_ms => high = middle + filled as u64,
             Some(_) => low = middle,
             None => return Ok(end),
@@ -228,26 +228,26 @@ impl Read for CountingReader<'_> {
 ///
 /// # Errors
 /// Returns an error if the file is damaged or cannot be read; earlier hits were already passed on.
-pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
+pub(super) fn compressed(file: &File, range: Range<u64>, query: &ScanQuery<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
     let mut reader = MultiGzDecoder::new(CountingReader { file, count: 0 });
-    let mut bytes = Vec::with_capacity(wanted.block + 2 * MARGIN);
+    let mut bytes = Vec::with_capacity(query.block + 2 * MARGIN);
     // Position of `bytes` in the content, end of the searched part, and compressed bytes that were
     // reported.
-    let (mut offset, mut from, mut told) = (0_u64, 0_usize, 0_u64);
+    let (mut offset, mut from, mut reported) = (0_u64, 0_usize, 0_u64);
     let mut kept: VecDeque<FoundLine> = VecDeque::new();
     let (mut kept_bytes, mut last, mut is_short) = (0, None, false);
     let room = sink.room().max(1);
     let failure = loop {
-        let missing = (wanted.block + 2 * MARGIN - bytes.len()) as u64;
+        let missing = (query.block + 2 * MARGIN - bytes.len()) as u64;
         let read = (&mut reader).take(missing).read_to_end(&mut bytes);
-        let is_end = bytes.len() < wanted.block + 2 * MARGIN;
+        let is_end = bytes.len() < query.block + 2 * MARGIN;
         let end = if is_end { bytes.len() } else { bytes.len() - MARGIN };
         let in_bytes = |at: u64| usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
         let searched = from.max(in_bytes(range.start))..end.min(in_bytes(range.end));
-        wanted.pattern.lines(&bytes, searched, &mut |line| {
+        query.pattern.lines(&bytes, searched, &mut |line| {
             let start = offset + line.start as u64;
             if last.replace(start) != Some(start)
-                && let Some(found) = wanted.found(&bytes, offset, line)
+                && let Some(found) = query.found(&bytes, offset, line)
             {
                 kept_bytes += found.len();
                 kept.push_back(found);
@@ -259,12 +259,12 @@ pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &ScanQuery<'_>,
             true
         });
         let count = reader.get_ref().count;
-        let goes_on = sink.searched(count - told);
-        told = count;
+        let continues = sink.searched(count - reported);
+        reported = count;
         if is_end || read.is_err() || offset + end as u64 >= range.end {
             break read.err();
         }
-        if !goes_on {
+        if !continues {
             return Ok(Some(range.end));
         }
         let done = end.saturating_sub(MARGIN);
@@ -334,7 +334,7 @@ mod tests {
 
     /// Returns all hits in the content, plain or compressed. Each call finds up to `room` lines and
     /// reads up to `blocks` blocks; the next call continues.
-    fn search(content: &[u8], is_compressed: bool, wanted: &ScanQuery<'_>, room: usize, blocks: usize) -> Vec<FoundLine> {
+    fn search(content: &[u8], is_compressed: bool, query: &ScanQuery<'_>, room: usize, blocks: usize) -> Vec<FoundLine> {
         let bytes = if is_compressed {
             let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
             gz.write_all(content).unwrap();
@@ -346,7 +346,7 @@ mod tests {
         loop {
             let mut all = All { room, found: Vec::new(), searched: 0, blocks };
             let file = file(&bytes);
-            let left = if is_compressed { compressed(&file, 0..end, wanted, &mut all) } else { plain(&file, 0..end, wanted, &mut all) };
+            let left = if is_compressed { compressed(&file, 0..end, query, &mut all) } else { plain(&file, 0..end, query, &mut all) };
             found.append(&mut all.found);
             match left.unwrap() {
                 Some(left) => {
@@ -358,19 +358,19 @@ mod tests {
         }
     }
 
-    fn wanted<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> ScanQuery<'a> {
+    fn query<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> ScanQuery<'a> {
         ScanQuery { pattern, since_ms: None, until_ms: None, only_timed: false, untimed: Cell::new(0), context: 1, zone, block: SMALL }
     }
 
     #[test]
     fn lines_without_time_are_skipped_and_counted() {
         let (utc, pattern) = (TimeZone::UTC, Pattern::ALL);
-        let only_timed = || ScanQuery { only_timed: true, since_ms: Some(0), ..wanted(&pattern, &utc) };
+        let only_timed = || ScanQuery { only_timed: true, since_ms: Some(0), ..query(&pattern, &utc) };
         for is_compressed in [false, true] {
-            let wanted = only_timed();
-            let found = search(b"one\ntwo\n2026-11-24T10:00:00Z three\nof three\n", is_compressed, &wanted, usize::MAX, usize::MAX);
+            let query = only_timed();
+            let found = search(b"one\ntwo\n2026-11-24T10:00:00Z three\nof three\n", is_compressed, &query, usize::MAX, usize::MAX);
             assert_eq!(found.iter().map(|one| &one.text[..]).collect::<Vec<_>>(), [&b"of three"[..], b"2026-11-24T10:00:00Z three"]);
-            assert_eq!(wanted.untimed.get(), 2);
+            assert_eq!(query.untimed.get(), 2);
         }
     }
 
@@ -388,7 +388,7 @@ mod tests {
         let (text, regex) = (Pattern::new("7 of many", false, false).unwrap(), Pattern::new("7 OF many.*x{5}$", true, true).unwrap());
         for is_compressed in [false, true] {
             for (room, blocks) in [(usize::MAX, usize::MAX), (50, usize::MAX), (100_000, 1 + usize::from(is_compressed) * 100)] {
-                let found = search(content.as_bytes(), is_compressed, &wanted(&regex, &utc), room, blocks);
+                let found = search(content.as_bytes(), is_compressed, &query(&regex, &utc), room, blocks);
                 let texts: Vec<&str> = found.iter().map(|one| std::str::from_utf8(&one.text).unwrap()).collect();
                 assert!(texts == expected, "{is_compressed} {room} {blocks}: {} of {}", texts.len(), expected.len());
                 for one in &found {
@@ -399,10 +399,10 @@ mod tests {
                     assert_eq!(one.after, lines.get(n + 1).map(|line| line.as_bytes().to_vec()).into_iter().collect::<Vec<_>>());
                 }
             }
-            let found = search(content.as_bytes(), is_compressed, &wanted(&text, &utc), usize::MAX, usize::MAX);
+            let found = search(content.as_bytes(), is_compressed, &query(&text, &utc), usize::MAX, usize::MAX);
             assert_eq!(found.len(), lines.iter().filter(|line| line.contains("7 of many")).count());
             // This also holds for a line that spans two blocks and matches in both.
-            let found = search(content.as_bytes(), is_compressed, &wanted(&Pattern::ALL, &utc), usize::MAX, usize::MAX);
+            let found = search(content.as_bytes(), is_compressed, &query(&Pattern::ALL, &utc), usize::MAX, usize::MAX);
             assert_eq!(found.len(), lines.len());
         }
     }
@@ -421,16 +421,16 @@ mod tests {
         {
             for is_compressed in [false, true] {
                 let at = |n: u64| second + n * 1000;
-                let wanted = ScanQuery { since_ms: since.map(at), until_ms: until.map(at), ..wanted(&pattern, &utc) };
-                let found = search(content.as_bytes(), is_compressed, &wanted, usize::MAX, usize::MAX);
+                let query = ScanQuery { since_ms: since.map(at), until_ms: until.map(at), ..query(&pattern, &utc) };
+                let found = search(content.as_bytes(), is_compressed, &query, usize::MAX, usize::MAX);
                 assert_eq!(found.len(), expected, "{since:?} {until:?} {is_compressed}");
                 assert!(found.iter().all(|one| one.at_ms.is_some()));
             }
         }
         // Parts of another time are not read.
         let mut all = All { room: 1000, found: Vec::new(), searched: 0, blocks: usize::MAX };
-        let wanted = ScanQuery { since_ms: Some(second + 9_000_000), ..wanted(&pattern, &utc) };
-        plain(&file(content.as_bytes()), 0..u64::MAX, &wanted, &mut all).unwrap();
+        let query = ScanQuery { since_ms: Some(second + 9_000_000), ..query(&pattern, &utc) };
+        plain(&file(content.as_bytes()), 0..u64::MAX, &query, &mut all).unwrap();
         assert!(all.searched < content.len() as u64 / 2 && all.found.len() == 1000, "{} bytes", all.searched);
     }
 
@@ -441,7 +441,7 @@ mod tests {
         let long = "y".repeat(200_000);
         for (content, expected) in [("", 0), ("\n", 1), ("a", 1), ("a\n\nb", 3), (long.as_str(), 0), ("a\0b\r\n\u{fffd}\n", 2)] {
             for is_compressed in [false, true] {
-                let found = search(content.as_bytes(), is_compressed, &wanted(&all, &utc), usize::MAX, usize::MAX);
+                let found = search(content.as_bytes(), is_compressed, &query(&all, &utc), usize::MAX, usize::MAX);
                 assert!(
                     found.len() >= expected.min(1) && (found.len() == expected || content.len() > SMALL),
                     "{} {}",
@@ -456,8 +456,8 @@ mod tests {
         gz.write_all("a line\n".repeat(100_000).as_bytes()).unwrap();
         let bytes = gz.finish().unwrap();
         let mut sink = All { room: 5, found: Vec::new(), searched: 0, blocks: usize::MAX };
-        let wanted = wanted(&all, &utc);
-        let left = compressed(&file(&bytes[..bytes.len() / 2]), 0..u64::MAX, &wanted, &mut sink);
+        let query = query(&all, &utc);
+        let left = compressed(&file(&bytes[..bytes.len() / 2]), 0..u64::MAX, &query, &mut sink);
         assert!(left.is_ok() && sink.found.len() == 5);
     }
 }

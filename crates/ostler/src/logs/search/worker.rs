@@ -3,7 +3,7 @@
 //! dashboard never waits for a disk or an expression. It exits together with the process that
 //! asked.
 //!
-//! `{"begin":true}`, then `{"hit":{…}}`, `{"progress":{"searched","of"}}`, and at last `{"end":{…}}`;
+//! `{"begin":true}`, then `{"hit":{…}}`, `{"progress":{"looked","of"}}`, and at last `{"end":{…}}`;
 //! or `{"error":"one line"}`.
 
 use std::collections::HashMap;
@@ -61,7 +61,7 @@ struct SearchRequest {
 
 impl SearchRequest {
     fn search(&self) -> Result<Search, String> {
-        let place = |text: &Option<String>| match text {
+        let cursor = |text: &Option<String>| match text {
             None => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|()| "the cursor is invalid".to_owned()),
         };
@@ -71,8 +71,8 @@ impl SearchRequest {
             since_ms: self.since_ms,
             until_ms: self.until_ms,
             only_timed: self.only_timed,
-            before: place(&self.before)?,
-            at: place(&self.at)?,
+            before: cursor(&self.before)?,
+            at: cursor(&self.at)?,
             limit: self.limit,
             context: self.context,
             within: Some(Duration::from_millis(self.within_ms)),
@@ -88,12 +88,12 @@ pub(crate) fn main() -> ExitCode {
     let _ = rustix::process::nice(5);
     let mut text = String::new();
     let read = std::io::stdin().take(LONGEST).read_to_string(&mut text);
-    let Ok(asked) = read.map_err(drop).and_then(|_| serde_json::from_str::<SearchRequest>(&text).map_err(drop)) else {
+    let Ok(request) = read.map_err(drop).and_then(|_| serde_json::from_str::<SearchRequest>(&text).map_err(drop)) else {
         return ExitCode::FAILURE;
     };
     let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
     cx.set_home(home);
-    let answered = answer(&mut cx, &asked);
+    let answered = answer(&mut cx, &request);
     if let Err(error) = &answered {
         put(&mut cx.out, &json!({ "error": error }));
     }
@@ -101,13 +101,13 @@ pub(crate) fn main() -> ExitCode {
     if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn answer(cx: &mut Cx, asked: &SearchRequest) -> Result<(), String> {
-    let wanted = asked.search()?;
+fn answer(cx: &mut Cx, request: &SearchRequest) -> Result<(), String> {
+    let query = request.search()?;
     let worded = |error: CliError| with_causes(&error);
     let home = cx.home().map_err(worded)?.to_owned();
-    let is = |word: &str| asked.stream.as_deref().is_none_or(|stream| stream == word);
+    let is = |word: &str| request.stream.as_deref().is_none_or(|stream| stream == word);
     let filter = LogFilter {
-        targets: asked.targets.clone(),
+        targets: request.targets.clone(),
         streams: Streams { out: is("out"), error: is("err"), daemon: false },
         cwd: "/".into(),
         daemon_log: cx.paths().map_err(worded)?.log,
@@ -120,13 +120,13 @@ fn answer(cx: &mut Cx, asked: &SearchRequest) -> Result<(), String> {
     let sources = filter.sources(&list).map_err(worded)?;
     put(&mut cx.out, &json!({ "begin": true }));
     cx.out.flush();
-    let mut told = HitWriter { out: &mut cx.out, sent: Instant::now() };
+    let mut writer = HitWriter { out: &mut cx.out, sent: Instant::now() };
     let SearchResult { searched, total, hits, untimed, more, is_late, trouble } =
-        search(&sources, &wanted, &mut told).map_err(|error| error.to_string())?;
+        search(&sources, &query, &mut writer).map_err(|error| error.to_string())?;
     let more = more.map(|cursor| cursor.to_string());
-    let end =
+    let result =
         json!({ "looked": searched, "of": total, "hits": hits, "untimed": untimed, "more": more, "late": is_late, "trouble": trouble });
-    put(&mut cx.out, &json!({ "end": end }));
+    put(&mut cx.out, &json!({ "end": result }));
     Ok(())
 }
 

@@ -38,7 +38,7 @@ fn one(facts: &Facts, spec: &AppSpec, own: &Credentials, path: &str) -> Finding 
         .map(|problem| (problem, again))
         .or_else(|| port(spec, &app_credentials, env.get("PORT").map(String::as_str)));
     match problem {
-        None => fine("app", format!("{name}: script, interpreter and folder are there")),
+        None => fine("app", format!("{name}: script, interpreter and folder exist")),
         Some((problem, remedy)) => wrong("app", format!("{name}: {problem}"), remedy),
     }
 }

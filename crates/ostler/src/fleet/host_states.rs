@@ -218,16 +218,16 @@ mod tests {
     use crate::home::Program;
     use crate::render::Screen;
 
-    fn answers(members: &[Member], event: Vec<HostEvent>) -> (String, Vec<Vec<u8>>, HostOutcome) {
+    fn host_states(members: &[Member], event: Vec<HostEvent>) -> (String, Vec<Vec<u8>>, HostOutcome) {
         let (mut out, screen) = Screen::of(Program::Ostler);
-        let mut answers = HostStates::new(members, true, true);
+        let mut host_states = HostStates::new(members, true, true);
         let mut lines = Vec::new();
         for event in event {
-            if let HostUpdate::Line(line) = answers.take(&mut out, 0, event) {
+            if let HostUpdate::Line(line) = host_states.take(&mut out, 0, event) {
                 lines.push(line);
             }
         }
-        (screen.taken(&mut out), lines, answers.outcome(0))
+        (screen.taken(&mut out), lines, host_states.outcome(0))
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
                 HostOutcome::Ended(0),
             ),
         ] {
-            let found = answers(&members, event);
+            let found = host_states(&members, event);
             let lines: Vec<Vec<u8>> = lines.into_iter().map(|line: &str| line.as_bytes().to_vec()).collect();
             assert_eq!(found, (screen.to_owned(), lines, outcome));
         }
