@@ -388,7 +388,7 @@ pub(crate) mod tests {
             (
                 json!({ "type": "email", "host": "h", "tls": "none", "from": "a@b", "to": "c@d", "user": "u", "password": "p" }),
                 "tls",
-                "readable",
+                "without TLS",
             ),
         ] {
             let problems = channel(&value, |_| Some(TimeZone::UTC)).unwrap_err();

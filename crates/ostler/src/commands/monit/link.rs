@@ -194,7 +194,8 @@ impl DaemonLink {
             .filter_map(|(_, (asked, _))| if let RequestPurpose::Order(words, _) = asked { Some(words) } else { None })
             .collect();
         self.due = now + EVENT_DELAY;
-        let unknown = |words| MonitEvent::Answer { text: format!("{words}: lost the connection before the daemon responded"), is_good: false };
+        let unknown =
+            |words| MonitEvent::Answer { text: format!("{words}: lost the connection before the daemon responded"), is_good: false };
         let down = MonitEvent::Link(Link::Down("lost the connection to the daemon; reconnecting".into()));
         std::iter::once(down).chain(orders.into_iter().map(unknown)).collect()
     }

@@ -413,8 +413,8 @@ mod tests {
         assert_eq!(
             families_as_text(text),
             [
-                "h Histogram \"Time   to answer.\" [Series { labels: \"m=\\\"GET\\\"\", value: Many(Points { at: [(0.5, \"0.5\", 1.0), (inf, \"+Inf\", 3.0)], sum: Some(1.5), count: Some(3.0) }) }]",
-                "s Summary \"\" [Series { labels: \"\", value: Many(Points { at: [(0.5, \"0.5\", NaN)], sum: Some(1.0), count: Some(2.0) }) }]",
+                "h Histogram \"Time   to answer.\" [Series { labels: \"m=\\\"GET\\\"\", value: Many(SeriesPoints { at: [(0.5, \"0.5\", 1.0), (inf, \"+Inf\", 3.0)], sum: Some(1.5), count: Some(3.0) }) }]",
+                "s Summary \"\" [Series { labels: \"\", value: Many(SeriesPoints { at: [(0.5, \"0.5\", NaN)], sum: Some(1.0), count: Some(2.0) }) }]",
                 "c_total Counter \"\" [Series { labels: \"\", value: One(4.0) }]",
             ]
         );
