@@ -242,7 +242,7 @@ pub enum PatternError {
     /// Text that is too long; its length in bytes.
     #[error("a regular expression is limited to {PATTERN_MAX} bytes, this has {0}")]
     TooLong(usize),
-    /// Text with a wrong syntax, or one that needs too much memory.
+    /// Text with a wrong syntax, or an expression that needs too much memory.
     #[error(transparent)]
     Syntax(#[from] regex_lite::Error),
 }
