@@ -73,7 +73,7 @@ impl<'a> HostStates<'a> {
         format!("{} ", paint.with(styles::HEADER, format_args!("{} |", fit(&self.name(host), self.width))))
     }
 
-    /// Handles news of a host; error output is shown at once.
+    /// Handles an event of a host; error output is shown at once.
     pub(super) fn take(&mut self, out: &mut Out, host: usize, event: HostEvent) -> HostUpdate {
         match event {
             HostEvent::Out(piece) => self.output(out, host, piece),

@@ -311,7 +311,7 @@ fn tail(
 }
 
 /// Connection to the daemon, while the daemon exists.
-struct Daemon {
+struct DaemonConnection {
     home: PathBuf,
     client: Option<Client>,
     /// Time of the next request for the list, or of the next attempt to find the daemon.
@@ -326,7 +326,7 @@ struct Daemon {
     stopping: Option<Client>,
 }
 
-impl Daemon {
+impl DaemonConnection {
     fn subscribe(&mut self) {
         let connected = client::connect(&self.home);
         self.gone = matches!(connected, Err(ClientError::NotRunning { .. }));
@@ -409,7 +409,7 @@ impl Daemon {
             self.client.as_ref()?;
             self.ask_at = None;
         }
-        // This needs a separate connection, because news may arrive on the other one at any time.
+        // This needs a separate connection, because events may arrive on the other connection at any time.
         client::connect(&self.home).ok()?.list().ok()
     }
 }
@@ -430,7 +430,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     for follower in &followers {
         follower.watch(&mut watch);
     }
-    let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: None };
+    let mut daemon = DaemonConnection { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: None };
     daemon.subscribe();
     // A signal may have arrived before the loop started.
     if let Some(nth) = signals.as_ref().map(|signals| signals.count()).filter(|count| *count > 0) {

@@ -1,4 +1,4 @@
-//! Session: waits for news, keys and signals, and draws when something has changed.
+//! Session: waits for events, keys and signals, and draws when something has changed.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub(super) struct Session<'a> {
     has_colors: bool,
     reader: Reader,
     /// Instance whose logs were requested last.
-    asked: Option<u32>,
+    pending: Option<u32>,
     /// Log files of the selected instance.
     feed: Option<Feed>,
     /// Picture that is on the screen.
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
             out,
             has_colors,
             reader: Reader::default(),
-            asked: None,
+            pending: None,
             feed: None,
             seen: None,
             is_changed: true,
@@ -114,8 +114,8 @@ impl<'a> Session<'a> {
     fn follow_selected(&mut self, now: Instant) {
         let Some(detail) = &self.state.detail else {
             // The request is sent once: the response may take time, or never arrive.
-            if self.asked != self.state.selected {
-                self.asked = self.state.selected;
+            if self.pending != self.state.selected {
+                self.pending = self.state.selected;
                 self.feed = None;
                 self.link.hurry(now);
             }
@@ -207,8 +207,8 @@ impl<'a> Session<'a> {
                 Some(Command::Quit) => return Ok(false),
                 Some(Command::Suspend) => self.suspend()?,
                 Some(Command::Repaint) => self.sample(),
-                Some(Command::Order(order)) => {
-                    let updates = self.link.order(Instant::now(), &order);
+                Some(Command::Action(action)) => {
+                    let updates = self.link.action(Instant::now(), &action);
                     self.apply(updates);
                 }
             }

@@ -1,4 +1,4 @@
-//! Session: waits for news, keys and signals, and draws when something has changed.
+//! Session: waits for events, keys and signals, and draws when something has changed.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};

@@ -49,7 +49,7 @@ impl Scene {
         std::mem::take(&mut self.seen)
     }
 
-    /// Waits for news, then shows the new lines.
+    /// Waits for an event, then shows the new lines.
     fn advance(&mut self) -> Vec<String> {
         let fd = self.watch.as_fd().unwrap();
         let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Hit, Pattern, Receiver, Search, SearchResult, search};
-use crate::cli::Daemon;
+use crate::cli::DaemonUse;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home::Program;
@@ -91,7 +91,7 @@ pub(crate) fn main() -> ExitCode {
     let Ok(request) = read.map_err(drop).and_then(|_| serde_json::from_str::<SearchRequest>(&text).map_err(drop)) else {
         return ExitCode::FAILURE;
     };
-    let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
+    let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), DaemonUse::Reads);
     cx.set_home(home);
     let answered = answer(&mut cx, &request);
     if let Err(error) = &answered {
