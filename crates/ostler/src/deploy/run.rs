@@ -16,7 +16,7 @@ use super::target::Target;
 const MAX_LINE_BYTES: usize = 16 << 10;
 
 /// Lines that wait to be shown. A host that sends more is blocked until some were shown.
-const WAITING_LINES: usize = 256;
+const QUEUED_LINES: usize = 256;
 
 /// Replaces the exit code if the followed deployment is not the requested one.
 const OTHER_RUN: i32 = 76;
@@ -71,7 +71,7 @@ pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String],
         };
         return target.hosts.iter().map(each).collect();
     }
-    let (sender, lines) = sync_channel::<(usize, String)>(WAITING_LINES);
+    let (sender, lines) = sync_channel::<(usize, String)>(QUEUED_LINES);
     thread::scope(|scope| {
         let each = |(number, host)| {
             let (sender, job, given) = (sender.clone(), job.as_deref(), given.as_deref());

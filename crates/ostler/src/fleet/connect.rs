@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 const MAX_LINE_BYTES: usize = 16 << 10;
 
 /// Pieces that wait for the receiver. A host that sends more is blocked until some were taken.
-const WAITING: usize = 256;
+const QUEUED_LINES: usize = 256;
 
 /// Longest time between two checks whether the output still has a reader.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ pub(super) fn run(
     rules: ConnectRules,
     listener: &mut dyn HostListener,
 ) {
-    let (sender, receiver) = sync_channel::<(usize, HostEvent)>(WAITING);
+    let (sender, receiver) = sync_channel::<(usize, HostEvent)>(QUEUED_LINES);
     let next = AtomicUsize::new(range.start);
     let running = SshProcesses::default();
     thread::scope(|scope| {

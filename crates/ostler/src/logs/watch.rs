@@ -17,7 +17,7 @@ pub(super) struct LogRename {
     pub to: PathBuf,
 }
 
-/// News that were taken and not yet handled by every follower.
+/// Events that were taken and are not yet handled by every follower.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WatchEvents {
     /// Whether any event has arrived.

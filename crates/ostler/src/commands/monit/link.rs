@@ -15,7 +15,7 @@ use crate::client::connect_or_find;
 use crate::error::CliError;
 
 /// Time between two samples.
-const SAMPLE: Duration = Duration::from_secs(2);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
 /// Delay after an event before the list is requested, because events seldom arrive alone.
 const EVENT_DELAY: Duration = Duration::from_millis(100);
 /// Time between two attempts to find a lost daemon.
@@ -86,7 +86,7 @@ impl DaemonLink {
         if self.client.is_none() {
             return self.connect(now, state);
         }
-        self.due = now + SAMPLE;
+        self.due = now + SAMPLE_INTERVAL;
         let oldest = self
             .pending
             .values()
@@ -110,7 +110,7 @@ impl DaemonLink {
             Err(error @ (ClientError::Version { .. } | ClientError::Elsewhere(_))) => return Err(error.into()),
             Err(error) => return Ok(vec![MonitEvent::Link(LinkState::Down(with_causes(&error)))]),
         }
-        self.due = now + SAMPLE;
+        self.due = now + SAMPLE_INTERVAL;
         let mut updates = match self.position {
             Some(after) => self.ask(now, Request::Subscribe { after: Some(after) }, RequestPurpose::Subscription),
             None => self.ask(now, Request::Events, RequestPurpose::Events),

@@ -71,7 +71,7 @@ pub(super) enum AppAction {
     },
 }
 
-/// News from outside.
+/// Input of the view, except keys.
 #[derive(Debug)]
 pub(super) enum MonitEvent {
     /// Rows of all instances, which also contain a sample of their usage.

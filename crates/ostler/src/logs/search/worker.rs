@@ -28,7 +28,7 @@ use crate::render::Out;
 /// Longest request, bytes.
 const LONGEST: u64 = 256 << 10;
 /// Longest time that hits wait to be sent together.
-const TOGETHER: Duration = Duration::from_millis(20);
+const BATCH_TIME: Duration = Duration::from_millis(20);
 
 /// The request.
 #[derive(Debug, Deserialize)]
@@ -143,7 +143,7 @@ struct HitWriter<'a> {
 impl Receiver for HitWriter<'_> {
     fn hit(&mut self, hit: &Hit<'_>) -> bool {
         put(self.out, &json!({ "hit": shown(hit) }));
-        if self.sent.elapsed() >= TOGETHER {
+        if self.sent.elapsed() >= BATCH_TIME {
             self.out.flush();
             self.sent = Instant::now();
         }

@@ -149,7 +149,7 @@ fn view_draws_at_any_size() {
                 press(&mut state, keys);
                 let picture = draw(&state);
                 assert_eq!((picture.width, picture.height), (width, height));
-                let order = AppAction::Scale { app: "api".into(), to: "-1".into() };
+                let action = AppAction::Scale { app: "api".into(), to: "-1".into() };
                 state.dialog = Dialog::Confirm { question: "Stop?".into(), action };
                 draw(&state);
             }
