@@ -58,7 +58,7 @@ pub(crate) enum Status {
     /// No such app, id or file.
     NotFound,
     /// A deployment was not healthy, and the former release was restored.
-    WentBack,
+    RolledBack,
     /// Every check passed, but a part cannot be expressed in the target of an export.
     Incomplete,
     /// The command belongs to a feature that this program was built without.
@@ -85,7 +85,7 @@ impl Status {
             Self::Usage => 2,
             Self::Unreachable => 3,
             Self::NotFound => 4,
-            Self::WentBack => 5,
+            Self::RolledBack => 5,
             Self::Incomplete => 6,
             Self::LeftOut => 7,
             Self::Interrupted => 130,

@@ -15,7 +15,7 @@ use ostler_sys::CStrings;
 use ostler_sys::process::exec::replace_as;
 use ostler_sys::users::user::{Credentials, Identity, User, UserError, identity, user_by_id};
 
-use crate::cli::{Call, Daemon};
+use crate::cli::{Call, DaemonUse};
 use crate::error::CliError;
 use crate::home::{self, Program};
 use crate::render::Out;
@@ -30,7 +30,7 @@ const KEPT: &[&str] = &["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS
 /// Returns an error if the process cannot become that user.
 pub(crate) fn become_owner(program: Program, call: &Call, out: &mut Out) -> Result<(), CliError> {
     // `dev` creates a home of its own.
-    let is_without = call.command.daemon == Daemon::NoHome || call.command.name == "dev";
+    let is_without = call.command.daemon == DaemonUse::NoHome || call.command.name == "dev";
     let uses_home = !is_without && !call.has("hosts") && !call.has("from");
     if !rustix::process::geteuid().is_root() || !uses_home {
         return Ok(());
@@ -64,9 +64,9 @@ pub(crate) fn become_owner(program: Program, call: &Call, out: &mut Out) -> Resu
 
 fn may_start(program: Program, call: &Call) -> bool {
     match call.command.daemon {
-        Daemon::Starts => true,
-        Daemon::Reads => program.is_pm2(),
-        Daemon::Unused | Daemon::NoHome => matches!(call.command.name, "runtime"),
+        DaemonUse::Starts => true,
+        DaemonUse::Reads => program.is_pm2(),
+        DaemonUse::Unused | DaemonUse::NoHome => matches!(call.command.name, "runtime"),
     }
 }
 

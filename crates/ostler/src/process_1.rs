@@ -19,7 +19,7 @@ use ostler_sys::process::tree::marker;
 use ostler_sys::{WaitStatus, process::exec};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::cli::{Call, Daemon};
+use crate::cli::{Call, DaemonUse};
 use crate::cx::Cx;
 use crate::error::CliError;
 
@@ -86,7 +86,7 @@ fn code_of(ending: WaitStatus) -> u8 {
 
 /// Stops the apps and the daemon of the home, if the daemon runs in this container.
 fn stop_apps(cx: &mut Cx) -> Result<(), CliError> {
-    cx.needs = Daemon::Unused;
+    cx.needs = DaemonUse::Unused;
     let home = cx.home()?.to_owned();
     let Some(client) = cx.running_client()? else { return Ok(()) };
     client.list()?;

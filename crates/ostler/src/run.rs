@@ -6,7 +6,7 @@ use ostler_core::text::causes::with_causes;
 use ostler_proto::control::Failure;
 use ostler_proto::pm2::PM2_VERSION;
 
-use crate::cli::{self, Availability, Call, Daemon, Parsed};
+use crate::cli::{self, Availability, Call, DaemonUse, Parsed};
 use crate::client::{ClientError, VERSION};
 use crate::commands;
 use crate::cx::{self, Cx};
@@ -106,7 +106,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         _ if let Some((command, feature)) = commands::left_out_option(call) => Err(CliError::LeftOut { command, feature }),
         #[cfg(feature = "fleet")]
         _ if call.has("hosts") => fleet::run(&mut cx, call),
-        (Some(Ok(code)), _) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => {
+        (Some(Ok(code)), _) if call.has("no-daemon") && call.command.daemon == DaemonUse::Starts => {
             commands::in_foreground(&mut cx, call, code)
         }
         (Some(Ok(code)), _) => code(&mut cx, call),

@@ -11,7 +11,7 @@ use crate::error::CliError;
 
 /// Time within which another signal counts as the same Ctrl-C. The terminal sends the signal to
 /// this process and to a runner such as npm, which forwards it.
-const SAME: Duration = Duration::from_millis(300);
+const REPEAT_WINDOW: Duration = Duration::from_millis(300);
 
 const STOPPING: [i32; 4] = [HUP, INT, QUIT, TERM];
 
@@ -75,7 +75,7 @@ impl Signals {
         while let Some(received) = self.stop.next() {
             self.first.get_or_insert(received.signal);
             self.stopping = true;
-            if self.counted_at.is_none_or(|at| at.elapsed() >= SAME) {
+            if self.counted_at.is_none_or(|at| at.elapsed() >= REPEAT_WINDOW) {
                 self.counted_at = Some(Instant::now());
                 self.count += 1;
             }

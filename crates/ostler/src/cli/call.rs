@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::table::{Command, Opt, Sets};
+use super::table::{AttributeEffect, Command, Opt};
 
 /// One parsed command line.
 #[derive(Debug)]
@@ -69,11 +69,11 @@ impl Call {
         for (opt, value) in &self.given {
             let text = |v: &Option<String>| v.clone().map_or(Value::Bool(true), Value::String);
             match opt.sets {
-                Sets::Nothing => {}
-                Sets::Text(key) => drop(map.insert(key.into(), text(value))),
-                Sets::Bool(key, fixed) => drop(map.insert(key.into(), Value::Bool(fixed))),
-                Sets::List(key) => push(&mut map, key, value.as_deref()),
-                Sets::Seconds(key) => drop(map.insert(key.into(), seconds(value.as_deref().unwrap_or_default()))),
+                AttributeEffect::Nothing => {}
+                AttributeEffect::Text(key) => drop(map.insert(key.into(), text(value))),
+                AttributeEffect::Bool(key, fixed) => drop(map.insert(key.into(), Value::Bool(fixed))),
+                AttributeEffect::List(key) => push(&mut map, key, value.as_deref()),
+                AttributeEffect::Seconds(key) => drop(map.insert(key.into(), seconds(value.as_deref().unwrap_or_default()))),
             }
         }
         map

@@ -5,15 +5,22 @@ use super::own_options::{
     ALERTS, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
     STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
 };
-use super::table::{Arg, Availability, Command, Completes, Daemon, Section, exit};
+use super::table::{Arg, Availability, Command, CompletionKind, DaemonUse, Section, exit};
 use crate::error::Status;
 
-const FILES: Completes = Completes::Files;
-const NAMES: Completes = Completes::Names;
-const NOTHING: Completes = Completes::Nothing;
+const FILES: CompletionKind = CompletionKind::Files;
+const NAMES: CompletionKind = CompletionKind::Names;
+const NOTHING: CompletionKind = CompletionKind::Nothing;
 
 /// Returns the entry for a command that works.
-const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, section: Section, help: &'static str) -> Command {
+const fn works(
+    name: &'static str,
+    args: &'static str,
+    min_args: usize,
+    daemon: DaemonUse,
+    section: Section,
+    help: &'static str,
+) -> Command {
     Command {
         name,
         aliases: &[],
@@ -49,7 +56,7 @@ const fn elsewhere(
         options: &[],
         help,
         examples: &[],
-        daemon: Daemon::Unused,
+        daemon: DaemonUse::Unused,
         exit_codes: &[],
         completes: NOTHING,
         section: Section::Later,
@@ -71,14 +78,14 @@ const SAMPLES: &str = "ostler has no sample projects; `ostler ecosystem` writes 
 const INSTALLED: &str = "ostler does not install itself; `ostler update --from <file>` installs a new ostler without restarting apps";
 
 const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
-    works(name, args, min_args, Daemon::Starts, Section::Control, help)
+    works(name, args, min_args, DaemonUse::Starts, Section::Control, help)
 }
 
 const fn reads(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
-    works(name, args, min_args, Daemon::Reads, Section::Inspect, help)
+    works(name, args, min_args, DaemonUse::Reads, Section::Inspect, help)
 }
 
-const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, help: &'static str) -> Command {
+const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: DaemonUse, help: &'static str) -> Command {
     works(name, args, min_args, daemon, Section::Keep, help)
 }
 
@@ -110,7 +117,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         options: DOWN,
         examples: &["down", "down -f compose.yaml", "down --project-name shop"],
-        ..works("down", "[app...]", 0, Daemon::Unused, Section::Control, "stop and delete the apps that `up` started from this file")
+        ..works("down", "[app...]", 0, DaemonUse::Unused, Section::Control, "stop and delete the apps that `up` started from this file")
     },
     Command {
         options: STOP,
@@ -131,7 +138,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("reload", "<id|name|namespace|all|file>", 1, "replace instances without losing requests; roll back on failure")
     },
     Command {
-        completes: Completes::Words(&["status", "history", "undo"]),
+        completes: CompletionKind::Words(&["status", "history", "undo"]),
         options: ROLLOUT,
         examples: &["rollout status api", "rollout history api", "rollout undo api", "rollout undo api --to 3"],
         ..control("rollout", "<status|history|undo> [name]", 1, "show the progress and history of releases; roll back")
@@ -158,7 +165,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "runtime",
             "[start] <file|script|command>",
             0,
-            Daemon::Unused,
+            DaemonUse::Unused,
             Section::Control,
             "run apps as the main process of a container",
         )
@@ -224,7 +231,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         max_args: Some(0),
         examples: &["report", "report --json"],
-        ..works("report", "", 0, Daemon::Unused, Section::Inspect, "collect diagnostics for a bug report, with secrets masked")
+        ..works("report", "", 0, DaemonUse::Unused, Section::Inspect, "collect diagnostics for a bug report, with secrets masked")
     },
     Command {
         aliases: &["desc", "info", "show"],
@@ -278,7 +285,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("csv", None, Arg::None, "print CSV"),
         ],
         examples: &["stats api", "stats api --since 7d", "stats api --since 2h --csv"],
-        ..works("stats", "<name>", 1, Daemon::Unused, Section::Inspect, "show historical metrics of an app")
+        ..works("stats", "<name>", 1, DaemonUse::Unused, Section::Inspect, "show historical metrics of an app")
     },
     Command {
         options: &[
@@ -286,7 +293,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("once", None, Arg::None, "print once, even at a terminal"),
         ],
         examples: &["top", "top --since 24h", "top --once"],
-        ..works("top", "", 0, Daemon::Unused, Section::Inspect, "show live CPU and memory usage of all apps")
+        ..works("top", "", 0, DaemonUse::Unused, Section::Inspect, "show live CPU and memory usage of all apps")
     },
     Command { completes: NAMES, ..reads("env", "<id>", 1, "show the environment of an app") },
     Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids") },
@@ -302,7 +309,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "health",
             "[id|name|namespace|all...]",
             0,
-            Daemon::Unused,
+            DaemonUse::Unused,
             Section::Inspect,
             "check app health (exit code 0 if healthy, 1 if not)",
         )
@@ -313,22 +320,22 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..reads("slist", "", 0, "show CPU, memory, network and disks of the machine")
     },
     Command { ..reads("ping", "", 0, "check that the daemon answers") },
-    Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files") },
-    Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "reopen the log files") },
+    Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, DaemonUse::Starts, "empty the log files") },
+    Command { ..keeps("reloadLogs", "", 0, DaemonUse::Starts, "reopen the log files") },
     Command {
         max_args: Some(0),
         examples: &["logrotate", "logrotate -u deploy --hp /home/deploy"],
-        ..keeps("logrotate", "", 0, Daemon::NoHome, "let the system's logrotate rotate the logs (root)")
+        ..keeps("logrotate", "", 0, DaemonUse::NoHome, "let the system's logrotate rotate the logs (root)")
     },
-    Command { aliases: &["dump"], max_args: Some(0), ..keeps("save", "", 0, Daemon::Starts, "save the list of apps for `resurrect`") },
-    Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "clear the saved list") },
-    Command { max_args: Some(0), ..keeps("resurrect", "", 0, Daemon::Starts, "start the saved apps") },
-    Command { max_args: Some(0), ..keeps("kill", "", 0, Daemon::Unused, "stop all apps and the daemon") },
+    Command { aliases: &["dump"], max_args: Some(0), ..keeps("save", "", 0, DaemonUse::Starts, "save the list of apps for `resurrect`") },
+    Command { max_args: Some(0), ..keeps("cleardump", "", 0, DaemonUse::Unused, "clear the saved list") },
+    Command { max_args: Some(0), ..keeps("resurrect", "", 0, DaemonUse::Starts, "start the saved apps") },
+    Command { max_args: Some(0), ..keeps("kill", "", 0, DaemonUse::Unused, "stop all apps and the daemon") },
     Command {
         aliases: &["updatePM2"],
         options: UPDATE,
         examples: &["update", "update --from ostler-0.2.0-x86_64-linux.tar.gz"],
-        ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps keep running")
+        ..keeps("update", "", 0, DaemonUse::Unused, "replace the running daemon by this program; apps keep running")
     },
     Command {
         options: STARTUP,
@@ -340,17 +347,17 @@ pub(crate) const COMMANDS: &[Command] = &[
             "startup --user-unit",
             "startup --check",
         ],
-        ..keeps("startup", "[platform]", 0, Daemon::NoHome, "start the saved apps at boot")
+        ..keeps("startup", "[platform]", 0, DaemonUse::NoHome, "start the saved apps at boot")
     },
     Command {
         options: &[USER_UNIT],
         completes: PLATFORMS,
-        ..keeps("unstartup", "[platform]", 0, Daemon::NoHome, "undo startup; running apps keep running")
+        ..keeps("unstartup", "[platform]", 0, DaemonUse::NoHome, "undo startup; running apps keep running")
     },
     Command {
         options: &[USER_UNIT],
-        completes: Completes::Words(&["run", "reload"]),
-        ..keeps("service", "<run|reload> [unit]", 1, Daemon::Starts, "internal: called by the service manager")
+        completes: CompletionKind::Words(&["run", "reload"]),
+        ..keeps("service", "<run|reload> [unit]", 1, DaemonUse::Starts, "internal: called by the service manager")
     },
     Command {
         options: &[
@@ -360,7 +367,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: FILES,
         examples: &["validate", "validate ecosystem.config.js --strict", "validate --schema > ostler.schema.json"],
-        ..keeps("validate", "[file]", 0, Daemon::NoHome, "check a config file without starting anything")
+        ..keeps("validate", "[file]", 0, DaemonUse::NoHome, "check a config file without starting anything")
     },
     Command {
         options: &[
@@ -370,7 +377,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: FILES,
         examples: &["diff", "diff ecosystem.config.js --env production", "diff --exit-code --json"],
-        ..keeps("diff", "[file]", 0, Daemon::Unused, "show what starting a config file would change")
+        ..keeps("diff", "[file]", 0, DaemonUse::Unused, "show what starting a config file would change")
     },
     Command {
         options: EXPORT,
@@ -379,7 +386,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "partly exported",
             "`export --check`: all files are current, and something has no equal there",
         )],
-        completes: Completes::Words(&["dockerfile", "compose", "kubernetes", "systemd", "nomad", "github-actions", "gitlab-ci"]),
+        completes: CompletionKind::Words(&["dockerfile", "compose", "kubernetes", "systemd", "nomad", "github-actions", "gitlab-ci"]),
         max_args: Some(2),
         examples: &[
             "export dockerfile",
@@ -392,27 +399,27 @@ pub(crate) const COMMANDS: &[Command] = &[
             "export",
             "<target> [file]",
             1,
-            Daemon::NoHome,
+            DaemonUse::NoHome,
             "generate files for other engines: dockerfile, compose, kubernetes, systemd, nomad, github-actions, gitlab-ci",
         )
     },
     Command {
         options: IMPORT,
-        completes: Completes::Words(&["compose", "systemd", "procfile", "supervisor"]),
+        completes: CompletionKind::Words(&["compose", "systemd", "procfile", "supervisor"]),
         max_args: Some(2),
         examples: &["import compose", "import systemd /etc/systemd/system/api.service", "import procfile --out -"],
         ..keeps(
             "import",
             "<compose|systemd|procfile|supervisor|oxmgr> [file]",
             1,
-            Daemon::NoHome,
+            DaemonUse::NoHome,
             "convert files of other programs to a config file",
         )
     },
     Command {
         aliases: &["init"],
-        completes: Completes::Words(&["simple"]),
-        ..keeps("ecosystem", "[simple]", 0, Daemon::NoHome, "write a sample config file")
+        completes: CompletionKind::Words(&["simple"]),
+        ..keeps("ecosystem", "[simple]", 0, DaemonUse::NoHome, "write a sample config file")
     },
     Command {
         options: &[
@@ -425,19 +432,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: FILES,
         max_args: Some(1),
         examples: &["migrate --dry-run", "migrate", "migrate --back", "migrate --finish"],
-        ..keeps("migrate", "[folder]", 0, Daemon::Starts, "take over the apps of a running PM2, one by one")
+        ..keeps("migrate", "[folder]", 0, DaemonUse::Starts, "take over the apps of a running PM2, one by one")
     },
-    Command { ..keeps("install-otel", "", 0, Daemon::Unused, "install OpenTelemetry's npm packages for apps with trace") },
-    Command { ..keeps("uninstall-otel", "", 0, Daemon::Unused, "remove them") },
+    Command { ..keeps("install-otel", "", 0, DaemonUse::Unused, "install OpenTelemetry's npm packages for apps with trace") },
+    Command { ..keeps("uninstall-otel", "", 0, DaemonUse::Unused, "remove them") },
     Command {
         completes: FILES,
         exit_codes: &[exit(
-            Status::WentBack,
+            Status::RolledBack,
             "went back",
             "`deploy`: the new release did not become healthy; the previous release was restored",
         )],
         examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
-        ..keeps("deploy", "<file|environment> [env] [command]", 0, Daemon::Unused, "deploy releases to hosts by ssh and git")
+        ..keeps("deploy", "<file|environment> [env] [command]", 0, DaemonUse::Unused, "deploy releases to hosts by ssh and git")
     },
     Command {
         completes: NAMES,
@@ -449,28 +456,28 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { completes: NAMES, max_args: Some(1), ..control("backward", "<name>", 1, "check out the previous commit, then reload") },
     Command {
         examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
-        ..keeps("set", "[key] [value]", 0, Daemon::Unused, "change a setting of log rotation, a module or an app")
+        ..keeps("set", "[key] [value]", 0, DaemonUse::Unused, "change a setting of log rotation, a module or an app")
     },
-    Command { ..keeps("get", "[key]", 0, Daemon::Unused, "show a setting") },
+    Command { ..keeps("get", "[key]", 0, DaemonUse::Unused, "show a setting") },
     Command {
         examples: &["multiset \"pm2-logrotate:max_size 10M pm2-logrotate:retain 30\""],
-        ..keeps("multiset", "<pairs>", 1, Daemon::Unused, "change several settings")
+        ..keeps("multiset", "<pairs>", 1, DaemonUse::Unused, "change several settings")
     },
-    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, Daemon::Unused, "remove a setting") },
-    Command { ..keeps("config", "<key> [value]", 1, Daemon::Unused, "show or change a setting") },
-    Command { ..keeps("conf", "[key] [value]", 0, Daemon::Unused, "show all settings") },
+    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, DaemonUse::Unused, "remove a setting") },
+    Command { ..keeps("config", "<key> [value]", 1, DaemonUse::Unused, "show or change a setting") },
+    Command { ..keeps("conf", "[key] [value]", 0, DaemonUse::Unused, "show all settings") },
     Command {
         aliases: &["module:install"],
         options: INSTALL,
         completes: FILES,
         examples: &["install pm2-logrotate", "install pm2-metrics@latest --safe", "install ./my-module", "install ."],
-        ..keeps("install", "<module>", 1, Daemon::Starts, "install a module from npm, a folder, a tar file or git")
+        ..keeps("install", "<module>", 1, DaemonUse::Starts, "install a module from npm, a folder, a tar file or git")
     },
-    Command { aliases: &["module:uninstall"], ..keeps("uninstall", "<module>", 1, Daemon::Unused, "remove a module") },
+    Command { aliases: &["module:uninstall"], ..keeps("uninstall", "<module>", 1, DaemonUse::Unused, "remove a module") },
     Command {
         options: WEB,
         max_args: Some(2),
-        completes: Completes::Words(&["enable", "disable", "open", "status", "passwd", "token"]),
+        completes: CompletionKind::Words(&["enable", "disable", "open", "status", "passwd", "token"]),
         examples: &[
             "web enable",
             "web open",
@@ -478,52 +485,58 @@ pub(crate) const COMMANDS: &[Command] = &[
             "web enable --otlp-to https://otel.example.com:4318 --otlp-header X-Key=k",
             "web enable --listen 0.0.0.0 --behind-proxy --allow-host ops.example.com",
         ],
-        ..keeps("web", "[enable|disable|open|status|passwd|token|port]", 0, Daemon::Starts, "set up and open the dashboard")
+        ..keeps("web", "[enable|disable|open|status|passwd|token|port]", 0, DaemonUse::Starts, "set up and open the dashboard")
     },
     Command {
         options: ALERTS,
-        completes: Completes::Words(&["list", "history", "test", "silence", "unsilence", "channel"]),
+        completes: CompletionKind::Words(&["list", "history", "test", "silence", "unsilence", "channel"]),
         examples: &[
             "alerts channel add slack url=https://hooks.slack.com/services/T0/B0/x",
             "alerts test",
             "alerts silence api --for 2h --reason migration",
         ],
-        ..keeps("alerts", "[list|history|test|silence|unsilence|channel]", 0, Daemon::Unused, "firing alerts and their channels")
+        ..keeps("alerts", "[list|history|test|silence|unsilence|channel]", 0, DaemonUse::Unused, "firing alerts and their channels")
     },
-    Command { ..keeps("module:list", "", 0, Daemon::Unused, "list installed modules") },
-    Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, Daemon::Starts, "update a module to its newest version") },
-    Command { ..keeps("module:generate", "[name]", 0, Daemon::NoHome, "create a sample module in a new folder") },
-    Command { completes: FILES, ..keeps("package", "[folder]", 0, Daemon::NoHome, "pack a module into a tar file") },
+    Command { ..keeps("module:list", "", 0, DaemonUse::Unused, "list installed modules") },
+    Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, DaemonUse::Starts, "update a module to its newest version") },
+    Command { ..keeps("module:generate", "[name]", 0, DaemonUse::NoHome, "create a sample module in a new folder") },
+    Command { completes: FILES, ..keeps("package", "[folder]", 0, DaemonUse::NoHome, "pack a module into a tar file") },
     Command {
         aliases: &["module:publish"],
         options: PUBLISH,
         completes: FILES,
         examples: &["publish --dry-run", "publish ./my-module -- --access public"],
-        ..keeps("publish", "[folder]", 0, Daemon::NoHome, "publish a module by npm")
+        ..keeps("publish", "[folder]", 0, DaemonUse::NoHome, "publish a module by npm")
     },
     Command {
-        completes: Completes::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
+        completes: CompletionKind::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
         options: &[
             call("complete", None, Arg::None, "used by the shell scripts"),
             call("shell", None, Arg::Required("shell"), "bash, zsh or fish (default: from $SHELL)"),
         ],
         examples: &["completion install", "completion fish > ~/.config/fish/completions/ostler.fish"],
-        ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, Daemon::NoHome, "print or install shell completion")
+        ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, DaemonUse::NoHome, "print or install shell completion")
     },
     Command {
-        completes: Completes::Words(&["install", "uninstall", "status"]),
+        completes: CompletionKind::Words(&["install", "uninstall", "status"]),
         options: &[call("dir", None, Arg::Required("folder"), "folder of the links (default: the folder of this program)")],
         examples: &["compat install", "compat install --dir /usr/local/bin", "compat status", "compat uninstall"],
-        ..keeps("compat", "<install|uninstall|status>", 1, Daemon::NoHome, "link pm2, pm2-runtime, pm2-docker and pm2-dev to this program")
+        ..keeps(
+            "compat",
+            "<install|uninstall|status>",
+            1,
+            DaemonUse::NoHome,
+            "link pm2, pm2-runtime, pm2-docker and pm2-dev to this program",
+        )
     },
     Command {
         options: &[
             call("reference", None, Arg::None, "print a reference as Markdown: cli, ecosystem or import"),
             call("man", None, Arg::None, "print the reference as a man page"),
         ],
-        ..keeps("help", "[command]", 0, Daemon::NoHome, "help")
+        ..keeps("help", "[command]", 0, DaemonUse::NoHome, "help")
     },
-    Command { ..keeps("examples", "", 0, Daemon::NoHome, "show examples") },
+    Command { ..keeps("examples", "", 0, DaemonUse::NoHome, "show examples") },
     elsewhere("profile:cpu", &[], "[ms]", "profile the daemon", PROFILE),
     elsewhere("profile:mem", &[], "[ms]", "profile the memory of the daemon", PROFILE),
     elsewhere("deepUpdate", &[], "", "update by npm", INSTALLED),

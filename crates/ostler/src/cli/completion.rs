@@ -5,7 +5,7 @@
 
 use super::commands::{COMMANDS, find};
 use super::options::GLOBAL;
-use super::table::{Completes, Opt};
+use super::table::{CompletionKind, Opt};
 
 /// A shell that completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,15 +102,15 @@ pub(crate) fn candidates(words: &[String], names: &[String]) -> Vec<String> {
     }
     let mut found: Vec<String> = match command.map(|command| command.completes) {
         None => COMMANDS.iter().flat_map(|c| std::iter::once(c.name).chain(c.aliases.iter().copied())).map(str::to_owned).collect(),
-        Some(Completes::Names) => names.iter().cloned().chain(["all".to_owned()]).collect(),
-        Some(Completes::Files) => names.to_vec(),
-        Some(Completes::Words(words)) => words.iter().map(|&word| word.to_owned()).collect(),
-        Some(Completes::Nothing) => Vec::new(),
+        Some(CompletionKind::Names) => names.iter().cloned().chain(["all".to_owned()]).collect(),
+        Some(CompletionKind::Files) => names.to_vec(),
+        Some(CompletionKind::Words(words)) => words.iter().map(|&word| word.to_owned()).collect(),
+        Some(CompletionKind::Nothing) => Vec::new(),
     };
     found.retain(|word| word.starts_with(typed));
     found.sort();
     found.dedup();
-    if command.is_some_and(|command| command.completes == Completes::Files) {
+    if command.is_some_and(|command| command.completes == CompletionKind::Files) {
         found.push("::files".into());
     }
     found

@@ -5,7 +5,7 @@
 //! warns.
 
 use super::call::Call;
-use super::table::{Group, Opt, Sets};
+use super::table::{AttributeEffect, Group, Opt};
 
 /// Options that have an effect with every command.
 const EVERYWHERE: &[&str] = &["json", "silent", "color", "no-color", "help", "version", "V", "hosts", "batch"];
@@ -84,7 +84,7 @@ fn takes(command: &str, opt: &Opt) -> bool {
         |(options, commands): &(&[&str], &[&[&str]])| options.contains(&opt.long) && commands.iter().any(|group| group.contains(&command));
     opt.group == Group::Accepted
         || EVERYWHERE.contains(&opt.long)
-        || (opt.sets != Sets::Nothing && DESCRIBE.contains(&command))
+        || (opt.sets != AttributeEffect::Nothing && DESCRIBE.contains(&command))
         || EFFECTS.iter().any(listed)
 }
 

@@ -27,4 +27,4 @@ pub(crate) use man::man_page;
 pub(crate) use parse::{Parsed, parse, parse_runtime};
 pub(crate) use reference::reference;
 pub(crate) use table::Availability;
-pub(crate) use table::{Daemon, Section};
+pub(crate) use table::{DaemonUse, Section};

@@ -1,8 +1,8 @@
 //! The global options: accepted before or after every command.
 
-use super::table::{Arg, Group, Opt, Sets};
+use super::table::{Arg, AttributeEffect, Group, Opt};
 
-const fn opt(long: &'static str, short: Option<char>, arg: Arg, sets: Sets, group: Group, help: &'static str) -> Opt {
+const fn opt(long: &'static str, short: Option<char>, arg: Arg, sets: AttributeEffect, group: Group, help: &'static str) -> Opt {
     Opt { long, short, aliases: &[], arg, sets, group, help }
 }
 
@@ -12,22 +12,22 @@ pub(super) const fn alias(opt: Opt, aliases: &'static [&'static str]) -> Opt {
 
 /// Returns an option for an attribute with a text value.
 const fn text(long: &'static str, short: Option<char>, value: &'static str, key: &'static str, group: Group, help: &'static str) -> Opt {
-    opt(long, short, Arg::Required(value), Sets::Text(key), group, help)
+    opt(long, short, Arg::Required(value), AttributeEffect::Text(key), group, help)
 }
 
 /// Returns an option that turns an attribute on or off.
 const fn switch(long: &'static str, short: Option<char>, key: &'static str, on: bool, group: Group, help: &'static str) -> Opt {
-    opt(long, short, Arg::None, Sets::Bool(key, on), group, help)
+    opt(long, short, Arg::None, AttributeEffect::Bool(key, on), group, help)
 }
 
 /// Returns an option that changes the call, not the app.
 pub(super) const fn call(long: &'static str, short: Option<char>, arg: Arg, help: &'static str) -> Opt {
-    opt(long, short, arg, Sets::Nothing, Group::Call, help)
+    opt(long, short, arg, AttributeEffect::Nothing, Group::Call, help)
 }
 
 /// Returns an option of PM2 that has no meaning here.
 pub(super) const fn known(long: &'static str, arg: Arg, help: &'static str) -> Opt {
-    opt(long, None, arg, Sets::Nothing, Accepted, help)
+    opt(long, None, arg, AttributeEffect::Nothing, Accepted, help)
 }
 
 use Group::{Accepted, App, Env, Lifecycle, Logs, Watch};
@@ -49,14 +49,21 @@ pub(super) const GLOBAL: &[Opt] = &[
     text("user", Some('u'), "user", "uid", App, "as --uid; for startup and logrotate: the owner of the apps or logs"),
     text("nice", None, "n", "nice", App, "scheduling priority, -20 to 19"),
     text("umask", None, "mask", "umask", App, "file mode creation mask, octal"),
-    opt("env", None, Arg::Required("name|K=V,.."), Sets::Nothing, Env, "use `env_<name>` of the config file, or set variables"),
-    opt("update-env", Some('a'), Arg::None, Sets::Nothing, Env, "restart/reload: pass on the environment of this shell"),
-    opt("filter-env", None, Arg::Optional("text"), Sets::List("filter_env"), Env, "drop inherited variables whose name contains this text"),
+    opt("env", None, Arg::Required("name|K=V,.."), AttributeEffect::Nothing, Env, "use `env_<name>` of the config file, or set variables"),
+    opt("update-env", Some('a'), Arg::None, AttributeEffect::Nothing, Env, "restart/reload: pass on the environment of this shell"),
+    opt(
+        "filter-env",
+        None,
+        Arg::Optional("text"),
+        AttributeEffect::List("filter_env"),
+        Env,
+        "drop inherited variables whose name contains this text",
+    ),
     text("env-file", None, "file", "env_file", Env, "read variables from a dotenv file"),
     text("env-policy", None, "policy", "env_policy", Env, "inherited variables of the app: inherit, clean or user"),
     alias(text("output", Some('o'), "file", "out_file", Logs, "log file of standard output"), &["out-file"]),
     alias(text("error", Some('e'), "file", "error_file", Logs, "log file of standard error"), &["error-file"]),
-    opt("log", Some('l'), Arg::Optional("file"), Sets::Text("log_file"), Logs, "combined log file"),
+    opt("log", Some('l'), Arg::Optional("file"), AttributeEffect::Text("log_file"), Logs, "combined log file"),
     text("pid", Some('p'), "file", "pid_file", Logs, "pid file"),
     switch("merge-logs", None, "merge_logs", true, Logs, "use one log file for all instances"),
     text("log-type", None, "type", "log_type", Logs, "`json`: one JSON object per line"),
@@ -64,7 +71,14 @@ pub(super) const GLOBAL: &[Opt] = &[
     switch("time", None, "time", true, Logs, "date before each line in the standard format"),
     text("max-log-size", None, "size", "max_log_size", Logs, "rotate a log at this size (100M)"),
     switch("disable-logs", None, "disable_logs", true, Logs, "write no logs"),
-    opt("max-restarts", None, Arg::OptionalNumber("n"), Sets::Text("max_restarts"), Lifecycle, "unstable restarts before giving up (16)"),
+    opt(
+        "max-restarts",
+        None,
+        Arg::OptionalNumber("n"),
+        AttributeEffect::Text("max_restarts"),
+        Lifecycle,
+        "unstable restarts before giving up (16)",
+    ),
     text("min-uptime", None, "time", "min_uptime", Lifecycle, "a shorter run is unstable (1s)"),
     text("restart-delay", None, "ms", "restart_delay", Lifecycle, "wait before each restart"),
     text("exp-backoff-restart-delay", None, "ms", "exp_backoff_restart_delay", Lifecycle, "first delay; grows with each unstable restart"),
@@ -72,7 +86,7 @@ pub(super) const GLOBAL: &[Opt] = &[
         "stop-exit-codes",
         None,
         Arg::Numbers("codes"),
-        Sets::List("stop_exit_codes"),
+        AttributeEffect::List("stop_exit_codes"),
         Lifecycle,
         "exit codes after which the app stays stopped",
     ),
@@ -104,9 +118,16 @@ pub(super) const GLOBAL: &[Opt] = &[
     ),
     text("job", None, "schedule", "job", Lifecycle, "run as a job at these times (cron)"),
     text("timezone", None, "zone", "timezone", Lifecycle, "time zone of the schedule, e.g. `Europe/Berlin`"),
-    opt("watch", None, Arg::Optional("path"), Sets::List("watch"), Watch, "restart when files change"),
-    opt("ignore-watch", None, Arg::Required("paths"), Sets::Text("ignore_watch"), Watch, "paths that are not watched"),
-    opt("watch-delay", None, Arg::Required("s"), Sets::Seconds("watch_delay"), Watch, "delay after a change; seconds, or with a unit"),
+    opt("watch", None, Arg::Optional("path"), AttributeEffect::List("watch"), Watch, "restart when files change"),
+    opt("ignore-watch", None, Arg::Required("paths"), AttributeEffect::Text("ignore_watch"), Watch, "paths that are not watched"),
+    opt(
+        "watch-delay",
+        None,
+        Arg::Required("s"),
+        AttributeEffect::Seconds("watch_delay"),
+        Watch,
+        "delay after a change; seconds, or with a unit",
+    ),
     text("ext", None, "list", "ext", Watch, "watch only files with these extensions, e.g. `js,json`"),
     call("only", None, Arg::Required("names"), "only these apps of the config file (a,b)"),
     call("force", Some('f'), Arg::None, "start a running script again; save an empty list; overwrite"),

@@ -1,7 +1,7 @@
 //! Options that belong to one command only.
 
 use super::options::{alias, call, known};
-use super::table::{Arg, Completes, Opt};
+use super::table::{Arg, CompletionKind, Opt};
 
 pub(super) const SERVE: &[Opt] = &[
     call("port", None, Arg::Required("port"), "port (8080)"),
@@ -135,8 +135,8 @@ pub(super) const RELOAD: &[Opt] =
 pub(super) const USER_UNIT: Opt = call("user-unit", None, Arg::None, "install a systemd user unit; needs no root");
 pub(super) const STARTUP: &[Opt] = &[USER_UNIT, call("check", None, Arg::None, "check that a boot would start all apps; change nothing")];
 
-pub(super) const PLATFORMS: Completes =
-    Completes::Words(&["systemd", "upstart", "systemv", "openrc", "launchd", "rcd", "rcd-openbsd", "smf"]);
+pub(super) const PLATFORMS: CompletionKind =
+    CompletionKind::Words(&["systemd", "upstart", "systemv", "openrc", "launchd", "rcd", "rcd-openbsd", "smf"]);
 
 pub(super) const ROLLOUT: &[Opt] = &[call("to", None, Arg::Required("release"), "undo: roll back to this release")];
 

@@ -6,7 +6,7 @@ use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
-use super::table::{Availability, Daemon, Opt};
+use super::table::{Availability, DaemonUse, Opt};
 
 /// Returns the whole reference as Markdown.
 pub(crate) fn reference(program: &str) -> String {
@@ -31,9 +31,9 @@ pub(crate) fn reference(program: &str) -> String {
                 }
             }
             let daemon = match command.daemon {
-                Daemon::Starts => " Starts the daemon when none runs.",
-                Daemon::Reads => " Never starts a daemon (called as `pm2` it does).",
-                Daemon::Unused | Daemon::NoHome => "",
+                DaemonUse::Starts => " Starts the daemon when none runs.",
+                DaemonUse::Reads => " Never starts a daemon (called as `pm2` it does).",
+                DaemonUse::Unused | DaemonUse::NoHome => "",
             };
             let _ = writeln!(out, "### `{}`\n\n{}.{daemon}\n", usage(command), command.help);
             options(&mut out, command.options.iter());

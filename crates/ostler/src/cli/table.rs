@@ -21,7 +21,7 @@ pub(crate) enum Arg {
 
 /// Attribute of an app that an option sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sets {
+pub(crate) enum AttributeEffect {
     /// None: the option changes only the command.
     Nothing,
     /// Main attribute name; the value as text, or true if the option has no value.
@@ -65,7 +65,7 @@ pub(crate) struct Opt {
     /// Value.
     pub arg: Arg,
     /// Effect on the app.
-    pub sets: Sets,
+    pub sets: AttributeEffect,
     /// Headline under which it is listed.
     pub group: Group,
     /// One line.
@@ -74,7 +74,7 @@ pub(crate) struct Opt {
 
 /// Need of a command for the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Daemon {
+pub(crate) enum DaemonUse {
     /// The command starts the daemon if it is not running.
     Starts,
     /// The command only reads. It does not start a daemon, unless it is called as `pm2`.
@@ -88,7 +88,7 @@ pub(crate) enum Daemon {
 
 /// Words that completion offers for its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Completes {
+pub(crate) enum CompletionKind {
     /// Names of apps.
     Names,
     /// Files.
@@ -157,11 +157,11 @@ pub(crate) struct Command {
     /// Example command lines, without the program name.
     pub examples: &'static [&'static str],
     /// Need for the daemon.
-    pub daemon: Daemon,
+    pub daemon: DaemonUse,
     /// Exit codes that only this command has.
     pub exit_codes: &'static [ExitCode],
     /// Words that completion offers after it.
-    pub completes: Completes,
+    pub completes: CompletionKind,
     /// Headline under which it is listed.
     pub section: Section,
     /// Whether it works.

@@ -70,7 +70,7 @@ fn conclude(cx: &mut Cx, names: &[String], outcomes: &[Outcome]) -> Status {
         match outcome {
             Outcome::Failed(Some(why)) => cx.out.error(format_args!("{name}: {why}")),
             Outcome::Failed(None) if names.len() > 1 => cx.out.error(format_args!("{name}: failed")),
-            Outcome::WentBack => {
+            Outcome::RolledBack => {
                 cx.out.error(format_args!("{name}: the new release did not become healthy; the previous release was restored"))
             }
             Outcome::Failed(None) | Outcome::Done => {}
@@ -88,9 +88,9 @@ fn conclude(cx: &mut Cx, names: &[String], outcomes: &[Outcome]) -> Status {
 /// Returns the exit code. A host in an unknown state is worse than a host that was rolled back.
 fn status_of(outcomes: &[Outcome]) -> Status {
     let any = |wanted: fn(&Outcome) -> bool| outcomes.iter().any(wanted);
-    match (any(|outcome| matches!(outcome, Outcome::Failed(_))), any(|outcome| *outcome == Outcome::WentBack)) {
+    match (any(|outcome| matches!(outcome, Outcome::Failed(_))), any(|outcome| *outcome == Outcome::RolledBack)) {
         (true, _) => Status::Failed,
-        (false, true) => Status::WentBack,
+        (false, true) => Status::RolledBack,
         (false, false) => Status::Ok,
     }
 }
@@ -173,8 +173,8 @@ mod tests {
         for (outcomes, status) in [
             (vec![Outcome::Done], Status::Ok),
             (vec![Outcome::Done, failed()], Status::Failed),
-            (vec![Outcome::Done, Outcome::WentBack], Status::WentBack),
-            (vec![Outcome::WentBack, failed()], Status::Failed),
+            (vec![Outcome::Done, Outcome::RolledBack], Status::RolledBack),
+            (vec![Outcome::RolledBack, failed()], Status::Failed),
         ] {
             assert_eq!(status_of(&outcomes), status, "{outcomes:?}");
         }

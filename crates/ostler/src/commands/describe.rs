@@ -5,7 +5,7 @@ use ostler_proto::control::Failure;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::render::{Surroundings, describe, json};
+use crate::render::{DescribeContext, describe, json};
 use crate::versioning;
 
 /// Prints tables for each instance that matches.
@@ -25,7 +25,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let view = cx.out.view();
     for detail in &details {
         let versioning = (!detail.spec.given.is("vizion", false)).then(|| versioning::of_app(&detail.spec)).flatten();
-        let around = Surroundings { program: cx.program.name(), env: &env, view: &view, versioning };
+        let around = DescribeContext { program: cx.program.name(), env: &env, view: &view, versioning };
         cx.out.line(describe(detail, &around).trim_end_matches('\n'));
     }
     Ok(Status::Ok)

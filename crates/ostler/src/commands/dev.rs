@@ -197,7 +197,7 @@ struct Session {
     is_pm2: bool,
     post: Option<PostExec>,
     /// `--auto-exit`: time of the next check, and whether the last check found no running app.
-    observe: Option<(Instant, bool)>,
+    exit_check: Option<(Instant, bool)>,
     gave_up: bool,
 }
 
@@ -205,8 +205,8 @@ impl Session {
     fn new(cx: &Cx, call: &Call) -> Self {
         let post =
             call.value("post-exec").map(|text| PostExec { text: text.into(), silent: call.has("silent-exec"), running: BTreeMap::new() });
-        let observe = call.has("auto-exit").then(|| (Instant::now() + POLL_INTERVAL, false));
-        Self { label: cx.program.label(), is_pm2: cx.program.is_pm2(), post, observe, gave_up: false }
+        let exit_check = call.has("auto-exit").then(|| (Instant::now() + POLL_INTERVAL, false));
+        Self { label: cx.program.label(), is_pm2: cx.program.is_pm2(), post, exit_check, gave_up: false }
     }
 }
 
@@ -234,14 +234,14 @@ impl Observer for Session {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.observe.map(|(at, _)| at)
+        self.exit_check.map(|(at, _)| at)
     }
 
     fn observe(&mut self, list: &[Summary]) -> bool {
-        let Some((_, found_nothing)) = self.observe else { return false };
+        let Some((_, found_nothing)) = self.exit_check else { return false };
         let nothing = !list.iter().any(|row| matches!(row.status.as_str(), "online" | "launching"));
         self.gave_up = nothing && found_nothing;
-        self.observe = (!self.gave_up).then(|| (Instant::now() + POLL_INTERVAL, nothing));
+        self.exit_check = (!self.gave_up).then(|| (Instant::now() + POLL_INTERVAL, nothing));
         self.gave_up
     }
 }

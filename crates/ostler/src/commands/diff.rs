@@ -13,7 +13,7 @@ use super::files::{self, Source};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::render::{self, AppDiff, Standing, Values};
+use crate::render::{self, AppChange, AppDiff, ValueDisplay};
 
 /// Prints the differences. Nothing is changed and no daemon is started. If no daemon runs, every
 /// app is new.
@@ -41,14 +41,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     let everything = call.value("only").is_none();
     let diffs = compare(&wanted, &running, everything);
-    let values = if call.has("show-values") { Values::Shown } else { Values::Hidden };
+    let values = if call.has("show-values") { ValueDisplay::Shown } else { ValueDisplay::Hidden };
     if call.has("json") {
         render::json(&mut cx.out, &render::diff_json(&diffs, values));
     } else {
         let text = render::diff(&diffs, values, cx.out.paint());
         cx.out.data(text.as_bytes());
     }
-    let differs = diffs.iter().any(|diff| !matches!(diff.standing, Standing::Same));
+    let differs = diffs.iter().any(|diff| !matches!(diff.standing, AppChange::Same));
     Ok(if differs && call.has("exit-code") { Status::Failed } else { Status::Ok })
 }
 
@@ -65,7 +65,7 @@ fn compare(wanted: &[AppSpec], running: &[Detail], everything: bool) -> Vec<AppD
     for (name, details) in instances {
         let from_here = file.is_some() && details.iter().any(|detail| detail.spec.config_file.as_ref() == file);
         if everything && from_here && wanted.iter().all(|spec| spec.name != name) {
-            diffs.push(AppDiff { name: name.to_owned(), standing: Standing::Gone, instances: (details.len(), 0), changes: Vec::new() });
+            diffs.push(AppDiff { name: name.to_owned(), standing: AppChange::Gone, instances: (details.len(), 0), changes: Vec::new() });
         }
     }
     diffs
@@ -77,11 +77,11 @@ fn of(spec: &AppSpec, details: &[&Detail]) -> AppDiff {
     // has the old description.
     let changes: Vec<Difference> = details.first().map(|detail| differences(&detail.spec, spec)).unwrap_or_default();
     let standing = if details.is_empty() {
-        Standing::New
+        AppChange::New
     } else if changes.is_empty() {
-        Standing::Same
+        AppChange::Same
     } else {
-        Standing::Changed
+        AppChange::Changed
     };
     AppDiff { name: spec.name.clone(), standing, instances: (details.len(), declared), changes }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::doctor::{Daemon, Finding, Level, inspect};
+use crate::doctor::{DaemonState, Finding, Level, inspect};
 use crate::error::{CliError, Status};
 use crate::render::{self, styles};
 use crate::startup::check;
@@ -24,12 +24,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
     };
     let daemon = match cx.running_client() {
-        Ok(None) => Daemon::None,
+        Ok(None) => DaemonState::None,
         Ok(Some(client)) => match client.inspect(&[]) {
-            Ok(details) => client.peer().cloned().map_or(Daemon::None, |peer| Daemon::Runs(peer, details)),
-            Err(error) => Daemon::Ill(ostler_core::text::causes::with_causes(&error)),
+            Ok(details) => client.peer().cloned().map_or(DaemonState::None, |peer| DaemonState::Runs(peer, details)),
+            Err(error) => DaemonState::Faulty(ostler_core::text::causes::with_causes(&error)),
         },
-        Err(error) => Daemon::Ill(ostler_core::text::causes::with_causes(&error)),
+        Err(error) => DaemonState::Faulty(ostler_core::text::causes::with_causes(&error)),
     };
     let mut findings = inspect(&home, &daemon);
     findings.push(boot(cx, call));

@@ -17,7 +17,7 @@ use crate::error::{CliError, Status, UsageError};
 use crate::render::{Out, event_line};
 
 /// Time between two attempts to find a lost daemon.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Shows the known events. With `--follow`, it then shows new events.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -111,7 +111,7 @@ fn follow(cx: &mut Cx, filter: &EventFilter, mut position: Position) -> Result<S
             }
             Err(error) => return Err(error.into()),
         }
-        if !wait(None, if is_lost { Some(AGAIN) } else { Some(Duration::from_millis(10)) })?.has_reader {
+        if !wait(None, if is_lost { Some(RETRY_DELAY) } else { Some(Duration::from_millis(10)) })?.has_reader {
             return Ok(Status::Ok);
         }
     }

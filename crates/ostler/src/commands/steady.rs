@@ -9,7 +9,7 @@ use crate::cx::Cx;
 use crate::error::CliError;
 
 /// Time for which all instances must be healthy in the same processes before `--wait` succeeds.
-const STEADY: Duration = Duration::from_secs(3);
+const STEADY_TIME: Duration = Duration::from_secs(3);
 
 /// Time between two checks of `--wait`.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -69,7 +69,7 @@ impl SteadySince {
         self.pids = pids;
         match self.since {
             _ if is_lost => Some(false),
-            Some(since) if now.saturating_sub(since) >= STEADY => Some(true),
+            Some(since) if now.saturating_sub(since) >= STEADY_TIME => Some(true),
             _ if now >= limit => Some(false),
             _ => None,
         }

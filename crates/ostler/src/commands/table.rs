@@ -7,7 +7,7 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
-use crate::render::{Order, blocks, host_line, json, list_table, module_table};
+use crate::render::{SortOrder, blocks, host_line, json, list_table, module_table};
 use crate::unresponsive::keeper_fault;
 
 /// Prints the list in the form that the options request. Commands that change something print it at
@@ -91,9 +91,9 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
 
 /// Returns the order of the rows. PM2 differs: it does not sort by an unknown field; here such a
 /// field is an error.
-pub(super) fn order(call: &Call) -> Result<Order, CliError> {
-    let Some(text) = call.value("sort") else { return Ok(Order::BY_NAME) };
-    Order::parse(text).ok_or_else(|| {
+pub(super) fn order(call: &Call) -> Result<SortOrder, CliError> {
+    let Some(text) = call.value("sort") else { return Ok(SortOrder::BY_NAME) };
+    SortOrder::parse(text).ok_or_else(|| {
         let reason =
             format!("unknown field {text:?}; one of name, namespace, id, pid, cpu, memory, uptime, status, with :desc for descending");
         UsageError::BadValue { option: "--sort".into(), reason }.into()

@@ -28,7 +28,7 @@ use crate::render::{self, Wording};
 use crate::signals::Signals;
 
 /// Default time limit of `--wait`.
-const WAIT: Duration = Duration::from_secs(300);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Starts the project.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -77,7 +77,7 @@ fn wait_limit(call: &Call) -> Result<Option<Duration>, UsageError> {
         Some(text) => ostler_core::text::units::millis(text)
             .map(|ms| Some(Duration::from_millis(ms)))
             .map_err(|error| UsageError::BadValue { option: "--wait-timeout".into(), reason: error.to_string() }),
-        None => Ok(call.has("wait").then_some(WAIT)),
+        None => Ok(call.has("wait").then_some(WAIT_TIMEOUT)),
     }
 }
 

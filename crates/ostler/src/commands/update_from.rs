@@ -6,7 +6,7 @@ use crate::cli::Call;
 use crate::client::VERSION;
 use crate::cx::{self, Cx};
 use crate::error::CliError;
-use crate::replacement::{ReplaceRequest, Replaced, UpdateError, replace};
+use crate::replacement::{ReplaceRequest, ReplacedProgram, UpdateError, replace};
 
 /// Installs the file at the path of this program, and has the daemon become the new program. If
 /// that fails, the previous program and its daemon are restored.
@@ -26,7 +26,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<
 }
 
 /// Restores the previous program, and has the running daemon become it.
-fn roll_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> CliError {
+fn roll_back(cx: &mut Cx, replaced: ReplacedProgram, exe: String, error: &CliError) -> CliError {
     let why = ostler_core::text::causes::with_causes(error);
     let path = replaced.path.clone();
     if let Err(also) = replaced.undo() {

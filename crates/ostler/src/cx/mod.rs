@@ -13,7 +13,7 @@ use ostler_core::home::home_paths::HomePaths;
 use ostler_core::text::os_text;
 use ostler_proto::control::{Detail, Failure, Request, Response};
 
-use crate::cli::Daemon;
+use crate::cli::DaemonUse;
 use crate::client::{self, Client, ClientError, RETRIES};
 use crate::error::{CliError, CommandError};
 use crate::home::{self, Program};
@@ -82,7 +82,7 @@ pub(crate) struct Cx {
     /// Output of this call; everything that is printed goes through it.
     pub out: Out,
     /// Need of the running command for the daemon.
-    pub needs: Daemon,
+    pub needs: DaemonUse,
     /// Keeper that this call has started.
     pub launched: Option<i32>,
     /// Whether a daemon may start in a home in which PM2's own daemon runs. This is allowed only to
@@ -103,7 +103,7 @@ pub(crate) struct Cx {
 
 impl Cx {
     /// Creates a context. It touches neither the home nor a socket yet.
-    pub(crate) fn new(program: Program, out: Out, needs: Daemon) -> Self {
+    pub(crate) fn new(program: Program, out: Out, needs: DaemonUse) -> Self {
         Self {
             program,
             out,
@@ -174,7 +174,7 @@ impl Cx {
 
     /// Waits for a keeper that another process is just starting, and starts no other keeper.
     pub(crate) fn wait_for_keeper(&mut self, ready: OwnedFd) {
-        self.needs = Daemon::Unused;
+        self.needs = DaemonUse::Unused;
         self.coming = Some(ready);
     }
 
@@ -210,7 +210,7 @@ impl Cx {
                     }
                     return self.client();
                 }
-                None if self.needs == Daemon::Reads && self.take_over(&home)? => return self.client(),
+                None if self.needs == DaemonUse::Reads && self.take_over(&home)? => return self.client(),
                 None => {
                     self.refuse_beside_pm2(&home, &format!("run `{}` here", self.program.name()))?;
                     return Err(ClientError::NotRunning { home: home.display().to_string() }.into());
@@ -350,16 +350,16 @@ impl Cx {
     fn report_left_behind(&mut self, home: &Path) {
         match left_behind::of(home) {
             Some(left) if left.alive > 0 || !left.strays.is_empty() => self.out.warn_err(left_behind::recovered_message(&left)),
-            Some(left) if self.needs == Daemon::Reads => self.out.warn_err(left_behind::lost_message(&left, home, self.program.name())),
+            Some(left) if self.needs == DaemonUse::Reads => self.out.warn_err(left_behind::lost_message(&left, home, self.program.name())),
             _ => {}
         }
     }
 
     fn may_start(&self) -> bool {
         match self.needs {
-            Daemon::Starts => true,
-            Daemon::Reads => self.program.is_pm2() && self.coming.is_none(),
-            Daemon::Unused | Daemon::NoHome => false,
+            DaemonUse::Starts => true,
+            DaemonUse::Reads => self.program.is_pm2() && self.coming.is_none(),
+            DaemonUse::Unused | DaemonUse::NoHome => false,
         }
     }
 

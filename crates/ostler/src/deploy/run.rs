@@ -16,7 +16,7 @@ use super::target::Target;
 const MAX_LINE_BYTES: usize = 16 << 10;
 
 /// Lines that wait to be shown. A host that sends more is blocked until some were shown.
-const WAITING_LINES: usize = 256;
+const QUEUED_LINES: usize = 256;
 
 /// Replaces the exit code if the followed deployment is not the requested one.
 const OTHER_RUN: i32 = 76;
@@ -30,7 +30,7 @@ pub(crate) enum Outcome {
     /// The action succeeded.
     Done,
     /// The new release was not healthy, so the former one was restored.
-    WentBack,
+    RolledBack,
     /// The action failed. The output above explains it, except for this text.
     Failed(Option<String>),
 }
@@ -40,7 +40,7 @@ pub(crate) enum Outcome {
 fn outcome(is_job: bool, code: i32) -> Outcome {
     let why = match (is_job, code) {
         (_, 0) => return Outcome::Done,
-        (true, 5) => return Outcome::WentBack,
+        (true, 5) => return Outcome::RolledBack,
         (true, 70) => "it was killed on the host; run it again",
         (true, OTHER_RUN) => "another deployment was already running; this deployment was not started",
         (true, 1 | 77) => return Outcome::Failed(None),
@@ -71,7 +71,7 @@ pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String],
         };
         return target.hosts.iter().map(each).collect();
     }
-    let (sender, lines) = sync_channel::<(usize, String)>(WAITING_LINES);
+    let (sender, lines) = sync_channel::<(usize, String)>(QUEUED_LINES);
     thread::scope(|scope| {
         let each = |(number, host)| {
             let (sender, job, given) = (sender.clone(), job.as_deref(), given.as_deref());
@@ -231,7 +231,7 @@ mod tests {
         for (is_job, code, expected) in [
             (true, 0, Outcome::Done),
             (false, 0, Outcome::Done),
-            (true, 5, Outcome::WentBack),
+            (true, 5, Outcome::RolledBack),
             (true, 1, Outcome::Failed(None)),
             (true, 77, Outcome::Failed(None)),
             (false, 5, Outcome::Failed(Some("exit code 5".into()))),

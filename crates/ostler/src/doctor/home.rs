@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Daemon, Finding, Level};
+use super::{DaemonState, Finding, Level};
 use crate::left_behind;
 use crate::render::bytes;
 use crate::unresponsive::keeper_fault;
@@ -15,11 +15,11 @@ const LOW_PERCENT: u64 = 3;
 /// Magic numbers of network file systems, on which locks and sockets of several machines meet.
 const NETWORK_FILE_SYSTEMS: [(u64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")];
 
-pub(super) fn inspect(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
+pub(super) fn inspect(home: &Path, daemon: &DaemonState, findings: &mut Vec<Finding>) {
     findings.push(folder(home));
     findings.push(daemon_finding(home, daemon));
     let mut folders: BTreeSet<PathBuf> = BTreeSet::from([home.to_owned()]);
-    if let Daemon::Runs(_, details) = daemon {
+    if let DaemonState::Runs(_, details) = daemon {
         let files = details.iter().flat_map(|detail| [&detail.files.out, &detail.files.error].into_iter().flatten());
         folders.extend(files.filter_map(|file| Path::new(file).parent().map(Path::to_owned)));
     }
@@ -59,27 +59,27 @@ fn folder(home: &Path) -> Finding {
     Finding::fine(what, format!("{shown}, mode {:o}", meta.mode() & 0o7777))
 }
 
-fn daemon_finding(home: &Path, daemon: &Daemon) -> Finding {
+fn daemon_finding(home: &Path, daemon: &DaemonState) -> Finding {
     let what = "daemon";
     match daemon {
-        Daemon::Runs(peer, _) if peer.version != env!("CARGO_PKG_VERSION") => {
+        DaemonState::Runs(peer, _) if peer.version != env!("CARGO_PKG_VERSION") => {
             let found = format!("the daemon is version {}, this program is {}", peer.version, env!("CARGO_PKG_VERSION"));
             Finding::new(Level::Warning, what, found, "ostler update  (no app is restarted)")
         }
-        Daemon::Runs(peer, _) if let Some(fault) = keeper_fault(peer.keeper_pid) => Finding::new(
+        DaemonState::Runs(peer, _) if let Some(fault) = keeper_fault(peer.keeper_pid) => Finding::new(
             Level::Wrong,
             "keeper",
             fault.found,
             format!("{}, if the daemon does not replace it within a few seconds", fault.remedy),
         ),
-        Daemon::Runs(peer, details) => {
+        DaemonState::Runs(peer, details) => {
             let count = details.len();
             Finding::fine(
                 what,
                 format!("runs, pid {}, keeper {}, {count} instance{}", peer.pid, peer.keeper_pid, if count == 1 { "" } else { "s" }),
             )
         }
-        Daemon::None => match left_behind::of(home) {
+        DaemonState::None => match left_behind::of(home) {
             Some(left) if !left.other_boot => Finding::new(
                 Level::Wrong,
                 what,
@@ -88,7 +88,9 @@ fn daemon_finding(home: &Path, daemon: &Daemon) -> Finding {
             ),
             _ => Finding::new(Level::Note, what, "not running", "ostler start, or ostler resurrect"),
         },
-        Daemon::Ill(why) => Finding::new(Level::Wrong, what, why.clone(), "see `ostler list` and the daemon's log, pm2.log in the home"),
+        DaemonState::Faulty(why) => {
+            Finding::new(Level::Wrong, what, why.clone(), "see `ostler list` and the daemon's log, pm2.log in the home")
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Daemon, Finding, Level};
+use super::{DaemonState, Finding, Level};
 
 /// Descriptors for each instance: its logs and channels, with a reserve.
 const FILES_PER_INSTANCE: u64 = 8;
@@ -11,13 +11,13 @@ const FILES_AT_LEAST: u64 = 1024;
 /// Typical number of folders in a project with dependencies.
 const WATCHES: u64 = 8192;
 
-pub(super) fn inspect(daemon: &Daemon, findings: &mut Vec<Finding>) {
+pub(super) fn inspect(daemon: &DaemonState, findings: &mut Vec<Finding>) {
     findings.push(open_files(daemon));
     let watches = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
         text.trim().parse::<u64>().ok()
     };
-    let watched = matches!(daemon, Daemon::Runs(_, details) if details.iter().any(|detail| detail.spec.watch.on));
+    let watched = matches!(daemon, DaemonState::Runs(_, details) if details.iter().any(|detail| detail.spec.watch.on));
     if let Some(most) = watches("max_user_watches").filter(|most| *most < WATCHES && watched) {
         let remedy = "sysctl fs.inotify.max_user_watches=524288; further folders are polled";
         findings.push(Finding::new(Level::Warning, "file watches", format!("this user may watch {most} folders"), remedy));
@@ -33,9 +33,9 @@ pub(super) fn inspect(daemon: &Daemon, findings: &mut Vec<Finding>) {
     }
 }
 
-fn open_files(daemon: &Daemon) -> Finding {
+fn open_files(daemon: &DaemonState) -> Finding {
     let (most, instances) = match daemon {
-        Daemon::Runs(peer, details) => (limit_of(peer.pid), details.len() as u64),
+        DaemonState::Runs(peer, details) => (limit_of(peer.pid), details.len() as u64),
         _ => (rustix::process::getrlimit(rustix::process::Resource::Nofile).current, 0),
     };
     let needed = FILES_AT_LEAST + FILES_PER_INSTANCE * instances;
@@ -71,11 +71,11 @@ fn clock() -> Finding {
     }
 }
 
-fn groups(daemon: &Daemon) -> Finding {
+fn groups(daemon: &DaemonState) -> Finding {
     const COST: &str = "memory_max, cpu_quota, pids_max, io_weight have no effect; processes that leave their session and clear their environment are not found";
     let of = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
     let instance = match daemon {
-        Daemon::Runs(peer, details) => details.iter().find_map(|detail| detail.instance.pid()).map(|pid| of(pid) != of(peer.pid)),
+        DaemonState::Runs(peer, details) => details.iter().find_map(|detail| detail.instance.pid()).map(|pid| of(pid) != of(peer.pid)),
         _ => None,
     };
     // Version 2 may be mounted beside version 1, at any place. The check is therefore whether

@@ -61,22 +61,22 @@ impl Finding {
 }
 
 /// State of the daemon.
-pub(crate) enum Daemon {
+pub(crate) enum DaemonState {
     /// It answers.
     Runs(Peer, Vec<Detail>),
     /// No daemon is running.
     None,
     /// The daemon does not answer correctly.
-    Ill(String),
+    Faulty(String),
 }
 
 /// Runs all checks except that of the boot service.
-pub(crate) fn inspect(home: &Path, daemon: &Daemon) -> Vec<Finding> {
+pub(crate) fn inspect(home: &Path, daemon: &DaemonState) -> Vec<Finding> {
     let mut findings = Vec::new();
     home::inspect(home, daemon, &mut findings);
     pm2::inspect(home, &mut findings);
     machine::inspect(daemon, &mut findings);
-    if let Daemon::Runs(_, details) = daemon {
+    if let DaemonState::Runs(_, details) = daemon {
         apps::inspect(details, &mut findings);
     }
     findings

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 const MAX_LINE_BYTES: usize = 16 << 10;
 
 /// Pieces that wait for the receiver. A host that sends more is blocked until some were taken.
-const WAITING: usize = 256;
+const QUEUED_LINES: usize = 256;
 
 /// Longest time between two checks whether the output still has a reader.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,9 +41,9 @@ pub(super) enum HostEvent {
     End(io::Result<i32>),
 }
 
-/// Receiver of the hosts' news, on the caller's thread.
-pub(super) trait Listener {
-    /// Handles news of the host with this number.
+/// Receiver of the hosts' events, on the caller's thread.
+pub(super) trait HostListener {
+    /// Handles an event of the host with this number.
     fn on_event(&mut self, host: usize, event: HostEvent);
     /// Does the work that is due; returns the time until the next work is due.
     fn on_tick(&mut self) -> Option<Duration> {
@@ -81,12 +81,12 @@ pub(super) fn process(member: &Member, script: &str, may_ask: bool, has_terminal
 
 /// Running `ssh` processes by host, and whether they are to be stopped.
 #[derive(Default)]
-struct Running {
+struct SshProcesses {
     pids: Mutex<HashMap<usize, u32>>,
     is_over: AtomicBool,
 }
 
-impl Running {
+impl SshProcesses {
     fn pids(&self) -> MutexGuard<'_, HashMap<usize, u32>> {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,11 +110,11 @@ pub(super) fn run(
     range: Range<usize>,
     script: &(dyn Fn(&Member) -> String + Sync),
     rules: ConnectRules,
-    listener: &mut dyn Listener,
+    listener: &mut dyn HostListener,
 ) {
-    let (sender, receiver) = sync_channel::<(usize, HostEvent)>(WAITING);
+    let (sender, receiver) = sync_channel::<(usize, HostEvent)>(QUEUED_LINES);
     let next = AtomicUsize::new(range.start);
-    let running = Running::default();
+    let running = SshProcesses::default();
     thread::scope(|scope| {
         for _ in 0..rules.parallel.clamp(1, range.len().max(1)) {
             let (sender, next, running, range) = (sender.clone(), &next, &running, range.clone());
@@ -143,7 +143,7 @@ pub(super) fn run(
     });
 }
 
-/// Sender of a host's news to the listener.
+/// Sender of a host's events to the listener.
 #[derive(Clone)]
 struct EventSender {
     number: usize,
@@ -158,7 +158,7 @@ impl EventSender {
 }
 
 /// Runs the script on one host to its end, over as many connections as the listener wants.
-fn host(member: &Member, mut script: String, rules: ConnectRules, sender: &EventSender, running: &Running) -> io::Result<i32> {
+fn host(member: &Member, mut script: String, rules: ConnectRules, sender: &EventSender, running: &SshProcesses) -> io::Result<i32> {
     let (mut was_there, mut in_vain) = (false, 0);
     loop {
         if running.is_over.load(Ordering::SeqCst) {
@@ -180,7 +180,7 @@ fn host(member: &Member, mut script: String, rules: ConnectRules, sender: &Event
 }
 
 /// Waits, but stops early if the output has no reader any more.
-fn pause(time: Duration, running: &Running) {
+fn pause(time: Duration, running: &SshProcesses) {
     let step = Duration::from_millis(100);
     let mut left = time;
     while !left.is_zero() && !running.is_over.load(Ordering::SeqCst) {
@@ -190,7 +190,7 @@ fn pause(time: Duration, running: &Running) {
 }
 
 /// Makes one connection. Returns its exit code, and whether any output arrived.
-fn connection(member: &Member, script: &str, rules: ConnectRules, sender: &EventSender, running: &Running) -> io::Result<(i32, bool)> {
+fn connection(member: &Member, script: &str, rules: ConnectRules, sender: &EventSender, running: &SshProcesses) -> io::Result<(i32, bool)> {
     let mut process = process(member, script, rules.may_ask, false);
     let mut child = process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     running.pids().insert(sender.number, child.id());

@@ -7,7 +7,7 @@ use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use ostler_proto::control::Event;
 use serde_json::Value;
 
-use super::connect::{self, ConnectRules, HostEvent, Listener};
+use super::connect::{self, ConnectRules, HostEvent, HostListener};
 use super::host_command::{AnswerKind, HostCommand, script_for};
 use super::host_states::{HostStates, HostUpdate};
 use super::logs::has_no_reader;
@@ -93,7 +93,7 @@ impl EventReceiver<'_, '_> {
     }
 }
 
-impl Listener for EventReceiver<'_, '_> {
+impl HostListener for EventReceiver<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
         match self.host_states.take(self.out, host, event) {
             HostUpdate::Line(line) => self.line(host, &line),

@@ -4,7 +4,7 @@ use ostler_config::find::is_config_name;
 use ostler_fleet::Member;
 use ostler_fleet::script::{RemoteCommand, script};
 
-use crate::cli::{Call, Daemon, Section};
+use crate::cli::{Call, DaemonUse, Section};
 use crate::error::{CliError, UsageError};
 
 /// Options that only the caller handles.
@@ -59,7 +59,7 @@ pub(super) struct HostCommand {
 pub(super) fn host_command(call: &Call, hosts: usize, in_batches: bool, color: bool) -> Result<HostCommand, CliError> {
     let name = call.command.name;
     let kind = kind(call)?;
-    let reads = call.command.daemon == Daemon::Reads || call.command.section == Section::Inspect;
+    let reads = call.command.daemon == DaemonUse::Reads || call.command.section == Section::Inspect;
     // Commands for inspecting change something only as `jobs run`, `jobs pause` and `jobs resume`.
     let changes = !reads || name == "jobs" && call.targets.first().is_some_and(|word| matches!(word.as_str(), "run" | "pause" | "resume"));
     if kind == AnswerKind::Screen && hosts > 1 {

@@ -14,12 +14,12 @@ use crate::render::{Out, Paint, styles};
 use crate::text::{fit, shown};
 
 /// Error lines that are kept until the host is known to be reachable.
-const MOST_HELD: usize = 20;
+const MAX_HELD: usize = 20;
 
 /// Longest line of JSON: a log line may have a mebibyte, and each byte may become six in JSON.
 const MAX_LINE_BYTES: usize = 7 << 20;
 
-/// News for the receiver of one kind of answers.
+/// Update for the receiver of one kind of answers.
 pub(super) enum HostUpdate {
     /// A line of the answer, with its end if it has one.
     Line(Vec<u8>),
@@ -73,7 +73,7 @@ impl<'a> HostStates<'a> {
         format!("{} ", paint.with(styles::HEADER, format_args!("{} |", fit(&self.name(host), self.width))))
     }
 
-    /// Handles news of a host; error output is shown at once.
+    /// Handles an event of a host; error output is shown at once.
     pub(super) fn take(&mut self, out: &mut Out, host: usize, event: HostEvent) -> HostUpdate {
         match event {
             HostEvent::Out(piece) => self.output(out, host, piece),
@@ -83,7 +83,7 @@ impl<'a> HostStates<'a> {
                     self.error_line(out, host, &piece);
                 } else {
                     state.held.push_back(piece);
-                    if state.held.len() > MOST_HELD {
+                    if state.held.len() > MAX_HELD {
                         state.held.pop_front();
                     }
                 }

@@ -12,7 +12,7 @@ use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use super::connect::{self, ConnectRules, HostEvent, Listener};
+use super::connect::{self, ConnectRules, HostEvent, HostListener};
 use super::host_command::{AnswerKind, HostCommand, script_for};
 use super::host_states::{HostStates, HostUpdate};
 use crate::cli::Call;
@@ -171,7 +171,7 @@ impl LogReceiver<'_, '_> {
     }
 }
 
-impl Listener for LogReceiver<'_, '_> {
+impl HostListener for LogReceiver<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
         match self.host_states.take(self.out, host, event) {
             HostUpdate::Line(line) => self.line(host, &line),

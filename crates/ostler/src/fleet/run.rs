@@ -6,7 +6,7 @@ use ostler_fleet::{Batches, Code, HostOutcome, Member, merge, worst};
 use ostler_proto::control::TableRow;
 use serde_json::Value;
 
-use super::connect::{self, ConnectRules, HostEvent, Listener};
+use super::connect::{self, ConnectRules, HostEvent, HostListener};
 use super::host_command::{AnswerKind, HostCommand, host_command, script_for};
 use super::host_states::{HostStates, HostUpdate};
 use super::text::TextReceiver;
@@ -14,7 +14,7 @@ use super::{events, file, logs};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, FleetError, Status, UsageError};
-use crate::render::{Order, Out, fleet_table, json};
+use crate::render::{Out, SortOrder, fleet_table, json};
 
 /// Default number of hosts at the same time.
 const PARALLEL: usize = 8;
@@ -37,7 +37,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let order = match call.value("sort") {
         None => None,
         Some(text) => Some(
-            Order::parse(text)
+            SortOrder::parse(text)
                 .ok_or_else(|| UsageError::BadValue { option: "--sort".into(), reason: format!("unknown field {text:?}") })?,
         ),
     };
@@ -99,7 +99,7 @@ fn number(call: &Call, option: &str) -> Result<Option<usize>, UsageError> {
 }
 
 /// Receiver whose answers are complete when their hosts are done.
-trait Collector: Listener {
+trait Collector: HostListener {
     /// Returns the output, and the state of the hosts.
     fn parts(&mut self) -> (&mut Out, &HostStates<'_>);
 }
@@ -186,7 +186,7 @@ struct CompleteAnswers<'a, 'b> {
     bytes: usize,
 }
 
-impl Listener for CompleteAnswers<'_, '_> {
+impl HostListener for CompleteAnswers<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
         let Some(body) = self.bodies.get_mut(host) else { return };
         match self.host_states.take(self.out, host, event) {
@@ -228,14 +228,14 @@ fn read(kind: AnswerKind, bytes: &[u8], body: &mut HostAnswer) -> Result<(), ser
 }
 
 /// Prints all rows in one table, if any host has answered.
-fn table(out: &mut Out, members: &[Member], bodies: Vec<HostAnswer>, order: Option<Order>) {
+fn table(out: &mut Out, members: &[Member], bodies: Vec<HostAnswer>, order: Option<SortOrder>) {
     if !bodies.iter().any(|body| body.has_answer) || out.is_silent() {
         return;
     }
     let mut all: Vec<(String, TableRow)> = Vec::new();
     for (member, body) in members.iter().zip(bodies) {
         let mut rows = body.rows;
-        Order::BY_NAME.sort(&mut rows);
+        SortOrder::BY_NAME.sort(&mut rows);
         // Modules come last, as in the list of one host.
         rows.sort_by_key(|row| row.module);
         all.extend(rows.into_iter().map(|row| (crate::text::shown(&member.name), row)));
@@ -273,7 +273,7 @@ const fn status_of(code: Code) -> Status {
         Code::Ok => Status::Ok,
         Code::Incomplete => Status::Incomplete,
         Code::NotFound => Status::NotFound,
-        Code::RolledBack => Status::WentBack,
+        Code::RolledBack => Status::RolledBack,
         Code::Usage => Status::Usage,
         Code::Failed => Status::Failed,
         Code::Unreachable => Status::Unreachable,

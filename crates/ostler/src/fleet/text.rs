@@ -1,6 +1,6 @@
 //! Lines of text, each prefixed with its host.
 
-use super::connect::{HostEvent, Listener};
+use super::connect::{HostEvent, HostListener};
 use super::host_states::{HostStates, HostUpdate};
 use crate::render::Out;
 
@@ -12,7 +12,7 @@ pub(super) struct TextReceiver<'a, 'b> {
     pub out: &'b mut Out,
 }
 
-impl Listener for TextReceiver<'_, '_> {
+impl HostListener for TextReceiver<'_, '_> {
     fn on_event(&mut self, host: usize, event: HostEvent) {
         if let HostUpdate::Line(line) = self.host_states.take(self.out, host, event) {
             let prefix = self.host_states.prefix(host, self.out.paint());

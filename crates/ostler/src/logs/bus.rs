@@ -16,7 +16,7 @@ use ostler_proto::pm2::ReaderInput;
 
 use super::run::follow_for_bus;
 use super::start_positions::StartPositions;
-use crate::cli::Daemon;
+use crate::cli::DaemonUse;
 use crate::cx::Cx;
 use crate::home::Program;
 use crate::render::Out;
@@ -31,7 +31,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let Ok(positions) = input.read() else { return ExitCode::FAILURE };
     let past = StartPositions::from_positions(&home, positions).with_more(input);
-    let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
+    let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), DaemonUse::Reads);
     cx.set_home(home);
     match follow_for_bus(&mut cx, past) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Packets for the daemon: lines as frames of PM2's bus, each with its position, and news of files.
+//! Packets for the daemon: lines as frames of PM2's bus, each with its position, and changes of files.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -65,18 +65,18 @@ impl LogFeed {
         self.watch.as_fd()
     }
 
-    /// Takes the news, which [`Self::advance`] then handles.
+    /// Takes the events, which [`Self::advance`] then handles.
     pub(crate) fn drain(&mut self) {
         self.watch.drain();
     }
 
-    /// Returns the time at which to advance without news.
+    /// Returns the time at which to advance without events.
     pub(crate) fn due(&self) -> Option<Instant> {
         let blind = self.watch.blind.then_some(self.look_at);
         self.followers.iter().filter_map(Follower::due).chain(blind).min()
     }
 
-    /// Passes on new lines, if there was news or the time has come.
+    /// Passes on new lines, if an event has arrived or the time has come.
     pub(crate) fn advance(&mut self, each: EachLine<'_>) {
         let now = Instant::now();
         let events = self.watch.events();

@@ -18,7 +18,7 @@ use super::source::Source;
 use super::watch::Watch;
 
 /// Time after which an incomplete line is shown.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PARTIAL_LINE_DELAY: Duration = Duration::from_secs(1);
 /// Longest rotation. If a file has a hole at the read position, it is being rotated, and its lines
 /// will appear elsewhere. If they do not within this time, it is just a hole.
 const LONGEST_ROTATION: Duration = Duration::from_secs(10);
@@ -426,7 +426,7 @@ impl Follower {
         let Some(copy) = copy else {
             // The copy gets its name in a moment, or later on a slow disk. If it does not, the file
             // was only renamed back, or the copy was removed since.
-            let patience = if hidden_length(&returned.rotated) > 0 { LONGEST_ROTATION } else { PATIENCE };
+            let patience = if hidden_length(&returned.rotated) > 0 { LONGEST_ROTATION } else { PARTIAL_LINE_DELAY };
             if returned.since.elapsed() >= patience {
                 self.returned = None;
             }
@@ -454,17 +454,18 @@ impl Follower {
 
     /// Returns the time at which an incomplete line is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        let short = self.open.iter().filter_map(|open| open.partial_since).min().map(|since| since + PATIENCE);
+        let short = self.open.iter().filter_map(|open| open.partial_since).min().map(|since| since + PARTIAL_LINE_DELAY);
         let long = self.open.iter().filter_map(|open| open.hole_since).min().map(|since| since + LONGEST_ROTATION);
         let returned = self.returned.as_ref().map(|returned| returned.since);
-        let returned = returned.map(|since| since + if since.elapsed() < PATIENCE { PATIENCE } else { LONGEST_ROTATION });
+        let returned =
+            returned.map(|since| since + if since.elapsed() < PARTIAL_LINE_DELAY { PARTIAL_LINE_DELAY } else { LONGEST_ROTATION });
         [short, long, returned].into_iter().flatten().min()
     }
 
     /// Shows incomplete lines that have waited long enough.
     pub(super) fn flush_due(&mut self, each: LineSink<'_>) {
         for open in &mut self.open {
-            if open.partial_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            if open.partial_since.is_some_and(|since| since.elapsed() >= PARTIAL_LINE_DELAY) {
                 open.partial_since = None;
                 let key = (open.key, open.since_ms);
                 open.lines.flush_open(open.position, &mut |piece| each(&self.source, &Line::of(key, piece)));

@@ -189,7 +189,7 @@ impl Printer {
         let Some(reported) = &mut self.reported else { return };
         for follower in followers {
             let (path, places) = (&follower.source.path, follower.places());
-            // Each line already carries its end position: only other files are news.
+            // Each line already carries its end position: only positions of other files are new.
             let files = |places: &[ReadPosition]| places.iter().map(|place| (place.key, place.since_ms)).collect::<Vec<_>>();
             if reported.get(path).is_none_or(|known| files(known) != files(&places)) {
                 let all = LogPlaces { at_ms: now_ms(), files: places.iter().map(|place| log_place(source_path(path), *place)).collect() };

@@ -31,11 +31,11 @@ const DEFAULT_LINES: u64 = 15;
 const BLIND: Duration = Duration::from_millis(250);
 /// Time between two attempts to find a lost daemon, and delay after an event before the list is
 /// requested again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Time without events after which memory is returned to the system, and time between two such
 /// moments.
-const FIRST_REST: Duration = Duration::from_secs(2);
-const REST: Duration = Duration::from_secs(60);
+const FIRST_TRIM_DELAY: Duration = Duration::from_secs(2);
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Shows the last lines, then follows until the reader stops it.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -311,7 +311,7 @@ fn tail(
 }
 
 /// Connection to the daemon, while the daemon exists.
-struct Daemon {
+struct DaemonConnection {
     home: PathBuf,
     client: Option<Client>,
     /// Time of the next request for the list, or of the next attempt to find the daemon.
@@ -326,7 +326,7 @@ struct Daemon {
     stopping: Option<Client>,
 }
 
-impl Daemon {
+impl DaemonConnection {
     fn subscribe(&mut self) {
         let connected = client::connect(&self.home);
         self.gone = matches!(connected, Err(ClientError::NotRunning { .. }));
@@ -340,7 +340,7 @@ impl Daemon {
             self.stopping = self.ask();
         }
         // An app may have started between the last list and this moment.
-        self.ask_at = Some(Instant::now() + if self.client.is_some() { Duration::ZERO } else { AGAIN });
+        self.ask_at = Some(Instant::now() + if self.client.is_some() { Duration::ZERO } else { RETRY_DELAY });
     }
 
     /// Sends these requests, unless they were already sent.
@@ -409,7 +409,7 @@ impl Daemon {
             self.client.as_ref()?;
             self.ask_at = None;
         }
-        // This needs a separate connection, because news may arrive on the other one at any time.
+        // This needs a separate connection, because events may arrive on the other connection at any time.
         client::connect(&self.home).ok()?.list().ok()
     }
 }
@@ -430,7 +430,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     for follower in &followers {
         follower.watch(&mut watch);
     }
-    let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: None };
+    let mut daemon = DaemonConnection { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: None };
     daemon.subscribe();
     // A signal may have arrived before the loop started.
     if let Some(nth) = signals.as_ref().map(|signals| signals.count()).filter(|count| *count > 0) {
@@ -438,7 +438,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     }
     let mut look_for_new = true;
     // Time of the next memory release; none = no event has happened since the last one.
-    let (mut rest_at, mut rested_at) = (Some(Instant::now() + FIRST_REST), None::<Instant>);
+    let (mut trim_at, mut trimmed_at) = (Some(Instant::now() + FIRST_TRIM_DELAY), None::<Instant>);
     let mut is_over = false;
     loop {
         if let Some(list) = daemon.list() {
@@ -474,17 +474,17 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
         let missed = watch.events();
         let at_once = missed.any.then_some(Duration::ZERO);
         let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).chain(at_once);
-        let longest = longest.chain(rest_at.map(|at| at.saturating_duration_since(Instant::now()))).min();
+        let longest = longest.chain(trim_at.map(|at| at.saturating_duration_since(Instant::now()))).min();
         let signal_fds = signals.as_ref().map(|signals| signals.fds());
         let has_reader = !cx.out.is_closed();
         let wake = wait(has_reader, watch.as_fd(), daemon.client.as_ref(), signal_fds.as_ref().map_or(&[], |fds| &fds[..]), longest);
         if wake.is_quiet() {
-            if rest_at.is_some_and(|at| at <= Instant::now()) {
+            if trim_at.is_some_and(|at| at <= Instant::now()) {
                 ostler_sys::memory::rest();
-                (rest_at, rested_at) = (None, Some(Instant::now()));
+                (trim_at, trimmed_at) = (None, Some(Instant::now()));
             }
-        } else if rest_at.is_none() {
-            rest_at = rested_at.map(|at| (at + REST).max(Instant::now() + FIRST_REST));
+        } else if trim_at.is_none() {
+            trim_at = trimmed_at.map(|at| (at + TRIM_INTERVAL).max(Instant::now() + FIRST_TRIM_DELAY));
         }
         let is_enough = look_at.is_some_and(|at| at <= Instant::now()) && daemon.observe(observer.as_deref_mut());
         if is_enough || wake.signalled && signals.as_mut().is_some_and(|signals| signals.receive()) {

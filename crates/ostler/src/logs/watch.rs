@@ -17,7 +17,7 @@ pub(super) struct LogRename {
     pub to: PathBuf,
 }
 
-/// News that were taken and not yet handled by every follower.
+/// Events that were taken and are not yet handled by every follower.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WatchEvents {
     /// Whether any event has arrived.
@@ -102,13 +102,13 @@ impl Watch {
         &self.moves
     }
 
-    /// Returns the news that were taken since the last call. A follower that checked before these
-    /// news must check again.
+    /// Returns the events that were taken since the last call. A follower that checked before these
+    /// events must check again.
     pub(super) fn events(&mut self) -> WatchEvents {
         std::mem::take(&mut self.events)
     }
 
-    /// Takes the news. It does not record which file changed: checking all files costs one `fstat`
+    /// Takes the events. It does not record which file changed: checking all files costs one `fstat`
     /// each.
     pub(super) fn drain(&mut self) {
         if !self.missing.is_empty() {

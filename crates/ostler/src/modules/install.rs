@@ -19,7 +19,7 @@ use crate::error::{CliError, ModuleError};
 use crate::module_conf;
 
 /// Time for which a new module is watched, and the number of restarts that are allowed within it.
-const WATCHED: Duration = Duration::from_secs(1);
+const DEFAULT_WATCH_TIME: Duration = Duration::from_secs(1);
 /// Time between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -191,7 +191,7 @@ fn add_defaults(conf: &Path, package: &Package) -> Result<(), CliError> {
 
 /// Watches a module that was just started. A module that keeps restarting is not healthy.
 fn watch(cx: &mut Cx, module: &str, request: &InstallRequest) -> Result<(), CliError> {
-    let (time, restarts) = request.safe.map_or((WATCHED, 0), |time| (time, InstallRequest::RESTARTS));
+    let (time, restarts) = request.safe.map_or((DEFAULT_WATCH_TIME, 0), |time| (time, InstallRequest::RESTARTS));
     let begin = Instant::now();
     let first = rows(cx, module)?;
     loop {

@@ -21,7 +21,7 @@ use super::why::{headline, health_line};
 use crate::text::{fit, shown, wrap};
 
 /// Facts for a description, apart from the instance itself.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct DescribeContext<'a> {
     /// Name to type.
     pub program: &'a str,
     /// Environment of the caller.
@@ -33,7 +33,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 /// Returns the tables about one instance.
-pub(crate) fn describe(detail: &Detail, around: &Surroundings<'_>) -> String {
+pub(crate) fn describe(detail: &Detail, around: &DescribeContext<'_>) -> String {
     let view = around.view;
     let paint = view.paint;
     let name = shown(&detail.spec.name);
@@ -177,7 +177,7 @@ fn last_exit(out: &mut String, view: &View, exit: &ExitRecord) {
     table(out, view, &rows);
 }
 
-fn actions(out: &mut String, detail: &Detail, around: &Surroundings<'_>) {
+fn actions(out: &mut String, detail: &Detail, around: &DescribeContext<'_>) {
     let names = detail.learned.axm_actions.iter().filter_map(|action| action.get("action_name")?.as_str());
     let rows: Vec<(String, String)> = names.map(|name| (shown(name), String::new())).collect();
     if rows.is_empty() {
@@ -203,7 +203,7 @@ fn metrics(out: &mut String, detail: &Detail, view: &View) {
 }
 
 /// Returns the variables for which the caller has another value.
-fn divergent(detail: &Detail, around: &Surroundings<'_>) -> Vec<(String, String)> {
+fn divergent(detail: &Detail, around: &DescribeContext<'_>) -> Vec<(String, String)> {
     let most = around.view.width.map_or(240, |width| width.saturating_sub(60).max(20));
     let app = detail.spec.env.merged();
     let differs = |(key, value): (String, String)| {

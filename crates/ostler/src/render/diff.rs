@@ -21,7 +21,7 @@ pub(crate) struct AppDiff {
     /// Its name.
     pub name: String,
     /// Result of the comparison.
-    pub standing: Standing,
+    pub standing: AppChange,
     /// Existing instances, and instances that the file requests.
     pub instances: (usize, usize),
     /// Differences.
@@ -30,7 +30,7 @@ pub(crate) struct AppDiff {
 
 /// Result of comparing an app of a file with the running app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum AppChange {
     /// It does not exist yet.
     New,
     /// It exists, with other values.
@@ -43,14 +43,14 @@ pub(crate) enum Standing {
 
 /// Which values of variables are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Values {
+pub(crate) enum ValueDisplay {
     /// All values except those that look secret.
     Shown,
     /// No values.
     Hidden,
 }
 
-impl Values {
+impl ValueDisplay {
     fn show(self, key: &Key, value: &Value) -> Option<Value> {
         match key {
             Key::Attribute(_) => Some(value.clone()),
@@ -60,18 +60,18 @@ impl Values {
 }
 
 /// Formats each app with its changes.
-pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
+pub(crate) fn diff(diffs: &[AppDiff], values: ValueDisplay, paint: Paint) -> String {
     let mut out = String::new();
     for app in diffs {
         let (mark, style, what) = match app.standing {
-            Standing::New => ("+", styles::GREEN, "is new: `start` starts it".to_owned()),
-            Standing::Changed => ("~", styles::YELLOW, "changes: `reload` or `restart` with this file".to_owned()),
-            Standing::Same => ("=", styles::GREY, "matches the file".to_owned()),
-            Standing::Gone => ("-", styles::RED, format!("runs, but is no longer in the file: `delete {}` stops it", shown(&app.name))),
+            AppChange::New => ("+", styles::GREEN, "is new: `start` starts it".to_owned()),
+            AppChange::Changed => ("~", styles::YELLOW, "changes: `reload` or `restart` with this file".to_owned()),
+            AppChange::Same => ("=", styles::GREY, "matches the file".to_owned()),
+            AppChange::Gone => ("-", styles::RED, format!("runs, but is no longer in the file: `delete {}` stops it", shown(&app.name))),
         };
         let _ = writeln!(out, "{} {} {}", paint.with(style, mark), paint.with(styles::BOLD, shown(&app.name)), what);
         let (there, declared) = app.instances;
-        if matches!(app.standing, Standing::Changed | Standing::Same) && there != declared {
+        if matches!(app.standing, AppChange::Changed | AppChange::Same) && there != declared {
             let _ = writeln!(out, "    {there} instances, {declared} in the file: `scale {} {declared}`", shown(&app.name));
         }
         for change in &app.changes {
@@ -95,7 +95,7 @@ pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
 }
 
 /// Works like [`diff`], as data. Hidden values are left out and marked as hidden.
-pub(crate) fn diff_json(diffs: &[AppDiff], values: Values) -> Value {
+pub(crate) fn diff_json(diffs: &[AppDiff], values: ValueDisplay) -> Value {
     let apps: Vec<Value> = diffs
         .iter()
         .map(|app| {
@@ -111,10 +111,10 @@ pub(crate) fn diff_json(diffs: &[AppDiff], values: Values) -> Value {
             json!({
                 "name": app.name,
                 "standing": match app.standing {
-                    Standing::New => "new",
-                    Standing::Changed => "changed",
-                    Standing::Same => "same",
-                    Standing::Gone => "gone",
+                    AppChange::New => "new",
+                    AppChange::Changed => "changed",
+                    AppChange::Same => "same",
+                    AppChange::Gone => "gone",
                 },
                 "instances": { "is": app.instances.0, "declared": app.instances.1 },
                 "changes": changes,
@@ -154,7 +154,7 @@ fn short(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn app(standing: Standing, changes: Vec<Difference>) -> AppDiff {
+    fn app(standing: AppChange, changes: Vec<Difference>) -> AppDiff {
         AppDiff { name: "api".into(), standing, instances: (2, 3), changes }
     }
 
@@ -165,11 +165,11 @@ mod tests {
     #[test]
     fn variable_values_are_hidden_by_default() {
         let changes = vec![change(Key::Variable("MODE".into()), None, Some("prod"))];
-        let app = [app(Standing::Changed, changes)];
+        let app = [app(AppChange::Changed, changes)];
         let told = |values| diff(&app, values, Paint(false));
-        assert!(told(Values::Hidden).ends_with("    + env.MODE  •••\n"), "{}", told(Values::Hidden));
-        assert!(told(Values::Shown).ends_with("    + env.MODE  prod\n"), "{}", told(Values::Shown));
-        assert_eq!(diff_json(&app, Values::Hidden)["apps"][0]["changes"][0], json!({"key": "env.MODE", "was": null, "is": "•••"}));
+        assert!(told(ValueDisplay::Hidden).ends_with("    + env.MODE  •••\n"), "{}", told(ValueDisplay::Hidden));
+        assert!(told(ValueDisplay::Shown).ends_with("    + env.MODE  prod\n"), "{}", told(ValueDisplay::Shown));
+        assert_eq!(diff_json(&app, ValueDisplay::Hidden)["apps"][0]["changes"][0], json!({"key": "env.MODE", "was": null, "is": "•••"}));
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
             of("max_restarts", json!(16), json!(1024)),
             Difference { key: Key::Variable("kill_timeout".into()), was: Some(json!(1024)), is: Some(json!(1024)) },
         ];
-        let told = diff(&[app(Standing::Changed, changes.clone())], Values::Shown, Paint(false));
+        let told = diff(&[app(AppChange::Changed, changes.clone())], ValueDisplay::Shown, Paint(false));
         let lines: Vec<&str> = told.lines().skip(2).map(str::trim).collect();
         assert_eq!(
             lines,
@@ -194,7 +194,7 @@ mod tests {
                 "~ env.kill_timeout  1024 → 1024",
             ]
         );
-        let data = diff_json(&[app(Standing::Changed, changes)], Values::Shown);
+        let data = diff_json(&[app(AppChange::Changed, changes)], ValueDisplay::Shown);
         assert_eq!(data["apps"][0]["changes"][0]["was"], 209_715_200);
     }
 

@@ -27,8 +27,8 @@ mod why;
 
 pub(crate) use age::{age, bytes};
 pub(crate) use blocks::blocks;
-pub(crate) use describe::{Surroundings, describe};
-pub(crate) use diff::{AppDiff, Standing, Values, diff, diff_json};
+pub(crate) use describe::{DescribeContext, describe};
+pub(crate) use diff::{AppChange, AppDiff, ValueDisplay, diff, diff_json};
 #[cfg(feature = "web")]
 pub(crate) use errors::{error, errors};
 pub(crate) use event::event_line;
@@ -45,6 +45,6 @@ pub(crate) use rollout::{history, rollout};
 pub(crate) use screen::Screen;
 pub(crate) use style::Paint;
 pub(crate) use style::styles;
-pub(crate) use table::{Order, fleet_table, list_table, module_table};
+pub(crate) use table::{SortOrder, fleet_table, list_table, module_table};
 pub(crate) use view::View;
 pub(crate) use why::{events_of, why};

@@ -16,13 +16,13 @@ use crate::text::{fit, shown};
 
 /// Order of the rows: `--sort <field>[:asc|desc]`, by name without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Order {
-    field: Field,
+pub(crate) struct SortOrder {
+    field: SortField,
     descending: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+enum SortField {
     Name,
     Namespace,
     Pid,
@@ -33,22 +33,22 @@ enum Field {
     Status,
 }
 
-impl Order {
+impl SortOrder {
     /// By name, as PM2 does without `--sort`.
-    pub(crate) const BY_NAME: Self = Self { field: Field::Name, descending: false };
+    pub(crate) const BY_NAME: Self = Self { field: SortField::Name, descending: false };
 
     /// Parses `memory:desc`; returns none for an unknown field.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (field, direction) = text.split_once(':').unwrap_or((text, "asc"));
         let field = match field.to_ascii_lowercase().as_str() {
-            "name" => Field::Name,
-            "namespace" => Field::Namespace,
-            "pid" => Field::Pid,
-            "id" => Field::Id,
-            "cpu" => Field::Cpu,
-            "memory" | "mem" => Field::Memory,
-            "uptime" => Field::Uptime,
-            "status" => Field::Status,
+            "name" => SortField::Name,
+            "namespace" => SortField::Namespace,
+            "pid" => SortField::Pid,
+            "id" => SortField::Id,
+            "cpu" => SortField::Cpu,
+            "memory" | "mem" => SortField::Memory,
+            "uptime" => SortField::Uptime,
+            "status" => SortField::Status,
             _ => return None,
         };
         Some(Self { field, descending: direction == "desc" })
@@ -69,15 +69,15 @@ impl Order {
         // Compares code units, as JavaScript does.
         let text = |a: &str, b: &str| if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) };
         match self.field {
-            Field::Name => text(&a.name, &b.name),
-            Field::Namespace => text(&a.namespace, &b.namespace),
-            Field::Status => text(&a.status, &b.status),
-            Field::Pid => a.pid.cmp(&b.pid),
-            Field::Id => a.id.cmp(&b.id),
-            Field::Cpu => a.monit.cpu_pct.total_cmp(&b.monit.cpu_pct),
-            Field::Memory => a.monit.memory_bytes.cmp(&b.monit.memory_bytes),
+            SortField::Name => text(&a.name, &b.name),
+            SortField::Namespace => text(&a.namespace, &b.namespace),
+            SortField::Status => text(&a.status, &b.status),
+            SortField::Pid => a.pid.cmp(&b.pid),
+            SortField::Id => a.id.cmp(&b.id),
+            SortField::Cpu => a.monit.cpu_pct.total_cmp(&b.monit.cpu_pct),
+            SortField::Memory => a.monit.memory_bytes.cmp(&b.monit.memory_bytes),
             // PM2 sorts by the start time: the oldest first.
-            Field::Uptime => b.uptime_ms.cmp(&a.uptime_ms),
+            SortField::Uptime => b.uptime_ms.cmp(&a.uptime_ms),
         }
     }
 }
@@ -356,9 +356,9 @@ mod tests {
         ] {
             let mut sorted = rows.clone();
             sorted.sort_by_key(|row| row.id);
-            Order::parse(sort).unwrap().sort(&mut sorted);
+            SortOrder::parse(sort).unwrap().sort(&mut sorted);
             assert_eq!(sorted.each_ref().map(|row| row.id), ids, "{sort}");
         }
-        assert_eq!(Order::parse("nosuch"), None);
+        assert_eq!(SortOrder::parse("nosuch"), None);
     }
 }

@@ -105,7 +105,7 @@ pub(crate) enum UpdateError {
 
 /// A replaced program, which can be restored.
 #[derive(Debug)]
-pub(crate) struct Replaced {
+pub(crate) struct ReplacedProgram {
     folder: Folder,
     /// Path of the program.
     pub(crate) path: PathBuf,
@@ -113,7 +113,7 @@ pub(crate) struct Replaced {
     pub(crate) version: String,
 }
 
-impl Replaced {
+impl ReplacedProgram {
     /// Keeps the new program.
     pub(crate) fn keep(self) {
         self.folder.remove_previous();
@@ -133,7 +133,7 @@ impl Replaced {
 ///
 /// # Errors
 /// See [`ReplaceError`].
-pub(crate) fn replace(program: &Path, request: &ReplaceRequest<'_>) -> Result<Replaced, ReplaceError> {
+pub(crate) fn replace(program: &Path, request: &ReplaceRequest<'_>) -> Result<ReplacedProgram, ReplaceError> {
     let refused = |why: String| ReplaceError::Refused { path: request.from.to_owned(), why };
     let place = |why: String| ReplaceError::Place { path: program.to_owned(), why };
     let sum = expected_sum(request).map_err(refused)?;
@@ -151,7 +151,7 @@ pub(crate) fn replace(program: &Path, request: &ReplaceRequest<'_>) -> Result<Re
         })
         .and_then(|version| folder.exchange().map(|()| version).map_err(|error| place(error.to_string())));
     match outcome {
-        Ok(version) => Ok(Replaced { folder, path: program.to_owned(), version }),
+        Ok(version) => Ok(ReplacedProgram { folder, path: program.to_owned(), version }),
         Err(error) => {
             folder.remove_new();
             Err(error)
@@ -178,12 +178,12 @@ fn expected_sum(request: &ReplaceRequest<'_>) -> Result<[u8; 32], String> {
 }
 
 /// Reader that adds the bytes to a checksum.
-struct Summed<R> {
+struct HashingReader<R> {
     inner: R,
     sum: Sha256,
 }
 
-impl<R: Read> Read for Summed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.sum.update(&buffer[..count]);
@@ -199,7 +199,7 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
     if !file.metadata().map_err(cannot)?.is_file() {
         return Err("it is not a regular file".into());
     }
-    let mut summed = Summed { inner: file.take(MAX_BYTES), sum: Sha256::new() };
+    let mut summed = HashingReader { inner: file.take(MAX_BYTES), sum: Sha256::new() };
     let mut begin = Vec::new();
     (&mut summed).take(HEAD as u64).read_to_end(&mut begin).map_err(cannot)?;
     let form = package::form(&begin)?;

@@ -5,7 +5,7 @@ use ostler_proto::event::EventCause;
 
 use super::{data, golden, golden_at_each_width, golden_in_colours_and_ascii};
 use crate::render::{
-    AppDiff, Standing, Surroundings, Values, View, describe, diff, history, host_line, job, jobs, list_table, rollout, why,
+    AppChange, AppDiff, DescribeContext, ValueDisplay, View, describe, diff, history, host_line, job, jobs, list_table, rollout, why,
 };
 
 #[test]
@@ -35,7 +35,7 @@ fn description_of_troubled_instance_matches_golden_files() {
 
 fn described(detail: &Detail, view: &View) -> String {
     let env = [("PORT", "81"), ("HOME", "/root"), ("DATABASE_URL", "none")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-    describe(detail, &Surroundings { program: "ostler", env: &env.into_iter().collect(), view, versioning: None })
+    describe(detail, &DescribeContext { program: "ostler", env: &env.into_iter().collect(), view, versioning: None })
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn config_differences_match_golden_files() {
     ];
     let app = |name: &str, standing, changes| AppDiff { name: name.into(), standing, instances: (2, 3), changes };
     let apps = [
-        app("api", Standing::Changed, changes),
-        app("new", Standing::New, vec![]),
-        app("same", Standing::Same, vec![]),
-        app("gone", Standing::Gone, vec![]),
+        app("api", AppChange::Changed, changes),
+        app("new", AppChange::New, vec![]),
+        app("same", AppChange::Same, vec![]),
+        app("gone", AppChange::Gone, vec![]),
     ];
-    golden_in_colours_and_ascii("diff", &View::played(data::NOW_MS, None), |view| diff(&apps, Values::Shown, view.paint));
+    golden_in_colours_and_ascii("diff", &View::played(data::NOW_MS, None), |view| diff(&apps, ValueDisplay::Shown, view.paint));
 }

@@ -3,7 +3,7 @@
 use super::content;
 use super::input::{Input, Key};
 use super::layout::Pane;
-use super::state::{AppOrder, Chosen, Dialog, FIELDS, MonitState};
+use super::state::{ActionTarget, AppAction, Dialog, FIELDS, MonitState};
 use super::targets::target_of;
 
 /// Command that a key gives, apart from a change of the view.
@@ -14,7 +14,7 @@ pub(super) enum Command {
     Suspend,
     /// Repaint the whole screen, because another program has written on it.
     Repaint,
-    Order(AppOrder),
+    Action(AppAction),
 }
 
 /// Rows that a turn of the wheel scrolls.
@@ -68,7 +68,7 @@ fn on_key(state: &mut MonitState, key: Key) -> Option<Command> {
     match std::mem::replace(&mut state.dialog, Dialog::None) {
         Dialog::None => on_plain_key(state, key),
         Dialog::Help => None,
-        Dialog::Confirm { order, .. } => (key == Key::Char('y')).then_some(Command::Order(order)),
+        Dialog::Confirm { action, .. } => (key == Key::Char('y')).then_some(Command::Action(action)),
         Dialog::Filter { former } => {
             match key {
                 Key::Enter => return None,
@@ -165,20 +165,20 @@ fn on_plain_key(state: &mut MonitState, key: Key) -> Option<Command> {
         Key::Char('?' | 'h') => state.dialog = Dialog::Help,
         Key::Char('/') => state.dialog = Dialog::Filter { former: state.filter.clone() },
         Key::Char('o') => sort_by_next(state),
-        Key::Char('O') => turn_order(state),
-        Key::Char(c @ ('r' | 'R' | 'l' | 'L' | 's' | 'S' | '+' | '-' | 'c')) => return on_order(state, c),
+        Key::Char('O') => reverse_sort(state),
+        Key::Char(c @ ('r' | 'R' | 'l' | 'L' | 's' | 'S' | '+' | '-' | 'c')) => return on_action_key(state, c),
         _ => {}
     }
     None
 }
 
 /// Handles a key for the selected instance, or for all instances of its app.
-fn on_order(state: &mut MonitState, key: char) -> Option<Command> {
+fn on_action_key(state: &mut MonitState, key: char) -> Option<Command> {
     let row = state.row()?;
     let (name, id) = (row.name.clone(), row.id);
     let is_running = !matches!(row.status.as_str(), "stopped" | "errored");
     match key {
-        '+' => return Some(Command::Order(AppOrder::Scale { app: name, to: "+1".into() })),
+        '+' => return Some(Command::Action(AppAction::Scale { app: name, to: "+1".into() })),
         '-' => return confirm_scale(state, name, "-1".into()),
         'c' => {
             state.dialog = Dialog::Scale { app: name, number: String::new() };
@@ -193,34 +193,34 @@ fn on_order(state: &mut MonitState, key: char) -> Option<Command> {
     };
     match key {
         // A stopped instance is only started, so no process exits and no question is needed.
-        'r' if !is_running => Some(Command::Order(AppOrder::Restart(chosen))),
-        'r' | 'R' => confirm(state, format!("Restart {}?", chosen.words), AppOrder::Restart(chosen)),
-        's' | 'S' => confirm(state, format!("Stop {}?", chosen.words), AppOrder::Stop(chosen)),
-        _ => Some(Command::Order(AppOrder::Reload(chosen))),
+        'r' if !is_running => Some(Command::Action(AppAction::Restart(chosen))),
+        'r' | 'R' => confirm(state, format!("Restart {}?", chosen.words), AppAction::Restart(chosen)),
+        's' | 'S' => confirm(state, format!("Stop {}?", chosen.words), AppAction::Stop(chosen)),
+        _ => Some(Command::Action(AppAction::Reload(chosen))),
     }
 }
 
 /// Chooses one instance, or all instances of the app with this name.
-fn choose(state: &MonitState, name: &str, id: u32, all: bool) -> Option<Chosen> {
+fn choose(state: &MonitState, name: &str, id: u32, all: bool) -> Option<ActionTarget> {
     let ids: Vec<u32> = state.rows.iter().filter(|row| if all { row.name == name } else { row.id == id }).map(|row| row.id).collect();
     let words = match (all, ids.len()) {
         (false, _) => format!("{name} ({id})"),
         (true, 1) => name.to_owned(),
         (true, count) => format!("all {count} instances of {name}"),
     };
-    Some(Chosen { target: target_of(&state.rows, &ids)?, words })
+    Some(ActionTarget { target: target_of(&state.rows, &ids)?, words })
 }
 
 /// Asks for confirmation.
-fn confirm(state: &mut MonitState, question: String, order: AppOrder) -> Option<Command> {
-    state.dialog = Dialog::Confirm { question, order };
+fn confirm(state: &mut MonitState, question: String, action: AppAction) -> Option<Command> {
+    state.dialog = Dialog::Confirm { question, action };
     None
 }
 
 fn confirm_scale(state: &mut MonitState, app: String, to: String) -> Option<Command> {
     let now = state.rows.iter().filter(|row| row.name == app).count();
     let then = if to == "-1" { now.saturating_sub(1).to_string() } else { to.clone() };
-    confirm(state, format!("Scale {app} from {now} to {then}?"), AppOrder::Scale { app, to })
+    confirm(state, format!("Scale {app} from {now} to {then}?"), AppAction::Scale { app, to })
 }
 
 fn sort_by_next(state: &mut MonitState) {
@@ -232,7 +232,7 @@ fn sort_by_next(state: &mut MonitState) {
     state.arrange();
 }
 
-fn turn_order(state: &mut MonitState) {
+fn reverse_sort(state: &mut MonitState) {
     let (field, direction) = state.sort.split_once(':').unwrap_or((&state.sort, "asc"));
     state.sort = if direction == "desc" { field.to_owned() } else { format!("{field}:desc") };
     state.arrange();
@@ -315,50 +315,50 @@ mod tests {
         keys.chars().map(|c| on_input(state, Input::Key(if c == '\n' { Key::Enter } else { Key::Char(c) }))).last().flatten()
     }
 
-    fn order(order: AppOrder) -> Option<Command> {
-        Some(Command::Order(order))
+    fn action(action: AppAction) -> Option<Command> {
+        Some(Command::Action(action))
     }
 
     #[test]
     fn disruptive_keys_ask_for_confirmation() {
-        let scale = |to: &str| AppOrder::Scale { app: "api".into(), to: to.into() };
-        let chosen = |target: &str, words: &str| Chosen { target: target.into(), words: words.into() };
+        let scale = |to: &str| AppAction::Scale { app: "api".into(), to: to.into() };
+        let chosen = |target: &str, words: &str| ActionTarget { target: target.into(), words: words.into() };
         let (one, all) = (|| chosen("0", "api (0)"), || chosen("/^api$/", "all 2 instances of api"));
         let cases = [
-            ("s", "Stop api (0)?", AppOrder::Stop(one())),
-            ("S", "Stop all 2 instances of api?", AppOrder::Stop(all())),
-            ("r", "Restart api (0)?", AppOrder::Restart(one())),
-            ("R", "Restart all 2 instances of api?", AppOrder::Restart(all())),
+            ("s", "Stop api (0)?", AppAction::Stop(one())),
+            ("S", "Stop all 2 instances of api?", AppAction::Stop(all())),
+            ("r", "Restart api (0)?", AppAction::Restart(one())),
+            ("R", "Restart all 2 instances of api?", AppAction::Restart(all())),
             ("-", "Scale api from 2 to 1?", scale("-1")),
             ("c14\n", "Scale api from 2 to 14?", scale("14")),
-            ("jjs", "Stop job (2)?", AppOrder::Stop(chosen("2", "job (2)"))),
+            ("jjs", "Stop job (2)?", AppAction::Stop(chosen("2", "job (2)"))),
         ];
         for (keys, question, expected) in cases {
             let mut state = state();
             assert_eq!(press(&mut state, keys), None, "{keys}");
-            assert!(matches!(&state.dialog, Dialog::Confirm { question: asked, .. } if asked == question), "{:?}", state.dialog);
+            assert!(matches!(&state.dialog, Dialog::Confirm { question: pending, .. } if pending == question), "{:?}", state.dialog);
             // Only the letter `y` means yes.
             for other in [Key::Enter, Key::Char('n'), Key::Escape, Key::Char('Y')] {
-                state.dialog = Dialog::Confirm { question: question.into(), order: expected.clone() };
+                state.dialog = Dialog::Confirm { question: question.into(), action: expected.clone() };
                 assert_eq!((on_input(&mut state, Input::Key(other)), &state.dialog), (None, &Dialog::None));
             }
             press(&mut state, "gg");
             press(&mut state, keys);
             on_input(&mut state, Input::Paste("y".into()));
-            assert_eq!(press(&mut state, "y"), order(expected));
+            assert_eq!(press(&mut state, "y"), action(expected));
         }
     }
 
     #[test]
     fn harmless_keys_act_without_confirmation() {
-        let chosen = |target: &str, words: &str| Chosen { target: target.into(), words: words.into() };
+        let chosen = |target: &str, words: &str| ActionTarget { target: target.into(), words: words.into() };
         for (keys, expected) in [
-            ("l", AppOrder::Reload(chosen("0", "api (0)"))),
-            ("L", AppOrder::Reload(chosen("/^api$/", "all 2 instances of api"))),
-            ("+", AppOrder::Scale { app: "api".into(), to: "+1".into() }),
-            ("jjr", AppOrder::Restart(chosen("2", "job (2)"))),
+            ("l", AppAction::Reload(chosen("0", "api (0)"))),
+            ("L", AppAction::Reload(chosen("/^api$/", "all 2 instances of api"))),
+            ("+", AppAction::Scale { app: "api".into(), to: "+1".into() }),
+            ("jjr", AppAction::Restart(chosen("2", "job (2)"))),
         ] {
-            assert_eq!(press(&mut state(), keys), order(expected), "{keys}");
+            assert_eq!(press(&mut state(), keys), action(expected), "{keys}");
         }
         let mut empty = state();
         empty.apply(MonitEvent::Rows(Vec::new()));
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!((press(&mut state, "s"), &state.dialog), (None, &Dialog::None));
         assert!(state.message.as_ref().is_some_and(|(text, is_good)| text.contains("api (0)") && !is_good));
         press(&mut state, "S");
-        assert!(matches!(&state.dialog, Dialog::Confirm { order: AppOrder::Stop(chosen), .. } if chosen.target == "/^api$/"));
+        assert!(matches!(&state.dialog, Dialog::Confirm { action: AppAction::Stop(chosen), .. } if chosen.target == "/^api$/"));
     }
 
     #[test]

@@ -9,13 +9,13 @@ use ostler_client::{Client, ClientError};
 use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Action, Detail, Failure, Position, Progress, Request, Response, ScaleTo};
 
-use super::state::{AppOrder, Chosen, Link, MonitEvent, MonitState};
+use super::state::{ActionTarget, AppAction, LinkState, MonitEvent, MonitState};
 use super::targets::target_of;
 use crate::client::connect_or_find;
 use crate::error::CliError;
 
 /// Time between two samples.
-const SAMPLE: Duration = Duration::from_secs(2);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
 /// Delay after an event before the list is requested, because events seldom arrive alone.
 const EVENT_DELAY: Duration = Duration::from_millis(100);
 /// Time between two attempts to find a lost daemon.
@@ -38,8 +38,8 @@ enum RequestPurpose {
     Detail(u32),
     Events,
     Subscription,
-    /// An order, in words, with the reasons that its instances gave for a failure.
-    Order(String, Vec<String>),
+    /// Action, in words, with the reasons that its instances gave for a failure.
+    Action(String, Vec<String>),
 }
 
 /// Connection to the daemon, with the requests that wait for a response.
@@ -47,7 +47,7 @@ pub(super) struct DaemonLink {
     home: PathBuf,
     program: &'static str,
     client: Option<Client>,
-    asked: HashMap<u64, (RequestPurpose, Instant)>,
+    pending: HashMap<u64, (RequestPurpose, Instant)>,
     /// Position up to which events are known.
     position: Option<Position>,
     /// Time of the next sample, or of the next attempt to find a daemon.
@@ -56,7 +56,7 @@ pub(super) struct DaemonLink {
 
 impl DaemonLink {
     pub(super) fn new(home: PathBuf, program: &'static str, now: Instant) -> Self {
-        Self { home, program, client: None, asked: HashMap::new(), position: None, due: now }
+        Self { home, program, client: None, pending: HashMap::new(), position: None, due: now }
     }
 
     /// Returns the descriptor on which responses arrive.
@@ -86,31 +86,31 @@ impl DaemonLink {
         if self.client.is_none() {
             return self.connect(now, state);
         }
-        self.due = now + SAMPLE;
+        self.due = now + SAMPLE_INTERVAL;
         let oldest = self
-            .asked
+            .pending
             .values()
-            .filter(|(asked, _)| matches!(asked, RequestPurpose::Rows | RequestPurpose::Detail(_)))
+            .filter(|(pending, _)| matches!(pending, RequestPurpose::Rows | RequestPurpose::Detail(_)))
             .map(|(_, since)| *since)
             .min();
         if let Some(silent) = oldest.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent >= RESPONSE_TIMEOUT) {
-            return Ok(vec![MonitEvent::Link(Link::Silent(silent.as_secs()))]);
+            return Ok(vec![MonitEvent::Link(LinkState::Silent(silent.as_secs()))]);
         }
         Ok(self.sample(now, state))
     }
 
     fn connect(&mut self, now: Instant, state: &MonitState) -> Result<Vec<MonitEvent>, CliError> {
         self.due = now + RECONNECT_DELAY;
-        self.asked.clear();
+        self.pending.clear();
         match connect_or_find(&self.home) {
             Ok(client) => self.client = Some(client),
             Err(ClientError::NotRunning { .. } | ClientError::Lost(_)) => {
-                return Ok(vec![MonitEvent::Link(Link::Down("the daemon is not running; waiting for it".into()))]);
+                return Ok(vec![MonitEvent::Link(LinkState::Down("the daemon is not running; waiting for it".into()))]);
             }
             Err(error @ (ClientError::Version { .. } | ClientError::Elsewhere(_))) => return Err(error.into()),
-            Err(error) => return Ok(vec![MonitEvent::Link(Link::Down(with_causes(&error)))]),
+            Err(error) => return Ok(vec![MonitEvent::Link(LinkState::Down(with_causes(&error)))]),
         }
-        self.due = now + SAMPLE;
+        self.due = now + SAMPLE_INTERVAL;
         let mut updates = match self.position {
             Some(after) => self.ask(now, Request::Subscribe { after: Some(after) }, RequestPurpose::Subscription),
             None => self.ask(now, Request::Events, RequestPurpose::Events),
@@ -122,7 +122,7 @@ impl DaemonLink {
     /// Requests the rows and the details of the selected instance, each at most once at a time.
     /// Instances that were selected only in passing are skipped.
     fn sample(&mut self, now: Instant, state: &MonitState) -> Vec<MonitEvent> {
-        let is_asked = |link: &Self, what: &RequestPurpose| link.asked.values().any(|(asked, _)| asked == what);
+        let is_asked = |link: &Self, what: &RequestPurpose| link.pending.values().any(|(pending, _)| pending == what);
         let mut updates = Vec::new();
         if !is_asked(self, &RequestPurpose::Rows) {
             updates.extend(self.ask(now, Request::Table, RequestPurpose::Rows));
@@ -130,7 +130,7 @@ impl DaemonLink {
         if !is_asked(self, &RequestPurpose::Figures) {
             updates.extend(self.ask(now, Request::Collect { for_ms: COLLECT_MS }, RequestPurpose::Figures));
         }
-        let details = self.asked.values().filter(|(asked, _)| matches!(asked, RequestPurpose::Detail(_))).count();
+        let details = self.pending.values().filter(|(pending, _)| matches!(pending, RequestPurpose::Detail(_))).count();
         let selected = state.selected.filter(|id| details < DETAILS && !is_asked(self, &RequestPurpose::Detail(*id)));
         if let Some((id, target)) = selected.and_then(|id| Some((id, target_of(&state.rows, &[id])?))) {
             updates.extend(self.ask(now, Request::Inspect { targets: vec![target], cwd: String::new() }, RequestPurpose::Detail(id)));
@@ -138,28 +138,28 @@ impl DaemonLink {
         updates
     }
 
-    fn ask(&mut self, now: Instant, request: Request, asked: RequestPurpose) -> Vec<MonitEvent> {
+    fn ask(&mut self, now: Instant, request: Request, pending: RequestPurpose) -> Vec<MonitEvent> {
         let Some(client) = &mut self.client else { return Vec::new() };
         match client.send(request) {
             Ok(id) => {
-                self.asked.insert(id, (asked, now));
+                self.pending.insert(id, (pending, now));
                 Vec::new()
             }
             Err(_) => self.lost(now),
         }
     }
 
-    /// Sends an order; its result arrives as news.
-    pub(super) fn order(&mut self, now: Instant, order: &AppOrder) -> Vec<MonitEvent> {
-        let words = order_words(order);
+    /// Sends an action; its result arrives as an event.
+    pub(super) fn action(&mut self, now: Instant, action: &AppAction) -> Vec<MonitEvent> {
+        let words = action_words(action);
         if self.client.is_none() {
             return vec![MonitEvent::Answer { text: format!("{words}: the daemon is not running"), is_good: false }];
         }
         let mut updates = vec![MonitEvent::Answer { text: format!("{words} …"), is_good: true }];
-        let Some(request) = request(order, self.program) else {
+        let Some(request) = request(action, self.program) else {
             return vec![MonitEvent::Answer { text: format!("{words}: this is not a number"), is_good: false }];
         };
-        updates.extend(self.ask(now, request, RequestPurpose::Order(words, Vec::new())));
+        updates.extend(self.ask(now, request, RequestPurpose::Action(words, Vec::new())));
         updates
     }
 
@@ -174,7 +174,7 @@ impl DaemonLink {
             Some(Err(error @ ClientError::Version { .. })) => return Err(error.into()),
             Some(Err(ClientError::Down(why))) => {
                 self.client = None;
-                return Ok(vec![MonitEvent::Link(Link::Down(why))]);
+                return Ok(vec![MonitEvent::Link(LinkState::Down(why))]);
             }
             Some(Err(_)) => return Ok(self.lost(now)),
         };
@@ -187,17 +187,17 @@ impl DaemonLink {
 
     fn lost(&mut self, now: Instant) -> Vec<MonitEvent> {
         self.client = None;
-        // If the daemon was lost after it received an order, the result of the order is unknown.
-        let orders: Vec<String> = self
-            .asked
+        // If the daemon was lost after it received an action, the result of the action is unknown.
+        let actions: Vec<String> = self
+            .pending
             .drain()
-            .filter_map(|(_, (asked, _))| if let RequestPurpose::Order(words, _) = asked { Some(words) } else { None })
+            .filter_map(|(_, (pending, _))| if let RequestPurpose::Action(words, _) = pending { Some(words) } else { None })
             .collect();
         self.due = now + EVENT_DELAY;
         let unknown =
             |words| MonitEvent::Answer { text: format!("{words}: lost the connection before the daemon responded"), is_good: false };
-        let down = MonitEvent::Link(Link::Down("lost the connection to the daemon; reconnecting".into()));
-        std::iter::once(down).chain(orders.into_iter().map(unknown)).collect()
+        let down = MonitEvent::Link(LinkState::Down("lost the connection to the daemon; reconnecting".into()));
+        std::iter::once(down).chain(actions.into_iter().map(unknown)).collect()
     }
 
     fn on_answer(&mut self, now: Instant, id: u64, response: Response, updates: &mut Vec<MonitEvent>) {
@@ -216,10 +216,10 @@ impl DaemonLink {
                 updates.extend(list.into_iter().map(MonitEvent::Event));
                 updates.extend(self.ask(now, Request::Subscribe { after: Some(position) }, RequestPurpose::Subscription));
             }
-            Response::Table(rows) => updates.extend([MonitEvent::Link(Link::Up), MonitEvent::Rows(rows)]),
+            Response::Table(rows) => updates.extend([MonitEvent::Link(LinkState::Up), MonitEvent::Rows(rows)]),
             Response::Details(details) => updates.extend(details.into_iter().map(|detail: Detail| MonitEvent::Detail(Box::new(detail)))),
             Response::Progress(Progress::InstanceFailed { id: instance, name, reason }) => {
-                if let Some((RequestPurpose::Order(_, reasons), _)) = self.asked.get_mut(&id) {
+                if let Some((RequestPurpose::Action(_, reasons), _)) = self.pending.get_mut(&id) {
                     reasons.push(format!("{name} ({instance}) {reason}"));
                 }
             }
@@ -228,12 +228,12 @@ impl DaemonLink {
             _ => {}
         }
         if !is_progress {
-            self.asked.remove(&id);
+            self.pending.remove(&id);
         }
     }
 
     fn finish(&mut self, now: Instant, id: u64, failure: Option<Failure>, updates: &mut Vec<MonitEvent>) {
-        let Some((RequestPurpose::Order(words, reasons), _)) = self.asked.remove(&id) else { return };
+        let Some((RequestPurpose::Action(words, reasons), _)) = self.pending.remove(&id) else { return };
         self.due = self.due.min(now + EVENT_DELAY);
         updates.push(match failure {
             None => MonitEvent::Answer { text: format!("{words}: done"), is_good: true },
@@ -245,18 +245,18 @@ impl DaemonLink {
     }
 }
 
-fn order_words(order: &AppOrder) -> String {
-    match order {
-        AppOrder::Stop(chosen) => format!("stop {}", chosen.words),
-        AppOrder::Restart(chosen) => format!("restart {}", chosen.words),
-        AppOrder::Reload(chosen) => format!("reload {}", chosen.words),
-        AppOrder::Scale { app, to } => format!("scale {app} {to}"),
+fn action_words(action: &AppAction) -> String {
+    match action {
+        AppAction::Stop(chosen) => format!("stop {}", chosen.words),
+        AppAction::Restart(chosen) => format!("restart {}", chosen.words),
+        AppAction::Reload(chosen) => format!("reload {}", chosen.words),
+        AppAction::Scale { app, to } => format!("scale {app} {to}"),
     }
 }
 
-/// Returns the request for an order, or none if its number is invalid.
-fn request(order: &AppOrder, program: &str) -> Option<Request> {
-    let act = |action, chosen: &Chosen, command: &str| Request::Act {
+/// Returns the request for an action, or none if its number is invalid.
+fn request(action: &AppAction, program: &str) -> Option<Request> {
+    let act = |action, chosen: &ActionTarget, command: &str| Request::Act {
         action,
         targets: vec![chosen.target.clone()],
         cwd: String::new(),
@@ -270,11 +270,11 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         namespace: None,
         together: false,
     };
-    Some(match order {
-        AppOrder::Stop(chosen) => act(Action::Stop, chosen, "stop"),
-        AppOrder::Restart(chosen) => act(Action::Restart, chosen, "restart"),
-        AppOrder::Reload(chosen) => act(Action::Reload, chosen, "reload"),
-        AppOrder::Scale { app, to } => {
+    Some(match action {
+        AppAction::Stop(chosen) => act(Action::Stop, chosen, "stop"),
+        AppAction::Restart(chosen) => act(Action::Restart, chosen, "restart"),
+        AppAction::Reload(chosen) => act(Action::Reload, chosen, "reload"),
+        AppAction::Scale { app, to } => {
             let to = if to.starts_with(['+', '-']) { ScaleTo::By(to.parse().ok()?) } else { ScaleTo::Exactly(to.parse().ok()?) };
             Request::Scale { name: app.clone(), cwd: String::new(), to, oldest_first: program == "pm2", confirm: None }
         }
@@ -286,22 +286,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_become_requests() {
-        let scale = |to: &str| AppOrder::Scale { app: "api".into(), to: to.into() };
-        for (order, wanted) in [
+    fn actions_become_requests() {
+        let scale = |to: &str| AppAction::Scale { app: "api".into(), to: to.into() };
+        for (action, wanted) in [
             (scale("+1"), Some(ScaleTo::By(1))),
             (scale("-1"), Some(ScaleTo::By(-1))),
             (scale("14"), Some(ScaleTo::Exactly(14))),
             (scale("99999999999"), None),
         ] {
-            let to = request(&order, "ostler").map(|request| match request {
+            let to = request(&action, "ostler").map(|request| match request {
                 Request::Scale { to, .. } => to,
                 other => panic!("{other:?}"),
             });
-            assert_eq!(to, wanted, "{order:?}");
+            assert_eq!(to, wanted, "{action:?}");
         }
-        let chosen = Chosen { target: "3".into(), words: "api (3)".into() };
-        let Some(Request::Act { action, targets, .. }) = request(&AppOrder::Stop(chosen), "ostler") else { panic!() };
+        let chosen = ActionTarget { target: "3".into(), words: "api (3)".into() };
+        let Some(Request::Act { action, targets, .. }) = request(&AppAction::Stop(chosen), "ostler") else { panic!() };
         assert_eq!((action, targets), (Action::Stop, vec!["3".to_owned()]));
     }
 }

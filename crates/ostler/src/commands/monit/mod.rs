@@ -3,7 +3,7 @@
 //! `state` holds the known facts and the selection, `keys` change it, and `view` makes a picture of
 //! it. None of these three modules reads or writes anything. `paint` finds the differences between
 //! two pictures. `session` waits for the daemon (`link`), the logs, the keys and signals
-//! (`terminal`), and draws when one of them had news. At rest it asks the daemon every two seconds,
+//! (`terminal`), and draws when one of them has an event. At rest it asks the daemon every two seconds,
 //! and writes only if something changes.
 
 mod content;

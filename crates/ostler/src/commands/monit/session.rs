@@ -1,4 +1,4 @@
-//! Session: waits for news, keys and signals, and draws when something has changed.
+//! Session: waits for events, keys and signals, and draws when something has changed.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -24,9 +24,9 @@ use crate::render::Out;
 /// Log lines from the past that are shown at first.
 const PAST_LINES: u64 = 200;
 /// Shortest time between two pictures: a user reads no faster.
-const FRAME: Duration = Duration::from_millis(50);
+const FRAME_TIME: Duration = Duration::from_millis(50);
 /// Time for the rest of a key sequence; without a rest, the key is Esc.
-const SEQUENCE: Duration = Duration::from_millis(50);
+const ESCAPE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Parts of a session.
 pub(super) struct Session<'a> {
@@ -37,7 +37,7 @@ pub(super) struct Session<'a> {
     has_colors: bool,
     reader: Reader,
     /// Instance whose logs were requested last.
-    asked: Option<u32>,
+    pending: Option<u32>,
     /// Log files of the selected instance.
     feed: Option<Feed>,
     /// Picture that is on the screen.
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
             out,
             has_colors,
             reader: Reader::default(),
-            asked: None,
+            pending: None,
             feed: None,
             seen: None,
             is_changed: true,
@@ -114,8 +114,8 @@ impl<'a> Session<'a> {
     fn follow_selected(&mut self, now: Instant) {
         let Some(detail) = &self.state.detail else {
             // The request is sent once: the response may take time, or never arrive.
-            if self.asked != self.state.selected {
-                self.asked = self.state.selected;
+            if self.pending != self.state.selected {
+                self.pending = self.state.selected;
                 self.feed = None;
                 self.link.hurry(now);
             }
@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
 
     /// Updates the screen. Returns false if the terminal is gone.
     fn show(&mut self, now: Instant) -> bool {
-        let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME);
+        let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME_TIME);
         if self.is_changed && !is_early && !self.terminal.is_behind() {
             self.state.view = self.out.view();
             let picture = draw(&self.state);
@@ -173,9 +173,9 @@ impl<'a> Session<'a> {
         if self.terminal.is_behind() {
             fds.push(PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::OUT));
         }
-        let frame = (self.is_changed && !self.terminal.is_behind()).then(|| self.drawn.map_or(now, |drawn| drawn + FRAME));
+        let frame = (self.is_changed && !self.terminal.is_behind()).then(|| self.drawn.map_or(now, |drawn| drawn + FRAME_TIME));
         let logs = self.feed.as_ref().and_then(|feed| feed.logs.due());
-        let sequence = self.reader.waits().then(|| now + SEQUENCE);
+        let sequence = self.reader.waits().then(|| now + ESCAPE_TIMEOUT);
         let due = [Some(self.link.due()), frame, logs, sequence].into_iter().flatten().min();
         let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(now)).ok());
         match poll(&mut fds, left.as_ref()) {
@@ -207,8 +207,8 @@ impl<'a> Session<'a> {
                 Some(Command::Quit) => return Ok(false),
                 Some(Command::Suspend) => self.suspend()?,
                 Some(Command::Repaint) => self.sample(),
-                Some(Command::Order(order)) => {
-                    let updates = self.link.order(Instant::now(), &order);
+                Some(Command::Action(action)) => {
+                    let updates = self.link.action(Instant::now(), &action);
                     self.apply(updates);
                 }
             }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::layout::{Layout, LayoutInput, Pane};
 use super::log_lines::{LogLine, LogLines};
 use super::series::Series;
-use crate::render::{Order, View};
+use crate::render::{SortOrder, View};
 
 /// Events that are kept.
 const EVENTS: usize = 500;
@@ -20,7 +20,7 @@ pub(super) const FIELDS: [&str; 6] = ["id", "name", "status", "cpu", "memory", "
 
 /// Connection to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum LinkState {
     Up,
     /// The daemon has not answered a request for this number of seconds.
     Silent(u64),
@@ -33,10 +33,10 @@ pub(super) enum Link {
 pub(super) enum Dialog {
     None,
     Help,
-    /// Confirmation of an order that stops processes.
+    /// Confirmation of an action that stops processes.
     Confirm {
         question: String,
-        order: AppOrder,
+        action: AppAction,
     },
     /// The user types the filter; Esc restores the former filter.
     Filter {
@@ -49,9 +49,9 @@ pub(super) enum Dialog {
     },
 }
 
-/// Instances that an order is for.
+/// Instances that an action is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chosen {
+pub(super) struct ActionTarget {
     /// Target for the daemon.
     pub target: String,
     /// Text for users: `api (0)`, `all 2 instances of api`.
@@ -60,10 +60,10 @@ pub(super) struct Chosen {
 
 /// Order of the user for apps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AppOrder {
-    Stop(Chosen),
-    Restart(Chosen),
-    Reload(Chosen),
+pub(super) enum AppAction {
+    Stop(ActionTarget),
+    Restart(ActionTarget),
+    Reload(ActionTarget),
     /// `4`, `+1` or `-1` instances.
     Scale {
         app: String,
@@ -71,7 +71,7 @@ pub(super) enum AppOrder {
     },
 }
 
-/// News from outside.
+/// Input of the view, except keys.
 #[derive(Debug)]
 pub(super) enum MonitEvent {
     /// Rows of all instances, which also contain a sample of their usage.
@@ -83,8 +83,8 @@ pub(super) enum MonitEvent {
     Missed,
     /// Log line of the selected instance.
     Line(LogLine),
-    Link(Link),
-    /// Result of an order.
+    Link(LinkState),
+    /// Result of an action.
     Answer {
         text: String,
         is_good: bool,
@@ -133,7 +133,7 @@ pub(super) struct MonitState {
     pub is_zoomed: bool,
     /// Lines by which each pane is scrolled: down from the top; the logs up from the end.
     pub scroll: [usize; Pane::ALL.len()],
-    pub link: Link,
+    pub link: LinkState,
     pub dialog: Dialog,
     pub message: Option<(String, bool)>,
 }
@@ -159,7 +159,7 @@ impl MonitState {
             tab: Pane::Info,
             is_zoomed: false,
             scroll: [0; Pane::ALL.len()],
-            link: Link::Up,
+            link: LinkState::Up,
             dialog: Dialog::None,
             message: None,
         }
@@ -228,7 +228,7 @@ impl MonitState {
         let wanted = self.filter.to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&wanted);
         let is_shown = |row: &TableRow| has(&row.name) || has(&row.namespace) || has(&row.status) || row.id.to_string() == wanted;
-        let order = Order::parse(&self.sort).unwrap_or(Order::BY_NAME);
+        let order = SortOrder::parse(&self.sort).unwrap_or(SortOrder::BY_NAME);
         let mut shown: Vec<usize> = (0..self.rows.len()).filter(|index| is_shown(&self.rows[*index])).collect();
         shown.sort_by(|a, b| order.compare(&self.rows[*a], &self.rows[*b]));
         self.shown = shown;

@@ -6,7 +6,7 @@ use super::cells::{Picture, Rect, Tone};
 use super::content;
 use super::keys::KEY_HELP;
 use super::layout::Pane;
-use super::state::{Dialog, Link, MonitState};
+use super::state::{Dialog, LinkState, MonitState};
 use crate::render::bytes;
 use crate::text::wrap;
 
@@ -57,9 +57,9 @@ fn title(state: &MonitState, pane: Pane) -> String {
 fn header(state: &MonitState, picture: &mut Picture, place: Rect) {
     picture.fill(place.x, place.y, place.width, Tone::Inverse);
     let trouble = match &state.link {
-        Link::Up => None,
-        Link::Silent(seconds) => Some(format!("the daemon has not answered for {seconds} s")),
-        Link::Down(why) => Some(why.clone()),
+        LinkState::Up => None,
+        LinkState::Silent(seconds) => Some(format!("the daemon has not answered for {seconds} s")),
+        LinkState::Down(why) => Some(why.clone()),
     };
     let text = match trouble {
         Some(trouble) => format!(" {trouble}"),

@@ -1,4 +1,4 @@
-//! Session: waits for news, keys and signals, and draws when something has changed.
+//! Session: waits for events, keys and signals, and draws when something has changed.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use crate::full_screen::paint::changes;
 use crate::full_screen::terminal::{Terminal, TerminalEvent, TerminalSignal};
 
 /// Shortest time between two pictures: a user reads no faster.
-const FRAME: Duration = Duration::from_millis(50);
+const FRAME_TIME: Duration = Duration::from_millis(50);
 /// Time for the rest of a key sequence; without a rest, the key is Esc.
-const SEQUENCE: Duration = Duration::from_millis(50);
+const ESCAPE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Parts of a session.
 pub(super) struct Session {
@@ -69,7 +69,7 @@ impl Session {
 
     /// Updates the screen. Returns false if the terminal is gone.
     fn show(&mut self, now: Instant) -> bool {
-        let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME);
+        let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME_TIME);
         if self.is_changed && !is_early && !self.terminal.is_behind() {
             let picture = draw(&self.state);
             changes(self.seen.as_ref(), &picture, self.has_colors, self.terminal.queue());
@@ -89,8 +89,8 @@ impl Session {
         if self.terminal.is_behind() {
             fds.push(PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::OUT));
         }
-        let frame = (self.is_changed && !self.terminal.is_behind()).then(|| self.drawn.map_or(now, |drawn| drawn + FRAME));
-        let sequence = self.reader.waits().then(|| now + SEQUENCE);
+        let frame = (self.is_changed && !self.terminal.is_behind()).then(|| self.drawn.map_or(now, |drawn| drawn + FRAME_TIME));
+        let sequence = self.reader.waits().then(|| now + ESCAPE_TIMEOUT);
         let due = [frame, sequence].into_iter().flatten().min();
         let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(now)).ok());
         match poll(&mut fds, left.as_ref()) {

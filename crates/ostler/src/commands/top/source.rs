@@ -16,10 +16,10 @@ use ostler_proto::control::TableRow;
 use crate::commands::metrics_history::{App, MetricsHistory};
 
 /// Time between two tables, and between two reads of the past.
-const TABLE: Duration = Duration::from_secs(2);
-const PAST: Duration = Duration::from_secs(10);
+const TABLE_INTERVAL: Duration = Duration::from_secs(2);
+const HISTORY_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest wait for the daemon.
-const ANSWER: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Points of a series: a wide terminal has about this number of columns for them.
 const POINTS: u64 = 60;
 
@@ -97,7 +97,7 @@ impl Reader {
     pub(super) fn sample(&mut self) -> Sample {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         let mut past = None;
-        if self.sampled.is_none_or(|sampled| sampled.elapsed() >= PAST) {
+        if self.sampled.is_none_or(|sampled| sampled.elapsed() >= HISTORY_INTERVAL) {
             self.sampled = Some(Instant::now());
             let read = MetricsHistory::read(&self.home, self.since_ms, at_ms, POINTS).map(|past| past.usage());
             self.has_past = read.is_ok();
@@ -109,7 +109,7 @@ impl Reader {
     /// Takes samples repeatedly, until the receiver is gone.
     fn go_on(&mut self, sender: &Sender<Sample>, mut ring: &UnixStream) {
         loop {
-            std::thread::sleep(TABLE);
+            std::thread::sleep(TABLE_INTERVAL);
             if sender.send(self.sample()).is_err() {
                 return;
             }
@@ -125,6 +125,6 @@ impl Reader {
 /// Returns an error if the daemon does not answer.
 pub(super) fn table(home: &Path) -> Result<Vec<TableRow>, ClientError> {
     let mut client = Client::connect(HomePaths::socket(home))?.read_only();
-    client.limit(ANSWER);
+    client.limit(RESPONSE_TIMEOUT);
     client.table()
 }

@@ -49,7 +49,7 @@ impl Scene {
         std::mem::take(&mut self.seen)
     }
 
-    /// Waits for news, then shows the new lines.
+    /// Waits for an event, then shows the new lines.
     fn advance(&mut self) -> Vec<String> {
         let fd = self.watch.as_fd().unwrap();
         let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
@@ -330,7 +330,7 @@ fn follower_waits_for_rotated_file_on_slow_disk() {
     assert!(scene.advance().is_empty(), "its old lines have no name yet");
     let due = scene.follower.due().unwrap();
     if let Some(returned) = &mut scene.follower.returned {
-        returned.since = returned.since.checked_sub(PATIENCE).unwrap();
+        returned.since = returned.since.checked_sub(PARTIAL_LINE_DELAY).unwrap();
     }
     scene.append("x.log", "c\n");
     assert!(scene.advance().is_empty(), "the hidden copy is still there");
@@ -361,7 +361,7 @@ fn partial_line_is_shown_after_a_delay() {
     assert_eq!(scene.tail(1), Vec::<String>::new());
     assert!(scene.follower.due().is_some());
     for open in &mut scene.follower.open {
-        open.partial_since = open.partial_since.map(|since| since.checked_sub(PATIENCE).unwrap());
+        open.partial_since = open.partial_since.map(|since| since.checked_sub(PARTIAL_LINE_DELAY).unwrap());
     }
     let seen = &mut scene.seen;
     scene.follower.flush_due(&mut |_, line| keep(seen, line));

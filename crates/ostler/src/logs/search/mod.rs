@@ -43,7 +43,7 @@ pub(crate) use time::moment;
 pub(crate) use worker::main as log_search;
 
 /// Time between two progress reports.
-const REPORT: Duration = Duration::from_millis(100);
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 /// Most file errors that are reported.
 const MOST_TROUBLE: usize = 5;
 
@@ -297,7 +297,7 @@ impl scan::Sink for FileSearch<'_, '_> {
             run.result.is_late = true;
             run.is_over = true;
         }
-        if now.duration_since(run.reported) >= REPORT {
+        if now.duration_since(run.reported) >= REPORT_INTERVAL {
             run.reported = now;
             run.is_over |= !run.receiver.progress(run.result.searched, run.result.total.max(run.result.searched));
         }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Hit, Pattern, Receiver, Search, SearchResult, search};
-use crate::cli::Daemon;
+use crate::cli::DaemonUse;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home::Program;
@@ -28,7 +28,7 @@ use crate::render::Out;
 /// Longest request, bytes.
 const LONGEST: u64 = 256 << 10;
 /// Longest time that hits wait to be sent together.
-const TOGETHER: Duration = Duration::from_millis(20);
+const BATCH_TIME: Duration = Duration::from_millis(20);
 
 /// The request.
 #[derive(Debug, Deserialize)]
@@ -91,7 +91,7 @@ pub(crate) fn main() -> ExitCode {
     let Ok(request) = read.map_err(drop).and_then(|_| serde_json::from_str::<SearchRequest>(&text).map_err(drop)) else {
         return ExitCode::FAILURE;
     };
-    let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
+    let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), DaemonUse::Reads);
     cx.set_home(home);
     let answered = answer(&mut cx, &request);
     if let Err(error) = &answered {
@@ -143,7 +143,7 @@ struct HitWriter<'a> {
 impl Receiver for HitWriter<'_> {
     fn hit(&mut self, hit: &Hit<'_>) -> bool {
         put(self.out, &json!({ "hit": shown(hit) }));
-        if self.sent.elapsed() >= TOGETHER {
+        if self.sent.elapsed() >= BATCH_TIME {
             self.out.flush();
             self.sent = Instant::now();
         }

@@ -8,7 +8,7 @@ use crate::commands::monit::input::{Input, Key};
 use crate::commands::monit::keys::on_input;
 use crate::commands::monit::log_lines::LogLine;
 use crate::commands::monit::paint::changes;
-use crate::commands::monit::state::{AppOrder, DisplayOptions, MonitEvent};
+use crate::commands::monit::state::{AppAction, DisplayOptions, MonitEvent};
 use crate::render::View;
 use crate::tests::data;
 
@@ -100,11 +100,11 @@ fn dialogs_and_messages_match_golden_files() {
         }
     }
     let mut state = state((80, 24), false);
-    state.apply(MonitEvent::Link(Link::Down("the daemon is not running; waiting for it".into())));
+    state.apply(MonitEvent::Link(LinkState::Down("the daemon is not running; waiting for it".into())));
     state.apply(MonitEvent::Answer { text: "stop 3: it did not\u{1b}[2J end".into(), is_good: false });
     golden("80x24-lost", &draw(&state));
     state.apply(MonitEvent::Rows(Vec::new()));
-    state.apply(MonitEvent::Link(Link::Up));
+    state.apply(MonitEvent::Link(LinkState::Up));
     golden("80x24-empty", &draw(&state));
 }
 
@@ -149,8 +149,8 @@ fn view_draws_at_any_size() {
                 press(&mut state, keys);
                 let picture = draw(&state);
                 assert_eq!((picture.width, picture.height), (width, height));
-                let order = AppOrder::Scale { app: "api".into(), to: "-1".into() };
-                state.dialog = Dialog::Confirm { question: "Stop?".into(), order };
+                let action = AppAction::Scale { app: "api".into(), to: "-1".into() };
+                state.dialog = Dialog::Confirm { question: "Stop?".into(), action };
                 draw(&state);
             }
         }
