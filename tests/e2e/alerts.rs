@@ -55,7 +55,7 @@ fn crash_alert_is_signed_and_silence_suppresses_it() {
     home.ok("alerts silence quiet --for 1h --reason move").says("Silence");
     crash(&home, "quiet");
     crash(&home, "loud");
-    home.wait_until("the crash is told", || has(&receiver, "loud crash firing"));
+    home.wait_until("the crash is reported", || has(&receiver, "loud crash firing"));
     let all: Value = serde_json::from_str(&home.ok("alerts list --json").stdout).unwrap();
     let alerts: Vec<(&str, bool)> = all["alerts"]
         .as_array()
@@ -70,7 +70,7 @@ fn crash_alert_is_signed_and_silence_suppresses_it() {
     home.ok("alerts unsilence all").says("1 silence ended");
     let other = Receiver::new(Behaviour::Accepts);
     webhook(&home, "other", &other, "");
-    home.wait_until("the rest is told", || has(&other, "quiet crash firing"));
+    home.wait_until("the rest is reported", || has(&other, "quiet crash firing"));
     home.ok("alerts history").says("ops sent");
     home.ok("alerts").says("loud crash: exited with code 3");
     // No output shows secrets.
@@ -92,7 +92,7 @@ fn exception_alerts_when_new_and_on_regression() {
     let script = home.write("api.js", "process.stdin.on('data', () => console.error(new RangeError(`no row ${Math.random()}`)));\n");
     home.ok(format!("start {script} --name api"));
     home.ok("send api a");
-    home.wait_until("it is told", || has(&receiver, "api exception firing"));
+    home.wait_until("it is reported", || has(&receiver, "api exception firing"));
     let text = receiver.received_requests().iter().map(|received| received.json().to_string()).collect::<String>();
     assert!(text.contains("a new exception: RangeError: no row"), "{text}");
     let mut id = String::new();

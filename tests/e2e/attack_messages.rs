@@ -187,7 +187,7 @@ fn message_flood_is_rate_limited() {
     // 65,536 lines of two bytes each second, the same number as a burst, and the socket's buffer.
     let allowed = (since.elapsed().as_secs_f64() + 1.0) * 131_072.0 + 512.0 * 1024.0;
     assert!(written < allowed, "{written} bytes were taken, {allowed} are allowed");
-    home.wait_until("it is told", || home.daemon_log().contains("[x:0] sends more"));
+    home.wait_until("it is reported", || home.daemon_log().contains("[x:0] sends more"));
 }
 
 /// Floods the daemon with messages that it drops, then sends the messages that the cluster needs.

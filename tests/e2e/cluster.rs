@@ -193,7 +193,7 @@ fn app_gets_eaddrinuse_for_a_taken_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js"))).env("TCP", &port).run().ok();
-    home.wait_until("both are told", || lines_with(&home, "tcp error EADDRINUSE") >= 2);
+    home.wait_until("both are reported", || lines_with(&home, "tcp error EADDRINUSE") >= 2);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn app_gets_eaddrnotavail_for_a_foreign_address() {
     let env = [("PORT", free_port().to_string()), ("HOST", "192.0.2.1".to_owned())];
     let start = home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js")));
     env.iter().fold(start, |start, (name, value)| start.env(name, value)).run().ok();
-    home.wait_until("both are told", || lines_with(&home, "http error EADDRNOTAVAIL") >= 2);
+    home.wait_until("both are reported", || lines_with(&home, "http error EADDRNOTAVAIL") >= 2);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn app_gets_eacces_for_a_privileged_port() {
         "require('net').createServer().on('error', (error) => console.log('told', error.code)).listen(82); setInterval(() => {}, 1 << 30);",
     );
     home.cmd(format!("start {script} --name c -i 2")).uid(65_534).run().ok();
-    home.wait_until("both are told", || lines_with(&home, "told EACCES") >= 2);
+    home.wait_until("both are reported", || lines_with(&home, "told EACCES") >= 2);
 }
 
 #[test]
@@ -554,7 +554,7 @@ fn foreign_reuseport_port_is_not_joined() {
         ),
     );
     home.ok(format!("start {file}"));
-    home.wait_until("both are told", || lines_with(&home, "tcp error EADDRINUSE") >= 2);
+    home.wait_until("both are reported", || lines_with(&home, "tcp error EADDRINUSE") >= 2);
 }
 
 /// Sends a request from this address with this cookie; returns the pid that answered.

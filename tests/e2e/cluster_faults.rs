@@ -92,7 +92,7 @@ fn endless_line_affects_only_its_worker() {
         put('\n' + JSON.stringify({type: 'axm:monitor', data: {after: {value: 1}}}) + '\n');"#,
     );
     home.wait_app("endless", "heard after it", |app| !app.env("axm_monitor")["after"].is_null());
-    home.wait_until("it is told", || home.daemon_log().contains("[endless:2] sent a message longer than 64 KiB"));
+    home.wait_until("it is reported", || home.daemon_log().contains("[endless:2] sent a message longer than 64 KiB"));
     assert!(get(port, "/").is_ok());
 }
 
@@ -151,7 +151,7 @@ fn daemon_without_free_descriptors_keeps_working() {
     home.wait_until("it answers", || get(port, "/").is_ok());
     // The connections send nothing, so that the daemon holds each of them for a moment.
     let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-    home.wait_until("it is told", || home.daemon_log().contains("cannot accept connections of apps"));
+    home.wait_until("it is reported", || home.daemon_log().contains("cannot accept connections of apps"));
     drop(silent);
     home.wait_until("it answers", || get(port, "/").is_ok());
     assert!(home.jlist().iter().all(|item| item.status() == "online" && item.restarts() == 0));

@@ -214,7 +214,7 @@ fn next_daemon_reports_running_and_exited_apps() {
     start_fixture(&home, "stopped", "", "hold");
     home.ok("stop stopped");
     let newest = |what: Value| {
-        home.wait_until("it is told", || {
+        home.wait_until("it is reported", || {
             let list = events(&home, "");
             each_once(&list);
             of_the_manager(&list).last().is_some_and(|event| event["what"] == what && event["cause"]["policy"]["name"] == "recovery")

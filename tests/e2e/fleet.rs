@@ -206,7 +206,7 @@ fn a_change_is_not_sent_twice() {
     let said = fleet.output_of("err");
     assert!(said.contains("web1: the connection broke after the command had started") && said.contains("not sent again"), "{said}");
     fleet.sshd.restart_sshd();
-    home.wait_until("what was begun goes on there", || fleet.run("-H web1 list").stdout.contains("stopped"));
+    home.wait_until("the command continues on the host", || fleet.run("-H web1 list").stdout.contains("stopped"));
 }
 
 /// Returns the numbers of a host's lines.
@@ -228,7 +228,7 @@ fn followed_logs_resume_after_a_lost_connection() {
         let so_far = numbers(&fleet.output_of("out"), "web1").len().max(numbers(&fleet.output_of("out"), "web2").len());
         fleet.sshd.cut_connections();
         fleet.sshd.restart_sshd();
-        home.wait_until("they go on", || have(&fleet, so_far + 100));
+        home.wait_until("they continue", || have(&fleet, so_far + 100));
     }
     assert!(fleet.output_of("err").contains("web1: connected again"), "{}", fleet.output_of("err"));
     child.kill().unwrap();

@@ -42,7 +42,7 @@ fn hooks_run_in_order_with_their_context() {
     let pid = home.app("app").pid();
     kill(pid, Signal::KILL);
     home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
-    home.wait_until("the crash is told", || home.lines("log").len() == 6);
+    home.wait_until("the crash is reported", || home.lines("log").len() == 6);
     let mut crash = home.lines("log")[2..].to_vec();
     crash.sort();
     assert_eq!(

@@ -49,7 +49,7 @@ fn spawn_until_reported_late<'scope>(
 ) -> thread::ScopedJoinHandle<'scope, Output> {
     let before = late_starts(home);
     let command = scope.spawn(move || home.run(words));
-    home.wait_until("it is told to take long", || late_starts(home) > before);
+    home.wait_until("the slow start is reported", || late_starts(home) > before);
     command
 }
 

@@ -150,7 +150,7 @@ fn lines_on_stderr_count_as_errors() {
     home.write("again", "");
     home.write("told", "");
     home.wait_app("again", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
-    home.wait_until("both are told", || home.daemon_log().matches("reported 10 errors within 60 s (error_threshold: 10)").count() >= 2);
+    home.wait_until("both are reported", || home.daemon_log().matches("reported 10 errors within 60 s (error_threshold: 10)").count() >= 2);
     assert!(home.ok("why again").stdout.contains("requested by the policy `errors`"));
     assert_eq!(home.app("told").env("restart_time"), &json!(0));
     // Nine errors are below the limit of ten: the old errors no longer count.

@@ -336,11 +336,11 @@ fn foreign_main_pid_is_ignored() {
     start(&home, &format!("says {words}"), "");
     let before = home.app("x").pid();
     home.write("go", "");
-    home.wait_until("all is said", || home.ok("describe x").stdout.contains("said all"));
+    home.wait_until("all is printed", || home.ok("describe x").stdout.contains("said all"));
     assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
     assert_eq!((home.app("other").pid(), home.app("other").status()), (other, "online"));
     assert_eq!((home.daemon_pid(), home.keeper_pid()), (daemon, keeper));
-    home.wait_until("it is told", || log_of_daemon(&home).contains("which is not in its process tree"));
+    home.wait_until("it is reported", || log_of_daemon(&home).contains("which is not in its process tree"));
     home.ok("delete other");
     stops(&home);
 }
@@ -352,7 +352,7 @@ fn thousands_of_main_pid_changes_are_bounded() {
     start(&home, "says flip", "");
     let before = home.app("x").pid();
     home.write("go", "");
-    home.wait_until("all is said", || home.ok("describe x").stdout.contains("said all"));
+    home.wait_until("all is printed", || home.ok("describe x").stdout.contains("said all"));
     assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
     let told = log_of_daemon(&home).matches("main process is").count();
     assert!(told < 100, "{told} lines");

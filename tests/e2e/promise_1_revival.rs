@@ -37,7 +37,7 @@ fn exits_during_keeper_replacement_are_not_lost() {
         // Each app keeps crashing, so the daemon must not wait for the exit of a process that no
         // longer exists.
         let seen: HashMap<String, u64> = home.jlist().iter().map(|item| (item.name().to_owned(), item.restarts())).collect();
-        home.wait_until(&format!("all crashing apps go on after kill {round}"), || {
+        home.wait_until(&format!("all crashing apps keep crashing after kill {round}"), || {
             home.jlist().iter().filter(|item| item.name().starts_with("crash")).all(|item| item.restarts() > seen[item.name()] + 1)
         });
     }

@@ -347,7 +347,7 @@ fn earlier_crashes_do_not_count_against_new_release() {
     home.wait_until("both are back", || home.jlist().iter().all(|app| app.status() == "online" && app.restarts() == 1));
     home.ok("reload app");
     assert!(home.jlist().iter().all(|app| app.restarts() == 2), "{}", home.report());
-    assert!(home.ok("why app").stdout.contains("SIGKILL"), "the history goes on");
+    assert!(home.ok("why app").stdout.contains("SIGKILL"), "the history continues");
 }
 
 #[test]

@@ -468,12 +468,12 @@ fn rotation_without_room_for_a_copy_changes_nothing() {
         r#"{"max_size": "2500K", "retain": "all"}"#,
         &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()),
     );
-    home.wait_until("it is told", || home.daemon_log().contains("c.log\" cannot be rotated"));
+    home.wait_until("it is reported", || home.daemon_log().contains("c.log\" cannot be rotated"));
     home.wait_until("it has said everything", || fs::read_to_string(&log).unwrap().ends_with("end\n"));
     let numbers: Vec<u32> = fs::read_to_string(&log).unwrap().lines().filter_map(|line| line.parse().ok()).collect();
     assert!(numbers.iter().zip(1..).all(|(seen, wanted)| *seen == wanted) && numbers.len() == 300_000);
     assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1, "nothing is left over");
-    assert_eq!(home.daemon_log().matches("cannot be rotated").count(), 1, "it is told once");
+    assert_eq!(home.daemon_log().matches("cannot be rotated").count(), 1, "it is reported once");
 }
 
 #[test]
@@ -486,7 +486,7 @@ fn removed_log_folder_is_recreated() {
     fs::remove_dir_all(home.dir().join("logs")).unwrap();
     home.wait_log("dated-out.log", ": 0");
     let said = || home.daemon_log();
-    home.wait_until("it is told", || {
+    home.wait_until("it is reported", || {
         said().contains("was removed and is recreated; direct:0 write to their removed files until their restart")
     });
     home.ok("restart direct");
@@ -529,7 +529,7 @@ fn a_link_of_another_user_is_not_followed() {
     std::os::unix::fs::lchown(&log, Some(12_345), Some(12_345)).unwrap();
     std::os::unix::fs::chown(&folder, Some(12_345), Some(12_345)).unwrap();
     count(&home, 100, r#"{"max_size": "10K"}"#, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
-    home.wait_until("it is told", || home.daemon_log().contains("its path is a symlink of another user"));
+    home.wait_until("it is reported", || home.daemon_log().contains("its path is a symlink of another user"));
     assert!(fs::read_to_string(&victim).unwrap().starts_with("precious"));
 }
 

@@ -300,7 +300,7 @@ fn unreadable_targets_are_reported() {
     let script = home.write("sleep.py", "import time\ntime.sleep(1000)\n");
     started(&home, &json!({ "name": "twins", "script": script, "interpreter": "python3", "instances": 2, "scrape": port }));
     let mut text = String::new();
-    home.wait_until("it is told", || {
+    home.wait_until("it is reported", || {
         text = web.get("/metrics").body;
         home.log("ostler-web-error.log").contains("set `increment: true`")
     });

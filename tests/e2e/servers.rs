@@ -180,5 +180,5 @@ fn cluster_worker_gets_ebadf_for_missing_socket() {
     );
     let text = format!(r#"{{"apps": [{{"name": "web", "script": "{script}", "exec_mode": "cluster", "listen": 0}}]}}"#);
     home.run(format!("start {}", home.write("web.json", text)));
-    home.wait_until("it is told", || home.log("web-out-0.log").contains("EBADF"));
+    home.wait_until("it is reported", || home.log("web-out-0.log").contains("EBADF"));
 }

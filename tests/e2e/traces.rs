@@ -210,7 +210,7 @@ fn taken_port_is_reported_and_the_rest_works() {
     let _other = TcpListener::bind(("127.0.0.1", port)).unwrap();
     // The configured port is taken by now. The same port on the command line would be rejected.
     let web = Web::on(&home, "");
-    home.wait_until("it is told", || {
+    home.wait_until("it is reported", || {
         web.get("/api/traces").json()["receiver"]["problem"].as_str().is_some_and(|text| text.contains("another program"))
     });
     home.wait_log("ostler-web-error.log", &format!("port {port} of 127.0.0.1: another program uses it"));

@@ -73,7 +73,7 @@ fn page_works_from_link_to_logout() {
     home.ok(format!("alerts channel add webhook url={}", receiver.url("/")));
     home.wait_until("alerts are judged", || home.dir().join("web/alerts/outbox.log").exists());
     home.run(["start", &fixture().to_string(), "--name", "bad<b class=injected>", "--no-autorestart", "--", "exit", "3"]);
-    home.wait_until("the crash is told", || !receiver.received_requests().is_empty());
+    home.wait_until("the crash is reported", || !receiver.received_requests().is_empty());
     home.wait_until("traces are taken", || std::net::TcpStream::connect(("127.0.0.1", traces)).is_ok());
     let trace = failed("<b class=injected>", "", "GET /<b class=injected>", &"ab".repeat(16), "<img src=x onerror=alert(1)> it broke");
     let sent = post(traces, "/v1/traces", "Content-Type: application/json\r\n", trace.to_string().as_bytes());

@@ -64,7 +64,7 @@ fn unit_of_another_user_starts_its_apps() {
     machine.run("ls /etc/systemd/system/ostler-deploy.service").fails();
     machine.wait_until("systemd has forgotten it", || machine.property(unit, "LoadState") == "not-found");
     // The daemon may just be replaced by the next daemon.
-    machine.wait_until("the same processes go on", || online(&machine, 1500) == pids);
+    machine.wait_until("the same processes keep running", || online(&machine, 1500) == pids);
     machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
 }
 
@@ -94,7 +94,7 @@ fn packaged_unit_starts_the_apps() {
     machine.install(&binary());
     machine.ok(["systemctl", "reload", unit]);
     machine.ok(["systemctl", "restart", unit]);
-    machine.wait_until("the same processes go on", || online(&machine, 1500) == pids);
+    machine.wait_until("the same processes keep running", || online(&machine, 1500) == pids);
     machine.ok(["systemctl", "disable", "--now", unit]);
     for pid in pids {
         machine.run(["test", "-e", &format!("/proc/{pid}")]).fails();

@@ -50,11 +50,11 @@ session!(
     resurrect_broken, [Difference {
         pm2: "! [PM2][ERROR] No processes saved; DUMP file doesn't exist\n$ list  [exit 0]",
         ostler: "! [PM2][ERROR] No processes saved; DUMP file doesn't exist\n! [PM2][ERROR] cannot read \"<home>/dump.pm2\": the saved list is not valid JSON: key must be a string at line 1 column 2\n$ list  [exit 0]",
-        why: "the reason is told, too",
+        why: "the reason is reported, too",
     }, Difference {
         pm2: "! [PM2][ERROR] Failed to parse dump file in <home>/dump.pm2\n$ id app  [exit 0]",
         ostler: "! [PM2][ERROR] Failed to parse dump file in <home>/dump.pm2\n! [PM2][WARN] cannot read \"<home>/dump.pm2\": the saved list is not valid JSON: key must be a string at line 1 column 2; restored from \"<home>/dump.pm2.bak\"\n$ id app  [exit 0]",
-        why: "the reason is told, too",
+        why: "the reason is reported, too",
     }], |t: &mut Transcript<'_>| {
         let home = t.home();
         home.ok("ping");

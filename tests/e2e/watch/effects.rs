@@ -155,7 +155,7 @@ fn app_that_writes_at_start_is_detected() {
         "start {}",
         ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()))
     ));
-    home.wait_until("it is told", || {
+    home.wait_until("it is reported", || {
         // Timing decides whether the first write is noticed.
         if restarted_by(&home, "app").is_empty() {
             home.write("app/x.js", "1");

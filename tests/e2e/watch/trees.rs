@@ -209,7 +209,7 @@ fn unreadable_folder_is_reported_and_skipped() {
     home.cmd(format!("start {file} --allow-foreign-file")).uid(UID).run().ok();
     wait_for_watching(&home, "app", 1);
     let told = format!("cannot watch \"{}\": permission denied", cwd.join("secret").display());
-    home.wait_until("it is told", || home.daemon_log().contains(&told));
+    home.wait_until("it is reported", || home.daemon_log().contains(&told));
     home.write("app/x.js", "1");
     home.wait_until("it is restarted", || restarted_by(&home, "app") == ["x.js"]);
 }
@@ -276,7 +276,7 @@ fn without_watches_it_polls_and_reports_it() {
         );
         home.cmd(format!("start {file}")).after(&inside).run().ok();
         wait_for_watching(&home, "app", 1);
-        home.wait_until("it is told", || home.daemon_log().contains(told));
+        home.wait_until("it is reported", || home.daemon_log().contains(told));
         assert_eq!(home.daemon_log().matches(told).count(), 1);
         for (count, folder) in [(1, 0), (2, 15), (3, 29)] {
             home.write(&format!("app/src/{folder}/x.js"), "22");

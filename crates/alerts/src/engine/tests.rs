@@ -81,7 +81,7 @@ fn crash_alerts_once_for_all_instances_and_resolves() {
     engine.pass(200_000);
     engine.step(happened(OccurrenceKind::Crash, "api", 1));
     engine.pass(200_000);
-    assert_eq!(engine.take_sent(), [""; 0], "it goes on: nothing new");
+    assert_eq!(engine.take_sent(), [""; 0], "it continues: nothing new");
     engine.pass(200_000);
     assert_eq!(engine.take_sent(), ["api crash resolved"]);
     assert_eq!(engine.changes.iter().map(|change| change.status.as_str()).collect::<Vec<_>>(), ["firing", "resolved"]);

@@ -116,7 +116,7 @@ fn new_process_serves_before_the_old_one_retires() {
     played.ctx.state.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 3;
     let news = becomes_ready(&mut played, &mut rollouts, new);
     assert_eq!((role(&played, ids[0]), role(&played, new)), (Some(Role::Retiring), Some(Role::Serving)));
-    assert_eq!(restarts(&played, new), 4, "the history goes on");
+    assert_eq!(restarts(&played, new), 4, "the history continues");
     assert!(final_report(&news).is_none(), "the old one has not finished");
     let news = process_exits(&mut played, &mut rollouts, ids[0], 0);
     let report = final_report(&news).unwrap();

@@ -78,7 +78,7 @@ fn remedy_is_withdrawn_if_memory_is_within_the_limit_again() {
     let requests = asked(&mut played);
     assert!(matches!(&requests[..], [FeatureRequest::NoRemedy { cause: RemedyCause::Memory, .. }]), "{requests:?}");
     pass(&mut played, &mut limits);
-    assert!(played.queued().is_empty(), "that is said once");
+    assert!(played.queued().is_empty(), "that is logged once");
 }
 
 #[test]

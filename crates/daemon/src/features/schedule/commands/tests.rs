@@ -64,7 +64,7 @@ fn perform(played: &mut TestContext, commands: &mut Commands) -> Vec<u8> {
 /// Returns the end of the only command, as its owner gets it.
 fn result(played: &mut TestContext, commands: &mut Commands) -> (CommandOwner, CommandOutcome) {
     let mut queued = played.queued();
-    let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("nobody is told") };
+    let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("no answer is queued") };
     commands.on_answer(&mut played.ctx, &answer);
     let FeatureAnswer::CommandEnded(end) = answer else { panic!("{answer:?}") };
     (end.owner, end.report.outcome)
