@@ -12,7 +12,7 @@ fn links_are_made_and_removed() {
     let home = home();
     let dir = home.work().join("a folder/bin");
     let words = |word: &str| vec!["compat".to_owned(), word.to_owned(), "--dir".to_owned(), dir.display().to_string()];
-    home.run(words("status")).code(1).says("not there");
+    home.run(words("status")).code(1).says("missing");
     for _ in 0..2 {
         home.cmd(words("install")).env("PATH", "/nowhere").run().ok().says("is not on PATH");
     }

@@ -247,7 +247,7 @@ fn uncommitted_or_unpushed_changes_are_rejected() {
     assert_eq!(host.deploys("app").len(), 1);
     // `curr` only reads the host, so local changes do not matter.
     host.deploy("curr").run().ok();
-    home.run("deploy q").fails().says("q environment is not defined in ecosystem.json file").says("there is p");
+    home.run("deploy q").fails().says("q environment is not defined in ecosystem.json file").says("(defined: p)");
     home.run("deploy nosuch.json p").fails();
     host.deploy("nosuch").run().fails().says("unknown command");
 }

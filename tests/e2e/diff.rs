@@ -122,7 +122,7 @@ fn removed_apps_and_scaled_instances_are_shown() {
     let apps = diff(&home, &path);
     let standings: Vec<&Value> = apps["apps"].as_array().unwrap().iter().map(|app| &app["standing"]).collect();
     assert_eq!(standings, ["same", "gone"], "{apps}");
-    home.ok(format!("diff {path}")).says("2 instances, 1 in the file: `scale api 1`").says("`delete old` ends it").never_says("foreign");
+    home.ok(format!("diff {path}")).says("2 instances, 1 in the file: `scale api 1`").says("`delete old` stops it").never_says("foreign");
     // A diff of a part of a file does not report the other apps.
     assert_eq!(diff(&home, &format!("{path} --only api"))["apps"].as_array().unwrap().len(), 1);
 }

@@ -26,7 +26,7 @@ fn findings_by(command: Cmd<'_>, name: &str) -> Vec<(String, String)> {
 fn doctor_starts_nothing_and_reports_home_problems() {
     let home = home();
     let first = home.run("doctor");
-    assert!(first.code == 0 && first.stdout.contains("daemon: none runs"), "{first}");
+    assert!(first.code == 0 && first.stdout.contains("daemon: not running"), "{first}");
     assert!(!home.dir().exists() || home.daemons().is_empty());
     home.ok(format!("start {} --name a -- hold", fixture()));
     assert_eq!(findings(&home, "daemon")[0].0, "fine");
@@ -52,7 +52,7 @@ fn doctor_warns_about_modules_unsafe_with_copies() {
     let told = findings(&home, "app two");
     assert_eq!(told.len(), 2, "{told:?}");
     for (package, (level, words)) in ["node-cron", "express-session"].iter().zip(&told) {
-        assert!(level == "warning" && words.starts_with(package) && words.ends_with("there are 2"), "{told:?}");
+        assert!(level == "warning" && words.starts_with(package) && words.ends_with("(2 instances)"), "{told:?}");
     }
 }
 
@@ -130,7 +130,7 @@ fn doctor_reports_refused_system_calls_and_unknown_clock() {
     let told = findings_without_calls(&home, "clone3,pidfd_open", "system calls");
     let words: Vec<&str> = told.iter().map(|(_, words)| words.as_str()).collect();
     assert!(told.iter().all(|(level, _)| level == "note"), "{told:?}");
-    for call in ["clone3 is refused (", "pidfd_open is refused ("] {
+    for call in ["clone3 is blocked (", "pidfd_open is blocked ("] {
         assert!(words.iter().any(|words| words.starts_with(call)), "{call}: {told:?}");
     }
     let told = findings_without_calls(&home, "adjtimex,clock_adjtime", "clock");
@@ -158,7 +158,7 @@ fn doctor_reports_instances_with_cgroups() {
     ostler_testkit::needs_cgroup!();
     let home = home();
     home.ok(format!("start {} --name a -- hold", fixture()));
-    assert_eq!(findings(&home, "cgroups"), [("fine".to_owned(), "each instance has its own".to_owned())]);
+    assert_eq!(findings(&home, "cgroups"), [("fine".to_owned(), "each instance has its own cgroup".to_owned())]);
 }
 
 #[test]

@@ -128,6 +128,10 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
     let length = length.and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0_u64);
     let mut body = String::new();
     reader.take(length).read_to_string(&mut body)?;
+    // A client that was killed in the middle has sent no request.
+    if !head.ends_with("\r\n\r\n") || body.len() as u64 != length {
+        return Ok(());
+    }
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut request = Received { path, head, body, at: Instant::now(), accepted: false };
     let before = into.lock().unwrap().iter().filter(|other| other.at.elapsed() < Duration::from_secs(60)).count();
