@@ -93,7 +93,7 @@ fn typos_get_suggestions() {
     let home = home();
     let file = home.write("ecosystem.json", APPS);
     home.run(format!("export kubernets {file}")).code(2).says("did you mean kubernetes?");
-    home.run(format!("export compose {file} --app nope")).code(4).says("there is api");
+    home.run(format!("export compose {file} --app nope")).code(4).says("its apps: api");
     home.run(format!("export compose {file} --env prodution")).code(2).says("did you mean production?");
     home.run(format!("export kubernetes {file} --host a..b")).code(1).says("--host");
     home.run("import compose").code(4).says("compose.yaml");

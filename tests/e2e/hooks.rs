@@ -141,7 +141,7 @@ fn stop_interrupts_pre_start() {
     let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_status("app", "launching");
     home.wait_until("the hook runs", || home.app_processes().iter().any(|process| process.cmdline.contains("sleep 1000")));
-    home.run("why app").says("its pre_start runs");
+    home.run("why app").says("running its pre_start");
     home.ok("stop app");
     assert!(!start.wait().unwrap().success());
     assert_eq!(home.app("app").status(), "stopped");

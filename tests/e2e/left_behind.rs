@@ -77,7 +77,7 @@ fn socket_of_dying_daemon_does_not_count_as_daemon() {
         match command {
             "kill" => assert!(!alive(api), "{}", run.all()),
             _ => {
-                run.ok().says("3 of 3 instances still run, and are supervised again");
+                run.ok().says("3 of 3 instances still run and are supervised again");
                 assert_eq!(home.app("api").pid(), api, "after {command}");
             }
         }

@@ -104,7 +104,7 @@ fn next_daemon_starts_modules() {
     home.ok("kill");
     fs::write(home.dir().join("modules/mod/package.json"), "{").unwrap();
     let said = home.ok("resurrect");
-    assert!(said.stderr.contains("module mod is not started"), "{said:?}");
+    assert!(said.stderr.contains("cannot start module mod"), "{said:?}");
     home.wait_status("api", "online");
 }
 
@@ -179,7 +179,7 @@ fn failed_installation_changes_nothing() {
         (format!("install {app}"), "an app named api already exists"),
         ("install no-tar.tar.gz".into(), "nothing was changed"),
         ("install nowhere.tar.gz".into(), "No such file"),
-        ("install ./nowhere".into(), "is not there"),
+        ("install ./nowhere".into(), "does not exist"),
         ("install $(true)".into(), "characters that are not allowed"),
         ("install typescript".into(), "part of PM2 itself"),
     ] {

@@ -80,7 +80,7 @@ fn record_that_crashes_the_daemon_is_set_aside() {
     assert_eq!(aside.len(), 1, "{aside:?}");
     let kept: Value = serde_json::from_slice(&std::fs::read(&aside[0]).unwrap()).unwrap();
     assert_eq!((&kept["app"]["name"], &kept["instance"]["pm_id"]), (&"bad".into(), &u32::MAX.into()), "{kept}");
-    home.ok("list").says("set aside").says("bad");
+    home.ok("list").says("bad is not in the list, because the daemon crashed on its record");
     let log = home.daemon_log();
     assert!(log.contains("set aside") && log.contains("overflow"), "{log}");
     home.ok("events bad").says("was removed from the list; its record is in ").says("overflow");
