@@ -284,7 +284,7 @@ fn unopenable_socket_fails_in_one_line_and_starts_nothing() {
     output.says("has 125 bytes, the path of a socket may have 107");
     // A port of another app.
     start(&home, "first", &free.to_string(), "");
-    refused(&home, &free.to_string(), &[&format!("listen on port {free}"), "the app first has it"]);
+    refused(&home, &free.to_string(), &[&format!("listen at port {free}"), "the app first has it"]);
 }
 
 #[test]
