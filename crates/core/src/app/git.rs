@@ -70,8 +70,8 @@ pub enum HeadTarget {
 /// Reads `HEAD`.
 ///
 /// ```
-/// use ostler_core::app::git::{Head, head};
-/// assert_eq!(head("ref: refs/heads/main\n"), Some(Head::Ref("refs/heads/main".into())));
+/// use ostler_core::app::git::{HeadTarget, head};
+/// assert_eq!(head("ref: refs/heads/main\n"), Some(HeadTarget::Ref("refs/heads/main".into())));
 /// ```
 pub fn head(text: &str) -> Option<HeadTarget> {
     let line = text.lines().next()?.trim();
