@@ -11,7 +11,7 @@ use crate::state::store::command::{CommandOwner, CommandSpec};
 /// environment, and a cgroup of its own.
 #[derive(Debug)]
 pub(crate) struct ChildRequest {
-    /// Key under which the keeper reports the process ([`super::Feature::on_child`]). Its
+    /// Key under which the keeper reports the process (`on_child`). Its
     /// incarnation field is 0.
     pub key: u64,
     pub spec: CommandSpec,

@@ -233,7 +233,7 @@ impl Ctx {
         }
     }
 
-    /// Notes that the capacity of an instance may have changed ([`super::Feature::on_capacity`]).
+    /// Notes that the capacity of an instance may have changed (`on_capacity`).
     pub(crate) fn capacity_changed(&mut self, id: u32) {
         self.outbox.queue.push_back(Input::Capacity(id));
     }

@@ -30,7 +30,7 @@ pub(crate) enum Input {
     ChannelEnded(u32),
     /// The process of an instance has started to listen. It had no listening socket of ours before.
     Listens(u32),
-    /// The capacity of an instance may have changed ([`super::Feature::on_capacity`]).
+    /// The capacity of an instance may have changed (`on_capacity`).
     Capacity(u32),
     /// An instance has another description.
     Described(u32),
@@ -119,7 +119,7 @@ pub(crate) enum FeatureRequest {
     ReloadLogs,
 }
 
-/// Answer to a request. Each feature gets it ([`super::Feature::on_answer`]) and recognises its
+/// Answer to a request. Each feature gets it (`on_answer`) and recognises its
 /// own.
 #[derive(Debug)]
 pub(crate) enum FeatureAnswer {
@@ -197,7 +197,7 @@ pub(crate) enum Work {
     Effect(u32, Effect),
     /// The keeper may forget this exit.
     Ack(u64),
-    /// An effect that the feature with this name performs ([`super::Feature::on_effect`]).
+    /// An effect that the feature with this name performs (`on_effect`).
     Feature(&'static str, u64),
 }
 

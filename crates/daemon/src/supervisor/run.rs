@@ -36,7 +36,7 @@ impl Control {
 
     /// Performs one effect. Returns true if the keeper is to start a process now. The caller then
     /// sends the keeper the message, and calls
-    /// [`Feature::on_spawn`](crate::engine::Feature::on_spawn) afterwards.
+    /// `on_spawn` afterwards.
     pub(crate) fn perform(&mut self, id: u32, effect: Effect) -> bool {
         let _at = crate::platform::incident::working_on(id);
         match effect {
