@@ -20,9 +20,9 @@ const COLUMNS: usize = 80;
 const SESSION: &[&str] = &[
     "ostler start server.js --name api -i 2",
     "curl localhost:PORT",
-    "kill -9 $(cat ~/.ostler/pm2.pid)      # the daemon dies; the app keeps its pids",
+    "kill -9 $(cat ~/.ostler/pm2.pid)  # the daemon dies, not the app",
     "curl localhost:PORT",
-    "ostler reload api                      # a new release, without a failed request",
+    "ostler reload api                  # a new release, no failed request",
     "ostler list",
 ];
 
@@ -41,7 +41,15 @@ pub(crate) fn run() -> Result<()> {
     for command in SESSION {
         let typed = command.replace("PORT", "3000");
         let written = stage.output(&command.replace("PORT", &stage.port.to_string()))?;
-        steps.push((typed, written.replace(&stage.folder.display().to_string(), "~").lines().map(str::to_owned).collect()));
+        steps.push((
+            typed,
+            written
+                .replace(&format!("{}/home", stage.folder.display()), "~")
+                .replace(&stage.folder.display().to_string(), "~/api")
+                .lines()
+                .map(str::to_owned)
+                .collect(),
+        ));
     }
     fs::write(root().join(PICTURE), picture(&steps)).with_context(|| format!("cannot write {PICTURE}"))?;
     println!("wrote {PICTURE}");
