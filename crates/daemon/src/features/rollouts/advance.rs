@@ -125,7 +125,12 @@ impl Rollouts {
         ctx.state.slots.end_replacing(&running.app);
         let report = running.report();
         let (end, fault) = end_of(&running);
-        ctx.io.log.line(format_args!("App [{}] reload finished: release {} {end:?}", running.app, running.release));
+        let result = match end {
+            RolloutEnd::Done => "serves",
+            RolloutEnd::Failed => "failed",
+            RolloutEnd::Overruled => "was superseded by another command",
+        };
+        ctx.io.log.line(format_args!("App [{}] reload finished: release {} {result}", running.app, running.release));
         let release = running.release;
         let what = match (&end, &fault) {
             (RolloutEnd::Done, _) => EventKind::ReloadDone { release },
