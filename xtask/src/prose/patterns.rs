@@ -100,11 +100,9 @@ fn sentences(text: &str) -> Vec<String> {
     let mut chars = text.chars().filter(|c| !matches!(c, '*' | '_')).peekable();
     while let Some(c) = chars.next() {
         sentence.push(c);
-        if matches!(c, '.' | '!' | '?') && chars.peek() == Some(&' ') {
-            let rest: String = chars.clone().skip(1).take(1).collect();
-            if rest.starts_with(|next: char| next.is_uppercase() || matches!(next, '[' | '(')) {
-                found.push(std::mem::take(&mut sentence));
-            }
+        let starts_sentence = |next: char| next.is_uppercase() || matches!(next, '[' | '(');
+        if matches!(c, '.' | '!' | '?') && chars.peek() == Some(&' ') && chars.clone().nth(1).is_some_and(starts_sentence) {
+            found.push(std::mem::take(&mut sentence));
         }
     }
     found.push(sentence);

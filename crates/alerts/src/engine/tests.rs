@@ -245,7 +245,7 @@ fn silences_and_quiet_hours_delay_alerts() {
     assert_eq!(engine.take_sent(), ["db unhealthy firing"], "what is critical comes through");
     engine.pass(9 * 3_600_000);
     let notified = engine.take_sent();
-    assert!(notified.contains(&"db crash resolved".to_owned()), "the rest is told in the morning: {notified:?}");
+    assert!(notified.contains(&"db crash resolved".to_owned()), "the rest is reported in the morning: {notified:?}");
 }
 
 #[test]

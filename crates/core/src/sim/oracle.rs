@@ -380,7 +380,7 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Wri
             | InstanceState::Errored
             | InstanceState::Gone => false,
         };
-        ensure!(needed_spawn || again, "spawned inc {}, but nobody asked for it", new.inc);
+        ensure!(needed_spawn || again, "spawned inc {}, without a request", new.inc);
     }
     Ok(())
 }
@@ -422,7 +422,7 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
 /// Checks a stop: it has a deadline, and it follows a command or a missed readiness deadline.
 fn stop_is_justified(old: &Instance, new: &Instance, cause: &WriteCause, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
     if matches!(new.state, InstanceState::Leaving { .. }) && !matches!(old.state, InstanceState::Leaving { .. }) {
-        ensure!(matches!(cause, WriteCause::Command(_)), "leaves {:?}, but nobody asked for it", old.state);
+        ensure!(matches!(cause, WriteCause::Command(_)), "leaves {:?}, without a request", old.state);
     }
     let InstanceState::Stopping { inc, deadline_ms, leader_gone, next, .. } = new.state else { return Ok(()) };
     let finishes = if policy.drains_after_signal { policy.drain_timeout_ms.unwrap_or(0) } else { 0 };
@@ -447,7 +447,7 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &WriteCause, slot: u
             ensure!(ready_at.is_none_or(|at| at >= *deadline_ms), "inc {inc} was ready at {ready_at:?}, but stopped as not ready");
             Ok(())
         }
-        (state, _) => Err(format!("stopped from {state:?}, but nobody asked for it")),
+        (state, _) => Err(format!("stopped from {state:?}, without a request")),
     }
 }
 

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn source_of(word: &str, is_tarball: bool) -> Result<Source, ModuleError> {
-        Source::of(word, is_tarball, Path::new("/work"), Path::new("/home/me"))
+        Source::of(word, is_tarball, Path::new("/srv/project"), Path::new("/home/me"))
     }
 
     #[test]
@@ -98,15 +98,15 @@ mod tests {
             ("user/repo#branch", npm("user/repo#branch")),
             ("git+ssh://git@host/x.git", npm("git+ssh://git@host/x.git")),
             ("https://host/x.tgz", npm("https://host/x.tgz")),
-            ("./mod", Source::Local("/work/mod".into())),
+            ("./mod", Source::Local("/srv/project/mod".into())),
             ("/srv/mod", Source::Local("/srv/mod".into())),
             ("~/mod.tgz", Source::Local("/home/me/mod.tgz".into())),
-            ("mod-v1-0-0.tar.gz", Source::Tarball("/work/mod-v1-0-0.tar.gz".into())),
+            ("mod-v1-0-0.tar.gz", Source::Tarball("/srv/project/mod-v1-0-0.tar.gz".into())),
             ("http://host/mod.tar.gz", Source::TarballAt("http://host/mod.tar.gz".into())),
         ] {
             assert_eq!(source_of(word, false).unwrap(), expected, "{word}");
         }
-        assert_eq!(source_of("mod.bin", true).unwrap(), Source::Tarball("/work/mod.bin".into()));
+        assert_eq!(source_of("mod.bin", true).unwrap(), Source::Tarball("/srv/project/mod.bin".into()));
     }
 
     #[test]

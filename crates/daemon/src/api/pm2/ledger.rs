@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn next_daemon_finds_the_position_of_each_subscriber() {
         let mut ledger = ledger();
-        assert!(former_record(&ledger).is_none(), "nobody is there");
+        assert!(former_record(&ledger).is_none(), "no client is connected");
         let (first, second) = (ledger.sends.open(0).unwrap(), ledger.sends.open(0).unwrap());
         let (ours, _theirs) = UnixStream::pair().unwrap();
         // Enough rounds to rewrite the copy several times.

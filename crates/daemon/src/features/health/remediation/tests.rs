@@ -87,7 +87,7 @@ fn instances_of_an_app_are_remedied_one_at_a_time() {
     assert!(run_remedies(&mut played, &mut remediation).is_empty(), "it is on its way");
     restarts(&mut played, &mut remediation, first);
     set_health(&mut played, first, HealthState::Starting);
-    assert!(run_remedies(&mut played, &mut remediation).is_empty(), "nobody knows whether it is well");
+    assert!(run_remedies(&mut played, &mut remediation).is_empty(), "its health is unknown");
     set_health(&mut played, first, HealthState::Healthy);
     let queued = run_remedies(&mut played, &mut remediation);
     let [Input::Event(id, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };

@@ -112,7 +112,7 @@ fn unconfigured_signal_is_consumed_without_effect() {
 fn container_exits_with_the_code_of_its_app() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.state.open_requests = 1;
-    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None, "a user may start another app");
     played.ctx.state.open_requests = 0;
     assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(3));

@@ -503,7 +503,7 @@ fn confirmed(early_exit_fails: bool) -> (TestContext, Jobs) {
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
     played.ctx.state.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
-    assert_eq!(replies(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");
+    assert_eq!(replies(&mut played), ["launched api [0]"], "it is unknown whether it runs its script");
     (played, jobs)
 }
 
