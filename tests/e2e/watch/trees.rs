@@ -67,7 +67,9 @@ fn replaced_watched_folder_is_watched() {
     home.write("app/src/x.js", "4");
     restarts(&home, "app", 2);
     assert_eq!(restarted_by(&home, "app"), ["src", "src/x.js"]);
-    // The parent folder is moved, too.
+    // The parent folder is moved, too. The process must have read its script by then: otherwise it
+    // fails, and the process after it has read the change that follows.
+    home.wait_until("the script runs", || home.pids_of("sleep 1000").len() == 1);
     fs::rename(work.join("app"), work.join("moved")).unwrap();
     home.write("app/src/x.js", "5");
     home.wait_until("the new one is found", || restarted_by(&home, "app").len() == 3);
