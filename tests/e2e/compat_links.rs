@@ -62,6 +62,6 @@ fn install_reports_which_pm2_is_first_on_path() {
     home.write("first/pm2", "#!/bin/sh\n");
     let path = std::env::join_paths([&first, &second]).unwrap();
     let output = home.cmd(format!("compat install --dir {}", second.display())).env("PATH", path).run().ok();
-    let told: Vec<_> = output.stdout.lines().filter(|line| line.contains("comes before")).collect();
+    let told: Vec<_> = output.stderr.lines().filter(|line| line.contains("comes before")).collect();
     assert!(told.len() == 1 && told[0].contains("first/pm2"), "{output}");
 }

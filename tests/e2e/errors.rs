@@ -223,7 +223,7 @@ fn a_misspelt_name_or_file_gets_a_suggestion() {
         ("list --srot name", "`--sort`"),
     ] {
         let output = home.run(command).fails();
-        let lines: Vec<&str> = output.stderr.lines().collect();
+        let lines: Vec<&str> = output.stderr.lines().filter(|line| !line.starts_with("Sending signal ")).collect();
         assert!(lines.len() == 2 && lines[0].starts_with("error: "), "{output}");
         assert!(lines[1].starts_with("hint: did you mean ") && lines[1].contains(hint), "{output}");
     }

@@ -66,7 +66,7 @@ fn first_start_with_few_processes_is_rejected() {
         }
     }
     let output = run(3).fails();
-    assert!(output.all().contains("[x](0) cannot be started: fork: Resource temporarily unavailable"), "{output}");
+    assert!(output.all().contains("✗ x  cannot be started: fork: Resource temporarily unavailable"), "{output}");
     assert_eq!(home.app_processes(), []);
     home.cmd("ping").uid(UID).run().ok();
 }

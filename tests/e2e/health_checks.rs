@@ -65,7 +65,7 @@ fn failed_check_restarts_app_and_is_visible_everywhere() {
     serve(&home, port, &json!({"http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000}}));
     wait_health(&home, "web", "healthy");
     let before = home.app("web");
-    assert!(home.ok("list").stdout.contains("healthy"));
+    home.ok("list").says("● online");
     std::fs::remove_file(home.work().join("well")).unwrap();
     let after = home.wait_app("web", "restarted", |app| app.pid() > 0 && app.pid() != before.pid());
     assert_eq!(after.env("restart_time"), &json!(1));

@@ -328,7 +328,7 @@ fn service_can_become_a_job_and_back() {
     let file = home.write("app.json", format!(r#"{{"apps": [{{"name": "app", "script": "{}", "args": "hold"}}]}}"#, fixture()));
     home.ok(format!("restart {file}"));
     home.wait_status("app", "online");
-    assert!(home.ok("jobs").stdout.contains("no jobs"));
+    home.ok("jobs").says("no jobs");
 }
 
 /// The machine was off at that time; the list was saved before.

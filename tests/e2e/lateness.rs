@@ -58,7 +58,7 @@ fn slow_start_continues_after_command_returns() {
     let home = home();
     for (mode, port) in [("", free_port()), ("-i 2", free_port())] {
         let started = start(&home, &format!("--wait-ready {mode}"), port).ok();
-        started.says("[x](0) is still starting after ").says("the start continues in the background");
+        started.says("still starting after ").says("continues in the background");
         let before = home.jlist();
         assert!(before.iter().all(|app| app.status() == "launching" && app.pid() > 0), "{}", home.report());
         home.write("go", "");
@@ -200,7 +200,7 @@ fn pm2_name_keeps_good_process_if_release_crashes() {
 fn default_listen_timeout_does_not_kill_the_app() {
     let home = home();
     let script = home.write("late.js", "setTimeout(() => process.send('ready'), 3500); setInterval(() => {}, 1 << 30);");
-    home.ok(format!("start {script} --name x --wait-ready")).says("[x](0) is still starting after 3");
+    home.ok(format!("start {script} --name x --wait-ready")).says("◐ x  still starting after 3");
     let before = home.app("x");
     let after = home.wait_status("x", "online");
     assert_eq!((after.pid(), after.restarts()), (before.pid(), 0));

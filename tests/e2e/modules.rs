@@ -61,8 +61,8 @@ fn module_is_not_part_of_all() {
     let file = tarball(&home, "mod", "mod", "1.0.2", "hold");
     home.ok(format!("install {file}")).says("Module mod 1.0.2 installed and started");
     let listed = home.ok("list").stdout;
-    let (apps, modules) = listed.split_once("Module\n").unwrap_or_else(|| panic!("{listed}"));
-    assert!(apps.contains("api") && !apps.contains(" mod ") && modules.contains(" mod ") && modules.contains("1.0.2"), "{listed}");
+    let (apps, modules) = listed.split_once("\nMODULE ").unwrap_or_else(|| panic!("{listed}"));
+    assert!(apps.contains("api") && !apps.contains("\nmod ") && modules.contains("\nmod ") && modules.contains("1.0.2"), "{listed}");
     assert_eq!(home.app("mod").env("pmx_module"), true);
     let pid = home.app("mod").pid();
     home.ok("restart all");

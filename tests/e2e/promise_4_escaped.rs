@@ -187,7 +187,7 @@ fn daemon_started_by_an_app_is_not_part_of_the_app() {
     let start = format!("OSTLER_HOME={} {} start {} --name inner -- hold", inner.display(), binary().display(), fixture());
     let script = home.write("outer.sh", format!("#!/bin/sh\n{start}\nexec sleep 1000\n"));
     home.ok(format!("start {script} --name outer"));
-    home.wait_log("outer-out.log", "online");
+    home.wait_log("outer-error.log", "✓ inner");
     home.ok("delete outer");
     let list = home.cmd("jlist").env("OSTLER_HOME", &inner).run().ok();
     assert!(list.stdout.contains("\"online\""), "{}", list.stdout);

@@ -425,7 +425,7 @@ fn file_sets_batch_size_and_canary_time() {
     };
     home.ok(format!("start {}", start("good", "")));
     home.wait_until("all listen", || (0..4).all(|id| home.log(&format!("app-out-{id}.log")).contains("release good")));
-    let told = home.ok(format!("reload {}", start("good", r#", "reload_batch": 3"#))).stdout;
+    let told = home.ok(format!("reload {}", start("good", r#", "reload_batch": 3"#))).stderr;
     let steps: Vec<&str> = told.lines().filter(|line| line.contains("starts the new release") || line.contains("is ready")).collect();
     let begun = steps.iter().map(|line| line.contains("starts the new release")).collect::<Vec<_>>();
     assert_eq!(begun, [true, false, true, true, true, false, false, false], "{told}");

@@ -268,8 +268,7 @@ fn process_1_keeps_its_original_output() {
             front.err_until(text)
         };
     }
-    let threads = process_table().into_iter().filter(|p| p.ppid == front.pid()).count();
-    assert_eq!(threads, 2, "the daemon and the app: the starter is gone");
+    home.wait_until("the starter is gone", || process_table().into_iter().filter(|p| p.ppid == front.pid()).count() == 2);
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
 }

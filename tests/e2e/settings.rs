@@ -82,7 +82,7 @@ fn an_app_gets_its_settings_as_variables() {
     let other = home.app("other").pid();
     std::fs::remove_file(home.work().join("report.json")).unwrap();
     let said = home.ok("set report:LEVEL info");
-    assert!(said.stdout.contains("Module report restarted"), "{}", said.stdout);
+    said.says("Module report restarted");
     assert_eq!(env(&home)["LEVEL"], "info");
     assert!(home.app("report").pid() != pid && home.app("other").pid() == other);
 }

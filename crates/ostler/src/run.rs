@@ -48,7 +48,11 @@ pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, Usa
         }
         Ok(Parsed::Help(command)) => {
             let (name, width) = (program.name(), out.width());
-            let text = command.map_or_else(|| cli::full_help(name, width), |command| cli::command_help(name, command, width));
+            let text = match command {
+                Some(command) => cli::command_help(name, command, width),
+                None if program.is_pm2() => cli::full_help(name, width),
+                None => cli::common_help(name, width),
+            };
             out.data(text.as_bytes());
             Status::Ok
         }
@@ -62,9 +66,21 @@ pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, Usa
             }
             None => return run(program, out, &call),
         },
+        Err(UsageError::NoCommand) if !program.is_pm2() => return overview(program, out),
         Err(error) => usage(program, &mut out, &error),
     };
     finish(program, &mut out, status)
+}
+
+/// Prints how the apps are. A home that cannot be used is reported like in any command.
+fn overview(program: Program, out: Out) -> u8 {
+    let mut cx = Cx::new(program, out, DaemonUse::Unused);
+    let status = commands::overview(&mut cx).unwrap_or_else(|error| {
+        cx.out.error(with_causes(&error));
+        print_hint(&mut cx, &error);
+        error.status()
+    });
+    finish(program, &mut cx.out, status)
 }
 
 fn run(program: Program, mut out: Out, call: &Call) -> u8 {

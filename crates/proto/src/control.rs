@@ -15,7 +15,7 @@ pub use crate::failure::Failure;
 pub use crate::figures::{Figures, InstanceFigures, RouteFigures, Window};
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
-pub use crate::instance::{AppFacts, Detail, Files, HealthRow, Json, Monit, OpenSocket, Summary, TableRow};
+pub use crate::instance::{AppFacts, Detail, Files, HealthRow, Json, LastExit, Monit, OpenSocket, RECENT_MS, Summary, TableRow};
 pub use crate::rollout::{FaultReport, ReplicaReport, RolloutReport, RolloutState};
 
 /// Version of this API. A daemon rejects a client with another number and names both versions.
@@ -607,6 +607,9 @@ pub enum Progress {
         id: u32,
         /// Its name.
         name: String,
+        /// Why it is not ready yet, in words that follow its name. Its start continues.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        late: Option<String>,
     },
     /// One instance failed. The others continue; the final answer is a failure.
     InstanceFailed {
@@ -653,6 +656,9 @@ pub enum Progress {
         name: String,
         /// The step, in words that follow a name.
         step: String,
+        /// Whether users have to know of it after the reload.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_notable: bool,
     },
     /// A complete line for the user.
     Warning(String),

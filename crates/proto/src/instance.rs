@@ -61,9 +61,35 @@ pub struct TableRow {
     /// Problem that its status does not show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<ostler_core::lifecycle::Trouble>,
+    /// Last exit, if no process runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<LastExit>,
+    /// Exits of the last [`RECENT_MS`] that nobody requested, as far as they are kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recent_exits: u32,
     /// Whether it is a PM2 module.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub module: bool,
+}
+
+/// Time in which [`TableRow::recent_exits`] counts, in milliseconds.
+pub const RECENT_MS: u64 = 15 * 60_000;
+
+/// Last exit of an instance that does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// Time since the exit, in milliseconds.
+    pub ago_ms: u64,
+    /// How the process ended.
+    pub ending: ostler_core::lifecycle::ProcessEnding,
+    /// Whether a user, a schedule or a policy requested the exit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requested: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Summary of an instance: its table row and the paths of its files.
@@ -226,6 +252,9 @@ pub struct AppFacts {
     /// Status that the app reported through sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Ports of the sockets that the cluster workers of the app share.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
     /// Git working tree in which it was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_tree: Option<Arc<WorkingTree>>,

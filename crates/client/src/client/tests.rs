@@ -82,7 +82,7 @@ fn connect_reports_a_missing_daemon() {
 fn client_sends_hello_first_and_receives_progress() {
     let (home, listener) = Home::new();
     let server = thread::spawn(move || {
-        let step = |id| Response::Progress(Progress::InstanceDone { id, name: "a".into() });
+        let step = |id| Response::Progress(Progress::InstanceDone { id, name: "a".into(), late: None });
         let mut conn = Conn::accept(&listener);
         let mut seen = conn.serve(1, &[(0, welcome())]);
         seen.extend(conn.serve(1, &[(2, step(4)), (2, step(5)), (2, Response::Done { ids: vec![4, 5] })]));

@@ -29,26 +29,30 @@ impl Instance {
             InstanceState::Gone | InstanceState::Errored => None,
             InstanceState::Stopped => self.exits.last().is_some_and(|exit| is_crash(exit, stop_codes)).then_some(Trouble::Crashed),
             _ if is_job => None,
-            _ => {
-                let is_recent = |exit: &&ExitRecord| now.mono_ms.saturating_sub(exit.ended.mono_ms) < WITHIN_MS;
-                let recent = self.exits.iter().filter(|exit| is_unasked(&exit.cause)).filter(is_recent);
-                (recent.count() >= OFTEN).then_some(Trouble::KeepsRestarting)
-            }
+            _ => (self.unrequested_exits(WITHIN_MS, now) >= OFTEN).then_some(Trouble::KeepsRestarting),
         }
+    }
+
+    /// Returns the number of exits within this time that nobody requested, as far as they are kept.
+    pub fn unrequested_exits(&self, within_ms: u64, now: Now) -> usize {
+        let is_recent = |exit: &&ExitRecord| now.mono_ms.saturating_sub(exit.ended.mono_ms) < within_ms;
+        self.exits.iter().filter(|exit| !exit.is_requested()).filter(is_recent).count()
     }
 }
 
-/// Returns true if no user asked for the exit: the process exited by itself, or a limit or a health
-/// check made the daemon stop it.
-fn is_unasked(cause: &ExitCause) -> bool {
-    match cause {
-        ExitCause::Requested(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
-            Origin::Policy(finding) => {
-                matches!(finding.name, PolicyName::Memory | PolicyName::Cpu | PolicyName::Errors | PolicyName::Health)
-            }
+impl ExitRecord {
+    /// Returns true if a user, a schedule or a reload requested the exit. A process that exits by
+    /// itself, or that the daemon stops because of a limit or a health check, was not asked to.
+    pub fn is_requested(&self) -> bool {
+        match &self.cause {
+            ExitCause::Requested(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
+                Origin::Policy(finding) => {
+                    !matches!(finding.name, PolicyName::Memory | PolicyName::Cpu | PolicyName::Errors | PolicyName::Health)
+                }
+                _ => true,
+            },
             _ => false,
-        },
-        _ => true,
+        }
     }
 }
 
@@ -58,7 +62,7 @@ fn is_crash(exit: &ExitRecord, stop_codes: &[i32]) -> bool {
         ProcessEnding::Signal { .. } | ProcessEnding::SpawnFailed { .. } => true,
         ProcessEnding::Unknown => false,
     };
-    has_failed && is_unasked(&exit.cause)
+    has_failed && !exit.is_requested()
 }
 
 #[cfg(test)]

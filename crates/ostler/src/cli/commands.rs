@@ -244,7 +244,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         examples: &["jobs", "jobs backup", "jobs run backup"],
         ..reads("jobs", "[run] [id|name...]", 0, "list jobs with their schedules and last runs; run a job now")
     },
-    Command { completes: NAMES, examples: &["why api"], ..reads("why", "<id|name>", 1, "show why an instance last exited") },
+    Command {
+        options: &[call("all", None, Arg::None, "every exit and event")],
+        completes: NAMES,
+        examples: &["why api", "why api --all"],
+        ..reads("why", "<id|name>", 1, "show why an instance last exited")
+    },
     Command {
         options: &[
             call("since", None, Arg::Required("time"), "events of this period: 90s, 10m, 2h"),
@@ -533,6 +538,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[
             call("reference", None, Arg::None, "print a reference as Markdown: cli, ecosystem or import"),
             call("man", None, Arg::None, "print the reference as a man page"),
+            call("all", None, Arg::None, "every command and option"),
         ],
         ..keeps("help", "[command]", 0, DaemonUse::NoHome, "help")
     },

@@ -87,7 +87,7 @@ pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize
         out.push_str("\n  Everything after -- belongs to the app.");
     }
     out.push('\n');
-    sentences(&mut out, &format!("Every command knows --json, -s, --no-color and -h; all options: {program} --help"), width);
+    sentences(&mut out, &format!("Every command knows --json, -s, --no-color and -h; all options: {program} help --all"), width);
     out.push('\n');
     out
 }

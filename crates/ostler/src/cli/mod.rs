@@ -7,6 +7,7 @@
 
 mod call;
 mod commands;
+mod common;
 mod completion;
 mod effect;
 mod exit_codes;
@@ -20,6 +21,7 @@ mod table;
 
 pub(crate) use call::Call;
 pub(crate) use commands::{COMMANDS, closest_name, find};
+pub(crate) use common::common_help;
 pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
 pub(crate) use effect::without_effect;
 pub(crate) use help::{command_help, examples, full_help, short_help};

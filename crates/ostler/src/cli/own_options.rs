@@ -188,4 +188,5 @@ pub(super) const LIST: &[Opt] = &[
     call("file", Some('f'), Arg::Optional("file"), "ps: only the project of this file"),
     call("project-name", None, Arg::Required("name"), "ps: only this project"),
     call("quiet", Some('q'), Arg::None, "the ids only"),
+    call("all", Some('a'), Arg::None, "one line per instance"),
 ];

@@ -496,7 +496,7 @@ mod tests {
         // Letters that Compose or foreman has, and that mean something else for every other
         // command.
         const OF_COMPOSE: &[(&str, char)] =
-            &[("up", 'f'), ("up", 'p'), ("down", 'f'), ("down", 'p'), ("down", 'v'), ("list", 'f'), ("import", 'p')];
+            &[("up", 'f'), ("up", 'p'), ("down", 'f'), ("down", 'p'), ("down", 'v'), ("list", 'f'), ("list", 'a'), ("import", 'p')];
         for command in COMMANDS {
             let spelled = |opt: &Opt, is_global: bool| {
                 let longs = std::iter::once(opt.long).chain(opt.aliases.iter().copied()).map(str::to_owned);

@@ -50,7 +50,7 @@ fn each(cx: &mut Cx, call: &Call, action: Action) -> Result<Status, CliError> {
     }
     // PM2 prints no table after a reload.
     if action != Action::Reload || call.has("json") {
-        table::show(cx, call)?;
+        table::after_change(cx, call)?;
     }
     attach::logs(cx, call, &touched)
 }

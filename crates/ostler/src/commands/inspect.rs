@@ -39,7 +39,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let address = detail.files.error.as_deref().zip(begin).and_then(|(path, begin)| wait_for_word(&detail.spec, path, begin));
         let (name, id) = (&detail.spec.name, detail.id);
         match address {
-            Some(line) if line.starts_with(INSPECTOR_LINES[0]) => cx.out.info(format_args!("[{name}]({id}) {}", shown(&line))),
+            Some(line) if line.starts_with(INSPECTOR_LINES[0]) => cx.out.result(format_args!("[{name}]({id}) {}", shown(&line))),
             Some(line) => {
                 cx.out.error(format_args!("[{name}]({id}) {}", shown(&line)));
                 status = Status::Failed;

@@ -14,8 +14,11 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     } else {
         cx.stop_daemon()?;
     }
-    let label = cx.program.label();
-    cx.out.info("[v] All Applications Stopped");
-    cx.out.info(format_args!("[v] {label} Daemon Stopped"));
+    if cx.program.is_pm2() {
+        cx.out.info("[v] All Applications Stopped");
+        cx.out.info(format_args!("[v] {} Daemon Stopped", cx.program.label()));
+    } else {
+        cx.out.info("all apps and the daemon were stopped");
+    }
     Ok(Status::Ok)
 }

@@ -181,6 +181,9 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let base_env = share_base(&mut apps);
     let (command, confirm, as_pm2) = (call.word.clone(), proof(cx, call), cx.program.is_pm2());
     let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false, as_pm2 };
+    if !as_pm2 {
+        return cx.perform(&request, Wording::PlainStart);
+    }
     let (out, client) = cx.parts()?;
     out.flush();
     let mut printer = ProgressPrinter::new(out, Wording::PlainStart);
@@ -208,7 +211,9 @@ fn restart_listed(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, Cl
     }
     let request = request(cx, Action::Restart, call, targets, change)?;
     let ids = ports::perform(cx, &request, Wording::Action)?;
-    cx.out.info("Process successfully started");
+    if cx.program.is_pm2() {
+        cx.out.info("Process successfully started");
+    }
     Ok(ids)
 }
 

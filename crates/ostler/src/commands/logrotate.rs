@@ -119,7 +119,9 @@ fn script(of: &Rules<'_>) -> String {
     let variable = if of.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
     let (home, exe) = (sh(&format!("{variable}={}", of.home)), sh(of.exe));
     let pid_file = sh(&format!("{}/pm2.pid", of.home));
-    let words = format!("{{ kill -0 \"$(cat {pid_file})\"; }} 2>/dev/null || exit 0; exec env {home} {exe} reloadLogs >/dev/null");
+    // logrotate reports what a script prints.
+    let quiet = if of.program.is_pm2() { ">/dev/null" } else { "--silent" };
+    let words = format!("{{ kill -0 \"$(cat {pid_file})\"; }} 2>/dev/null || exit 0; exec env {home} {exe} reloadLogs {quiet}");
     if of.user.uid == 0 { words } else { format!("su -s /bin/sh -c {} -- {}", sh(&words), sh(&of.user.name)) }
 }
 

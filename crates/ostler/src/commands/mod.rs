@@ -61,6 +61,7 @@ mod modules;
 mod monit;
 #[cfg(feature = "machine")]
 mod otel;
+mod overview;
 mod pid;
 mod ping;
 mod ports;
@@ -112,6 +113,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
 pub(crate) use foreground::run as in_foreground;
+pub(crate) use overview::run as overview;
 
 /// Runs a command.
 pub(crate) type Run = fn(&mut Cx, &Call) -> Result<Status, CliError>;

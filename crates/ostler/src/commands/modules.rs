@@ -49,7 +49,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("json") {
         crate::render::json(&mut cx.out, &done);
     } else if is_shown {
-        table::show(cx, call)?;
+        table::after_change(cx, call)?;
     }
     Ok(Status::Ok)
 }
@@ -168,7 +168,7 @@ pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             take(cx, call, &source)?;
         }
     }
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     Ok(Status::Ok)
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         match fetch(Path::new(&file), kind, of_app, &folder, &name, id) {
             Ok(path) => {
                 all.push(json!({ "pm_id": id, "name": name, "file": path }));
-                cx.out.info(format_args!("[{}]({id}) {}", shown(&name), shown(&path.to_string_lossy())));
+                cx.out.result(format_args!("[{}]({id}) {}", shown(&name), shown(&path.to_string_lossy())));
             }
             Err(error) => {
                 cx.out.error(format_args!("[{}]({id}) {}", shown(&name), shown(&error.to_string())));

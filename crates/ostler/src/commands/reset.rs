@@ -21,6 +21,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Err(CliError::Daemon(Failure::Empty)) if cx.program.is_pm2() => Vec::new(),
         other => other?,
     };
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     Ok(Status::Ok)
 }

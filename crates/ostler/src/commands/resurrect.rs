@@ -47,6 +47,25 @@ fn requested(dump: &Path, backup: &Path, running: &HomePaths) -> Option<(Request
     })
 }
 
+/// Starts the saved apps, with ostler's own output.
+fn own(cx: &mut Cx, call: &Call, dump: &Path, backup: &Path, home: &Path, has_others: bool) -> Result<Status, CliError> {
+    let Some((request, is_backup)) = requested(dump, backup, &crate::home::paths(home)) else {
+        return if has_others { Ok(Status::Ok) } else { Err(Failure::NothingSaved.into()) };
+    };
+    cx.out.info(format_args!("restoring the apps of {}", if is_backup { backup } else { dump }.display()));
+    if is_backup {
+        cx.out.warn(format_args!("{} cannot be read, so its backup is used", dump.display()));
+    }
+    match cx.perform(&request, Wording::Resurrect) {
+        Err(CliError::Daemon(Failure::NothingSaved)) if has_others => {}
+        Ok(ids) if ids.is_empty() => cx.out.info("all saved apps are in the list already"),
+        result => drop(result?),
+    }
+    crate::modules::start_all(cx)?;
+    table::after_change(cx, call)?;
+    Ok(Status::Ok)
+}
+
 /// Starts the saved apps. Apps whose name is already in the list are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
@@ -54,6 +73,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let has_others = cx.running_client()?.is_none() && left_behind::of(&home).is_some_and(|left| !left.other_boot);
     cx.client()?;
     let HomePaths { dump, dump_backup, .. } = cx.paths_with(DUMP)?;
+    if !cx.program.is_pm2() {
+        return own(cx, call, &dump, &dump_backup, &home, has_others);
+    }
     cx.out.info("Resurrecting");
     let is_pm2 = cx.program.is_pm2();
     let (out, client) = cx.parts()?;
@@ -99,6 +121,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         result => drop(result?),
     }
     crate::modules::start_all(cx)?;
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     Ok(Status::Ok)
 }

@@ -35,9 +35,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Err(CliError::Daemon(Failure::NotFound { .. })) if cx.program.is_pm2() => {
             return Err(CliError::NotFound(format!("Application {name} not found")));
         }
-        other => other?,
-    };
-    table::show(cx, call)?;
+        Ok(ids) if ids.is_empty() && !cx.program.is_pm2() => {
+            cx.out.info(format_args!("{} already has that many instances", crate::text::shown(&name)))
+        }
+        other => drop(other?),
+    }
+    table::after_change(cx, call)?;
     Ok(Status::Ok)
 }
 

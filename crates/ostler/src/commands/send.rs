@@ -17,7 +17,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut text = call.targets[1..].join(" ");
     text.push('\n');
     cx.client()?.request(&Request::Input { id, text }, &mut |_| {})?;
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     Ok(Status::Ok)
 }
 

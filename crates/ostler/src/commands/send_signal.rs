@@ -25,6 +25,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         other => other?,
     };
     cx.out.line(format_args!("successfully sent signal {word} to process {kind} {target}"));
-    super::table::show(cx, call)?;
+    super::table::after_change(cx, call)?;
     Ok(Status::Ok)
 }

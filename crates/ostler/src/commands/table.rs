@@ -1,19 +1,25 @@
 //! The list, as `list` and every changing command show it.
 
 use ostler_core::home::home_paths::HomePaths;
-use ostler_proto::control::{HostReport, Request, Response};
+use ostler_proto::control::{HostReport, Request, Response, TableRow};
 
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
+use crate::render::face::{AppGroup, app_list, overview_line};
 use crate::render::{SortOrder, blocks, host_line, json, list_table, module_table};
 use crate::unresponsive::keeper_fault;
 
-/// Prints the list in the form that the options request. Commands that change something print it at
-/// the end.
+/// Prints the list in the form that the options request.
 pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
     shown(cx, call, None)
+}
+
+/// Prints the list after a change, as PM2 does. ostler's own output has a line for each changed app
+/// already, so it prints the list only in a form that the user requests.
+pub(crate) fn after_change(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
+    if cx.program.is_pm2() || call.has("json") || call.has("mini-list") { show(cx, call) } else { report_keeper(cx) }
 }
 
 /// Works like [`show()`], but only for these instances.
@@ -22,6 +28,8 @@ pub(crate) fn show_only(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<(), Cli
         // No instance is selected, so the daemon is not asked.
         if call.has("json") {
             json(&mut cx.out, &Vec::<u32>::new());
+        } else if !cx.program.is_pm2() {
+            cx.out.line("no apps");
         } else {
             cx.out.line(list_table(&[], &cx.out.view()).trim_end_matches('\n'));
         }
@@ -50,6 +58,10 @@ fn shown(cx: &mut Cx, call: &Call, only: Option<&[u32]>) -> Result<(), CliError>
         rows.retain(|row| is_meant(row.id));
         order.sort(&mut rows);
         let (modules, apps): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.module);
+        if !cx.program.is_pm2() {
+            own(cx, call, order, (apps, modules))?;
+            return report_keeper(cx);
+        }
         let table = list_table(&apps, &cx.out.view()) + &module_table(&modules, &cx.out.view());
         cx.out.line(table.trim_end_matches('\n'));
         if only.is_none() {
@@ -61,6 +73,43 @@ fn shown(cx: &mut Cx, call: &Call, only: Option<&[u32]>) -> Result<(), CliError>
         }
     }
     report_keeper(cx)
+}
+
+/// Prints the list in ostler's own look: apps, modules, and a line that counts them.
+fn own(cx: &mut Cx, call: &Call, order: SortOrder, (apps, modules): (Vec<TableRow>, Vec<TableRow>)) -> Result<(), CliError> {
+    let view = cx.out.view();
+    let is_each = call.has("all");
+    let dashboard = dashboard_url(cx);
+    let shown = |row: &TableRow| dashboard.is_none() || !is_dashboard(row) || row.status != "online";
+    let groups = AppGroup::all(apps, is_each, order);
+    let modules = AppGroup::all(modules.into_iter().filter(shown).collect(), is_each, order);
+    let mut text = String::new();
+    if groups.is_empty() {
+        text += &format!("no apps yet: `{} start app.js` starts one\n", cx.program.name());
+    } else {
+        text += &app_list(&groups, "NAME", is_each, &view);
+        text += &overview_line(&groups, dashboard.as_deref(), &view);
+    }
+    if !modules.is_empty() {
+        text += &format!("\n{}", app_list(&modules, "MODULE", is_each, &view));
+    }
+    cx.out.line(text.trim_end_matches('\n'));
+    report_set_aside(cx)
+}
+
+/// Returns the address of the dashboard, if it is enabled.
+fn dashboard_url(cx: &mut Cx) -> Option<String> {
+    #[cfg(feature = "web")]
+    return ostler_web::settings::Settings::read(cx.home().ok()?).ok().filter(|settings| settings.enabled)?.url();
+    #[cfg(not(feature = "web"))]
+    return None;
+}
+
+fn is_dashboard(row: &TableRow) -> bool {
+    #[cfg(feature = "web")]
+    return row.name == ostler_web::APP;
+    #[cfg(not(feature = "web"))]
+    return false;
 }
 
 /// Warns about a keeper that does not respond: the list then shows its last report.

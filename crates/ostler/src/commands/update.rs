@@ -36,7 +36,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.out.info(format_args!("daemon version {version}, all apps kept"));
     #[cfg(feature = "web")]
     crate::web::renew(cx)?;
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     Ok(Status::Ok)
 }
 

@@ -11,7 +11,7 @@ use ostler_sys::process::{ProcRef, is_refusal};
 use super::Cx;
 use crate::client::{self, Client, ClientError, VERSION};
 use crate::error::CliError;
-use crate::render::{ProgressPrinter, Wording};
+use crate::render::Wording;
 use crate::unresponsive::keeper_fault;
 
 /// Time within which the new daemon has to answer.
@@ -43,10 +43,8 @@ impl Cx {
 
     /// Asks the daemon to stop everything, and waits until the keeper has exited.
     pub(crate) fn stop_daemon(&mut self) -> Result<(), CliError> {
-        let (out, client) = self.parts()?;
-        let mut printer = ProgressPrinter::new(out, Wording::Action);
-        client.request(&Request::Kill, &mut |progress| printer.print(progress))?;
-        let keeper = client.peer().map(|peer| peer.keeper_pid);
+        self.request(&Request::Kill, Wording::Action)?;
+        let keeper = self.client()?.peer().map(|peer| peer.keeper_pid);
         self.disconnect();
         keeper.map_or(Ok(()), wait_for_exit)
     }

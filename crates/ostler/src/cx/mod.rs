@@ -2,6 +2,7 @@
 //! output to the user.
 
 mod daemon;
+mod live;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -19,9 +20,10 @@ use crate::error::{CliError, CommandError};
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::other_pm2;
-use crate::render::{Out, ProgressPrinter, Wording};
+use crate::render::{Board, Change, Out, ProgressPrinter, Wording};
 
 pub(crate) use daemon::{own_path, text as path_text, wait_for_exit};
+pub(crate) use live::listening_ports;
 
 /// Variables that describe a managed app to itself. They must not reach an app that this app starts
 /// by calling ostler.
@@ -280,13 +282,32 @@ impl Cx {
     /// # Errors
     /// Returns the errors of [`Cx::client`], and the daemon's error.
     pub(crate) fn perform(&mut self, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
-        let (out, client) = self.parts()?;
-        out.flush();
-        let mut printer = ProgressPrinter::new(out, wording);
-        match client.request(request, &mut |progress| printer.print(progress))? {
+        match self.request(request, wording)? {
             Response::Done { ids } => Ok(ids),
             _ => Err(ClientError::Unexpected.into()),
         }
+    }
+
+    /// Works like [`Cx::perform`], for any response.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Cx::client`], and the daemon's error.
+    pub(crate) fn request(&mut self, request: &Request, wording: Wording) -> Result<Response, CliError> {
+        let program = self.program;
+        let home = self.home()?.to_owned();
+        let (out, client) = self.parts()?;
+        out.flush();
+        let own = Change::of(request).filter(|_| !program.is_pm2() && wording != Wording::Signal);
+        Ok(match own {
+            Some(change) => {
+                let style = out.message_style();
+                live::request(client, request, Board::new(change, program.name(), style.is_terminal), style, home)?
+            }
+            None => {
+                let mut printer = ProgressPrinter::new(out, wording);
+                client.request(request, &mut |progress| printer.print(progress))?
+            }
+        })
     }
 
     /// Returns the instances that the targets select. An empty list is "not found", too.
@@ -382,7 +403,7 @@ impl Cx {
         self.out.spawning(home);
         let (client, keeper) = client::launch(home, self.program.is_pm2())?;
         self.launched = keeper;
-        self.out.spawned();
+        self.out.spawned(home);
         // A sandbox restricts this process in the same way as the daemon. The command that starts
         // the daemon reports it once.
         for refused in ostler_sys::refused_calls::refused() {

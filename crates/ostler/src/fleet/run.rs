@@ -14,7 +14,8 @@ use super::{events, file, logs};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, FleetError, Status, UsageError};
-use crate::render::{Out, SortOrder, fleet_table, json};
+use crate::render::face::{AppGroup, fleet_list};
+use crate::render::{Out, SortOrder, json};
 
 /// Default number of hosts at the same time.
 const PARALLEL: usize = 8;
@@ -232,19 +233,18 @@ fn table(out: &mut Out, members: &[Member], bodies: Vec<HostAnswer>, order: Opti
     if !bodies.iter().any(|body| body.has_answer) || out.is_silent() {
         return;
     }
-    let mut all: Vec<(String, TableRow)> = Vec::new();
+    let mut all: Vec<(String, AppGroup)> = Vec::new();
     for (member, body) in members.iter().zip(bodies) {
-        let mut rows = body.rows;
-        SortOrder::BY_NAME.sort(&mut rows);
         // Modules come last, as in the list of one host.
-        rows.sort_by_key(|row| row.module);
-        all.extend(rows.into_iter().map(|row| (crate::text::shown(&member.name), row)));
+        let (modules, apps): (Vec<_>, Vec<_>) = body.rows.into_iter().partition(|row| row.module);
+        let groups = [apps, modules].into_iter().flat_map(|rows| AppGroup::all(rows, false, SortOrder::BY_NAME));
+        all.extend(groups.map(|group| (crate::text::shown(&member.name), group)));
     }
     if let Some(order) = order {
-        all.sort_by(|(_, a), (_, b)| order.compare(a, b));
+        all.sort_by(|(_, a), (_, b)| order.compare(&a.row, &b.row));
     }
-    let (hosts, rows): (Vec<String>, Vec<TableRow>) = all.into_iter().unzip();
-    out.line(fleet_table(&hosts, &rows, &out.view()).trim_end_matches('\n'));
+    let (hosts, groups): (Vec<String>, Vec<AppGroup>) = all.into_iter().unzip();
+    out.line(fleet_list(hosts, &groups, &out.view()).trim_end_matches('\n'));
 }
 
 /// Merges all answers into one list. With `with_failures`, a host without an answer adds its

@@ -261,6 +261,8 @@ mod tests {
                 watching: false,
                 health: None,
                 trouble: None,
+                last_exit: None,
+                recent_exits: 0,
                 module: false,
             },
             unstable: 0,

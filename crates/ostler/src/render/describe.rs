@@ -125,7 +125,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
 }
 
 /// Returns the rows about the commit in the app's folder.
-fn revision(of: &WorkingTree) -> Vec<(String, String)> {
+pub(super) fn revision(of: &WorkingTree) -> Vec<(String, String)> {
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "N/A".into(), shown);
     let all = [
         ("revision control", "git".to_owned()),
@@ -138,19 +138,19 @@ fn revision(of: &WorkingTree) -> Vec<(String, String)> {
 }
 
 /// Formats dependencies as `db (healthy), cache (ready)`.
-fn dependencies(order: &Dependencies) -> String {
+pub(super) fn dependencies(order: &Dependencies) -> String {
     let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.as_str()));
     shown.collect::<Vec<_>>().join(", ")
 }
 
 /// Formats hooks as `pre_start, on_crash`.
-fn hooks(hooks: &Hooks) -> Option<String> {
+pub(super) fn hooks(hooks: &Hooks) -> Option<String> {
     let names: Vec<&str> = Hook::ALL.into_iter().filter(|hook| hooks.get(*hook).is_some()).map(Hook::name).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// Formats secrets as `DB_PASSWORD (file), TOKEN (command)`.
-fn secrets(secrets: &Secrets) -> String {
+pub(super) fn secrets(secrets: &Secrets) -> String {
     let shown = secrets.iter().map(|(name, source)| format!("{} ({})", shown(name), source.kind()));
     shown.collect::<Vec<_>>().join(", ")
 }
@@ -190,20 +190,25 @@ fn actions(out: &mut String, detail: &Detail, around: &DescribeContext<'_>) {
 }
 
 fn metrics(out: &mut String, detail: &Detail, view: &View) {
-    let metric = |(name, metric): (&String, &Value)| {
-        let unit = metric.get("unit").map(plain).unwrap_or_default();
-        let value = metric.get("value").map(plain).unwrap_or_default();
-        (shown(name), shown(format!("{value} {unit}").trim_end()))
-    };
-    let rows: Vec<(String, String)> = detail.learned.axm_monitor.iter().map(metric).collect();
+    let rows = metric_rows(detail);
     if !rows.is_empty() {
         title(out, view.paint, " Code metrics value ");
         table(out, view, &rows);
     }
 }
 
+/// Returns the metrics that the app reports, with their units.
+pub(super) fn metric_rows(detail: &Detail) -> Vec<(String, String)> {
+    let metric = |(name, metric): (&String, &Value)| {
+        let unit = metric.get("unit").map(plain).unwrap_or_default();
+        let value = metric.get("value").map(plain).unwrap_or_default();
+        (shown(name), shown(format!("{value} {unit}").trim_end()))
+    };
+    detail.learned.axm_monitor.iter().map(metric).collect()
+}
+
 /// Returns the variables for which the caller has another value.
-fn divergent(detail: &Detail, around: &DescribeContext<'_>) -> Vec<(String, String)> {
+pub(super) fn divergent(detail: &Detail, around: &DescribeContext<'_>) -> Vec<(String, String)> {
     let most = around.view.width.map_or(240, |width| width.saturating_sub(60).max(20));
     let app = detail.spec.env.merged();
     let differs = |(key, value): (String, String)| {

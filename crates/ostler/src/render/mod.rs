@@ -9,6 +9,7 @@ mod errors;
 mod event;
 #[cfg(feature = "export")]
 mod export;
+pub(crate) mod face;
 mod host;
 mod inspect;
 mod jobs;
@@ -38,13 +39,13 @@ pub(crate) use host::host_line;
 pub(crate) use inspect::{id_list, inspect};
 pub(crate) use jobs::{job, job_json, jobs};
 pub(crate) use json::json;
-pub(crate) use out::Out;
-pub(crate) use progress::{ProgressMessage, ProgressPrinter, Wording};
+pub(crate) use out::{MessageStyle, Out, Volume};
+pub(crate) use progress::{Board, Change, InstanceFacts, ProgressMessage, ProgressPrinter, Wording};
 pub(crate) use rollout::{history, rollout};
 #[cfg(test)]
 pub(crate) use screen::Screen;
 pub(crate) use style::Paint;
 pub(crate) use style::styles;
-pub(crate) use table::{SortOrder, fleet_table, list_table, module_table};
+pub(crate) use table::{SortOrder, list_table, module_table};
 pub(crate) use view::View;
 pub(crate) use why::{events_of, why};

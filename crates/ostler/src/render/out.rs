@@ -32,9 +32,42 @@ pub(crate) struct Out {
     closed: bool,
     failed: Option<io::Error>,
     is_terminal: bool,
+    is_terminal_err: bool,
     /// Whether text for stdout and stderr is made safe for a terminal.
     is_safe: bool,
     is_safe_err: bool,
+}
+
+/// Messages that users want to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Volume {
+    All,
+    /// Only failures and warnings.
+    Trouble,
+}
+
+/// Form of messages on stderr, for code that prints while a request is in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct MessageStyle {
+    pub is_terminal: bool,
+    pub volume: Volume,
+    paint: Paint,
+    is_ascii: bool,
+}
+
+impl MessageStyle {
+    /// Returns the view for stderr. Its terminal may have been resized since the last call.
+    pub(crate) fn view(&self) -> View {
+        let size = self.is_terminal.then(|| rustix::termios::tcgetwinsize(io::stderr()).ok()).flatten();
+        let width = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        View::now(width, self.paint)
+    }
+
+    /// Returns the text in characters that stderr supports, safe for a terminal.
+    pub(crate) fn printable(&self, text: &str) -> String {
+        let text = if self.is_ascii { ascii(text) } else { text.into() };
+        if self.is_terminal { String::from_utf8_lossy(&safe(text.as_bytes())).into_owned() } else { text.into_owned() }
+    }
 }
 
 /// Bytes that are buffered before they are written.
@@ -65,6 +98,7 @@ impl Out {
             closed: false,
             failed: None,
             is_terminal,
+            is_terminal_err,
             is_safe: is_terminal,
             is_safe_err: is_terminal_err,
         }
@@ -81,6 +115,7 @@ impl Out {
             paint: plain,
             paint_err: plain,
             is_terminal: false,
+            is_terminal_err: false,
             is_safe: false,
             is_safe_err: false,
             is_ascii: false,
@@ -115,6 +150,13 @@ impl Out {
     /// Returns the colours of standard error, if it is a terminal.
     pub(crate) fn paint_err(&self) -> Paint {
         self.paint_err
+    }
+
+    /// Returns the form of messages on stderr.
+    pub(crate) fn message_style(&self) -> MessageStyle {
+        let is_quiet = self.silent || self.hushed || self.only_trouble;
+        let volume = if is_quiet { Volume::Trouble } else { Volume::All };
+        MessageStyle { is_terminal: self.is_terminal_err, volume, paint: self.paint_err, is_ascii: self.is_ascii_err }
     }
 
     /// Applies `--color` or `--no-color`.
@@ -261,19 +303,27 @@ impl Out {
         paint.with(style, format_args!("[{}]{kind}", self.program.label())).to_string()
     }
 
-    /// Prints `[PM2] text`.
-    pub(crate) fn info(&mut self, text: impl Display) {
-        let head = self.head(styles::GREEN, "");
-        self.line(format_args!("{head} {text}"));
+    /// Prints a line that a command was asked for, on stdout; as `pm2` behind PM2's prefix.
+    pub(crate) fn result(&mut self, text: impl Display) {
+        if self.program.is_pm2() { self.info(text) } else { self.line(text) }
     }
 
-    /// Prints `warning: text`; as `pm2` `[PM2][WARN] text`.
+    /// Prints a message: as `pm2` `[PM2] text` on stdout, otherwise the text alone on stderr.
+    pub(crate) fn info(&mut self, text: impl Display) {
+        if self.program.is_pm2() {
+            let head = self.head(styles::GREEN, "");
+            self.line(format_args!("{head} {text}"));
+        } else if !(self.silent || self.hushed || self.only_trouble) {
+            self.write_err(&text);
+        }
+    }
+
+    /// Prints `warning: text` on stderr; as `pm2` `[PM2][WARN] text` on stdout.
     pub(crate) fn warn(&mut self, text: impl Display) {
-        if self.only_trouble {
+        if self.only_trouble || !self.program.is_pm2() {
             return self.warn_err(text);
         }
-        let paint = if self.data_only { self.paint_err } else { self.paint };
-        let head = paint.with(styles::YELLOW, self.prefix("[WARN]", "warning:"));
+        let head = self.head(styles::YELLOW, "[WARN]");
         self.line(format_args!("{head} {text}"));
     }
 
@@ -317,17 +367,20 @@ impl Out {
 
     /// Prints PM2's notice before a daemon is started.
     pub(crate) fn spawning(&mut self, home: &Path) {
-        if !discrete() {
+        if self.program.is_pm2() && !discrete() {
             let label = self.program.label();
             self.info(format_args!("Spawning {label} daemon with {}_home={}", label.to_lowercase(), home.display()));
         }
     }
 
-    /// Prints PM2's notice after a daemon was started.
-    pub(crate) fn spawned(&mut self) {
-        if !discrete() {
-            let label = self.program.label();
-            self.info(format_args!("{label} Successfully daemonized"));
+    /// Prints a notice after a daemon was started.
+    pub(crate) fn spawned(&mut self, home: &Path) {
+        if discrete() {
+        } else if self.program.is_pm2() {
+            self.info(format_args!("{} Successfully daemonized", self.program.label()));
+        } else {
+            let paint = self.paint_err;
+            self.info(paint.with(styles::DIM, format_args!("started the daemon of {}", home.display())));
         }
     }
 
@@ -386,7 +439,7 @@ mod tests {
         out.control("\x1b[H");
         out.pass_bytes();
         out.data(b"\x1b[6n");
-        let expected = "\x1b[2J\n^[[2J \x1b[31mred\n<U+009B>2J\n[ostler] ^[]0;title^G\n(stderr) error: ^[]52;c;x^G\n\x1b[H\x1b[6n";
+        let expected = "\x1b[2J\n^[[2J \x1b[31mred\n<U+009B>2J\n(stderr) ^[]0;title^G\n(stderr) error: ^[]52;c;x^G\n\x1b[H\x1b[6n";
         assert_eq!(screen.taken(&mut out), expected);
     }
 
@@ -396,6 +449,6 @@ mod tests {
         out.data_only();
         out.info("a message");
         out.data(b"[]");
-        assert_eq!(screen.taken(&mut out), "(stderr) [ostler] a message\n[]");
+        assert_eq!(screen.taken(&mut out), "(stderr) a message\n[]");
     }
 }

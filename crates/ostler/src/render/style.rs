@@ -21,6 +21,7 @@ pub(crate) mod styles {
     pub(crate) const HEADER: Style = bold(AnsiColor::Cyan);
     pub(crate) const BORDER: Style = plain(AnsiColor::BrightBlack);
     pub(crate) const FORK: Style = Style::new().invert().bold();
+    pub(crate) const DIM: Style = Style::new().dimmed();
     pub(crate) const BOLD: Style = Style::new().bold();
     pub(crate) const BOLD_GREEN: Style = bold(AnsiColor::Green);
     pub(crate) const BOLD_BLUE: Style = bold(AnsiColor::Blue);

@@ -98,7 +98,7 @@ const fn plain(title: &'static str, width: usize, cell: fn(&TableRow) -> String)
 /// form without a terminal.
 pub(crate) fn list_table(rows: &[TableRow], view: &View) -> String {
     let columns = columns_in(rows, view.width.unwrap_or(usize::MAX));
-    draw(rows, &columns, None, view.paint)
+    draw(rows, &columns, view.paint)
 }
 
 /// Returns the columns of the fullest form that fits.
@@ -106,26 +106,6 @@ fn columns_in(rows: &[TableRow], room: usize) -> Vec<Column> {
     let forms = [full(rows), condensed(rows), mini(rows)].map(|columns| with_health(columns, rows));
     forms.into_iter().find(|columns| total(columns) <= room).unwrap_or_else(|| least(rows, room))
 }
-
-/// Formats the list of many hosts: the first column has the host of each row.
-pub(crate) fn fleet_table(hosts: &[String], rows: &[TableRow], view: &View) -> String {
-    let room = view.width.unwrap_or(usize::MAX);
-    let longest = hosts.iter().map(|host| host.width()).max().unwrap_or(0);
-    // In a narrow terminal, a quarter of the width is for host names.
-    let width = (longest + 2).clamp(NARROWEST, MOST_OF_HOST).min((room / 4).max(NARROWEST));
-    let columns = columns_in(rows, room.saturating_sub(width + 1));
-    draw(rows, &columns, Some(LeadColumn { title: "host", width, cells: hosts }), view.paint)
-}
-
-/// First column, which does not come from the rows.
-struct LeadColumn<'a> {
-    title: &'static str,
-    width: usize,
-    cells: &'a [String],
-}
-
-/// Largest width of a host name.
-const MOST_OF_HOST: usize = 40;
 
 /// Formats the running PM2 modules as a separate table below a heading; empty if no module runs.
 pub(crate) fn module_table(rows: &[TableRow], view: &View) -> String {
@@ -136,7 +116,7 @@ pub(crate) fn module_table(rows: &[TableRow], view: &View) -> String {
     let forms = [full_of_modules(rows), mini(rows)];
     let columns = forms.into_iter().find(|columns| total(columns) <= room).unwrap_or_else(|| least(rows, room));
     let heading = if rows.len() == 1 { "Module" } else { "Modules" };
-    format!("{}\n{}", view.paint.with(styles::HEADER, heading), draw(rows, &columns, None, view.paint))
+    format!("{}\n{}", view.paint.with(styles::HEADER, heading), draw(rows, &columns, view.paint))
 }
 
 fn full_of_modules(rows: &[TableRow]) -> Vec<Column> {
@@ -271,29 +251,23 @@ fn memory(row: &TableRow) -> String {
     bytes(row.monit.memory_bytes)
 }
 
-fn draw(rows: &[TableRow], columns: &[Column], lead: Option<LeadColumn<'_>>, paint: Paint) -> String {
+fn draw(rows: &[TableRow], columns: &[Column], paint: Paint) -> String {
     let bytes_of_a_row = 4 * columns.len() + total(columns);
     let mut out = String::with_capacity((rows.len() + 4) * bytes_of_a_row);
     let line = |out: &mut String, [left, cross, right]: [char; 3]| {
-        let widths = lead.iter().map(|lead| lead.width).chain(columns.iter().map(|column| column.width));
-        let bars = widths.map(|width| "─".repeat(width)).collect::<Vec<_>>().join(&cross.to_string());
+        let bars = columns.iter().map(|column| "─".repeat(column.width)).collect::<Vec<_>>().join(&cross.to_string());
         let _ = writeln!(out, "{}", paint.with(styles::BORDER, format_args!("{left}{bars}{right}")));
     };
     let bar = paint.with(styles::BORDER, '│').to_string();
     line(&mut out, ['┌', '┬', '┐']);
-    for (title, width) in lead.iter().map(|lead| (lead.title, lead.width)).chain(columns.iter().map(|column| (column.title, column.width)))
-    {
-        let _ = write!(out, "{bar}{}", paint.with(styles::HEADER, format_args!(" {} ", fit(title, width - 2))));
+    for column in columns {
+        let _ = write!(out, "{bar}{}", paint.with(styles::HEADER, format_args!(" {} ", fit(column.title, column.width - 2))));
     }
     let _ = writeln!(out, "{bar}");
     if !rows.is_empty() {
         line(&mut out, ['├', '┼', '┤']);
     }
-    for (at, row) in rows.iter().enumerate() {
-        if let Some(lead) = &lead {
-            let cell = fit(lead.cells.get(at).map_or("", String::as_str), lead.width - 2);
-            let _ = write!(out, "{bar} {} ", paint.with(styles::BOLD, cell));
-        }
+    for row in rows {
         for column in columns {
             let cell = fit(&(column.cell)(row), column.width - 2);
             let text = cell.trim_end();
@@ -320,18 +294,6 @@ mod tests {
                 assert!(widths[0] <= width && widths.iter().all(|line| *line == widths[0]), "{width}: {widths:?}\n{text}");
             }
         }
-    }
-
-    #[test]
-    fn table_with_host_column_fits_each_width() {
-        let rows = rows();
-        let hosts: Vec<String> = (0..rows.len()).map(|n| format!("web-{n}.example.com")).collect();
-        for width in 38..220 {
-            let text = fleet_table(&hosts, &rows, &View::played(0, Some(width)));
-            let widths: Vec<usize> = text.lines().map(UnicodeWidthStr::width).collect();
-            assert!(widths[0] <= width && widths.iter().all(|line| *line == widths[0]), "{width}: {widths:?}\n{text}");
-        }
-        assert!(fleet_table(&hosts, &rows, &View::played(0, None)).contains("│ web-0.example.com │"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) fn row(id: u32, name: &str) -> TableRow {
         watching: false,
         health: None,
         trouble: None,
+        last_exit: None,
+        recent_exits: 0,
         module: false,
     }
 }
@@ -189,6 +191,20 @@ pub(crate) fn troubled() -> Detail {
         failures: 5,
         last: Some(LastAnswer { at: Now::at(NOW_MS - 2_000), good: false, words: "HTTP request to localhost:80: 503".into() }),
     });
+    detail
+}
+
+/// An instance that crashed until its policy gave up.
+pub(crate) fn crashed() -> Detail {
+    let mut detail = stopped();
+    detail.spec.name = "mailer".into();
+    detail.instance.state = InstanceState::Errored;
+    detail.instance.counters.unstable = 3;
+    for (inc, ago_ms) in [(1, 903_000), (2, 902_000), (3, 901_000)] {
+        let last_lines = ["TypeError: Cannot read properties of undefined (reading 'url')", "    at Timeout._onTimeout (/srv/app.js:7:31)"];
+        let ended = exit(inc, ago_ms, ProcessEnding::Code(1), ExitCause::Itself);
+        detail.instance.exits.push(ExitRecord { last_lines: last_lines.map(str::to_owned).into(), ..ended });
+    }
     detail
 }
 

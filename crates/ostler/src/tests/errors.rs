@@ -87,7 +87,7 @@ fn messages_are_ascii_without_utf_8() {
     out.set_ascii();
     out.info("[web](0) ✓");
     out.error("日本 is not there…");
-    assert_eq!(screen.taken(&mut out), "[ostler] [web](0) ok\n(stderr) error: ???? is not there~\n");
+    assert_eq!(screen.taken(&mut out), "(stderr) [web](0) ok\n(stderr) error: ???? is not there~\n");
 }
 
 /// Real files, through the real command. (The JavaScript engine words the exceptions of a

@@ -45,4 +45,10 @@ fn short_help_fits_and_matches_golden_file() {
     assert_fits(&text, 80);
     golden("help-short", &text);
     golden("examples", &cli::examples("ostler"));
+    for width in WIDTHS {
+        let text = cli::common_help("ostler", Some(width));
+        assert!(text.is_ascii(), "{text}");
+        assert_fits(&text, width);
+        golden(&format!("help-common-{width}"), &text);
+    }
 }

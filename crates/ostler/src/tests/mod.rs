@@ -10,6 +10,7 @@ mod events;
 mod examples;
 #[cfg(feature = "web")]
 mod exceptions;
+mod face;
 mod help;
 mod instances;
 
@@ -19,7 +20,7 @@ use crate::render::View;
 use crate::text::ascii;
 
 /// Widths of the tested terminals.
-const WIDTHS: [usize; 3] = [60, 80, 120];
+const WIDTHS: [usize; 4] = [60, 80, 120, 200];
 
 /// Compares with the accepted output.
 fn golden(name: &str, text: &str) {

@@ -35,7 +35,11 @@ pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
             '✔' => out.push('y'),
             '✘' => out.push('n'),
             '✓' => out.push_str("ok"),
-            '✗' => out.push_str("no"),
+            '✗' | '×' => out.push('x'),
+            '●' => out.push('*'),
+            '○' | '–' | '·' => out.push('-'),
+            '◐' => out.push('~'),
+            '↻' => out.push('@'),
             '→' => out.push_str("->"),
             other => out.extend(std::iter::repeat_n('?', other.width().unwrap_or(1))),
         }

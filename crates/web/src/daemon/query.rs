@@ -80,6 +80,9 @@ impl Daemon {
             let answer = client.request(&request, &mut |progress| match progress {
                 Progress::InstanceFailed { id, name, reason } if lines.len() < MOST_LINES => lines.push(format!("{name} ({id}): {reason}")),
                 Progress::Warning(text) if lines.len() < MOST_LINES => lines.push(text),
+                Progress::InstanceDone { id, name, late: Some(late) } if lines.len() < MOST_LINES => {
+                    lines.push(format!("{name} ({id}): {late}; the start continues in the background"));
+                }
                 Progress::Returned { id, name, value, .. } if returned.len() < MOST_LINES => {
                     returned.push(json!({ "id": id, "name": name, "value": value }));
                 }

@@ -237,6 +237,8 @@ pub(crate) mod tests {
             watching: false,
             health: None,
             trouble: None,
+            last_exit: None,
+            recent_exits: 0,
             module: name.starts_with("pm2-"),
         }
     }

@@ -73,7 +73,7 @@ impl Rollouts {
             // The new description may have another name.
             let slot = ctx.state.slots.serving().find(|slot| slot.durable.pm_id == replica.pm_id);
             let name = slot.map_or_else(|| running.app.clone(), |slot| slot.spec().name.clone());
-            running.send(&mut ctx.outbox.queue, Progress::InstanceDone { id: replica.pm_id, name });
+            running.send(&mut ctx.outbox.queue, Progress::InstanceDone { id: replica.pm_id, name, late: None });
         }
         self.perform(ctx, number, effects);
         self.set_timer(ctx, number);

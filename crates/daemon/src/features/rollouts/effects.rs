@@ -95,7 +95,8 @@ impl Running {
     fn send_step(&self, ctx: &mut Ctx, index: usize, step: &str) {
         if let Some(replica) = self.replicas.get(index) {
             let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
-            self.send(&mut ctx.outbox.queue, Progress::Rollout { id, name, step });
+            let is_notable = step == IN_PLACE;
+            self.send(&mut ctx.outbox.queue, Progress::Rollout { id, name, step, is_notable });
         }
     }
 }

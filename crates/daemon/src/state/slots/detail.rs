@@ -39,7 +39,16 @@ impl Slot {
     fn app_facts(&self) -> AppFacts {
         let LearnedRecord { node_version, sockets, status, working_tree } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();
-        AppFacts { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
+        AppFacts {
+            node_version,
+            axm_actions: actions,
+            axm_monitor: monitor,
+            axm_options: options,
+            sockets,
+            status,
+            working_tree,
+            ports: Vec::new(),
+        }
     }
 
     /// Returns the name of the user that the app runs as: `uid` if set, otherwise the daemon's

@@ -1,13 +1,15 @@
 //! Open listening sockets of apps: the owner of each address, and the numbers that an app's
 //! declared sockets (`listen`) have in its processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
 use ostler_core::serving::{FIRST_FD, keyed};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
+use rustix::net::getsockname;
 
 /// One socket for each address, by app and address. The key is that of the description ([`keyed`]),
 /// or a generated name (`listen:…`) if cluster workers asked for it. The feature that opens and
@@ -34,6 +36,14 @@ impl Listening {
     pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
         let is_it = |socket: &Rc<OwnedFd>| ostler_sys::net::listening::inode(socket.as_fd()) == Some(inode);
         self.0.iter().find(|(_, sockets)| sockets.values().any(is_it)).map(|(app, _)| app.as_str())
+    }
+
+    /// Returns the ports on which the sockets of an app listen.
+    pub(crate) fn ports(&self, app: &str) -> Vec<u16> {
+        let sockets = self.0.get(app).into_iter().flat_map(BTreeMap::values);
+        let ports: BTreeSet<u16> =
+            sockets.filter_map(|socket| SocketAddr::try_from(getsockname(socket).ok()?).ok()).map(|at| at.port()).collect();
+        ports.into_iter().collect()
     }
 
     /// Returns a copy of the socket with this number in the processes of an app, for a cluster

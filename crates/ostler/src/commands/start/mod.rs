@@ -37,7 +37,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             None => launch::plain(cx, call, target)?,
         });
     }
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     attach::logs(cx, call, &touched)
 }
 
@@ -57,6 +57,6 @@ fn only_files(cx: &mut Cx, call: &Call, existing: &Existing) -> Result<Status, C
         let source = Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.clone()));
         launch::from_file(cx, call, &source, existing.clone())?;
     }
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     Ok(Status::Ok)
 }

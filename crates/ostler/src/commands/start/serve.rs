@@ -46,7 +46,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let touched = launch::file_server(cx, call, attributes, vars)?;
     cx.out.info(format_args!("Serving {} on port {port}", absolute(&path)?));
-    table::show(cx, call)?;
+    table::after_change(cx, call)?;
     attach::logs(cx, call, &touched)
 }
 

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::Instance;
 use ostler_core::time::Now;
-use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, Response, Summary, TableRow};
+use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, LastExit, RECENT_MS, Response, Summary, TableRow};
 use ostler_proto::pm2::{Process, View};
 
 use super::UsageRequest;
@@ -86,7 +87,11 @@ pub(super) fn answer_to(ctx: &mut Ctx, question: &UsageRequest, forms: &mut Form
                 wanted
                     .map(|slot| {
                         let waits_for = waits_for(&ctx.state.slots, &ctx.state.pending_starts, slot);
-                        with_present_clock(Detail { waits_for, ..slot.detail(&ctx.io.settings) }, now)
+                        let mut detail = Detail { waits_for, ..slot.detail(&ctx.io.settings) };
+                        if !slot.never_listened() {
+                            detail.learned.ports = ctx.state.listening.ports(slot.spec().key());
+                        }
+                        with_present_clock(detail, now)
                     })
                     .collect(),
             )
@@ -142,8 +147,17 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
         watching: slot.spec().watch.on && !slot.durable.watch.stopped,
         health: slot.live.health.as_ref().map(|report| report.state),
         trouble: slot.durable.instance.trouble(&spec.restart.stop_exit_codes, spec.is_job(), now),
+        last_exit: last_exit(&slot.durable.instance, now),
+        recent_exits: u32::try_from(slot.durable.instance.unrequested_exits(RECENT_MS, now)).unwrap_or(u32::MAX),
         module: spec.is_module(),
     }
+}
+
+/// Returns the last exit, if no process runs.
+fn last_exit(instance: &Instance, now: Now) -> Option<LastExit> {
+    let exit = instance.exits.last().filter(|_| instance.pid().is_none())?;
+    let ago_ms = now.mono_ms.saturating_sub(exit.ended.mono_ms);
+    Some(LastExit { ago_ms, ending: exit.ending, requested: exit.is_requested() })
 }
 
 fn summary(slot: &Slot, now: Now) -> Summary {

@@ -165,7 +165,7 @@ impl Job {
     fn reset(&self, ctx: &mut Ctx, id: u32) {
         ctx.event(id, Event::Reset);
         if let Some(slot) = ctx.state.slots.get(id) {
-            let progress = Progress::InstanceDone { id: slot.durable.pm_id, name: slot.spec().name.clone() };
+            let progress = Progress::InstanceDone { id: slot.durable.pm_id, name: slot.spec().name.clone(), late: None };
             self.asker.send(ctx, progress);
         }
     }

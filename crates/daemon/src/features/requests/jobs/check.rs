@@ -81,10 +81,8 @@ impl Job {
         let (progress, failed) = match came_to {
             WaitResult::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
             // PM2 differs: it reports that the app is online.
-            WaitResult::Late(reason) => {
-                (Progress::Warning(format!("[{name}]({pm_id}) {reason}; the start continues in the background")), None)
-            }
-            WaitResult::Goal => (Progress::InstanceDone { id: pm_id, name }, None),
+            WaitResult::Late(reason) => (Progress::InstanceDone { id: pm_id, name, late: Some(reason) }, None),
+            WaitResult::Goal => (Progress::InstanceDone { id: pm_id, name, late: None }, None),
         };
         self.failed += u32::from(failed.is_some());
         for progress in self.sendable(pm_id, progress) {

@@ -96,7 +96,7 @@ pub(super) fn send_signal(ctx: &mut Ctx, asker: Requester, signal: i32, target: 
         let (key, pm_id, name) = (slot.key(slot.durable.instance.inc), slot.durable.pm_id, slot.spec().name.clone());
         ctx.io.keeper.kill(key, signal, false);
         sent.push(pm_id);
-        asker.send(ctx, Progress::InstanceDone { id: pm_id, name });
+        asker.send(ctx, Progress::InstanceDone { id: pm_id, name, late: None });
     }
     if sent.is_empty() {
         return Response::Failed(Failure::Other(format!("{target} is not running")));

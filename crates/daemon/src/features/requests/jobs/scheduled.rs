@@ -32,7 +32,7 @@ impl Job {
             ctx.change(id, change);
         }
         ctx.request(FeatureRequest::Schedule { id, saved: None });
-        self.asker.send(ctx, Progress::InstanceDone { id: pm_id, name });
+        self.asker.send(ctx, Progress::InstanceDone { id: pm_id, name, late: None });
         true
     }
 }

@@ -1,11 +1,15 @@
 //! `why`: the last exit of an app, its cause, and the reasons for the present state.
 
+mod source;
+
 use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
+use ostler_sys::users::user::user_by_id;
 
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
+use crate::render::face::{WhyContext, why_short};
 use crate::render::{events_of, json, rollout, why};
 
 /// Prints for each matching instance: the cause, time and way of its last exit, its last lines, and
@@ -36,10 +40,23 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     let view = cx.out.view();
-    let mut texts: Vec<String> = details.iter().map(|detail| why(detail, &events, &view)).collect();
+    let (program, is_short) = (cx.program.name(), !cx.program.is_pm2() && !call.has("all"));
+    let explain = |detail: &Detail| {
+        if !is_short {
+            return why(detail, &events, &view);
+        }
+        let is_one_of_many = details.iter().filter(|other| other.spec.name == detail.spec.name).count() > 1 || detail.index > 0;
+        let source = source::of_error(detail);
+        why_short(detail, &WhyContext { program, events: &events, source, is_one_of_many, user: &user_name, view: &view })
+    };
+    let mut texts: Vec<String> = details.iter().map(explain).collect();
     texts.extend(failed_reloads(cx, &details)?.iter().map(|report| rollout(report, &view)));
     cx.out.line(texts.join("\n").trim_end_matches('\n'));
     Ok(Status::Ok)
+}
+
+fn user_name(uid: u32) -> Option<String> {
+    Some(user_by_id(uid).ok()??.name)
 }
 
 /// Returns the last reload of each app, if it failed. Such a failure is no exit of an instance,

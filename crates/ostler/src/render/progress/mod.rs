@@ -1,5 +1,8 @@
-//! Progress of longer requests, in PM2's words.
+//! Progress of longer requests: in PM2's words, or on ostler's own [`Board`].
 
+mod board;
+
+pub(crate) use board::{Board, Change, InstanceFacts};
 use ostler_proto::control::Progress;
 
 use super::{Out, id_list};
@@ -54,7 +57,7 @@ impl<'a> ProgressPrinter<'a> {
     fn add(&mut self, progress: Progress) {
         match &progress {
             Progress::Launched { ids, .. } => self.launched.extend(ids),
-            Progress::InstanceDone { id, .. } if self.wording != Wording::Resurrect && self.launched.contains(id) => return,
+            Progress::InstanceDone { id, late: None, .. } if self.wording != Wording::Resurrect && self.launched.contains(id) => return,
             _ => {}
         }
         self.line(progress);
@@ -84,6 +87,9 @@ impl<'a> ProgressPrinter<'a> {
                     self.out.info(format_args!("Resetting meta for process id {id}"));
                 }
             }
+            (Progress::InstanceDone { id, name, late: Some(late) }, _) => {
+                self.out.warn(format_args!("[{name}]({id}) {late}; the start continues in the background"));
+            }
             (Progress::InstanceDone { .. }, Wording::Reset | Wording::Signal) | (Progress::Selected { .. }, Wording::Names) => {}
             (Progress::Selected { action, target, ids }, _) => {
                 let typed = ids.len() == 1 && ids.first().is_some_and(|id| id.to_string() == target);
@@ -91,12 +97,12 @@ impl<'a> ProgressPrinter<'a> {
             }
             (Progress::InstanceDone { .. }, Wording::Resurrect) => {}
             // `scale` only launches or deletes. PM2 prints deleted instances one after the other.
-            (Progress::InstanceDone { id, name }, Wording::Scale) => {
+            (Progress::InstanceDone { id, name, .. }, Wording::Scale) => {
                 self.out.info(format_args!("Applying action deleteProcessId on app [{id}](ids: [ {id} ])"));
                 self.out.info(format_args!("[{name}]({id}) ✓"));
             }
             (Progress::Launched { name, .. }, Wording::Resurrect) => self.out.info(format_args!("Process {name} restored")),
-            (Progress::InstanceDone { id, name }, _) => self.out.info(format_args!("[{name}]({id}) ✓")),
+            (Progress::InstanceDone { id, name, .. }, _) => self.out.info(format_args!("[{name}]({id}) ✓")),
             (Progress::InstanceFailed { id, name, reason }, _) => self.out.error(format_args!("[{name}]({id}) {reason}")),
             // A command that starts everything anyway does not report this.
             (Progress::NotRunning { .. }, _) if self.out.is_only_trouble() => {}
@@ -117,7 +123,7 @@ impl<'a> ProgressPrinter<'a> {
             (Progress::Returned { .. }, _) => {}
             // PM2 has no such line.
             (Progress::Rollout { .. }, _) if self.out.is_pm2() => {}
-            (Progress::Rollout { id, name, step }, _) => self.out.info(format_args!("[{name}]({id}) {step}")),
+            (Progress::Rollout { id, name, step, .. }, _) => self.out.info(format_args!("[{name}]({id}) {step}")),
             // Its stdout goes into boot logs that users rarely read, so warnings go to stderr.
             (Progress::Warning(text), Wording::Resurrect) => self.out.warn_err(text),
             (Progress::Warning(text), _) => self.out.warn(text),
@@ -141,7 +147,7 @@ mod tests {
     }
 
     fn done(id: u32) -> Progress {
-        Progress::InstanceDone { id, name: "b".into() }
+        Progress::InstanceDone { id, name: "b".into(), late: None }
     }
 
     #[test]
