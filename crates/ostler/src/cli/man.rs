@@ -9,7 +9,7 @@ use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
-use super::table::{Availability, Opt};
+use super::table::{AppOptions, Availability, Opt};
 use crate::client::VERSION;
 
 /// Returns the page as roff.
@@ -38,6 +38,11 @@ pub(crate) fn man_page(program: &str) -> String {
                 options(&mut out, command.options.iter());
                 out.push_str(".RE\n");
             }
+            let mut others: Vec<String> = command.listed_options().map(|opt| format!("--{}", opt.long)).collect();
+            others.extend((command.app_options != AppOptions::None).then(|| "the options of apps".to_owned()));
+            if !others.is_empty() {
+                let _ = writeln!(out, ".IP\n{}", line(&format!("Also: {}.", others.join(", "))));
+            }
             if !command.examples.is_empty() {
                 out.push_str(".IP\n.nf\n");
                 for example in command.examples {
@@ -57,12 +62,7 @@ pub(crate) fn man_page(program: &str) -> String {
     }
     paragraph(&mut out, "Called as pm2, every failure is 1.");
     heading(&mut out, "Files");
-    let _ = writeln!(
-        out,
-        ".TP\n.I {}\n{}",
-        quoted(&format!("~/.{program}")),
-        line("the home: sockets, logs, the saved list; $OSTLER_HOME is another")
-    );
+    let _ = writeln!(out, ".TP\n.I {}\n{}", quoted(&format!("~/.{program}")), line("the home: sockets, logs, the saved list; $OSTLER_HOME is another"));
     heading(&mut out, "See also");
     out.push_str(".BR systemd.service (5),\n.BR logrotate (8)\n");
     out

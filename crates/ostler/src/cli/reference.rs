@@ -6,7 +6,7 @@ use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
-use super::table::{Availability, DaemonUse, Opt};
+use super::table::{AppOptions, Availability, DaemonUse, Opt};
 
 /// Returns the whole reference as Markdown.
 pub(crate) fn reference(program: &str) -> String {
@@ -37,6 +37,11 @@ pub(crate) fn reference(program: &str) -> String {
             };
             let _ = writeln!(out, "### `{}`\n\n{}.{daemon}\n", usage(command), command.help);
             options(&mut out, command.options.iter());
+            let mut others: Vec<String> = command.listed_options().map(|opt| format!("`--{}`", opt.long)).collect();
+            others.extend((command.app_options != AppOptions::None).then(|| "[the options of apps](#options)".to_owned()));
+            if !others.is_empty() {
+                let _ = writeln!(out, "Also: {}.\n", others.join(", "));
+            }
             for example in command.examples {
                 let _ = writeln!(out, "    {program} {example}");
             }
