@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ostler_core::app::EnvMap;
+use ostler_core::environment::JS;
 use ostler_core::home::trust::{Caller, Origin};
 
 use crate::guard;
@@ -68,8 +69,8 @@ impl Context {
     /// # Errors
     /// Returns a message for the user if `OSTLER_JS` holds an unknown word.
     pub fn new(cwd: PathBuf, env: EnvMap, cpus: u32) -> Result<Self, UnknownEngine> {
-        let engine = match env.get("OSTLER_JS").map(String::as_str) {
-            None | Some("" | "auto") => Engine::Auto,
+        let engine = match JS.text(|name| env.get(name).cloned()).as_deref() {
+            None | Some("auto") => Engine::Auto,
             Some("embedded") => Engine::Embedded,
             Some("runtime") => Engine::Runtime,
             Some(other) => return Err(UnknownEngine(other.to_owned())),

@@ -26,6 +26,8 @@ pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
 pub(crate) use help::{command_help, examples, full_help, short_help};
 pub(crate) use man::man_page;
 pub(crate) use parse::{Parsed, parse, parse_runtime};
+#[cfg(test)]
+pub(crate) use reference::environment;
 pub(crate) use reference::reference;
 pub(crate) use table::Availability;
 pub(crate) use table::{DaemonUse, Section};

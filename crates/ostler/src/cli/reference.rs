@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use ostler_core::environment::{SETTINGS, Setting};
+
 use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
@@ -56,6 +58,16 @@ pub(crate) fn reference(program: &str) -> String {
         options(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group));
     }
     out.push_str(JSON);
+    let _ = write!(out, "\n## Environment\n\n{}", environment());
+    out
+}
+
+/// Returns the table of the environment variables, as in `docs/environment.md`.
+pub(crate) fn environment() -> String {
+    let mut out = String::from("| variable | read by | values | default | effect |\n|---|---|---|---|---|\n");
+    for Setting { name, reader, values, default, meaning } in SETTINGS {
+        let _ = writeln!(out, "| `{name}` | {reader} | {values} | {default} | {meaning} |");
+    }
     out
 }
 
