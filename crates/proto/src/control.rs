@@ -318,6 +318,24 @@ pub enum Request {
 }
 
 impl Request {
+    /// Returns a plain action on these targets, which form one selection.
+    pub fn act(action: Action, targets: Vec<String>, command: &str) -> Self {
+        Self::Act {
+            action,
+            targets,
+            cwd: String::new(),
+            change: None,
+            parallel: 0,
+            gentle: false,
+            canary_ms: None,
+            command: command.to_owned(),
+            named_only: false,
+            confirm: None,
+            namespace: None,
+            together: true,
+        }
+    }
+
     /// Returns true if the request changes neither apps nor files nor the daemon. Clients may then
     /// repeat it if the answer was lost, and may send it on a read-only connection.
     pub fn is_read_only(&self) -> bool {
