@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ostler_client::app_rights::AppRights;
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::health::scrape::{Scrape, scrape};
+use ostler_core::text::causes::with_causes;
 use ostler_http::Ending;
 use ostler_proto::control::TableRow;
 use tokio::sync::{Mutex, Semaphore};
@@ -264,7 +265,7 @@ impl ScraperState {
         }
         self.saved_at = Some(Instant::now());
         if let Err(problem) = saved_sums::save(home, self.apps.iter().map(|(app, of)| (app, &of.sums))) {
-            self.log_once(format!("scrape: cannot save sums: {problem}"));
+            self.log_once(format!("scrape: cannot save sums: {}", with_causes(&problem)));
         }
     }
 
