@@ -547,7 +547,7 @@ impl Runner {
                     _ => SAMPLE_MS,
                 });
                 self.checks.entry(rule.clone()).and_modify(|due| *due = every.map(|every| now + every));
-                self.step(Input::Checked { rule, result });
+                self.step(Input::Checked { rule, result: result.map_err(|error| error.to_string()) });
             }
             TaskReport::Wrote { app, instance, line } => {
                 let line = masked(&line, self.descriptions.as_ref().map_or(&[][..], |descriptions| &descriptions.secrets));
