@@ -34,7 +34,7 @@ pub enum FileError {
     Broken {
         /// The file.
         path: PathBuf,
-        /// What the user may do about it.
+        /// Next step of the user, after a semicolon.
         advice: &'static str,
         /// The position and kind of the error.
         source: serde_json::Error,

@@ -73,7 +73,7 @@ pub enum ImportError {
     /// A file that it names cannot be read.
     #[error("{place}: {cause}")]
     Unreadable {
-        /// The file, after the key that names it if there is one.
+        /// The file, after the key if a key names it.
         place: String,
         /// The cause.
         cause: UnreadableFile,

@@ -18,7 +18,7 @@ const FRAME_TIME: Duration = Duration::from_millis(50);
 /// Time for the rest of a key sequence; without a rest, the key is Esc.
 const ESCAPE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The terminal, and what it shows.
+/// Terminal with its present picture.
 pub(crate) struct Screen {
     terminal: Terminal,
     has_colors: bool,
@@ -60,7 +60,7 @@ impl Screen {
         self.is_changed = true;
     }
 
-    /// Requests another picture that does not rely on the one that is on the screen.
+    /// Requests a complete picture, because the contents of the terminal are unknown.
     pub(crate) fn redraw(&mut self) {
         (self.seen, self.is_changed) = (None, true);
     }

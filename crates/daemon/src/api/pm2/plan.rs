@@ -13,7 +13,7 @@ use crate::state::slots::Slot;
 /// Reason why a call has no plan. The texts are PM2's if PM2 has an error for the case.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CallError {
-    /// No instance or app is meant; PM2's text depends on the method.
+    /// No instance or app matches; PM2's text depends on the method.
     #[error("{0}")]
     Unknown(String),
     /// An argument is missing or has the wrong form.
