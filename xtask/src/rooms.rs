@@ -200,6 +200,7 @@ const COMMANDS: &[(&str, RoomKind)] = &[
 const DASHBOARD: &[(&str, RoomKind)] = &[
     ("clock", RoomKind::Ground),
     ("settings", RoomKind::Ground),
+    ("json_file", RoomKind::Ground),
     ("access", RoomKind::Ground),
     ("http", RoomKind::Ground),
     ("snapshot", RoomKind::Ground),

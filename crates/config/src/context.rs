@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ostler_core::app::EnvMap;
+use ostler_core::environment::JS;
 use ostler_core::home::trust::{Caller, Origin};
 
 use crate::guard;
@@ -49,11 +50,22 @@ pub struct Context {
     pub caller: Caller,
     /// Returns the numeric id of an app's `uid`.
     pub user_id: fn(&str) -> Option<u32>,
-    /// Checks that the `uid` and the `gid` of an app exist; an error names the missing one.
-    pub check_account: fn(Option<&str>, Option<&str>) -> Result<(), String>,
+    /// Checks that the `uid` and the `gid` of an app exist.
+    pub check_account: fn(Option<&str>, Option<&str>) -> Result<(), AccountError>,
     /// Whether the apps run on another machine (they are exported): files that are missing here may
     /// exist there, or be built first.
     pub elsewhere: bool,
+}
+
+/// Account of an app that does not exist, with the error of the user database.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// Its `uid`, alone or without a group.
+    #[error(transparent)]
+    User(Box<dyn std::error::Error + Send + Sync>),
+    /// Its `gid`.
+    #[error(transparent)]
+    Group(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Word in `OSTLER_JS` that names no [`Engine`].
@@ -68,8 +80,8 @@ impl Context {
     /// # Errors
     /// Returns a message for the user if `OSTLER_JS` holds an unknown word.
     pub fn new(cwd: PathBuf, env: EnvMap, cpus: u32) -> Result<Self, UnknownEngine> {
-        let engine = match env.get("OSTLER_JS").map(String::as_str) {
-            None | Some("" | "auto") => Engine::Auto,
+        let engine = match JS.text(|name| env.get(name).cloned()).as_deref() {
+            None | Some("auto") => Engine::Auto,
             Some("embedded") => Engine::Embedded,
             Some("runtime") => Engine::Runtime,
             Some(other) => return Err(UnknownEngine(other.to_owned())),

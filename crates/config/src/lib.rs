@@ -25,7 +25,7 @@ mod problem;
 mod statics;
 
 pub use check::RawApp;
-pub use context::{Context, Engine, UnknownEngine};
+pub use context::{AccountError, Context, Engine, UnknownEngine};
 pub use file::{Loaded, load, load_made, load_stdin, select, values};
 pub use guard::{ResolvedPath, walk};
 pub use normalize::{

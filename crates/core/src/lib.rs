@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod cron;
+pub mod environment;
 pub mod errors;
 pub mod health;
 pub mod home;

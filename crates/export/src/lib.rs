@@ -38,8 +38,8 @@ mod yaml;
 pub use coverage::{ROWS, Row, Support, reference, support};
 pub use env_files::EnvFile;
 pub use import::{
-    ComposeContext, ComposeProject, ComposeService, EnvFileError, FileContext, ImportError, ImportFormat, Imported, compose_project,
-    compose_variables, import, import_compose, import_reference,
+    BuildError, CannotRun, ComposeContext, ComposeProject, ComposeService, DockerfileError, EnvFileError, FileContext, ImportError,
+    ImportFormat, Imported, NoCommand, UnreadableFile, compose_project, compose_variables, import, import_compose, import_reference,
 };
 pub use project::{Folder, Package, Project};
 pub use stamp::{FileAction, decide, stamped};

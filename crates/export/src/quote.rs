@@ -1,28 +1,11 @@
 //! Quotes for the output languages: no text can end them or is expanded.
 
+pub(crate) use ostler_core::text::quote::systemd;
+
 /// Returns one word of a shell.
 pub(crate) fn sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-/// Returns a value in a unit of systemd, in double quotes: `%` is a specifier, a backslash an
-/// escape. `words`: the value is part of a command line, where `$` also names a variable.
-pub(crate) fn systemd(text: &str, words: bool) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '%' => quoted.push_str("%%"),
-            '$' if words => quoted.push_str("$$"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>()),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// Returns a word of a systemd command line, without quotes if it needs none.

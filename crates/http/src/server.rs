@@ -124,7 +124,38 @@ where
     E: From<ServerError>,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServerError::SetUp)?;
-    LocalSet::new().block_on(&runtime, serve(own, limits, encryption, begin))
+    LocalSet::new().block_on(&runtime, async {
+        let mut ends = signal(SignalKind::terminate()).map_err(ServerError::SetUp)?;
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(ServerError::SetUp)?;
+        let listeners = listeners(own).map_err(|source| ServerError::Listen { address: own.to_string(), source })?;
+        let (say, phase) = watch::channel(ServerPhase::Serves);
+        let shared = Rc::new(Shared {
+            answer: begin(Ending(phase.clone()))?,
+            encryption,
+            patience: limits.patience,
+            most: within_limit(limits.connections),
+            guests: Guests::new(limits.guests),
+            connections: Cell::new(0),
+            ended: Notify::new(),
+            crowded: Notify::new(),
+            phase,
+        });
+        let accepting: Vec<_> =
+            listeners.into_iter().enumerate().map(|(at, listener)| spawn_local(accept(listener, at, Rc::clone(&shared)))).collect();
+        crate::notify::ready();
+        tokio::select! {
+            _ = ends.recv() => {}
+            _ = interrupts.recv() => {}
+        }
+        let _ = say.send(ServerPhase::Leaves);
+        for task in accepting {
+            let _ = task.await;
+        }
+        let _ = tokio::time::timeout(LINGER, shared.all_ended()).await;
+        let _ = say.send(ServerPhase::Closes);
+        shared.all_ended().await;
+        Ok::<(), E>(())
+    })
 }
 
 /// Handle that signals the shutdown.
@@ -136,51 +167,6 @@ impl Ending {
     pub async fn stop_requested(&mut self) {
         let _ = self.0.wait_for(|phase| *phase != ServerPhase::Serves).await;
     }
-}
-
-async fn serve<S, A, B, E>(
-    own: &Address,
-    limits: Limits,
-    encryption: Option<Encryption>,
-    begin: impl FnOnce(Ending) -> Result<S, E>,
-) -> Result<(), E>
-where
-    S: Fn(Peer, Request<Incoming>) -> A + 'static,
-    A: Future<Output = Response<B>> + 'static,
-    B: Body + 'static,
-    B::Error: std::error::Error + Send + Sync,
-    E: From<ServerError>,
-{
-    let mut ends = signal(SignalKind::terminate()).map_err(ServerError::SetUp)?;
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(ServerError::SetUp)?;
-    let listeners = listeners(own).map_err(|source| ServerError::Listen { address: own.to_string(), source })?;
-    let (say, phase) = watch::channel(ServerPhase::Serves);
-    let shared = Rc::new(Shared {
-        answer: begin(Ending(phase.clone()))?,
-        encryption,
-        patience: limits.patience,
-        most: within_limit(limits.connections),
-        guests: Guests::new(limits.guests),
-        connections: Cell::new(0),
-        ended: Notify::new(),
-        crowded: Notify::new(),
-        phase,
-    });
-    let accepting: Vec<_> =
-        listeners.into_iter().enumerate().map(|(at, listener)| spawn_local(accept(listener, at, Rc::clone(&shared)))).collect();
-    crate::notify::ready();
-    tokio::select! {
-        _ = ends.recv() => {}
-        _ = interrupts.recv() => {}
-    }
-    let _ = say.send(ServerPhase::Leaves);
-    for task in accepting {
-        let _ = task.await;
-    }
-    let _ = tokio::time::timeout(LINGER, shared.all_ended()).await;
-    let _ = say.send(ServerPhase::Closes);
-    shared.all_ended().await;
-    Ok(())
 }
 
 /// Serves one more socket, with its own limits and without encryption, until the server stops. Must

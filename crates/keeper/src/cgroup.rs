@@ -17,9 +17,12 @@ const PREFIX: &str = "ostler-";
 /// processes only in groups without controlled children.
 pub const SUPERVISOR_GROUP: &str = "ostler-supervisor";
 
+/// Words that switch cgroups off.
+const OFF: [&str; 4] = ["off", "false", "no", "0"];
+
 /// Returns true unless the environment switches cgroups off.
 pub fn cgroups_wanted() -> bool {
-    std::env::var_os(CGROUP_VAR).is_none_or(|value| value != "off")
+    std::env::var_os(CGROUP_VAR).is_none_or(|value| !OFF.iter().any(|off| value.eq_ignore_ascii_case(off)))
 }
 
 /// Returns the name of a home's group. It contains the home's inode, so two homes never share a

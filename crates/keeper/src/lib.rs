@@ -21,7 +21,6 @@ mod anchor;
 mod cgroup;
 mod children;
 mod daemon;
-mod drill;
 mod environment;
 #[cfg(feature = "simulation")]
 pub mod fake_keeper;

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ostler_core::environment;
 use ostler_core::home::home_paths::HomePaths;
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::process::tree::marker;
@@ -140,7 +141,7 @@ const LONGEST_HOME: usize = 107 - "/ostler.sock".len();
 /// Returns the variable that names the home.
 pub(crate) const fn variable(program: Program) -> &'static str {
     match program {
-        Program::Ostler => "OSTLER_HOME",
+        Program::Ostler => environment::HOME.name,
         Program::Pm2 | Program::Pm2Dev => "PM2_HOME",
     }
 }
@@ -209,7 +210,8 @@ pub(crate) fn is_given() -> bool {
 }
 
 fn given() -> Option<Result<PathBuf, HomeError>> {
-    let given = ["OSTLER_HOME", "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty())?;
+    let given =
+        [environment::HOME.name, "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty())?;
     let path = std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source));
     Some(path.and_then(fitting).and_then(own_part))
 }

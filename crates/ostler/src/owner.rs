@@ -71,7 +71,7 @@ fn may_start(program: Program, call: &Call) -> bool {
 }
 
 fn root_in_folder(home: &Path, user: u32, program: Program) -> String {
-    let variable = if program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
+    let variable = crate::home::variable(program);
     format!(
         "the home {} belongs to root but is in a folder of {}, who cannot use it: for a home in root's own folder, use `sudo -H` or set {variable}",
         home.display(),

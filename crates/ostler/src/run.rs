@@ -56,7 +56,7 @@ pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, Usa
             out.data(text.as_bytes());
             Status::Ok
         }
-        Ok(Parsed::Run(call)) => match cli::without_effect(&call) {
+        Ok(Parsed::Run(call)) => match call.without_effect() {
             Some(opt) if !program.is_pm2() => {
                 usage(program, &mut out, &UsageError::NoEffect { option: opt.long, command: call.command.name })
             }

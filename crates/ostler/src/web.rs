@@ -94,21 +94,7 @@ pub(crate) fn row(cx: &mut Cx) -> Result<Option<TableRow>, CliError> {
 
 fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
     let Some(row) = row(cx)? else { return Ok(()) };
-    let request = Request::Act {
-        action,
-        targets: vec![row.id.to_string()],
-        cwd: "/".into(),
-        change: None,
-        parallel: 0,
-        gentle: false,
-        canary_ms: None,
-        command: "web".into(),
-        named_only: false,
-        confirm: None,
-        namespace: None,
-        together: matches!(action, Action::Stop | Action::Delete),
-    };
-    cx.perform(&request, Wording::Names).map(drop)
+    cx.perform(&Request::act(action, vec![row.id.to_string()], "web"), Wording::Names).map(drop)
 }
 
 /// Returns true for the dashboard. An app of the user with the same name does not count.

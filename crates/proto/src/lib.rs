@@ -13,5 +13,6 @@ pub mod host;
 pub mod instance;
 pub mod node;
 pub mod pm2;
+mod response;
 pub mod rollout;
 pub mod sd_notify;

@@ -22,6 +22,7 @@ mod daemon;
 pub mod errors;
 pub mod history;
 mod http;
+pub mod json_file;
 mod logs;
 mod metrics;
 mod otlp;

@@ -1,8 +1,10 @@
 //! Log lines of apps. Each reader has its own `ostler logs --json` process, which handles rotated
 //! and renamed files and exits with its reader.
 
+use std::path::Path;
 use std::process::Stdio;
 
+use ostler_core::environment::HOME;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -16,20 +18,25 @@ const MOST_READ: u64 = 9 << 20;
 pub(crate) const PIECE: usize = 64 << 10;
 
 /// Line in the format of `ostler logs --json`.
-#[derive(Debug, Deserialize)]
-struct LogRecord {
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LogRecord {
+    pub(crate) message: String,
     timestamp: Option<String>,
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    process_id: serde_json::Value,
-    #[serde(default)]
-    app_name: Option<String>,
-    #[serde(default)]
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) process_id: serde_json::Value,
+    pub(crate) app_name: Option<String>,
     partial: bool,
+}
+
+/// Returns a command that runs this program for the home. Its output is read, and it is killed if
+/// the reader is dropped.
+pub(crate) fn own_program(home: &Path) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(HOME.name, home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    Ok(command)
 }
 
 /// Line in the format in which it is sent.
@@ -65,11 +72,9 @@ pub(crate) struct LogProcess {
 
 impl LogProcess {
     /// Starts `ostler logs --json` with these arguments.
-    pub(crate) fn start(home: &std::path::Path, words: &[String]) -> std::io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["logs", "--json"]).args(words);
-        command.env("OSTLER_HOME", home).env("PM2_HOME", home).env(crate::settings::names::FOR_OTHERS, "1").env_remove("OSTLER_ROLE");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    pub(crate) fn start(home: &Path, words: &[String]) -> std::io::Result<Self> {
+        let mut command = own_program(home)?;
+        let mut child = command.args(["logs", "--json"]).args(words).env(crate::settings::names::FOR_OTHERS, "1").spawn()?;
         let stdout = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
         Ok(Self { lines: BufReader::with_capacity(PIECE, stdout), _child: child })
     }

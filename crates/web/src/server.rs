@@ -18,11 +18,12 @@ use crate::history::Recorder;
 use crate::http::guard::Guard;
 use crate::http::reply::{self, Body};
 use crate::http::shares::Shares;
+use crate::json_file::{FileError, make_folder};
 use crate::metrics::scrape::Scraper;
 use crate::profiles::Profiles;
 use crate::routes;
 use crate::settings::tls;
-use crate::settings::{Settings, SettingsError, make_folder};
+use crate::settings::{Settings, SettingsError};
 use crate::site::{ClientRequest, Site};
 
 /// Time limit for a client to send a head or to read anything.
@@ -41,6 +42,8 @@ const LOGINS: usize = 8;
 pub(crate) enum WebError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]

@@ -11,11 +11,12 @@ use hyper::http::request::Parts;
 use ostler_http::{Ending, GuestStatus, Guests, Peer};
 
 use crate::access::audit::Audit;
-use crate::access::{AccessError, Attempts, Identity, Store};
+use crate::access::{Attempts, Identity, Store};
 use crate::daemon::Daemon;
 use crate::errors::Collected;
 use crate::http::guard::Guard;
 use crate::http::shares::Shares;
+use crate::json_file::FileError;
 use crate::metrics::scrape::Scraper;
 use crate::profiles::Profiles;
 use crate::settings::Settings;
@@ -96,7 +97,7 @@ impl Site {
     }
 
     /// Returns the identity of the client; none = unknown.
-    pub(crate) fn identity(&self, head: &Parts) -> Result<Option<Identity>, AccessError> {
+    pub(crate) fn identity(&self, head: &Parts) -> Result<Option<Identity>, FileError> {
         let mut store = self.store.borrow_mut();
         let access = store.get()?;
         if let Some(header) = head.headers.get(AUTHORIZATION) {

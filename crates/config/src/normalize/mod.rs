@@ -37,7 +37,7 @@ use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use serde_json::{Map, Value};
 
 use crate::check::RawApp;
-use crate::context::Context;
+use crate::context::{AccountError, Context};
 use crate::keys::{self, Group};
 use crate::problem::{Problem, ProblemKind, Problems, Severity};
 
@@ -194,10 +194,12 @@ fn check_account(spec: &AppSpec, raw: &RawApp, context: &Context, problems: &mut
     if context.as_pm2 || context.elsewhere {
         return;
     }
-    let (uid, gid) = (spec.uid.as_deref(), spec.gid.as_deref());
-    if let Err(message) = (context.check_account)(uid, gid) {
-        let is_user = gid.is_none() || (context.check_account)(uid, Some("0")).is_err();
-        problems.push(raw.problem(ProblemKind::Value, if is_user { "uid" } else { "gid" }, message));
+    if let Err(error) = (context.check_account)(spec.uid.as_deref(), spec.gid.as_deref()) {
+        let key = match error {
+            AccountError::User(_) => "uid",
+            AccountError::Group(_) => "gid",
+        };
+        problems.push(raw.problem(ProblemKind::Value, key, error.to_string()));
     }
 }
 

@@ -104,6 +104,8 @@
 pub mod backoff;
 pub mod command;
 pub mod dependency_state;
+#[cfg(test)]
+mod drain_tests;
 mod effect;
 mod event;
 pub mod goal;

@@ -95,14 +95,15 @@ pub fn eligible<S: Ord>(shards: impl Iterator<Item = (ShardRank, S)>) -> Vec<S> 
 /// Shard that gets no new connections and has to become empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emptying {
-    quiet_since_ms: u64,
+    /// Time of the first check since which the shard was empty at each check.
+    quiet_since_ms: Option<u64>,
     check_ms: u64,
 }
 
 impl Emptying {
     /// Begins to drain a shard.
     pub fn since(now_ms: u64) -> Self {
-        Self { quiet_since_ms: now_ms, check_ms: now_ms.saturating_add(LOOK_MS) }
+        Self { quiet_since_ms: None, check_ms: now_ms.saturating_add(LOOK_MS) }
     }
 
     /// Returns the time of the next check.
@@ -115,9 +116,11 @@ impl Emptying {
     pub fn update(&mut self, waits: bool, now_ms: u64) -> bool {
         self.check_ms = now_ms.saturating_add(LOOK_MS);
         if waits {
-            self.quiet_since_ms = now_ms;
+            self.quiet_since_ms = None;
+            return false;
         }
-        now_ms.saturating_sub(self.quiet_since_ms) >= QUIET_MS
+        // Checks may be far apart, so a single quiet one proves nothing.
+        now_ms.saturating_sub(*self.quiet_since_ms.get_or_insert(now_ms)) >= QUIET_MS
     }
 }
 
@@ -243,7 +246,8 @@ mod tests {
         assert!(!shard.update(false, 1050));
         assert!(!shard.update(true, 1240));
         assert_eq!(shard.check_ms(), 1240 + LOOK_MS);
-        assert!(!shard.update(false, 1240 + QUIET_MS - 1));
-        assert!(shard.update(false, 1240 + QUIET_MS));
+        assert!(!shard.update(false, 1240 + QUIET_MS), "the first quiet check, however late");
+        assert!(!shard.update(false, 1240 + 2 * QUIET_MS - 1));
+        assert!(shard.update(false, 1240 + 2 * QUIET_MS));
     }
 }

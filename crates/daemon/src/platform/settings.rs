@@ -5,6 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
+use ostler_core::environment;
 use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::pm2::PM2_VERSION;
 use ostler_sys::process::signal::INT;
@@ -70,7 +71,7 @@ impl Settings {
             backoff_reset_ms: positive("EXP_BACKOFF_RESET_TIMER", BACKOFF_RESET_MS),
             kill_use_message: text("PM2_KILL_USE_MESSAGE").is_some(),
             instance_var: text("PM2_PROCESS_INSTANCE_VAR"),
-            pm2_version: text("OSTLER_PM2_VERSION").unwrap_or_else(|| PM2_VERSION.into()),
+            pm2_version: environment::PM2_VERSION.text(|name| env::var(name).ok()).unwrap_or_else(|| PM2_VERSION.into()),
             started_ms: ostler_sys::now().wall_ms,
             log_date_format: env::var("PM2_LOG_DATE_FORMAT").unwrap_or_else(|_| "YYYY-MM-DDTHH:mm:ss".into()),
         }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::compose_files::{ComposeContext, joined};
-use super::dockerfile;
+use super::compose_files::{ComposeContext, UnreadableFile, joined};
+use super::dockerfile::{self, DockerfileError};
 use crate::Notice;
 
 /// Parts of a service that are not its words.
@@ -21,24 +21,100 @@ pub(super) struct ServiceInputs {
     /// Names of variables of all env files.
     pub of_files: Vec<String>,
     pub own: Map<String, Value>,
-    pub cannot: Option<String>,
+    pub cannot: Option<CannotRun>,
+}
+
+/// Reason why a service cannot run here, with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotRun {
+    /// A program could run instead of the image, and it is not installed.
+    #[error(
+        "the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image with a container engine, or \
+         add `x-ostler: {{script: …}}`"
+    )]
+    MissingProgram {
+        /// The image.
+        image: String,
+        /// The program.
+        program: &'static str,
+    },
+    /// The command is in the image.
+    #[error("its command is in the image {0}: run it with a container engine, or add `x-ostler: {{script: …}}` to the service")]
+    CommandInImage(String),
+    /// It has no command.
+    #[error("{0}: write its command as `command`, or add `x-ostler: {{script: …}}` to the service")]
+    NoCommand(NoCommand),
+    /// The command names no program.
+    #[error("its command names no program: set `command`, or `x-ostler: {{script: …}}`")]
+    NoProgram,
+    /// It starts an ecosystem file.
+    #[error("it runs the ecosystem file {0}: start it with `ostler start {0}`")]
+    EcosystemFile(String),
+}
+
+/// Reason why a service has no command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCommand {
+    /// Neither the service nor its Dockerfile has one.
+    #[error("the Dockerfile of {context} has no CMD, and the CMD of the image {image} is not read")]
+    NoCmd {
+        /// Folder of the Dockerfile.
+        context: String,
+        /// Base image.
+        image: String,
+    },
+    /// The Dockerfile is not known.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The service names nothing that has one.
+    #[error("it has neither a command nor an image")]
+    NoImage,
+}
+
+/// Reason why the program of a service is unknown although the service is built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// It is built from a repository.
+    #[error("it is built from the repository {0}, which is not cloned")]
+    Repository(String),
+    /// The Dockerfile does not exist.
+    #[error("its Dockerfile {0} does not exist")]
+    Missing(String),
+    /// The Dockerfile cannot be read.
+    #[error("{path}: {cause}")]
+    Unreadable {
+        /// The Dockerfile.
+        path: String,
+        /// The cause.
+        cause: UnreadableFile,
+    },
+    /// The Dockerfile is invalid.
+    #[error("{path}: {cause}")]
+    Malformed {
+        /// The Dockerfile.
+        path: String,
+        /// The fault.
+        cause: DockerfileError,
+    },
 }
 
 /// Returns the stage that a service builds.
 ///
 /// # Errors
-/// Returns an error if its Dockerfile cannot be read; the reason is one line.
-pub(super) fn built(build: &Value, context: &str, around: &ComposeContext<'_>) -> Result<dockerfile::Stage, String> {
+/// Returns an error if its Dockerfile cannot be read.
+pub(super) fn built(build: &Value, context: &str, around: &ComposeContext<'_>) -> Result<dockerfile::Stage, BuildError> {
     if context.contains("://") || context.starts_with("git@") {
-        return Err(format!("it is built from the repository {context}, which is not cloned"));
+        return Err(BuildError::Repository(context.to_owned()));
     }
     let text_of = |key: &str| build.get(key).and_then(Value::as_str);
     let path = joined(context, text_of("dockerfile").unwrap_or("Dockerfile"));
     let text = match text_of("dockerfile_inline") {
         Some(text) => text.to_owned(),
-        None => {
-            (around.read)(&path).map_err(|why| format!("{path}: {why}"))?.ok_or_else(|| format!("its Dockerfile {path} does not exist"))?
-        }
+        None => match (around.read)(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Err(BuildError::Missing(path)),
+            Err(cause) => return Err(BuildError::Unreadable { path, cause }),
+        },
     };
     let args: Vec<(String, String)> = match build.get("args") {
         Some(Value::Object(args)) => args
@@ -55,7 +131,7 @@ pub(super) fn built(build: &Value, context: &str, around: &ComposeContext<'_>) -
             .collect(),
         _ => Vec::new(),
     };
-    dockerfile::read(&text, text_of("target"), &args).map_err(|why| format!("{path}: {why}"))
+    dockerfile::read(&text, text_of("target"), &args).map_err(|cause| BuildError::Malformed { path, cause })
 }
 
 /// Completes a service from the stage that it builds.

@@ -1,11 +1,26 @@
 //! Combines the files of a compose project: `include`, `extends`, and the files that are merged
 //! over the first one.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::compose_merge::{merge, rebase, without_tags};
 use super::interpolate::{Variables, interpolate};
 use super::{ImportError, MOST_BYTES, dotenv, yaml};
+
+/// File that exists and cannot be read, with the caller's error.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnreadableFile(pub Arc<dyn std::error::Error + Send + Sync>);
+
+impl PartialEq for UnreadableFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for UnreadableFile {}
 
 /// Facts that the file depends on.
 #[derive(Clone, Copy)]
@@ -18,7 +33,7 @@ pub struct ComposeContext<'a> {
     pub runs_as: &'a dyn Fn(&str) -> bool,
     /// Returns the text of a file, by its path relative to the compose file; none if it does not
     /// exist.
-    pub read: &'a dyn Fn(&str) -> Result<Option<String>, String>,
+    pub read: &'a dyn Fn(&str) -> Result<Option<String>, UnreadableFile>,
     /// Whether references in `environment` stay, because an ecosystem file is written.
     pub keeps_references: bool,
 }
@@ -137,8 +152,12 @@ fn read(path: &str, around: &ComposeContext<'_>, loading: &mut LoadState) -> Res
     match (around.read)(path) {
         Ok(Some(text)) => Ok(text),
         Ok(None) => malformed(format!("the file {path} does not exist")),
-        Err(why) => malformed(format!("{path}: {why}")),
+        Err(cause) => Err(unreadable(path, cause)),
     }
+}
+
+fn unreadable(path: &str, cause: UnreadableFile) -> ImportError {
+    ImportError::Unreadable { place: path.to_owned(), cause }
 }
 
 /// Merges a service over the service that it extends.
@@ -190,7 +209,7 @@ fn include(entry: &Value, folder: &str, around: &ComposeContext<'_>, loading: &m
     };
     let mut own = Vec::new();
     for path in env_files {
-        if let Some(text) = (around.read)(&path).map_err(|why| ImportError::Malformed(format!("{path}: {why}")))? {
+        if let Some(text) = (around.read)(&path).map_err(|cause| unreadable(&path, cause))? {
             own.extend(dotenv::parse(&text, around.variable).map_err(|why| ImportError::Malformed(format!("{path}: {why}")))?);
         }
     }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::compose_build::{ServiceInputs, built, from_stage};
+use super::compose_build::{CannotRun, NoCommand, ServiceInputs, built, from_stage};
 use super::compose_files::{ComposeContext, joined, load};
 use super::dotenv::EnvFileError;
 use super::{ImportError, Imported, compose, dotenv};
@@ -28,9 +28,8 @@ pub struct ComposeService {
     pub name: String,
     /// Profiles, one of which must be chosen; empty: it always runs.
     pub profiles: Vec<String>,
-    /// App as in an ecosystem file, or one line with the reason why it cannot run here and the
-    /// remedy.
-    pub app: Result<Map<String, Value>, String>,
+    /// App as in an ecosystem file, or the reason why it cannot run here.
+    pub app: Result<Map<String, Value>, CannotRun>,
 }
 
 /// Returns the variables of Compose's `.env` file. `variable` returns the value of a variable of
@@ -63,7 +62,7 @@ pub fn import_compose(files: &[(String, String)], around: &ComposeContext<'_>) -
                 }
                 imported.apps.push(app);
             }
-            Err(why) => imported.notices.push(Notice { app: service.name, key: "command".into(), why }),
+            Err(why) => imported.notices.push(Notice { app: service.name, key: "command".into(), why: why.to_string() }),
         }
     }
     Ok(imported)
@@ -98,8 +97,7 @@ pub fn compose_project(files: &[(String, String)], around: &ComposeContext<'_>) 
         let service = services.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
         let app = match &before.cannot {
             Some(why) => Err(why.clone()),
-            None => compose::app(name, &service, &services, around.keeps_references, &mut notices)
-                .ok_or_else(|| "its command names no program: set `command`, or `x-ostler: {script: …}`".to_owned()),
+            None => compose::app(name, &service, &services, around.keeps_references, &mut notices).ok_or(CannotRun::NoProgram),
         };
         let app = app.map(|app| finish_app(name, app, &service, &before, &names, around, &mut notices));
         read.push(ComposeService { name: name.clone(), profiles: before.profiles, app });
@@ -137,13 +135,10 @@ fn read_inputs(
         let context = build.as_str().or_else(|| build.get("context")?.as_str()).unwrap_or(".").to_owned();
         match built(build, &context, around) {
             Ok(found) => {
-                why_no_command = Some(format!(
-                    "the Dockerfile of {context} has no CMD, and the CMD of the image {} is not read",
-                    crate::quote::line(&found.image)
-                ));
+                why_no_command = Some(NoCommand::NoCmd { context: context.clone(), image: crate::quote::line(&found.image) });
                 stage = Some((found, context));
             }
-            Err(why) => why_no_command = Some(why),
+            Err(cause) => why_no_command = Some(cause.into()),
         }
     }
     let folder = service.get("working_dir").and_then(Value::as_str).or_else(|| stage.as_ref().map(|(stage, _)| stage.workdir.as_str()));
@@ -165,27 +160,17 @@ fn read_inputs(
         (None, Some(image)) if !service.contains_key("build") => match substitute_program(image) {
             // The words after the server's name are its arguments, as in its image.
             Some(program) if (around.has_program)(program) => insert_program(service, program),
-            Some(program) => {
-                before.cannot = Some(format!(
-                    "the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image with a \
-                     container engine, or add `x-ostler: {{script: …}}`"
-                ))
-            }
-            None if !has_command(service) => {
-                before.cannot = Some(format!(
-                    "its command is in the image {image}: run it with a container engine, or add `x-ostler: {{script: …}}` to the service"
-                ));
-            }
+            Some(program) => before.cannot = Some(CannotRun::MissingProgram { image: image.clone(), program }),
+            None if !has_command(service) => before.cannot = Some(CannotRun::CommandInImage(image.clone())),
             None => {}
         },
         _ if !has_command(service) => {
-            let why = why_no_command.unwrap_or_else(|| "it has neither a command nor an image".to_owned());
-            before.cannot = Some(format!("{why}: write its command as `command`, or add `x-ostler: {{script: …}}` to the service"))
+            before.cannot = Some(CannotRun::NoCommand(why_no_command.unwrap_or(NoCommand::NoImage)));
         }
         _ => {}
     }
     if let Some(file) = compose::ecosystem_file(service) {
-        before.cannot = Some(format!("it runs the ecosystem file {file}: start it with `ostler start {file}`"));
+        before.cannot = Some(CannotRun::EcosystemFile(file.to_string()));
     }
     if before.cannot.is_some() {
         service.shift_remove("entrypoint");
@@ -211,15 +196,18 @@ fn env_files(
     let (mut kept, mut variables, mut differs) = (Vec::new(), Vec::<(String, String)>::new(), false);
     for file in files {
         let Some(path) = file.as_str().or_else(|| file.get("path")?.as_str()) else { continue };
-        let failed = |why: String| ImportError::Malformed(format!("services.{name}.env_file: {path}: {why}"));
-        match (around.read)(path).map_err(failed)? {
+        let place = format!("services.{name}.env_file: {path}");
+        match (around.read)(path).map_err(|cause| ImportError::Unreadable { place: place.clone(), cause })? {
             Some(text) => {
                 let is_raw = file.get("format").and_then(Value::as_str) == Some("raw");
                 differs |= is_raw || dotenv::differs_from_ostler(&text);
                 let of_earlier = |name: &str| variables.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.clone());
                 let lookup = |name: &str| of_earlier(name).or_else(|| (around.variable)(name));
-                let found =
-                    if is_raw { dotenv::raw(&text) } else { dotenv::parse(&text, &lookup).map_err(|error| failed(error.to_string()))? };
+                let found = if is_raw {
+                    dotenv::raw(&text)
+                } else {
+                    dotenv::parse(&text, &lookup).map_err(|error| ImportError::Malformed(format!("{place}: {error}")))?
+                };
                 variables.extend(found);
                 kept.push(Value::from(path));
             }
@@ -427,7 +415,7 @@ mod tests {
 
     fn app(text: &str) -> Value {
         let project = read(&format!("services:\n  a: {text}\n  redis: {{command: 'true'}}\n"));
-        project.services[0].app.clone().map_or_else(Value::from, Value::from)
+        project.services[0].app.clone().map_or_else(|why| why.to_string().into(), Value::from)
     }
 
     /// Returns the app without the defaults of Compose, which have a separate test.

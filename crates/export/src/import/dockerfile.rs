@@ -57,11 +57,25 @@ fn join(folder: &str, rest: &str) -> String {
     }
 }
 
+/// Fault of a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DockerfileError {
+    /// An instruction `FROM` is empty.
+    #[error("FROM names no image")]
+    NoImage,
+    /// It has no instruction `FROM`.
+    #[error("FROM is missing")]
+    NoFrom,
+    /// It has no stage of this name.
+    #[error("there is no build stage {0:?}")]
+    NoStage(String),
+}
+
 /// Reads a Dockerfile. `target` is the stage to build; `args` are the values of its arguments.
 ///
 /// # Errors
 /// Returns an error if it has no stage, or not this one.
-pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) -> Result<Stage, String> {
+pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) -> Result<Stage, DockerfileError> {
     let mut stages: Vec<Stage> = Vec::new();
     let mut global: Vec<(String, String)> = Vec::new();
     let mut of_stage: Vec<(String, String)> = Vec::new();
@@ -76,7 +90,7 @@ pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) 
             match word.as_str() {
                 "FROM" => {
                     let words: Vec<&str> = rest.split_whitespace().filter(|word| !word.starts_with("--")).collect();
-                    let Some(image) = words.first() else { return Err("FROM names no image".into()) };
+                    let Some(image) = words.first() else { return Err(DockerfileError::NoImage) };
                     let mut stage = find(&stages, image).cloned().unwrap_or_else(|| Stage {
                         image: (*image).to_owned(),
                         workdir: "/".into(),
@@ -133,10 +147,10 @@ pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) 
         }
     }
     let found = match target.filter(|target| !target.is_empty()) {
-        Some(target) => Some(find(&stages, target).ok_or_else(|| format!("there is no build stage {target:?}"))?),
+        Some(target) => Some(find(&stages, target).ok_or_else(|| DockerfileError::NoStage(target.to_owned()))?),
         None => stages.last(),
     };
-    let mut stage = found.cloned().ok_or("FROM is missing")?;
+    let mut stage = found.cloned().ok_or(DockerfileError::NoFrom)?;
     // A shell entry point gets no command.
     if stage.is_shell_entrypoint {
         stage.command.clear();

@@ -26,8 +26,10 @@ use serde_json::{Map, Value};
 
 use crate::Notice;
 
-pub use compose_files::ComposeContext;
+pub use compose_build::{BuildError, CannotRun, NoCommand};
+pub use compose_files::{ComposeContext, UnreadableFile};
 pub use compose_project::{ComposeProject, ComposeService, compose_project, compose_variables, import_compose};
+pub use dockerfile::DockerfileError;
 pub use dotenv::EnvFileError;
 pub use keys::import_reference;
 
@@ -68,6 +70,14 @@ pub enum ImportError {
     /// It has a syntax error.
     #[error("{0}")]
     Malformed(String),
+    /// A file that it names cannot be read.
+    #[error("{place}: {cause}")]
+    Unreadable {
+        /// The file, after the key if a key names it.
+        place: String,
+        /// The cause.
+        cause: UnreadableFile,
+    },
     /// It contains no app.
     #[error("it contains no {0}")]
     NoApps(&'static str),

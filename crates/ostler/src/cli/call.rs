@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::shared_options::OptionUse;
 use super::table::{AttributeEffect, Command, Opt};
 
 /// One parsed command line.
@@ -35,6 +36,14 @@ impl Call {
     /// All its values.
     pub(crate) fn values(&self, long: &str) -> impl Iterator<Item = &str> {
         self.given.iter().filter(move |(opt, _)| opt.long == long).filter_map(|(_, value)| value.as_deref())
+    }
+
+    /// Returns the first option that has no effect with the command.
+    pub(crate) fn without_effect(&self) -> Option<&'static Opt> {
+        let has_effect = |opt: &Opt| {
+            self.command.has_own(opt) || self.command.use_of(opt) != OptionUse::NoEffect || (opt.long == "parallel" && self.has("hosts"))
+        };
+        self.given.iter().map(|(opt, _)| *opt).find(|opt| !has_effect(opt))
     }
 
     /// Returns the first argument.

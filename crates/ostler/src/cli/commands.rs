@@ -2,67 +2,16 @@
 
 use super::options::call;
 use super::own_options::{
-    ALERTS, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
-    STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
+    ALERTS, DELETE, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE,
+    START, STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
 };
-use super::table::{Arg, Availability, Command, CompletionKind, DaemonUse, Section, exit};
+use super::shared_options::{APP_FILE, LAUNCH, MODULE, TABLE};
+use super::table::AppOptions::{Attributes, AttributesAndArguments};
+use super::table::{Arg, Command, CompletionKind, DaemonUse, Section, control, elsewhere, exit, keeps, reads, works};
 use crate::error::Status;
 
 const FILES: CompletionKind = CompletionKind::Files;
 const NAMES: CompletionKind = CompletionKind::Names;
-const NOTHING: CompletionKind = CompletionKind::Nothing;
-
-/// Returns the entry for a command that works.
-const fn works(
-    name: &'static str,
-    args: &'static str,
-    min_args: usize,
-    daemon: DaemonUse,
-    section: Section,
-    help: &'static str,
-) -> Command {
-    Command {
-        name,
-        aliases: &[],
-        args,
-        min_args,
-        max_args: None,
-        options: &[],
-        help,
-        examples: &[],
-        daemon,
-        exit_codes: &[],
-        completes: NOTHING,
-        section,
-        state: Availability::Works,
-    }
-}
-
-/// Returns the entry for a command of PM2 that ostler does not need. The command prints the
-/// alternative and fails.
-const fn elsewhere(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    args: &'static str,
-    help: &'static str,
-    what: &'static str,
-) -> Command {
-    Command {
-        name,
-        aliases,
-        args,
-        min_args: 0,
-        max_args: None,
-        options: &[],
-        help,
-        examples: &[],
-        daemon: DaemonUse::Unused,
-        exit_codes: &[],
-        completes: NOTHING,
-        section: Section::Later,
-        state: Availability::Elsewhere(what),
-    }
-}
 
 /// The vendor's monitoring service.
 const SERVICE: &str =
@@ -77,18 +26,6 @@ const SAMPLES: &str = "ostler has no sample projects; `ostler ecosystem` writes 
 /// Installation and updates of ostler itself.
 const INSTALLED: &str = "ostler does not install itself; `ostler update --from <file>` installs a new ostler without restarting apps";
 
-const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
-    works(name, args, min_args, DaemonUse::Starts, Section::Control, help)
-}
-
-const fn reads(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
-    works(name, args, min_args, DaemonUse::Reads, Section::Inspect, help)
-}
-
-const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: DaemonUse, help: &'static str) -> Command {
-    works(name, args, min_args, daemon, Section::Keep, help)
-}
-
 /// Every command, in the order of the help.
 pub(crate) const COMMANDS: &[Command] = &[
     Command {
@@ -101,33 +38,43 @@ pub(crate) const COMMANDS: &[Command] = &[
             "start \"npm run build\"",
             "start api",
         ],
+        shared: &[APP_FILE, LAUNCH, TABLE, &["update-env", "force", "no-wait", "attach", "no-daemon"]],
+        app_options: AttributesAndArguments,
         ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped apps again")
     },
     Command {
         options: DEV,
         completes: FILES,
         examples: &["dev app.js", "dev ecosystem.config.js --timestamp", "dev app.js --post-exec \"make docs\""],
+        shared: &[APP_FILE, &["env"]],
+        app_options: AttributesAndArguments,
         ..control("dev", "[file]", 0, "development mode: watch, restart and show logs")
     },
     Command {
         options: UP,
         examples: &["up", "up -d --wait", "up api --scale api=3", "up -f compose.yaml --profile debug"],
+        shared: &[APP_FILE, &["env"]],
         ..control("up", "[app...]", 0, "run the ecosystem or compose file of this folder, as Compose does")
     },
     Command {
         options: DOWN,
         examples: &["down", "down -f compose.yaml", "down --project-name shop"],
+        shared: &[APP_FILE],
         ..works("down", "[app...]", 0, DaemonUse::Unused, Section::Control, "stop and delete the apps that `up` started from this file")
     },
     Command {
         options: STOP,
         completes: NAMES,
         examples: &["stop api", "stop all", "stop 0 1", "stop api --drain"],
+        shared: &[APP_FILE, TABLE, &["namespace", "parallel", "attach", "no-daemon"]],
         ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop apps and keep them in the list")
     },
     Command {
         completes: NAMES,
         examples: &["restart api --update-env", "restart all", "restart api -- --new --arguments"],
+        shared: &[APP_FILE, LAUNCH, TABLE, &["update-env", "parallel", "no-wait", "attach", "no-daemon"]],
+        app_options: AttributesAndArguments,
+        ignores: &["force"],
         ..control("restart", "<id|name|namespace|all|file|stdin...>", 1, "restart apps (stop, then start)")
     },
     Command {
@@ -135,6 +82,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: RELOAD,
         completes: NAMES,
         examples: &["reload api", "reload ecosystem.config.js", "reload api --canary 30s", "reload api --update-env"],
+        shared: &[APP_FILE, LAUNCH, &["update-env", "parallel", "no-wait", "attach", "no-daemon", "sort"]],
+        app_options: AttributesAndArguments,
+        ignores: &["force", "mini-list"],
         ..control("reload", "<id|name|namespace|all|file>", 1, "replace instances without losing requests; roll back on failure")
     },
     Command {
@@ -144,23 +94,36 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("rollout", "<status|history|undo> [name]", 1, "show the progress and history of releases; roll back")
     },
     Command {
-        options: STOP,
+        options: DELETE,
         aliases: &["del"],
         completes: NAMES,
         examples: &["delete api", "delete all"],
+        shared: &[APP_FILE, TABLE, &["namespace", "parallel", "attach", "no-daemon"]],
         ..control("delete", "<id|name|namespace|all|file|stdin...>", 1, "stop apps and remove them from the list")
     },
-    Command { completes: FILES, ..control("startOrRestart", "<file>", 1, "start the apps of a config file; restart running apps") },
+    Command {
+        completes: FILES,
+        shared: &[APP_FILE, LAUNCH, TABLE, &["no-wait", "no-daemon"]],
+        app_options: AttributesAndArguments,
+        ignores: &["update-env", "force"],
+        ..control("startOrRestart", "<file>", 1, "start the apps of a config file; restart running apps")
+    },
     Command {
         aliases: &["startOrGracefulReload"],
         options: RELOAD,
         completes: FILES,
+        shared: &[APP_FILE, LAUNCH, TABLE, &["parallel", "no-wait", "no-daemon"]],
+        app_options: AttributesAndArguments,
+        ignores: &["update-env", "force"],
         ..control("startOrReload", "<file>", 1, "start the apps of a config file; reload running apps")
     },
     Command {
         options: RUNTIME,
         completes: FILES,
         examples: &["runtime ecosystem.config.js", "runtime app.js -i max --json", "runtime \"npm start\" --stop-timeout 8s"],
+        shared: &[APP_FILE, LAUNCH],
+        app_options: AttributesAndArguments,
+        ignores: &["update-env", "force", "no-daemon"],
         ..works(
             "runtime",
             "[start] <file|script|command>",
@@ -173,6 +136,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         completes: NAMES,
         examples: &["scale api 4", "scale api +2", "scale api -1"],
+        shared: &[TABLE, &["no-wait", "yes", "no-daemon"]],
         ..control("scale", "<name> <number>", 2, "change the number of instances")
     },
     Command {
@@ -180,12 +144,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: SERVE,
         completes: FILES,
         examples: &["serve", "serve dist 8080 --spa", "serve /srv/files 80 --ftp -i 2 --name files"],
+        shared: &[LAUNCH, TABLE, &["allow-foreign-file", "force", "attach", "no-daemon"]],
+        app_options: Attributes,
+        ignores: &["update-env"],
         ..control("serve", "[path] [port]", 0, "serve a folder over HTTP as an app")
     },
-    Command { completes: NAMES, ..control("reset", "<id|name|all>", 1, "reset the restart counters") },
+    Command { completes: NAMES, shared: &[TABLE, &["namespace"]], ..control("reset", "<id|name|all>", 1, "reset the restart counters") },
     Command {
         completes: NAMES,
         examples: &["sendSignal SIGUSR1 api"],
+        shared: &[TABLE],
         ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process of an app")
     },
     Command {
@@ -198,18 +166,21 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         completes: NAMES,
         examples: &["send 0 reload-config", "send api \"hello there\""],
+        shared: &[TABLE],
         ..control("send", "<id|name> <line>", 2, "write a line to the standard input of an app")
     },
     Command {
         completes: NAMES,
         max_args: Some(2),
         examples: &["attach 0", "attach api"],
+        ignores: &["no-daemon"],
         ..reads("attach", "<id|name> [separator]", 1, "attach to an app's output and stdin")
     },
     Command {
         aliases: &["ls", "l", "ps", "status"],
         options: LIST,
         examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
+        shared: &[TABLE, &["allow-foreign-file"]],
         ..reads("list", "", 0, "list all apps in a table")
     },
     Command { examples: &["doctor", "doctor --json"], ..reads("doctor", "", 0, "check this machine for problems and suggest fixes") },
@@ -275,12 +246,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: LOGS,
         completes: NAMES,
         examples: &["logs", "logs api --lines 100", "logs --err --nostream", "logs api --grep timeout --since 2h"],
+        shared: &[&["allow-foreign-file"]],
+        ignores: &["no-daemon"],
         ..reads("logs", "[id|name|namespace]", 0, "show and follow logs")
     },
     Command {
         aliases: &["dashboard", "dash", "imonit"],
         completes: NAMES,
         examples: &["monit", "monit api --sort cpu:desc"],
+        shared: &[&["sort"]],
+        ignores: &["no-daemon"],
         ..reads("monit", "[name]", 0, "full-screen monitor: apps, logs, usage and events")
     },
     Command {
@@ -330,16 +305,23 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         max_args: Some(0),
         examples: &["logrotate", "logrotate -u deploy --hp /home/deploy"],
+        shared: &[&["user", "hp"]],
         ..keeps("logrotate", "", 0, DaemonUse::NoHome, "let the system's logrotate rotate the logs (root)")
     },
-    Command { aliases: &["dump"], max_args: Some(0), ..keeps("save", "", 0, DaemonUse::Starts, "save the list of apps for `resurrect`") },
+    Command {
+        aliases: &["dump"],
+        max_args: Some(0),
+        shared: &[&["force"]],
+        ..keeps("save", "", 0, DaemonUse::Starts, "save the list of apps for `resurrect`")
+    },
     Command { max_args: Some(0), ..keeps("cleardump", "", 0, DaemonUse::Unused, "clear the saved list") },
-    Command { max_args: Some(0), ..keeps("resurrect", "", 0, DaemonUse::Starts, "start the saved apps") },
+    Command { max_args: Some(0), shared: &[TABLE, &["no-daemon"]], ..keeps("resurrect", "", 0, DaemonUse::Starts, "start the saved apps") },
     Command { max_args: Some(0), ..keeps("kill", "", 0, DaemonUse::Unused, "stop all apps and the daemon") },
     Command {
         aliases: &["updatePM2"],
         options: UPDATE,
         examples: &["update", "update --from ostler-0.2.0-x86_64-linux.tar.gz"],
+        shared: &[TABLE],
         ..keeps("update", "", 0, DaemonUse::Unused, "replace the running daemon by this program; apps keep running")
     },
     Command {
@@ -352,11 +334,14 @@ pub(crate) const COMMANDS: &[Command] = &[
             "startup --user-unit",
             "startup --check",
         ],
+        shared: &[&["user", "hp", "service-name", "wait-ip"]],
         ..keeps("startup", "[platform]", 0, DaemonUse::NoHome, "start the saved apps at boot")
     },
     Command {
         options: &[USER_UNIT],
         completes: PLATFORMS,
+        shared: &[&["user", "hp", "service-name"]],
+        ignores: &["wait-ip"],
         ..keeps("unstartup", "[platform]", 0, DaemonUse::NoHome, "undo startup; running apps keep running")
     },
     Command {
@@ -372,6 +357,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: FILES,
         examples: &["validate", "validate ecosystem.config.js --strict", "validate --schema > ostler.schema.json"],
+        shared: &[APP_FILE, &["env"]],
         ..keeps("validate", "[file]", 0, DaemonUse::NoHome, "check a config file without starting anything")
     },
     Command {
@@ -382,6 +368,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: FILES,
         examples: &["diff", "diff ecosystem.config.js --env production", "diff --exit-code --json"],
+        shared: &[APP_FILE, &["env"]],
         ..keeps("diff", "[file]", 0, DaemonUse::Unused, "show what starting a config file would change")
     },
     Command {
@@ -400,6 +387,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "export systemd --app api --out /tmp/units",
             "export compose --check",
         ],
+        shared: &[APP_FILE, &["env"]],
         ..keeps(
             "export",
             "<target> [file]",
@@ -413,6 +401,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: CompletionKind::Words(&["compose", "systemd", "procfile", "supervisor"]),
         max_args: Some(2),
         examples: &["import compose", "import systemd /etc/systemd/system/api.service", "import procfile --out -"],
+        shared: &[&["allow-foreign-file", "force"]],
         ..keeps(
             "import",
             "<compose|systemd|procfile|supervisor|oxmgr> [file]",
@@ -424,6 +413,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         aliases: &["init"],
         completes: CompletionKind::Words(&["simple"]),
+        shared: &[&["force"]],
         ..keeps("ecosystem", "[simple]", 0, DaemonUse::NoHome, "write a sample config file")
     },
     Command {
@@ -442,6 +432,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { ..keeps("install-otel", "", 0, DaemonUse::Unused, "install OpenTelemetry's npm packages for apps with trace") },
     Command { ..keeps("uninstall-otel", "", 0, DaemonUse::Unused, "remove them") },
     Command {
+        options: &[call("force", Some('f'), Arg::None, "deploy although local changes are not committed or pushed")],
         completes: FILES,
         exit_codes: &[exit(
             Status::RolledBack,
@@ -449,16 +440,28 @@ pub(crate) const COMMANDS: &[Command] = &[
             "`deploy`: the new release did not become healthy; the previous release was restored",
         )],
         examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
+        shared: &[APP_FILE],
         ..keeps("deploy", "<file|environment> [env] [command]", 0, DaemonUse::Unused, "deploy releases to hosts by ssh and git")
     },
     Command {
         completes: NAMES,
         max_args: Some(2),
         examples: &["pull api", "pull api v1.4"],
+        shared: &[&["parallel"]],
         ..control("pull", "<name> [commit]", 1, "git pull in the folder of an app, then reload")
     },
-    Command { completes: NAMES, max_args: Some(1), ..control("forward", "<name>", 1, "check out the next commit, then reload") },
-    Command { completes: NAMES, max_args: Some(1), ..control("backward", "<name>", 1, "check out the previous commit, then reload") },
+    Command {
+        completes: NAMES,
+        max_args: Some(1),
+        shared: &[&["parallel"]],
+        ..control("forward", "<name>", 1, "check out the next commit, then reload")
+    },
+    Command {
+        completes: NAMES,
+        max_args: Some(1),
+        shared: &[&["parallel"]],
+        ..control("backward", "<name>", 1, "check out the previous commit, then reload")
+    },
     Command {
         examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
         ..keeps("set", "[key] [value]", 0, DaemonUse::Unused, "change a setting of log rotation, a module or an app")
@@ -476,9 +479,10 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: INSTALL,
         completes: FILES,
         examples: &["install pm2-logrotate", "install pm2-metrics@latest --safe", "install ./my-module", "install ."],
+        shared: &[TABLE, MODULE],
         ..keeps("install", "<module>", 1, DaemonUse::Starts, "install a module from npm, a folder, a tar file or git")
     },
-    Command { aliases: &["module:uninstall"], ..keeps("uninstall", "<module>", 1, DaemonUse::Unused, "remove a module") },
+    Command { aliases: &["module:uninstall"], shared: &[TABLE], ..keeps("uninstall", "<module>", 1, DaemonUse::Unused, "remove a module") },
     Command {
         options: WEB,
         max_args: Some(2),
@@ -490,6 +494,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "web enable --otlp-to https://otel.example.com:4318 --otlp-header X-Key=k",
             "web enable --listen 0.0.0.0 --behind-proxy --allow-host ops.example.com",
         ],
+        shared: &[&["namespace"]],
         ..keeps("web", "[enable|disable|open|status|passwd|token|port]", 0, DaemonUse::Starts, "set up and open the dashboard")
     },
     Command {
@@ -503,7 +508,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("alerts", "[list|history|test|silence|unsilence|channel]", 0, DaemonUse::Unused, "firing alerts and their channels")
     },
     Command { ..keeps("module:list", "", 0, DaemonUse::Unused, "list installed modules") },
-    Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, DaemonUse::Starts, "update a module to its newest version") },
+    Command {
+        options: SAFE,
+        shared: &[TABLE, MODULE],
+        ..keeps("module:update", "<module|all>", 1, DaemonUse::Starts, "update a module to its newest version")
+    },
     Command { ..keeps("module:generate", "[name]", 0, DaemonUse::NoHome, "create a sample module in a new folder") },
     Command { completes: FILES, ..keeps("package", "[folder]", 0, DaemonUse::NoHome, "pack a module into a tar file") },
     Command {
@@ -526,6 +535,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: CompletionKind::Words(&["install", "uninstall", "status"]),
         options: &[call("dir", None, Arg::Required("folder"), "folder of the links (default: the folder of this program)")],
         examples: &["compat install", "compat install --dir /usr/local/bin", "compat status", "compat uninstall"],
+        shared: &[&["force"]],
         ..keeps(
             "compat",
             "<install|uninstall|status>",

@@ -5,7 +5,8 @@
 
 use super::commands::{COMMANDS, find};
 use super::options::GLOBAL;
-use super::table::{CompletionKind, Opt};
+use super::shared_options::OptionUse;
+use super::table::{CompletionKind, Group, Opt};
 
 /// A shell that completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +95,10 @@ pub(crate) fn candidates(words: &[String], names: &[String]) -> Vec<String> {
     }
     let command = before.iter().find_map(|word| find(word));
     if typed.starts_with('-') {
-        let own = command.map_or(&[] as &[Opt], |command| command.options);
-        let mut spellings: Vec<String> =
-            own.iter().chain(GLOBAL).filter(|opt| opt.long.len() > 1).map(|opt| format!("--{}", opt.long)).collect();
+        let is_useful = |opt: &&Opt| command.is_none_or(|command| matches!(command.use_of(opt), OptionUse::Everywhere | OptionUse::Used));
+        let own = command.map_or(&[] as &[Opt], |command| command.options).iter().filter(|opt| opt.group != Group::Accepted);
+        let all = own.chain(GLOBAL.iter().filter(is_useful)).filter(|opt| opt.long.len() > 1);
+        let mut spellings: Vec<String> = all.map(|opt| format!("--{}", opt.long)).collect();
         spellings.retain(|spelling| spelling.starts_with(typed));
         return spellings;
     }
@@ -132,7 +134,8 @@ mod tests {
             ("restart ", vec!["all", "api", "web"]),
             ("-s restart a", vec!["all", "api"]),
             ("start a", vec!["api", "::files"]),
-            ("logs --no-a", vec!["--no-autorestart", "--no-autostart", "--no-automation"]),
+            ("start --no-a", vec!["--no-autorestart", "--no-autostart", "--no-automation"]),
+            ("logs --no-", vec!["--no-color"]),
             ("logs --nos", vec!["--nostream"]),
             ("start app.js -- x", vec!["::files"]),
             ("completion f", vec!["fish"]),

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::options::GLOBAL;
-use super::table::{Arg, Availability, Command, Group, Opt, Section};
+use super::table::{AppOptions, Arg, Availability, Command, Group, Opt, Section};
 use crate::text::wrap_words;
 
 /// PM2's short usage.
@@ -64,7 +64,7 @@ pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize
         }
     }
     let is_accepted = |opt: &&Opt| opt.group == Group::Accepted;
-    let others = |group: Group| GLOBAL.iter().filter(move |opt| opt.group == group && goes_with(command, opt));
+    let others = |group: Group| command.used_options().filter(move |opt| opt.group == group);
     let own = command.options.iter().filter(|opt| !is_accepted(opt));
     let mut own = own.chain(others(Group::Call)).peekable();
     if own.peek().is_some() {
@@ -78,62 +78,19 @@ pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize
             pairs(&mut out, options.map(|opt| (spelling(opt), opt.help.to_owned())), width);
         }
     }
-    let mut accepted = command.options.iter().filter(is_accepted).peekable();
+    let own = command.options.iter().filter(is_accepted).map(|opt| opt.long);
+    let mut accepted = own.chain(command.ignores.iter().copied()).peekable();
     if accepted.peek().is_some() {
         let _ = writeln!(out, "\n  Known from PM2, without a meaning here:\n");
-        words(&mut out, accepted.map(|opt| format!("--{}", opt.long)), width);
+        words(&mut out, accepted.map(|long| format!("--{long}")), width);
     }
-    if DESCRIBE_APPS.contains(&command.name) {
+    if command.app_options == AppOptions::AttributesAndArguments {
         out.push_str("\n  Everything after -- belongs to the app.");
     }
     out.push('\n');
     sentences(&mut out, &format!("Every command knows --json, -s, --no-color and -h; all options: {program} help --all"), width);
     out.push('\n');
     out
-}
-
-/// Commands whose options describe apps.
-const DESCRIBE_APPS: &[&str] = &["start", "dev", "restart", "reload", "startOrRestart", "startOrReload", "runtime"];
-
-/// Options that change what a command does, and the commands that they change.
-const OF_COMMANDS: &[(&str, &[&str])] = &[
-    (
-        "only",
-        &[
-            "start",
-            "restart",
-            "reload",
-            "stop",
-            "delete",
-            "startOrRestart",
-            "startOrReload",
-            "runtime",
-            "dev",
-            "validate",
-            "diff",
-            "export",
-        ],
-    ),
-    ("force", &["start", "save", "ecosystem", "compat", "import"]),
-    ("parallel", &["restart", "reload", "stop", "delete", "startOrRestart", "startOrReload"]),
-    ("attach", &["start", "restart"]),
-    ("mini-list", &["list"]),
-    ("sort", &["list"]),
-    ("write", &["start"]),
-    ("no-daemon", &["start", "restart", "reload", "resurrect"]),
-    ("hp", &["startup", "unstartup", "logrotate"]),
-    ("service-name", &["startup", "unstartup"]),
-    ("wait-ip", &["startup"]),
-    ("user", &["startup", "unstartup", "logrotate"]),
-    ("env", &["validate", "diff", "export"]),
-    ("watch", &["stop", "list"]),
-];
-
-/// Returns true if a global option belongs in the help of this command. (Every command accepts it,
-/// as in PM2.)
-fn goes_with(command: &Command, opt: &Opt) -> bool {
-    let is_named = OF_COMMANDS.iter().any(|(name, commands)| *name == opt.long && commands.contains(&command.name));
-    is_named || !matches!(opt.group, Group::Call | Group::Accepted) && DESCRIBE_APPS.contains(&command.name)
 }
 
 /// Returns the examples of all commands.
@@ -262,9 +219,10 @@ mod tests {
             (
                 "start",
                 vec!["--name <name>", "--instances <number>", "--max-memory-restart", "--watch", "--env <name", "--output"],
-                vec!["--hp", "--sort", "<tree>"],
+                vec!["--hp", "<tree>", "--parallel"],
             ),
-            ("restart", vec!["--update-env", "--node-args", "--parallel", "--only"], vec!["--container", "--wait-ip"]),
+            ("restart", vec!["--update-env", "--node-args", "--parallel", "--only", "--no-wait"], vec!["--container", "--wait-ip"]),
+            ("deploy", vec!["-f, --force", "--only"], vec!["--name", "--parallel"]),
             ("list", vec!["--sort", "--mini-list"], vec!["--name", "--instances", "--force"]),
             ("startup", vec!["--user <user>", "--hp <path>", "--check"], vec!["--name", "--uid <user>"]),
             ("save", vec!["--force"], vec!["--name", "--sort"]),
@@ -287,14 +245,5 @@ mod tests {
         assert!(place("profile:cpu, ") > place("--max-memory-restart").max(place("--help")), "{text}");
         assert!(text.lines().any(|line| line.contains(", unlink")), "in few lines:\n{text}");
         assert!(COMMANDS.iter().all(|command| text.contains(command.name)));
-    }
-
-    #[test]
-    fn options_of_commands_exist() {
-        for (option, commands) in OF_COMMANDS {
-            assert!(GLOBAL.iter().any(|opt| opt.long == *option), "{option}");
-            commands.iter().for_each(|name| assert!(find(name).is_some(), "{name}"));
-        }
-        assert!(DESCRIBE_APPS.iter().all(|name| find(name).is_some()));
     }
 }

@@ -5,11 +5,13 @@
 
 use std::fmt::Write;
 
+use ostler_core::environment::{SETTINGS, Setting};
+
 use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
-use super::table::{Availability, Opt};
+use super::table::{AppOptions, Availability, Opt};
 use crate::client::VERSION;
 
 /// Returns the page as roff.
@@ -38,6 +40,11 @@ pub(crate) fn man_page(program: &str) -> String {
                 options(&mut out, command.options.iter());
                 out.push_str(".RE\n");
             }
+            let mut others: Vec<String> = command.listed_options().map(|opt| format!("--{}", opt.long)).collect();
+            others.extend((command.app_options != AppOptions::None).then(|| "the options of apps".to_owned()));
+            if !others.is_empty() {
+                let _ = writeln!(out, ".IP\n{}", line(&format!("Also: {}.", others.join(", "))));
+            }
             if !command.examples.is_empty() {
                 out.push_str(".IP\n.nf\n");
                 for example in command.examples {
@@ -56,13 +63,12 @@ pub(crate) fn man_page(program: &str) -> String {
         let _ = writeln!(out, ".TP\n.B {}\n{}", exit.status.code(), line(exit.meaning));
     }
     paragraph(&mut out, "Called as pm2, every failure is 1.");
+    heading(&mut out, "Environment");
+    for Setting { name, values, default, meaning, .. } in SETTINGS {
+        let _ = writeln!(out, ".TP\n.B {}\n{}", text(name), line(&format!("{meaning}: {values} (default: {default})")));
+    }
     heading(&mut out, "Files");
-    let _ = writeln!(
-        out,
-        ".TP\n.I {}\n{}",
-        quoted(&format!("~/.{program}")),
-        line("the home: sockets, logs, the saved list; $OSTLER_HOME is another")
-    );
+    let _ = writeln!(out, ".TP\n.I {}\n{}", quoted(&format!("~/.{program}")), line("the home: sockets, logs, the saved list"));
     heading(&mut out, "See also");
     out.push_str(".BR systemd.service (5),\n.BR logrotate (8)\n");
     out
@@ -145,6 +151,9 @@ mod tests {
         }
         for opt in GLOBAL {
             assert!(page.contains(&quoted(&spelling(opt))), "{}", opt.long);
+        }
+        for setting in SETTINGS {
+            assert!(page.contains(&format!(".B {}\n", text(setting.name))), "{}", setting.name);
         }
         assert!(page.lines().all(|line| !line.starts_with('\'') && !line.is_empty()));
     }

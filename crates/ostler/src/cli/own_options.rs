@@ -127,7 +127,12 @@ pub(super) const DEV: &[Opt] = &[
     call("test-mode", None, Arg::None, "start and return, leaving apps running"),
 ];
 
-pub(super) const STOP: &[Opt] = &[call("drain", None, Arg::None, "finish requests first")];
+const DRAIN: Opt = call("drain", None, Arg::None, "finish requests first");
+const WAIT_READY: Opt = call("wait-ready", None, Arg::None, "as --drain");
+
+pub(super) const STOP: &[Opt] = &[DRAIN, WAIT_READY, call("watch", None, Arg::None, "also stop watching the files of the app")];
+
+pub(super) const DELETE: &[Opt] = &[DRAIN, WAIT_READY];
 
 pub(super) const RELOAD: &[Opt] =
     &[call("canary", None, Arg::Optional("time"), "replace one instance first and watch it for this time (10s)")];
@@ -189,4 +194,5 @@ pub(super) const LIST: &[Opt] = &[
     call("project-name", None, Arg::Required("name"), "ps: only this project"),
     call("quiet", Some('q'), Arg::None, "the ids only"),
     call("all", Some('a'), Arg::None, "one line per instance"),
+    call("watch", None, Arg::None, "repeat the list every second"),
 ];

@@ -504,7 +504,10 @@ mod tests {
                 longs.chain(letter.map(|letter| letter.to_string())).collect::<Vec<_>>()
             };
             let own = command.options.iter().flat_map(|opt| spelled(opt, false));
-            let mut spellings: Vec<String> = own.chain(GLOBAL.iter().flat_map(|opt| spelled(opt, true))).collect();
+            // An own option of the same name replaces a global one, also its letter.
+            let is_replaced = |opt: &&Opt| command.options.iter().any(|own| own.long == opt.long && own.short == opt.short);
+            let global = GLOBAL.iter().filter(|opt| !is_replaced(opt)).flat_map(|opt| spelled(opt, true));
+            let mut spellings: Vec<String> = own.chain(global).collect();
             let count = spellings.len();
             spellings.sort();
             spellings.dedup();

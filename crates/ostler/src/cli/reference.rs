@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use ostler_core::environment::{SETTINGS, Setting};
+
 use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
-use super::table::{Availability, DaemonUse, Opt};
+use super::table::{AppOptions, Availability, DaemonUse, Opt};
 
 /// Returns the whole reference as Markdown.
 pub(crate) fn reference(program: &str) -> String {
@@ -37,6 +39,11 @@ pub(crate) fn reference(program: &str) -> String {
             };
             let _ = writeln!(out, "### `{}`\n\n{}.{daemon}\n", usage(command), command.help);
             options(&mut out, command.options.iter());
+            let mut others: Vec<String> = command.listed_options().map(|opt| format!("`--{}`", opt.long)).collect();
+            others.extend((command.app_options != AppOptions::None).then(|| "[the options of apps](#options)".to_owned()));
+            if !others.is_empty() {
+                let _ = writeln!(out, "Also: {}.\n", others.join(", "));
+            }
             for example in command.examples {
                 let _ = writeln!(out, "    {program} {example}");
             }
@@ -51,6 +58,16 @@ pub(crate) fn reference(program: &str) -> String {
         options(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group));
     }
     out.push_str(JSON);
+    let _ = write!(out, "\n## Environment\n\n{}", environment());
+    out
+}
+
+/// Returns the table of the environment variables, as in `docs/environment.md`.
+pub(crate) fn environment() -> String {
+    let mut out = String::from("| variable | read by | values | default | effect |\n|---|---|---|---|---|\n");
+    for Setting { name, reader, values, default, meaning } in SETTINGS {
+        let _ = writeln!(out, "| `{name}` | {reader} | {values} | {default} | {meaning} |");
+    }
     out
 }
 

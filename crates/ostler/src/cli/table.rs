@@ -115,6 +115,17 @@ pub(super) const fn exit(status: Status, short: &'static str, meaning: &'static 
     ExitCode { status, short, meaning }
 }
 
+/// Options of apps that a command uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AppOptions {
+    /// None.
+    None,
+    /// The options that set an attribute.
+    Attributes,
+    /// The same, and after `--` the arguments of the app.
+    AttributesAndArguments,
+}
+
 /// Whether a command works already.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Availability {
@@ -152,6 +163,12 @@ pub(crate) struct Command {
     pub max_args: Option<usize>,
     /// Own options.
     pub options: &'static [Opt],
+    /// Global options with an effect, in lists of [`super::shared_options`].
+    pub shared: &'static [&'static [&'static str]],
+    /// Options of apps with an effect.
+    pub app_options: AppOptions,
+    /// Global options of PM2 that are accepted without an effect.
+    pub ignores: &'static [&'static str],
     /// One line.
     pub help: &'static str,
     /// Example command lines, without the program name.
@@ -166,4 +183,60 @@ pub(crate) struct Command {
     pub section: Section,
     /// Whether it works.
     pub state: Availability,
+}
+
+/// Returns the entry for a command that works.
+pub(super) const fn works(
+    name: &'static str,
+    args: &'static str,
+    min_args: usize,
+    daemon: DaemonUse,
+    section: Section,
+    help: &'static str,
+) -> Command {
+    Command {
+        name,
+        aliases: &[],
+        args,
+        min_args,
+        max_args: None,
+        options: &[],
+        shared: &[],
+        app_options: AppOptions::None,
+        ignores: &[],
+        help,
+        examples: &[],
+        daemon,
+        exit_codes: &[],
+        completes: CompletionKind::Nothing,
+        section,
+        state: Availability::Works,
+    }
+}
+
+/// Returns the entry for a command of PM2 that ostler does not need. The command prints the
+/// alternative and fails.
+pub(super) const fn elsewhere(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    args: &'static str,
+    help: &'static str,
+    what: &'static str,
+) -> Command {
+    Command { aliases, state: Availability::Elsewhere(what), ..works(name, args, 0, DaemonUse::Unused, Section::Later, help) }
+}
+
+/// Returns the entry for a command that starts or stops apps.
+pub(super) const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
+    works(name, args, min_args, DaemonUse::Starts, Section::Control, help)
+}
+
+/// Returns the entry for a command that only reads.
+pub(super) const fn reads(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
+    works(name, args, min_args, DaemonUse::Reads, Section::Inspect, help)
+}
+
+/// Returns the entry for a command that maintains files, settings or the daemon.
+pub(super) const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: DaemonUse, help: &'static str) -> Command {
+    works(name, args, min_args, daemon, Section::Keep, help)
 }

@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 
 use ostler_config::find::{self, StartArgument, classify};
 use ostler_config::keys::closest;
-use ostler_config::{Context, Loaded, Normalized, Origin, Problem, ProblemKind, Problems, load, load_stdin, select};
+use ostler_config::{AccountError, Context, Loaded, Normalized, Origin, Problem, ProblemKind, Problems, load, load_stdin, select};
 use ostler_core::app::AppSpec;
+use ostler_sys::users::user::{UserError, identity};
 
 use crate::cli::Call;
 use crate::cx::{self, Cx};
@@ -80,14 +81,25 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     // another machine.
     context.caller.as_pm2 = context.as_pm2 || call.command.name == "runtime";
     context.caller.is_allowed = call.has("allow-foreign-file");
-    context.user_id = |uid| Some(ostler_sys::users::user::identity(Some(uid), Some("0")).ok()??.credentials.uid);
-    context.check_account = |uid, gid| ostler_sys::users::user::identity(uid, gid).map(|_| ()).map_err(|error| error.to_string());
+    context.user_id = |uid| Some(identity(Some(uid), Some("0")).ok()??.credentials.uid);
+    context.check_account = check_account;
     #[cfg(feature = "serve")]
     {
         let program = std::env::current_exe().ok().and_then(|program| program.into_os_string().into_string().ok());
         context.file_server = program.map(|program| (program, ostler_serve::ROLE.to_owned()));
     }
     Ok(context)
+}
+
+/// Checks that the `uid` and the `gid` of an app exist.
+fn check_account(uid: Option<&str>, gid: Option<&str>) -> Result<(), AccountError> {
+    let Err(error) = identity(uid, gid) else { return Ok(()) };
+    let is_group = match &error {
+        UserError::NoGroup(_) => true,
+        UserError::Lookup { name, .. } => gid == Some(name),
+        UserError::NoUser(_) | UserError::NoGroupOf(_) => false,
+    };
+    Err(if is_group { AccountError::Group(error.into()) } else { AccountError::User(error.into()) })
 }
 
 /// Reads and checks a config, and applies `--only`. Afterwards the context contains the changes

@@ -92,20 +92,7 @@ pub(super) fn stopping_line(list: &[Summary], names: Option<&[String]>) -> Strin
 /// Returns the requests that kill these apps at once. An app that still runs normally is stopped
 /// first; otherwise its restart policy would start it again.
 pub(super) fn kill_at_once(list: &[Summary], names: Option<&[String]>) -> Vec<Request> {
-    let stop = |row: &Summary| Request::Act {
-        action: Action::Stop,
-        targets: vec![row.id.to_string()],
-        cwd: "/".into(),
-        change: None,
-        parallel: 0,
-        gentle: false,
-        canary_ms: None,
-        command: "stop".into(),
-        named_only: false,
-        confirm: None,
-        namespace: None,
-        together: false,
-    };
+    let stop = |row: &Summary| Request::act(Action::Stop, vec![row.id.to_string()], "stop");
     let stops = running(list, names).filter(|row| row.status != "stopping").map(stop);
     let kills = running(list, names).map(|row| Request::Signal { signal: KILL, target: row.id.to_string() });
     stops.chain(kills).collect()

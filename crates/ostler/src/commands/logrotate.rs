@@ -116,8 +116,7 @@ fn owner(user: &User, group: Option<&str>) -> String {
 /// Returns the script. It runs as root, even if the logs belong to another user. If the daemon does
 /// not run, it has no files to reopen, and the script does not start it.
 fn script(of: &Rules<'_>) -> String {
-    let variable = if of.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
-    let (home, exe) = (sh(&format!("{variable}={}", of.home)), sh(of.exe));
+    let (home, exe) = (sh(&format!("{}={}", crate::home::variable(of.program), of.home)), sh(of.exe));
     let pid_file = sh(&format!("{}/pm2.pid", of.home));
     // logrotate reports what a script prints.
     let quiet = if of.program.is_pm2() { ">/dev/null" } else { "--silent" };

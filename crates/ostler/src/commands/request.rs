@@ -1,5 +1,6 @@
 //! Requests that act on instances, built from the options that all such commands share.
 
+use ostler_core::environment::START_WATCH;
 use ostler_proto::control::{Action, Change, Confirm, Existing, Request};
 
 use crate::cli::Call;
@@ -15,9 +16,6 @@ const RUNS_WITHIN_MS: u64 = 1000;
 /// Commands whose new processes have to prove that they stay up.
 const STARTS: &[&str] = &["start", "restart", "reload", "startOrRestart", "startOrReload", "scale"];
 
-/// Variable that turns the watch off (`0`) for scripts that start many apps.
-const WATCH: &str = "OSTLER_START_WATCH";
-
 /// Returns the proof of a start that this command waits for.
 ///
 /// Called as `pm2`, only `start` waits. It waits until the runtime runs the script, so that signals
@@ -31,7 +29,7 @@ pub(super) fn proof(cx: &Cx, call: &Call) -> Option<Confirm> {
         return Some(Confirm { within_ms: 0, early_exit_fails: false, watches: false, detached: true });
     }
     let is_pm2 = cx.program.is_pm2();
-    let watches = !is_pm2 && std::env::var_os(WATCH).is_none_or(|value| value != "0");
+    let watches = !is_pm2 && START_WATCH.switch(|name| std::env::var(name).ok()).unwrap_or(true);
     let confirm = Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !is_pm2, watches, detached: false };
     (watches || command == "start").then_some(confirm)
 }

@@ -87,7 +87,7 @@ fn report_ignored_keys(cx: &mut Cx, call: &Call, project: &Project) {
         return;
     }
     for (name, why) in &project.cannot {
-        cx.out.warn_err(format_args!("{} is skipped: {}", crate::text::shown(name), crate::text::shown(why)));
+        cx.out.warn_err(format_args!("{} is skipped: {}", crate::text::shown(name), crate::text::shown(&why.to_string())));
     }
     // Keys that change how an app behaves get one line each; all other keys share one line.
     const IMPORTANT_KEYS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
@@ -156,7 +156,7 @@ fn report(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan) {
             .zip(&plan.steps)
             .map(|(spec, step)| json!({ "app": own(&spec.name), "name": spec.name, "step": step.word(), "instances": spec.instances }))
             .collect();
-        let left_out: Vec<_> = project.cannot.iter().map(|(name, why)| json!({ "app": name, "reason": why })).collect();
+        let left_out: Vec<_> = project.cannot.iter().map(|(name, why)| json!({ "app": name, "reason": why.to_string() })).collect();
         let told: Vec<_> = project.told.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
         let file = project.file.display().to_string();
         let whole = json!({ "project": project.name, "file": file, "apps": apps, "left_out": left_out, "not_carried": told, "orphans": plan.orphans });

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use ostler_web::access::{AccessError, PasswordError, TokenError};
+use ostler_web::access::{PasswordError, TokenError};
 use ostler_web::alerts::settings::AlertsError;
-use ostler_web::errors::ErrorsFileError;
+use ostler_web::json_file::FileError;
 use ostler_web::settings::SettingsError;
 
 /// Reason why the dashboard cannot be changed or shown.
@@ -14,9 +14,9 @@ pub(crate) enum DashboardError {
     /// The file of its settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The file of passwords and tokens.
+    /// Another of its files.
     #[error(transparent)]
-    Access(#[from] AccessError),
+    File(#[from] FileError),
     /// Token that cannot be made.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -26,9 +26,6 @@ pub(crate) enum DashboardError {
     /// The file of the alerts' settings.
     #[error(transparent)]
     Alerts(#[from] AlertsError),
-    /// The file of the collected errors.
-    #[error(transparent)]
-    Errors(#[from] ErrorsFileError),
     /// Two passwords that differ.
     #[error("the two passwords differ; nothing was changed")]
     Passwords,

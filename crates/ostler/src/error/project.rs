@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ostler_export::{EnvFileError, ImportError};
+use ostler_export::{CannotRun, EnvFileError, ImportError};
 
 /// Text that cannot be the name of a project.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ pub(crate) enum ProjectError {
         /// Its name.
         service: String,
         /// The fault and its remedy.
-        reason: String,
+        reason: CannotRun,
     },
     /// Project without an app that can run.
     #[error("no service of {} can run here, or its profiles are not enabled", .0.display())]

@@ -1,16 +1,14 @@
 //! Events of many hosts in the order of their times; each event once, even if a connection breaks.
 
-use std::time::{Duration, Instant};
-
 use ostler_fleet::events::{EventCursor, EventDecision};
-use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
+use ostler_fleet::{HostOutcome, Member};
 use ostler_proto::control::Event;
 use serde_json::Value;
 
-use super::connect::{self, ConnectRules, HostEvent, HostListener};
+use super::connect::ConnectRules;
 use super::host_command::{AnswerKind, HostCommand, script_for};
-use super::host_states::{HostStates, HostUpdate};
-use super::logs::has_no_reader;
+use super::host_states::HostStates;
+use super::ordered::{self, HostOutput, LineKind};
 use crate::cli::Call;
 use crate::render::{Out, event_line};
 
@@ -23,107 +21,53 @@ pub(super) fn run(
     rules: ConnectRules,
     call: &Call,
 ) -> Vec<HostOutcome> {
-    if call.has("json") {
-        out.data_only();
-    }
     let script = |member: &Member| script_for(member, &command.words, None, false);
-    let places = members.iter().map(|_| EventCursor::default()).collect();
-    let mut events = EventReceiver {
-        host_states,
-        out,
+    let events = EventLines {
         scripts: members.iter().map(script).collect(),
-        places,
-        order: Interleave::default(),
-        json: call.has("json"),
-        follows: command.kind == AnswerKind::Events { follow: true },
+        places: members.iter().map(|_| EventCursor::default()).collect(),
         whole: call.targets.is_empty() && call.value("app").is_none() && call.value("since").is_none(),
     };
-    connect::run(members, 0..members.len(), &script, rules, &mut events);
-    while let Some((host, event)) = events.order.next_immediately() {
-        events.show(host, event);
-    }
-    let EventReceiver { host_states, out, .. } = events;
-    host_states.conclude(out)
+    let follows = command.kind == AnswerKind::Events { follow: true };
+    ordered::run(HostOutput { host_states, out, json: call.has("json"), follows }, events, members, &script, rules)
 }
 
-struct EventReceiver<'a, 'b> {
-    host_states: HostStates<'a>,
-    out: &'b mut Out,
+struct EventLines {
     scripts: Vec<String>,
     places: Vec<EventCursor>,
-    order: Interleave<Value>,
-    json: bool,
-    follows: bool,
     /// Whether all events are requested. Only then does a gap in their numbers mean missed events.
     whole: bool,
 }
 
-impl EventReceiver<'_, '_> {
-    fn line(&mut self, host: usize, line: &[u8]) {
+impl LineKind for EventLines {
+    fn parse(&mut self, output: &mut HostOutput<'_, '_>, host: usize, line: &[u8]) -> Option<(Option<u64>, Value)> {
         // An older ostler may print lines that are no events.
-        let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
-        let Some(place) = self.places.get_mut(host) else { return };
-        let name = self.host_states.name(host);
-        match place.judge(&event, self.whole) {
-            EventDecision::Known => return,
+        let event = serde_json::from_slice::<Value>(line).ok()?;
+        let (out, name) = (&mut *output.out, output.host_states.name(host));
+        match self.places.get_mut(host)?.judge(&event, self.whole) {
+            EventDecision::Known => return None,
             EventDecision::Show => {}
-            EventDecision::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is no longer recorded there")),
-            EventDecision::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are no longer recorded there")),
+            EventDecision::After(1) => out.warn_err(format_args!("{name}: 1 event is missing: it is no longer recorded there")),
+            EventDecision::After(n) => out.warn_err(format_args!("{name}: {n} events are missing: they are no longer recorded there")),
             EventDecision::OtherRing => {
-                self.out.warn_err(format_args!("{name}: events may be missing: the daemon and its keeper were both replaced"))
+                out.warn_err(format_args!("{name}: events may be missing: the daemon and its keeper were both replaced"))
             }
         }
-        self.order.push(TimedLine { host, at_ms: event["at_ms"].as_u64(), line: event }, Instant::now());
+        Some((event["at_ms"].as_u64(), event))
     }
 
-    fn show(&mut self, host: usize, event: Value) {
-        if self.json {
-            if let Value::Object(object) = event {
-                self.out.data(format!("{}\n", merge::with_host(&self.host_states.name(host), object)).as_bytes());
-            }
-            return;
-        }
+    fn print(&self, output: &mut HostOutput<'_, '_>, host: usize, event: Value) {
         let text = match serde_json::from_value::<Event>(event.clone()) {
-            Ok(event) => event_line(&event, &self.out.view()),
+            Ok(event) => event_line(&event, &output.out.view()),
             // The event comes from another version.
             Err(_) => event.to_string(),
         };
-        let prefix = self.host_states.prefix(host, self.out.paint());
-        self.out.line(format_args!("{prefix}{text}"));
-    }
-}
-
-impl HostListener for EventReceiver<'_, '_> {
-    fn on_event(&mut self, host: usize, event: HostEvent) {
-        match self.host_states.take(self.out, host, event) {
-            HostUpdate::Line(line) => self.line(host, &line),
-            HostUpdate::Lost(answer) => {
-                self.out.warn_err(format_args!("{}: connection lost; connecting again", self.host_states.name(host)));
-                self.places.get_mut(host).into_iter().for_each(EventCursor::on_disconnect);
-                if let Some(script) = self.scripts.get(host) {
-                    let _ = answer.send(script.clone());
-                }
-            }
-            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.host_states.name(host))),
-            // A command that follows never prints a summary, so the outcome is printed at once.
-            HostUpdate::Ended if self.follows => self.host_states.report(self.out, host),
-            HostUpdate::Ended | HostUpdate::Nothing => {}
-        }
+        let prefix = output.host_states.prefix(host, output.out.paint());
+        output.out.line(format_args!("{prefix}{text}"));
     }
 
-    fn on_tick(&mut self) -> Option<Duration> {
-        if !self.follows {
-            return None;
-        }
-        let now = Instant::now();
-        while let Some((host, event)) = self.order.pop(now) {
-            self.show(host, event);
-        }
-        self.out.flush();
-        self.order.wait(now)
-    }
-
-    fn is_over(&self) -> bool {
-        self.out.is_closed() || self.follows && has_no_reader()
+    fn on_lost(&mut self, output: &mut HostOutput<'_, '_>, host: usize) -> Option<String> {
+        output.out.warn_err(format_args!("{}: connection lost; connecting again", output.host_states.name(host)));
+        self.places.get_mut(host).into_iter().for_each(EventCursor::on_disconnect);
+        self.scripts.get(host).cloned()
     }
 }

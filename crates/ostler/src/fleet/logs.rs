@@ -5,16 +5,15 @@
 //! broken connection, the host gets these positions and sends what follows them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
-use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
+use ostler_fleet::{HostOutcome, Member};
 use ostler_proto::pm2::{LogPlace, LogPlaces};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use super::connect::{self, ConnectRules, HostEvent, HostListener};
+use super::connect::ConnectRules;
 use super::host_command::{AnswerKind, HostCommand, script_for};
-use super::host_states::{HostStates, HostUpdate};
+use super::host_states::HostStates;
+use super::ordered::{self, HostOutput, LineKind};
 use crate::cli::Call;
 use crate::render::{Out, styles};
 
@@ -30,32 +29,15 @@ pub(super) fn run(
     rules: ConnectRules,
     call: &Call,
 ) -> Vec<HostOutcome> {
-    if call.has("json") {
-        out.data_only();
-    }
     let follows = command.kind == AnswerKind::Logs { follow: true };
     let mut words = command.words.clone();
     if follows {
         words.push("--after".into());
     }
-    let mut logs = LogReceiver {
-        host_states,
-        out,
-        members,
-        words: words.clone(),
-        places: members.iter().map(|_| HostPositions::default()).collect(),
-        order: Interleave::default(),
-        json: call.has("json"),
-        raw: call.has("raw"),
-        follows,
-    };
     let script = |member: &Member| script_for(member, &words, None, false);
-    connect::run(members, 0..members.len(), &script, rules, &mut logs);
-    while let Some((host, line)) = logs.order.next_immediately() {
-        logs.show(host, &line);
-    }
-    let LogReceiver { host_states, out, .. } = logs;
-    host_states.conclude(out)
+    let places = members.iter().map(|_| HostPositions::default()).collect();
+    let logs = LogLines { members, words: &words, places, raw: call.has("raw") };
+    ordered::run(HostOutput { host_states, out, json: call.has("json"), follows }, logs, members, &script, rules)
 }
 
 /// Positions in the logs of one host.
@@ -94,74 +76,64 @@ impl HostPositions {
     }
 }
 
-struct LogReceiver<'a, 'b> {
-    host_states: HostStates<'a>,
-    out: &'b mut Out,
+struct LogLines<'a> {
     members: &'a [Member],
-    words: Vec<String>,
+    words: &'a [String],
     places: Vec<HostPositions>,
-    order: Interleave<Value>,
-    json: bool,
     raw: bool,
-    follows: bool,
 }
 
-impl LogReceiver<'_, '_> {
-    fn line(&mut self, host: usize, line: &[u8]) {
-        let Ok(Value::Object(mut object)) = serde_json::from_slice::<Value>(line) else { return };
-        let Some(places) = self.places.get_mut(host) else { return };
+impl LineKind for LogLines<'_> {
+    fn parse(&mut self, output: &mut HostOutput<'_, '_>, host: usize, line: &[u8]) -> Option<(Option<u64>, Value)> {
+        let Ok(Value::Object(mut object)) = serde_json::from_slice::<Value>(line) else { return None };
+        let places = self.places.get_mut(host)?;
         if let Some(positions) = object.remove("places") {
             if let Ok(positions) = serde_json::from_value(positions) {
                 places.set(positions);
             }
-            return;
+            return None;
         }
-        if self.follows
+        if output.follows
             && let Some(place) = object.remove("place").and_then(|place| serde_json::from_value(place).ok())
         {
             places.advance(place);
         }
         let time = object.get("timestamp").and_then(Value::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
         let at_ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-        self.order.push(TimedLine { host, at_ms, line: Value::Object(object) }, Instant::now());
+        Some((at_ms, Value::Object(object)))
     }
 
-    fn show(&mut self, host: usize, line: &Value) {
-        let Some(object) = line.as_object() else { return };
-        if self.json {
-            self.out.data(format!("{}\n", merge::with_host(&self.host_states.name(host), object.clone())).as_bytes());
-            return;
-        }
+    fn print(&self, output: &mut HostOutput<'_, '_>, host: usize, line: Value) {
         // Only the JSON form shows events.
-        let Some(message) = object.get("message").and_then(Value::as_str) else { return };
-        let paint = self.out.paint();
-        let mut text = self.host_states.prefix(host, paint);
+        let Some(message) = line.get("message").and_then(Value::as_str) else { return };
+        let paint = output.out.paint();
+        let mut text = output.host_states.prefix(host, paint);
         if !self.raw {
-            let name = object.get("app_name").and_then(Value::as_str).unwrap_or_default();
-            let label = match object.get("process_id") {
+            let name = line.get("app_name").and_then(Value::as_str).unwrap_or_default();
+            let label = match line.get("process_id") {
                 Some(Value::Number(id)) => format!("{id}|{name} |"),
                 _ => format!("{name} |"),
             };
-            let style = match object.get("type").and_then(Value::as_str) {
+            let style = match line.get("type").and_then(Value::as_str) {
                 Some("err") => styles::RED,
                 _ => styles::GREEN,
             };
             text += &format!("{} ", paint.with(style, label));
         }
-        self.out.data(format!("{text}{message}\n").as_bytes());
+        output.out.data(format!("{text}{message}\n").as_bytes());
     }
 
     /// Returns the script that continues at the positions of a host.
-    fn reconnect_script(&mut self, host: usize) -> Option<String> {
+    fn on_lost(&mut self, output: &mut HostOutput<'_, '_>, host: usize) -> Option<String> {
         let (member, places) = (self.members.get(host)?, self.places.get(host)?);
-        let name = self.host_states.name(host);
+        let name = output.host_states.name(host);
         let after = match places.word() {
             Some(word) => {
-                self.out.warn_err(format_args!("{name}: connection lost; connecting again"));
+                output.out.warn_err(format_args!("{name}: connection lost; connecting again"));
                 format!("--after={word}")
             }
             None => {
-                self.out.warn_err(format_args!("{name}: connection lost; connecting again. Lines from this gap may be missing"));
+                output.out.warn_err(format_args!("{name}: connection lost; connecting again. Lines from this gap may be missing"));
                 "--after".into()
             }
         };
@@ -169,48 +141,6 @@ impl LogReceiver<'_, '_> {
         let words: Vec<String> = self.words.iter().filter(kept).cloned().chain([after]).collect();
         Some(script_for(member, &words, None, false))
     }
-}
-
-impl HostListener for LogReceiver<'_, '_> {
-    fn on_event(&mut self, host: usize, event: HostEvent) {
-        match self.host_states.take(self.out, host, event) {
-            HostUpdate::Line(line) => self.line(host, &line),
-            HostUpdate::Lost(answer) => {
-                if let Some(script) = self.reconnect_script(host) {
-                    let _ = answer.send(script);
-                }
-            }
-            HostUpdate::Back => self.out.warn_err(format_args!("{}: connected again", self.host_states.name(host))),
-            // A command that follows never prints a summary, so the outcome is printed at once.
-            HostUpdate::Ended if self.follows => self.host_states.report(self.out, host),
-            HostUpdate::Ended | HostUpdate::Nothing => {}
-        }
-    }
-
-    fn on_tick(&mut self) -> Option<Duration> {
-        if !self.follows {
-            return None;
-        }
-        let now = Instant::now();
-        while let Some((host, line)) = self.order.pop(now) {
-            self.show(host, &line);
-        }
-        self.out.flush();
-        self.order.wait(now)
-    }
-
-    fn is_over(&self) -> bool {
-        self.out.is_closed() || self.follows && has_no_reader()
-    }
-}
-
-/// Returns true if the reader of our output is gone.
-pub(super) fn has_no_reader() -> bool {
-    let stdout = std::io::stdout();
-    // The poll requests no events on stdout, so it reports only that the reader is gone.
-    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
 }
 
 #[cfg(test)]

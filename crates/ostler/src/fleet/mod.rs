@@ -15,6 +15,7 @@ mod file;
 mod host_command;
 mod host_states;
 mod logs;
+mod ordered;
 mod run;
 mod text;
 

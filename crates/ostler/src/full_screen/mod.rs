@@ -4,4 +4,5 @@
 pub(crate) mod cells;
 pub(crate) mod input;
 pub(crate) mod paint;
+pub(crate) mod screen;
 pub(crate) mod terminal;

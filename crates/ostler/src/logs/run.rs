@@ -130,19 +130,24 @@ pub(crate) fn stream<'a>(
     signals: Option<&'a mut Signals>,
     observer: Option<&'a mut dyn Observer>,
 ) -> Result<Option<i32>, CliError> {
+    let filter = all_logs(cx, Streams::ALL, None)?;
+    let mut printer = Printer::new(LineFormat::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
     let home = cx.home()?.to_owned();
-    let filter = LogFilter {
+    Ok(follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: true, signals, observer }))
+}
+
+/// Returns the filter for all logs; `names` limits them to these apps.
+fn all_logs(cx: &mut Cx, streams: Streams, names: Option<Vec<String>>) -> Result<LogFilter, CliError> {
+    Ok(LogFilter {
         targets: vec!["all".into()],
-        streams: Streams::ALL,
+        streams,
         cwd: cwd()?,
         daemon_log: cx.paths()?.log,
         daemon_name: cx.program.label(),
         own_folder: None,
-        names: None,
+        names,
         waits: false,
-    };
-    let mut printer = Printer::new(LineFormat::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
-    Ok(follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: true, signals, observer }))
+    })
 }
 
 /// Format in which [`stream_as`] shows lines.
@@ -166,18 +171,9 @@ pub(crate) fn stream_as(
     signals: Option<&mut Signals>,
     observer: &mut dyn Observer,
 ) -> Result<Option<i32>, CliError> {
-    let home = cx.home()?.to_owned();
-    let filter = LogFilter {
-        targets: vec!["all".into()],
-        streams: Streams::APPS,
-        cwd: cwd()?,
-        daemon_log: cx.paths()?.log,
-        daemon_name: cx.program.label(),
-        own_folder: None,
-        names: show.names.clone(),
-        waits: false,
-    };
+    let filter = all_logs(cx, Streams::APPS, show.names.clone())?;
     let mut printer = Printer::new(show.form, show.timestamp, None);
+    let home = cx.home()?.to_owned();
     Ok(follow(cx, &mut printer, Vec::new(), &filter, FollowLoop { home, past, stays: true, signals, observer: Some(observer) }))
 }
 

@@ -193,21 +193,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
     if targets.is_empty() {
         return Ok(());
     }
-    let request = Request::Act {
-        action: Action::Delete,
-        targets,
-        cwd: "/".into(),
-        change: None,
-        parallel: 0,
-        gentle: false,
-        canary_ms: None,
-        command: "uninstall".into(),
-        named_only: false,
-        confirm: None,
-        namespace: None,
-        together: true,
-    };
-    cx.perform(&request, Wording::Action).map(drop)
+    cx.perform(&Request::act(Action::Delete, targets, "uninstall"), Wording::Action).map(drop)
 }
 
 /// Removes a folder, or a link with its name.

@@ -46,7 +46,7 @@ pub(crate) struct Facts {
 impl Facts {
     /// Returns the variable that names the home.
     pub(crate) const fn variable(&self) -> &'static str {
-        if self.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" }
+        crate::home::variable(self.program)
     }
 
     /// Returns true if the home is at the path that `--hp` implies.

@@ -65,8 +65,7 @@ pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> 
     let mut words = vec!["sudo".to_owned(), "env".into(), format!("PATH=$PATH:{}", sh(&folder))];
     let mut base = call.value("hp").map(str::to_owned);
     if base.is_none() && home::is_given() {
-        let variable = if cx.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
-        words.push(format!("{variable}={}", sh(&home::locate(cx.program)?.display().to_string())));
+        words.push(format!("{}={}", home::variable(cx.program), sh(&home::locate(cx.program)?.display().to_string())));
     } else if base.is_none() {
         base = std::env::var("HOME").ok().filter(|home| !home.is_empty()).or_else(|| own.map(|own| own.home));
     }

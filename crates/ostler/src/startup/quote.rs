@@ -1,24 +1,13 @@
 //! Quoting for the languages of init systems: no character in a name or path may end its quotes or
 //! be expanded.
 
+use ostler_core::text::quote;
+
 pub(crate) use crate::text::{always_sh, sh};
 
-/// Quotes a value in a systemd unit file with double quotes (`systemd.syntax(7)`): `%` is a
-/// specifier, a backslash an escape.
+/// Returns a value in a unit file of systemd.
 pub(super) fn systemd(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '%' => quoted.push_str("%%"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>()),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
+    quote::systemd(text, false)
 }
 
 /// Reverses [`systemd`]; also accepts words without quotes. Returns none for any other text.

@@ -5,6 +5,7 @@
 
 pub(crate) mod data;
 mod documented;
+mod environment;
 mod errors;
 mod events;
 mod examples;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use attempts::Attempts;
 pub(crate) use secret::random;
 pub use secret::{PasswordError, Secret, password_fits, password_hash};
-pub use store::{AccessError, Store};
+pub use store::Store;
 
 /// Validity of a login link, in ms.
 pub const LINK_MS: u64 = 5 * 60 * 1000;

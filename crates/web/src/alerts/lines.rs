@@ -2,16 +2,14 @@
 //! renamed files and exits with its reader.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use ostler_alerts::rule::Pattern;
-use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::Command;
 use tokio::sync::mpsc;
 
 use super::report::TaskReport;
+use crate::logs::{LogRecord, own_program};
 
 /// Maximum length of a line; a longer line is ignored.
 const LONGEST: u64 = 256 << 10;
@@ -19,19 +17,6 @@ const LONGEST: u64 = 256 << 10;
 const MAX_LINE: usize = 16 << 10;
 /// Pause before the process is started again.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// Line in the format of `ostler logs --json`.
-#[derive(Deserialize)]
-struct LogRecord {
-    #[serde(default)]
-    message: String,
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    process_id: serde_json::Value,
-    #[serde(default)]
-    app_name: Option<String>,
-}
 
 /// Follows the logs and reports lines that match one of the patterns, until it is dropped.
 pub(super) async fn follow(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<TaskReport>) {
@@ -44,9 +29,7 @@ pub(super) async fn follow(home: &Path, patterns: &[Pattern], reports: &mpsc::Se
 }
 
 async fn read(home: &Path, patterns: &[Pattern], reports: &mpsc::Sender<TaskReport>) -> std::io::Result<()> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["logs", "--json", "--lines", "0"]).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let mut child = own_program(home)?.args(["logs", "--json", "--lines", "0"]).spawn()?;
     let Some(stdout) = child.stdout.take() else { return Ok(()) };
     let mut lines = BufReader::with_capacity(64 << 10, stdout);
     let mut is_rest = false;

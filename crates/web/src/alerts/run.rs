@@ -33,6 +33,7 @@ use super::{SharedState, check, classify, figures, lines, send};
 use crate::clock::now_ms;
 use crate::daemon::{Daemon, EventUpdate};
 use crate::errors::{Collected, NewException};
+use crate::json_file::FileVersion;
 
 /// Minimum time between two queries of the descriptions.
 const DESCRIBE_MS: u64 = 1000;
@@ -125,7 +126,7 @@ async fn next(updates: &mut Option<broadcast::Receiver<EventUpdate>>) -> Result<
 /// Starts a thread that watches the settings folder, and returns its notifier; none = inotify is
 /// not available.
 fn watch(home: &Path) -> Option<Arc<Notify>> {
-    let _ = crate::settings::make_folder(home);
+    let _ = crate::json_file::make_folder(home);
     let inotify = Inotify::new().ok()?;
     inotify.watch(crate::settings::names::folder(home), WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE).ok()?;
     let notify = Arc::new(Notify::new());
@@ -154,7 +155,8 @@ struct Runner {
     daemon: Daemon,
     live: SharedState,
     reports: mpsc::Sender<TaskReport>,
-    stamp: Option<(u64, u64, i64, i64)>,
+    /// Version of the settings that are in effect; none until they were read.
+    version: Option<Option<FileVersion>>,
     config: Config,
     services: BTreeMap<String, Service>,
     descriptions: Option<AppDescriptions>,
@@ -184,7 +186,7 @@ impl Runner {
             daemon,
             live,
             reports,
-            stamp: None,
+            version: None,
             config: Config::default(),
             services: BTreeMap::new(),
             descriptions: None,
@@ -215,11 +217,11 @@ impl Runner {
     /// Reads the settings if they have changed.
     fn reload(&mut self) {
         let settings = Settings::of(&self.home);
-        let stamp = settings.stamp();
-        if self.stamp == Some(stamp) {
+        let version = settings.version();
+        if self.version == Some(version) {
             return;
         }
-        self.stamp = Some(stamp);
+        self.version = Some(version);
         let fresh = settings.read();
         // A file that is being edited may be invalid for a moment; the former settings stay in
         // effect.
@@ -545,7 +547,7 @@ impl Runner {
                     _ => SAMPLE_MS,
                 });
                 self.checks.entry(rule.clone()).and_modify(|due| *due = every.map(|every| now + every));
-                self.step(Input::Checked { rule, result });
+                self.step(Input::Checked { rule, result: result.map_err(|error| error.to_string()) });
             }
             TaskReport::Wrote { app, instance, line } => {
                 let line = masked(&line, self.descriptions.as_ref().map_or(&[][..], |descriptions| &descriptions.secrets));

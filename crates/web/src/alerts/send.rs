@@ -38,7 +38,7 @@ pub(super) async fn send(service: &Service, message: &Message) -> DeliveryResult
             let sent = timeout(REQUEST, exchange(Method::POST, &post.url, &post.headers, post.body)).await;
             match sent {
                 Ok(Ok(got)) => delivery_result(service, &got.answer, crate::clock::now_ms()),
-                Ok(Err(why)) => later(why),
+                Ok(Err(why)) => later(why.to_string()),
                 Err(_) => later(format!("{} did not answer within {} s", post.url.origin(), REQUEST.as_secs())),
             }
         }

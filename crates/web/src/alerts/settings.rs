@@ -1,10 +1,8 @@
 //! Channels, rules and silences in `<home>/web/alerts.json`. The mode is 0600, because addresses of
 //! channels are secrets. Commands and the page change the file.
 
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use ostler_alerts::Problem;
@@ -12,39 +10,32 @@ use ostler_alerts::channel::{Channel, channel};
 use ostler_alerts::engine::Silence;
 use ostler_alerts::rule::{Rule, defaults, rule};
 use ostler_core::text::suggest::closest;
-use ostler_sys::fs::lock::lock_within;
-use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::settings::{SettingsError, make_folder};
+use crate::json_file::{FileError, FileVersion, JsonFile};
 
-/// Maximum size of a file that is read.
-const MAX_BYTES: u64 = 1 << 20;
 /// Maximum number of channels, of rules and of silences.
 const MOST: usize = 200;
-/// Maximum wait for the file's lock.
-const LOCK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Contents of the file, as written by the user.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SettingsFile {
     /// Channels.
-    #[serde(default)]
     pub channels: Vec<Value>,
     /// The user's rules.
-    #[serde(default)]
     pub rules: Vec<Value>,
     /// Whether the default rules are active.
-    #[serde(default = "default_true")]
     pub defaults: bool,
     /// Silences.
-    #[serde(default)]
     pub silences: Vec<Silence>,
 }
 
-fn default_true() -> bool {
-    true
+impl Default for SettingsFile {
+    fn default() -> Self {
+        Self { channels: Vec::new(), rules: Vec::new(), defaults: true, silences: Vec::new() }
+    }
 }
 
 /// Parsed settings.
@@ -63,31 +54,9 @@ pub struct AlertSettings {
 /// Failure to change the file; it is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertsError {
-    /// Not read.
-    #[error("cannot read \"{}\"", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file is invalid.
-    #[error("\"{}\" is invalid; correct or remove it", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// The position and kind of the error.
-        source: serde_json::Error,
-    },
-    /// Not written.
+    /// Not read or not written.
     #[error(transparent)]
-    Write(#[from] ReplaceError),
-    /// The folder cannot be created.
-    #[error(transparent)]
-    Folder(#[from] SettingsError),
-    /// Another process holds the lock for too long.
-    #[error("another process has locked \"{}\"", .0.display())]
-    Locked(PathBuf),
+    File(#[from] FileError),
     /// There are too many channels, rules or silences.
     #[error("there are {MOST} already")]
     TooMany,
@@ -97,32 +66,26 @@ pub enum AlertsError {
 #[derive(Clone, Debug)]
 pub struct Settings {
     home: PathBuf,
-    path: PathBuf,
+    file: JsonFile,
 }
 
 impl Settings {
     /// Returns the settings file of a home.
     pub fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), path: crate::settings::names::folder(home).join("alerts.json") }
+        Self { home: home.to_owned(), file: JsonFile::edited(home, "alerts.json", "; correct or remove it") }
     }
 
-    /// Returns the version of the file: inode, size and change time. Each write creates a new file.
-    pub(crate) fn stamp(&self) -> (u64, u64, i64, i64) {
-        std::fs::metadata(&self.path).map_or((0, 0, 0, 0), |meta| (meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
+    /// Returns the version of the file; none if it is missing or cannot be examined.
+    pub(crate) fn version(&self) -> Option<FileVersion> {
+        self.file.version().ok().flatten()
     }
 
     /// Returns the contents; empty if the file is missing.
     ///
     /// # Errors
-    /// Returns [`AlertsError::Read`] or [`AlertsError::Broken`] if the file cannot be used.
-    pub fn file(&self) -> Result<SettingsFile, AlertsError> {
-        use io::Read as _;
-        let mut bytes = Vec::new();
-        match std::fs::File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes)) {
-            Ok(_) => serde_json::from_slice(&bytes).map_err(|source| AlertsError::Broken { path: self.path.clone(), source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SettingsFile { defaults: true, ..SettingsFile::default() }),
-            Err(source) => Err(AlertsError::Read { path: self.path.clone(), source }),
-        }
+    /// Returns [`FileError::Read`] or [`FileError::Broken`] if the file cannot be used.
+    pub fn file(&self) -> Result<SettingsFile, FileError> {
+        Ok(self.file.read()?.unwrap_or_default())
     }
 
     /// Returns the parsed settings. If the file cannot be read, they have no channel and one
@@ -141,24 +104,17 @@ impl Settings {
     pub fn change<T>(&self, change: impl FnOnce(&mut SettingsFile) -> T) -> Result<T, AlertsError> {
         // Channels may be added before the dashboard or the daemon ever ran.
         let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.home);
-        made.map_err(|source| SettingsError::Folder { path: self.home.clone(), source })?;
-        make_folder(&self.home)?;
-        let _lock = self.lock()?;
-        let mut file = self.file()?;
-        let before = file.clone();
-        let done = change(&mut file);
-        // Removes expired silences.
-        let now = crate::clock::now_ms();
-        file.silences.retain(|silence| silence.until_ms > now);
-        if file.channels.len().max(file.rules.len()).max(file.silences.len()) > MOST {
-            return Err(AlertsError::TooMany);
-        }
-        if file != before {
-            let mut text = serde_json::to_vec_pretty(&file).unwrap_or_default();
-            text.push(b'\n');
-            replace(&self.path, &text, Durability::Power, Writers::Many)?;
-        }
-        Ok(done)
+        made.map_err(|source| FileError::Folder { path: self.home.clone(), source })?;
+        self.file.change(|file: &mut SettingsFile| {
+            let done = change(file);
+            // Removes expired silences.
+            let now = crate::clock::now_ms();
+            file.silences.retain(|silence| silence.until_ms > now);
+            if file.channels.len().max(file.rules.len()).max(file.silences.len()) > MOST {
+                return Err(AlertsError::TooMany);
+            }
+            Ok(done)
+        })
     }
 
     /// Adds a silence.
@@ -218,14 +174,6 @@ impl Settings {
             file.channels.retain(|channel| !is_named(channel, name));
             file.channels.len() < before
         })
-    }
-
-    fn lock(&self) -> Result<std::os::fd::OwnedFd, AlertsError> {
-        let file = self.path.with_file_name("alerts.lock");
-        match lock_within(&file, LOCK_WITHIN) {
-            Ok(lock) => lock.ok_or(AlertsError::Locked(file)),
-            Err(errno) => Err(AlertsError::Read { path: file, source: errno.into() }),
-        }
     }
 }
 
@@ -291,6 +239,8 @@ impl AlertSettings {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
     use serde_json::json;
 
@@ -328,11 +278,11 @@ mod tests {
         let settings = Settings::of(&home);
         settings.change(|file| file.channels.push(json!({ "type": "ntfy", "topic": "t" }))).unwrap();
         assert_eq!(settings.read().channels.len(), 1);
-        assert_eq!(std::fs::metadata(&settings.path).unwrap().mode() & 0o777, 0o600);
-        let before = settings.stamp();
-        std::fs::write(&settings.path, "{").unwrap();
-        assert!(settings.stamp() != before && settings.read().problems.len() == 1);
-        assert!(matches!(settings.change(|_| ()), Err(AlertsError::Broken { .. })));
+        assert_eq!(std::fs::metadata(settings.file.path()).unwrap().mode() & 0o777, 0o600);
+        let before = settings.version();
+        std::fs::write(settings.file.path(), "{").unwrap();
+        assert!(settings.version() != before && settings.read().problems.len() == 1);
+        assert!(matches!(settings.change(|_| ()), Err(AlertsError::File(FileError::Broken { .. }))));
         std::fs::remove_dir_all(&home).unwrap();
     }
 }

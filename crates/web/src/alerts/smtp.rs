@@ -6,7 +6,7 @@ use ostler_alerts::render::DeliveryResult;
 use ostler_alerts::text::plain;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::http::client_tls::{self as tls, Io};
+use crate::http::client_tls::{self as tls, ConnectError, Io};
 
 /// Maximum length of a line, and maximum number of lines in a reply.
 const LONGEST: u64 = 4096;
@@ -18,6 +18,12 @@ enum SmtpFailure {
     Broken(String),
     /// The server refused it.
     Said(Reply),
+}
+
+impl From<ConnectError> for SmtpFailure {
+    fn from(error: ConnectError) -> Self {
+        Self::Broken(error.to_string())
+    }
 }
 
 /// Reply of the server.
@@ -50,9 +56,9 @@ pub(super) async fn deliver(mail: &Mail, text: &str) -> DeliveryResult {
 }
 
 async fn deliver_all(mail: &Mail, text: &str) -> Result<(), SmtpFailure> {
-    let mut stream = tls::connect(&mail.host, mail.port).await.map_err(SmtpFailure::Broken)?;
+    let mut stream = tls::connect(&mail.host, mail.port).await?;
     if mail.tls == MailTls::Implicit {
-        stream = tls::encrypt(&mail.host, stream).await.map_err(SmtpFailure::Broken)?.0;
+        stream = tls::encrypt(&mail.host, stream).await?.0;
     }
     let mut talk = SmtpSession(BufReader::new(stream));
     talk.expect_code(220).await?;
@@ -67,7 +73,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), SmtpFailure> {
         if !talk.0.buffer().is_empty() {
             return Err(SmtpFailure::Broken(format!("{} sends too much before TLS", mail.host)));
         }
-        let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await.map_err(SmtpFailure::Broken)?.0;
+        let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await?.0;
         talk = SmtpSession(BufReader::new(stream));
         offers = talk.command(&hello, 250).await?;
     }

@@ -16,7 +16,7 @@ use ostler_proto::control::{AppMessage, Event, Position};
 use tokio::sync::{broadcast, watch};
 
 pub(crate) use events::{EventUpdate, MissedEvents};
-pub(crate) use query::QueryError;
+pub(crate) use query::{QueryError, SocketError};
 
 use crate::clock::now_ms;
 use crate::history::Recorder;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ostler_client::{Client, ClientError};
+use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Failure, Progress, Request, Response};
 use serde_json::{Value, json};
 
@@ -21,6 +22,20 @@ pub(crate) enum QueryError {
     Client(#[from] ClientError),
     #[error("the answer was lost")]
     Lost,
+}
+
+/// Reason why there is no socket to an instance. The texts follow the app's name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    #[error("does not provide a path")]
+    NoPath,
+    /// The app reported this reason.
+    #[error("{0}")]
+    Failed(String),
+    #[error("{0}")]
+    Refused(Failure),
+    #[error("{}", with_causes(.cause))]
+    Query { cause: QueryError },
 }
 
 /// Result of a command.
@@ -52,8 +67,8 @@ impl Daemon {
     /// app's preload provides it.
     ///
     /// # Errors
-    /// Returns a description of the problem, which follows the app's name.
-    pub(crate) async fn socket_to(&self, id: u32, port: u16) -> Result<PathBuf, String> {
+    /// Returns an error if the daemon or the app provides none.
+    pub(crate) async fn socket_to(&self, id: u32, port: u16) -> Result<PathBuf, SocketError> {
         let reply = self.query(move |client| {
             let (mut path, mut problem) = (None, None);
             let answer = client.request(&Request::Reach { target: id.to_string(), port }, &mut |progress| match progress {
@@ -62,12 +77,12 @@ impl Daemon {
                 _ => {}
             });
             match answer {
-                Ok(_) => Ok(path.ok_or_else(|| "does not provide a path".to_owned())),
-                Err(ClientError::Refused(failure)) => Ok(Err(problem.unwrap_or_else(|| failure.to_string()))),
+                Ok(_) => Ok(path.ok_or(SocketError::NoPath)),
+                Err(ClientError::Refused(failure)) => Ok(Err(problem.map_or(SocketError::Refused(failure), SocketError::Failed))),
                 Err(error) => Err(error),
             }
         });
-        reply.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
+        reply.await.map_err(|cause| SocketError::Query { cause })?
     }
 
     /// Runs a command for this user and waits for its end without a time limit, because a reload

@@ -18,7 +18,7 @@ pub(crate) use book::Occurrence;
 pub use book::{ErrorBook, ExceptionSample, Group, GroupState, Recurrence, Release, ReleaseCount};
 pub(crate) use collect::{Collected, NewException, collect};
 pub use resolved::{Resolved, ResolvedMark};
-pub use store::{ErrorsFileError, read_book, read_resolved, resolve};
+pub use store::{read_book, read_resolved, resolve};
 
 #[cfg(test)]
 pub(crate) use book::tests::group as tests_group;

@@ -1,77 +1,32 @@
 //! Files of the groups and of the resolved marks. Writes are atomic; an invalid file is renamed.
 
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use ostler_sys::fs::lock::lock_within;
-use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
-use serde::de::DeserializeOwned;
+use std::io;
+use std::path::Path;
 
 use super::{ErrorBook, Resolved};
-use crate::settings::{SettingsError, make_folder};
+use crate::json_file::{FileError, JsonFile};
 
 /// Maximum size of a file that is read.
 const MAX_BYTES: u64 = 16 << 20;
-/// Maximum wait for the lock of the marks.
-const LOCK_WITHIN: Duration = Duration::from_secs(2);
 
-/// Failure to read or write a file; the file is unchanged.
-#[derive(Debug, thiserror::Error)]
-pub enum ErrorsFileError {
-    /// Not read.
-    #[error("cannot read \"{}\"", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file is invalid.
-    #[error("\"{}\" is invalid", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// The position and kind of the error.
-        source: serde_json::Error,
-    },
-    /// A later version of this program wrote it.
-    #[error("\"{}\" was written by a newer version ({version})", path.display())]
-    Later {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        version: u32,
-    },
-    /// Not written.
-    #[error(transparent)]
-    Write(#[from] ReplaceError),
-    /// The folder cannot be created.
-    #[error(transparent)]
-    Folder(#[from] SettingsError),
-    /// Another process holds the lock for too long.
-    #[error("another process has locked \"{}\"", .0.display())]
-    Locked(PathBuf),
+fn book(home: &Path) -> JsonFile {
+    JsonFile::internal(home, "errors.json", MAX_BYTES)
 }
 
-fn book_path(home: &Path) -> PathBuf {
-    crate::settings::names::folder(home).join("errors.json")
-}
-
-fn marks_path(home: &Path) -> PathBuf {
-    crate::settings::names::folder(home).join("resolved.json")
+fn marks(home: &Path) -> JsonFile {
+    JsonFile::internal(home, "resolved.json", MAX_BYTES)
 }
 
 /// Returns the groups of a home as they were last written; none if none were ever written.
 ///
 /// # Errors
-/// Returns [`ErrorsFileError::Read`], [`ErrorsFileError::Broken`] or [`ErrorsFileError::Later`] if
-/// the file cannot be used.
-pub fn read_book(home: &Path) -> Result<Option<ErrorBook>, ErrorsFileError> {
-    let path = book_path(home);
-    let Some(mut book) = read::<ErrorBook>(&path)? else { return Ok(None) };
+/// Returns [`FileError::Read`], [`FileError::Broken`] or [`FileError::Later`] if the file cannot be
+/// used.
+pub fn read_book(home: &Path) -> Result<Option<ErrorBook>, FileError> {
+    let file = book(home);
+    let Some(mut book) = file.read::<ErrorBook>()? else { return Ok(None) };
     if book.version > ErrorBook::VERSION {
-        return Err(ErrorsFileError::Later { path, version: book.version });
+        return Err(FileError::Later { path: file.path().to_owned(), version: book.version });
     }
     book.trim();
     Ok(Some(book))
@@ -80,61 +35,36 @@ pub fn read_book(home: &Path) -> Result<Option<ErrorBook>, ErrorsFileError> {
 /// Returns the resolved marks of a home.
 ///
 /// # Errors
-/// Returns [`ErrorsFileError::Read`] or [`ErrorsFileError::Broken`] if the file cannot be used.
-pub fn read_resolved(home: &Path) -> Result<Resolved, ErrorsFileError> {
-    Ok(read(&marks_path(home))?.unwrap_or_default())
+/// Returns [`FileError::Read`] or [`FileError::Broken`] if the file cannot be used.
+pub fn read_resolved(home: &Path) -> Result<Resolved, FileError> {
+    Ok(marks(home).read()?.unwrap_or_default())
 }
 
 /// Marks a group as resolved.
 ///
 /// # Errors
-/// Returns an [`ErrorsFileError`] if the mark cannot be written; nothing has changed then.
-pub fn resolve(home: &Path, id: &str, by: &str) -> Result<(), ErrorsFileError> {
-    make_folder(home)?;
-    let _lock = lock(&crate::settings::names::folder(home).join("resolved.lock"))?;
-    let mut resolved = read_resolved(home)?;
-    resolved.mark(id, crate::clock::now_ms(), by);
-    let text = serde_json::to_vec(&resolved).unwrap_or_default();
-    Ok(replace(&marks_path(home), &text, Durability::Process, Writers::Many)?)
-}
-
-fn lock(file: &Path) -> Result<std::os::fd::OwnedFd, ErrorsFileError> {
-    match lock_within(file, LOCK_WITHIN) {
-        Ok(lock) => lock.ok_or_else(|| ErrorsFileError::Locked(file.to_owned())),
-        Err(errno) => Err(ErrorsFileError::Read { path: file.to_owned(), source: errno.into() }),
-    }
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ErrorsFileError> {
-    let failed = |source| ErrorsFileError::Read { path: path.to_owned(), source };
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(failed(source)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| ErrorsFileError::Broken { path: path.to_owned(), source })
+/// Returns a [`FileError`] if the mark cannot be written; nothing has changed then.
+pub fn resolve(home: &Path, id: &str, by: &str) -> Result<(), FileError> {
+    marks(home).change(|resolved: &mut Resolved| {
+        resolved.mark(id, crate::clock::now_ms(), by);
+        Ok(())
+    })
 }
 
 /// Returns the groups to continue with. An invalid file is renamed and reported.
 pub(super) fn load(home: &Path) -> ErrorBook {
-    let problem = match read_book(home) {
-        Ok(book) => return book.unwrap_or_else(ErrorBook::empty),
-        Err(problem) => problem,
-    };
-    let path = book_path(home);
-    let aside = path.with_extension("json.aside");
-    let _ = std::fs::rename(&path, &aside);
-    log_line(format_args!("{}; it was renamed to \"{}\"", ostler_core::text::causes::with_causes(&problem), aside.display()));
-    ErrorBook::empty()
+    match read_book(home) {
+        Ok(book) => book.unwrap_or_else(ErrorBook::empty),
+        Err(problem) => {
+            log_line(format_args!("{}", book(home).set_aside(&problem)));
+            ErrorBook::empty()
+        }
+    }
 }
 
 /// Writes the groups.
-pub(super) fn save(home: &Path, book: &ErrorBook) -> Result<(), ErrorsFileError> {
-    make_folder(home)?;
-    let text = serde_json::to_vec(book).unwrap_or_default();
-    Ok(replace(&book_path(home), &text, Durability::Process, Writers::One)?)
+pub(super) fn save(home: &Path, groups: &ErrorBook) -> Result<(), FileError> {
+    book(home).write(groups)
 }
 
 /// Writes a line to standard error, which is a log of this app.
@@ -145,6 +75,8 @@ pub(super) fn log_line(text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn home(name: &str) -> PathBuf {
@@ -161,11 +93,11 @@ mod tests {
         save(&home, &ErrorBook::empty()).unwrap();
         assert_eq!(read_book(&home).unwrap(), Some(ErrorBook::empty()));
         for text in ["", "{\"groups\": [{}]}", "[1", "{\"version\": 99}"] {
-            std::fs::write(book_path(&home), text).unwrap();
+            std::fs::write(book(&home).path(), text).unwrap();
             assert!(read_book(&home).is_err(), "{text}");
             assert_eq!(load(&home), ErrorBook::empty(), "{text}");
-            assert_eq!(std::fs::read_to_string(book_path(&home).with_extension("json.aside")).unwrap(), text);
-            assert!(!book_path(&home).exists());
+            assert_eq!(std::fs::read_to_string(book(&home).path().with_extension("json.aside")).unwrap(), text);
+            assert!(!book(&home).path().exists());
         }
         std::fs::remove_dir_all(&home).unwrap();
     }

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use ostler_alerts::channel::Url;
 use ostler_alerts::render::HttpReply;
 
-use super::client_tls as tls;
+use super::client_tls::{self as tls, ConnectError};
 
 /// Maximum number of bytes that are read from a response.
 const MOST_ANSWER: usize = 16 << 10;
@@ -22,31 +22,44 @@ pub(crate) struct HttpResponse {
     pub(crate) certificate_days: Option<i64>,
 }
 
+/// Reason why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("cannot communicate with {origin}: {cause}")]
+    Handshake { origin: String, cause: hyper::Error },
+    #[error("cannot send a request to {origin}: {cause}")]
+    Request { origin: String, cause: hyper::http::Error },
+    #[error("no answer from {origin}: {cause}")]
+    NoAnswer { origin: String, cause: hyper::Error },
+}
+
 /// Sends one request on a new connection.
 ///
 /// # Errors
-/// Returns a message if there is no response.
+/// Returns an error if there is no response.
 pub(crate) async fn exchange(
     method: Method,
     url: &Url,
     headers: &[(impl AsRef<str>, String)],
     body: impl Into<Bytes>,
-) -> Result<HttpResponse, String> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what} {}: {error}", url.origin());
+) -> Result<HttpResponse, ExchangeError> {
+    let origin = || url.origin();
     let mut stream = tls::connect(&url.host, url.port).await?;
     let mut certificate_days = None;
     if url.tls {
         (stream, certificate_days) = tls::encrypt(&url.host, stream).await?;
     }
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| failed("cannot communicate with", &error))?;
+    let (mut sender, connection) = handshake.map_err(|cause| ExchangeError::Handshake { origin: origin(), cause })?;
     let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
     let mut request = Request::builder().method(method).uri(&url.path).header(HOST, url.authority()).header(USER_AGENT, "ostler");
     for (name, value) in headers {
         request = request.header(name.as_ref(), value);
     }
-    let request = request.body(Full::<Bytes>::from(body.into())).map_err(|error| failed("cannot send a request to", &error))?;
-    let response = sender.send_request(request).await.map_err(|error| failed("no answer from", &error))?;
+    let request = request.body(Full::<Bytes>::from(body.into())).map_err(|cause| ExchangeError::Request { origin: origin(), cause })?;
+    let response = sender.send_request(request).await.map_err(|cause| ExchangeError::NoAnswer { origin: origin(), cause })?;
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
     while bytes.len() < MOST_ANSWER {

@@ -155,7 +155,7 @@ impl Pusher {
             let sent = timeout(REQUEST, crate::http::client::exchange(Method::POST, &url, &headers, batch.body)).await;
             let verdict = match sent {
                 Ok(Ok(got)) => judge(got.answer.status, got.answer.retry_after.as_deref(), got.answer.body.as_bytes()),
-                Ok(Err(why)) => SendOutcome::Later(None, explained(why, url.port)),
+                Ok(Err(why)) => SendOutcome::Later(None, explained(why.to_string(), url.port)),
                 Err(_) => SendOutcome::Later(None, format!("it did not answer within {} s", REQUEST.as_secs())),
             };
             let _ = done.send(verdict).await;

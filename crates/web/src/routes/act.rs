@@ -131,20 +131,7 @@ fn requests(app: &App, is_alone: bool, verb: AppCommand, params: &CommandParams)
     if ids.is_empty() {
         return Err("the app has no such instance");
     }
-    let act = |action: Action, ids: Vec<u32>| Request::Act {
-        action,
-        targets: ids.iter().map(u32::to_string).collect(),
-        cwd: "/".into(),
-        change: None,
-        parallel: 0,
-        gentle: false,
-        canary_ms: None,
-        command: verb.word().into(),
-        named_only: false,
-        confirm: None,
-        namespace: None,
-        together: matches!(action, Action::Stop | Action::Delete),
-    };
+    let act = |action: Action, ids: Vec<u32>| Request::act(action, ids.iter().map(u32::to_string).collect(), verb.word());
     // Returns the app's name if the daemon takes it as nothing but this name.
     let plain_name = || {
         let is_plain = is_alone && app.name != "all" && !app.name.starts_with('/') && app.name.parse::<u64>().is_err();

@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use serde::Serialize as _;
 use serde_json::{Map, Value};
 
-use super::route::Route;
+use super::route::{Handler, Route};
 use crate::http::assets;
 use crate::http::reply::{Body, JSON};
 
@@ -37,7 +37,8 @@ pub(super) fn document(table: &[Route]) -> Value {
     let mut paths = Map::new();
     for route in table {
         let item = paths.entry(route.path).or_insert_with(|| Map::new().into());
-        item[route.method.as_str().to_ascii_lowercase()] = route.about.document(route.path, route.role.word());
+        item[route.method.as_str().to_ascii_lowercase()] =
+            route.about.document(route.path, route.role.word(), matches!(route.handler, Handler::Open(_)));
     }
     let components = document.remove("components");
     document.insert("paths".into(), paths.into());

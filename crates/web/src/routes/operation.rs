@@ -12,7 +12,8 @@ pub(super) struct Operation {
     answer: ResponseContent,
     parameters: &'static [Parameter],
     body: Option<Schema>,
-    /// Status and reason of errors, in addition to those of every route.
+    /// Status and reason of errors, in addition to those of every route, and instead of those of the
+    /// same status.
     errors: &'static [(u16, &'static str)],
 }
 
@@ -26,6 +27,13 @@ pub(super) enum ResponseContent {
 /// Errors of every route.
 const OF_EACH: &[(u16, &str)] =
     &[(401, "not signed in"), (403, "the role is too low, or the request comes from a page of another site"), (421, "unknown host name")];
+
+/// Errors of every route that requires a login.
+const OF_KNOWN: &[(u16, &str)] = &[(429, "too many concurrent requests and streams of this user")];
+
+/// Errors of every route with a body.
+const OF_BODY: &[(u16, &str)] =
+    &[(400, "the body is invalid; `error` has the reason"), (408, "the body took too long"), (413, "the body has more than 64 KiB")];
 
 /// Shape of a value.
 pub(super) enum Schema {
@@ -68,8 +76,8 @@ impl Operation {
         self
     }
 
-    /// Returns the operation in OpenAPI's format.
-    pub(super) fn document(&self, path: &str, role: &str) -> Value {
+    /// Returns the operation in OpenAPI's format. `is_open`: the route requires no login.
+    pub(super) fn document(&self, path: &str, role: &str, is_open: bool) -> Value {
         let content = match &self.answer {
             ResponseContent::Json(schema) => json!({ "application/json": { "schema": schema.document() } }),
             ResponseContent::Other(kinds) => {
@@ -77,7 +85,9 @@ impl Operation {
             }
         };
         let mut responses = json!({ self.status.to_string(): { "description": self.described, "content": content } });
-        for (status, reason) in OF_EACH.iter().chain(self.errors) {
+        let of_known = if is_open { &[] } else { OF_KNOWN };
+        let of_body = if self.body.is_some() { OF_BODY } else { &[] };
+        for (status, reason) in [OF_EACH, of_known, of_body, self.errors].concat() {
             let content = json!({ "application/json": { "schema": Schema::Named("Error").document() } });
             responses[status.to_string()] = json!({ "description": reason, "content": content });
         }

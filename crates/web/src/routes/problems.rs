@@ -3,9 +3,10 @@
 use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
-use crate::access::{AccessError, Identity, Role};
+use crate::access::{Identity, Role};
 use crate::daemon::QueryError;
 use crate::http::reply::{Body, error, with_status};
+use crate::json_file::FileError;
 use crate::site::Site;
 use crate::view::App;
 
@@ -33,7 +34,7 @@ pub(super) fn unknown(site: &Site) -> Response<Body> {
 }
 
 /// Returns the reply if the access file cannot be read or written.
-pub(super) fn broken(problem: &AccessError) -> Response<Body> {
+pub(super) fn broken(problem: &FileError) -> Response<Body> {
     error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::text::causes::with_causes(problem))
 }
 

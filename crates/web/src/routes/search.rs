@@ -12,14 +12,14 @@ use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 
 use super::logs::{ROOM, targets, too_many_readers};
 use crate::access::Identity;
 use crate::http::query;
 use crate::http::reply::{Body, error, streamed};
 use crate::http::shares::SharePermit;
-use crate::logs::PIECE;
+use crate::logs::{PIECE, own_program};
 use crate::site::{ClientRequest, Site};
 
 /// Default and maximum number of hits, and the maximum for a download.
@@ -197,9 +197,7 @@ impl Searching {
 }
 
 async fn start(home: &Path, query: &SearchQuery) -> std::io::Result<(BufReader<ChildStdout>, Child)> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(crate::settings::names::SEARCH_ROLE).arg(home).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let mut child = own_program(home)?.arg(crate::settings::names::SEARCH_ROLE).arg(home).stdin(Stdio::piped()).spawn()?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
     if let Some(mut input) = input {
         input.write_all(&serde_json::to_vec(query)?).await?;

@@ -14,6 +14,7 @@ use crate::access::{Access, Identity, Role, SESSION_MS, password_fits};
 use crate::clock::now_ms;
 use crate::http::body;
 use crate::http::reply::{self, Body, error};
+use crate::json_file::FileError;
 use crate::site::{ClientRequest, Site};
 
 /// Login method.
@@ -123,11 +124,11 @@ pub(super) async fn login(site: &Site, request: ClientRequest) -> Response<Body>
 }
 
 /// Changes the access file. This is fast: the file is small, and its lock is held only briefly.
-fn change<T>(site: &Site, change: impl FnOnce(&mut Access) -> T) -> Result<Option<T>, crate::access::AccessError> {
+fn change<T>(site: &Site, change: impl FnOnce(&mut Access) -> T) -> Result<Option<T>, FileError> {
     site.store.borrow_mut().change(change).map(Some)
 }
 
-async fn by_password(site: &Site, password: String) -> Result<Option<Identity>, crate::access::AccessError> {
+async fn by_password(site: &Site, password: String) -> Result<Option<Identity>, FileError> {
     let hash = site.store.borrow_mut().get()?.password.clone();
     let Ok(_permit) = site.checking.acquire().await else { return Ok(None) };
     let Some(hash) = hash else { return Ok(None) };

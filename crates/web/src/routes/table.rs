@@ -11,12 +11,14 @@ use super::{access, alerts, apps, errors, events, history, live, logs, metrics, 
 use crate::access::Role::{Admin, Operator, Viewer};
 
 const NO_APP: &str = "no such app, or not visible to you";
-const NO_GROUP: &str = "no such group, or not visible to you";
+const NO_GROUP: &str = "no such error group, or not visible to you";
+const NO_TRACE: &str = "no such trace, or not visible to you";
+const NO_TOKEN: &str = "no such token";
 const NO_PROFILE: &str = "no such profile, or not visible to you";
 const NO_CHANNEL: &str = "no such channel";
 const NO_DAEMON: &str = "the daemon does not answer";
 const NO_HISTORY: &str = "the history is still loading";
-const INVALID: &str = "the reason";
+const NO_READER: &str = "too many log readers, or the reader cannot be started";
 
 const APP: Parameter = Parameter("app", "string", "only of this app");
 const LINES: Parameter = Parameter("lines", "integer", "at most 5000; default 200");
@@ -123,7 +125,7 @@ pub(super) static ROUTES: &[Route] = &[
                 LINES,
                 Parameter("contains", "string", "only lines with this text; lines then limits how many are searched, at most 100000"),
             ])
-            .errors(&[(404, NO_APP)]),
+            .errors(&[(404, NO_APP), (503, NO_READER), (504, "the log files were not read in time")]),
     ),
     get(
         "/api/logs/live",
@@ -132,7 +134,7 @@ pub(super) static ROUTES: &[Route] = &[
         about("Recent log lines, then new ones as a stream: `line`", Other(&[("text/event-stream", Inline(schemas::text))]))
             .described("server-sent events")
             .parameters(&[APP, LINES])
-            .errors(&[(404, NO_APP)]),
+            .errors(&[(404, NO_APP), (503, NO_READER)]),
     ),
     get(
         "/api/logs/download",
@@ -140,7 +142,7 @@ pub(super) static ROUTES: &[Route] = &[
         run!(|call| logs::download(&call.site, &call.request, &call.identity).await),
         about("Downloads the current log files", Other(&[("text/plain", Inline(schemas::text))]))
             .parameters(&[APP])
-            .errors(&[(404, NO_APP)]),
+            .errors(&[(404, NO_APP), (503, NO_READER)]),
     ),
     get(
         "/api/logs/search",
@@ -169,11 +171,7 @@ pub(super) static ROUTES: &[Route] = &[
             Parameter("context", "integer", "lines before and after each hit, default 2, at most 100"),
             Parameter("format", "string", "text: a file to download"),
         ])
-        .errors(&[
-            (404, NO_APP),
-            (400, "an invalid pattern, time or cursor"),
-            (503, "the daemon does not answer, or 16 readers are active already"),
-        ]),
+        .errors(&[(404, NO_APP), (400, "an invalid pattern, time or cursor"), (503, NO_READER)]),
     ),
     get(
         "/metrics",
@@ -202,7 +200,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/access/token/{name}",
         Admin,
         run!(|call| access::token(&call.site, call.request, &call.identity, Some(call.name)).await),
-        about("Revokes a token", Json(Named("Done"))).errors(&[(404, NO_APP)]),
+        about("Revokes a token", Json(Named("Done"))).errors(&[(404, NO_TOKEN)]),
     ),
     get(
         "/api/openapi.json",
@@ -229,8 +227,7 @@ pub(super) static ROUTES: &[Route] = &[
         Admin,
         run!(|call| alerts::add_channel(&call.site, call.request, &call.identity).await),
         about("Adds a channel, or replaces the channel with that name", Json(Inline(schemas::alerts_channels_answer)))
-            .body(Inline(schemas::alerts_channels_body))
-            .errors(&[(400, INVALID)]),
+            .body(Inline(schemas::alerts_channels_body)),
     ),
     delete(
         "/api/alerts/channels/{name}",
@@ -242,7 +239,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/alerts/silences",
         Operator,
         run!(|call| alerts::silence(&call.site, call.request, &call.identity).await),
-        about("Silences alerts for a time", Json(Named("Silence"))).body(Inline(schemas::alerts_silences_body)).errors(&[(400, INVALID)]),
+        about("Silences alerts for a time", Json(Named("Silence"))).body(Inline(schemas::alerts_silences_body)),
     ),
     delete(
         "/api/alerts/silences/{id}",
@@ -293,7 +290,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/traces/{id}",
         Viewer,
         run!(|call| traces::one(&call.site, &call.identity, &call.name)),
-        about("One trace, with the spans visible to you", Json(Named("TraceDetail"))).errors(&[(404, NO_GROUP)]),
+        about("One trace, with the spans visible to you", Json(Named("TraceDetail"))).errors(&[(404, NO_TRACE)]),
     ),
     post(
         "/api/apps/{name}/profile",
@@ -306,7 +303,12 @@ pub(super) static ROUTES: &[Route] = &[
         )
         .status(202)
         .body(Inline(schemas::apps_profile_body))
-        .errors(&[(400, "invalid request"), (404, NO_APP), (409, "not a Node app, or already being profiled")]),
+        .errors(&[
+            (400, "the body is invalid, or no such instance is running"),
+            (404, NO_APP),
+            (409, "not a Node app, or already being profiled"),
+            (503, NO_DAEMON),
+        ]),
     ),
     get(
         "/api/profiles",

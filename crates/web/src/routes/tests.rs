@@ -122,6 +122,22 @@ fn referenced_schemas_exist() {
     }
 }
 
+/// The 404 of a route names the subject of its path: the word before the braces.
+#[test]
+fn not_found_names_the_subject_of_the_path() {
+    let document = openapi::document(ROUTES);
+    let mut count = 0;
+    for route in ROUTES {
+        let Some((before, _)) = route.path.split_once("/{") else { continue };
+        let subject = before.rsplit('/').next().unwrap().trim_end_matches('s');
+        let operation = &document["paths"][route.path][route.method.as_str().to_ascii_lowercase()];
+        let text = operation["responses"]["404"]["description"].as_str().unwrap_or_default();
+        assert!(text.split([' ', ',']).any(|word| word == subject), "{} {}: {text:?}", route.method, route.path);
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
+
 /// The dashboard's documentation page names each route.
 #[test]
 fn routes_are_documented() {

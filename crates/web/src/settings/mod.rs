@@ -9,9 +9,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 
+use crate::json_file::{FileError, JsonFile};
 use crate::settings::otlp::{Otlp, OtlpError, port_file, write_port_file};
 use crate::settings::tls::{Tls, TlsError};
 
@@ -74,33 +74,9 @@ impl Default for Settings {
 /// Reason why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file exists but cannot be read.
-    #[error("cannot read \"{}\"", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file is invalid.
-    #[error("\"{}\" is invalid; correct it, or remove it and run `ostler web enable`", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// The position and kind of the error.
-        source: serde_json::Error,
-    },
-    /// The file cannot be written; the former one is unchanged.
+    /// The file cannot be read or written.
     #[error(transparent)]
-    Write(#[from] ReplaceError),
-    /// The folder cannot be created.
-    #[error("cannot create the folder \"{}\"", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    File(#[from] FileError),
     /// The address is reachable from other machines, without encryption.
     #[error(
         "{0} is reachable from other machines without encryption, so passwords could be read on the network; listen on 127.0.0.1 behind a \
@@ -127,22 +103,21 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    fn file(home: &Path) -> JsonFile {
+        JsonFile::edited(home, "settings.json", "; correct it, or remove it and run `ostler web enable`")
+    }
+
     /// Returns the path of the settings file.
     pub fn path(home: &Path) -> PathBuf {
-        crate::settings::names::folder(home).join("settings.json")
+        Self::file(home).path().to_owned()
     }
 
     /// Reads the settings of this home; a home without settings has the default ones.
     ///
     /// # Errors
-    /// Returns [`SettingsError::Read`] or [`SettingsError::Broken`] if the file cannot be used.
+    /// Returns [`FileError::Read`] or [`FileError::Broken`] if the file cannot be used.
     pub fn read(home: &Path) -> Result<Self, SettingsError> {
-        let path = Self::path(home);
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| SettingsError::Broken { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(SettingsError::Read { path, source }),
-        }
+        Ok(Self::file(home).read()?.unwrap_or_default())
     }
 
     /// Writes the settings.
@@ -152,10 +127,7 @@ impl Settings {
     /// written.
     pub fn write(&self, home: &Path) -> Result<(), SettingsError> {
         self.check()?;
-        make_folder(home)?;
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        text.push(b'\n');
-        replace(&Self::path(home), &text, Durability::Power, Writers::Many)?;
+        Self::file(home).write(self)?;
         let port = self.otlp.receiver_port().filter(|_| self.enabled);
         write_port_file(home, port).map_err(|source| SettingsError::PortFile { path: port_file(home), source })
     }
@@ -222,19 +194,6 @@ impl Settings {
             _ => self.listen.clone(),
         };
         Some(format!("{}://{host}:{}/", if self.tls.is_some() { "https" } else { "http" }, self.port))
-    }
-}
-
-/// Creates the folder, with access for its owner only.
-///
-/// # Errors
-/// Returns [`SettingsError::Folder`] if the folder cannot be created.
-pub fn make_folder(home: &Path) -> Result<(), SettingsError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let path = crate::settings::names::folder(home);
-    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(SettingsError::Folder { path, source }),
-        _ => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod settings;
 
 use serde::{Deserialize, Serialize};
 
+use crate::environment::switch;
 use crate::text::units;
 pub use schedule::{Schedule, ScheduleError};
 
@@ -168,11 +169,10 @@ impl From<String> for RotateError {
 pub const KEYS: &[&str] = &["enabled", "max_size", "interval", "cron", "retain", "compress", "date_format", "tz", "total_size"];
 
 pub(crate) fn flag(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => Ok(true),
-        "false" | "no" | "off" | "0" | "" => Ok(false),
-        _ => Err(format!("expected true or false, found {text:?}")),
+    if text.is_empty() {
+        return Ok(false);
     }
+    switch(text).ok_or_else(|| format!("expected true or false, found {text:?}"))
 }
 
 pub(crate) fn bound(text: &str) -> Result<u64, String> {

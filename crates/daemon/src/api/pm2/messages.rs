@@ -2,36 +2,36 @@
 
 use serde_json::{Value, json};
 
-use super::plan::{CallPlan, require_instance, shown, slot_of};
+use super::plan::{CallError, CallPlan, require_instance};
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
 /// Plans `sendDataToProcessId`: the whole packet goes to the app.
-pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<CallPlan, String> {
+pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<CallPlan, CallError> {
     let has = |key: &str| packet.get(key).is_some_and(|value| !value.is_null());
     if !has("id") || !has("data") || !has("topic") {
-        return Err("ID, DATA or TOPIC field is missing".into());
+        return Err(CallError::Argument("ID, DATA or TOPIC field is missing"));
     }
     let id = packet.get("id").unwrap_or(&Value::Null);
     let slot = require_instance(ctx, id, "Process with ID <{}> unknown.")?;
     if !slot.has_channel() {
-        return Err(format!("Process with ID <{}> offline.", slot.durable.pm_id));
+        return Err(CallError::Offline(format!("Process with ID <{}> offline.", slot.durable.pm_id)));
     }
     Ok(CallPlan::send(vec![slot.durable.id], packet.clone(), json!({ "success": true, "data": packet })))
 }
 
 /// Plans `msgProcess`: an action of one app, by its number, or of all that match a name.
-pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<CallPlan, String> {
+pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<CallPlan, CallError> {
     let action = cmd.get("msg").and_then(Value::as_str).unwrap_or_default();
     let has = |key: &str| cmd.get(key).is_some_and(|value| !value.is_null());
     let slots = match (cmd.get("id").filter(|id| !id.is_null()), cmd.get("name").and_then(Value::as_str)) {
         (Some(id), _) => {
-            let slot = slot_of(ctx, id).ok_or_else(|| format!("{} id unknown", shown(id)))?;
+            let slot = require_instance(ctx, id, "{} id unknown")?;
             if !slot.offers(action) {
-                return Err(format!("Action doesn't exist {action} for {}", slot.spec().name));
+                return Err(CallError::NoAction { action: action.to_owned(), app: slot.spec().name.clone() });
             }
             if !slot.has_channel() {
-                return Err(format!("{} : id offline", slot.durable.pm_id));
+                return Err(CallError::Offline(format!("{} : id offline", slot.durable.pm_id)));
             }
             vec![slot.durable.id]
         }
@@ -39,7 +39,7 @@ pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<CallPlan, String> {
             let wanted = |slot: &&Slot| is_named(slot, name) && slot.has_channel() && slot.offers(action);
             ctx.state.slots.serving().filter(wanted).map(|slot| slot.durable.id).collect()
         }
-        (None, None) => return Err("method requires name or id field".into()),
+        (None, None) => return Err(CallError::Argument("method requires name or id field")),
     };
     let message = if has("opts") || has("uuid") { cmd.clone() } else { action.into() };
     let result = json!({ "process_count": slots.len(), "success": true });

@@ -39,7 +39,7 @@ use self::files::Files;
 use self::leaving::Leaving;
 use self::lines::LogLines;
 use self::peers::Peers;
-use self::plan::{AfterReply, CallPlan, CallResult, CallStep};
+use self::plan::{AfterReply, CallError, CallPlan, CallResult, CallStep};
 use self::sockets::{KINDS, Pm2Socket, Sockets, held_name};
 use crate::engine::{Caller, ClientRequest, Ctx, Key, PM2_CLIENT, ShutdownKind, SpawnExtras};
 use crate::platform::reactor::Source;
@@ -279,14 +279,14 @@ impl Pm2Sockets {
             return self.end_client(peer, &id);
         }
         let plan = match refusal {
-            Some(why) => Err(why.to_owned()),
-            None if self.calls.len() >= MAX_CALLS => Err("too many concurrent calls".into()),
+            Some(why) => Err(CallError::Refused(why)),
+            None if self.calls.len() >= MAX_CALLS => Err(CallError::Busy),
             None if name == "getVersion" => Ok(CallPlan::value(self.version_for(ctx, peer).into())),
             None => calls::plan(ctx, name, args),
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(why) if rpc::has_reply(name) => return self.peers.answer(peer, rpc::failure(&id, &why)),
+            Err(why) if rpc::has_reply(name) => return self.peers.answer(peer, rpc::failure(&id, &why.to_string())),
             Err(why) => return ctx.io.log.error(format_args!("{name}: {why}")),
         };
         let caller = match self.peers.get_mut(peer) {

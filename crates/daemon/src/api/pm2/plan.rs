@@ -3,11 +3,58 @@
 use std::collections::VecDeque;
 
 use ostler_proto::control::Request;
+use ostler_proto::pm2::AttributeError;
 use serde_json::Value;
 
 use super::results::ResultForm;
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
+
+/// Reason why a call has no plan. The texts are PM2's if PM2 has an error for the case.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallError {
+    /// No instance or app matches; PM2's text depends on the method.
+    #[error("{0}")]
+    Unknown(String),
+    /// An argument is missing or has the wrong form.
+    #[error("{0}")]
+    Argument(&'static str),
+    /// The app of the arguments cannot be described.
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
+    /// The instance runs already.
+    #[error("process already {0}")]
+    Already(&'static str),
+    /// The instance has no channel.
+    #[error("{0}")]
+    Offline(String),
+    /// The app offers no such action.
+    #[error("Action doesn't exist {action} for {app}")]
+    NoAction {
+        /// The action.
+        action: String,
+        /// Name of the app.
+        app: String,
+    },
+    /// The signal has an unknown name. This is Node's text, which PM2 passes on here.
+    #[error("Unknown signal: {0}")]
+    Signal(String),
+    /// The name of the reported action is too long.
+    #[error("action_name: {0} bytes, more than {MAX_ACTION_BYTES}")]
+    LongAction(usize),
+    /// There are too many calls at the same time.
+    #[error("too many concurrent calls")]
+    Busy,
+    /// The client may not make this call.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// PM2 has no such method, or the method makes no sense here.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+}
+
+/// Longest action name that a client may report, in bytes: it goes to every subscriber.
+pub(super) const MAX_ACTION_BYTES: usize = 256;
 
 /// Call that is carried out.
 #[derive(Debug)]
@@ -107,7 +154,8 @@ pub(super) fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
     ctx.state.slots.serving().find(|slot| slot.durable.pm_id == id)
 }
 
-/// Returns the instance, or the error `unknown` with the client's number in place of `{}`.
-pub(super) fn require_instance<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
-    slot_of(ctx, value).ok_or_else(|| unknown.replace("{}", &shown(value)))
+/// Returns the instance, or an error with the text `unknown`, in which the client's number replaces
+/// `{}`.
+pub(super) fn require_instance<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, CallError> {
+    slot_of(ctx, value).ok_or_else(|| CallError::Unknown(unknown.replace("{}", &shown(value))))
 }

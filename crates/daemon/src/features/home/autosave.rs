@@ -9,6 +9,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use ostler_core::environment::{AUTOSAVE, switch};
 use ostler_core::lifecycle::DesiredState;
 use ostler_proto::control::{self as asked, Failure, Response, SavedFiles};
 use ostler_proto::event::{Event, EventCause, EventKind};
@@ -138,20 +139,15 @@ fn fingerprint(slots: &Slots) -> u64 {
 }
 
 fn is_wished(settings: &Map<String, Value>) -> bool {
-    let variable = std::env::var("OSTLER_AUTOSAVE").ok().filter(|value| !value.is_empty());
-    variable.map_or_else(|| settings.get("autosave").is_some_and(is_set), |value| is_yes(&value))
+    AUTOSAVE.switch(|name| std::env::var(name).ok()).unwrap_or_else(|| settings.get("autosave").is_some_and(is_set))
 }
 
 fn is_set(value: &Value) -> bool {
     match value {
         Value::Bool(on) => *on,
-        Value::String(text) => is_yes(text),
+        Value::String(text) => switch(text) == Some(true),
         _ => false,
     }
-}
-
-fn is_yes(text: &str) -> bool {
-    matches!(text.trim().to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes")
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ struct Probe {
     attempt: Option<Attempt>,
 }
 
+/// Host of a probe that needs a name lookup.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is neither an address nor localhost")]
+pub(crate) struct UnknownHost(pub String);
+
 /// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeOutcome {
@@ -60,10 +65,8 @@ impl Probes {
 
     /// Begins to probe an instance at this time, until [`Probes::end`]. The first [`Probes::tick`]
     /// after that time makes the first attempt. A host that needs a name lookup is refused.
-    pub(crate) fn begin(&mut self, id: u32, instance: u32, question: ProbeRequest, first_ms: u64) -> Result<(), String> {
-        let Some(addresses) = addresses(&question.host) else {
-            return Err(format!("{} is neither an address nor localhost", question.host));
-        };
+    pub(crate) fn begin(&mut self, id: u32, instance: u32, question: ProbeRequest, first_ms: u64) -> Result<(), UnknownHost> {
+        let Some(addresses) = addresses(&question.host) else { return Err(UnknownHost(question.host)) };
         self.end(id);
         let schedule = Schedule::new(first_ms);
         self.due.insert((schedule.due_ms(), id));

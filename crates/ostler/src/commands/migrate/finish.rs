@@ -86,22 +86,7 @@ pub(super) fn delete(cx: &mut Cx, name: &str) -> Result<(), CliError> {
     if ids.is_empty() {
         return Ok(());
     }
-    let (action, cwd, command) = (Action::Delete, String::new(), "migrate".to_owned());
-    let request = Request::Act {
-        action,
-        targets: ids,
-        cwd,
-        change: None,
-        parallel: 0,
-        gentle: false,
-        canary_ms: None,
-        command,
-        named_only: false,
-        confirm: None,
-        namespace: None,
-        together: matches!(action, Action::Stop | Action::Delete),
-    };
-    cx.client()?.request(&request, &mut |_| {}).map(drop)?;
+    cx.client()?.request(&Request::act(Action::Delete, ids, "migrate"), &mut |_| {}).map(drop)?;
     Ok(())
 }
 

@@ -237,7 +237,7 @@ impl Migration {
             // ostler's unit is enabled first: a boot in between then starts the apps twice instead
             // of never.
             let program = std::env::current_exe().map_err(CliError::system("find this program"))?;
-            migrate::carry_out(Command::new(program).args(on).env("OSTLER_HOME", &home))?;
+            migrate::carry_out(Command::new(program).args(on).env(ostler_core::environment::HOME.name, &home))?;
             let mut record = Record::read(&home)?.unwrap_or_default();
             record.from.clone_from(&self.from);
             record.units.retain(|name| *name != unit.name);

@@ -256,20 +256,7 @@ fn action_words(action: &AppAction) -> String {
 
 /// Returns the request for an action, or none if its number is invalid.
 fn request(action: &AppAction, program: &str) -> Option<Request> {
-    let act = |action, chosen: &ActionTarget, command: &str| Request::Act {
-        action,
-        targets: vec![chosen.target.clone()],
-        cwd: String::new(),
-        change: None,
-        parallel: 0,
-        gentle: false,
-        canary_ms: None,
-        command: command.into(),
-        named_only: false,
-        confirm: None,
-        namespace: None,
-        together: false,
-    };
+    let act = |action, chosen: &ActionTarget, command: &str| Request::act(action, vec![chosen.target.clone()], command);
     Some(match action {
         AppAction::Stop(chosen) => act(Action::Stop, chosen, "stop"),
         AppAction::Restart(chosen) => act(Action::Restart, chosen, "restart"),

@@ -1,10 +1,9 @@
 //! `monit`: the view of everything on the whole terminal.
 //!
 //! `state` holds the known facts and the selection, `keys` change it, and `view` makes a picture of
-//! it. None of these three modules reads or writes anything. `paint` finds the differences between
-//! two pictures. `session` waits for the daemon (`link`), the logs, the keys and signals
-//! (`terminal`), and draws when one of them has an event. At rest it asks the daemon every two seconds,
-//! and writes only if something changes.
+//! it. None of these three modules reads or writes anything. `session` waits for the daemon
+//! (`link`), the logs, the keys and signals, and draws when one of them has an event. At rest it
+//! asks the daemon every two seconds, and writes only if something changes.
 
 mod content;
 mod keys;
@@ -19,13 +18,13 @@ mod view;
 
 use session::Session;
 use state::{DisplayOptions, MonitState};
-use terminal::Terminal;
 
 use super::table;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::full_screen::{cells, input, paint, terminal};
+use crate::full_screen::screen::Screen;
+use crate::full_screen::{cells, input, terminal};
 use layout::Pane;
 
 /// Runs `monit`, `dashboard`, `dash` and `imonit`. `imonit` starts with the list alone and its
@@ -40,11 +39,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let display = DisplayOptions { program: cx.program.name(), is_ascii: cx.out.is_ascii() };
     cx.out.flush();
-    let terminal = Terminal::take()?;
-    let mut state = MonitState::new(display, cx.out.view(), terminal.size(), sort);
+    let screen = Screen::new(terminal::Terminal::take()?, cx.out.paint().0);
+    let mut state = MonitState::new(display, cx.out.view(), screen.size(), sort);
     state.filter = call.target().unwrap_or_default().to_owned();
     state.is_zoomed = call.word == "imonit";
     state.focus = Pane::List;
-    Session::new(state, terminal, home, &cx.out).run()?;
+    Session::new(state, screen, home, &cx.out).run()?;
     Ok(Status::Ok)
 }

@@ -2,10 +2,11 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ostler_config::{Context, Origin};
 use ostler_core::app::EnvMap;
-use ostler_export::{ComposeContext, compose_variables};
+use ostler_export::{ComposeContext, UnreadableFile, compose_variables};
 
 use crate::error::{CliError, ProjectError};
 
@@ -94,7 +95,7 @@ impl ComposeFiles {
                 if !path.is_file() {
                     return Ok(None);
                 }
-                text_of(&path, file, context).map(Some).map_err(|error| error.to_string())
+                text_of(&path, file, context).map(Some).map_err(|error| UnreadableFile(Arc::new(error)))
             },
             keeps_references: false,
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Overlay, Problems, RawApp, finish_order, load_made, values};
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_export::{ComposeService, Notice, compose_project};
+use ostler_export::{CannotRun, ComposeService, Notice, compose_project};
 use serde_json::{Map, Value};
 
 use super::super::change::EnvChoice;
@@ -35,7 +35,7 @@ pub(crate) struct Project {
     /// Names of apps that `--scale` sets to zero, including the project.
     pub none_of: Vec<String>,
     /// Services that cannot run here, each with the reason.
-    pub cannot: Vec<(String, String)>,
+    pub cannot: Vec<(String, CannotRun)>,
     /// Settings that were not carried over.
     pub told: Vec<Notice>,
 }

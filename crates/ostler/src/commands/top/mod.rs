@@ -17,6 +17,7 @@ use super::metrics_history::{App, MetricsHistory, rows, since};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, DashboardError, Status};
+use crate::full_screen::screen::Screen;
 use crate::full_screen::terminal;
 use crate::render::{json, metrics};
 use session::Session;
@@ -42,11 +43,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Err(DashboardError::Nothing(problem).into());
     }
     cx.out.flush();
-    let screen = terminal::Terminal::take()?;
+    let screen = Screen::new(terminal::Terminal::take()?, cx.out.paint().0);
     let mut source = Source::start(reader).map_err(CliError::system("start the thread that reads metrics"))?;
     let mut state = TopState::new(cx.out.is_ascii(), since_ms, screen.size());
     state.take(first);
-    Session::new(state, screen, cx.out.paint().0).run(&mut source)?;
+    Session::new(state, screen).run(&mut source)?;
     Ok(Status::Ok)
 }
 

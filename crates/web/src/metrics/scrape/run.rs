@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use ostler_client::app_rights::AppRights;
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::health::scrape::{Scrape, scrape};
+use ostler_core::text::causes::with_causes;
 use ostler_http::Ending;
 use ostler_proto::control::TableRow;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
 use super::MOST_SAMPLES;
-use super::fetch::{Address, fetch};
+use super::fetch::{Address, FetchError, fetch};
 use super::history_values::Rates;
 use super::page::{Page, page};
 use super::saved_sums;
 use super::sum::{AppFigures, PageReading, Sums};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, SocketError};
 use crate::history::Recorder;
 use crate::snapshot::Snapshot;
 
@@ -96,10 +97,25 @@ struct ReadJob {
     shares: bool,
 }
 
-/// Result of a job: the page, or a description of the problem.
+/// Result of a job.
 struct ReadOutcome {
     job: ReadJob,
-    page: Result<Page, String>,
+    page: Result<Page, ReadError>,
+}
+
+/// Reason why a page is not read. The texts follow the name of the instance.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("has no port: {0} plus the instance number exceeds 65535")]
+    NoPort(u16),
+    #[error("shares port {0} with other instances: give each instance its own port and set `increment: true`")]
+    SharedPort(u16),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("has a page that cannot be parsed")]
+    Parse,
 }
 
 impl Scraper {
@@ -264,7 +280,7 @@ impl ScraperState {
         }
         self.saved_at = Some(Instant::now());
         if let Err(problem) = saved_sums::save(home, self.apps.iter().map(|(app, of)| (app, &of.sums))) {
-            self.log_once(format!("scrape: cannot save sums: {problem}"));
+            self.log_once(format!("scrape: cannot save sums: {}", with_causes(&problem)));
         }
     }
 
@@ -286,27 +302,24 @@ fn target(spec: &AppSpec, index: u32, pid: i32) -> Option<ScrapeTarget> {
 }
 
 async fn read(daemon: &Daemon, job: ReadJob) -> ReadOutcome {
-    let ScrapeTarget { scrape, index, rights } = job.target.clone();
-    let text = if !job.shares {
-        match scrape.port_of(index) {
-            Some(port) => fetch(&Address::Port(port), port, &scrape.path).await,
-            None => Err(format!("has no port: {} plus the instance number exceeds 65535", scrape.port)),
-        }
-    } else if let Some(rights) = rights {
-        // Each socket is for one connection.
-        match daemon.socket_to(job.id, scrape.port).await {
-            Ok(path) => fetch(&Address::Instance { path, pid: job.pid, rights }, scrape.port, &scrape.path).await,
-            Err(problem) => Err(problem),
-        }
-    } else {
-        Err(format!("shares port {} with other instances: give each instance its own port and set `increment: true`", scrape.port))
-    };
-    let page = match text {
-        // A large page is parsed on another thread, so that it does not delay others.
-        Ok(text) => tokio::task::spawn_blocking(move || page(&text)).await.map_err(|_| "has a page that cannot be parsed".to_owned()),
-        Err(problem) => Err(problem),
-    };
+    let page = read_page(daemon, &job).await;
     ReadOutcome { job, page }
+}
+
+async fn read_page(daemon: &Daemon, job: &ReadJob) -> Result<Page, ReadError> {
+    let ScrapeTarget { scrape, index, rights } = job.target.clone();
+    let (address, port) = if !job.shares {
+        let port = scrape.port_of(index).ok_or(ReadError::NoPort(scrape.port))?;
+        (Address::Port(port), port)
+    } else {
+        let rights = rights.ok_or(ReadError::SharedPort(scrape.port))?;
+        // Each socket is for one connection.
+        let path = daemon.socket_to(job.id, scrape.port).await?;
+        (Address::Instance { path, pid: job.pid, rights }, scrape.port)
+    };
+    let text = fetch(&address, port, &scrape.path).await?;
+    // A large page is parsed on another thread, so that it does not delay others.
+    tokio::task::spawn_blocking(move || page(&text)).await.map_err(|_| ReadError::Parse)
 }
 
 #[cfg(test)]

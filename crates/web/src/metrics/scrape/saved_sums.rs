@@ -3,15 +3,13 @@
 //! the same limits as reading the page of an app.
 
 use std::fmt::Write as _;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
 use super::page::{Family, FamilyKind, FamilyValue, page};
 use super::sum::Sums;
-use crate::settings::make_folder;
+use crate::json_file::{FileError, JsonFile};
 
 const VERSION: u32 = 1;
 /// Maximum size of a file that is read.
@@ -42,50 +40,38 @@ struct LastPage {
 /// App, by namespace and name, with its sums.
 type AppSums = ((String, String), Sums);
 
-fn path(home: &Path) -> PathBuf {
-    crate::settings::names::folder(home).join("scraped.json")
+fn file(home: &Path) -> JsonFile {
+    JsonFile::internal(home, "scraped.json", MAX_BYTES)
 }
 
 /// Writes the sums of these apps.
 ///
 /// # Errors
-/// Returns a message with the system's error; the file is unchanged.
-pub(super) fn save<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, String), &'a Sums)>) -> Result<(), String> {
+/// Returns a [`FileError`] if the file cannot be written; it is unchanged then.
+pub(super) fn save<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, String), &'a Sums)>) -> Result<(), FileError> {
     let app = |((namespace, app), sums): (&(String, String), &Sums)| SavedApp {
         namespace: namespace.clone(),
         app: app.clone(),
         former: text(&sums.former.families),
         last: sums.last.iter().map(|(id, (pid, page))| LastPage { id: *id, pid: *pid, page: text(&page.families) }).collect(),
     };
-    let kept = serde_json::to_vec(&SavedFile { version: VERSION, apps: apps.map(app).collect() }).unwrap_or_default();
-    make_folder(home).map_err(|error| ostler_core::text::causes::with_causes(&error))?;
-    replace(&path(home), &kept, Durability::Process, Writers::One).map_err(|error| ostler_core::text::causes::with_causes(&error))
+    file(home).write(&SavedFile { version: VERSION, apps: apps.map(app).collect() })
 }
 
 /// Reads the sums to continue with. If the file is invalid, it is renamed, all sums start at zero,
 /// and a description of the problem is returned.
 pub(super) fn load(home: &Path) -> (Vec<AppSums>, Option<String>) {
-    let path = path(home);
-    let problem = match read(&path) {
-        Ok(apps) => return (apps, None),
-        Err(problem) => problem,
-    };
-    let aside = path.with_extension("json.aside");
-    let _ = std::fs::rename(&path, &aside);
-    (Vec::new(), Some(format!("\"{}\" {problem}; it was renamed to \"{}\"", path.display(), aside.display())))
+    let file = file(home);
+    match read(&file) {
+        Ok(apps) => (apps, None),
+        Err(problem) => (Vec::new(), Some(file.set_aside(&problem))),
+    }
 }
 
-fn read(path: &Path) -> Result<Vec<AppSums>, String> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(format!("cannot be read: {error}")),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
-    let kept: SavedFile = serde_json::from_slice(&bytes).map_err(|error| format!("is invalid: {error}"))?;
+fn read(file: &JsonFile) -> Result<Vec<AppSums>, FileError> {
+    let Some(kept) = file.read::<SavedFile>()? else { return Ok(Vec::new()) };
     if kept.version > VERSION {
-        return Err(format!("was written by a newer version ({})", kept.version));
+        return Err(FileError::Later { path: file.path().to_owned(), version: kept.version });
     }
     let of = |app: SavedApp| {
         let last = app.last.into_iter().map(|last| (last.id, (last.pid, page(&last.page)))).collect();
@@ -129,6 +115,8 @@ fn sample(out: &mut String, name: &str, ending: &str, labels: &str, value: f64) 
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     const PAGE: &str = "# HELP c_total a \\\\ \\n b\n# TYPE c_total counter\nc_total{k=\"a\\\"b\\\\c\\nd\",app=\"x\"} 5\nc_total 1e300\n# TYPE empty counter\nempty 0\n\
@@ -175,10 +163,10 @@ mod tests {
         let home = home("broken");
         assert!(load(&home).1.is_none());
         for text in ["", "[1", "{\"version\": 1}", "{\"version\": 9, \"apps\": []}"] {
-            std::fs::write(path(&home), text).unwrap();
+            std::fs::write(file(&home).path(), text).unwrap();
             let (apps, problem) = load(&home);
-            assert!(apps.is_empty() && problem.is_some() && !path(&home).exists(), "{text}");
-            assert_eq!(std::fs::read_to_string(path(&home).with_extension("json.aside")).unwrap(), text);
+            assert!(apps.is_empty() && problem.is_some() && !file(&home).path().exists(), "{text}");
+            assert_eq!(std::fs::read_to_string(file(&home).path().with_extension("json.aside")).unwrap(), text);
         }
         std::fs::remove_dir_all(&home).unwrap();
     }

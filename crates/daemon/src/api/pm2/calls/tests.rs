@@ -48,7 +48,7 @@ fn steps(played: &TestContext, method: &str, arg: Value) -> Vec<String> {
 }
 
 fn refusal(played: &TestContext, method: &str, arg: Value) -> String {
-    plan(&played.ctx, method, vec![arg]).unwrap_err()
+    plan(&played.ctx, method, vec![arg]).unwrap_err().to_string()
 }
 
 #[test]

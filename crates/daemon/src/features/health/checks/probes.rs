@@ -146,7 +146,7 @@ impl HealthChecks {
         watched.questions.push(key);
         self.questions.insert(key, RepeatedProbe { id, phases });
         if let Some(trouble) = broken {
-            self.take_answer(ctx, key, ProbeOutcome::Broken(trouble));
+            self.take_answer(ctx, key, ProbeOutcome::Broken(trouble.to_string()));
         }
     }
 

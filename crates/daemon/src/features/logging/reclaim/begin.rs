@@ -31,6 +31,13 @@ pub(super) struct WrittenLog {
     writer: Option<(i32, u32)>,
 }
 
+/// Names of a log that is copied, as in [`ReclaimRecord`].
+struct LogNames {
+    path: String,
+    target: String,
+    rotated: String,
+}
+
 /// Result of beginning the reclaim of a log.
 pub(super) enum BeginOutcome {
     /// There is nothing to do.
@@ -70,6 +77,10 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<WrittenLog> {
     found
 }
 
+fn no_text() -> String {
+    "the name of a file is not UTF-8".to_owned()
+}
+
 impl Reclaim {
     /// Begins what is possible, or returns the reason why nothing is.
     pub(super) fn begin_reclaim(&mut self, ctx: &mut Ctx, log: &WrittenLog) -> Result<BeginOutcome, String> {
@@ -95,28 +106,14 @@ impl Reclaim {
             ReclaimDecision::Impossible(why) => return Err(why.to_string()),
             ReclaimDecision::Reclaim => {}
         }
-        let no_text = || "the name of a file is not UTF-8".to_owned();
         let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
         let rotated_path = Path::new(&rotated);
         // The file may be in another user's folder by now.
         let rights = if rights.is_daemon_user() { log.rights.target(rotated_path).1 } else { rights };
         let is_one_folder = !rights.is_daemon_user() && rotated_path.parent() == target.parent();
         let folder = is_one_folder.then(|| Folder::with(rotated_path, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
-        let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
-        let (id, path, target) = (self.next_number(), log.path.clone(), text.to_owned());
-        let record = ReclaimRecord {
-            id,
-            path,
-            target,
-            rotated,
-            copy,
-            file: log.file,
-            stage: ReclaimStage::Copying,
-            stays: false,
-            emptied: false,
-            rights,
-        };
-        self.order_copy(ctx, record, folder.map(Arc::new));
+        let names = LogNames { path: log.path.clone(), target: text.to_owned(), rotated };
+        let id = self.begin_copy(ctx, names, log.file, false, rights, folder)?;
         Ok(BeginOutcome::Reclaim(id))
     }
 
@@ -133,26 +130,28 @@ impl Reclaim {
     }
 
     fn begin_rotation(&mut self, ctx: &mut Ctx, log: Rotating) -> Result<(), String> {
-        let no_text = || "the name of a file is not UTF-8".to_owned();
         let target = log.target.to_str().ok_or_else(no_text)?.to_owned();
-        let rotated = log.target.with_file_name(&log.rotated);
-        let copy = copy_name(&rotated).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
-        let rotated = rotated.to_str().ok_or_else(no_text)?.to_owned();
-        let (id, path, rights) = (self.next_number(), log.path, log.rights);
-        let record = ReclaimRecord {
-            id,
-            path,
-            target,
-            rotated,
-            copy,
-            file: log.file,
-            stage: ReclaimStage::Copying,
-            stays: true,
-            emptied: false,
-            rights,
-        };
-        self.order_copy(ctx, record, Some(Arc::new(log.folder)));
-        Ok(())
+        let rotated = log.target.with_file_name(&log.rotated).to_str().ok_or_else(no_text)?.to_owned();
+        let names = LogNames { path: log.path, target, rotated };
+        self.begin_copy(ctx, names, log.file, true, log.rights, Some(log.folder)).map(drop)
+    }
+
+    /// Orders the copy of a log. `stays`: the log is at its path. Returns the number of the record.
+    fn begin_copy(
+        &mut self,
+        ctx: &mut Ctx,
+        names: LogNames,
+        file: FileKey,
+        stays: bool,
+        rights: Rights,
+        folder: Option<Folder>,
+    ) -> Result<u32, String> {
+        let LogNames { path, target, rotated } = names;
+        let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
+        let (id, stage) = (self.next_number(), ReclaimStage::Copying);
+        let record = ReclaimRecord { id, path, target, rotated, copy, file, stage, stays, emptied: false, rights };
+        self.order_copy(ctx, record, folder.map(Arc::new));
+        Ok(id)
     }
 
     fn next_number(&mut self) -> u32 {

@@ -1,7 +1,11 @@
 //! Requests over a played context: events of instances and their order, answers to clients, and the
 //! end of a request.
 
+mod confirm;
 mod detached;
+mod reload;
+mod resurrect;
+mod scale;
 mod together;
 
 use std::rc::Rc;
@@ -179,27 +183,10 @@ fn failed_first_start_removes_the_instance() {
 #[test]
 fn parallel_limits_the_instances_stopped_at_a_time() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("b"), app("c")]);
-    let proto::Request::Act { action, targets, cwd, change, gentle, canary_ms, command, confirm, .. } = act(Action::Stop, &["all"]) else {
-        panic!()
-    };
-    ask(
-        &mut played,
-        &mut jobs,
-        proto::Request::Act {
-            action,
-            targets,
-            cwd,
-            change,
-            parallel: 2,
-            gentle,
-            canary_ms,
-            command,
-            named_only: false,
-            confirm,
-            namespace: None,
-            together: false,
-        },
-    );
+    let mut stop = act(Action::Stop, &["all"]);
+    let proto::Request::Act { parallel, .. } = &mut stop else { panic!() };
+    *parallel = 2;
+    ask(&mut played, &mut jobs, stop);
     let stopping = |played: &TestContext| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
     assert_eq!(stopping(&played), [true, true, false]);
     process_exits(&mut played, &mut jobs, ids[0], 0);
@@ -342,133 +329,6 @@ fn counters_are_reset_immediately() {
     assert_eq!(played.ctx.state.slots.get(0).unwrap().durable.instance.counters.restarts, 0);
 }
 
-fn scale(to: ScaleTo) -> proto::Request {
-    proto::Request::Scale { name: "a".into(), cwd: String::new(), to, oldest_first: true, confirm: None }
-}
-
-#[test]
-fn scale_reports_in_order_and_starts_missing_instances() {
-    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
-    ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
-    assert_eq!(replies(&mut played), ["Failed(NothingToDo)"]);
-    ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
-    process_exits(&mut played, &mut jobs, 1, 0);
-    assert!(replies(&mut played).is_empty(), "the first one has not gone");
-    process_exits(&mut played, &mut jobs, 0, 0);
-    assert_eq!(replies(&mut played), ["done 0", "done 1", "all done [0, 1]"]);
-    ask(&mut played, &mut jobs, scale(ScaleTo::By(1)));
-    spawned(&mut played, &mut jobs, 3);
-    assert_eq!(replies(&mut played), ["launched a [3]", "done 3", "all done [3]"]);
-    played.ctx.request(FeatureRequest::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
-    played.settle(&mut jobs);
-    assert_eq!(
-        played.ctx.state.slots.get(2).unwrap().durable.instance.wanted,
-        DesiredState::Gone,
-        "where a policy asks, the one with the highest number goes"
-    );
-}
-
-#[test]
-fn each_scale_is_an_event_with_its_cause() {
-    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
-    played.events();
-    ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
-    assert!(scalings(&mut played).is_empty(), "nothing is to be done");
-    ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
-    let [
-        ProtoEvent {
-            app: Some(app), id: None, kind: EventKind::Scaled { from: 2, to: 1 }, cause: EventCause::User { command, .. }, ..
-        },
-    ] = &scalings(&mut played)[..]
-    else {
-        panic!("not told")
-    };
-    assert_eq!((&**app, &**command), ("a", "scale"));
-    process_exits(&mut played, &mut jobs, 0, 0);
-    let measured = "uses 90 % of a core with 1 instance";
-    played.ctx.request(FeatureRequest::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
-    played.settle(&mut jobs);
-    let events: Vec<(EventKind, EventCause)> = scalings(&mut played).into_iter().map(|event| (event.kind, event.cause)).collect();
-    assert_eq!(events, [(EventKind::Scaled { from: 1, to: 3 }, EventCause::policy(PolicyName::Autoscale, measured.to_owned()))]);
-}
-
-fn scalings(played: &mut TestContext) -> Vec<ProtoEvent> {
-    played.events().into_iter().filter(|event| matches!(event.kind, EventKind::Scaled { .. })).collect()
-}
-
-fn news(played: &mut TestContext, jobs: &mut Jobs, ticket: u64, news: RolloutNews) -> Vec<Input> {
-    played.ctx.answer(FeatureAnswer::Rollout { ticket, news });
-    played.settle(jobs)
-}
-
-fn report(app: &str, state: RolloutState) -> RolloutNews {
-    let text = |text: &str| text.to_owned();
-    RolloutNews::Ended(Box::new(RolloutReport {
-        app: text(app),
-        release: 2,
-        version: None,
-        script: text("/bin/app"),
-        command: text("reload"),
-        started_ms: 0,
-        ended_ms: None,
-        state,
-        current: true,
-        replicas: Vec::new(),
-        fault: None,
-        cut: 0,
-    }))
-}
-
-fn rollouts(rest: &[Input]) -> Vec<(u64, String)> {
-    let of = |input: &Input| {
-        if let Input::Request(FeatureRequest::Rollout(wanted)) = input { Some((wanted.ticket, wanted.app.clone())) } else { None }
-    };
-    rest.iter().filter_map(of).collect()
-}
-
-#[test]
-fn apps_are_reloaded_concurrently() {
-    let (mut played, mut jobs, _) = running(&[app("a"), app("b"), app("a")]);
-    let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
-    let [(first, a), (second, b)] = &rollouts(&rest)[..] else { panic!("{rest:?}") };
-    assert_eq!((a.as_str(), b.as_str()), ("a", "b"));
-    let refused = RolloutNews::Refused { app: "b".into(), ids: vec![1], reason: "a reload is under way".into() };
-    news(&mut played, &mut jobs, *second, refused);
-    assert!(news(&mut played, &mut jobs, second + 1, report("a", RolloutState::Done)).len() == 1, "it is somebody else's");
-    news(&mut played, &mut jobs, *first, report("a", RolloutState::Done));
-    assert_eq!(replies(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is under way", "1 of 3 failed"]);
-}
-
-/// If processes run beside the old ones, only some apps are reloaded at the same time. Apps that
-/// depend on others are reloaded one by one.
-#[test]
-fn concurrent_reloads_are_bounded() {
-    let cluster =
-        |name: String| AppSpec { mode: ostler_core::app::ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(&name) };
-    let apps: Vec<AppSpec> = (0..9).map(|number| cluster(format!("app-{number}"))).collect();
-    let (mut played, mut jobs, _) = running(&apps);
-    let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
-    assert_eq!(rollouts(&rest).len(), 4);
-    let (ticket, name) = rollouts(&rest)[2].clone();
-    let rest = news(&mut played, &mut jobs, ticket, report(&name, RolloutState::Done));
-    assert_eq!(rollouts(&rest).len(), 1, "one is over, the next one begins");
-}
-
-#[test]
-fn rollback_release_is_shared_by_all_instances() {
-    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
-    let old = AppSpec { version: Some("1".into()), ..app("a") };
-    let origin = Origin::User { command: "undo".into(), uid: 0, pid: 1, on_behalf_of: None };
-    let release = Box::new((old, EnvMap::from([("X".to_owned(), "1".to_owned())])));
-    played.ctx.request(FeatureRequest::ReloadTo { client: CLIENT, id: 1, app: "a".into(), release, origin });
-    let rest = played.settle(&mut jobs);
-    let wanted =
-        rest.into_iter().find_map(|input| if let Input::Request(FeatureRequest::Rollout(wanted)) = input { Some(wanted) } else { None });
-    let [one, other] = &wanted.unwrap().replacements[..] else { panic!() };
-    assert!(Rc::ptr_eq(&one.app, &other.app) && Rc::ptr_eq(&one.base, &other.base));
-    assert_eq!((one.app.spec.version.as_deref(), one.base.vars.get("X").map(String::as_str)), (Some("1"), Some("1")));
-}
-
 #[test]
 fn start_waits_until_the_deletion_is_complete() {
     for existing in [PLAIN, Existing::PlainScript { force: true }] {
@@ -486,138 +346,17 @@ fn start_waits_until_the_deletion_is_complete() {
     }
 }
 
-#[test]
-fn start_ignores_instances_removed_by_a_scale() {
-    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
-    played.ctx.event(1, Event::Delete(Origin::policy(PolicyName::Autoscale)));
-    played.settle(&mut jobs);
-    ask(&mut played, &mut jobs, start(vec![app("a")], Existing::Restart));
-    assert_eq!(replies(&mut played), ["restartProcessId [0]"]);
-}
-
-fn confirmed(early_exit_fails: bool) -> (TestContext, Jobs) {
-    let (mut played, mut jobs) = empty();
-    let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };
-    let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
-    let confirm = Some(Confirm { within_ms: 500, early_exit_fails, watches: false, detached: false });
-    ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
-    played.ctx.state.slots.get_mut(0).unwrap().durable.preloaded = true;
-    spawned(&mut played, &mut jobs, 0);
-    assert_eq!(replies(&mut played), ["launched api [0]"], "it is unknown whether it runs its script");
-    (played, jobs)
-}
-
-#[test]
-fn node_app_is_confirmed_when_its_script_runs() {
-    let (mut played, mut jobs) = confirmed(true);
-    let message = ostler_proto::node::classify(serde_json::json!({"cmd": "NODE_OSTLER", "act": "runs"}));
-    played.ctx.outbox.queue.push_back(Input::Message(0, 1, message));
-    played.settle(&mut jobs);
-    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
-    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nothing is waited for any more");
-}
-
-#[test]
-fn confirmation_wait_times_out() {
-    let (mut played, mut jobs) = confirmed(true);
-    played.pass(&mut jobs, 499);
-    played.settle(&mut jobs);
-    assert!(replies(&mut played).is_empty());
-    played.pass(&mut jobs, 1);
-    played.settle(&mut jobs);
-    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
-}
-
-#[test]
-fn crash_before_the_confirmation_fails_the_start() {
-    for (fails, word) in [(true, "failed 0: exited with code 1 within"), (false, "done 0")] {
-        let (mut played, mut jobs) = confirmed(fails);
-        process_exits(&mut played, &mut jobs, 0, 1);
-        let sent = replies(&mut played);
-        assert!(sent[0].starts_with(word), "{sent:?}");
-    }
-}
-
-const WATCHED: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: true, detached: false };
-
-/// Returns a restart whose new processes are watched.
-fn watched(targets: &[&str]) -> proto::Request {
-    restart_by(WATCHED, targets)
-}
-
-fn restart_by(confirm: Confirm, targets: &[&str]) -> proto::Request {
-    let proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, .. } = act(Action::Restart, targets)
-    else {
-        panic!()
-    };
-    proto::Request::Act {
-        action,
-        targets,
-        cwd,
-        change,
-        parallel,
-        gentle,
-        canary_ms,
-        command,
-        named_only: false,
-        confirm: Some(confirm),
-        namespace: None,
-        together: false,
-    }
+fn restart_by(wait: Confirm, targets: &[&str]) -> proto::Request {
+    let mut restart = act(Action::Restart, targets);
+    let proto::Request::Act { confirm, .. } = &mut restart else { panic!() };
+    *confirm = Some(wait);
+    restart
 }
 
 /// Exits the old process of an instance, and spawns the new one.
 fn restarts(played: &mut TestContext, jobs: &mut Jobs, id: u32) {
     process_exits(played, jobs, id, 0);
     spawned(played, jobs, id);
-}
-
-#[test]
-fn watched_restart_is_done_after_min_uptime() {
-    let (mut played, mut jobs, _) = running(&[app("a")]);
-    ask(&mut played, &mut jobs, watched(&["a"]));
-    restarts(&mut played, &mut jobs, 0);
-    assert_eq!(replies(&mut played), ["restartProcessId [0]"]);
-    played.pass(&mut jobs, 999);
-    played.settle(&mut jobs);
-    assert!(replies(&mut played).is_empty());
-    played.pass(&mut jobs, 1);
-    played.settle(&mut jobs);
-    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
-    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nothing is waited for any more");
-}
-
-#[test]
-fn watched_restart_stops_at_the_first_failed_instance() {
-    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("b"), app("a")]);
-    ask(&mut played, &mut jobs, watched(&["all"]));
-    // The restart touches one instance of each app.
-    assert_eq!((0..4).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, false, true, false]);
-    restarts(&mut played, &mut jobs, 0);
-    restarts(&mut played, &mut jobs, 2);
-    played.pass(&mut jobs, 150);
-    process_exits(&mut played, &mut jobs, 0, 1);
-    let sent = replies(&mut played);
-    assert!(sent[1].starts_with("failed 0: exited with code 1 within"), "{sent:?}");
-    assert!(
-        sent[2..].iter().all(|line| line.ends_with("was left unchanged, because the new process of another instance failed")),
-        "{sent:?}"
-    );
-    assert_eq!(sent.len(), 4, "{sent:?}");
-    played.pass(&mut jobs, 1000);
-    played.settle(&mut jobs);
-    assert_eq!(replies(&mut played), ["done 2", "3 of 4 failed"]);
-    assert!(!is_stopping(&played, 1) && !is_stopping(&played, 3));
-}
-
-#[test]
-fn watched_restart_continues_with_half_of_the_app() {
-    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a"), app("a")]);
-    ask(&mut played, &mut jobs, watched(&["a"]));
-    restarts(&mut played, &mut jobs, 0);
-    played.pass(&mut jobs, 1000);
-    played.settle(&mut jobs);
-    assert_eq!((1..4).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]
@@ -653,44 +392,6 @@ fn shutdown_saves_the_list_only_if_requested() {
         played.settle(&mut jobs);
         assert_eq!(played.ctx.state.open_requests, 1, "once is enough");
     }
-}
-
-#[test]
-fn saved_schedule_is_restored_before_the_start() {
-    let (mut played, mut jobs) = empty();
-    let list = serde_json::json!([{"name": "a", "pm_exec_path": "/bin/true", "pm_cwd": "/", "cron_restart": "* * * * *", "pm_id": 0}]);
-    std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
-    let rest = ask(&mut played, &mut jobs, proto::Request::Resurrect);
-    assert!(matches!(&rest[..], [Input::Request(FeatureRequest::Schedule { id: 0, saved: Some(_) })]), "{rest:?}");
-    let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
-    let (mut played, mut jobs) = empty();
-    std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
-    jobs.on_client_request(&mut played.ctx, ClientRequest { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
-    let queued = played.queued();
-    assert!(
-        matches!(&queued[..], [Input::Request(FeatureRequest::Schedule { .. }), Input::Event(0, Event::Start(Origin::Resurrect))]),
-        "{queued:?}"
-    );
-}
-
-#[test]
-fn restore_reports_entries_by_their_list_index() {
-    let entry = |name: &str, status: &str| serde_json::json!({"name": name, "pm_exec_path": "/bin/true", "pm_cwd": "/", "status": status});
-    let restore = |entries: Vec<serde_json::Value>| proto::Request::Restore { entries, sockets_of: None };
-    let (mut played, mut jobs, _) = running(&[app("gone")]);
-    ask(&mut played, &mut jobs, act(Action::Delete, &["gone"]));
-    process_exits(&mut played, &mut jobs, 0, 0);
-    replies(&mut played);
-    ask(&mut played, &mut jobs, restore(vec![entry("a", "online"), entry("b", "stopped")]));
-    assert_eq!(replies(&mut played), ["launched /bin/true [0]", "launched /bin/true [1]"]);
-    spawned(&mut played, &mut jobs, 1);
-    assert_eq!(replies(&mut played), ["done 0", "all done [0, 1]"]);
-    assert_eq!(state(&played, 2), &InstanceState::Stopped);
-    ask(&mut played, &mut jobs, restore(vec![entry("b", "online"), entry("c", "stopped")]));
-    assert_eq!(replies(&mut played), ["launched /bin/true [2]", "all done [2]"], "a name that is there is left alone");
-    ask(&mut played, &mut jobs, restore(vec![entry("d", "online"), serde_json::json!({"name": "e"})]));
-    assert_eq!(replies(&mut played), ["entry 1 of the saved list (e): pm_exec_path: missing"], "all or nothing");
-    assert_eq!(played.ctx.state.slots.iter().count(), 3);
 }
 
 #[test]

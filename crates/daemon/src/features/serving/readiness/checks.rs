@@ -32,7 +32,7 @@ impl Readiness {
                 is_started.map_err(|error| error.to_string())
             }
             Some(by) => match ProbeRequest::of(by, port_shift(slot, by)) {
-                Some(question) => self.probes.begin(id, id, question, ctx.now.mono_ms),
+                Some(question) => self.probes.begin(id, id, question, ctx.now.mono_ms).map_err(|error| error.to_string()),
                 None => Ok(()),
             },
             None => Ok(()),

@@ -195,8 +195,12 @@ fn draining_process_gets_no_new_connections_and_keeps_its_queue() {
     assert!((1..=early.len()).contains(&accepted), "{accepted}");
     played.pass(&mut sockets, 200);
     assert!(played.queued().is_empty(), "another one may be on its way");
-    played.pass(&mut sockets, 200);
-    let inputs = played.queued();
+    // On a busy machine, the checks are further apart.
+    let inputs = (0..1000).find_map(|_| {
+        played.pass(&mut sockets, 200);
+        Some(played.queued()).filter(|inputs| !inputs.is_empty())
+    });
+    let inputs = inputs.unwrap_or_default();
     assert!(
         matches!(&inputs[..], [Input::Request(FeatureRequest::FinishRequests { id, inc: of })] if *id == first && *of == inc),
         "{inputs:?}"

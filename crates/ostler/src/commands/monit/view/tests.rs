@@ -7,8 +7,8 @@ use super::*;
 use crate::commands::monit::input::{Input, Key};
 use crate::commands::monit::keys::on_input;
 use crate::commands::monit::log_lines::LogLine;
-use crate::commands::monit::paint::changes;
 use crate::commands::monit::state::{AppAction, DisplayOptions, MonitEvent};
+use crate::full_screen::paint::changes;
 use crate::render::View;
 use crate::tests::data;
 

@@ -1,6 +1,8 @@
 //! The keeper's loop: one `epoll` over the link, the signals and the pidfds of adopted processes.
 //! It sleeps without a timeout unless a daemon is due to be started, killed or judged.
 
+mod drill;
+
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -26,7 +28,6 @@ use crate::anchor::{Anchor, Role};
 use crate::children::Watch;
 use crate::daemon::Daemon;
 use crate::daemon::watchdog::DOUBT_SIGNAL;
-use crate::drill::drill;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
 use crate::home::{self, ForeignKeeper};
 use crate::keeper::{
@@ -36,6 +37,7 @@ use crate::keeper::{
 use crate::launch::{EXIT_CHECKED, EXIT_LOCKED, READY_FAILED, READY_LISTENING, READY_TAKEN};
 use crate::link::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::state::{KeeperState, LOCK_FILE, PID_FILE, SOCKET_FILE, pid_file};
+use drill::drill;
 
 /// Returns the process that this process started before it became the keeper.
 fn starter() -> Option<ProcRef> {
