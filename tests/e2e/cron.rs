@@ -47,8 +47,8 @@ fn cron_restarts_every_second_with_pm2_messages() {
     let log = home.daemon_log();
     assert!(log.contains("[PM2][WORKER] Registering a cron job on: 0"), "{log}");
     let shown = home.ok("describe clock").stdout;
-    assert!(shown.contains("cron restart") && shown.contains(EACH_SECOND) && shown.contains("next run"), "{shown}");
-    assert!(home.ok("why clock").stdout.contains("requested by the policy `cron`"));
+    assert!(shown.contains("cron_restart") && shown.contains(EACH_SECOND) && shown.contains("next run"), "{shown}");
+    assert!(home.ok("why clock --all").stdout.contains("requested by the policy `cron`"));
     home.ok("stop clock");
     let log = home.daemon_log();
     assert!(log.contains("[PM2] Deregistering a cron job on: 0"), "{log}");

@@ -120,7 +120,7 @@ fn describe_shows_the_commit() {
     let commits = create_three_commits(&home, "");
     let url = home.root().join("repo.git").display().to_string();
     git(&home, &format!("remote set-url origin {url}"));
-    let output = home.ok("describe api").says("Revision control metadata").says(&commits[0]).says("main");
+    let output = home.ok("describe api").says("Revision\n").says(&commits[0]).says("main");
     assert!(output.all().contains("repo.git"), "{output}");
     // ostler reads packed refs and a detached head without running git.
     git(&home, "pack-refs --all");
@@ -134,11 +134,11 @@ fn describe_shows_the_commit() {
     app.run().ok();
     home.ok("describe second").says(&commits[1]);
     home.ok("restart api --no-vizion").says("api");
-    home.ok("describe api").never_says("Revision control");
+    home.ok("describe api").never_says("Revision");
     // A FIFO that would block, or a folder without a repository, shows no revision.
     std::fs::remove_file(home.root().join("second/.git")).unwrap();
     assert!(Command::new("mkfifo").arg(home.root().join("second/.git")).status().unwrap().success());
-    home.ok("describe second").never_says("Revision control");
+    home.ok("describe second").never_says("Revision");
 }
 
 /// PM2's list and bus show the commit that the app was started from, not the folder's current

@@ -71,7 +71,7 @@ fn failed_check_restarts_app_and_is_visible_everywhere() {
     assert_eq!(after.env("restart_time"), &json!(1));
     home.write("well", "");
     wait_health(&home, "web", "healthy");
-    let why = home.ok("why web").stdout;
+    let why = home.ok("why web --all").stdout;
     let answer = format!("HTTP request to localhost:{port}: 503 `{}`", before.pid());
     assert!(why.contains(&format!("it is unhealthy: {answer} (3 times in a row)")), "{why}");
     assert!(why.contains("requested by the policy `health`"), "{why}");
@@ -326,7 +326,7 @@ fn autokill_kills_process_with_blocked_event_loop() {
     std::thread::spawn(move || drop(get(port, "/hang")));
     let after = home.wait_app("web", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
     assert_eq!(after.env("restart_time"), &json!(1));
-    let why = home.ok("why web").stdout;
+    let why = home.ok("why web --all").stdout;
     assert!(why.contains("its event loop has been blocked for 1000 ms"), "{why}");
     assert!(why.contains("was killed by SIGKILL, killed because it did not stop in time, requested by the policy `health`"), "{why}");
 }

@@ -199,7 +199,7 @@ fn run_over_timeout_fails() {
     let outcomes: Vec<Value> = job(&home, "slow")["runs"].as_array().unwrap().iter().map(|run| run["outcome"].clone()).collect();
     assert_eq!(outcomes, ["timeout", "timeout"]);
     home.wait_until("nothing of it is left", || home.app_processes().is_empty());
-    assert!(home.ok("why slow").stdout.contains("requested by the policy `timeout`"));
+    assert!(home.ok("why slow --all").stdout.contains("requested by the policy `timeout`"));
 }
 
 /// The time limit also applies after the daemon was replaced.

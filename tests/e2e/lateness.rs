@@ -68,7 +68,7 @@ fn slow_start_continues_after_command_returns() {
         }
         // The next start shows how long the former start took.
         std::fs::remove_file(home.work().join("go")).unwrap();
-        home.ok("restart x").says("is still starting after ").says("(it took ").says(" the last time)");
+        home.ok("restart x").says("still starting after ").says("(it took ").says(" the last time)");
         home.ok("delete x");
     }
 }

@@ -35,7 +35,7 @@ fn memory_limit_restarts_app_with_pm2_messages() {
     assert!(log.contains("[PM2][WORKER] Process 0 restarted because it exceeds --max-memory-restart value (current_memory="), "{log}");
     assert!(log.contains("max_memory_limit=209715200 [octets])"), "{log}");
     let why = home.ok("why eater").stdout;
-    assert!(why.contains("(max_memory_restart: 209715200)") && why.contains("requested by the policy `memory`"), "{why}");
+    assert!(why.contains("(max_memory_restart: 209715200)") && why.contains("stopped by the policy `memory`"), "{why}");
 }
 
 /// The limit includes child processes: the shell itself needs almost no memory.
@@ -103,7 +103,7 @@ fn impossible_limit_stops_each_process_and_backs_off() {
     home.ok("restart large");
     home.wait_status("large", "online");
     let why = home.ok("why large").stdout;
-    assert!(why.contains("requested by the policy `memory`"), "{why}");
+    assert!(why.contains("stopped by the policy `memory`"), "{why}");
 }
 
 /// Returns the start times of an app's processes, in ms of the wall clock.
@@ -135,7 +135,7 @@ fn busy_app_is_reported_and_then_replaced() {
     let log = home.daemon_log();
     let told = log.find("App [busy:0] has used").unwrap();
     assert!(told < log.find("App [busy:0] used").unwrap(), "{log}");
-    assert!(home.ok("why busy").stdout.contains("requested by the policy `cpu`"));
+    assert!(home.ok("why busy --all").stdout.contains("requested by the policy `cpu`"));
     assert_eq!(home.app("calm").env("restart_time"), &json!(0));
 }
 
@@ -152,7 +152,7 @@ fn lines_on_stderr_count_as_errors() {
     home.write("told", "");
     home.wait_app("again", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
     home.wait_until("both are reported", || home.daemon_log().matches("reported 10 errors within 60 s (error_threshold: 10)").count() >= 2);
-    assert!(home.ok("why again").stdout.contains("requested by the policy `errors`"));
+    assert!(home.ok("why again --all").stdout.contains("requested by the policy `errors`"));
     assert_eq!(home.app("told").env("restart_time"), &json!(0));
     // Nine errors are below the limit of ten: the old errors no longer count.
     assert_eq!(home.app("again").env("restart_time"), &json!(1));

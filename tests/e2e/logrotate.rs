@@ -55,7 +55,7 @@ impl<'a> Etc<'a> {
     fn write(&self, words: &str) -> String {
         let mut command = self.home.cmd(words).command();
         let output = self.run(&mut command);
-        let said = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("use only one of the two"), "{output:?}");
         let mut files = fs::read_dir(self.home.work().join("etc/logrotate.d")).unwrap();
         files.next().unwrap().unwrap().file_name().into_string().unwrap()

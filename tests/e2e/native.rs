@@ -115,9 +115,9 @@ fn requester_is_recorded_beside_the_calling_user() {
     let name = format!("alice@dashboard {}", "x".repeat(1_000_000));
     client(&home).on_behalf_of("alice@dashboard").request(&stop_all(), &mut |_| {}).unwrap();
     let told = format!("`stop` of uid {} (pid {}) on behalf of alice@dashboard", rustix::process::getuid().as_raw(), std::process::id());
-    home.ok("why app").says(&told);
+    home.ok("why app --all").says(&told);
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
-    home.ok("why app").says(&told);
+    home.ok("why app --all").says(&told);
     home.ok("restart app");
     // The library cuts a name that is too long. If a long name still arrives, the daemon cuts it.
     client(&home).on_behalf_of(&name).request(&stop_all(), &mut |_| {}).unwrap();

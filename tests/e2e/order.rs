@@ -109,7 +109,7 @@ fn resurrect_starts_apps_in_order() {
     let mut resurrect = start_in_background(&home, "resurrect");
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     home.run("why web").says("waiting: api is not ready");
-    home.run("describe web").says("depends on").says("api (ready)").says("waits for");
+    home.run("describe web").says("depends_on").says("api (ready)").says("waits for");
     assert_eq!(chain(&home), [""; 0]);
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     resurrect.wait().unwrap();
@@ -128,7 +128,7 @@ fn dependency_that_is_never_ready_fails_the_start() {
     home.wait_status("slow", "launching");
     home.run(format!("start {path} --only web")).code(1).says("it depends on slow, which is not ready, after 400 ms");
     assert_eq!((home.app("web").status(), home.lines("log").len()), ("errored", 0));
-    home.run("why web").says("it was not started: it depends on slow, which is not ready, after 400 ms");
+    home.run("why web").says("was not started: it depends on slow, which is not ready, after 400 ms");
     home.ok("delete all");
     start_of_slow.wait().unwrap();
 }

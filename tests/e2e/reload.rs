@@ -49,7 +49,7 @@ fn reload_replaces_processes_and_keeps_instances() {
     assert_eq!(report(&home)[0]["state"], "done");
     // The history of the instance has the exit of the replaced process, with its cause.
     for old in &before {
-        home.ok(format!("why {}", old.id())).says(&format!("(pid {})", old.pid())).says("`reload`");
+        home.ok(format!("why {} --all", old.id())).says(&format!("(pid {})", old.pid())).says("`reload`");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::setup::{ecosystem, home, read_report, report_with, start_fixture};
 #[test]
 fn app_runs_and_its_output_is_logged() {
     let home = home();
-    home.ok(format!("start {} --name app -- a b", fixture_app("hello.sh"))).says("app").says("online");
+    home.ok(format!("start {} --name app -- a b", fixture_app("hello.sh"))).says("✓ app  pid ");
     let item = home.app("app");
     assert!(alive(item.pid()) && item.status() == "online" && item.restarts() == 0);
     home.wait_log("app-out.log", "hello from shell a,b\n");

@@ -127,14 +127,14 @@ fn history_names_each_event_and_its_cause() {
     let pid = home.app("app").pid();
     kill(pid, Signal::KILL);
     home.wait_app("app", "another process", |item| item.pid() != pid && item.status() == "online");
-    home.ok("why app").says("what happened:").says("by the policy `autorestart` (killed by SIGKILL)").says("is online (pid");
+    home.ok("why app --all").says("what happened:").says("by the policy `autorestart` (killed by SIGKILL)").says("is online (pid");
     kill_daemon(&home);
     home.wait_until("the next daemon tells of it", || {
-        home.run("why app").all().contains("ostler: the daemon restarted: 1 instance keeps running")
+        home.run("why app --all").all().contains("ostler: the daemon restarted: 1 instance keeps running")
     });
     home.ok("stop app");
     let uid = rustix::process::getuid().as_raw();
-    home.ok("why app").says(&format!("is stopped, by `stop` of uid {uid} (pid "));
+    home.ok("why app --all").says(&format!("is stopped, by `stop` of uid {uid} (pid "));
     let list: serde_json::Value = serde_json::from_str(&home.ok("why app --json").stdout).unwrap();
     assert_eq!((&list[0]["cause"]["user"]["command"], &list[0]["events"][0]["what"]), (&"stop".into(), &"stopped".into()), "{list:#}");
     // The events are lost, but the app's record still has the cause. The running app lets a new
@@ -142,6 +142,6 @@ fn history_names_each_event_and_its_cause() {
     start_fixture(&home, "other", "", "hold");
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").code == 0);
-    let said = home.ok("why app").says(&format!("last changed by `stop` of uid {uid} (pid ")).stdout.clone();
+    let said = home.ok("why app --all").says(&format!("last changed by `stop` of uid {uid} (pid ")).stdout.clone();
     assert!(!said.contains("what happened:"), "{said}");
 }

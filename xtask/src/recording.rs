@@ -77,7 +77,7 @@ impl Stage {
     /// Runs a line of shell in a terminal and returns its output with colours.
     fn output(&self, line: &str) -> Result<String> {
         let line = format!("stty cols {COLUMNS} rows 40; {line}");
-        Ok(output(self.command("script").args(["-qefc", &line, "/dev/null"]))?.replace('\r', ""))
+        Ok(settled(&output(self.command("script").args(["-qefc", &line, "/dev/null"]))?.replace('\r', "")))
     }
 }
 
@@ -102,7 +102,7 @@ fn picture(steps: &[(String, Vec<String>)]) -> String {
          g {{ animation: show 0.2s both; }}\n\
          @keyframes show {{ from {{ opacity: 0; }} }}\n\
          @media (prefers-reduced-motion: reduce) {{ g {{ animation: none; }} }}\n\
-         .b {{ font-weight: bold; }} .c31 {{ fill: #ff7b72; }} .c32 {{ fill: #7ee787; }} .c33 {{ fill: #e3b341; }} .c34 {{ fill: #79c0ff; }} .c36 {{ fill: #56d4dd; }} .c90 {{ fill: #8b949e; }}\n\
+         .b {{ font-weight: bold; }} .c31 {{ fill: #ff7b72; }} .c32 {{ fill: #7ee787; }} .c33 {{ fill: #e3b341; }} .c34 {{ fill: #79c0ff; }} .c36 {{ fill: #56d4dd; }} .c90, .c2 {{ fill: #8b949e; }}\n\
          </style>\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#0d1117\"/>\n"
     );
@@ -152,6 +152,20 @@ fn spans(line: &str) -> String {
     drawn
 }
 
+/// Returns the text that stays on the screen: live lines are drawn over the lines before them.
+fn settled(text: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for mut line in text.lines() {
+        while let Some((count, rest)) = line.strip_prefix("\x1b[").and_then(|rest| rest.split_once("A\x1b[J")) {
+            let Ok(count) = count.parse::<usize>() else { break };
+            lines.truncate(lines.len().saturating_sub(count));
+            line = rest;
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +182,10 @@ mod tests {
         let svg = picture(&[("ostler list".into(), vec!["a".into(), "b".into()])]);
         assert_eq!(svg.matches("<text ").count(), 3);
         assert!(svg.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn live_lines_are_replaced() {
+        assert_eq!(settled("one\nwaits 1\n\x1b[1A\x1b[Jwaits 2\n\x1b[1A\x1b[Jdone\nend"), "one\ndone\nend");
     }
 }

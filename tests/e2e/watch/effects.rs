@@ -49,7 +49,8 @@ fn stopped_app_ignores_changes_and_exited_app_restarts() {
     watched(&home, "other", r#""watch": true"#);
     only_the_last_counts(&home, "other", "x.js");
     assert_eq!(home.app("app").status(), "stopped");
-    assert!(home.ok("list").stdout.lines().any(|line| line.contains(" app ") && line.contains("disabled")));
+    let rows: serde_json::Value = serde_json::from_str(&home.ok("list --json").stdout).unwrap();
+    assert!(rows.as_array().unwrap().iter().any(|row| row["name"] == "app" && row["watching"] == false), "{rows}");
     // PM2 would no longer watch.
     home.ok("start app");
     wait_for_watching(&home, "app", 2);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::layout::{Layout, LayoutInput, Pane};
 use super::log_lines::{LogLine, LogLines};
 use super::series::Series;
+use crate::render::face::{AppState, Mark};
 use crate::render::{SortOrder, View};
 
 /// Events that are kept.
@@ -201,8 +202,20 @@ impl MonitState {
         }
         let position = self.position();
         self.rows = rows;
-        self.has_rows = true;
+        let is_first = !std::mem::replace(&mut self.has_rows, true);
         self.arrange_from(position);
+        if is_first && let Some(unwell) = self.first_unwell() {
+            self.select_at(unwell);
+        }
+    }
+
+    /// Returns the position of the first app that needs attention. The view opens on it.
+    fn first_unwell(&self) -> Option<usize> {
+        let is_unwell = |index: &usize| {
+            let row = &self.rows[*index];
+            row.trouble.is_some() || AppState::of(row).mark >= Mark::Warning
+        };
+        self.shown.iter().position(is_unwell).filter(|_| self.display.program == "ostler")
     }
 
     fn set_detail(&mut self, detail: Box<Detail>) {
@@ -328,6 +341,19 @@ mod tests {
         assert_eq!(state.selected, Some(2));
         state.apply(MonitEvent::Rows(Vec::new()));
         assert_eq!((state.selected, state.past.len(), state.list_top()), (None, 0, 0));
+    }
+
+    #[test]
+    fn view_opens_on_the_first_unwell_app() {
+        let display = DisplayOptions { program: "ostler", is_ascii: false };
+        let mut state = MonitState::new(display, View::played(data::NOW_MS, None), (80, 24), "id".into());
+        let rows = |status: &str| vec![data::row(0, "a"), TableRow { status: status.into(), ..data::row(1, "b") }];
+        state.apply(MonitEvent::Rows(rows("errored")));
+        assert_eq!(state.selected, Some(1));
+        // Later, only the user moves the selection.
+        state.select_at(0);
+        state.apply(MonitEvent::Rows(rows("errored")));
+        assert_eq!(state.selected, Some(0));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn describe_own(detail: &Detail, context: &DescribeContext<'_>) -> St
     let view = context.view;
     let why = WhyContext { program: context.program, events: &[], source: None, is_one_of_many: true, user: &|_| None, view };
     let mut out = headline(detail, &why);
-    let groups = [program(detail), state(detail, context), files(detail), settings(detail, context)];
+    let groups = [program(detail), state(detail, context), files(detail), settings(detail)];
     let width = groups.iter().flatten().map(|(key, _)| key.len()).max().unwrap_or(0);
     for group in groups.iter().filter(|group| !group.is_empty()) {
         out.push('\n');
@@ -130,12 +130,20 @@ fn files(detail: &Detail) -> Facts {
     ])
 }
 
-fn settings(detail: &Detail, _context: &DescribeContext<'_>) -> Facts {
+fn settings(detail: &Detail) -> Facts {
     let spec = &detail.spec;
     let given = |key: &str| spec.given.open().get(key).map(plain).map(|text| shown(&text));
     collect([
         ("watch", given("watch").filter(|watch| watch != "false" && watch != "null")),
+        ("autorestart", given("autorestart")),
+        ("max_restarts", given("max_restarts")),
+        ("min_uptime", given("min_uptime")),
+        ("restart_delay", given("restart_delay")),
+        ("exp_backoff_restart_delay", given("exp_backoff_restart_delay")),
         ("max_memory_restart", given("max_memory_restart")),
+        ("kill_timeout", given("kill_timeout")),
+        ("wait_ready", given("wait_ready")),
+        ("listen_timeout", given("listen_timeout")),
         ("cron_restart", given("cron_restart").filter(|_| !spec.is_job())),
         ("job", spec.cron.as_ref().filter(|cron| cron.job.is_some()).map(|cron| shown(&cron.pattern))),
         ("depends_on", (!spec.order.depends_on.is_empty()).then(|| dependencies(&spec.order))),

@@ -58,6 +58,9 @@ pub(crate) fn why_short(detail: &Detail, context: &WhyContext<'_>) -> String {
     for dependency in &detail.waits_for {
         add(2, &format!("waiting: {}", shown(dependency)));
     }
+    if let Some((_, hook)) = detail.instance.hook() {
+        add(2, &format!("running its {hook}"));
+    }
     if let Some(health) = detail.health.as_ref().filter(|health| health.state != HealthState::Healthy) {
         add(2, &health_line(health, view));
     }
@@ -217,8 +220,12 @@ fn exit_groups(instance: &Instance, context: &WhyContext<'_>) -> Vec<String> {
         if let ExitCause::Requested(origin) | ExitCause::KilledAfterTimeout(origin) = &newest.cause {
             let cause = cause_words(&EventCause::from(origin), context);
             let killed = matches!(newest.cause, ExitCause::KilledAfterTimeout(_));
-            let what = if killed { "killed, because it did not stop in time," } else { "stopped" };
-            return Some(format!("{}{what} {cause}{ago}", times_word(group.len())));
+            let what = if killed { "killed by SIGKILL, because it did not stop in time," } else { "stopped" };
+            let end = if killed { String::new() } else { format!(": it {}", exit_text(newest.ending)) };
+            return Some(format!("{}{what} {cause}{end}{ago}", times_word(group.len())));
+        }
+        if let ExitCause::NotStarted { .. } | ExitCause::CouldNotStart { .. } = newest.cause {
+            return Some(format!("{}{}{ago}", times_word(group.len()), how(newest)));
         }
         if group.len() == 1 {
             return Some(format!("{} after {after}{ago}", how(newest)));
@@ -241,8 +248,11 @@ fn started_by(detail: &Detail, context: &WhyContext<'_>) -> Option<String> {
     let is_start = |event: &&&Event| matches!(event.kind, EventKind::Launched { .. } | EventKind::Online { .. });
     let by_user = |event: &&&Event| !matches!(event.cause, EventCause::Policy { .. } | EventCause::App);
     let events = events_of(detail, context.events);
-    let event = events.iter().find(|event| is_start(event) && by_user(event))?;
-    Some(format!("started {} at {}", cause_words(&event.cause, context), context.view.time_of_day(event.at_ms)))
+    match events.iter().find(|event| is_start(event) && by_user(event)) {
+        Some(event) => Some(format!("started {} at {}", cause_words(&event.cause, context), context.view.time_of_day(event.at_ms))),
+        // The events do not reach back so far.
+        None => detail.cause.as_ref().map(|cause| format!("last changed {}", cause_words(cause, context))),
+    }
 }
 
 /// Names the cause: a user by name, and the command as it was typed.
@@ -250,7 +260,7 @@ fn cause_words(cause: &EventCause, context: &WhyContext<'_>) -> String {
     match cause {
         EventCause::User { command, uid, on_behalf_of, .. } => {
             let user = (context.user)(*uid).map_or_else(|| format!("uid {uid}"), |name| shown(&name));
-            let whom = on_behalf_of.as_ref().map(|name| format!(" for {}", shown(name))).unwrap_or_default();
+            let whom = on_behalf_of.as_ref().map(|name| format!(", on behalf of {}", shown(name))).unwrap_or_default();
             format!("by `{}` ({user}{whom})", shown(command))
         }
         other => cause_text(other),
