@@ -33,12 +33,6 @@ fn ids(all: &[Received]) -> BTreeSet<String> {
     all.iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Returns the processes of this home whose title starts with this role.
-fn of_role(home: &Home, role: &str) -> Vec<i32> {
-    let title = format!("{role} (");
-    home.processes().into_iter().filter(|process| process.cmdline.contains(&title)).map(|process| process.pid).collect()
-}
-
 #[test]
 fn alerts_survive_kills_and_resends_keep_their_id() {
     // A message names at most 20 alerts.
@@ -77,7 +71,7 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
             4 => &["keeper", "daemon"],
             _ => &["web", "daemon", "keeper"],
         };
-        let victims: Vec<i32> = roles.iter().flat_map(|role| if *role == "web" { vec![web] } else { of_role(&home, role) }).collect();
+        let victims: Vec<i32> = roles.iter().flat_map(|role| if *role == "web" { vec![web] } else { home.pids_of_role(role) }).collect();
         victims.into_iter().for_each(|pid| kill(pid, Signal::KILL));
         let mut ended = false;
         home.wait_until(&format!("the start of round {round} ends"), || {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ostler_testkit::{Home, LoadReport, Node, ScriptLoad, cache_dir, fixture_app, free_port, get, kill, nodes, program};
+use ostler_testkit::{Home, LoadReport, Node, ScriptLoad, cache_dir, fixture_app, free_port, get, kill, nodes, program, read_line};
 use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home};
@@ -77,12 +77,6 @@ impl Cluster {
 }
 
 const LISTENING: &str = "listening";
-
-fn read_line(stream: impl Read) -> String {
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    line.trim().to_owned()
-}
 
 #[test]
 fn http_works_with_every_scheduling_and_after_crash() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ostler_testkit::{Cmd, Home, MARKER, fixture, free_port, is_root, kill};
+use ostler_testkit::{Cmd, Home, MARKER, fixture, free_port, is_root, kill, sh};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -168,13 +168,6 @@ fn sshd(dir: &Path) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
-}
-
-#[track_caller]
-fn sh(dir: &Path, text: &str) -> String {
-    let output = Command::new("sh").args(["-c", text]).current_dir(dir).output().unwrap();
-    assert!(output.status.success(), "{text}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `diff`: what a file would change. A start of the file then makes exactly these changes.
 
-use ostler_testkit::Home;
+use ostler_testkit::{Home, variable};
 use serde_json::Value;
 
 use crate::setup::home;
@@ -10,7 +10,7 @@ fn file(home: &Home, apps: &str) -> String {
 }
 
 fn diff(home: &Home, words: &str) -> Value {
-    serde_json::from_str(&home.ok(format!("diff {words} --json")).stdout).unwrap()
+    home.ok(format!("diff {words} --json")).json()
 }
 
 /// Returns `[name, standing, key: was -> is, …]` of the first app.
@@ -22,17 +22,6 @@ fn first_difference(home: &Home, words: &str) -> Vec<String> {
         .iter()
         .map(|change| format!("{}: {} -> {}", change["key"].as_str().unwrap(), change["was"], change["is"]));
     [app["name"].as_str().unwrap().to_owned(), app["standing"].as_str().unwrap().to_owned()].into_iter().chain(changes).collect()
-}
-
-/// Returns the value of a variable in the app's process.
-fn variable(home: &Home, name: &str) -> Option<String> {
-    let environ = std::fs::read(format!("/proc/{}/environ", home.app("api").pid())).unwrap();
-    let start = format!("{name}=");
-    environ
-        .split(|byte| *byte == 0)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .find_map(|line| line.strip_prefix(&start))
-        .map(str::to_owned)
 }
 
 const BEFORE: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 3, "watch": false,
@@ -67,11 +56,14 @@ fn diff_matches_changes_made_by_start() {
     home.run(format!("diff {path} --exit-code")).code(1).says("max_restarts  3 → 4");
     // `diff` changed nothing. A start of the file applies all changes, and removes values that the
     // file no longer has.
-    assert_eq!(variable(&home, "OLD").as_deref(), Some("x"));
+    assert_eq!(variable(home.app("api").pid(), "OLD").as_deref(), Some("x"));
     home.ok(format!("start {path}"));
     assert_eq!(first_difference(&home, &path), ["api", "same"]);
-    assert_eq!(variable(&home, "OLD"), None);
-    assert_eq!((variable(&home, "MODE").as_deref(), variable(&home, "NEW").as_deref()), (Some("two"), Some("y")));
+    assert_eq!(variable(home.app("api").pid(), "OLD"), None);
+    assert_eq!(
+        (variable(home.app("api").pid(), "MODE").as_deref(), variable(home.app("api").pid(), "NEW").as_deref()),
+        (Some("two"), Some("y"))
+    );
 }
 
 #[test]
@@ -97,7 +89,7 @@ fn reload_removes_keys_that_left_the_file() {
     file(&home, AFTER);
     home.ok(format!("reload {path}"));
     assert_eq!(first_difference(&home, &path), ["api", "same"]);
-    assert_eq!(variable(&home, "OLD"), None);
+    assert_eq!(variable(home.app("api").pid(), "OLD"), None);
 }
 
 #[test]

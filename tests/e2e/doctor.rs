@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use ostler_testkit::{Cmd, Home, Subject, fixture, fixture_path, needs_program, needs_root};
-use serde_json::Value;
 
 use crate::setup::home;
 
@@ -17,7 +16,7 @@ fn findings(home: &Home, name: &str) -> Vec<(String, String)> {
 #[track_caller]
 fn findings_by(command: Cmd<'_>, name: &str) -> Vec<(String, String)> {
     let out = command.run();
-    let told: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out}"));
+    let told = out.json();
     let checks = told["checks"].as_array().unwrap().iter().filter(|check| check["check"].as_str().unwrap().starts_with(name));
     checks.map(|check| (check["level"].as_str().unwrap().to_owned(), check["found"].as_str().unwrap().to_owned())).collect()
 }

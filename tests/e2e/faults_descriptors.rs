@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use ostler_testkit::{Home, alive};
 use serde_json::json;
 
-use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::home;
 
 fn ecosystem(home: &Home, apps: impl Iterator<Item = serde_json::Value>) -> String {
@@ -23,7 +22,7 @@ fn survives_its_keeper(home: &Home) {
     let before = pids(home);
     for _ in 0..3 {
         let daemon = home.daemon_pid();
-        kill_keeper(home);
+        home.kill_keeper();
         assert_eq!(pids(home), before, "{}", home.report());
         assert_eq!(home.daemon_pid(), daemon, "the daemon did not survive\n{}", home.report());
     }
@@ -42,7 +41,7 @@ fn hundred_apps_with_300_descriptors_survive_keeper_death() {
     assert_eq!(pids(&home).len(), 100, "{}", home.report());
     survives_its_keeper(&home);
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]
@@ -65,5 +64,5 @@ fn start_without_free_descriptors_is_rejected() {
     home.wait_status("more", "online");
     survives_its_keeper(&home);
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }

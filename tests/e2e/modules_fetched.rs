@@ -3,21 +3,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 
-use ostler_testkit::{Home, fixture, fixture_path, installed_pm2, needs_program};
+use ostler_testkit::{Home, fixture, fixture_path, installed_pm2, needs_program, sh};
 use serde_json::json;
 
 use crate::setup::{home, start_fixture};
-
-#[track_caller]
-fn sh(folder: &Path, text: &str) -> String {
-    let identity = "export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t";
-    let output = Command::new("sh").args(["-ec", &format!("{identity}\n{text}")]).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{text}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 /// Writes the files of a module that holds.
 fn module(home: &Home, folder: &str, name: &str, version: &str) {

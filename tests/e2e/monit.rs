@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
+use ostler_testkit::{Home, Terminal, fixture, kill, needs_program, proc_number, stat_field};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
@@ -191,19 +191,6 @@ fn monit_reconnects_after_daemon_death() {
     quit(terminal);
 }
 
-/// Returns how often this process has given up the CPU since its start.
-fn switches(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok()).unwrap()
-}
-
-/// Returns this process's CPU time in hundredths of a second.
-fn ticks(pid: i32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 #[test]
 fn idle_monit_polls_rarely_and_writes_nothing() {
     needs_program!("setsid");
@@ -214,11 +201,11 @@ fn idle_monit_polls_rarely_and_writes_nothing() {
     terminal.wait_for("20 online");
     const LOOK: Duration = Duration::from_secs(5);
     home.wait_until("nothing is written any more", || {
-        let before = (terminal.bytes(), switches(terminal.pid()));
+        let before = (terminal.bytes(), proc_number(terminal.pid(), "status", "voluntary_ctxt_switches:"));
         thread::sleep(LOOK);
         // Two or three samples, each with one request and two responses. A check per frame would
         // need more than a hundred.
-        terminal.bytes() == before.0 && switches(terminal.pid()) - before.1 < 30
+        terminal.bytes() == before.0 && proc_number(terminal.pid(), "status", "voluntary_ctxt_switches:") - before.1 < 30
     });
     terminal.press("q");
     terminal.end();
@@ -282,9 +269,10 @@ fn monit_reports_a_stopped_daemon() {
     // Another app without any data so far.
     terminal.press("\x1b[B");
     terminal.wait_for("other Logs");
-    let before = ticks(terminal.pid());
+    let ticks = || stat_field(terminal.pid(), 14) + stat_field(terminal.pid(), 15);
+    let before = ticks();
     thread::sleep(Duration::from_secs(1));
-    assert!(ticks(terminal.pid()) - before < 30, "it does not wait, it turns round and round");
+    assert!(ticks() - before < 30, "it does not wait, it turns round and round");
     [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::CONT));
     terminal.wait_for("2 online");
     terminal.wait_for("Script path");

@@ -1,26 +1,14 @@
 //! A daemon that cannot start: clients get the reason, and the keeper waits between attempts. A
 //! record that crashes the daemon costs only its own app.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use ostler_testkit::{Home, alive, fixture_path, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{home, start_fixture};
-
-/// Opens the journal, which only the keeper and the daemon have open.
-#[track_caller]
-fn journal(home: &Home) -> File {
-    let of_keeper = format!("/proc/{}/fd", home.keeper_pid());
-    let path = std::fs::read_dir(of_keeper)
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("ostler-journal")));
-    OpenOptions::new().read(true).write(true).open(path.expect("the keeper holds the journal")).unwrap()
-}
+use crate::setup::{home, journal_path, start_fixture};
 
 /// Returns all records: length, checksum, JSON.
 fn records(bytes: &[u8]) -> Vec<Value> {
@@ -49,7 +37,7 @@ fn change_record(home: &Home, name: &str, change: impl Fn(&mut Value)) {
     kill(keeper, Signal::STOP);
     kill(daemon, Signal::KILL);
     home.wait_until("the daemon is dead", || !alive(daemon));
-    let file = journal(home);
+    let file = OpenOptions::new().read(true).write(true).open(journal_path(home)).unwrap();
     let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();
     let mut record = records(&bytes).into_iter().rfind(|record| record["slot"]["id"] == id).expect("the app has a record");

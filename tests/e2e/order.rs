@@ -3,7 +3,6 @@
 use ostler_testkit::{Home, fixture_app, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{home, start_in_background};
 
 /// Writes a script that writes to `log` when it starts, which makes it ready, and when it gets the
@@ -15,8 +14,6 @@ fn app(home: &Home, name: &str, members: &str) -> String {
             "#!/bin/sh\ntrap \"echo '-{name}' >> log; exit 0\" INT TERM\necho '+{name}' >> log\necho up\nwhile :; do sleep 0.01; done\n"
         ),
     );
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     format!(
         r#"{{"name": "{name}", "script": "{script}", "pre_start": "[ ! -e no-{name} ]", "ready": {{"log": "up"}}, "listen_timeout": 20000, "kill_timeout": 20000 {members}}}"#
     )
@@ -46,11 +43,6 @@ fn chain(home: &Home) -> Vec<String> {
 }
 
 #[track_caller]
-fn clear_log(home: &Home) {
-    home.write("log", "");
-}
-
-#[track_caller]
 fn assert_log(home: &Home, lines: &[&str]) {
     home.wait_until(&format!("the apps told {lines:?}"), || chain(home).len() >= lines.len());
     assert_eq!(chain(home), lines, "{}", home.report());
@@ -62,19 +54,19 @@ fn apps_start_in_order_and_stop_in_reverse() {
     home.ok(format!("start {}", shop(&home)));
     assert_eq!(home.jlist().iter().map(|item| item.status().to_owned()).collect::<Vec<_>>(), ["online"; 4]);
     home.wait_until("all told", || home.lines("log").len() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("restart all");
     let restarted = chain(&home);
     let stops: Vec<&String> = restarted.iter().filter(|line| line.starts_with('-')).collect();
     assert_eq!(stops, ["-db", "-api", "-web"], "what others depend on is restarted first");
     home.wait_until("all told", || home.lines("log").iter().filter(|line| line.starts_with('+')).count() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("stop all");
     assert_log(&home, &["-web", "-api", "-db"]);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("restart all");
     home.wait_until("all told", || home.lines("log").len() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("delete all");
     assert_log(&home, &["-web", "-api", "-db"]);
 }
@@ -85,7 +77,7 @@ fn kill_and_sigterm_stop_apps_in_order() {
         let home = home();
         home.ok(format!("start {}", shop(&home)));
         home.wait_until("all told", || home.lines("log").len() == 4);
-        clear_log(&home);
+        home.write("log", "");
         if by_signal {
             let keeper = home.keeper_pid();
             kill(keeper, Signal::TERM);
@@ -104,7 +96,7 @@ fn resurrect_starts_apps_in_order() {
     home.ok("save");
     home.wait_until("all told", || home.lines("log").len() == 4);
     home.ok("kill");
-    clear_log(&home);
+    home.write("log", "");
     home.write("no-db", "");
     let mut resurrect = start_in_background(&home, "resurrect");
     home.wait_app("web", "waiting", |item| item.status() == "launching");
@@ -166,7 +158,7 @@ fn app_waits_for_a_completed_job() {
     assert!(start.wait().unwrap().success(), "{}", home.report());
     assert_log(&home, &["migrated", "+web"]);
     home.ok("delete all");
-    clear_log(&home);
+    home.write("log", "");
     home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
     assert_eq!(chain(&home), ["migrated"]);
 }
@@ -183,7 +175,7 @@ fn next_daemon_resumes_waiting_starts() {
     let mut start = start_in_background(&home, &format!("start {}", file(&home, &apps)));
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     for _ in 0..3 {
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     assert_eq!((home.app("web").status(), home.app("api").status()), ("launching", "launching"));
     std::fs::remove_file(home.work().join("no-db")).unwrap();
@@ -230,7 +222,7 @@ fn reload_is_in_order_and_stops_at_first_failure() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.wait_until("all told", || home.lines("log").len() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("reload all");
     let reloaded = chain(&home);
     let stops: Vec<&String> = reloaded.iter().filter(|line| line.starts_with('-')).collect();
@@ -333,7 +325,7 @@ fn compose_depends_on_works_natively() {
     let mut started = home.lines("log");
     started[..2].sort();
     assert_eq!(started, ["+db", "+redis", "+app", "+app", "+app", "+nginx"]);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("stop all");
     let mut stopped = home.lines("log");
     stopped[4..].sort();

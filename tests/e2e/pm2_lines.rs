@@ -212,7 +212,7 @@ fn lines_arrive_once_across_rotation_restart_and_new_apps() {
     home.ok("restart late");
     again.wait_for(&home, "log:out", "late", "end");
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use ostler_testkit::{Home, Load, alive, fixture, fixture_app, free_port, get, kill, needs_program};
+use ostler_testkit::{Home, Load, alive, fixture, fixture_app, free_port, get, kill, needs_program, stat_field};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::numbers_are_whole;
+use crate::setup::numbers_are_whole;
 use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 /// Sends SIGKILL to both within some milliseconds, in random order. The second process dies at any
@@ -35,14 +35,6 @@ fn wait_for_new_managers(home: &Home, keeper: i32, daemon: i32) {
         let keeper_pid = std::fs::read_to_string(home.dir().join("pm2.pid")).ok().and_then(|text| text.parse().ok()).unwrap_or(keeper);
         daemons.len() == 1 && daemons[0] != daemon && keeper_pid != keeper && alive(keeper_pid)
     });
-}
-
-fn dice() -> SeededRandom {
-    let seed = std::env::var("OSTLER_KILL_SEED").ok().and_then(|text| text.parse().ok());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed = seed.unwrap_or(u64::from(now.subsec_nanos())).max(1);
-    eprintln!("OSTLER_KILL_SEED={seed}");
-    SeededRandom(seed)
 }
 
 /// A clustered Node server that also speaks another protocol over upgraded connections: it echoes
@@ -83,26 +75,17 @@ fn assert_echo(stream: &mut TcpStream, text: &str) {
     assert_eq!(back, text.as_bytes());
 }
 
-/// Returns the scheduling policy of a process: field 41 of its `stat`. The name before it may have
-/// spaces.
-#[track_caller]
-fn policy(pid: i32) -> i32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let rest = stat.rsplit_once(") ").unwrap().1;
-    rest.split(' ').nth(41 - 3).unwrap().parse().unwrap()
-}
-
 #[test]
 fn only_the_anchor_has_batch_scheduling() {
-    const NORMAL: i32 = 0;
-    const BATCH: i32 = 3;
+    const NORMAL: i64 = 0;
+    const BATCH: i64 = 3;
     let home = home();
     home.ok("start sleep --name a -- 1000");
     for _ in 0..2 {
-        home.wait_until("the anchor sleeps", || policy(home.anchor_pid()) == BATCH);
+        home.wait_until("the anchor sleeps", || stat_field(home.anchor_pid(), 41) == BATCH);
         home.ok("restart a");
         let usual = [home.keeper_pid(), home.daemon_pid(), home.app("a").pid()];
-        assert_eq!(usual.map(policy), [NORMAL; 3], "{usual:?}");
+        assert_eq!(usual.map(|pid| stat_field(pid, 41)), [NORMAL; 3], "{usual:?}");
         let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
         home.kill_both();
         wait_for_new_managers(&home, keeper, daemon);
@@ -118,7 +101,7 @@ fn cluster_workers_survive_and_no_request_fails() {
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let before = home.jlist();
     let mut sockets: Vec<TcpStream> = (0..4).map(|_| upgraded(port)).collect();
-    let mut dice = dice();
+    let mut dice = SeededRandom::for_kills();
     let load = Load::mixed(port, 4);
     for round in 0..10 {
         let good = load.good();
@@ -171,7 +154,7 @@ fn apps_with_piped_logs_survive_and_lose_no_line() {
     );
     home.ok(format!("start {file}"));
     let before = home.pids();
-    let mut dice = dice();
+    let mut dice = SeededRandom::for_kills();
     for _ in 0..10 {
         kill_both_at_random(&home, &mut dice);
         assert_eq!(home.pids(), before);

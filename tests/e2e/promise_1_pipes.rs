@@ -4,16 +4,15 @@
 use ostler_testkit::{Home, fixture, needs_program, needs_root};
 use serde_json::{Value, json};
 
-use crate::promise_1_daemon_killed::numbers_are_whole;
-use crate::setup::home;
+use crate::setup::numbers_are_whole;
+use crate::setup::{home, start_app};
 
 /// User that runs an app of root.
 const OTHER: u32 = 54321;
 
 fn start(home: &Home, app: &Value) -> i32 {
-    let name = app["name"].as_str().unwrap().to_owned();
-    home.ok(["start", &home.write(&format!("{name}.json"), json!({ "apps": [app] }).to_string())]);
-    home.app(&name).pid()
+    start_app(home, app);
+    home.app(app["name"].as_str().unwrap()).pid()
 }
 
 #[track_caller]

@@ -87,7 +87,7 @@ fn everything_works(errno: &str) {
     home.ok("restart app");
     assert!(!alive(pid) && !left.iter().any(|&pid| alive(pid)), "an adopted tree is ended, too");
     home.ok("kill");
-    home.wait_until("nothing is left", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]

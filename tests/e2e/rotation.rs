@@ -8,7 +8,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use ostler_testkit::{Home, Tmpfs, alive, fixture, kill, needs_root, skip};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 /// Returns the names of a log's rotated files, the oldest first. For a moment the log itself has
@@ -183,7 +182,7 @@ fn kill_one_or_both(home: &Home, both: bool) {
         let said = home.run("resurrect");
         assert!(!home.daemons().is_empty(), "{said:?} {}", home.daemon_log());
     } else {
-        kill_daemon(home);
+        home.kill_daemon();
     }
 }
 
@@ -240,7 +239,7 @@ fn rotation_by_log_writer_survives_killed_daemon() {
     count(&home, 900_000, r#"{"max_size": "100K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
     for _ in 0..12 {
         std::thread::sleep(std::time::Duration::from_millis(dice.below(500)));
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     wait_for_last_line(&home);
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());

@@ -8,8 +8,7 @@ use ostler_testkit::{Home, fixture, kill, process_table};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::front::Front;
-use crate::setup::home;
+use crate::setup::{home, runtime};
 
 /// Writes to both streams, and exits.
 fn speaker(home: &Home) -> String {
@@ -30,14 +29,14 @@ fn line_formats_match_pm2() {
     let home = home();
     let words = format!("{} --no-autorestart", speaker(&home));
     for form in ["", " --raw"] {
-        let ended = Front::run(&home, &format!("{words}{form}")).end(&home);
+        let ended = runtime(&home, &format!("{words}{form}")).end(&home);
         assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to out"], vec!["to err"]), "{form}");
     }
-    let mut ended = Front::run(&home, &format!("{words} --formatted")).end(&home);
+    let mut ended = runtime(&home, &format!("{words} --formatted")).end(&home);
     ended.out.sort();
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["0|speaker  | to err", "0|speaker  | to out"], vec![]));
 
-    let ended = Front::run(&home, &format!("{words} --format")).end(&home);
+    let ended = runtime(&home, &format!("{words} --format")).end(&home);
     let pair = |kind: &str, text: &str| {
         let line = ended.out.iter().find(|line| line.contains(&format!(" type={kind} "))).unwrap();
         let (date, rest) = line.strip_prefix("timestamp=").unwrap().split_once(' ').unwrap();
@@ -46,7 +45,7 @@ fn line_formats_match_pm2() {
     pair("out", "to out");
     pair("error", "to err");
 
-    let ended = Front::run(&home, &format!("{words} --json")).end(&home);
+    let ended = runtime(&home, &format!("{words} --json")).end(&home);
     let objects = |lines: &[String]| lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
     let lines = objects(&ended.out);
     assert_eq!(lines.len(), 2);
@@ -72,7 +71,7 @@ fn raw_lines_equal_the_log_files() {
              {{\"name\": \"c\", \"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/null\"}}"
         ),
     );
-    let ended = Front::run(&home, &file).end(&home);
+    let ended = runtime(&home, &file).end(&home);
     let mut out = of_apps(&ended.out);
     out.sort_unstable();
     assert_eq!((out[0], out[1]), ("D: to out", "to out"), "{out:?}");
@@ -95,7 +94,7 @@ fn log_file_that_is_container_output_is_written_once() {
                     fixture()
                 ),
             );
-            let ended = Front::run(&home, &file).end(&home);
+            let ended = runtime(&home, &file).end(&home);
             let (lines, errors) = (of_apps(&ended.out), of_apps(&ended.err));
             let count = if more.contains("instances") { 2 } else { 1 };
             assert_eq!((ended.code, lines.len(), errors.len()), (0, 300 * count, count), "{out} {more}: {errors:?}");
@@ -113,9 +112,9 @@ fn streams_can_be_swapped_with_any_format() {
     let script = speaker(&home);
     let members =
         format!("{{\"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/stderr\", \"error_file\": \"/proc/1/fd/1\"}}");
-    let ended = Front::run(&home, &apps(&home, &members)).end(&home);
+    let ended = runtime(&home, &apps(&home, &members)).end(&home);
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to err"], vec!["to out"]));
-    let ended = Front::run(&home, &format!("{script} --no-autorestart --formatted -o /dev/stdout -e /dev/stderr")).end(&home);
+    let ended = runtime(&home, &format!("{script} --no-autorestart --formatted -o /dev/stdout -e /dev/stderr")).end(&home);
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["0|speaker  | to out"], vec!["0|speaker  | to err"]));
 }
 
@@ -125,11 +124,11 @@ fn no_line_is_lost_at_exit() {
     let app = format!("\"script\": \"{}\", \"args\": \"lines 20000 1\", \"autorestart\": false", fixture());
     let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
     for form in ["", "--json", "--formatted"] {
-        let ended = Front::run(&home, &format!("{file} {form}")).end(&home);
+        let ended = runtime(&home, &format!("{file} {form}")).end(&home);
         assert_eq!((ended.code, of_apps(&ended.out).iter().filter(|line| line.contains("xxxx")).count()), (1, 40_000), "{form}");
     }
     // A single app writes to the container's output directly.
-    let ended = Front::run(&home, &format!("{} --no-autorestart -- lines 20000 1", fixture())).end(&home);
+    let ended = runtime(&home, &format!("{} --no-autorestart -- lines 20000 1", fixture())).end(&home);
     assert_eq!((ended.code, ended.out.len(), of_apps(&ended.err)), (1, 20_000, vec!["last words"]));
 }
 
@@ -257,13 +256,13 @@ fn closed_output_does_not_stop_the_apps() {
 #[test]
 fn process_1_keeps_its_original_output() {
     let home = home();
-    let front = Front::run(&home, &format!("{} --name a -- hold", fixture()));
+    let front = runtime(&home, &format!("{} --name a -- hold", fixture()));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
     home.wait_status("a", "online");
     for (fd, text) in [(1, "a line for stdout"), (2, "a line for stderr")] {
         std::fs::write(format!("/proc/{}/fd/{fd}", front.pid()), format!("{text}\n")).unwrap();
         if fd == 1 {
-            front.out_until(text)
+            front.until(text)
         } else {
             front.err_until(text)
         };

@@ -2,12 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
-use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root};
+use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root, paths_below, variable};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{self, SeededRandom, home, start_in_background};
 
 const VALUE: &str = "v4lue-of-the-s3cret";
@@ -34,29 +32,8 @@ fn secret_file(home: &Home, name: &str, text: &str) -> String {
     path
 }
 
-/// Returns a variable of the process.
-fn variable(pid: i32, name: &str) -> Option<String> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let start = format!("{name}=");
-    environ
-        .split(|byte| *byte == 0)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .find_map(|line| line.strip_prefix(&start))
-        .map(str::to_owned)
-}
-
 fn holds(bytes: &[u8]) -> bool {
     bytes.windows(VALUE.len()).any(|window| window == VALUE.as_bytes())
-}
-
-fn files(folder: &Path, out: &mut Vec<std::path::PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => files(&entry.path(), out),
-            Ok(kind) if kind.is_file() => out.push(entry.path()),
-            _ => {}
-        }
-    }
 }
 
 /// Checks that the value appears nowhere: not in the output of any command, in any file, in the
@@ -70,8 +47,8 @@ fn assert_secret_is_hidden(home: &Home) {
         let output = home.run(command);
         assert!(!output.all().contains(VALUE), "{command} tells it\n{output}");
     }
-    let mut found = Vec::new();
-    files(home.dir(), &mut found);
+    let found: Vec<_> =
+        paths_below(home.dir()).into_iter().filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.is_file())).collect();
     assert!(found.iter().any(|path| path.ends_with("dump.pm2")));
     for path in found {
         assert!(!holds(&fs::read(&path).unwrap_or_default()), "{} has it", path.display());
@@ -101,7 +78,7 @@ fn secret_from_file_reaches_only_the_app() {
         pid
     };
     let pid = has_it(&home);
-    kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!(has_it(&home), pid);
     kill(pid, Signal::KILL);
     home.wait_until("it is started again", || !alive(pid) && home.app("api").status() == "online");
@@ -171,7 +148,7 @@ fn systemd_credentials_are_passed() {
     assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
     assert_secret_is_hidden(&home);
     // The next daemon finds them, too.
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("restart api");
     assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
 }
@@ -246,7 +223,7 @@ fn secrets_are_never_saved_or_printed() {
     let pid = has_all(&home);
     home.wait_log("api-error.log", "opened the safe");
     home.ok("describe api").says("TOKEN (command), SAME (command), FILE (file)");
-    kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!(has_all(&home), pid);
     kill(pid, Signal::KILL);
     home.wait_until("it is started again", || !alive(pid) && home.app("api").status() == "online");
@@ -326,7 +303,7 @@ fn secret_command_survives_daemon_death() {
         assert_eq!(home.app("api").status(), "launching");
         assert_secret_is_hidden(&home);
         if round < 3 {
-            kill_daemon(&home);
+            home.kill_daemon();
         } else {
             home.ok("update");
         }
@@ -385,7 +362,7 @@ fn app_never_starts_without_its_secret_across_daemon_deaths() {
         for _ in 0..dice.below(2000) {
             std::thread::yield_now();
         }
-        kill_daemon(&home);
+        home.kill_daemon();
         restart.wait().unwrap();
     }
     home.wait_until("all run", || home.all_online());
@@ -423,7 +400,7 @@ fn stop_interrupts_a_secret_command() {
     let mut restart = start_in_background(&home, "restart api");
     home.wait_until("the commands are asked", || count(&home, "asked") == 8);
     let mut delete = start_in_background(&home, "delete api");
-    kill_daemon(&home);
+    home.kill_daemon();
     restart.wait().unwrap();
     delete.wait().unwrap();
     home.run("delete api");

@@ -6,7 +6,6 @@ use std::process::Command;
 
 use ostler_testkit::{Home, Load, fixture_path, free_ports, get, needs_program};
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::home;
 
 /// Copies the example (with its log folder) and uses six free ports.
@@ -35,7 +34,7 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     let load = Load::mixed(base, 4);
     for _ in 0..4 {
         let good = load.good();
-        kill_daemon(&home);
+        home.kill_daemon();
         home.wait_until("requests are answered", || load.good() > good + 20);
     }
     // For some microseconds between `accept` and the worker, only the daemon holds a connection.

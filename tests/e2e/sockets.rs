@@ -1,6 +1,5 @@
 //! `listen`: sockets that ostler opens and that every instance gets.
 
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -10,9 +9,7 @@ use std::path::Path;
 use ostler_testkit::{Home, Load, fixture, free_port, get, kill, needs_root};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
-use crate::promise_1_keeper_killed::kill_keeper;
-use crate::setup::{ecosystem, home};
+use crate::setup::{ecosystem, home, wait_all_answer};
 
 /// Writes an ecosystem file with a server on these sockets (JSON).
 fn file(home: &Home, name: &str, how: &str, listen: &str, more: &str) -> String {
@@ -33,16 +30,6 @@ fn answering_pid_and_socket(port: u16) -> Result<(i32, String), String> {
     Ok((pid.parse().map_err(|_| "no pid")?, name.to_owned()))
 }
 
-/// Sends requests until every one of these processes has answered.
-#[track_caller]
-fn all_answer(home: &Home, port: u16, pids: &BTreeSet<i32>) {
-    let mut seen = BTreeSet::new();
-    home.wait_until("every instance answers", || {
-        seen.insert(answering_pid_and_socket(port).unwrap().0);
-        seen.is_superset(pids)
-    });
-}
-
 #[test]
 fn every_instance_answers_on_every_socket() {
     for how in ["blocking", "nonblocking"] {
@@ -51,7 +38,7 @@ fn every_instance_answers_on_every_socket() {
         let listen = format!(r#"[{web}, {{"port": {admin}, "host": "127.0.0.1", "name": "admin"}}]"#);
         home.ok(format!("start {}", file(&home, "api", how, &listen, r#", "instances": 3"#)));
         home.wait_until("it answers", || answering_pid_and_socket(web).is_ok());
-        all_answer(&home, web, &home.pid_set());
+        wait_all_answer(&home, "every instance", web, &home.pid_set());
         assert_eq!(answering_pid_and_socket(web).unwrap().1, "api");
         assert_eq!(answering_pid_and_socket(admin).unwrap().1, "admin");
         // Both address families on the socket without an address.
@@ -96,16 +83,16 @@ fn kernel_chosen_port_is_shared_and_shown() {
     let home = home();
     start(&home, "api", "0", r#", "instances": 2"#);
     let detail = home.ok("describe 0 --json");
-    let detail: serde_json::Value = serde_json::from_str(&detail.stdout).unwrap();
+    let detail = detail.json();
     let address = |detail: &serde_json::Value| find_key(detail, "sockets").unwrap()[0]["address"].as_str().unwrap().to_owned();
     let port: u16 = address(&detail).strip_prefix("port ").unwrap().parse().unwrap();
     assert_ne!(port, 0);
     home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
-    all_answer(&home, port, &home.pid_set());
+    wait_all_answer(&home, "every instance", port, &home.pid_set());
     home.ok("describe 1").says(&format!("port {port} (api)"));
     // A restart keeps it.
     home.ok("restart api");
-    all_answer(&home, port, &home.pid_set());
+    wait_all_answer(&home, "every instance", port, &home.pid_set());
 }
 
 /// Returns the value of this key, at any depth.
@@ -156,17 +143,17 @@ fn sockets_survive_daemon_and_keeper() {
         let good = load.good();
         home.wait_until("requests are answered", || load.good() > good + count);
     };
-    kill_daemon(&home);
+    home.kill_daemon();
     ask(10);
     // The daemon still has the socket: the next process gets the same socket.
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
     home.ok("restart api");
     ask(10);
     assert_eq!(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap()), inode);
-    kill_keeper(&home);
+    home.kill_keeper();
     home.ok("restart api");
     ask(10);
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("restart api");
     ask(10);
     let report = load.stop();
@@ -192,7 +179,7 @@ fn sockets_survive_loss_of_all_managers() {
     // socket.
     kill(*before.first().unwrap(), Signal::KILL);
     home.wait_until("another process is there", || home.pid_set() != before && home.all_online());
-    all_answer(&home, port, &home.pid_set());
+    wait_all_answer(&home, "every instance", port, &home.pid_set());
     assert!(path.exists());
     home.ok("stop api");
     assert!(!path.exists());

@@ -2,7 +2,6 @@
 
 use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::setup::{home, start_fixture};
 use crate::stats::{figures_of, recorded};
@@ -81,17 +80,17 @@ fn without_a_terminal_top_prints_once() {
     home.ok(format!("start {} --name app-idle -i 2 -- hold", fixture()));
     let text = home.ok("top").stdout;
     assert!(text.contains("app-idle") && text.contains("cpu") && text.starts_with("now"), "{text}");
-    let list: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
+    let list = home.ok("top --json").json();
     assert!(
         list[0]["app"] == "app-idle" && list[0]["now"]["instances"] == 2 && list[0]["cpu"]["figures"] == serde_json::json!([]),
         "{list}"
     );
-    let (home, port) = recorded();
-    let token = home.ok("web token root --role admin").stdout.trim().to_owned();
+    let home = crate::setup::home();
+    let web = recorded(&home);
     // A step is written when it is complete; the rest is written when the process exits.
-    figures_of(&home, port, &token, "/api/history?app=api&metric=memory&points=2000", 2);
+    figures_of(&web, "/api/history?app=api&metric=memory&points=2000", 2);
     home.ok("web disable");
-    let list: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
+    let list = home.ok("top --json").json();
     let api = list.as_array().unwrap().iter().find(|one| one["app"] == "api").unwrap();
     assert!(api["now"]["online"] == 2 && !api["memory"]["figures"].as_array().unwrap().is_empty(), "{list}");
     let mut terminal = top(&home, 120, 24);

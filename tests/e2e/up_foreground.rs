@@ -3,10 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Home, alive, kill};
+use ostler_testkit::{Foreground, Home, alive, kill};
 use rustix::process::Signal;
 
-use crate::foreground::Foreground;
 use crate::setup::{home, home_as_pm2};
 
 fn folder(home: &Home, compose: &str) -> PathBuf {
@@ -64,7 +63,7 @@ fn exit_line_follows_last_output_of_the_app() {
     assert_eq!(home.app("shop-web").status(), "online");
     kill(front.pid(), Signal::INT);
     front.until("stopping 1 app; press Ctrl-C again to kill it");
-    assert_eq!(front.end(&home), 130);
+    assert_eq!(front.exit_code(&home), 130);
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn abort_on_exit_stops_all_and_returns_the_code() {
         std::fs::write(folder.join("go"), "").unwrap();
         front.until("shop stops because an app exited");
         front.until("web ends");
-        assert_eq!(front.end(&home), code, "{words}");
+        assert_eq!(front.exit_code(&home), code, "{words}");
         assert!(home.jlist().iter().all(|item| item.status() == "stopped"), "{words}");
     }
     // An app that exited with code 0 did not fail. Ctrl-C does not count as an exit of an app.
@@ -101,11 +100,11 @@ fn abort_on_exit_stops_all_and_returns_the_code() {
     }
     assert!(!lines.iter().any(|line| line.contains("because an app exited")), "{lines:?}");
     kill(lasts.pid(), Signal::INT);
-    assert_eq!(lasts.end(&home), 130);
+    assert_eq!(lasts.exit_code(&home), 130);
     // The app may exit before ostler watches it.
     std::fs::write(folder.join("compose.yaml"), format!("services:\n  {}\n  quick: {{command: sh -c 'exit 9'}}\n", lasting("web", 5)))
         .unwrap();
-    assert_eq!(front(&home, &folder, "--abort-on-container-exit --remove-orphans").end(&home), 9);
+    assert_eq!(front(&home, &folder, "--abort-on-container-exit --remove-orphans").exit_code(&home), 9);
     for (words, code) in [("-d --abort-on-container-exit", 2), ("--wait --exit-code-from web", 2), ("--exit-code-from nope", 4)] {
         home.cmd(format!("up {words}")).cwd(&folder).run().code(code);
     }
@@ -161,7 +160,7 @@ fn project_stops_level_by_level() {
     begin(&home, &folder, || in_front = Some(front(&home, &folder, "")));
     let mut front = in_front.unwrap();
     kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 130);
+    assert_eq!(front.exit_code(&home), 130);
     stopped_by_levels(&folder, "Ctrl-C");
     for words in ["stop shop-left shop-right shop-top", "stop all", "delete shop-left shop-right shop-top"] {
         begin(&home, &folder, || drop(home.cmd("up -d").cwd(&folder).run().ok()));

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::files::text_of;
 use crate::listing::ListedApp;
 use crate::output::{self, Output};
 use crate::procs::{self, MARKER, Proc};
@@ -36,6 +37,7 @@ pub struct Home {
     root: PathBuf,
     subject: Subject,
     home: PathBuf,
+    env: Vec<(OsString, OsString)>,
 }
 
 /// Returns the pause before the next check of a condition. It grows with the wait, to leave the
@@ -80,7 +82,7 @@ impl Home {
             fs::create_dir_all(&home).unwrap();
             fs::write(home.join("touch"), "1").unwrap();
         }
-        Self { root, subject, home }
+        Self { root, subject, home, env: Vec::new() }
     }
 
     /// Returns the binary under test.
@@ -103,6 +105,11 @@ impl Home {
         self.home = dir.into();
     }
 
+    /// Sets a variable for all commands from now on.
+    pub fn set_env(&mut self, name: &str, value: impl Into<OsString>) {
+        self.env.push((name.into(), value.into()));
+    }
+
     /// Returns the folder in which commands run.
     pub fn work(&self) -> PathBuf {
         self.root.join("work")
@@ -122,13 +129,13 @@ impl Home {
     }
 
     /// Returns a file below the work folder as text; empty if it is missing.
-    pub fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.work().join(name)).unwrap_or_default()).into_owned()
+    pub fn read(&self, name: impl AsRef<Path>) -> String {
+        text_of(self.work().join(name))
     }
 
     /// Returns a log file below the manager's home as text; empty if it is missing.
     pub fn log(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.home.join("logs").join(name)).unwrap_or_default()).into_owned()
+        text_of(self.log_path(name))
     }
 
     /// Creates a command of the manager, which the caller can change and run.
@@ -437,6 +444,7 @@ impl Cmd<'_> {
         // double the duration of all tests.
         command.env("OSTLER_START_WATCH", "0");
         command.env(home.subject.home_variable(), &home.home).env(MARKER, &home.root);
+        command.envs(home.env.iter().map(|(name, value)| (name, value)));
         for (name, value) in &self.env {
             match value {
                 Some(value) => command.env(name, value),

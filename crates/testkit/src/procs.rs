@@ -60,11 +60,34 @@ pub(crate) fn read(pid: i32) -> Option<Proc> {
 }
 
 /// Returns the value of a variable in the initial environment of a process.
-pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
+pub fn variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{name}=");
     let entry = environ.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(prefix.as_bytes()))?;
     Some(String::from_utf8_lossy(entry).into_owned())
+}
+
+/// Returns the number after this name (`VmHWM:`) in a file of `/proc/<pid>`.
+#[track_caller]
+pub fn proc_number(pid: i32, file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let rest = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no number after {name:?} in {file} of {pid}:\n{text}"))
+}
+
+/// Returns a field of `/proc/<pid>/stat`, numbered as in `proc_pid_stat(5)`. It must follow the
+/// name, which is field 2.
+#[track_caller]
+pub fn stat_field(pid: i32, number: usize) -> i64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let rest = stat.rsplit_once(") ").expect("the name is in parentheses").1;
+    rest.split_whitespace().nth(number - 3).unwrap().parse().unwrap()
+}
+
+/// Returns the state letter of a process (`T`: stopped), or `None` if there is no such process.
+pub fn state(pid: i32) -> Option<char> {
+    Some(read(pid)?.state)
 }
 
 /// Returns the living processes that belong to the home with this root folder, by the marker or by
