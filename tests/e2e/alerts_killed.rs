@@ -7,27 +7,16 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ostler_testkit::{Behaviour, Home, Received, Receiver, fixture, kill, setting};
+use ostler_testkit::{Behaviour, Received, Receiver, fixture, kill, setting};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::alerts::{has, on, received_alerts, webhook};
-use crate::setup::{SeededRandom, home};
+use crate::setup::{SeededRandom, events, home};
 
 /// Time limit for delayed messages: the third message within a minute waits until the minute is
 /// over.
 const SENT_WITHIN: Duration = Duration::from_secs(150);
-
-/// Returns the apps for which the daemon has a crash event.
-fn crashed(home: &Home) -> BTreeSet<String> {
-    let events = home.ok("events --json").stdout;
-    let of = |line: &str| {
-        let event: Value = serde_json::from_str(line).ok()?;
-        let ending = event["what"].get("exit")?.get("ending")?;
-        (event["cause"] == "app" && ending["Code"] != 0).then(|| event["app"].as_str().map(str::to_owned))?
-    };
-    events.lines().filter_map(of).filter(|app| app.starts_with("app")).collect()
-}
 
 fn ids(all: &[Received]) -> BTreeSet<String> {
     all.iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect()
@@ -85,7 +74,11 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
         });
     }
     receiver.set_behaviour(Behaviour::Accepts);
-    let expected = crashed(&home);
+    let crashed = |event: &Value| {
+        let ending = event["what"].get("exit")?.get("ending")?;
+        (event["cause"] == "app" && ending["Code"] != 0).then(|| event["app"].as_str().map(str::to_owned))?
+    };
+    let expected: BTreeSet<String> = events(&home, "").iter().filter_map(crashed).filter(|app| app.starts_with("app")).collect();
     assert!(expected.len() >= 2, "nothing happened: {expected:?}\n{}", home.report());
     let until = Instant::now() + SENT_WITHIN;
     for app in &expected {

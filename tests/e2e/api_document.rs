@@ -4,23 +4,13 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use ostler_testkit::{DEADLINE, Home, fixture_path, shape};
+use ostler_testkit::{DEADLINE, fixture_path, shape};
 use serde_json::Value;
 
 use crate::setup::{home, start_fixture};
 
 fn document() -> String {
     std::fs::read_to_string(fixture_path("../../docs/api.md")).unwrap()
-}
-
-/// Starts an app that has printed a line and has been restarted.
-fn started() -> Home {
-    let home = home();
-    let script = home.write("api.sh", "#!/bin/sh\necho a line\nexec sleep 1000\n");
-    home.ok(format!("start {script} --name api"));
-    home.wait_log("api-out.log", "a line");
-    home.ok("restart api");
-    home
 }
 
 #[test]
@@ -53,7 +43,12 @@ fn native_socket_answers_documented_requests() {
 
 #[test]
 fn json_output_has_documented_keys() {
-    let home = started();
+    let home = home();
+    let script = home.write("api.sh", "#!/bin/sh\necho a line\nexec sleep 1000\n");
+    home.ok(format!("start {script} --name api"));
+    home.wait_log("api-out.log", "a line");
+    home.ok("restart api");
+    let home = home;
     let text = document();
     let rows = text.lines().skip_while(|line| !line.starts_with("| command | prints")).skip(2).take_while(|line| line.starts_with('|'));
     let mut commands = 0;

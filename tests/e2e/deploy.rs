@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ostler_testkit::{Cmd, Home, MARKER, fixture, free_port, is_root, kill, sh};
+use ostler_testkit::{Cmd, Home, KilledOnDrop, MARKER, fixture, free_port, is_root, kill, sh};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -19,14 +19,7 @@ pub fn sshd_program() -> Option<PathBuf> {
 pub struct Host<'a> {
     home: &'a Home,
     pub port: u16,
-    sshd: Child,
-}
-
-impl Drop for Host<'_> {
-    fn drop(&mut self) {
-        drop(self.sshd.kill());
-        drop(self.sshd.wait());
-    }
+    sshd: KilledOnDrop,
 }
 
 macro_rules! host {
@@ -93,7 +86,7 @@ impl<'a> Host<'a> {
             let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             cmdline.starts_with("sshd: ") || cmdline.contains("sshd")
         };
-        let parent = i32::try_from(self.sshd.id()).unwrap();
+        let parent = self.sshd.pid();
         let table = ostler_testkit::process_table();
         let mut family = vec![parent];
         for _ in 0..3 {
@@ -157,17 +150,17 @@ impl<'a> Host<'a> {
     }
 }
 
-fn sshd(dir: &Path) -> Child {
+fn sshd(dir: &Path) -> KilledOnDrop {
     let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
-    Command::new(sshd_program().unwrap())
+    let child = Command::new(sshd_program().unwrap())
         .arg("-f")
         .arg(dir.join("config"))
         .args(["-D", "-e"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
-        .spawn()
-        .unwrap()
+        .spawn();
+    KilledOnDrop(child.unwrap())
 }
 
 #[test]

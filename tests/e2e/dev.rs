@@ -106,19 +106,14 @@ fn sessions_are_independent() {
     assert!(!daemons.into_iter().any(alive));
 }
 
-/// Starts an app that exits only with permission, and waits for it for up to a minute.
-fn start_app_with_slow_exit(home: &Home) {
+#[test]
+fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
+    let home = home();
     home.write(
         "slow.sh",
         "trap 'echo asked; until [ -e go ]; do sleep 0.01; done; echo finished; exit 0' INT\necho runs\nwhile :; do sleep 0.01; done\n",
     );
     home.write("slow.json", r#"{"apps": [{"name": "slow", "script": "slow.sh", "kill_timeout": 60000, "ignore_watch": ["."]}]}"#);
-}
-
-#[test]
-fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
-    let home = home();
-    start_app_with_slow_exit(&home);
     for words in ["dev slow.json", "start slow.json --no-daemon"] {
         let mut front = Foreground::open(home.cmd(words).command());
         front.until("runs");

@@ -10,15 +10,7 @@ use ostler_testkit::{Home, KilledOnDrop, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::setup::{home, start_fixture};
-
-fn parsed(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
-}
-
-fn events(home: &Home, words: &str) -> Vec<Value> {
-    parsed(&home.ok(format!("events --json {words}")).stdout)
-}
+use crate::setup::{events, home, json_lines, start_fixture};
 
 /// Returns the names of this app's events.
 fn words(events: &[Value], app: &str) -> Vec<String> {
@@ -71,7 +63,7 @@ impl Follower {
     }
 
     fn events(&self) -> Vec<Value> {
-        parsed(&self.lines.lock().unwrap())
+        json_lines(&self.lines.lock().unwrap())
     }
 }
 

@@ -8,10 +8,6 @@ use serde_json::json;
 
 use crate::setup::home;
 
-fn ecosystem(home: &Home, apps: impl Iterator<Item = serde_json::Value>) -> String {
-    home.write("many.json", json!({ "apps": apps.collect::<Vec<_>>() }).to_string())
-}
-
 fn pids(home: &Home) -> BTreeMap<String, i32> {
     home.jlist().iter().filter(|item| item.status() == "online").map(|item| (item.name().to_owned(), item.pid())).collect()
 }
@@ -36,7 +32,7 @@ fn hundred_apps_with_300_descriptors_survive_keeper_death() {
     let home = home();
     // Two apps log through pipes, which need more descriptors everywhere.
     let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n < 2 });
-    let file = ecosystem(&home, (0..100).map(app));
+    let file = home.write("many.json", json!({ "apps": (0..100).map(app).collect::<Vec<_>>() }).to_string());
     home.cmd(["start", &file]).after("ulimit -n 300").run().ok();
     assert_eq!(pids(&home).len(), 100, "{}", home.report());
     survives_its_keeper(&home);
@@ -48,7 +44,7 @@ fn hundred_apps_with_300_descriptors_survive_keeper_death() {
 fn start_without_free_descriptors_is_rejected() {
     let home = home();
     let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n == 0 });
-    let file = ecosystem(&home, (0..150).map(app));
+    let file = home.write("many.json", json!({ "apps": (0..150).map(app).collect::<Vec<_>>() }).to_string());
     let output = home.cmd(["start", &file]).after("ulimit -n 140").run().code(1);
     assert!(output.all().contains("the limit of open files is 140"), "{output}");
     assert!(output.all().contains("ulimit -n") && output.all().contains("LimitNOFILE="), "{output}");

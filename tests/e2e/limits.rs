@@ -1,6 +1,6 @@
 //! Limits: memory, CPU, errors, restarts, priority.
 
-use ostler_testkit::{Home, fixture, free_port, needs_program, needs_root};
+use ostler_testkit::{fixture, free_port, needs_program, needs_root};
 use serde_json::{Value, json};
 
 use crate::setup::{events, home, start_app};
@@ -89,7 +89,8 @@ fn impossible_limit_stops_each_process_and_backs_off() {
     home.wait_app("large", "restarted five times", |app| app.restarts() >= 5);
     // The daemon's own times, so that a busy machine only makes the gaps longer. Only the last gap
     // includes the roughly 2 s until the process is found to be too large.
-    let launches: Vec<u64> = launches(&home, "large");
+    let launched = |event: &&Value| event["app"] == "large" && event["what"]["launched"].is_object();
+    let launches: Vec<u64> = events(&home, "").iter().filter(launched).map(|event| event["at_ms"].as_u64().unwrap()).collect();
     let gap = |restart: usize| launches[restart] - launches[restart - 1];
     assert!(gap(3) >= 900 && gap(4) >= 1900 && gap(5) >= 3900, "{launches:?}");
     // A user can restart it immediately.
@@ -98,12 +99,6 @@ fn impossible_limit_stops_each_process_and_backs_off() {
     home.wait_status("large", "online");
     let why = home.ok("why large").stdout;
     assert!(why.contains("requested by the policy `memory`"), "{why}");
-}
-
-/// Returns the start times of an app's processes, in ms of the wall clock.
-fn launches(home: &Home, app: &str) -> Vec<u64> {
-    let launched = |event: &&Value| event["app"] == app && event["what"]["launched"].is_object();
-    events(home, "").iter().filter(launched).map(|event| event["at_ms"].as_u64().unwrap()).collect()
 }
 
 /// A process tree that forks constantly: its memory is known, and measuring it costs little.

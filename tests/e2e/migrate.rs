@@ -18,10 +18,6 @@ fn migrate(home: &Home, old: &Home, options: &str) -> String {
     format!("migrate {} {options}", old.dir().display()).trim().to_owned() + if home.dir() == old.dir() { " --in-place" } else { "" }
 }
 
-fn planned_moves(told: &Value) -> Vec<(&str, &str)> {
-    told["apps"].as_array().unwrap().iter().map(|app| (app["name"].as_str().unwrap(), app["way"].as_str().unwrap())).collect()
-}
-
 #[test]
 fn migration_and_rollback_move_every_app() {
     needs_program!("node");
@@ -40,7 +36,9 @@ fn migration_and_rollback_move_every_app() {
     let before = old.jlist();
 
     let plan = new.ok(migrate(&new, &old, "--dry-run --json")).json();
-    assert_eq!(planned_moves(&plan), [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
+    let apps = plan["apps"].as_array().unwrap();
+    let moves: Vec<_> = apps.iter().map(|app| (app["name"].as_str().unwrap(), app["way"].as_str().unwrap())).collect();
+    assert_eq!(moves, [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
     assert_eq!(plan["apps"][0]["listens"], serde_json::json!([port.to_string()]));
     assert_eq!(old.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>(), before.iter().map(|item| item.pid()).collect::<Vec<_>>());
 

@@ -23,12 +23,6 @@ fn records(bytes: &[u8]) -> Vec<Value> {
     found
 }
 
-fn encoded(record: &Value) -> Vec<u8> {
-    let body = serde_json::to_vec(record).unwrap();
-    let sum = crc32fast::hash(&body);
-    [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat()
-}
-
 /// Changes the record of an app's only instance while no daemon runs, and lets the keeper start the
 /// next daemon.
 #[track_caller]
@@ -42,7 +36,10 @@ fn change_record(home: &Home, name: &str, change: impl Fn(&mut Value)) {
     file.read_exact_at(&mut bytes, 0).unwrap();
     let mut record = records(&bytes).into_iter().rfind(|record| record["slot"]["id"] == id).expect("the app has a record");
     change(&mut record["slot"]);
-    file.write_all_at(&encoded(&record), bytes.len() as u64).unwrap();
+    let body = serde_json::to_vec(&record).unwrap();
+    let sum = crc32fast::hash(&body);
+    let record = [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat();
+    file.write_all_at(&record, bytes.len() as u64).unwrap();
     kill(keeper, Signal::CONT);
 }
 

@@ -35,7 +35,10 @@ impl Init {
             first > 0
         });
         // The kernel drops signals before that: process 1 has no default actions.
-        home.wait_until("process 1 receives signals", || reads_signals(first));
+        home.wait_until("process 1 receives signals", || {
+            let links = std::fs::read_dir(format!("/proc/{first}/fd")).into_iter().flatten().flatten();
+            links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|target| target.to_string_lossy().contains("[signalfd]"))
+        });
         Self { unshare, first }
     }
 
@@ -46,12 +49,6 @@ impl Init {
         home.wait_until(&format!("{what} obeys {signal:?}"), || self.unshare.try_wait().unwrap().is_some());
         self.unshare.wait().unwrap().code()
     }
-}
-
-/// Returns true if a process reads signals from a descriptor.
-fn reads_signals(pid: i32) -> bool {
-    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|target| target.to_string_lossy().contains("[signalfd]"))
 }
 
 #[test]

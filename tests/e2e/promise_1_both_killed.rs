@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{Home, Load, alive, fixture, fixture_app, free_port, get, kill, needs_program, stat_field};
+use ostler_testkit::{Home, Load, alive, connect, fixture, fixture_app, free_port, get, kill, needs_program, stat_field};
 use rustix::process::Signal;
 
 use crate::setup::numbers_are_whole;
@@ -54,8 +54,7 @@ fn echo_server(home: &Home, port: u16) -> String {
 }
 
 fn upgraded(port: u16) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut stream = connect(port);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n").unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -65,14 +64,6 @@ fn upgraded(port: u16) -> TcpStream {
     }
     assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
     stream
-}
-
-#[track_caller]
-fn assert_echo(stream: &mut TcpStream, text: &str) {
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut back = vec![0; text.len()];
-    stream.read_exact(&mut back).unwrap();
-    assert_eq!(back, text.as_bytes());
 }
 
 #[test]
@@ -107,7 +98,13 @@ fn cluster_workers_survive_and_no_request_fails() {
         let good = load.good();
         kill_both_at_random(&home, &mut dice);
         home.wait_until("requests are answered", || load.good() > good + 50);
-        sockets.iter_mut().for_each(|socket| assert_echo(socket, &format!("round {round}")));
+        for socket in &mut sockets {
+            let text = format!("round {round}");
+            socket.write_all(text.as_bytes()).unwrap();
+            let mut back = vec![0; text.len()];
+            socket.read_exact(&mut back).unwrap();
+            assert_eq!(back, text.as_bytes());
+        }
     }
     // For some microseconds between `accept` and the worker, only the daemon holds a connection,
     // one at a time. Of ten kills hardly one hits that, on a busy machine perhaps two.

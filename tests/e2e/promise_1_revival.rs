@@ -7,14 +7,10 @@ use serde_json::json;
 
 use crate::setup::home;
 
-/// Returns the numbers of resting and crashing apps: few, or as in `OSTLER_TEST_MANY=600,150`.
-fn sizes() -> (usize, usize) {
-    let given = std::env::var("OSTLER_TEST_MANY").ok();
-    given.and_then(|text| text.split_once(',').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))).unwrap_or((40, 40))
-}
-
 fn start_many(home: &Home) -> usize {
-    let (resting, crashing) = sizes();
+    let given = std::env::var("OSTLER_TEST_MANY").ok();
+    let (resting, crashing) =
+        given.and_then(|text| text.split_once(',').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))).unwrap_or((40, 40));
     let app = |name: String, args: &str| {
         json!({ "name": name, "script": fixture(), "args": args, "out_file": "/dev/null", "error_file": "/dev/null",
                 "max_restarts": 1_000_000, "min_uptime": 1, "restart_delay": 1 })

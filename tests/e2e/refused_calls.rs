@@ -4,25 +4,9 @@
 use ostler_testkit::{Home, alive, fixture_path, kill, needs_program, nodes};
 use rustix::process::Signal;
 
-use crate::setup::home;
+use crate::setup::{home, refusing};
 
 const ALL: &str = "clone3,pidfd_open,pidfd_send_signal";
-
-/// Runs the first command of a home, and thus keeper, daemon and apps, with these calls refused.
-/// Returns the output.
-#[track_caller]
-fn run_first_command(home: &Home, errno: &str, calls: &str, words: &str) -> String {
-    let wrapper = format!("exec python3 '{}' {errno} {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
-    home.cmd(words).env("OSTLER_CGROUP", "off").after(&wrapper).run().ok().all()
-}
-
-/// Writes a shell script with a child in a session of its own that does not exit by itself.
-fn with_orphan(home: &Home) -> String {
-    home.write(
-        "orphan.sh",
-        "#!/bin/bash\nsetsid bash -c 'trap \"\" INT TERM; while :; do sleep 1003 & wait; done' &\nwhile :; do echo alive; sleep 0.1; done\n",
-    )
-}
 
 /// Returns the pids of an app's processes other than its main process.
 fn orphans(home: &Home) -> Vec<i32> {
@@ -56,7 +40,12 @@ fn tree(home: &Home, pid: i32) -> Vec<i32> {
 #[track_caller]
 fn everything_works(errno: &str) {
     let home = home();
-    let said = run_first_command(&home, errno, ALL, &format!("start {} --name app --time", with_orphan(&home)));
+    let script = home.write(
+        "orphan.sh",
+        "#!/bin/bash\nsetsid bash -c 'trap \"\" INT TERM; while :; do sleep 1003 & wait; done' &\nwhile :; do echo alive; sleep 0.1; done\n",
+    );
+    let start = home.cmd(format!("start {script} --name app --time")).env("OSTLER_CGROUP", "off");
+    let said = start.after(&refusing(errno, ALL)).run().ok().all();
     assert!(said.contains("pidfd_open is not permitted") && said.contains("clone3 is not permitted"), "{said}");
     let log = home.daemon_log();
     assert!(log.contains("pidfd_open is not permitted"), "{log}");

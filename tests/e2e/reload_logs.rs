@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 
-use ostler_testkit::{Home, Tmpfs, fixture, kill, needs_root, skip, state};
+use ostler_testkit::{Home, Tmpfs, fixture, kill, needs_root, setting, skip, state};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -129,15 +129,11 @@ fn sigusr2_reloads_logs() {
     home.wait_until("new lines arrive", || !home.log("app-out.log").is_empty());
 }
 
-fn rounds() -> u64 {
-    std::env::var("OSTLER_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
-}
-
 #[test]
 fn reload_logs_survives_killed_daemon() {
     let home = home();
     let mut dice = SeededRandom::for_kills();
-    let rounds = rounds();
+    let rounds = setting("OSTLER_KILL_ROUNDS").unwrap_or(25);
     // A writer with a shell as parent. It writes its lines in pieces, so that a line is incomplete
     // at most instants.
     let script = home.write("app.sh", format!("#!/bin/sh\n{} flood $1 3\nexec sleep 1000\n", fixture()));

@@ -187,7 +187,7 @@ fn slow_command(home: &Home) -> String {
 
 /// Returns how often a line occurs in `log`.
 fn count(home: &Home, line: &str) -> usize {
-    fs::read_to_string(home.work().join("log")).unwrap_or_default().lines().filter(|found| *found == line).count()
+    home.lines("log").iter().filter(|found| *found == line).count()
 }
 
 /// Waits until the app is online, and checks that it has the value.

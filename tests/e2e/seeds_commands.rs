@@ -2,6 +2,7 @@
 //! the name `pm2`. The tests check the effect of each line, not only that ostler accepts it.
 //! `tests/fixtures/seeds/commands.txt` lists all lines with the numbers of their documents.
 
+use crate::watch::wait_for_watching;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -197,13 +198,9 @@ fn has(lines: &[String], text: &str) -> bool {
     lines.iter().any(|line| line.ends_with(text))
 }
 
-fn cpus() -> usize {
-    std::thread::available_parallelism().unwrap().get()
-}
-
 #[track_caller]
 fn is_in_cluster(place: &SeedHome, line: &str) {
-    place.starts(line, &format!("app cluster_mode {}", cpus()));
+    place.starts(line, &format!("app cluster_mode {}", std::thread::available_parallelism().unwrap()));
 }
 
 /// Checks that the line changes this setting of the rotation module.
@@ -225,9 +222,7 @@ fn env_of(place: &SeedHome, name: &str) -> Value {
 fn is_watched(place: &SeedHome, line: &str, name: &str, changed: &str) {
     place.ok(line);
     assert_eq!(place.home.app(name).env("watch"), &json!(true));
-    let log = place.home.dir().join("pm2.log");
-    let watching = format!("for app {name}");
-    place.home.wait_until("it is watched", || fs::read_to_string(&log).is_ok_and(|log| log.contains(&watching)));
+    wait_for_watching(&place.home, name, 1);
     let script = place.home.read(changed);
     place.home.write(changed, format!("{script}\n"));
     place.home.wait_app(name, "restarted", |item| item.restarts() == 1 && item.status() == "online");

@@ -198,6 +198,12 @@ pub fn runtime(home: &Home, words: &str) -> Foreground {
     Foreground::open(home.cmd(format!("runtime {words}")).command())
 }
 
+/// Returns a shell text for `Cmd::after`: in the command and its children, these system calls fail
+/// with this error.
+pub fn refusing(errno: &str, calls: &str) -> String {
+    format!("exec python3 '{}' {errno} {calls} \"$0\" \"$@\"", fixture_path("refused.py"))
+}
+
 /// xorshift64 generator: the same seed gives the same rounds.
 pub struct SeededRandom(pub u64);
 

@@ -71,12 +71,6 @@ fn long_requests(port: u16, file: &Path) -> Vec<TcpStream> {
     (0..20).map(ask).collect()
 }
 
-fn answer_of(mut client: TcpStream) -> String {
-    let mut text = String::new();
-    let read = client.read_to_string(&mut text);
-    format!("{text}{}", read.map_or_else(|error| error.to_string(), |_| String::new()))
-}
-
 /// The stop signal kills the server immediately, so it must not be sent during a request.
 #[test]
 fn long_request_is_answered_before_the_stop_signal() {
@@ -96,7 +90,14 @@ fn long_request_is_answered_before_the_stop_signal() {
         }
         load.stop().assert_whole();
         std::fs::write(&go, "").unwrap();
-        let answers: Vec<String> = clients.into_iter().map(answer_of).collect();
+        let answers: Vec<String> = clients
+            .into_iter()
+            .map(|mut client| {
+                let mut text = String::new();
+                let read = client.read_to_string(&mut text);
+                format!("{text}{}", read.map_or_else(|error| error.to_string(), |_| String::new()))
+            })
+            .collect();
         assert!(answers.iter().all(|text| text.starts_with("HTTP/1.1 200")), "{answers:?}");
         let told = reload.join().unwrap();
         assert!(!told.stdout.contains("still in flight") && !told.stderr.contains("still in flight"), "{told}");

@@ -237,12 +237,6 @@ impl Strict {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
-
-    /// Returns the figures or records received so far.
-    fn received_requests(&self) -> Vec<Value> {
-        let all = self.requests().into_iter().filter(|request| request["status"] == 200);
-        all.flat_map(|request| request["items"].as_array().unwrap().clone()).collect()
-    }
 }
 
 #[test]
@@ -268,7 +262,10 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
     home.cmd(format!("start {script} --name api -i 2")).env("DB_PASSWORD", "hunter22").run().ok();
     home.wait_status("api", "online");
     home.ok("restart 1");
-    let find = |holds: &dyn Fn(&Value) -> bool| strict.received_requests().into_iter().find(holds);
+    let find = |holds: &dyn Fn(&Value) -> bool| {
+        let all = strict.requests().into_iter().filter(|request| request["status"] == 200);
+        all.flat_map(|request| request["items"].as_array().unwrap().clone()).find(holds)
+    };
     let wait = |what: &str, holds: &dyn Fn(&Value) -> bool| {
         home.wait_until(what, || find(holds).is_some());
         find(holds).unwrap()

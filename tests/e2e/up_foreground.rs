@@ -133,16 +133,12 @@ fn begin(home: &Home, folder: &Path, start: impl FnOnce()) {
         std::fs::write(folder.join(file), "").unwrap();
     }
     start();
-    home.wait_until("all run", || lines(folder, "runs").len() == 3);
-}
-
-fn lines(folder: &Path, file: &str) -> Vec<String> {
-    std::fs::read_to_string(folder.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
+    home.wait_until("all run", || home.lines(folder.join("runs")).len() == 3);
 }
 
 #[track_caller]
-fn stopped_by_levels(folder: &Path, what: &str) {
-    let told = lines(folder, "told");
+fn stopped_by_levels(home: &Home, folder: &Path, what: &str) {
+    let told = home.lines(folder.join("told"));
     assert_eq!(told.len(), 6, "{what}: {told:?}");
     assert_eq!(told[..2], ["top asked", "top ends"], "{what}");
     // Neither exited before both had the signal.
@@ -155,17 +151,17 @@ fn project_stops_level_by_level() {
     let folder = tree(&home);
     begin(&home, &folder, || drop(home.cmd("up -d").cwd(&folder).run().ok()));
     home.cmd("down").cwd(&folder).run().ok();
-    stopped_by_levels(&folder, "down");
+    stopped_by_levels(&home, &folder, "down");
     let mut in_front = None;
     begin(&home, &folder, || in_front = Some(front(&home, &folder, "")));
     let mut front = in_front.unwrap();
     kill(front.pid(), Signal::INT);
     assert_eq!(front.exit_code(&home), 130);
-    stopped_by_levels(&folder, "Ctrl-C");
+    stopped_by_levels(&home, &folder, "Ctrl-C");
     for words in ["stop shop-left shop-right shop-top", "stop all", "delete shop-left shop-right shop-top"] {
         begin(&home, &folder, || drop(home.cmd("up -d").cwd(&folder).run().ok()));
         home.ok(words);
-        stopped_by_levels(&folder, words);
+        stopped_by_levels(&home, &folder, words);
     }
     let app = |name: &str, other: &str, needs: &str| {
         format!(r#"{{"name": "{name}", "script": "app.sh", "args": ["{name}", "{other}"], "kill_timeout": 60000{needs}}}"#)
@@ -174,7 +170,7 @@ fn project_stops_level_by_level() {
     home.write("shop/apps.json", format!("{{\"apps\": [{apps}]}}"));
     begin(&home, &folder, || drop(home.cmd("start apps.json").cwd(&folder).run().ok()));
     home.cmd("delete apps.json").cwd(&folder).run().ok();
-    stopped_by_levels(&folder, "delete of a file");
+    stopped_by_levels(&home, &folder, "delete of a file");
 }
 
 #[test]
