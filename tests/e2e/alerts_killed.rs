@@ -60,7 +60,8 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
             4 => &["keeper", "daemon"],
             _ => &["web", "daemon", "keeper"],
         };
-        let victims: Vec<i32> = roles.iter().flat_map(|role| if *role == "web" { vec![web] } else { home.pids_of_role(role) }).collect();
+        let victims: Vec<i32> =
+            roles.iter().flat_map(|role| if *role == "web" { vec![web] } else { home.pids_with(&format!("{role} (")) }).collect();
         victims.into_iter().for_each(|pid| kill(pid, Signal::KILL));
         let mut ended = false;
         home.wait_until(&format!("the start of round {round} ends"), || {

@@ -66,7 +66,7 @@ fn is_closed(stream: &mut UnixStream) {
 
 /// Returns the most memory that the daemon ever used, in bytes.
 fn peak(home: &Home) -> usize {
-    usize::try_from(proc_number(home.daemon_pid(), "status", "VmHWM:")).unwrap() << 10
+    usize::try_from(proc_number(home.daemon_pid(), "status", "VmHWM")).unwrap() << 10
 }
 
 #[test]

@@ -30,10 +30,6 @@ fn lines_with(home: &Home, text: &str) -> usize {
     (0..20).map(|id| home.log(&format!("c-out-{id}.log")).lines().filter(|line| line.contains(text)).count()).sum()
 }
 
-fn pids(home: &Home) -> Vec<String> {
-    home.jlist().iter().map(|item| item.pid().to_string()).collect()
-}
-
 /// Connects and reads the pid of the worker that answers; the connection stays open.
 #[track_caller]
 fn connect(port: u16) -> (TcpStream, String) {
@@ -74,7 +70,7 @@ fn workers_share_every_kind_of_server() {
     let mut buffer = [0; 64];
     socket.send_to(b"hello", ("127.0.0.1", udp)).unwrap();
     let len = socket.recv(&mut buffer).unwrap();
-    assert!(pids(&home).contains(&String::from_utf8_lossy(&buffer[..len]).trim().to_owned()));
+    assert!(home.pid_texts().contains(&String::from_utf8_lossy(&buffer[..len]).trim().to_owned()));
     // All addresses of both families.
     assert!(TcpStream::connect(("::1", http)).is_ok() && TcpStream::connect(("127.0.0.1", http)).is_ok());
     home.ok("stop c");
@@ -103,7 +99,7 @@ fn killed_daemon_loses_no_request() {
     let home = home();
     let port = free_port();
     start_cluster(&home, 2, &[("PORT", &port.to_string())]);
-    let before = pids(&home);
+    let before = home.pid_texts();
     let load = Load::mixed(port, 4);
     for _ in 0..10 {
         let good = load.good();
@@ -111,7 +107,7 @@ fn killed_daemon_loses_no_request() {
         home.wait_until("requests are answered", || load.good() > good + 50);
     }
     load.stop().assert_at_most(lost_with_daemons("round_robin"));
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pid_texts(), before);
     is_even(&spread((0..8).map(|_| get(port, "/").unwrap())), 2);
 }
 
@@ -148,7 +144,7 @@ fn connections_wait_while_all_workers_crash() {
     let port = free_port();
     start_cluster(&home, 2, &[("PORT", &port.to_string())]);
     for _ in 0..5 {
-        let before = pids(&home);
+        let before = home.pid_texts();
         before.iter().for_each(|pid| kill(pid.parse().unwrap(), Signal::KILL));
         let answer = get(port, "/").unwrap();
         assert!(!before.contains(&answer), "{answer} is dead");
@@ -230,14 +226,14 @@ fn stale_socket_file_is_replaced_and_long_path_works() {
         let short = format!("/proc/self/fd/{}/s", std::os::fd::AsRawFd::as_raw_fd(&folder));
         UnixStream::connect(short).map(|mut stream| read_line(&mut stream))
     };
-    assert!(pids(&home).contains(&connect().unwrap()));
+    assert!(home.pid_texts().contains(&connect().unwrap()));
     home.write("other.sh", "#!/bin/sh\nexec sleep 1000\n");
     // All processes die without notice: the socket file stays.
     home.kill_everything();
     assert!(path.exists());
     // The next daemon starts the apps that ran.
     home.ok("start other.sh");
-    home.wait_until("it serves again", || connect().is_ok_and(|pid| pids(&home).contains(&pid)));
+    home.wait_until("it serves again", || connect().is_ok_and(|pid| home.pid_texts().contains(&pid)));
 }
 
 #[test]
@@ -248,7 +244,7 @@ fn closed_server_closes_port_but_dead_worker_does_not() {
     home.write("closes.js", format!("const s = require('net').createServer(c => c.end()).listen({port}, '127.0.0.1', () => console.log('c on'));\nprocess.on('SIGUSR2', () => s.close(() => console.log('closed')));\nsetInterval(() => {{}}, 1000);"));
     home.ok("start closes.js --name c -i 2");
     home.wait_until("both listen", || lines_with(&home, "c on") == 2);
-    for pid in pids(&home) {
+    for pid in home.pid_texts() {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
         kill(pid.parse().unwrap(), Signal::USR2);
         home.wait_until("it closed", || lines_with(&home, "closed") > 0);
@@ -451,9 +447,9 @@ fn every_scheduling_survives_killed_daemon_and_worker() {
         let home = home();
         let port = free_port();
         start_with(&home, 3, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
-        let before = pids(&home);
+        let before = home.pid_texts();
         with_load(&home, port, lost_with_daemons(scheduling), || (0..5).for_each(|_| home.kill_daemon()));
-        assert_eq!(pids(&home), before, "{scheduling}");
+        assert_eq!(home.pid_texts(), before, "{scheduling}");
         let mut seen = std::collections::BTreeSet::new();
         home.wait_until("each worker answers", || {
             seen.insert(get(port, "/").unwrap());
@@ -475,7 +471,7 @@ fn every_scheduling_survives_update_and_killed_keeper() {
         let home = home();
         let port = free_port();
         start_with(&home, 2, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
-        let before = pids(&home);
+        let before = home.pid_texts();
         with_load(&home, port, 0, || {
             home.ok("update");
         });
@@ -485,7 +481,7 @@ fn every_scheduling_survives_update_and_killed_keeper() {
             home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
             home.kill_daemon();
         });
-        assert_eq!(pids(&home), before, "{scheduling}");
+        assert_eq!(home.pid_texts(), before, "{scheduling}");
     }
 }
 
@@ -657,7 +653,7 @@ fn sticky_client_stays_with_worker_by_cookie() {
     let home = home();
     let port = free_port();
     start_with(&home, 3, r#""sticky": {"cookie": "who"}"#, &format!(r#""PORT": {port}"#), 1);
-    let pids = pids(&home);
+    let pids = home.pid_texts();
     // These connections send nothing and must not delay any other client.
     let silent: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     for round in 0..3 {

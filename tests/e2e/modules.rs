@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::setup::{home, home_as_pm2, read_report, start_fixture};
 
 /// Creates a folder with a module whose app does this.
-fn module(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> PathBuf {
+pub fn module(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> PathBuf {
     let path = home.work().join(folder);
     fs::create_dir_all(&path).unwrap();
     let package = json!({

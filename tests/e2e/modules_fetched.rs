@@ -1,19 +1,13 @@
 //! Modules from a git repository and from a web server, and a module that pulls with git by itself.
 
+use crate::modules::module;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
-use ostler_testkit::{Home, fixture, fixture_path, installed_pm2, needs_program, sh};
-use serde_json::json;
+use ostler_testkit::{Home, fixture_path, installed_pm2, needs_program, sh};
 
 use crate::setup::{home, start_fixture};
-
-/// Writes the files of a module that holds.
-fn module(home: &Home, folder: &str, name: &str, version: &str) {
-    let package = json!({ "name": name, "version": version, "apps": [{ "script": fixture(), "args": "hold" }] });
-    home.write(&format!("{folder}/package.json"), package.to_string());
-}
 
 /// Returns the installed modules and the home's settings for them.
 fn state(home: &Home) -> (String, Option<String>) {
@@ -26,7 +20,7 @@ fn module_is_installed_from_a_git_repository() {
     needs_program!("git");
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    module(&home, "src", "gitmod", "1.0.0");
+    module(&home, "src", "gitmod", "1.0.0", "hold");
     let work = home.work();
     sh(&work.join("src"), "git init -q -b master .; git add -A; git commit -qm 1; git tag v1; git init -q --bare -b master ../gitmod.git");
     sh(&work.join("src"), "git push -q ../gitmod.git master v1");
@@ -34,7 +28,7 @@ fn module_is_installed_from_a_git_repository() {
     home.ok(format!("install {url}"));
     assert_eq!(home.ok("module:list").stdout, "gitmod  1.0.0  online\n");
     // The branch has the next version; a module installed by tag stays at its tag.
-    module(&home, "src", "gitmod", "1.1.0");
+    module(&home, "src", "gitmod", "1.1.0", "hold");
     sh(&work.join("src"), "git commit -qam 2; git push -q ../gitmod.git master");
     home.ok("module:update gitmod").says("Module gitmod 1.1.0 installed");
     home.ok(format!("install {url}#v1")).says("gitmod 1.0.0");
@@ -70,7 +64,7 @@ fn module_is_installed_from_a_web_server() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for version in ["1.0.0", "1.1.0"] {
-        module(&home, "src", "webmod", version);
+        module(&home, "src", "webmod", version, "hold");
         home.ok("package src");
     }
     let read = |name: &str| fs::read(home.work().join(name)).unwrap();

@@ -1,6 +1,6 @@
 //! Figures of Node apps: the preload measures them while a client reads them, without a package.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 

@@ -3,7 +3,7 @@
 use ostler_testkit::{Home, fixture_app, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::setup::{home, start_in_background};
+use crate::setup::{apps_file, home, start_in_background};
 
 /// Writes a script that writes to `log` when it starts, which makes it ready, and when it gets the
 /// stop signal.
@@ -19,14 +19,9 @@ fn app(home: &Home, name: &str, members: &str) -> String {
     )
 }
 
-#[track_caller]
-fn file(home: &Home, apps: &[String]) -> String {
-    home.write("apps.json", format!("{{\"apps\": [{}]}}", apps.join(", ")))
-}
-
 /// Writes a file in which `web` depends on `api` and `api` on `db`, in reverse order.
 fn shop(home: &Home) -> String {
-    file(
+    apps_file(
         home,
         &[
             app(home, "web", r#", "depends_on": ["api"]"#),
@@ -115,7 +110,7 @@ fn dependency_that_is_never_ready_fails_the_start() {
     let home = home();
     let slow = format!(r#"{{"name": "slow", "script": "{}", "wait_ready": true, "listen_timeout": 600000}}"#, fixture_app("hold.js"));
     let apps = [app(&home, "web", r#", "depends_on": ["slow"], "depends_timeout": "400ms""#), slow];
-    let path = file(&home, &apps);
+    let path = apps_file(&home, &apps);
     let mut start_of_slow = start_in_background(&home, &format!("start {path} --only slow"));
     home.wait_status("slow", "launching");
     home.run(format!("start {path} --only web")).code(1).says("it depends on slow, which is not ready, after 400 ms");
@@ -134,7 +129,7 @@ fn errored_dependency_fails_dependents_immediately() {
         app(&home, "api", r#", "depends_on": ["db"]"#),
         app(&home, "db", r#", "max_restarts": 2"#),
     ];
-    home.run(format!("start {}", file(&home, &apps))).code(1).says("db, which is errored").says("api, which is errored");
+    home.run(format!("start {}", apps_file(&home, &apps))).code(1).says("db, which is errored").says("api, which is errored");
     assert_eq!(home.lines("log"), [""; 0]);
     // The cause is removed: the same command starts all apps.
     std::fs::remove_file(home.work().join("no-db")).unwrap();
@@ -150,7 +145,7 @@ fn app_waits_for_a_completed_job() {
         format!(r#"{{"name": "migrate", {}}}"#, members.replace("CODE", &code.to_string()))
     };
     let web = app(&home, "web", r#", "depends_on": {"migrate": {"condition": "service_completed_successfully"}}"#);
-    let path = file(&home, &[web.clone(), migrate(0)]);
+    let path = apps_file(&home, &[web.clone(), migrate(0)]);
     let mut start = start_in_background(&home, &format!("start {path}"));
     home.wait_status("migrate", "online");
     assert_eq!(home.app("web").status(), "launching");
@@ -159,7 +154,7 @@ fn app_waits_for_a_completed_job() {
     assert_log(&home, &["migrated", "+web"]);
     home.ok("delete all");
     home.write("log", "");
-    home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
+    home.run(format!("start {}", apps_file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
     assert_eq!(chain(&home), ["migrated"]);
 }
 
@@ -172,7 +167,7 @@ fn next_daemon_resumes_waiting_starts() {
         app(&home, "api", r#", "depends_on": ["db"]"#),
         app(&home, "db", r#", "max_restarts": 100000"#),
     ];
-    let mut start = start_in_background(&home, &format!("start {}", file(&home, &apps)));
+    let mut start = start_in_background(&home, &format!("start {}", apps_file(&home, &apps)));
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     for _ in 0..3 {
         home.kill_daemon();
@@ -189,7 +184,7 @@ fn stop_cancels_a_waiting_start() {
     let home = home();
     home.write("no-db", "");
     let apps = [app(&home, "web", r#", "depends_on": ["db"]"#), app(&home, "db", r#", "max_restarts": 100000"#)];
-    let mut start = start_in_background(&home, &format!("start {}", file(&home, &apps)));
+    let mut start = start_in_background(&home, &format!("start {}", apps_file(&home, &apps)));
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     home.ok("stop web");
     assert_eq!(home.app("web").status(), "stopped");
@@ -243,21 +238,21 @@ fn reload_is_in_order_and_stops_at_first_failure() {
 fn cycles_and_unknown_dependencies_are_rejected() {
     let home = home();
     let one = |name: &str, on: &str| app(&home, name, &format!(r#", "depends_on": ["{on}"]"#));
-    let circle = file(&home, &[one("a", "b"), one("b", "c"), one("c", "a")]);
+    let circle = apps_file(&home, &[one("a", "b"), one("b", "c"), one("c", "a")]);
     home.run(format!("start {circle}")).code(1).says("a → b → c → a");
     home.run(format!("validate {circle}")).code(1).says("a → b → c → a").says("depends_on");
-    home.run(format!("start {}", file(&home, &[one("a", "a")]))).code(1).says("a depends on itself");
-    home.run(format!("start {}", file(&home, &[one("a", "nobody")]))).code(1).says("a depends on nobody").says("nothing was started");
-    home.run(format!("start {}", file(&home, &[app(&home, "a", r#", "depends_on": {"b": "happy"}"#)])))
+    home.run(format!("start {}", apps_file(&home, &[one("a", "a")]))).code(1).says("a depends on itself");
+    home.run(format!("start {}", apps_file(&home, &[one("a", "nobody")]))).code(1).says("a depends on nobody").says("nothing was started");
+    home.run(format!("start {}", apps_file(&home, &[app(&home, "a", r#", "depends_on": {"b": "happy"}"#)])))
         .code(1)
         .says("\"completed\", found \"happy\"");
     let never = app(&home, "a", r#", "depends_on": {"b": "completed"}"#);
-    home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("restarts after each exit");
+    home.run(format!("start {}", apps_file(&home, &[never, app(&home, "b", "")]))).code(1).says("restarts after each exit");
     assert!(home.jlist().is_empty());
     // A dependency may be an app that already exists. A cycle across two files is also a cycle.
-    home.ok(format!("start {}", file(&home, &[app(&home, "b", "")])));
-    home.ok(format!("start {}", file(&home, &[one("a", "b")])));
-    home.run(format!("start {}", file(&home, &[one("b", "a")]))).code(1).says("in a circle");
+    home.ok(format!("start {}", apps_file(&home, &[app(&home, "b", "")])));
+    home.ok(format!("start {}", apps_file(&home, &[one("a", "b")])));
+    home.run(format!("start {}", apps_file(&home, &[one("b", "a")]))).code(1).says("in a circle");
     assert_eq!((home.app("a").restarts(), home.app("b").restarts()), (0, 0));
 }
 
@@ -269,7 +264,7 @@ fn independent_apps_start_in_parallel() {
         app(&home, "two", r#", "pre_start": "touch two; while [ ! -e one ]; do sleep 0.01; done""#),
     ];
     let web = app(&home, "web", r#", "depends_on": ["one", "two"], "instances": 2"#);
-    home.ok(format!("start {}", file(&home, &[web, both[0].clone(), both[1].clone()])));
+    home.ok(format!("start {}", apps_file(&home, &[web, both[0].clone(), both[1].clone()])));
     home.wait_until("all told", || home.lines("log").len() == 4);
     assert!(home.lines("log")[2..].iter().all(|line| line == "+web"), "{:?}", home.lines("log"));
 }
@@ -278,11 +273,11 @@ fn independent_apps_start_in_parallel() {
 fn dependency_started_by_same_command_is_waited_for() {
     let home = home();
     let db = app(&home, "db", r#", "instances": 4"#);
-    let path = file(&home, std::slice::from_ref(&db));
+    let path = apps_file(&home, std::slice::from_ref(&db));
     home.ok(format!("start {path}"));
     home.ok("stop all");
     // Two of the four are started first, then the others; the new app needs all.
-    home.ok(format!("start {}", file(&home, &[app(&home, "web", r#", "depends_on": "db""#), db])));
+    home.ok(format!("start {}", apps_file(&home, &[app(&home, "web", r#", "depends_on": "db""#), db])));
     assert!(home.all_online(), "{}", home.report());
 }
 
@@ -321,7 +316,7 @@ fn compose_depends_on_works_natively() {
             app(&home, name, &format!(r#", "depends_on": {on}{replicas}"#))
         })
         .collect();
-    home.ok(format!("start {}", file(&home, &apps)));
+    home.ok(format!("start {}", apps_file(&home, &apps)));
     let mut started = home.lines("log");
     started[..2].sort();
     assert_eq!(started, ["+db", "+redis", "+app", "+app", "+app", "+nginx"]);

@@ -8,11 +8,6 @@ use crate::setup::{home, refusing};
 
 const ALL: &str = "clone3,pidfd_open,pidfd_send_signal";
 
-/// Returns the pids of an app's processes other than its main process.
-fn orphans(home: &Home) -> Vec<i32> {
-    home.app_processes().iter().filter(|process| process.cmdline.contains("trap")).map(|process| process.pid).collect()
-}
-
 /// Checks that the app still has this pid and this number of restarts.
 #[track_caller]
 fn is_untouched(home: &Home, pid: i32, restarts: u64) {
@@ -51,9 +46,9 @@ fn everything_works(errno: &str) {
     assert!(log.contains("pidfd_open is not permitted"), "{log}");
     // A thread prepends the date to each line.
     home.wait_log("app-out.log", ": alive");
-    home.wait_until("its child runs", || orphans(&home).len() == 1);
+    home.wait_until("its child runs", || home.pids_with("trap").len() == 1);
     home.ok("stop app");
-    assert!(orphans(&home).is_empty(), "stop ends the whole tree");
+    assert!(home.pids_with("trap").is_empty(), "stop ends the whole tree");
     home.ok("restart app");
     let pid = crash(&home, home.app("app").pid());
     // Kills the daemon, then the keeper (so that the app loses its parent), then both.
@@ -70,7 +65,7 @@ fn everything_works(errno: &str) {
     kill(daemon, Signal::KILL);
     home.wait_until("there is another daemon", || !alive(daemon) && home.daemons().len() == 1);
     is_untouched(&home, pid, 2);
-    let (keeper, left) = (home.keeper_pid(), orphans(&home));
+    let (keeper, left) = (home.keeper_pid(), home.pids_with("trap"));
     kill(keeper, Signal::KILL);
     home.wait_until("there is another keeper", || home.keeper_pid() != keeper && home.daemons().len() == 1);
     home.ok("restart app");

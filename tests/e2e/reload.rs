@@ -126,12 +126,6 @@ fn crashed_canary_leaves_old_processes_serving() {
     assert!(home.pids().iter().all(|pid| !before.contains(pid)));
 }
 
-/// Counts the running processes of the app. The command that reloads it is a process of this home,
-/// too.
-fn workers(home: &Home) -> usize {
-    home.app_processes().iter().filter(|process| process.cmdline.starts_with("node ")).count()
-}
-
 #[test]
 fn user_commands_take_precedence_over_a_reload() {
     let home = home();
@@ -139,7 +133,7 @@ fn user_commands_take_precedence_over_a_reload() {
     home.write("release", "silent");
     let mut reload =
         home.cmd("reload app").command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    home.wait_until("the candidate runs", || workers(&home) == 3);
+    home.wait_until("the candidate runs", || home.pids_with("cluster-release.js").len() == 3);
     let busy = home.cmd("reload app").run();
     assert!(busy.code == 1 && busy.stderr.contains("already being reloaded"), "{busy:?}");
     home.ok("stop app");
@@ -161,7 +155,7 @@ fn reload_continues_after_killed_daemon() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    home.wait_until("the candidate runs", || workers(&home) == 3);
+    home.wait_until("the candidate runs", || home.pids_with("cluster-release.js").len() == 3);
     home.kill_daemon();
     drop(reload.wait());
     home.wait_until("all are replaced", || home.pids().iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 2);

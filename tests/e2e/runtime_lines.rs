@@ -8,15 +8,11 @@ use ostler_testkit::{Home, fixture, kill, process_table};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{home, runtime};
+use crate::setup::{apps_file, home, runtime};
 
 /// Writes to both streams, and exits.
 fn speaker(home: &Home) -> String {
     home.write("speaker.sh", "#!/bin/sh\necho to out\necho to err >&2\n")
-}
-
-fn apps(home: &Home, apps: &str) -> String {
-    home.write("apps.json", format!("{{\"apps\": [{apps}]}}"))
 }
 
 /// Returns the lines without the daemon's own lines.
@@ -63,13 +59,13 @@ fn line_formats_match_pm2() {
 fn raw_lines_equal_the_log_files() {
     let home = home();
     let script = speaker(&home);
-    let file = apps(
+    let file = apps_file(
         &home,
-        &format!(
+        &[&format!(
             "{{\"name\": \"a\", \"script\": \"{script}\", \"autorestart\": false, \"log_date_format\": \"[D]\"}}, \
              {{\"name\": \"b\", \"script\": \"{script}\", \"autorestart\": false, \"log_type\": \"json\"}}, \
              {{\"name\": \"c\", \"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/null\"}}"
-        ),
+        )],
     );
     let ended = runtime(&home, &file).end(&home);
     let mut out = of_apps(&ended.out);
@@ -86,13 +82,13 @@ fn log_file_that_is_container_output_is_written_once() {
     let home = home();
     for (out, error) in [("/proc/1/fd/1", "/proc/1/fd/2"), ("/dev/stdout", "/dev/stderr"), ("/proc/self/fd/1", "/proc/self/fd/2")] {
         for more in ["", ", \"instances\": 2", ", \"log_date_format\": \"[D]\"", ", \"log_file\": \"/dev/stdout\""] {
-            let file = apps(
+            let file = apps_file(
                 &home,
-                &format!(
+                &[&format!(
                     "{{\"name\": \"a\", \"script\": \"{}\", \"args\": \"lines 300 0 6000\", \"autorestart\": false, \
                      \"out_file\": \"{out}\", \"error_file\": \"{error}\"{more}}}",
                     fixture()
-                ),
+                )],
             );
             let ended = runtime(&home, &file).end(&home);
             let (lines, errors) = (of_apps(&ended.out), of_apps(&ended.err));
@@ -112,7 +108,7 @@ fn streams_can_be_swapped_with_any_format() {
     let script = speaker(&home);
     let members =
         format!("{{\"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/stderr\", \"error_file\": \"/proc/1/fd/1\"}}");
-    let ended = runtime(&home, &apps(&home, &members)).end(&home);
+    let ended = runtime(&home, &apps_file(&home, &[&members])).end(&home);
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to err"], vec!["to out"]));
     let ended = runtime(&home, &format!("{script} --no-autorestart --formatted -o /dev/stdout -e /dev/stderr")).end(&home);
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["0|speaker  | to out"], vec!["0|speaker  | to err"]));
@@ -122,7 +118,7 @@ fn streams_can_be_swapped_with_any_format() {
 fn no_line_is_lost_at_exit() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"args\": \"lines 20000 1\", \"autorestart\": false", fixture());
-    let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
+    let file = apps_file(&home, &[&format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}")]);
     for form in ["", "--json", "--formatted"] {
         let ended = runtime(&home, &format!("{file} {form}")).end(&home);
         assert_eq!((ended.code, of_apps(&ended.out).iter().filter(|line| line.contains("xxxx")).count()), (1, 40_000), "{form}");
@@ -151,8 +147,10 @@ fn is_full(output: &std::process::ChildStdout) -> bool {
 fn slow_reader_blocks_only_the_app() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"autorestart\": false", fixture());
-    let file =
-        apps(&home, &format!("{{\"name\": \"a\", {app}, \"args\": \"flood 300000\"}}, {{\"name\": \"b\", {app}, \"args\": \"hold\"}}"));
+    let file = apps_file(
+        &home,
+        &[&format!("{{\"name\": \"a\", {app}, \"args\": \"flood 300000\"}}, {{\"name\": \"b\", {app}, \"args\": \"hold\"}}")],
+    );
     let mut command = home.cmd(format!("runtime {file} --formatted")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -186,7 +184,7 @@ fn slow_reader_blocks_only_the_app() {
 fn reader_that_never_reads_does_not_delay_exit() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"args\": \"flood 3000000\"", fixture());
-    let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
+    let file = apps_file(&home, &[&format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}")]);
     let mut command = home.cmd(format!("runtime {file}")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -211,12 +209,12 @@ fn full_shared_output_does_not_delay_exit() {
             said.display()
         ),
     );
-    let file = apps(
+    let file = apps_file(
         &home,
-        &format!(
+        &[&format!(
             "{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{}\", \"args\": \"flood 3000000\"}}",
             fixture()
-        ),
+        )],
     );
     let mut command = home.cmd(format!("runtime {file}")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -235,7 +233,8 @@ fn full_shared_output_does_not_delay_exit() {
 fn closed_output_does_not_stop_the_apps() {
     let home = home();
     let script = home.write("chatty.sh", "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.01; done\n");
-    let file = apps(&home, &format!("{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{script}\"}}"));
+    let file =
+        apps_file(&home, &[&format!("{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{script}\"}}")]);
     let mut command = home.cmd(format!("runtime {file}")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     home.wait_log("a-out.log", "line");

@@ -198,10 +198,6 @@ fn assert_app_has_token(home: &Home) -> i32 {
     pid
 }
 
-fn runs(home: &Home, words: &str) -> bool {
-    home.app_processes().iter().any(|process| process.cmdline.contains(words))
-}
-
 /// From document 004: the saved list and all output have references to secrets, whatever their
 /// source.
 #[test]
@@ -299,7 +295,7 @@ fn secret_command_survives_daemon_death() {
     let mut start = start_in_background(&home, &format!("start {}", home.write("ecosystem.json", text)));
     for round in 1..4 {
         home.wait_until("the commands are asked", || count(&home, "asked") >= round && count(&home, "first") >= round);
-        home.wait_until("the first has answered", || !runs(&home, "echo first"));
+        home.wait_until("the first has answered", || home.pids_with("echo first").is_empty());
         assert_eq!(home.app("api").status(), "launching");
         assert_secret_is_hidden(&home);
         if round < 3 {
@@ -414,7 +410,7 @@ fn daemonizing_secret_command_leaves_no_process() {
     let command = json("setsid sh -c 'sleep 7654' & setsid sleep 7654 & cat kept");
     start(&home, &format!(r#""TOKEN": {{"command": {command}}}"#));
     assert_app_has_token(&home);
-    assert!(!runs(&home, "7654"), "{}", home.report());
+    assert!(home.pids_with("7654").is_empty(), "{}", home.report());
 }
 
 #[test]

@@ -64,6 +64,13 @@ pub fn ecosystem(home: &Home, members: &str) -> String {
     home.write("app.json", format!("{{\"apps\": [{{{members}}}]}}"))
 }
 
+/// Writes an ecosystem file with these apps, each a JSON object, and returns its path.
+#[track_caller]
+pub fn apps_file(home: &Home, apps: &[impl AsRef<str>]) -> String {
+    let apps: Vec<&str> = apps.iter().map(AsRef::as_ref).collect();
+    home.write("apps.json", format!("{{\"apps\": [{}]}}", apps.join(", ")))
+}
+
 /// Starts a command in the background. When this returns, a daemon runs.
 #[track_caller]
 pub fn start_in_background(home: &Home, words: &str) -> std::process::Child {

@@ -1,7 +1,6 @@
 //! `stats`, `top` and `api/history`: past figures, as the dashboard's process stores them.
 
 use crate::web::Web;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 
 use ostler_testkit::{Home, kill};

@@ -1,14 +1,10 @@
 //! `top`: live on a real terminal, once in any other place, with past figures and without.
 
-use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
+use ostler_testkit::{Terminal, fixture, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
 use crate::stats::{figures_of, recorded};
-
-fn top(home: &Home, columns: usize, rows: usize) -> Terminal {
-    Terminal::start(home.cmd("top"), columns, rows)
-}
 
 /// Returns the names on the screen, from the top.
 fn names(screen: &str) -> Vec<String> {
@@ -28,7 +24,7 @@ fn live_top_works_without_the_dashboard() {
     start_fixture(&home, "app-idle", "", "hold");
     let busy = home.write("busy.sh", "#!/bin/sh\nwhile :; do :; done\n");
     home.ok(format!("start {busy} --name app-busy"));
-    let mut terminal = top(&home, 100, 24);
+    let mut terminal = Terminal::open(&home, "top", 100, 24);
     terminal.wait_for("no history: the dashboard is off");
     terminal.wait_until("the busy one is the first", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by cpu"));
     terminal.press("n");
@@ -55,14 +51,14 @@ fn terminal_is_restored_on_every_exit() {
     let home = home();
     start_fixture(&home, "app-idle", "", "hold");
     for keys in ["q", "\u{3}", "\u{1b}"] {
-        let mut terminal = top(&home, 80, 24);
+        let mut terminal = Terminal::open(&home, "top", 80, 24);
         terminal.wait_for("app-idle");
         terminal.press(keys);
         assert!(terminal.end().success(), "{keys:?}");
         terminal.assert_restored();
     }
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-        let mut terminal = top(&home, 80, 24);
+        let mut terminal = Terminal::open(&home, "top", 80, 24);
         terminal.wait_for("app-idle");
         kill(terminal.pid(), signal);
         assert!(terminal.end().success(), "{signal:?}");
@@ -93,7 +89,7 @@ fn without_a_terminal_top_prints_once() {
     let list = home.ok("top --json").json();
     let api = list.as_array().unwrap().iter().find(|one| one["app"] == "api").unwrap();
     assert!(api["now"]["online"] == 2 && !api["memory"]["figures"].as_array().unwrap().is_empty(), "{list}");
-    let mut terminal = top(&home, 120, 24);
+    let mut terminal = Terminal::open(&home, "top", 120, 24);
     terminal.wait_for("the last 15m");
     terminal.wait_until("bars of the past", |screen| screen.lines().any(|line| line.starts_with("api ") && line.contains('█')));
     terminal.press("q");

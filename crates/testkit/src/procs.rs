@@ -67,13 +67,15 @@ pub fn variable(pid: i32, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(entry).into_owned())
 }
 
-/// Returns the number after this name (`VmHWM:`) in a file of `/proc/<pid>`.
+/// Returns the number in the line of this name (`VmHWM`) of a file of `/proc/<pid>`.
 #[track_caller]
 pub fn proc_number(pid: i32, file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
-    let rest = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("no number after {name:?} in {file} of {pid}:\n{text}"))
+    let number = |line: &str| {
+        let rest = line.split_once(':').filter(|(is, _)| *is == name)?.1;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    text.lines().find_map(number).unwrap_or_else(|| panic!("no number of {name} in {file} of {pid}:\n{text}"))
 }
 
 /// Returns a field of `/proc/<pid>/stat`, numbered as in `proc_pid_stat(5)`. It must follow the

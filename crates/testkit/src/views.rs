@@ -28,11 +28,16 @@ impl Home {
         self.jlist().iter().filter(|item| item.status() == "online").map(ListedApp::pid).collect()
     }
 
-    /// Returns the pids of the home's processes with this role in their title (`daemon`), from the
-    /// process table alone.
-    pub fn pids_of_role(&self, role: &str) -> Vec<i32> {
-        let title = format!("{role} (");
-        self.processes().iter().filter(|process| process.cmdline.contains(&title)).map(|process| process.pid).collect()
+    /// Returns the pids of all entries of the list as texts, as apps write them in answers.
+    #[track_caller]
+    pub fn pid_texts(&self) -> Vec<String> {
+        self.pids().iter().map(i32::to_string).collect()
+    }
+
+    /// Returns the pids of the home's processes with this text in their command line (`daemon (`),
+    /// from the process table alone.
+    pub fn pids_with(&self, text: &str) -> Vec<i32> {
+        self.processes().iter().filter(|process| process.cmdline.contains(text)).map(|process| process.pid).collect()
     }
 
     /// Returns the names of all entries of the list, sorted.
