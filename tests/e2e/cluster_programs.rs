@@ -58,11 +58,11 @@ fn a_program_that_starts_node_is_a_worker() {
         format!(r#""script": "{}", "interpreter": "{file}""#, app())
     });
     is_a_cluster("a script of a shell", |home, _| {
-        let file = home.write("start.sh", &format!("cd / && exec node {}\n", app()));
+        let file = home.write("start.sh", format!("cd / && exec node {}\n", app()));
         format!(r#""script": "{file}""#)
     });
     is_a_cluster("a program of its own", |home, _| {
-        let file = home.write("start", &format!("#!/bin/sh\nexec node {}\n", app()));
+        let file = home.write("start", format!("#!/bin/sh\nexec node {}\n", app()));
         format!(r#""script": "{file}", "interpreter": "none""#)
     });
     is_a_cluster("a command line", |_, _| format!(r#""script": "exec node {}""#, app()));
@@ -99,7 +99,7 @@ fn worker_whose_child_holds_port_is_restarted_in_place() {
     let server = home.write("server.js", "require('http').createServer((q, r) => r.end(`${process.pid}`)).listen(process.env.PORT);");
     let launcher = home.write(
         "npm",
-        &format!("#!/usr/bin/env node\nrequire('child_process').spawn(process.execPath, ['{server}'], {{stdio: 'inherit'}});\n"),
+        format!("#!/usr/bin/env node\nrequire('child_process').spawn(process.execPath, ['{server}'], {{stdio: 'inherit'}});\n"),
     );
     let members = format!(r#""name": "c", "exec_mode": "cluster", "script": "{launcher}", "env": {{"PORT": "{port}"}}"#);
     home.ok(format!("start {}", ecosystem(&home, &members)));

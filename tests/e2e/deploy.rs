@@ -139,10 +139,10 @@ impl<'a> Host<'a> {
     fn commit(&self, file: &str, text: &str) -> String {
         self.home.write(file, text);
         sh(
-            &self.home.work(),
+            self.home.work(),
             "git add -A && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m x && git push -q -u origin master 2>&1",
         );
-        sh(&self.home.work(), "git rev-parse HEAD")
+        sh(self.home.work(), "git rev-parse HEAD")
     }
 
     fn deploy(&self, words: &str) -> Cmd<'_> {
@@ -189,7 +189,7 @@ fn setup_update_and_revert_work() {
     // A second setup does no harm.
     host.deploy("setup").run().ok().says("cloned already");
 
-    let first = sh(&home.work(), "git rev-parse HEAD");
+    let first = sh(home.work(), "git rev-parse HEAD");
     let output = host.deploy("").run().ok().says("--> Deploying to p environment").says("--> on host 127.0.0.1");
     let current = app.join("current").display().to_string();
     let output = output.says(&format!("LOCAL {}", home.work().display())).says(&format!("PRE-DEPLOY {current}"));
@@ -228,7 +228,7 @@ fn uncommitted_or_unpushed_changes_are_rejected() {
     home.write("release", "not committed");
     host.deploy("").run().fails().says("commit or stash your changes");
     host.deploy("--force").run().ok();
-    sh(&home.work(), "git -c user.name=t -c user.email=t@t commit -qam local");
+    sh(home.work(), "git -c user.name=t -c user.email=t@t commit -qam local");
     host.deploy("").run().fails().says("push your changes");
     assert_eq!(host.deploys("app").len(), 1);
     // `curr` only reads the host, so local changes do not matter.
@@ -290,7 +290,7 @@ fn rolls_back(hook: Option<&str>, starts: bool, why: &str) {
     host.project(app("exit 3"), members.clone());
     host.deploy("").run().code(5).says(why).says(&format!("restoring {}", good[0])).says("the previous release was restored");
     assert_eq!(host.deploys("app"), good);
-    assert_eq!(sh(&host.path("app").join("source"), "git rev-parse HEAD"), good[0]);
+    assert_eq!(sh(host.path("app").join("source"), "git rev-parse HEAD"), good[0]);
     if starts {
         home.wait_status("api", "online");
     }

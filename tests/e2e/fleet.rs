@@ -79,7 +79,7 @@ impl<'a> Fleet<'a> {
 fn hosts_share_one_table() {
     let home = home();
     let fleet = fleet!(&home, 3, json!({}));
-    let output = fleet.home.run(&format!("-H web start {} --name api -- hold", fixture())).ok();
+    let output = fleet.home.run(format!("-H web start {} --name api -- hold", fixture())).ok();
     for host in ["web1", "web2", "web3"] {
         output.stdout.lines().find(|line| line.contains(host) && line.contains(" api ") && line.contains("online")).unwrap();
         assert!(fleet.dir(host).join("ostler.sock").exists(), "each has a daemon of its own");
@@ -134,7 +134,7 @@ fn every_failed_host_has_one_line() {
             "unknown": {"user": "nobody-of-this-name"},
         })
     );
-    fleet.home.run(&format!("-H web start {} --name api -- hold", fixture())).ok();
+    fleet.home.run(format!("-H web start {} --name api -- hold", fixture())).ok();
     let output = fleet.home.run("-H all list --parallel 6").code(3);
     assert!(output.stdout.contains("web1") && output.stdout.contains(" api "), "{output:?}");
     for (host, words) in [
@@ -161,7 +161,7 @@ fn every_failed_host_has_one_line() {
 fn start_everywhere(fleet: &Fleet<'_>, script: &str, options: &str) {
     let program = fleet.home.write("app.sh", format!("#!/bin/sh\n[ ! -e bad ] || exit 3\n{script}\n"));
     for host in ["web1", "web2", "web3"].into_iter().filter(|host| fleet.dir(host).exists()) {
-        fleet.home.run(&format!("-H {host} start {program} --name api --cwd {} {options}", fleet.dir(host).display())).ok();
+        fleet.home.run(format!("-H {host} start {program} --name api --cwd {} {options}", fleet.dir(host).display())).ok();
     }
 }
 
@@ -174,7 +174,7 @@ fn rolling_change_stops_at_first_unhealthy_host() {
     let before = pids();
     fs::write(fleet.dir("web2").join("bad"), "").unwrap();
     for command in ["restart", "reload"] {
-        let output = fleet.home.run(&format!("-H web {command} api --batch 1"));
+        let output = fleet.home.run(format!("-H web {command} api --batch 1"));
         output.fails().says("Done: web1; failed: web2; not started: web3");
     }
     let after = pids();
@@ -288,7 +288,7 @@ fn a_rolling_reload_of_three_hosts_loses_no_request() {
     for (host, port) in hosts.into_iter().zip(ports) {
         let app = fixture_app("cluster-naive.js");
         home.write(&format!("{host}.json"), json!({"apps": [{"name": "api", "script": app, "instances": 2, "exec_mode": "cluster", "env": {"PORT": port}, "args": port.to_string()}]}).to_string());
-        fleet.home.run(&format!("-H {host} start {}", home.work().join(format!("{host}.json")).display())).ok();
+        fleet.home.run(format!("-H {host} start {}", home.work().join(format!("{host}.json")).display())).ok();
         home.wait_until("it answers", || ostler_testkit::get(port, "/").is_ok());
     }
     let loads: Vec<Load> = ports.into_iter().map(|port| Load::mixed(port, 4)).collect();

@@ -261,7 +261,7 @@ fn run_on_selects_one_or_all_instances() {
         home.ok(format!("jobs run {name}"));
     }
     let seen = |name: &str| {
-        let mut lines: Vec<String> = home.read(&format!("{name}.runs")).lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = home.read(format!("{name}.runs")).lines().map(str::to_owned).collect();
         lines.sort();
         lines
     };

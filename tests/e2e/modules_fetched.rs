@@ -22,14 +22,14 @@ fn module_is_installed_from_a_git_repository() {
     start_fixture(&home, "app", "", "hold");
     module(&home, "src", "gitmod", "1.0.0", "hold");
     let work = home.work();
-    sh(&work.join("src"), "git init -q -b master .; git add -A; git commit -qm 1; git tag v1; git init -q --bare -b master ../gitmod.git");
-    sh(&work.join("src"), "git push -q ../gitmod.git master v1");
+    sh(work.join("src"), "git init -q -b master .; git add -A; git commit -qm 1; git tag v1; git init -q --bare -b master ../gitmod.git");
+    sh(work.join("src"), "git push -q ../gitmod.git master v1");
     let url = format!("git+file://{}/gitmod.git", work.display());
     home.ok(format!("install {url}"));
     assert_eq!(home.ok("module:list").stdout, "gitmod  1.0.0  online\n");
     // The branch has the next version; a module installed by tag stays at its tag.
     module(&home, "src", "gitmod", "1.1.0", "hold");
-    sh(&work.join("src"), "git commit -qam 2; git push -q ../gitmod.git master");
+    sh(work.join("src"), "git commit -qam 2; git push -q ../gitmod.git master");
     home.ok("module:update gitmod").says("Module gitmod 1.1.0 installed");
     home.ok(format!("install {url}#v1")).says("gitmod 1.0.0");
     assert_eq!(home.ok("module:list").stdout, "gitmod  1.0.0  online\n");
@@ -115,16 +115,16 @@ fn module_can_pull_itself_with_git() {
     home.ok("install puller-v1-0-0.tar.gz");
     let pid = home.app("app").pid();
     home.write("src/release", "2");
-    sh(&work.join("src"), "git commit -qam 2; git push -q ../repo.git master");
+    sh(work.join("src"), "git commit -qam 2; git push -q ../repo.git master");
     home.wait_log("app-out.log", "release 2");
     home.wait_log("puller-out.log", "pulled app");
     assert_ne!(home.app("app").pid(), pid);
-    assert_eq!(sh(&work.join("clone"), "git rev-parse HEAD"), sh(&work.join("src"), "git rev-parse HEAD"));
+    assert_eq!(sh(work.join("clone"), "git rev-parse HEAD"), sh(work.join("src"), "git rev-parse HEAD"));
     // It continues with the next daemon.
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
     home.ok("ping");
     home.write("src/release", "3");
-    sh(&work.join("src"), "git commit -qam 3; git push -q ../repo.git master");
+    sh(work.join("src"), "git commit -qam 3; git push -q ../repo.git master");
     home.wait_log("app-out.log", "release 3");
     assert_eq!((home.app("puller").status(), home.app("puller").restarts()), ("online", 0));
 }

@@ -67,7 +67,7 @@ fn links_and_folders_of_another_user_are_rejected() {
     // Root's file in a folder that another user owns, or that everybody can write to.
     let change: [&dyn Fn(bool); 3] =
         [&|on| give(&own, if on { OTHER } else { 0 }), &|on| set_mode(&own, if on { 0o777 } else { 0o755 }), &|on| {
-            set_mode(&own.join("compose.yaml"), if on { 0o666 } else { 0o644 })
+            set_mode(own.join("compose.yaml"), if on { 0o666 } else { 0o644 })
         }];
     for (number, change) in change.into_iter().enumerate() {
         change(true);
@@ -148,7 +148,7 @@ fn own_file_and_file_of_sudo_user_are_accepted() {
     let home = home();
     let other = stranger_home(&home, OTHER, Subject::Ostler);
     other.write("eco.yaml", ECOSYSTEM);
-    set_mode(&other.work().join("eco.yaml"), 0o664);
+    set_mode(other.work().join("eco.yaml"), 0o664);
     give(&other.work().join("eco.yaml"), OTHER);
     other.cmd("validate eco.yaml").uid(OTHER).run().ok();
     let validate = |sudo: u32| {

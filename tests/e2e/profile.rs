@@ -26,7 +26,7 @@ fn every_kind_of_profile_is_taken() {
         let told = home.ok(format!("profile api {options} --json")).json();
         assert_eq!(told.as_array().unwrap().len(), 2, "{told}");
         for id in 0..2 {
-            let text = home.read(&format!("api-{id}.{ending}"));
+            let text = home.read(format!("api-{id}.{ending}"));
             let profile: Value = serde_json::from_str(&text).unwrap();
             assert!(!profile[key].is_null() && text.contains("busyWork"), "{ending}");
         }

@@ -171,9 +171,9 @@ fn hostile_clients_do_not_affect_others() {
     command.env("OSTLER_SERVE_TIMEOUT", "1").env("OSTLER_SERVE_CONNECTIONS", "8").run().ok();
     let pid = home.app("site").pid();
     // An unterminated request head.
-    let huge = exchange(port, &format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(1 << 20)));
+    let huge = exchange(port, format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(1 << 20)));
     assert!(!huge.contains("200 OK"), "{huge}");
-    let many = exchange(port, &format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000)));
+    let many = exchange(port, format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000)));
     assert!(!many.contains("200 OK"), "{many}");
     // A client that reads nothing, and many that send nothing: more than the server has room for.
     let mut lazy = TcpStream::connect(("127.0.0.1", port)).unwrap();
