@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root, paths_below, variable};
+use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root, paths_below, try_variable};
 use rustix::process::Signal;
 
 use crate::setup::{self, SeededRandom, home, start_in_background};
@@ -71,9 +71,9 @@ fn secret_from_file_reaches_only_the_app() {
     let has_it = |home: &Home| {
         let pid = home.app("api").pid();
         // The kernel lets the parent continue an instant before it publishes the new environment.
-        home.wait_until("the process has its environment", || variable(pid, "PATH").is_some());
-        assert_eq!(variable(pid, "DB_PASSWORD").as_deref(), Some(VALUE));
-        assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
+        home.wait_until("the process has its environment", || try_variable(pid, "PATH").is_some());
+        assert_eq!(try_variable(pid, "DB_PASSWORD").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(pid, "SAME").as_deref(), Some(VALUE));
         assert_secret_is_hidden(home);
         pid
     };
@@ -91,7 +91,7 @@ fn secret_from_file_reaches_only_the_app() {
     has_it(&home);
     fs::write(&path, "another").unwrap();
     home.ok("restart api");
-    assert_eq!(variable(home.app("api").pid(), "DB_PASSWORD").as_deref(), Some("another"));
+    assert_eq!(try_variable(home.app("api").pid(), "DB_PASSWORD").as_deref(), Some("another"));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn missing_secret_is_retried() {
     home.wait_until("its lack is told", || home.run("why api").stdout.contains("read secret TOKEN"));
     secret_file(&home, "late", VALUE);
     let item = home.wait_status("api", "online");
-    assert_eq!(variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
 }
 
 #[test]
@@ -145,12 +145,12 @@ fn systemd_credentials_are_passed() {
     secret_file(&home, "credentials/token", VALUE);
     let file = ecosystem(&home, r#""TOKEN": {"credential": "token"}"#);
     home.cmd(format!("start {file}")).env("CREDENTIALS_DIRECTORY", &folder).run().ok();
-    assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
     assert_secret_is_hidden(&home);
     // The next daemon finds them, too.
     home.kill_daemon();
     home.ok("restart api");
-    assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn count(home: &Home, line: &str) -> usize {
 #[track_caller]
 fn assert_app_has_token(home: &Home) -> i32 {
     let pid = home.wait_status("api", "online").pid();
-    assert_eq!(variable(pid, "TOKEN").as_deref(), Some(VALUE), "{}", home.report());
+    assert_eq!(try_variable(pid, "TOKEN").as_deref(), Some(VALUE), "{}", home.report());
     pid
 }
 
@@ -211,8 +211,8 @@ fn secrets_are_never_saved_or_printed() {
     );
     let has_all = |home: &Home| {
         let pid = assert_app_has_token(home);
-        assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
-        assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(pid, "SAME").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(pid, "FILE").as_deref(), Some(VALUE));
         assert_secret_is_hidden(home);
         pid
     };
@@ -233,7 +233,7 @@ fn secrets_are_never_saved_or_printed() {
     // Each start reads the newest value.
     fs::write(&path, "another").unwrap();
     home.ok("restart api");
-    assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some("another"));
+    assert_eq!(try_variable(home.app("api").pid(), "TOKEN").as_deref(), Some("another"));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn secret_command_survives_daemon_death() {
     home.write("go", "");
     start.wait().unwrap();
     let pid = assert_app_has_token(&home);
-    assert_eq!(variable(pid, "FIRST").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(pid, "FIRST").as_deref(), Some(VALUE));
     assert_eq!((count(&home, "hook"), home.app("api").restarts()), (1, 0), "{}", home.report());
     assert_secret_is_hidden(&home);
     home.wait_until("nothing of the commands is left", || home.app_processes().len() == 1);
@@ -363,8 +363,8 @@ fn app_never_starts_without_its_secret_across_daemon_deaths() {
     }
     home.wait_until("all run", || home.all_online());
     for item in home.jlist() {
-        assert_eq!(variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
-        assert_eq!(variable(item.pid(), "MORE").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(item.pid(), "MORE").as_deref(), Some(VALUE));
     }
     assert_eq!(count(&home, "missing"), 0);
     assert_secret_is_hidden(&home);
@@ -435,9 +435,9 @@ fn secret_commands_run_in_parallel_and_see_only_file_secrets() {
     );
     home.ok(format!("start {}", home.write("ecosystem.json", text)));
     let pid = home.app("api").pid();
-    assert_eq!(variable(pid, "RIGHT"), Some(format!("{VALUE} none RIGHT api 0 own")));
+    assert_eq!(try_variable(pid, "RIGHT"), Some(format!("{VALUE} none RIGHT api 0 own")));
     for number in 0..20 {
-        assert_eq!(variable(pid, &format!("S{number}")), Some(number.to_string()));
+        assert_eq!(try_variable(pid, &format!("S{number}")), Some(number.to_string()));
     }
     assert_secret_is_hidden(&home);
 }
@@ -496,9 +496,9 @@ fn secret_command_runs_as_the_app_user() {
     );
     home.ok(format!("start {}", home.write("ecosystem.json", text)));
     let pid = home.app("api").pid();
-    assert_eq!(variable(pid, "WHO").as_deref(), Some("nobody"));
-    assert_eq!(variable(pid, "MAY").as_deref(), Some("no"));
+    assert_eq!(try_variable(pid, "WHO").as_deref(), Some("nobody"));
+    assert_eq!(try_variable(pid, "MAY").as_deref(), Some("no"));
     // As with LoadCredential=: a file that only the manager can read.
-    assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(pid, "FILE").as_deref(), Some(VALUE));
     assert_secret_is_hidden(&home);
 }

@@ -218,7 +218,7 @@ impl SeededRandom {
     /// Creates a generator whose seed is `$OSTLER_KILL_SEED`, or random. Prints the seed.
     pub fn for_kills() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let seed = ostler_testkit::setting("OSTLER_KILL_SEED").unwrap_or(u64::from(now.subsec_nanos())) | 1;
+        let seed = ostler_testkit::setting("OSTLER_KILL_SEED").unwrap_or(u64::from(now.subsec_nanos())).max(1);
         eprintln!("OSTLER_KILL_SEED={seed}");
         Self(seed)
     }

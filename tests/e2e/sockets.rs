@@ -1,5 +1,6 @@
 //! `listen`: sockets that ostler opens and that every instance gets.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -9,7 +10,7 @@ use std::path::Path;
 use ostler_testkit::{Home, Load, fixture, free_port, get, kill, needs_root};
 use rustix::process::Signal;
 
-use crate::setup::{ecosystem, home, wait_all_answer};
+use crate::setup::{ecosystem, home};
 
 /// Writes an ecosystem file with a server on these sockets (JSON).
 fn file(home: &Home, name: &str, how: &str, listen: &str, more: &str) -> String {
@@ -30,6 +31,16 @@ fn answering_pid_and_socket(port: u16) -> Result<(i32, String), String> {
     Ok((pid.parse().map_err(|_| "no pid")?, name.to_owned()))
 }
 
+/// Waits until each of these processes has answered; no request may fail.
+#[track_caller]
+fn all_answer(home: &Home, port: u16, pids: &BTreeSet<i32>) {
+    let mut seen = BTreeSet::new();
+    home.wait_until("every instance answers", || {
+        seen.insert(answering_pid_and_socket(port).unwrap().0);
+        seen.is_superset(pids)
+    });
+}
+
 #[test]
 fn every_instance_answers_on_every_socket() {
     for how in ["blocking", "nonblocking"] {
@@ -38,7 +49,7 @@ fn every_instance_answers_on_every_socket() {
         let listen = format!(r#"[{web}, {{"port": {admin}, "host": "127.0.0.1", "name": "admin"}}]"#);
         home.ok(format!("start {}", file(&home, "api", how, &listen, r#", "instances": 3"#)));
         home.wait_until("it answers", || answering_pid_and_socket(web).is_ok());
-        wait_all_answer(&home, "every instance", web, &home.pid_set());
+        all_answer(&home, web, &home.pid_set());
         assert_eq!(answering_pid_and_socket(web).unwrap().1, "api");
         assert_eq!(answering_pid_and_socket(admin).unwrap().1, "admin");
         // Both address families on the socket without an address.
@@ -88,11 +99,11 @@ fn kernel_chosen_port_is_shared_and_shown() {
     let port: u16 = address(&detail).strip_prefix("port ").unwrap().parse().unwrap();
     assert_ne!(port, 0);
     home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
-    wait_all_answer(&home, "every instance", port, &home.pid_set());
+    all_answer(&home, port, &home.pid_set());
     home.ok("describe 1").says(&format!("port {port} (api)"));
     // A restart keeps it.
     home.ok("restart api");
-    wait_all_answer(&home, "every instance", port, &home.pid_set());
+    all_answer(&home, port, &home.pid_set());
 }
 
 /// Returns the value of this key, at any depth.
@@ -179,7 +190,7 @@ fn sockets_survive_loss_of_all_managers() {
     // socket.
     kill(*before.first().unwrap(), Signal::KILL);
     home.wait_until("another process is there", || home.pid_set() != before && home.all_online());
-    wait_all_answer(&home, "every instance", port, &home.pid_set());
+    all_answer(&home, port, &home.pid_set());
     assert!(path.exists());
     home.ok("stop api");
     assert!(!path.exists());

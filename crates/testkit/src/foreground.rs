@@ -90,7 +90,7 @@ impl Foreground {
     }
 }
 
-/// Reads lines until one contains the text. If there is none, returns the lines as an error.
+/// Reads lines until one contains the text. If no line contains it, returns the lines as an error.
 fn until(lines: &Receiver<String>, text: &str) -> Result<Vec<String>, Vec<String>> {
     let mut seen = Vec::new();
     while let Ok(line) = lines.recv_timeout(DEADLINE) {

@@ -243,7 +243,7 @@ impl Home {
     /// Returns the living processes that apps started in this home.
     pub fn app_processes(&self) -> Vec<Proc> {
         let mut found = self.processes();
-        found.retain(|p| procs::variable(p.pid, "OSTLER_ROLE").is_none() && !p.cmdline.contains("God Daemon"));
+        found.retain(|p| procs::try_variable(p.pid, "OSTLER_ROLE").is_none() && !p.cmdline.contains("God Daemon"));
         found
     }
 
@@ -279,7 +279,7 @@ impl Home {
     pub fn anchor_pid(&self) -> i32 {
         let mut pid = 0;
         self.wait_until("there is one anchor", || {
-            let is_anchor = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "anchor");
+            let is_anchor = |p: &Proc| procs::try_variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "anchor");
             let anchors: Vec<Proc> = self.processes().into_iter().filter(is_anchor).collect();
             pid = anchors.first().map_or(0, |anchor| anchor.pid);
             anchors.len() == 1
@@ -319,7 +319,7 @@ impl Home {
 
     /// Returns the pids of all daemons of this home; more than one is a bug.
     pub fn daemons(&self) -> Vec<i32> {
-        let is_daemon = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "daemon");
+        let is_daemon = |p: &Proc| procs::try_variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "daemon");
         let daemons: Vec<Proc> = self.processes().into_iter().filter(is_daemon).collect();
         // A program that a daemon is just starting looks like the daemon until it is executed.
         let is_child = |p: &Proc| daemons.iter().any(|daemon| daemon.pid == p.ppid);

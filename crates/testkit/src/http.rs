@@ -77,8 +77,12 @@ impl HttpResponse {
     /// Reads a response until the server closes the connection.
     #[track_caller]
     pub fn read(stream: impl Read) -> Self {
-        let text = read_to_close(stream);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        Self::parse(&text_until_close(stream))
+    }
+
+    #[track_caller]
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no response but {text:?}"));
         let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
         let body = if is_chunked { unchunked(body) } else { body.to_owned() };
@@ -92,40 +96,40 @@ impl HttpResponse {
     }
 }
 
-/// Sends a raw request and returns the response as text, up to the end of the connection.
+/// Sends a raw request and returns the response as text, up to the end of the connection. A server
+/// that rejects a request before it has read all of it resets the connection; only the data before
+/// that counts.
 #[track_caller]
 pub fn exchange(port: u16, request: impl AsRef<[u8]>) -> String {
-    read_to_close(sent(port, request))
+    let mut stream = connect(port);
+    let _ = stream.write_all(request.as_ref());
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Sends a request with this first line (`GET /`) and these headers, each with its line end.
 /// Returns the response as text.
 #[track_caller]
 pub fn request(port: u16, line: &str, headers: &str) -> String {
-    exchange(port, format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"))
+    let mut stream = connect(port);
+    write!(stream, "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    text_until_close(stream)
 }
 
-/// Sends a POST with these headers, each with its line end, and this body.
+/// Sends a POST with these headers, each with its line end, and this body. The server may reject it
+/// before it has read all of it.
 #[track_caller]
 pub fn post(port: u16, path: &str, headers: &str, body: &[u8]) -> HttpResponse {
     let host = if headers.contains("Host: ") { "" } else { "Host: 127.0.0.1\r\n" };
     let head = format!("POST {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
-    HttpResponse::read(sent(port, [head.as_bytes(), body].concat()))
+    HttpResponse::parse(&exchange(port, [head.as_bytes(), body].concat()))
 }
 
-/// Connects and sends a request. The server may reject it before it has read all of it.
 #[track_caller]
-fn sent(port: u16, request: impl AsRef<[u8]>) -> TcpStream {
-    let mut stream = connect(port);
-    let _ = stream.write_all(request.as_ref());
-    stream
-}
-
-/// Reads until the server closes the connection. A server that has not read all of the request
-/// resets it; only the data before that counts.
-fn read_to_close(mut stream: impl Read) -> String {
+fn text_until_close(mut stream: impl Read) -> String {
     let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
+    stream.read_to_end(&mut bytes).unwrap();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

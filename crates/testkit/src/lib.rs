@@ -51,7 +51,7 @@ pub use machine::{Machine, no_machine};
 pub use nodes::{Node, cache_dir, nodes, python_program};
 pub use output::{Output, sh};
 pub use pages::{CodeBlock, Page, PageTest, checkout, pages};
-pub use procs::{KilledOnDrop, MARKER, Proc, alive, kill, proc_number, process_table, stat_field, state, variable};
+pub use procs::{KilledOnDrop, MARKER, Proc, alive, kill, proc_number, process_table, stat_field, state, try_variable, variable};
 pub use programs::{on_ci, program, setting};
 pub use receiver::{Behaviour, Received, Receiver};
 pub use root::{Tmpfs, can_unshare, is_root};

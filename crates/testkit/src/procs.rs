@@ -59,8 +59,16 @@ pub(crate) fn read(pid: i32) -> Option<Proc> {
     })
 }
 
-/// Returns the value of a variable in the initial environment of a process.
+/// Returns the value of a variable in the initial environment of a process. Fails the test if there
+/// is no such process.
+#[track_caller]
 pub fn variable(pid: i32, name: &str) -> Option<String> {
+    assert!(alive(pid), "process {pid} is gone, and {name} with it");
+    try_variable(pid, name)
+}
+
+/// Works like [`variable`], and returns `None` if there is no such process.
+pub fn try_variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{name}=");
     let entry = environ.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(prefix.as_bytes()))?;
@@ -99,8 +107,8 @@ pub(crate) fn of_home(root: &Path) -> Vec<Proc> {
     let mine = i32::try_from(std::process::id()).unwrap();
     let below = format!("{root}/");
     // An app of another user does not get the marker, but its `PM2_HOME` names the home.
-    let is_reported = |p: &Proc| variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
-    let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_reported(p);
+    let is_reported = |p: &Proc| try_variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
+    let belongs = |p: &Proc| try_variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_reported(p);
     process_table().into_iter().filter(|p| p.pid != mine && p.state != 'Z' && belongs(p)).collect()
 }
 
