@@ -90,7 +90,12 @@ fn impossible_limit_stops_each_process_and_backs_off() {
     // The daemon's own times, so that a busy machine only makes the gaps longer. Only the last gap
     // includes the roughly 2 s until the process is found to be too large.
     let launched = |event: &&Value| event["app"] == "large" && event["what"]["launched"].is_object();
-    let launches: Vec<u64> = events(&home, "").iter().filter(launched).map(|event| event["at_ms"].as_u64().unwrap()).collect();
+    let mut launches: Vec<u64> = Vec::new();
+    // A restart is counted before its process is launched.
+    home.wait_until("the fifth restart is launched", || {
+        launches = events(&home, "").iter().filter(launched).map(|event| event["at_ms"].as_u64().unwrap()).collect();
+        launches.len() > 5
+    });
     let gap = |restart: usize| launches[restart] - launches[restart - 1];
     assert!(gap(3) >= 900 && gap(4) >= 1900 && gap(5) >= 3900, "{launches:?}");
     // A user can restart it immediately.
