@@ -56,7 +56,7 @@ fn crash_alert_is_signed_and_silence_suppresses_it() {
     crash(&home, "quiet");
     crash(&home, "loud");
     home.wait_until("the crash is reported", || has(&receiver, "loud crash firing"));
-    let all: Value = serde_json::from_str(&home.ok("alerts list --json").stdout).unwrap();
+    let all = home.ok("alerts list --json").json();
     let alerts: Vec<(&str, bool)> = all["alerts"]
         .as_array()
         .unwrap()
@@ -226,7 +226,7 @@ fn health_alert_resolves_when_next_process_is_healthy() {
     answers(1);
     // Messages wait for more alerts of their kind; the history does not.
     let changes = |rule: &str| {
-        let all: Value = serde_json::from_str(&home.ok("alerts history --json").stdout).unwrap();
+        let all = home.ok("alerts history --json").json();
         let of_rule = |change: &&Value| change["rule"] == rule && change["app"] == "api";
         all["history"].as_array().unwrap().iter().filter(of_rule).map(|change| change["status"].to_string()).collect::<BTreeSet<_>>()
     };

@@ -7,36 +7,19 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ostler_testkit::{Behaviour, Home, Received, Receiver, fixture, kill, setting};
+use ostler_testkit::{Behaviour, Received, Receiver, fixture, kill, setting};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::alerts::{has, on, received_alerts, webhook};
-use crate::setup::{SeededRandom, home};
+use crate::setup::{SeededRandom, events, home};
 
 /// Time limit for delayed messages: the third message within a minute waits until the minute is
 /// over.
 const SENT_WITHIN: Duration = Duration::from_secs(150);
 
-/// Returns the apps for which the daemon has a crash event.
-fn crashed(home: &Home) -> BTreeSet<String> {
-    let events = home.ok("events --json").stdout;
-    let of = |line: &str| {
-        let event: Value = serde_json::from_str(line).ok()?;
-        let ending = event["what"].get("exit")?.get("ending")?;
-        (event["cause"] == "app" && ending["Code"] != 0).then(|| event["app"].as_str().map(str::to_owned))?
-    };
-    events.lines().filter_map(of).filter(|app| app.starts_with("app")).collect()
-}
-
 fn ids(all: &[Received]) -> BTreeSet<String> {
     all.iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect()
-}
-
-/// Returns the processes of this home whose title starts with this role.
-fn of_role(home: &Home, role: &str) -> Vec<i32> {
-    let title = format!("{role} (");
-    home.processes().into_iter().filter(|process| process.cmdline.contains(&title)).map(|process| process.pid).collect()
 }
 
 #[test]
@@ -77,7 +60,8 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
             4 => &["keeper", "daemon"],
             _ => &["web", "daemon", "keeper"],
         };
-        let victims: Vec<i32> = roles.iter().flat_map(|role| if *role == "web" { vec![web] } else { of_role(&home, role) }).collect();
+        let victims: Vec<i32> =
+            roles.iter().flat_map(|role| if *role == "web" { vec![web] } else { home.pids_with(&format!("{role} (")) }).collect();
         victims.into_iter().for_each(|pid| kill(pid, Signal::KILL));
         let mut ended = false;
         home.wait_until(&format!("the start of round {round} ends"), || {
@@ -91,7 +75,11 @@ fn alerts_survive_kills_and_resends_keep_their_id() {
         });
     }
     receiver.set_behaviour(Behaviour::Accepts);
-    let expected = crashed(&home);
+    let crashed = |event: &Value| {
+        let ending = event["what"].get("exit")?.get("ending")?;
+        (event["cause"] == "app" && ending["Code"] != 0).then(|| event["app"].as_str().map(str::to_owned))?
+    };
+    let expected: BTreeSet<String> = events(&home, "").iter().filter_map(crashed).filter(|app| app.starts_with("app")).collect();
     assert!(expected.len() >= 2, "nothing happened: {expected:?}\n{}", home.report());
     let until = Instant::now() + SENT_WITHIN;
     for app in &expected {

@@ -5,11 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{Behaviour, Home, KilledOnDrop, Receiver, fixture, fixture_path, free_port, get, needs_program, python_program, skip};
+use ostler_testkit::{
+    Behaviour, Home, KilledOnDrop, Receiver, fixture, fixture_path, free_port, get, needs_program, python_program, skip, text_of,
+};
 use serde_json::{Value, json};
 
 use crate::alerts::{crash, on, ready};
-use crate::setup::home;
+use crate::setup::{home, json_lines};
 
 /// Waits for a condition that may hold only after the next message of a minute.
 #[track_caller]
@@ -86,8 +88,7 @@ fn mail_server(home: &Home, python: &str, mode: &str) -> (KilledOnDrop, u16, Str
 }
 
 fn letters(path: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    json_lines(&text_of(path))
 }
 
 /// Adds a channel, with its settings on standard input.

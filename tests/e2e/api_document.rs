@@ -4,28 +4,13 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use ostler_testkit::{DEADLINE, Home, fixture_path};
+use ostler_testkit::{DEADLINE, fixture_path, shape};
 use serde_json::Value;
 
 use crate::setup::{home, start_fixture};
 
 fn document() -> String {
     std::fs::read_to_string(fixture_path("../../docs/api.md")).unwrap()
-}
-
-/// Starts an app that has printed a line and has been restarted.
-fn started() -> Home {
-    let home = home();
-    let script = home.write("api.sh", "#!/bin/sh\necho a line\nexec sleep 1000\n");
-    home.ok(format!("start {script} --name api"));
-    home.wait_log("api-out.log", "a line");
-    home.ok("restart api");
-    home
-}
-
-/// Returns the keys of a value with their types.
-fn keys(value: &Value) -> Vec<String> {
-    ostler_testkit::shape(value)
 }
 
 #[test]
@@ -48,7 +33,7 @@ fn native_socket_answers_documented_requests() {
             let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
             socket.read_exact(&mut bytes).unwrap();
             let [told, written]: [Value; 2] = [serde_json::from_slice(&bytes).unwrap(), serde_json::from_str(answer).unwrap()];
-            assert_eq!((keys(&told), &told["id"]), (keys(&written), &written["id"]), "{told}");
+            assert_eq!((shape(&told), &told["id"]), (shape(&written), &written["id"]), "{told}");
             let first = |value: &Value| value["response"].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
             assert_eq!(first(&told), first(&written));
         }
@@ -58,7 +43,12 @@ fn native_socket_answers_documented_requests() {
 
 #[test]
 fn json_output_has_documented_keys() {
-    let home = started();
+    let home = home();
+    let script = home.write("api.sh", "#!/bin/sh\necho a line\nexec sleep 1000\n");
+    home.ok(format!("start {script} --name api"));
+    home.wait_log("api-out.log", "a line");
+    home.ok("restart api");
+    let home = home;
     let text = document();
     let rows = text.lines().skip_while(|line| !line.starts_with("| command | prints")).skip(2).take_while(|line| line.starts_with('|'));
     let mut commands = 0;

@@ -8,20 +8,12 @@ use std::time::Duration;
 
 use ostler_proto::control::{ClientFrame, PROTOCOL, Request};
 use ostler_proto::frame::encode;
-use ostler_testkit::{DEADLINE, Home};
+use ostler_testkit::{DEADLINE, Home, proc_number};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::setup::{home, start_fixture};
 
 const MB: usize = 1 << 20;
-
-#[track_caller]
-fn connect(home: &Home) -> UnixStream {
-    let stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.set_write_timeout(Some(DEADLINE)).unwrap();
-    stream
-}
 
 fn hello() -> Vec<u8> {
     encode(&ClientFrame {
@@ -33,7 +25,7 @@ fn hello() -> Vec<u8> {
 /// Returns a connection that has received the response to its hello.
 #[track_caller]
 fn greeted(home: &Home) -> UnixStream {
-    let mut stream = connect(home);
+    let mut stream = home.connect("ostler.sock");
     stream.write_all(&hello()).unwrap();
     assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
     stream
@@ -72,20 +64,9 @@ fn is_closed(stream: &mut UnixStream) {
     }
 }
 
-/// Returns the daemon's peak resident memory.
-#[track_caller]
+/// Returns the most memory that the daemon ever used, in bytes.
 fn peak(home: &Home) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", home.daemon_pid())).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    kib.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() << 10
-}
-
-/// Raises the descriptor limit: test processes start with a low limit.
-fn allow_descriptors(wanted: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).unwrap();
-    }
+    usize::try_from(proc_number(home.daemon_pid(), "status", "VmHWM")).unwrap() << 10
 }
 
 #[test]
@@ -94,7 +75,7 @@ fn bytes_before_hello_are_bounded() {
     start_fixture(&home, "app", "", "hold");
     let before = peak(&home);
     for first in [&head(200 * MB)[..], &head(100), &[]] {
-        let mut stream = connect(&home);
+        let mut stream = home.connect("ostler.sock");
         stream.write_all(first).unwrap();
         let taken = write_until_closed(&mut stream, 64 * MB);
         assert!(taken < 2 * MB, "{taken} bytes were taken of who has not said hello");
@@ -109,8 +90,8 @@ fn bytes_before_hello_are_bounded() {
 fn connection_without_hello_in_time_is_closed() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut silent = connect(&home);
-    let mut slow = connect(&home);
+    let mut silent = home.connect("ostler.sock");
+    let mut slow = home.connect("ostler.sock");
     let mut idle = greeted(&home);
     slow.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mut sent = hello();
@@ -172,12 +153,15 @@ fn partial_frames_are_bounded_in_total() {
 
 #[test]
 fn idle_connections_do_not_block_clients() {
-    allow_descriptors(4096);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < 4096) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(4096), ..limit }).unwrap();
+    }
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut follower = greeted(&home);
     follower.write_all(&encode(&ClientFrame { id: 1, request: Request::Subscribe { after: None } })).unwrap();
-    let idle: Vec<UnixStream> = (0..600).map(|_| greeted(&home)).chain((0..600).map(|_| connect(&home))).collect();
+    let idle: Vec<UnixStream> = (0..600).map(|_| greeted(&home)).chain((0..600).map(|_| home.connect("ostler.sock"))).collect();
     home.ok("list").says("app");
     home.ok("restart app");
     // A subscriber has priority over idle connections.

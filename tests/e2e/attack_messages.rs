@@ -4,10 +4,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ostler_testkit::{Cmd, Home, free_port, is_root, kill, needs_root};
+use ostler_testkit::{Cmd, Home, free_port, is_root, kill, needs_root, proc_number, variable};
 use rustix::process::Signal;
 
-use crate::setup::{ecosystem, home};
+use crate::setup::{ecosystem, home, journal_path};
 
 /// A user that owns nothing on this machine.
 const STRANGER: u32 = 54_321;
@@ -130,29 +130,23 @@ const say = (name, value) => new Promise((done) => process.send({type: 'axm:moni
 setInterval(() => {}, 1e6);
 "#;
 
-fn status_kib(pid: i32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[test]
 fn app_metadata_is_bounded() {
     let home = home();
     let script = home.write("greedy.js", GREEDY);
     home.ok("start sleep --name other -- 1000");
-    let before = status_kib(home.daemon_pid(), "VmHWM");
+    let before = proc_number(home.daemon_pid(), "status", "VmHWM");
     home.ok(format!("start {script} --name x --max-memory-restart 4G"));
     let app = home.wait_app("x", "heard to the end", |app| app.env("axm_monitor")["mark"]["value"] == 2);
     let kept = ["axm_monitor", "axm_actions", "axm_options"].map(|key| app.env(key).to_string().len());
     assert!(kept.iter().sum::<usize>() < 66 << 10, "kept {kept:?}");
     assert!(app.text("node_version").len() < 20 && app.restarts() == 0);
-    let grown = status_kib(home.daemon_pid(), "VmHWM") - before;
+    let grown = proc_number(home.daemon_pid(), "status", "VmHWM") - before;
     assert!(grown < 12 << 10, "the daemon grew by {grown} KiB");
     // Neither the journal nor its copy on disk contains any of it.
     home.ok("restart other");
     let journal = std::fs::read(home.dir().join("ostler.state")).unwrap();
-    let held = journal_bytes(&home);
+    let held = std::fs::read(journal_path(&home)).unwrap();
     for bytes in [&journal, &held] {
         assert!(bytes.len() < 64 << 10, "a journal of {} bytes", bytes.len());
     }
@@ -160,14 +154,6 @@ fn app_metadata_is_bounded() {
     assert_eq!(log.matches("[x:1] sent a message longer than").count(), 1, "{log}");
     assert_eq!(log.matches("[x:1] reports more metrics and actions").count(), 1, "{log}");
     assert_eq!(home.app("other").status(), "online");
-}
-
-/// Returns the journal that the keeper holds.
-fn journal_bytes(home: &Home) -> Vec<u8> {
-    let fds = std::fs::read_dir(format!("/proc/{}/fd", home.keeper_pid())).unwrap().flatten();
-    let is_journal = |path: &Path| std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("ostler-journal"));
-    let path = fds.map(|entry| entry.path()).find(|path| is_journal(path)).expect("the keeper holds the journal");
-    std::fs::read(path).unwrap()
 }
 
 #[test]
@@ -208,10 +194,8 @@ fn noisy_worker_keeps_serving() {
     });
 }
 
-/// Returns `NOTIFY_SOCKET` of a process.
 fn notify_socket(pid: i32) -> std::path::PathBuf {
-    let environ = String::from_utf8(std::fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
-    environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=")).unwrap().into()
+    variable(pid, "NOTIFY_SOCKET").unwrap().into()
 }
 
 /// Writes a file with an app that uses sd_notify as the stranger.
@@ -245,7 +229,7 @@ fn notify_socket_is_in_a_folder_of_the_app_user() {
     connect_as(STRANGER).unwrap();
     assert_eq!(connect_as(STRANGER + 1).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
     // The socket outlives the daemon, and then the keeper.
-    crate::promise_1_daemon_killed::kill_daemon(&home);
+    home.kill_daemon();
     home.write("go", "");
     home.wait_until("it is heard by the next daemon", || home.ok("describe x").stdout.contains("warm"));
     let keeper = home.keeper_pid();
@@ -300,12 +284,6 @@ fn sd_notify_flood_is_rate_limited() {
     assert_eq!(home.app("x").status(), "online");
 }
 
-/// Returns the variables of a process.
-fn variables(pid: i32) -> std::collections::BTreeMap<String, String> {
-    let environ = String::from_utf8(std::fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
-    environ.split('\0').filter_map(|variable| variable.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
-}
-
 #[test]
 fn app_of_other_user_does_not_inherit_root_environment() {
     needs_root!();
@@ -315,11 +293,12 @@ fn app_of_other_user_does_not_inherit_root_environment() {
     let file = ecosystem(&home, &members(""));
     let as_root = |words: &str| home.cmd(words).env("SECRET_OF_ROOT", "hunter2").env("LC_ALL", "C.UTF-8").run().ok();
     let check = |when: &str| {
-        let vars = variables(home.wait_status("x", "online").pid());
-        assert!(!vars.contains_key("SECRET_OF_ROOT"), "{when}: {vars:?}");
-        let kept = ["DECLARED", "TZ", "LC_ALL", "USER", "LOGNAME"].map(|name| vars.get(name).map(String::as_str));
-        assert_eq!(kept, [Some("yes"), Some("Europe/Berlin"), Some("C.UTF-8"), Some("nobody"), Some("nobody")], "{when}");
-        assert!(vars.contains_key("PATH") && vars["HOME"] != "/root" && vars["HOME"] != home.root().join("user").to_str().unwrap());
+        let pid = home.wait_status("x", "online").pid();
+        let given = ["SECRET_OF_ROOT", "DECLARED", "TZ", "LC_ALL", "USER", "LOGNAME"].map(|name| variable(pid, name));
+        let kept = given.each_ref().map(Option::as_deref);
+        assert_eq!(kept, [None, Some("yes"), Some("Europe/Berlin"), Some("C.UTF-8"), Some("nobody"), Some("nobody")], "{when}");
+        let user_home = variable(pid, "HOME").unwrap();
+        assert!(variable(pid, "PATH").is_some() && user_home != "/root" && user_home != home.root().join("user").to_str().unwrap());
     };
     as_root(&format!("start {file} --allow-foreign-file"));
     check("start");
@@ -338,14 +317,14 @@ fn app_of_other_user_does_not_inherit_root_environment() {
     as_root("delete x");
     // `env_policy: inherit` passes the variables on; apps of root's own have them by default.
     as_root(&format!("start {}", ecosystem(&home, &members(r#", "env_policy": "inherit""#))));
-    assert_eq!(variables(home.app("x").pid())["SECRET_OF_ROOT"], "hunter2");
+    assert_eq!(variable(home.app("x").pid(), "SECRET_OF_ROOT").as_deref(), Some("hunter2"));
     as_root("start sleep --name own -- 1000");
-    assert_eq!(variables(home.app("own").pid())["SECRET_OF_ROOT"], "hunter2");
+    assert_eq!(variable(home.app("own").pid(), "SECRET_OF_ROOT").as_deref(), Some("hunter2"));
     as_root("start sleep --name bare --env-policy clean -- 1000");
-    assert!(!variables(home.app("bare").pid()).contains_key("SECRET_OF_ROOT"));
+    assert_eq!(variable(home.app("bare").pid(), "SECRET_OF_ROOT"), None);
     // An app that switches to another user later.
     as_root("restart own --uid nobody --update-env");
-    assert!(!variables(home.app("own").pid()).contains_key("SECRET_OF_ROOT"));
+    assert_eq!(variable(home.app("own").pid(), "SECRET_OF_ROOT"), None);
 }
 
 #[test]
@@ -353,5 +332,5 @@ fn pm2_name_inherits_whole_environment() {
     needs_root!();
     let home = crate::setup::home_as_pm2();
     home.cmd("start sleep --name x --uid nobody -- 1000").env("SECRET_OF_ROOT", "hunter2").run().ok();
-    assert_eq!(variables(home.app("x").pid())["SECRET_OF_ROOT"], "hunter2");
+    assert_eq!(variable(home.app("x").pid(), "SECRET_OF_ROOT").as_deref(), Some("hunter2"));
 }

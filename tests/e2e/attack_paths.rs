@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Home, fixture, needs_program, needs_root};
+use ostler_testkit::{Home, fixture, names_in, needs_program, needs_root, text_of};
 
 use crate::setup::home;
 
@@ -72,7 +72,7 @@ impl AttackSetup {
     /// Checks that root's files are unchanged and that no file was added.
     #[track_caller]
     fn is_untouched(&self) {
-        let names: Vec<_> = fs::read_dir(&self.roots).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let names = names_in(&self.roots);
         for name in &names {
             assert!(name.starts_with("secret"), "\"{name}\" was made in root's folder");
             let path = self.roots.join(name);
@@ -81,10 +81,6 @@ impl AttackSetup {
             assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o600), "{name}");
         }
         assert!(names.contains(&"secret".to_owned()), "root's file was removed or renamed: {names:?}");
-    }
-
-    fn text_of(&self, path: impl AsRef<Path>) -> String {
-        fs::read_to_string(path).unwrap_or_default()
     }
 }
 
@@ -140,7 +136,7 @@ fn link_to_daemon_descriptor_is_not_followed() {
         let file = scene.describe(&format!(r#""out_file": {}"#, json(&link)));
         scene.home.run(format!("start {file}"));
         scene.home.run("delete a");
-        assert!(!scene.text_of(&fd).contains("from-the-app"), "the journal was written to by an app");
+        assert!(!text_of(&fd).contains("from-the-app"), "the journal was written to by an app");
     }
     assert_eq!(scene.home.app("other").status(), "online");
 }
@@ -155,7 +151,7 @@ fn link_planted_while_app_runs_is_not_followed() {
         let more = more.replace("\"LOG\"", &json(&combined));
         let file = scene.describe(&format!(r#""out_file": {}, "pid_file": {}{more}"#, json(&out), json(&pid)));
         scene.home.ok(format!("start {file}"));
-        scene.home.wait_until("it has written", || scene.text_of(&out).contains("from-the-app"));
+        scene.home.wait_until("it has written", || text_of(&out).contains("from-the-app"));
         assert_eq!(fs::metadata(&out).unwrap().uid(), USER);
         for name in ["out.log", "a.pid", "all.log"] {
             scene.plant(name, &scene.roots.join("secret"));
@@ -181,7 +177,7 @@ fn folder_swapped_while_app_runs_is_not_followed() {
             json(&logs.join("secret-pid"))
         ));
         scene.home.ok(format!("start {file}"));
-        scene.home.wait_until("it has written", || scene.text_of(logs.join("secret")).contains("from-the-app"));
+        scene.home.wait_until("it has written", || text_of(logs.join("secret")).contains("from-the-app"));
         assert_eq!(fs::metadata(&logs).unwrap().uid(), USER, "a folder in the user's folder is the user's");
         scene.make_secret("secret-pid");
         fs::rename(&logs, scene.theirs.join("elsewhere")).unwrap();
@@ -206,8 +202,7 @@ fn start_writer(scene: &AttackSetup, out: &Path, members: &str) {
 }
 
 fn rotated_in(folder: &Path, end: &str) -> usize {
-    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.contains("__") && name.ends_with(end)).count()
+    names_in(folder).iter().filter(|name| name.contains("__") && name.ends_with(end)).count()
 }
 
 #[test]
@@ -318,12 +313,12 @@ fn secret_is_not_read_through_user_link() {
     let script = scene.home.write("tell.sh", format!("#!/bin/sh\necho \"$TOKEN\" > {}\nexec sleep 1000\n", seen.display()));
     let file = scene.describe_script(&script, &format!(r#""secrets": {{"TOKEN": {}}}, "max_restarts": 1"#, json(&link)));
     scene.home.run(format!("start {file}")).fails();
-    assert!(!scene.text_of(&seen).contains(SECRET.trim()));
+    assert!(!text_of(&seen).contains(SECRET.trim()));
     // If root names the same file, the daemon reads it for the app.
     let file = scene.describe_script(&script, &format!(r#""secrets": {{"TOKEN": {}}}"#, json(&scene.roots.join("secret"))));
     scene.home.run("delete a");
     scene.home.ok(format!("start {file}"));
-    scene.home.wait_until("it has the value", || scene.text_of(&seen) == SECRET);
+    scene.home.wait_until("it has the value", || text_of(&seen) == SECRET);
 }
 
 #[test]
@@ -344,13 +339,13 @@ fn links_owned_by_root_are_followed() {
     let file = scene.describe(&format!(r#""out_file": {}, "error_file": {}, "pid_file": {}"#, json(&roots), json(&users), json(&pid)));
     scene.home.ok(format!("start {file}"));
     scene.home.wait_until("both logs are written", || {
-        scene.text_of(data.join("log/out.log")).contains("from-the-app") && scene.text_of(scene.theirs.join("error.log")).contains("from")
+        text_of(data.join("log/out.log")).contains("from-the-app") && text_of(scene.theirs.join("error.log")).contains("from")
     });
     assert_eq!(fs::metadata(data.join("log/out.log")).unwrap().uid(), 0);
     assert_eq!(fs::metadata(scene.theirs.join("error.log")).unwrap().uid(), USER);
     let item = scene.home.app("a");
     let name = format!("a-{}.pid", item.id());
-    assert_eq!(scene.text_of(data.join("pid").join(name)), item.pid().to_string());
+    assert_eq!(text_of(data.join("pid").join(name)), item.pid().to_string());
     // After a rename, the logs are created again at their paths.
     for log in [data.join("log/out.log"), scene.theirs.join("error.log")] {
         fs::rename(&log, log.with_extension("old")).unwrap();
@@ -375,9 +370,9 @@ fn log_made_by_root_in_user_folder_is_renamed() {
         }
         let file = scene.describe(&format!(r#""out_file": {}, "pid_file": {}{more}"#, json(&out), json(&scene.theirs.join("a.pid"))));
         scene.home.ok(format!("start {file}"));
-        scene.home.wait_until("it writes", || scene.text_of(&out) == line);
-        assert_eq!(scene.text_of(scene.theirs.join("out.log.root-owned")), "from PM2's time\n");
-        assert_eq!(scene.text_of(&pid), scene.home.app("a").pid().to_string());
+        scene.home.wait_until("it writes", || text_of(&out) == line);
+        assert_eq!(text_of(scene.theirs.join("out.log.root-owned")), "from PM2's time\n");
+        assert_eq!(text_of(&pid), scene.home.app("a").pid().to_string());
         let log = scene.home.daemon_log();
         assert!(log.contains("out.log.root-owned"), "{log}");
     }
@@ -511,7 +506,7 @@ fn worker(scene: &AttackSetup, asks: &str, members: &str) -> String {
     let script = scene.home.write("worker.js", code);
     let file = scene.describe_script(&script, &format!(r#""exec_mode": "cluster", "instances": 1{members}"#));
     scene.home.run(format!("start {file}"));
-    let said = || scene.text_of(scene.home.dir().join("logs/a-out.log"));
+    let said = || text_of(scene.home.dir().join("logs/a-out.log"));
     scene.home.wait_until("the worker was told", || said().contains("told "));
     said()
 }

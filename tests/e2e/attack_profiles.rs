@@ -7,9 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use ostler_testkit::{Home, free_port, needs_program, needs_root};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::setup::home;
+use crate::setup::{home, start_app};
 use crate::web::Web;
 
 /// A uid that owns nothing except its folder here.
@@ -40,9 +40,8 @@ setInterval(() => {}, 1000);
 /// Starts a script as the user, and returns when it runs.
 fn start(home: &Home, name: &str, code: &str, names: &Path) {
     let script = home.write(&format!("{name}.js"), code);
-    let app = json!({ "name": name, "script": script, "uid": USER.to_string(), "gid": USER.to_string(), "env": { "NAMES": names } });
-    let file = home.write(&format!("{name}.json"), json!({ "apps": [app] }).to_string());
-    home.ok(format!("start {file}"));
+    let user = USER.to_string();
+    start_app(home, &json!({ "name": name, "script": script, "uid": user, "gid": user, "env": { "NAMES": names } }));
 }
 
 /// Creates root's files that an app may name: a world-readable file, and a file in a closed folder.
@@ -117,7 +116,7 @@ fn profile_of_app_of_other_user_is_taken() {
     let web = Web::on(&home, "--no-otlp");
     start(&home, "honest", "setInterval(() => {}, 10);\n", Path::new("/"));
     let output = home.ok("profile honest --for 10ms --json");
-    let taken: Value = serde_json::from_str(&output.stdout).unwrap();
+    let taken = output.json();
     let file = PathBuf::from(taken[0]["file"].as_str().unwrap());
     assert!(file.starts_with(home.work()) && fs::read_to_string(&file).unwrap().contains("nodes"), "{taken}");
     assert_eq!(web.post("/api/apps/honest/profile", &json!({ "kind": "heap" })).status, 202);

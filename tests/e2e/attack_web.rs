@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use ostler_testkit::{DEADLINE, Home, fixture};
+use ostler_testkit::{Home, connect, fixture};
 use serde_json::{Value, json};
 
 use crate::setup::home;
@@ -14,8 +14,7 @@ const MANY: usize = 600;
 
 /// Opens a connection and sends this part of a request.
 fn send(web: &Web<'_>, text: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(web.address()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut stream = connect(web.port);
     stream.write_all(text.as_bytes()).unwrap();
     stream
 }
@@ -28,7 +27,7 @@ fn status(stream: &mut TcpStream) -> Option<u16> {
 }
 
 fn host(web: &Web<'_>) -> String {
-    format!("Host: 127.0.0.1:{}\r\n", web.address().1)
+    format!("Host: 127.0.0.1:{}\r\n", web.port)
 }
 
 fn login(web: &Web<'_>, body: &Value) -> u16 {
@@ -64,7 +63,7 @@ fn streams_of_one_viewer_leave_room_for_others() {
     home.ok(format!("start {} --name api -- hold", fixture()));
     let viewer = web.with("web token eyes");
     for path in ["/api/live", "/api/logs/live?app=api", "/api/logs/search?app=api&q=x", "/api/logs/download?app=api"] {
-        let ask = format!("GET {path} HTTP/1.1\r\n{}Authorization: Bearer {}\r\n\r\n", host(&web), viewer.token());
+        let ask = format!("GET {path} HTTP/1.1\r\n{}Authorization: Bearer {}\r\n\r\n", host(&web), &viewer.token);
         let mut open: Vec<TcpStream> = (0..MANY / 2).map(|_| send(&web, &ask)).collect();
         assert_eq!(web.get("/api/apps").status, 200, "{path}");
         assert_eq!(web.get("/api/logs?app=api").status, 200, "{path}");
@@ -82,7 +81,7 @@ fn wrong_passwords_do_not_lock_out_users() {
         assert_eq!(login(&web, &json!({ "password": "wrong" })), 401);
     }
     assert_eq!(login(&web, &json!({ "link": link_of(&home) })), 200);
-    assert_eq!(login(&web, &json!({ "token": web.token() })), 200);
+    assert_eq!(login(&web, &json!({ "token": &web.token })), 200);
     for _ in 0..20 {
         assert_eq!(login(&web, &json!({ "link": "0".repeat(64) })), 401);
         assert_eq!(login(&web, &json!({ "token": "wrong" })), 401);

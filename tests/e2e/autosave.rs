@@ -4,12 +4,8 @@ use ostler_testkit::Home;
 
 use crate::setup::{home, start_fixture};
 
-fn dump(home: &Home) -> String {
-    std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap_or_default()
-}
-
 fn names(home: &Home) -> Vec<String> {
-    let list: serde_json::Value = serde_json::from_str(&dump(home)).unwrap_or_default();
+    let list: serde_json::Value = serde_json::from_str(&home.read_own("dump.pm2")).unwrap_or_default();
     list.as_array().into_iter().flatten().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -29,13 +25,13 @@ fn each_change_is_saved() {
     start_fixture(&home, "two", "-f", "hold");
     home.wait_until("two is saved", || names(&home) == ["one", "two"]);
     home.ok("stop two");
-    home.wait_until("the stop is saved", || dump(&home).contains("\"status\": \"stopped\""));
+    home.wait_until("the stop is saved", || home.read_own("dump.pm2").contains("\"status\": \"stopped\""));
     home.ok("scale one 3");
     home.wait_until("the scale is saved", || names(&home).len() == 4);
     home.ok("delete one");
     home.wait_until("the delete is saved", || names(&home) == ["two"]);
     home.ok("delete all");
-    home.wait_until("the empty list is saved", || dump(&home).trim() == "[]");
+    home.wait_until("the empty list is saved", || home.read_own("dump.pm2").trim() == "[]");
 }
 
 #[test]
@@ -87,7 +83,7 @@ fn variable_overrides_the_setting() {
     let home = home_with_autosave();
     home.cmd(format!("start {} --name app -- hold", ostler_testkit::fixture())).env("OSTLER_AUTOSAVE", "off").run().ok();
     home.ok("kill");
-    assert_eq!(dump(&home), "");
+    assert_eq!(home.read_own("dump.pm2"), "");
 }
 
 /// A running daemon applies the setting immediately.

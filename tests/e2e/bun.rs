@@ -1,11 +1,9 @@
 //! Bun in cluster mode: its servers share a port by themselves, and send no messages about it.
 
-use std::collections::BTreeSet;
-
-use ostler_testkit::{Home, free_port, get, kill, needs_program};
+use ostler_testkit::{free_port, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::setup::home;
+use crate::setup::{home, wait_all_answer};
 
 const SERVERS: [(&str, &str); 2] = [
     ("node:http", "require('http').createServer((q, r) => r.end(`${process.pid}`)).listen(+process.argv[2], '127.0.0.1');"),
@@ -14,15 +12,6 @@ const SERVERS: [(&str, &str); 2] = [
         "Bun.serve({port: +process.argv[2], hostname: '127.0.0.1', reusePort: true, fetch: () => new Response(`${process.pid}`)});",
     ),
 ];
-
-/// Waits until exactly these processes answer.
-fn answer(home: &Home, what: &str, port: u16, pids: &BTreeSet<i32>) {
-    let mut heard = BTreeSet::new();
-    home.wait_until(&format!("{what}: all of {pids:?} answer"), || {
-        heard.extend(get(port, "/").ok().and_then(|body| body.parse::<i32>().ok()).filter(|pid| pids.contains(pid)));
-        heard == *pids
-    });
-}
 
 #[test]
 fn bun_workers_share_port_and_reload() {
@@ -34,17 +23,17 @@ fn bun_workers_share_port_and_reload() {
         home.ok(format!("start {script} --name b --interpreter bun -i 2 -- {port}"));
         let before = home.pid_set();
         assert!(home.jlist().iter().all(|item| item.text("exec_mode") == "cluster_mode"));
-        answer(&home, what, port, &before);
+        wait_all_answer(&home, what, port, &before);
         home.ok("reload b");
         let after = home.pid_set();
         assert!(after.is_disjoint(&before), "{what}: {before:?} {after:?}");
-        answer(&home, what, port, &after);
+        wait_all_answer(&home, what, port, &after);
         // After a crash and after scaling down, the remaining instances serve.
         kill(*after.first().unwrap(), Signal::KILL);
         home.wait_until("another one is there", || home.pid_set().len() == 2 && home.pid_set() != after && !home.pid_set().contains(&0));
-        answer(&home, what, port, &home.pid_set());
+        wait_all_answer(&home, what, port, &home.pid_set());
         home.ok("scale b 1");
-        answer(&home, what, port, &home.pid_set());
+        wait_all_answer(&home, what, port, &home.pid_set());
     }
 }
 
@@ -56,9 +45,9 @@ fn failed_bun_release_keeps_old_processes() {
     let script = home.write("server.js", SERVERS[0].1);
     home.ok(format!("start {script} --name b --interpreter bun -i 2 -- {port}"));
     let before = home.pid_set();
-    answer(&home, "good", port, &before);
+    wait_all_answer(&home, "good", port, &before);
     home.write("server.js", "throw new Error('no good');");
     home.run("reload b").fails().says("no good");
     assert_eq!(home.pid_set(), before);
-    answer(&home, "still good", port, &before);
+    wait_all_answer(&home, "still good", port, &before);
 }

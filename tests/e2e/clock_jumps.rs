@@ -5,55 +5,41 @@ use std::fs;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ostler_testkit::{Cmd, Home, fixture, kill, needs_program};
+use ostler_testkit::{Home, fixture, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::setup::home;
 
 const YEAR_S: i64 = 365 * 24 * 3600;
 
-/// A home whose manager has a wall clock of its own. Apps and this test see the true clock.
-pub struct HomeWithClock {
-    pub home: Home,
+/// Creates a home whose manager has a wall clock of its own. Apps and this test see the true clock.
+pub fn home_with_clock() -> Home {
+    let mut home = home();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/clock/shift.c");
+    let library = home.work().join("shift.so");
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
+    assert!(made.unwrap().success());
+    home.set_env("LD_PRELOAD", library);
+    home.set_env("OSTLER_TEST_CLOCK", home.work().join("shift"));
+    jump_to(&home, 0);
+    home
 }
 
-impl HomeWithClock {
-    pub fn new() -> Self {
-        let home = home();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/clock/shift.c");
-        let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(home.work().join("shift.so")).arg(source).status();
-        assert!(made.unwrap().success());
-        let shifted = Self { home };
-        shifted.jump_to(0);
-        shifted
-    }
+/// Shifts the clock of such a home by this many seconds from the true time. The file is mapped, so
+/// it changes in place.
+pub fn jump_to(home: &Home, seconds: i64) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::options().write(true).create(true).truncate(false).open(home.work().join("shift")).unwrap();
+    file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+}
 
-    /// Shifts the clock by this many seconds from the true time. The file is mapped, so it changes
-    /// in place.
-    pub fn jump_to(&self, seconds: i64) {
-        use std::os::unix::fs::FileExt;
-        let file = fs::File::options().write(true).create(true).truncate(false).open(self.home.work().join("shift")).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
-    }
-
-    pub fn cmd(&self, words: impl ostler_testkit::Words) -> Cmd<'_> {
-        let work = self.home.work();
-        self.home.cmd(words).env("LD_PRELOAD", work.join("shift.so")).env("OSTLER_TEST_CLOCK", work.join("shift"))
-    }
-
-    #[track_caller]
-    pub fn ok(&self, words: impl ostler_testkit::Words) -> String {
-        self.cmd(words).run().ok().stdout
-    }
-
-    /// Returns how long the app has been running by `pm_uptime`, as a client with the same clock
-    /// computes it.
-    fn uptime_ms(&self, name: &str, shift_s: i64) -> i64 {
-        let list: serde_json::Value = serde_json::from_str(&self.ok("jlist")).unwrap();
-        let entry = list.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap().clone();
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-        now + shift_s * 1000 - entry["pm2_env"]["pm_uptime"].as_i64().unwrap()
-    }
+/// Returns how long the app has been running by `pm_uptime`, as a client with the same clock
+/// computes it.
+fn uptime_ms(home: &Home, name: &str, shift_s: i64) -> i64 {
+    let list = home.ok("jlist").json();
+    let entry = list.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap();
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    now + shift_s * 1000 - entry["pm2_env"]["pm_uptime"].as_i64().unwrap()
 }
 
 /// Longer than any test here takes, much shorter than a jump.
@@ -62,65 +48,65 @@ const SOON_MS: i64 = 600_000;
 #[test]
 fn clock_shim_shifts_only_the_daemon() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
-    it.jump_to(YEAR_S);
-    it.ok(format!("start {} --name app -- hold", fixture()));
-    let list: serde_json::Value = serde_json::from_str(&it.ok("jlist")).unwrap();
+    let home = home_with_clock();
+    jump_to(&home, YEAR_S);
+    home.ok(format!("start {} --name app -- hold", fixture()));
+    let list: serde_json::Value = home.ok("jlist").json();
     let created = list[0]["pm2_env"]["created_at"].as_i64().unwrap();
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     assert!((created - now - YEAR_S * 1000).abs() < SOON_MS, "created {created}, now {now}");
-    let script = it.home.write("date.sh", "#!/bin/sh\ndate +%s >stamp\nexec sleep 1000\n");
-    it.ok(format!("start {script}"));
-    it.home.wait_file("stamp", "\n");
-    assert!((it.home.read("stamp").trim().parse::<i64>().unwrap() * 1000 - now).abs() < SOON_MS);
+    let script = home.write("date.sh", "#!/bin/sh\ndate +%s >stamp\nexec sleep 1000\n");
+    home.ok(format!("start {script}"));
+    home.wait_file("stamp", "\n");
+    assert!((home.read("stamp").trim().parse::<i64>().unwrap() * 1000 - now).abs() < SOON_MS);
 }
 
 #[test]
 fn uptime_ignores_clock_jumps() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
-    it.ok(format!("start {} --name app -- hold", fixture()));
-    let pid = it.home.app("app").pid();
-    let before = it.uptime_ms("app", 0);
+    let home = home_with_clock();
+    home.ok(format!("start {} --name app -- hold", fixture()));
+    let pid = home.app("app").pid();
+    let before = uptime_ms(&home, "app", 0);
     assert!((0..SOON_MS).contains(&before), "{before}");
     let mut numbers = Vec::new();
     for shift in [YEAR_S, -YEAR_S, 3 * YEAR_S, 0] {
-        it.jump_to(shift);
-        let uptime = it.uptime_ms("app", shift);
+        jump_to(&home, shift);
+        let uptime = uptime_ms(&home, "app", shift);
         // Whole seconds are subtracted, so half a second may be missing.
         assert!((-500..SOON_MS).contains(&uptime), "{uptime} ms with a shift of {shift} s");
         for words in ["list", "describe app", "why app"] {
-            let text = it.ok(words);
+            let text = home.ok(words).stdout;
             let absurd = ["365D", "364D", "730D", "12M", "1Y", "1y", "364 d", "365 d", " days"];
             assert!(!absurd.iter().any(|word| text.contains(word)), "{words} with a shift of {shift} s:\n{text}");
         }
-        it.ok("save");
-        numbers.push(it.home.app("app").number("pm_uptime"));
-        let again = it.home.app("app").number("pm_uptime");
+        home.ok("save");
+        numbers.push(home.app("app").number("pm_uptime"));
+        let again = home.app("app").number("pm_uptime");
         assert_eq!(numbers.last(), Some(&again), "a number that scripts compare has to stay the same");
     }
-    assert_eq!((it.home.app("app").pid(), it.home.app("app").restarts()), (pid, 0));
-    it.ok("kill");
-    it.ok("resurrect");
-    assert_eq!(it.home.app("app").status(), "online");
+    assert_eq!((home.app("app").pid(), home.app("app").restarts()), (pid, 0));
+    home.ok("kill");
+    home.ok("resurrect");
+    assert_eq!(home.app("app").status(), "online");
 }
 
 #[test]
 fn restart_delay_ignores_clock_jumps() {
     needs_program!("cc");
     const DELAY_MS: i64 = 400;
-    let it = HomeWithClock::new();
-    let script = it.home.write("crash.sh", "#!/bin/sh\ndate +%s%N >>stamps\nexit 1\n");
-    it.ok(format!("start {script} --restart-delay {DELAY_MS} --max-restarts 1000"));
+    let home = home_with_clock();
+    let script = home.write("crash.sh", "#!/bin/sh\ndate +%s%N >>stamps\nexit 1\n");
+    home.ok(format!("start {script} --restart-delay {DELAY_MS} --max-restarts 1000"));
     let mut wanted = 1;
     for shift in [YEAR_S, -YEAR_S, 0, 10 * YEAR_S] {
         // The jump happens while the app waits for its next start.
-        it.home.wait_app("crash", "waiting", |item| item.status() == "waiting restart");
-        it.jump_to(shift);
-        wanted = it.home.read("stamps").lines().count().max(wanted) + 2;
-        it.home.wait_until("it was restarted twice", || it.home.read("stamps").lines().count() >= wanted);
+        home.wait_app("crash", "waiting", |item| item.status() == "waiting restart");
+        jump_to(&home, shift);
+        wanted = home.read("stamps").lines().count().max(wanted) + 2;
+        home.wait_until("it was restarted twice", || home.read("stamps").lines().count() >= wanted);
     }
-    let stamps: Vec<i64> = it.home.read("stamps").lines().map(|line| line.parse().unwrap()).collect();
+    let stamps: Vec<i64> = home.read("stamps").lines().map(|line| line.parse().unwrap()).collect();
     let gaps: Vec<i64> = stamps.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000_000).collect();
     assert!(gaps.iter().all(|gap| *gap >= DELAY_MS), "{gaps:?}");
 }
@@ -128,15 +114,15 @@ fn restart_delay_ignores_clock_jumps() {
 #[test]
 fn backoff_delay_grows_across_clock_jumps() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
-    let script = it.home.write("crash.sh", "#!/bin/sh\ndate +%s%N >>stamps\nexit 1\n");
-    it.ok(format!("start {script} --exp-backoff-restart-delay 50 --max-restarts 1000"));
+    let home = home_with_clock();
+    let script = home.write("crash.sh", "#!/bin/sh\ndate +%s%N >>stamps\nexit 1\n");
+    home.ok(format!("start {script} --exp-backoff-restart-delay 50 --max-restarts 1000"));
     for (count, shift) in [(2, YEAR_S), (4, -YEAR_S), (6, 0)] {
-        it.home.wait_until("it was restarted", || it.home.read("stamps").lines().count() >= count);
-        it.jump_to(shift);
+        home.wait_until("it was restarted", || home.read("stamps").lines().count() >= count);
+        jump_to(&home, shift);
     }
-    it.home.wait_until("it was restarted more often", || it.home.read("stamps").lines().count() >= 8);
-    let stamps: Vec<i64> = it.home.read("stamps").lines().map(|line| line.parse().unwrap()).collect();
+    home.wait_until("it was restarted more often", || home.read("stamps").lines().count() >= 8);
+    let stamps: Vec<i64> = home.read("stamps").lines().map(|line| line.parse().unwrap()).collect();
     let gaps: Vec<i64> = stamps.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000_000).collect();
     // After an apparent run of a year, the delay would have been reset to 50. (A late start is
     // fine: the machine may be busy.)
@@ -147,13 +133,13 @@ fn backoff_delay_grows_across_clock_jumps() {
 #[test]
 fn short_run_stays_unstable_across_clock_jumps() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
-    it.ok(format!("start {} --name app --min-uptime 3600000 --max-restarts 1000 -- hold", fixture()));
+    let home = home_with_clock();
+    home.ok(format!("start {} --name app --min-uptime 3600000 --max-restarts 1000 -- hold", fixture()));
     for (round, shift) in [(1, YEAR_S), (2, 2 * YEAR_S), (3, 3 * YEAR_S)] {
-        let pid = it.home.wait_status("app", "online").pid();
-        it.jump_to(shift);
+        let pid = home.wait_status("app", "online").pid();
+        jump_to(&home, shift);
         kill(pid, Signal::KILL);
-        let item = it.home.wait_app("app", "started again", |item| item.status() == "online" && item.pid() != pid);
+        let item = home.wait_app("app", "started again", |item| item.status() == "online" && item.pid() != pid);
         assert_eq!(item.number("unstable_restarts"), round);
     }
 }
@@ -161,31 +147,31 @@ fn short_run_stays_unstable_across_clock_jumps() {
 #[test]
 fn long_run_stays_stable_across_clock_jumps() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
-    let script = it.home.write("runs.sh", "#!/bin/sh\necho run >>runs\nsleep 0.4\nexit 1\n");
-    it.ok(format!("start {script} --min-uptime 100 --max-restarts 1000"));
+    let home = home_with_clock();
+    let script = home.write("runs.sh", "#!/bin/sh\necho run >>runs\nsleep 0.4\nexit 1\n");
+    home.ok(format!("start {script} --min-uptime 100 --max-restarts 1000"));
     for (count, shift) in [(1, -YEAR_S), (2, -2 * YEAR_S), (3, -3 * YEAR_S)] {
-        it.home.wait_until("it runs again", || it.home.read("runs").lines().count() >= count);
-        it.jump_to(shift);
+        home.wait_until("it runs again", || home.read("runs").lines().count() >= count);
+        jump_to(&home, shift);
     }
-    it.home.wait_until("it runs once more", || it.home.read("runs").lines().count() >= 4);
-    assert_eq!(it.home.app("runs").number("unstable_restarts"), 0);
+    home.wait_until("it runs once more", || home.read("runs").lines().count() >= 4);
+    assert_eq!(home.app("runs").number("unstable_restarts"), 0);
 }
 
 #[test]
 fn stop_timeout_ignores_clock_jumps() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
-    let script = it.home.write("deaf.sh", "#!/bin/sh\ntrap '' INT TERM\necho deaf\nwhile :; do sleep 0.05; done\n");
-    it.ok(format!("start {script} --kill-timeout 700"));
+    let home = home_with_clock();
+    let script = home.write("deaf.sh", "#!/bin/sh\ntrap '' INT TERM\necho deaf\nwhile :; do sleep 0.05; done\n");
+    home.ok(format!("start {script} --kill-timeout 700"));
     for shift in [YEAR_S, -YEAR_S] {
-        let seen = it.home.log("deaf-out.log").matches("deaf").count();
-        it.ok("restart deaf");
-        it.home.wait_until("it is deaf again", || it.home.log("deaf-out.log").matches("deaf").count() > seen);
-        let mut stop = it.cmd("stop deaf").command().stdout(std::process::Stdio::null()).spawn().unwrap();
-        it.home.wait_app("deaf", "stopping", |item| item.status() == "stopping");
-        it.jump_to(shift);
-        it.home.wait_status("deaf", "stopped");
+        let seen = home.log("deaf-out.log").matches("deaf").count();
+        home.ok("restart deaf");
+        home.wait_until("it is deaf again", || home.log("deaf-out.log").matches("deaf").count() > seen);
+        let mut stop = home.cmd("stop deaf").command().stdout(std::process::Stdio::null()).spawn().unwrap();
+        home.wait_app("deaf", "stopping", |item| item.status() == "stopping");
+        jump_to(&home, shift);
+        home.wait_status("deaf", "stopped");
         assert!(stop.wait().unwrap().success());
     }
 }
@@ -193,15 +179,15 @@ fn stop_timeout_ignores_clock_jumps() {
 #[test]
 fn dates_follow_the_wall_clock() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
-    let script = it.home.write(
+    let home = home_with_clock();
+    let script = home.write(
         "parrot.sh",
         "#!/bin/sh\nmkfifo said 2>/dev/null\nexec 4<>said\necho listening\nwhile read -r line <&4; do echo \"$line\"; done\n",
     );
-    it.ok(format!("start {script} --log-date-format YYYY"));
-    it.home.wait_log("parrot-out.log", "listening");
+    home.ok(format!("start {script} --log-date-format YYYY"));
+    home.wait_log("parrot-out.log", "listening");
     let year = |text: &str| {
-        let log = it.home.log("parrot-out.log");
+        let log = home.log("parrot-out.log");
         let line = log.lines().find(|line| line.contains(text)).unwrap();
         line.get(..4).unwrap().parse::<i64>().unwrap()
     };
@@ -209,10 +195,10 @@ fn dates_follow_the_wall_clock() {
     for (shift, years) in [(2, 2), (-3, -3), (0, 0)] {
         // Half a year more would give the wrong number of years at some times of the year. The six
         // hours only account for leap days.
-        it.jump_to(shift * (YEAR_S + 6 * 3600));
+        jump_to(&home, shift * (YEAR_S + 6 * 3600));
         let line = format!("after a jump of {shift}");
-        fs::write(it.home.work().join("said"), format!("{line}\n")).unwrap();
-        it.home.wait_log("parrot-out.log", &line);
+        fs::write(home.work().join("said"), format!("{line}\n")).unwrap();
+        home.wait_log("parrot-out.log", &line);
         let difference = year(&line) - now;
         assert!((difference - years).abs() <= 1, "{difference} years instead of {years}");
         assert!(years == 0 || difference.signum() == i64::signum(years), "{difference} years instead of {years}");

@@ -7,10 +7,9 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ostler_testkit::{Home, Load, fixture_app, free_port, get, kill, needs_program, needs_root};
+use ostler_testkit::{Home, Load, fixture_app, free_port, get, kill, needs_program, needs_root, read_line};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home};
 
 /// Starts `cluster.js` with these variables and waits until each worker has reported this many
@@ -31,26 +30,12 @@ fn lines_with(home: &Home, text: &str) -> usize {
     (0..20).map(|id| home.log(&format!("c-out-{id}.log")).lines().filter(|line| line.contains(text)).count()).sum()
 }
 
-fn pids(home: &Home) -> Vec<String> {
-    home.jlist().iter().map(|item| item.pid().to_string()).collect()
-}
-
 /// Connects and reads the pid of the worker that answers; the connection stays open.
 #[track_caller]
 fn connect(port: u16) -> (TcpStream, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let pid = line(&mut stream);
+    let mut stream = ostler_testkit::connect(port);
+    let pid = read_line(&mut stream);
     (stream, pid)
-}
-
-fn line(stream: &mut impl Read) -> String {
-    let mut text = String::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).is_ok_and(|len| len == 1) && byte[0] != b'\n' {
-        text.push(char::from(byte[0]));
-    }
-    text
 }
 
 #[track_caller]
@@ -79,13 +64,13 @@ fn workers_share_every_kind_of_server() {
     );
     is_even(&spread((0..9).map(|_| get(http, "/").unwrap())), 2);
     is_even(&spread((0..9).map(|_| connect(tcp).1)), 2);
-    is_even(&spread((0..9).map(|_| line(&mut UnixStream::connect(&unix).unwrap()))), 2);
+    is_even(&spread((0..9).map(|_| read_line(&mut UnixStream::connect(&unix).unwrap()))), 2);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut buffer = [0; 64];
     socket.send_to(b"hello", ("127.0.0.1", udp)).unwrap();
     let len = socket.recv(&mut buffer).unwrap();
-    assert!(pids(&home).contains(&String::from_utf8_lossy(&buffer[..len]).trim().to_owned()));
+    assert!(home.pid_texts().contains(&String::from_utf8_lossy(&buffer[..len]).trim().to_owned()));
     // All addresses of both families.
     assert!(TcpStream::connect(("::1", http)).is_ok() && TcpStream::connect(("127.0.0.1", http)).is_ok());
     home.ok("stop c");
@@ -102,7 +87,7 @@ fn a_burst_beyond_the_window_is_spread_evenly() {
     // its turn, so the test waits for one even burst.
     home.wait_until("a burst is spread evenly", || {
         let mut streams: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-        let counts = spread(streams.iter_mut().map(line));
+        let counts = spread(streams.iter_mut().map(read_line));
         eprintln!("{counts:?}");
         counts.len() == 3 && counts.values().max().unwrap() - counts.values().min().unwrap() <= 1
     });
@@ -114,15 +99,15 @@ fn killed_daemon_loses_no_request() {
     let home = home();
     let port = free_port();
     start_cluster(&home, 2, &[("PORT", &port.to_string())]);
-    let before = pids(&home);
+    let before = home.pid_texts();
     let load = Load::mixed(port, 4);
     for _ in 0..10 {
         let good = load.good();
-        kill_daemon(&home);
+        home.kill_daemon();
         home.wait_until("requests are answered", || load.good() > good + 50);
     }
     load.stop().assert_at_most(lost_with_daemons("round_robin"));
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pid_texts(), before);
     is_even(&spread((0..8).map(|_| get(port, "/").unwrap())), 2);
 }
 
@@ -141,14 +126,14 @@ fn connections_of_killed_worker_move_to_another() {
     // Only the connections that are on their way to this worker wait for it.
     let is_served = |stream: &mut TcpStream, limit_ms| {
         stream.set_read_timeout(Some(Duration::from_millis(limit_ms))).unwrap();
-        line(stream) == other
+        read_line(stream) == other
     };
     let mut left: Vec<TcpStream> = streams.into_iter().filter_map(|mut stream| (!is_served(&mut stream, 300)).then_some(stream)).collect();
     assert!(!left.is_empty() && left.len() <= 16, "{} of 40 wait", left.len());
     kill(victim, Signal::KILL);
     for stream in &mut left {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        assert!(!line(stream).is_empty());
+        assert!(!read_line(stream).is_empty());
     }
 }
 
@@ -159,7 +144,7 @@ fn connections_wait_while_all_workers_crash() {
     let port = free_port();
     start_cluster(&home, 2, &[("PORT", &port.to_string())]);
     for _ in 0..5 {
-        let before = pids(&home);
+        let before = home.pid_texts();
         before.iter().for_each(|pid| kill(pid.parse().unwrap(), Signal::KILL));
         let answer = get(port, "/").unwrap();
         assert!(!before.contains(&answer), "{answer} is dead");
@@ -178,11 +163,11 @@ fn connections_wait_while_all_workers_are_full() {
     let served: Vec<TcpStream> = (0..4).map(|_| connect(port).0).collect();
     let mut waiting: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     waiting[0].set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    assert!(line(&mut waiting[0]).is_empty());
+    assert!(read_line(&mut waiting[0]).is_empty());
     drop(served);
     for stream in &mut waiting {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        assert!(!line(stream).is_empty());
+        assert!(!read_line(stream).is_empty());
     }
 }
 
@@ -239,16 +224,16 @@ fn stale_socket_file_is_replaced_and_long_path_works() {
     let connect = || {
         let folder = rustix::fs::open(&folder, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
         let short = format!("/proc/self/fd/{}/s", std::os::fd::AsRawFd::as_raw_fd(&folder));
-        UnixStream::connect(short).map(|mut stream| line(&mut stream))
+        UnixStream::connect(short).map(|mut stream| read_line(&mut stream))
     };
-    assert!(pids(&home).contains(&connect().unwrap()));
+    assert!(home.pid_texts().contains(&connect().unwrap()));
     home.write("other.sh", "#!/bin/sh\nexec sleep 1000\n");
     // All processes die without notice: the socket file stays.
     home.kill_everything();
     assert!(path.exists());
     // The next daemon starts the apps that ran.
     home.ok("start other.sh");
-    home.wait_until("it serves again", || connect().is_ok_and(|pid| pids(&home).contains(&pid)));
+    home.wait_until("it serves again", || connect().is_ok_and(|pid| home.pid_texts().contains(&pid)));
 }
 
 #[test]
@@ -259,7 +244,7 @@ fn closed_server_closes_port_but_dead_worker_does_not() {
     home.write("closes.js", format!("const s = require('net').createServer(c => c.end()).listen({port}, '127.0.0.1', () => console.log('c on'));\nprocess.on('SIGUSR2', () => s.close(() => console.log('closed')));\nsetInterval(() => {{}}, 1000);"));
     home.ok("start closes.js --name c -i 2");
     home.wait_until("both listen", || lines_with(&home, "c on") == 2);
-    for pid in pids(&home) {
+    for pid in home.pid_texts() {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
         kill(pid.parse().unwrap(), Signal::USR2);
         home.wait_until("it closed", || lines_with(&home, "closed") > 0);
@@ -282,7 +267,7 @@ fn restart_closes_port_unused_by_new_release() {
     start_cluster(&home, 2, &[("PORT", &old.to_string())]);
     home.cmd("restart c --update-env").env("PORT", new.to_string()).run().ok();
     home.wait_until("they listen elsewhere", || get(new, "/").is_ok() && lines_with(&home, " on ") == 4);
-    kill_daemon(&home);
+    home.kill_daemon();
     home.wait_until("the old port is closed", || is_refused(old));
     assert!(get(new, "/").is_ok());
 }
@@ -336,20 +321,13 @@ fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: us
     home.wait_until("all workers listen", || lines_with(home, " on ") >= workers * servers);
 }
 
-/// Runs an action under load. No request may fail.
-#[track_caller]
-fn with_load(home: &Home, port: u16, what: impl FnMut()) {
-    with_load_and_failures(home, port, 0, what);
-}
-
 /// Runs an action under load. This many requests may fail.
 #[track_caller]
-fn with_load_and_failures(home: &Home, port: u16, failed: u64, mut what: impl FnMut()) {
+fn with_load(home: &Home, port: u16, failed: u64, mut what: impl FnMut()) {
     let load = Load::mixed(port, 4);
-    home.wait_until("requests are answered", || load.good() > 100);
+    home.wait_requests(&load, 100);
     what();
-    let good = load.good();
-    home.wait_until("requests are answered", || load.good() > good + 100);
+    home.wait_requests(&load, 100);
     load.stop().assert_at_most(failed);
 }
 
@@ -405,16 +383,15 @@ fn two_apps_share_a_port_and_either_can_be_deleted() {
     let seen = colors(port);
     assert!(seen["blue"] == 20 && seen["green"] == 20, "{seen:?}");
     // The next daemon also spreads connections over both apps.
-    kill_daemon(&home);
+    home.kill_daemon();
     let seen = colors(port);
     assert!(seen["blue"] > 10 && seen["green"] > 10, "{seen:?}");
     // The app that opened the listener is deleted: no request fails, not even with another daemon.
     let load = Load::mixed(port, 4);
-    home.wait_until("requests are answered", || load.good() > 100);
+    home.wait_requests(&load, 100);
     home.ok("delete blue");
-    kill_daemon(&home);
-    let good = load.good();
-    home.wait_until("requests are answered", || load.good() > good + 100);
+    home.kill_daemon();
+    home.wait_requests(&load, 100);
     load.stop().assert_at_most(lost_with_daemons("round_robin"));
     assert_eq!(colors(port).keys().collect::<Vec<_>>(), ["green"]);
     // The app is started again, and the other is deleted.
@@ -470,9 +447,9 @@ fn every_scheduling_survives_killed_daemon_and_worker() {
         let home = home();
         let port = free_port();
         start_with(&home, 3, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
-        let before = pids(&home);
-        with_load_and_failures(&home, port, lost_with_daemons(scheduling), || (0..5).for_each(|_| kill_daemon(&home)));
-        assert_eq!(pids(&home), before, "{scheduling}");
+        let before = home.pid_texts();
+        with_load(&home, port, lost_with_daemons(scheduling), || (0..5).for_each(|_| home.kill_daemon()));
+        assert_eq!(home.pid_texts(), before, "{scheduling}");
         let mut seen = std::collections::BTreeSet::new();
         home.wait_until("each worker answers", || {
             seen.insert(get(port, "/").unwrap());
@@ -494,17 +471,17 @@ fn every_scheduling_survives_update_and_killed_keeper() {
         let home = home();
         let port = free_port();
         start_with(&home, 2, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
-        let before = pids(&home);
-        with_load(&home, port, || {
+        let before = home.pid_texts();
+        with_load(&home, port, 0, || {
             home.ok("update");
         });
-        with_load_and_failures(&home, port, lost_with_daemons(scheduling), || {
+        with_load(&home, port, lost_with_daemons(scheduling), || {
             let keeper = home.keeper_pid();
             kill(keeper, Signal::KILL);
             home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
-            kill_daemon(&home);
+            home.kill_daemon();
         });
-        assert_eq!(pids(&home), before, "{scheduling}");
+        assert_eq!(home.pid_texts(), before, "{scheduling}");
     }
 }
 
@@ -521,7 +498,7 @@ fn queue_of_stopped_worker_loses_no_connection() {
     kill(victim, Signal::KILL);
     for stream in &mut streams {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        assert!(!line(stream).is_empty());
+        assert!(!read_line(stream).is_empty());
     }
     home.wait_until("it is back", || lines_with(&home, " on ") >= 4);
     home.ok("scale c 2");
@@ -676,7 +653,7 @@ fn sticky_client_stays_with_worker_by_cookie() {
     let home = home();
     let port = free_port();
     start_with(&home, 3, r#""sticky": {"cookie": "who"}"#, &format!(r#""PORT": {port}"#), 1);
-    let pids = pids(&home);
+    let pids = home.pid_texts();
     // These connections send nothing and must not delay any other client.
     let silent: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     for round in 0..3 {
@@ -691,5 +668,5 @@ fn sticky_client_stays_with_worker_by_cookie() {
         assert!(spread.len() == 3 && spread.values().all(|count| (9..12).contains(count)), "{cookie}: {spread:?}");
     }
     drop(silent);
-    with_load(&home, port, || {});
+    with_load(&home, port, 0, || {});
 }

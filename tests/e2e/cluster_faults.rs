@@ -1,11 +1,10 @@
 //! Misbehaving cluster workers, and a system without free resources: only the workers at fault are
 //! affected.
 
-use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use ostler_testkit::{Home, Load, fixture_app, free_port, get, needs_program};
+use ostler_testkit::{Home, Load, fixture_app, free_port, get, needs_program, read_line};
 
 use crate::setup::{ecosystem, home};
 
@@ -30,16 +29,6 @@ fn start_bad(home: &Home, name: &str, script: &str) {
                catch (error) { if (error.code !== 'EAGAIN') throw error; } } };\n";
     home.write(&format!("{name}.js"), format!("{put}{script}\nsetInterval(() => {{}}, 1000);\nconsole.log('done');\n"));
     home.ok(format!("start {name}.js --name {name} -i 1"));
-}
-
-fn line(stream: &mut TcpStream, limit_ms: u64) -> String {
-    stream.set_read_timeout(Some(Duration::from_millis(limit_ms))).unwrap();
-    let mut text = String::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).is_ok_and(|len| len == 1) && byte[0] != b'\n' {
-        text.push(char::from(byte[0]));
-    }
-    text
 }
 
 #[test]
@@ -175,7 +164,8 @@ fn a_worker_without_descriptors_leaves_connections_to_others() {
         left = left
             .into_iter()
             .filter_map(|mut stream| {
-                if line(&mut stream, 20).is_empty() {
+                stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                if read_line(&mut stream).is_empty() {
                     Some(stream)
                 } else {
                     served.push(stream);

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ostler_testkit::{Home, LoadReport, Node, ScriptLoad, cache_dir, fixture_app, free_port, get, kill, nodes, program};
+use ostler_testkit::{Home, LoadReport, Node, ScriptLoad, cache_dir, fixture_app, free_port, get, kill, nodes, program, read_line};
 use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home};
@@ -48,10 +48,6 @@ impl Cluster {
         (0..2).flat_map(|id| self.home.log(&format!("c-out-{id}.log")).lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
-    fn pids(&self) -> BTreeSet<String> {
-        self.home.jlist().iter().map(|item| item.pid().to_string()).collect()
-    }
-
     /// Sends requests until both workers have answered.
     #[track_caller]
     fn both_answer(&self, mut ask: impl FnMut() -> String) {
@@ -60,7 +56,7 @@ impl Cluster {
             seen.insert(ask());
             seen.len() >= 2
         });
-        assert_eq!(seen, self.pids(), "{}", self.what);
+        assert_eq!(seen, self.home.pid_texts().into_iter().collect(), "{}", self.what);
     }
 
     /// Runs Node clients for a while. No request may fail, and both workers must answer.
@@ -77,12 +73,6 @@ impl Cluster {
 }
 
 const LISTENING: &str = "listening";
-
-fn read_line(stream: impl Read) -> String {
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    line.trim().to_owned()
-}
 
 #[test]
 fn http_works_with_every_scheduling_and_after_crash() {
@@ -123,7 +113,7 @@ fn https_and_http2_are_shared() {
         {
             let cluster = Cluster::start(&node, app, "", env, LISTENING);
             let report = cluster.clients(protocol);
-            assert!(report.by_body.keys().all(|pid| cluster.pids().contains(pid)), "{}: {report:?}", cluster.what);
+            assert!(report.by_body.keys().all(|pid| cluster.home.pid_texts().contains(pid)), "{}: {report:?}", cluster.what);
         }
     }
 }
@@ -152,7 +142,7 @@ fn tcp_upgrades_and_datagrams_are_shared() {
         socket.send_to(b"?", ("127.0.0.1", cluster.port)).unwrap();
         let mut answer = [0; 32];
         let len = socket.recv(&mut answer).unwrap();
-        assert!(cluster.pids().contains(&String::from_utf8_lossy(&answer[..len]).into_owned()), "{}", cluster.what);
+        assert!(cluster.home.pid_texts().contains(&String::from_utf8_lossy(&answer[..len]).into_owned()), "{}", cluster.what);
     }
 }
 

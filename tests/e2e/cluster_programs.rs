@@ -1,29 +1,12 @@
 //! Cluster mode with programs that are Node under another name, that start Node, or that are not
 //! Node.
 
-use std::collections::BTreeSet;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use ostler_testkit::{Home, Load, fixture_app, free_port, get, needs_program, program};
 
-use crate::setup::{ecosystem, home};
-
-/// Waits until each of these processes has answered.
-#[track_caller]
-fn answer(home: &Home, what: &str, port: u16, pids: &BTreeSet<i32>) {
-    let mut seen = BTreeSet::new();
-    home.wait_until(&format!("{what}: all of {pids:?} answer"), || {
-        seen.extend(get(port, "/").ok().and_then(|body| body.parse::<i32>().ok()).filter(|pid| pids.contains(pid)));
-        seen == *pids
-    });
-}
-
-fn script(home: &Home, name: &str, text: &str) -> String {
-    let file = home.write(name, text);
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-    file
-}
+use crate::setup::{ecosystem, home, wait_all_answer};
 
 /// Starts two workers, reloads them under load, and checks that all of them serve.
 #[track_caller]
@@ -35,12 +18,12 @@ fn is_a_cluster(what: &str, make: impl Fn(&Home, &Path) -> String) {
     let started = home.ok(format!("start {file}"));
     assert!(!started.all().contains("cluster worker"), "{what}: {}", started.all());
     let before = home.pid_set();
-    answer(&home, what, port, &before);
+    wait_all_answer(&home, what, port, &before);
     let load = Load::mixed(port, 2);
     home.ok("reload c");
     let after = home.pid_set();
     assert!(after.is_disjoint(&before), "{what}: {before:?} {after:?}");
-    answer(&home, what, port, &after);
+    wait_all_answer(&home, what, port, &after);
     load.stop().assert_whole();
     assert!(!home.ok("describe c").all().contains("cluster worker"), "{what}");
 }
@@ -67,19 +50,19 @@ fn a_program_that_starts_node_is_a_worker() {
     needs_program!("node");
     let app = || fixture_app("cluster-naive.js");
     is_a_cluster("a script of Node", |home, _| {
-        let file = script(home, "my-ts", "#!/usr/bin/env node\nrequire(process.argv[2]);\n");
+        let file = home.write("my-ts", "#!/usr/bin/env node\nrequire(process.argv[2]);\n");
         format!(r#""script": "{}", "interpreter": "{file}""#, app())
     });
     is_a_cluster("a wrapper", |home, _| {
-        let file = script(home, "run in it", "#!/bin/sh\nexec node \"$@\"\n");
+        let file = home.write("run in it", "#!/bin/sh\nexec node \"$@\"\n");
         format!(r#""script": "{}", "interpreter": "{file}""#, app())
     });
     is_a_cluster("a script of a shell", |home, _| {
-        let file = script(home, "start.sh", &format!("cd / && exec node {}\n", app()));
+        let file = home.write("start.sh", format!("cd / && exec node {}\n", app()));
         format!(r#""script": "{file}""#)
     });
     is_a_cluster("a program of its own", |home, _| {
-        let file = script(home, "start", &format!("#!/bin/sh\nexec node {}\n", app()));
+        let file = home.write("start", format!("#!/bin/sh\nexec node {}\n", app()));
         format!(r#""script": "{file}", "interpreter": "none""#)
     });
     is_a_cluster("a command line", |_, _| format!(r#""script": "exec node {}""#, app()));
@@ -89,7 +72,7 @@ fn a_program_that_starts_node_is_a_worker() {
 fn children_of_a_worker_inherit_no_preload() {
     needs_program!("node");
     let home = home();
-    let wrapper = script(&home, "wrapper", "#!/bin/sh\nexport NODE_OPTIONS=\"$NODE_OPTIONS --no-warnings\"\nexec node \"$@\"\n");
+    let wrapper = home.write("wrapper", "#!/bin/sh\nexport NODE_OPTIONS=\"$NODE_OPTIONS --no-warnings\"\nexec node \"$@\"\n");
     let app = home.write("app.js", "console.log('options', process.env.NODE_OPTIONS); setInterval(() => {}, 1000);");
     home.ok(format!(
         "start {}",
@@ -114,10 +97,9 @@ fn worker_whose_child_holds_port_is_restarted_in_place() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     let server = home.write("server.js", "require('http').createServer((q, r) => r.end(`${process.pid}`)).listen(process.env.PORT);");
-    let launcher = script(
-        &home,
+    let launcher = home.write(
         "npm",
-        &format!("#!/usr/bin/env node\nrequire('child_process').spawn(process.execPath, ['{server}'], {{stdio: 'inherit'}});\n"),
+        format!("#!/usr/bin/env node\nrequire('child_process').spawn(process.execPath, ['{server}'], {{stdio: 'inherit'}});\n"),
     );
     let members = format!(r#""name": "c", "exec_mode": "cluster", "script": "{launcher}", "env": {{"PORT": "{port}"}}"#);
     home.ok(format!("start {}", ecosystem(&home, &members)));

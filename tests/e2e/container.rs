@@ -6,12 +6,11 @@
 //! libraries beside them.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use ostler_testkit::{Home, fixture, is_root, kill, nodes, process_table, skip};
+use ostler_testkit::{Foreground, Home, can_unshare, fixture, is_root, kill, nodes, process_table, skip};
 use rustix::process::Signal;
 
-use crate::front::Front;
 use crate::setup::{binary, home};
 
 /// A root folder for containers.
@@ -24,11 +23,9 @@ fn path_from_env(variable: &str, usual: PathBuf) -> PathBuf {
     std::env::var_os(variable).map_or(usual, PathBuf::from)
 }
 
-/// Returns true if namespaces, mounts and devices are available. They need root, and some sandboxes
-/// forbid them.
+/// Returns true if this machine permits namespaces for processes and mounts.
 fn permitted() -> bool {
-    let words = ["--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "true"];
-    is_root() && Command::new("unshare").args(words).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    is_root() && can_unshare(&["--pid", "--mount", "--fork", "--kill-child", "--mount-proc"])
 }
 
 impl<'a> Image<'a> {
@@ -74,7 +71,7 @@ impl<'a> Image<'a> {
 
     /// Runs these words as process 1. Before that, a shell in the mount namespace runs `prepare`
     /// (`$ROOT` is the root folder). It may set `$OPTIONS` for `unshare`.
-    fn run(&self, prepare: &str, words: &[&str]) -> Front {
+    fn run(&self, prepare: &str, words: &[&str]) -> Foreground {
         let script = format!(
             "set -e\n{prepare}\nexec unshare --pid --fork --kill-child --mount --root=\"$ROOT\" --wd=/ --mount-proc $OPTIONS \"$@\""
         );
@@ -84,11 +81,11 @@ impl<'a> Image<'a> {
         // leftover processes.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("ROOT", &self.root).env("OPTIONS", "");
         command.env(ostler_testkit::MARKER, self.home.root()).env("HOME", "/root");
-        Front::open(command)
+        Foreground::open(command)
     }
 
     /// Returns the pid of the container's first process outside the container.
-    fn first_pid(&self, front: &Front) -> i32 {
+    fn first_pid(&self, front: &Foreground) -> i32 {
         let mut first = 0;
         self.home.wait_until("there is a process 1", || {
             let table = process_table();
@@ -114,7 +111,7 @@ fn process_1_reaps_orphans_and_exits_with_app_code() {
     assert_eq!(ended.code, 137, "{:?}", ended.err);
 
     let front = image.run("", &["/ostler", "runtime", "/app", "--", "orphans", "100"]);
-    front.out_until("100 orphans");
+    front.until("100 orphans");
     let first = image.first_pid(&front);
     let children = || process_table().into_iter().filter(|p| p.ppid == first).collect::<Vec<_>>();
     home.wait_until("all orphans are reaped", || children().len() == 2);
@@ -214,12 +211,12 @@ fn node_runs_as_app_of_process_1() {
         let prepare = format!("mount --bind {} \"$ROOT/mnt/node\"; PATH=/mnt:$PATH", real.display());
         let front = image.run(&prepare, &["/pm2-runtime", "ecosystem.config.js"]);
         let first = image.first_pid(&front);
-        let mut seen = front.out_until("up");
-        seen.extend(front.out_until("up"));
+        let mut seen = front.until("up");
+        seen.extend(front.until("up"));
         assert_eq!(seen.iter().filter(|line| *line == "to process 1").count(), 2, "{node}: {seen:?}");
         kill(first, Signal::USR2);
-        front.out_until("got USR2");
-        front.out_until("got USR2");
+        front.until("got USR2");
+        front.until("got USR2");
         kill(first, Signal::TERM);
         let ended = front.end(&home);
         assert_eq!((ended.code, ended.out), (0, vec!["bye".to_owned(), "bye".to_owned()]), "{node}: {:?}", ended.err);

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ostler_testkit::{Home, Load, LoadSpec, fixture, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::clock_jumps::HomeWithClock;
-use crate::promise_1_daemon_killed::kill_daemon;
+use crate::clock_jumps::{home_with_clock, jump_to};
 use crate::setup::{ecosystem, home, home_as_pm2, start_fixture};
 
 const EACH_SECOND: &str = "* * * * * *";
@@ -27,15 +26,6 @@ impl<'a> Clock<'a> {
         let before = self.0.app("clock").restarts();
         self.0.wait_app("clock", "ticking", |app| app.restarts() >= before + count);
     }
-}
-
-fn lines(home: &Home, file: &str) -> usize {
-    home.read(file).lines().count()
-}
-
-/// Starts an app that adds a line in each run.
-fn runner(home: &Home, name: &str, rest: &str) -> String {
-    home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho run >>{name}.runs\n{rest}\n"))
 }
 
 #[test]
@@ -67,7 +57,7 @@ fn stopped_app_ignores_ticks_until_start() {
     clock.wait_ticks(3);
     assert_eq!((home.app("app").status(), home.app("app").restarts()), ("stopped", stopped.restarts()));
     // A new daemon or a saved list does not start it, either.
-    kill_daemon(&home);
+    home.kill_daemon();
     clock.wait_ticks(2);
     assert_eq!(home.app("app").status(), "stopped");
     home.ok("save");
@@ -107,13 +97,13 @@ fn autostart_false_delays_first_run_until_tick() {
 fn autorestart_false_runs_at_start_and_ticks_only() {
     let home = home();
     let clock = Clock::new(&home);
-    let script = runner(&home, "once", "");
+    let script = home.write("once.sh", "#!/bin/sh\necho run >>once.runs\n");
     home.cmd(["start", &script, "--no-autorestart", "--cron-restart", EACH_SECOND]).run().ok();
-    home.wait_until("it ran at ticks", || lines(&home, "once.runs") >= 4);
+    home.wait_until("it ran at ticks", || home.lines("once.runs").len() >= 4);
     home.ok("stop once");
-    let runs = lines(&home, "once.runs");
+    let runs = home.lines("once.runs").len();
     clock.wait_ticks(3);
-    assert_eq!(lines(&home, "once.runs"), runs);
+    assert_eq!(home.lines("once.runs").len(), runs);
 }
 
 #[test]
@@ -168,7 +158,7 @@ fn schedule_survives_killed_daemon() {
     let home = home();
     let clock = Clock::new(&home);
     for _ in 0..5 {
-        kill_daemon(&home);
+        home.kill_daemon();
         clock.wait_ticks(1);
     }
     home.kill_all_three();
@@ -261,23 +251,23 @@ fn seconds_until(second_of_day: i64) -> i64 {
 #[test]
 fn ticks_follow_a_changed_clock() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
+    let home = home_with_clock();
     let file = ecosystem(
-        &it.home,
+        &home,
         &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "*/2 * * * * *", "timezone": "UTC""#, fixture()),
     );
-    it.ok(format!("start {file}"));
+    home.ok(format!("start {file}"));
     for shift in [365 * DAY_S, -365 * DAY_S, 40, 0] {
-        it.jump_to(shift);
+        jump_to(&home, shift);
         // The kernel would report a real jump. A clock that is shifted only for the daemon is
         // noticed at its next event.
-        it.ok("ping");
-        let restarts = it.home.app("app").restarts();
-        it.home.wait_app("app", "restarted twice", |app| app.restarts() >= restarts + 2);
+        home.ok("ping");
+        let restarts = home.app("app").restarts();
+        home.wait_app("app", "restarted twice", |app| app.restarts() >= restarts + 2);
     }
-    let log = it.home.daemon_log();
+    let log = home.daemon_log();
     assert!(log.contains("was missed") && log.contains("is skipped"), "{log}");
-    let events = it.ok("events app --json");
+    let events = home.ok("events app --json").stdout;
     assert!(events.contains("run_missed"), "{events}");
 }
 
@@ -285,39 +275,39 @@ fn ticks_follow_a_changed_clock() {
 #[test]
 fn nightly_run_follows_the_wall_clock() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
+    let home = home_with_clock();
     let file = ecosystem(
-        &it.home,
+        &home,
         &format!(r#""name": "app", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC""#, fixture()),
     );
-    it.ok(format!("start {file}"));
-    it.jump_to(seconds_until(3 * 3600 - 2));
-    it.ok("ping");
-    it.home.wait_app("app", "restarted", |app| app.restarts() == 1);
+    home.ok(format!("start {file}"));
+    jump_to(&home, seconds_until(3 * 3600 - 2));
+    home.ok("ping");
+    home.wait_app("app", "restarted", |app| app.restarts() == 1);
     // The clock goes back a little and shows three again: the run happens once.
-    it.jump_to(seconds_until(3 * 3600 - 1));
-    it.ok("ping");
-    Clock::new(&it.home).wait_ticks(4);
-    assert_eq!(it.home.app("app").restarts(), 1);
+    jump_to(&home, seconds_until(3 * 3600 - 1));
+    home.ok("ping");
+    Clock::new(&home).wait_ticks(4);
+    assert_eq!(home.app("app").restarts(), 1);
 }
 
 /// The machine was off or suspended at that time.
 #[test]
 fn missed_run_is_caught_up_only_if_configured() {
     needs_program!("cc");
-    let it = HomeWithClock::new();
+    let home = home_with_clock();
     let app = |name: &str, more: &str| {
         format!(r#"{{"name": "{name}", "script": "{}", "args": "hold", "cron_restart": "0 3 * * *", "timezone": "UTC"{more}}}"#, fixture())
     };
-    let file = it.home.write("two.json", format!(r#"{{"apps": [{}, {}]}}"#, app("lazy", ""), app("eager", r#", "catch_up": true"#)));
-    it.jump_to(seconds_until(3600));
-    it.ok(format!("start {file}"));
+    let file = home.write("two.json", format!(r#"{{"apps": [{}, {}]}}"#, app("lazy", ""), app("eager", r#", "catch_up": true"#)));
+    jump_to(&home, seconds_until(3600));
+    home.ok(format!("start {file}"));
     // Four days without a daemon. (The keeper would start another daemon, so the test kills both.)
-    it.home.kill_all_three();
-    it.jump_to(seconds_until(3600) + 4 * DAY_S);
-    it.ok("reloadLogs");
-    it.home.wait_app("eager", "made up for, once", |app| app.restarts() == 1);
-    assert_eq!(it.home.app("lazy").restarts(), 0);
+    home.kill_all_three();
+    jump_to(&home, seconds_until(3600) + 4 * DAY_S);
+    home.ok("reloadLogs");
+    home.wait_app("eager", "made up for, once", |app| app.restarts() == 1);
+    assert_eq!(home.app("lazy").restarts(), 0);
 }
 
 /// Between ticks the daemon does not wake up.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ostler_testkit::{Cmd, Home, MARKER, fixture, free_port, is_root, kill};
+use ostler_testkit::{Cmd, Home, KilledOnDrop, MARKER, fixture, free_port, is_root, kill, sh};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -19,14 +19,7 @@ pub fn sshd_program() -> Option<PathBuf> {
 pub struct Host<'a> {
     home: &'a Home,
     pub port: u16,
-    sshd: Child,
-}
-
-impl Drop for Host<'_> {
-    fn drop(&mut self) {
-        drop(self.sshd.kill());
-        drop(self.sshd.wait());
-    }
+    sshd: KilledOnDrop,
 }
 
 macro_rules! host {
@@ -93,7 +86,7 @@ impl<'a> Host<'a> {
             let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             cmdline.starts_with("sshd: ") || cmdline.contains("sshd")
         };
-        let parent = i32::try_from(self.sshd.id()).unwrap();
+        let parent = self.sshd.pid();
         let table = ostler_testkit::process_table();
         let mut family = vec![parent];
         for _ in 0..3 {
@@ -146,10 +139,10 @@ impl<'a> Host<'a> {
     fn commit(&self, file: &str, text: &str) -> String {
         self.home.write(file, text);
         sh(
-            &self.home.work(),
+            self.home.work(),
             "git add -A && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m x && git push -q -u origin master 2>&1",
         );
-        sh(&self.home.work(), "git rev-parse HEAD")
+        sh(self.home.work(), "git rev-parse HEAD")
     }
 
     fn deploy(&self, words: &str) -> Cmd<'_> {
@@ -157,24 +150,17 @@ impl<'a> Host<'a> {
     }
 }
 
-fn sshd(dir: &Path) -> Child {
+fn sshd(dir: &Path) -> KilledOnDrop {
     let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
-    Command::new(sshd_program().unwrap())
+    let child = Command::new(sshd_program().unwrap())
         .arg("-f")
         .arg(dir.join("config"))
         .args(["-D", "-e"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
-        .spawn()
-        .unwrap()
-}
-
-#[track_caller]
-fn sh(dir: &Path, text: &str) -> String {
-    let output = Command::new("sh").args(["-c", text]).current_dir(dir).output().unwrap();
-    assert!(output.status.success(), "{text}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        .spawn();
+    KilledOnDrop(child.unwrap())
 }
 
 #[test]
@@ -203,7 +189,7 @@ fn setup_update_and_revert_work() {
     // A second setup does no harm.
     host.deploy("setup").run().ok().says("cloned already");
 
-    let first = sh(&home.work(), "git rev-parse HEAD");
+    let first = sh(home.work(), "git rev-parse HEAD");
     let output = host.deploy("").run().ok().says("--> Deploying to p environment").says("--> on host 127.0.0.1");
     let current = app.join("current").display().to_string();
     let output = output.says(&format!("LOCAL {}", home.work().display())).says(&format!("PRE-DEPLOY {current}"));
@@ -242,7 +228,7 @@ fn uncommitted_or_unpushed_changes_are_rejected() {
     home.write("release", "not committed");
     host.deploy("").run().fails().says("commit or stash your changes");
     host.deploy("--force").run().ok();
-    sh(&home.work(), "git -c user.name=t -c user.email=t@t commit -qam local");
+    sh(home.work(), "git -c user.name=t -c user.email=t@t commit -qam local");
     host.deploy("").run().fails().says("push your changes");
     assert_eq!(host.deploys("app").len(), 1);
     // `curr` only reads the host, so local changes do not matter.
@@ -304,7 +290,7 @@ fn rolls_back(hook: Option<&str>, starts: bool, why: &str) {
     host.project(app("exit 3"), members.clone());
     host.deploy("").run().code(5).says(why).says(&format!("restoring {}", good[0])).says("the previous release was restored");
     assert_eq!(host.deploys("app"), good);
-    assert_eq!(sh(&host.path("app").join("source"), "git rev-parse HEAD"), good[0]);
+    assert_eq!(sh(host.path("app").join("source"), "git rev-parse HEAD"), good[0]);
     if starts {
         home.wait_status("api", "online");
     }

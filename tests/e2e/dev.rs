@@ -5,10 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ostler_testkit::{Home, alive, kill};
+use ostler_testkit::{Foreground, Home, alive, kill};
 use rustix::process::Signal;
 
-use crate::foreground::Foreground;
 use crate::setup::{binary, home};
 
 /// Prints its first line and an error, then waits.
@@ -80,7 +79,7 @@ fn session_output_matches_pm2() {
     kill(front.pid(), Signal::INT);
     front.until(">>>>> [PM2 DEV] Stopping current development session");
     front.until("api-0  | api ends");
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
 }
 
@@ -98,28 +97,23 @@ fn sessions_are_independent() {
     let daemons = home.daemons();
     assert_eq!(daemons.len(), 2);
     kill(second.pid(), Signal::TERM);
-    assert_eq!(second.end(&home), 0);
+    assert_eq!(second.exit_code(&home), 0);
     home.wait_until("the first goes on alone", || home.daemons().len() == 1);
     kill(first.pid(), Signal::INT);
     first.until("one ends");
-    assert_eq!(first.end(&home), 0);
+    assert_eq!(first.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
     assert!(!daemons.into_iter().any(alive));
-}
-
-/// Starts an app that exits only with permission, and waits for it for up to a minute.
-fn start_app_with_slow_exit(home: &Home) {
-    home.write(
-        "slow.sh",
-        "trap 'echo asked; until [ -e go ]; do sleep 0.01; done; echo finished; exit 0' INT\necho runs\nwhile :; do sleep 0.01; done\n",
-    );
-    home.write("slow.json", r#"{"apps": [{"name": "slow", "script": "slow.sh", "kill_timeout": 60000, "ignore_watch": ["."]}]}"#);
 }
 
 #[test]
 fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
     let home = home();
-    start_app_with_slow_exit(&home);
+    home.write(
+        "slow.sh",
+        "trap 'echo asked; until [ -e go ]; do sleep 0.01; done; echo finished; exit 0' INT\necho runs\nwhile :; do sleep 0.01; done\n",
+    );
+    home.write("slow.json", r#"{"apps": [{"name": "slow", "script": "slow.sh", "kill_timeout": 60000, "ignore_watch": ["."]}]}"#);
     for words in ["dev slow.json", "start slow.json --no-daemon"] {
         let mut front = Foreground::open(home.cmd(words).command());
         front.until("runs");
@@ -128,14 +122,14 @@ fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
         front.until("asked");
         home.write("go", "");
         front.until("finished");
-        assert_eq!(front.end(&home), 0, "{words}");
+        assert_eq!(front.exit_code(&home), 0, "{words}");
         std::fs::remove_file(home.work().join("go")).unwrap();
         let mut front = Foreground::open(home.cmd(words).command());
         front.until("runs");
         kill(front.pid(), Signal::INT);
         front.until("asked");
         assert_eq!(front.killed(&home), 0, "{words}");
-        assert!(!front.lines.try_iter().any(|line| line.contains("finished")), "{words}");
+        assert!(!front.out.try_iter().any(|line| line.contains("finished")), "{words}");
         assert_eq!(home.processes(), [], "{words}");
     }
 }
@@ -158,7 +152,7 @@ fn post_exec_runs_after_each_restart() {
     home.wait_file("post", "fixed");
     kill(front.pid(), Signal::INT);
     front.until("Stopping current development session");
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
 }
 
 #[test]
@@ -171,7 +165,7 @@ fn crashed_app_restarts_after_a_fix() {
     app(&home, "api");
     front.until("api runs");
     kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
 }
 
@@ -182,7 +176,7 @@ fn auto_exit_stops_session_when_no_app_runs() {
     let file = home.write("app.json", r#"{"apps": [{"name": "api", "script": "./api.sh", "stop_exit_codes": [0]}]}"#);
     let mut front = Foreground::open(home.cmd(format!("dev {file} --auto-exit")).command());
     front.until("Stopping current development session");
-    assert_eq!(front.end(&home), 1);
+    assert_eq!(front.exit_code(&home), 1);
     assert_eq!(home.processes(), []);
 }
 
@@ -208,7 +202,7 @@ fn config_file_sets_watched_paths() {
     home.write("lib/x.js", "1");
     front.until("App one restarted");
     kill(front.pid(), Signal::TERM);
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
 }
 
 #[test]

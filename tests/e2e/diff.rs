@@ -1,16 +1,12 @@
 //! `diff`: what a file would change. A start of the file then makes exactly these changes.
 
-use ostler_testkit::Home;
+use ostler_testkit::{Home, variable};
 use serde_json::Value;
 
-use crate::setup::home;
-
-fn file(home: &Home, apps: &str) -> String {
-    home.write("ecosystem.json", format!(r#"{{"apps": [{apps}]}}"#))
-}
+use crate::setup::{apps_file, home};
 
 fn diff(home: &Home, words: &str) -> Value {
-    serde_json::from_str(&home.ok(format!("diff {words} --json")).stdout).unwrap()
+    home.ok(format!("diff {words} --json")).json()
 }
 
 /// Returns `[name, standing, key: was -> is, …]` of the first app.
@@ -24,17 +20,6 @@ fn first_difference(home: &Home, words: &str) -> Vec<String> {
     [app["name"].as_str().unwrap().to_owned(), app["standing"].as_str().unwrap().to_owned()].into_iter().chain(changes).collect()
 }
 
-/// Returns the value of a variable in the app's process.
-fn variable(home: &Home, name: &str) -> Option<String> {
-    let environ = std::fs::read(format!("/proc/{}/environ", home.app("api").pid())).unwrap();
-    let start = format!("{name}=");
-    environ
-        .split(|byte| *byte == 0)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .find_map(|line| line.strip_prefix(&start))
-        .map(str::to_owned)
-}
-
 const BEFORE: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 3, "watch": false,
     "env": {"MODE": "one", "OLD": "x", "API_TOKEN": "t0p"}, "env_production": {"MODE": "prod"}}"#;
 const AFTER: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_restarts": 4, "kill_timeout": 2000,
@@ -43,13 +28,13 @@ const AFTER: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_r
 #[test]
 fn diff_matches_changes_made_by_start() {
     let home = home();
-    let path = file(&home, BEFORE);
+    let path = apps_file(&home, &[BEFORE]);
     assert_eq!(first_difference(&home, &path)[..2], ["api", "new"]);
     assert!(home.processes().is_empty(), "looking started a daemon");
     home.ok(format!("start {path}"));
     assert_eq!(first_difference(&home, &path), ["api", "same"]);
     home.ok(format!("diff {path} --exit-code"));
-    file(&home, AFTER);
+    apps_file(&home, &[AFTER]);
     let hidden = [
         "api",
         "changed",
@@ -67,21 +52,27 @@ fn diff_matches_changes_made_by_start() {
     home.run(format!("diff {path} --exit-code")).code(1).says("max_restarts  3 → 4");
     // `diff` changed nothing. A start of the file applies all changes, and removes values that the
     // file no longer has.
-    assert_eq!(variable(&home, "OLD").as_deref(), Some("x"));
+    assert_eq!(variable(home.app("api").pid(), "OLD").as_deref(), Some("x"));
     home.ok(format!("start {path}"));
     assert_eq!(first_difference(&home, &path), ["api", "same"]);
-    assert_eq!(variable(&home, "OLD"), None);
-    assert_eq!((variable(&home, "MODE").as_deref(), variable(&home, "NEW").as_deref()), (Some("two"), Some("y")));
+    assert_eq!(variable(home.app("api").pid(), "OLD"), None);
+    assert_eq!(
+        (variable(home.app("api").pid(), "MODE").as_deref(), variable(home.app("api").pid(), "NEW").as_deref()),
+        (Some("two"), Some("y"))
+    );
 }
 
 #[test]
 fn sizes_and_times_are_shown_as_in_files() {
     let home = home();
-    let path = file(&home, r#"{"name": "api", "script": "sleep", "args": "1000", "max_memory_restart": "200M", "kill_timeout": 2000}"#);
+    let path =
+        apps_file(&home, &[r#"{"name": "api", "script": "sleep", "args": "1000", "max_memory_restart": "200M", "kill_timeout": 2000}"#]);
     home.ok(format!("start {path}"));
-    file(
+    apps_file(
         &home,
-        r#"{"name": "api", "script": "sleep", "args": "1000", "max_memory_restart": "300M", "kill_timeout": "3s", "listen_timeout": 8000}"#,
+        &[
+            r#"{"name": "api", "script": "sleep", "args": "1000", "max_memory_restart": "300M", "kill_timeout": "3s", "listen_timeout": 8000}"#,
+        ],
     );
     home.ok(format!("diff {path}")).says("max_memory_restart  200M → 300M").says("kill_timeout  2s → 3s").says("+ listen_timeout  8s");
     let data =
@@ -92,18 +83,18 @@ fn sizes_and_times_are_shown_as_in_files() {
 #[test]
 fn reload_removes_keys_that_left_the_file() {
     let home = home();
-    let path = file(&home, BEFORE);
+    let path = apps_file(&home, &[BEFORE]);
     home.ok(format!("start {path}"));
-    file(&home, AFTER);
+    apps_file(&home, &[AFTER]);
     home.ok(format!("reload {path}"));
     assert_eq!(first_difference(&home, &path), ["api", "same"]);
-    assert_eq!(variable(&home, "OLD"), None);
+    assert_eq!(variable(home.app("api").pid(), "OLD"), None);
 }
 
 #[test]
 fn profile_counts_as_a_difference() {
     let home = home();
-    let path = file(&home, BEFORE);
+    let path = apps_file(&home, &[BEFORE]);
     home.ok(format!("start {path}"));
     let expected = ["api", "changed", r#"--env: null -> "production""#, r#"env.MODE: "one" -> "prod""#];
     assert_eq!(first_difference(&home, &format!("{path} --env production --show-values")), expected);
@@ -114,11 +105,11 @@ fn profile_counts_as_a_difference() {
 #[test]
 fn removed_apps_and_scaled_instances_are_shown() {
     let home = home();
-    let path = file(&home, &format!(r#"{BEFORE}, {{"name": "old", "script": "sleep", "args": "1000", "instances": 2}}"#));
+    let path = apps_file(&home, &[&format!(r#"{BEFORE}, {{"name": "old", "script": "sleep", "args": "1000", "instances": 2}}"#)]);
     home.ok(format!("start {path}"));
     home.ok("start sleep --name foreign -- 1000");
     home.ok("scale api 2");
-    file(&home, BEFORE);
+    apps_file(&home, &[BEFORE]);
     let apps = diff(&home, &path);
     let standings: Vec<&Value> = apps["apps"].as_array().unwrap().iter().map(|app| &app["standing"]).collect();
     assert_eq!(standings, ["same", "gone"], "{apps}");
@@ -130,7 +121,7 @@ fn removed_apps_and_scaled_instances_are_shown() {
 #[test]
 fn invalid_file_fails_as_with_start() {
     let home = home();
-    let path = file(&home, r#"{"name": "api", "script": "sleep", "max_restarts": "many"}"#);
+    let path = apps_file(&home, &[r#"{"name": "api", "script": "sleep", "max_restarts": "many"}"#]);
     home.run(format!("diff {path}")).fails().says("max_restarts");
     home.run("diff no-such.json").code(4).says("no such file");
 }

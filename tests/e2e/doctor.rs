@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use ostler_testkit::{Cmd, Home, Subject, fixture, fixture_path, needs_program, needs_root};
-use serde_json::Value;
+use ostler_testkit::{Cmd, Home, Subject, fixture, needs_program, needs_root};
 
-use crate::setup::home;
+use crate::setup::{home, refusing};
 
 /// Returns level and words of the checks of this name.
 #[track_caller]
@@ -17,7 +16,7 @@ fn findings(home: &Home, name: &str) -> Vec<(String, String)> {
 #[track_caller]
 fn findings_by(command: Cmd<'_>, name: &str) -> Vec<(String, String)> {
     let out = command.run();
-    let told: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out}"));
+    let told = out.json();
     let checks = told["checks"].as_array().unwrap().iter().filter(|check| check["check"].as_str().unwrap().starts_with(name));
     checks.map(|check| (check["level"].as_str().unwrap().to_owned(), check["found"].as_str().unwrap().to_owned())).collect()
 }
@@ -88,8 +87,7 @@ fn doctor_reports_a_running_pm2() {
 /// Returns the only check of this name on a system that refuses these system calls.
 #[track_caller]
 fn findings_without_calls(home: &Home, calls: &str, name: &str) -> Vec<(String, String)> {
-    let wrapper = format!("exec python3 '{}' EPERM {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
-    findings_by(home.cmd("doctor --json").after(&wrapper), name)
+    findings_by(home.cmd("doctor --json").after(&refusing("EPERM", calls)), name)
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn errors_with_random_ids_are_one_group_without_secrets() {
     home.ok("errors").says("api").says("RangeError: no row").says("500 ×").says("release 1").says(&id[..8]);
     home.ok("errors api").says("500 ×");
     home.ok(format!("errors {}", &id[..8])).says("at connect (").says("token is ******");
-    let shown: Value = serde_json::from_str(&home.ok("errors --json").stdout).unwrap();
+    let shown = home.ok("errors --json").json();
     assert_eq!((&shown[0]["count"], &shown[0]["state"]), (&json!(500), &json!("open")));
 }
 
@@ -142,7 +142,7 @@ fn resolved_error_reopens_and_survives_a_kill() {
     let pid = home.app("ostler-web").pid();
     kill(pid, Signal::KILL);
     home.wait_app("ostler-web", "another process", |item| item.pid() != pid && item.status() == "online");
-    home.wait_until("it answers", || std::net::TcpStream::connect(web.address()).is_ok());
+    home.wait_until("it answers", || std::net::TcpStream::connect(("127.0.0.1", web.port)).is_ok());
     assert_eq!(errors(&web, "api")[0]["count"], 3);
     home.ok("reload api");
     home.wait_until("somebody reads the log again", || {
@@ -169,7 +169,7 @@ fn errors_reads_log_files_without_dashboard() {
     home.ok("send api 20");
     home.wait_until("they are shown", || home.ok("errors").stdout.contains("20 ×"));
     home.ok("errors").says("web enable");
-    let shown: Value = serde_json::from_str(&home.ok("errors api --json").stdout).unwrap();
+    let shown = home.ok("errors api --json").json();
     assert_eq!((&shown[0]["count"], &shown[0]["type"]), (&json!(20), &json!("RangeError")));
     assert!(!home.dir().join("web").exists(), "nothing is kept");
 }

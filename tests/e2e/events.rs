@@ -10,16 +10,7 @@ use ostler_testkit::{Home, KilledOnDrop, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{home, start_fixture};
-
-fn parsed(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
-}
-
-fn events(home: &Home, words: &str) -> Vec<Value> {
-    parsed(&home.ok(format!("events --json {words}")).stdout)
-}
+use crate::setup::{events, home, json_lines, start_fixture};
 
 /// Returns the names of this app's events.
 fn words(events: &[Value], app: &str) -> Vec<String> {
@@ -72,7 +63,7 @@ impl Follower {
     }
 
     fn events(&self) -> Vec<Value> {
-        parsed(&self.lines.lock().unwrap())
+        json_lines(&self.lines.lock().unwrap())
     }
 }
 
@@ -172,7 +163,7 @@ fn follower_gets_each_event_once_across_daemon_and_keeper_death() {
         home.wait_until("the anchor has become the keeper", || home.run("ping").all().contains("pong"));
         kill(pid, Signal::KILL);
         home.wait_app("app", "started again", |item| item.pid() != pid && item.status() == "online");
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     home.ok("stop app");
     assert_complete(&home, &follower, 3);
@@ -197,7 +188,7 @@ fn event_numbers_continue_after_keeper_death_and_update() {
     let keeper = home.keeper_pid();
     kill(keeper, Signal::KILL);
     home.wait_until("another keeper", || home.keeper_pid() != keeper);
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("restart app");
     home.ok("update");
     home.ok("stop app");
@@ -220,7 +211,7 @@ fn next_daemon_reports_running_and_exited_apps() {
             of_the_manager(&list).last().is_some_and(|event| event["what"] == what && event["cause"]["policy"]["name"] == "recovery")
         });
     };
-    kill_daemon(&home);
+    home.kill_daemon();
     newest(json!({ "recovered": { "lost": "daemon", "running": 2, "ended": 0 } }));
     let keeper = home.keeper_pid();
     kill(keeper, Signal::KILL);
@@ -266,7 +257,7 @@ fn update_resurrect_and_scale_have_causes() {
         assert_eq!(told(&list, &what, command), 1, "{what}: {list:#?}");
     }
     assert_eq!(of_the_manager(&list).len(), 3, "an update is no accident: {list:#?}");
-    kill_daemon(&home);
+    home.kill_daemon();
     home.wait_until("the next one is one", || of_the_manager(&events(&home, "")).last().unwrap()["what"]["recovered"]["lost"] == "daemon");
 }
 
@@ -340,8 +331,7 @@ struct Frames {
 
 impl Frames {
     fn subscribe(home: &Home, after: Option<ostler_proto::control::Position>) -> Self {
-        let mut stream = std::os::unix::net::UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
-        stream.set_read_timeout(Some(ostler_testkit::DEADLINE)).unwrap();
+        let mut stream = home.connect("ostler.sock");
         let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: true, on_behalf_of: None };
         stream.write_all(&encode(&ClientFrame { id: 0, request: hello })).unwrap();
         stream.write_all(&encode(&ClientFrame { id: 1, request: Request::Subscribe { after } })).unwrap();

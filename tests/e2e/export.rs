@@ -11,8 +11,7 @@ use crate::setup::home;
 const APPS: &str = r#"{"apps": [{"name": "api", "script": "dist/main.js", "watch": true, "env": {"PORT": 3000}, "env_production": {"PORT": 8080, "API_TOKEN": "hunter2"}}]}"#;
 
 fn export(home: &Home, words: &str, code: i32) -> Value {
-    let output = home.run(format!("export {words} --json")).code(code);
-    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
+    home.run(format!("export {words} --json")).code(code).json()
 }
 
 fn steps(answer: &Value) -> Vec<&str> {
@@ -124,7 +123,7 @@ fn import_reads_included_files() {
     home.write("conf.d/b.conf", "[program:b]\ncommand=sleep 1000\nenvironment=HERE=%(here)s\n");
     home.write("conf.d/.hidden.conf", "[program:c]\ncommand=sleep 1000\n");
     let imported = home.ok("import supervisor --out - --json");
-    let answer: Value = serde_json::from_str(&imported.stdout).unwrap();
+    let answer = imported.json();
     assert_eq!(answer["apps"][0]["env"]["HERE"], json!(home.work()));
     assert_eq!(answer["apps"].as_array().map(Vec::len), Some(1));
     home.write("api.service", "[Service]\nExecStart=/bin/sleep 1000\nRestart=always\nEnvironmentFile=-/nowhere/api.env\n");
@@ -134,7 +133,7 @@ fn import_reads_included_files() {
     home.write("Procfile", "web: sleep 1000\nworker: sleep 1000\n");
     home.write(".env", "PORT=7000\nA=b # c\n");
     let ports = |words: &str| {
-        let answer: Value = serde_json::from_str(&home.ok(format!("import procfile --out - --json {words}")).stdout).unwrap();
+        let answer = home.ok(format!("import procfile --out - --json {words}")).json();
         [0, 1].map(|at: usize| answer["apps"][at]["env"]["PORT"].clone())
     };
     assert_eq!(ports(""), [7000, 7100]);
@@ -271,7 +270,7 @@ fn export_example_is_up_to_date() {
     for words in ["compose --env production", "kubernetes --kustomize --host myapp.example.com"] {
         let (target, options) = words.split_once(' ').unwrap();
         let output = home.run(format!("export {target} {file} {options} --check --json"));
-        let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+        let answer = output.json();
         assert!(steps(&answer).iter().all(|step| *step == "same"), "run `ostler export {words}` in examples/export: {output}");
     }
 }

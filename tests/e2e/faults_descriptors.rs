@@ -6,12 +6,7 @@ use std::collections::BTreeMap;
 use ostler_testkit::{Home, alive};
 use serde_json::json;
 
-use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::home;
-
-fn ecosystem(home: &Home, apps: impl Iterator<Item = serde_json::Value>) -> String {
-    home.write("many.json", json!({ "apps": apps.collect::<Vec<_>>() }).to_string())
-}
 
 fn pids(home: &Home) -> BTreeMap<String, i32> {
     home.jlist().iter().filter(|item| item.status() == "online").map(|item| (item.name().to_owned(), item.pid())).collect()
@@ -23,7 +18,7 @@ fn survives_its_keeper(home: &Home) {
     let before = pids(home);
     for _ in 0..3 {
         let daemon = home.daemon_pid();
-        kill_keeper(home);
+        home.kill_keeper();
         assert_eq!(pids(home), before, "{}", home.report());
         assert_eq!(home.daemon_pid(), daemon, "the daemon did not survive\n{}", home.report());
     }
@@ -37,19 +32,19 @@ fn hundred_apps_with_300_descriptors_survive_keeper_death() {
     let home = home();
     // Two apps log through pipes, which need more descriptors everywhere.
     let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n < 2 });
-    let file = ecosystem(&home, (0..100).map(app));
+    let file = home.write("many.json", json!({ "apps": (0..100).map(app).collect::<Vec<_>>() }).to_string());
     home.cmd(["start", &file]).after("ulimit -n 300").run().ok();
     assert_eq!(pids(&home).len(), 100, "{}", home.report());
     survives_its_keeper(&home);
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]
 fn start_without_free_descriptors_is_rejected() {
     let home = home();
     let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n == 0 });
-    let file = ecosystem(&home, (0..150).map(app));
+    let file = home.write("many.json", json!({ "apps": (0..150).map(app).collect::<Vec<_>>() }).to_string());
     let output = home.cmd(["start", &file]).after("ulimit -n 140").run().code(1);
     assert!(output.all().contains("the limit of open files is 140"), "{output}");
     assert!(output.all().contains("ulimit -n") && output.all().contains("LimitNOFILE="), "{output}");
@@ -65,5 +60,5 @@ fn start_without_free_descriptors_is_rejected() {
     home.wait_status("more", "online");
     survives_its_keeper(&home);
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_testkit::{Home, Subject, alive, kill, needs_root, skip};
+use ostler_testkit::{Home, Subject, alive, kill, needs_root, proc_number, skip};
 use rustix::process::Signal;
 
 use crate::setup::{binary, home};
@@ -68,12 +68,6 @@ impl Drop for Disk {
     }
 }
 
-fn locked_kib(pid: i32) -> u64 {
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let locked = smaps.lines().find_map(|line| line.strip_prefix("Locked:")).unwrap();
-    locked.trim().trim_end_matches("kB").trim().parse().unwrap()
-}
-
 #[test]
 fn keeper_survives_failed_disk_of_its_binary() {
     outlives(|home, a, daemon| {
@@ -105,32 +99,28 @@ fn outlives(happens: impl Fn(&Home, i32, i32)) {
         let Some(disk) = Disk::with(&program) else {
             skip!("no loop devices or no mkfs.ext4");
         };
-        program_outlives(&disk, &happens);
+        let home = Home::new(Subject::Ostler(disk.program()));
+        for name in ["a", "b"] {
+            home.ok(format!("start sleep --name {name} --restart-delay 1 -- 1000"));
+        }
+        let (a, b, keeper) = (home.app("a").pid(), home.app("b").pid(), home.keeper_pid());
+        home.wait_until("it rests", || proc_number(keeper, "smaps_rollup", "Locked") > 0);
+        let daemon = home.daemon_pid();
+        disk.fail();
+        happens(&home, a, daemon);
+        home.wait_until("the daemon has ended", || !alive(daemon));
+        home.wait_until("another could not be started", || {
+            assert!(alive(keeper), "the keeper died with the disk");
+            let log = home.daemon_log();
+            log.contains("cannot start the daemon") || log.contains("the daemon exited")
+        });
+        assert!(alive(keeper) && alive(b));
+        disk.recover();
+        home.wait_until("the daemon is back", || home.run("ping").code == 0);
+        let item = home.wait_app("a", "restarted", |item| item.pid() != a && item.status() == "online");
+        assert!(alive(item.pid()));
+        assert_eq!((home.app("b").pid(), home.app("b").restarts(), home.keeper_pid()), (b, 0, keeper));
+        home.ok("kill");
+        home.wait_no_processes();
     }
-}
-
-fn program_outlives(disk: &Disk, happens: impl Fn(&Home, i32, i32)) {
-    let home = Home::new(Subject::Ostler(disk.program()));
-    for name in ["a", "b"] {
-        home.ok(format!("start sleep --name {name} --restart-delay 1 -- 1000"));
-    }
-    let (a, b, keeper) = (home.app("a").pid(), home.app("b").pid(), home.keeper_pid());
-    home.wait_until("it rests", || locked_kib(keeper) > 0);
-    let daemon = home.daemon_pid();
-    disk.fail();
-    happens(&home, a, daemon);
-    home.wait_until("the daemon has ended", || !alive(daemon));
-    home.wait_until("another could not be started", || {
-        assert!(alive(keeper), "the keeper died with the disk");
-        let log = home.daemon_log();
-        log.contains("cannot start the daemon") || log.contains("the daemon exited")
-    });
-    assert!(alive(keeper) && alive(b));
-    disk.recover();
-    home.wait_until("the daemon is back", || home.run("ping").code == 0);
-    let item = home.wait_app("a", "restarted", |item| item.pid() != a && item.status() == "online");
-    assert!(alive(item.pid()));
-    assert_eq!((home.app("b").pid(), home.app("b").restarts(), home.keeper_pid()), (b, 0, keeper));
-    home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
 }

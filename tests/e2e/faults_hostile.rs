@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ostler_testkit::{Home, fixture};
+use ostler_testkit::fixture;
 use serde_json::json;
 
 use crate::setup::{ecosystem, home, read_report, start_fixture};
@@ -42,7 +42,7 @@ fn huge_environment_is_passed_completely() {
     command.run().ok();
     let env = read_report(&home, "r.json")["env"].clone();
     assert!((0..5).all(|i| env[format!("BIG{i}")] == *big));
-    crate::promise_1_daemon_killed::kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!(home.app("big").text("BIG4").len(), 120_000);
 }
 
@@ -80,12 +80,6 @@ fn frame(value: &serde_json::Value) -> Vec<u8> {
     bytes
 }
 
-fn connect(home: &Home) -> UnixStream {
-    let stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream
-}
-
 #[test]
 fn malformed_client_loses_only_its_connection() {
     let home = home();
@@ -105,7 +99,7 @@ fn malformed_client_loses_only_its_connection() {
         frame(&json!({"id": 1, "request": "list"})),
     ];
     for bytes in nonsense {
-        let mut stream = connect(&home);
+        let mut stream = home.connect("ostler.sock");
         drop(stream.write_all(&bytes));
         let mut answer = Vec::new();
         drop(stream.shutdown(std::net::Shutdown::Write));
@@ -118,7 +112,7 @@ fn malformed_client_loses_only_its_connection() {
 fn silent_clients_do_not_block_others() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut silent: Vec<UnixStream> = (0..60).map(|_| connect(&home)).collect();
+    let mut silent: Vec<UnixStream> = (0..60).map(|_| home.connect("ostler.sock")).collect();
     // Each client sends an incomplete frame and stops.
     silent.iter_mut().for_each(|stream| stream.write_all(&[200, 0, 0, 0, b'{']).unwrap());
     assert_eq!(home.app("app").status(), "online");
@@ -129,7 +123,7 @@ fn silent_clients_do_not_block_others() {
 fn client_that_never_reads_does_not_block_others() {
     let home = home();
     home.cmd(format!("start {} --name app -- hold", fixture())).env("BIG", "x".repeat(100_000)).run().ok();
-    let mut lazy = connect(&home);
+    let mut lazy = home.connect("ostler.sock");
     lazy.write_all(&frame(&json!({"id": 0, "request": {"hello": {"protocol": 1, "version": "test"}}}))).unwrap();
     lazy.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     for id in 1..200 {

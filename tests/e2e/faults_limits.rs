@@ -1,25 +1,9 @@
 //! Too few descriptors or processes: one clear line, nothing half-started, and running apps
 //! continue.
 
-use ostler_testkit::{Home, fixture, needs_root};
+use ostler_testkit::{Subject, fixture, needs_root};
 
-use crate::setup::{binary, home, start_fixture};
-
-/// Returns a home in which another user can run a copy of the binary; the first home holds the
-/// copy. Process limits exempt root and count all processes of a user, so each test has a user of
-/// its own.
-fn home_of(uid: u32) -> (Home, Home) {
-    let copy = home();
-    let program = copy.root().join("bin/ostler-copy");
-    std::fs::copy(binary(), &program).unwrap();
-    let mut home = Home::new(ostler_testkit::Subject::Ostler(program));
-    for dir in [home.work(), home.root().join("user")] {
-        std::os::unix::fs::chown(dir, Some(uid), Some(uid)).unwrap();
-    }
-    let dir = home.work().join("home");
-    home.set_dir(dir);
-    (copy, home)
-}
+use crate::setup::{home, start_fixture, stranger_home};
 
 #[test]
 fn first_start_with_few_descriptors_is_rejected() {
@@ -54,7 +38,8 @@ fn low_soft_limit_is_raised_but_not_for_apps() {
 fn first_start_with_few_processes_is_rejected() {
     needs_root!();
     const UID: u32 = 54_323;
-    let (_copy, home) = home_of(UID);
+    let owner = home();
+    let home = stranger_home(&owner, UID, Subject::Ostler);
     let run = |limit: u32| home.cmd("start sleep --name x -- 1000").uid(UID).after(&format!("ulimit -u {limit}")).run();
     // The command itself counts as one process, so there is no room for keeper, daemon or app.
     for (limit, who) in [(1, "keeper"), (2, "daemon")] {
@@ -93,7 +78,8 @@ fn exhausted_descriptors_leave_running_apps_alone() {
 fn exhausted_processes_leave_running_apps_alone() {
     needs_root!();
     const UID: u32 = 54_322;
-    let (_copy, home) = home_of(UID);
+    let owner = home();
+    let home = stranger_home(&owner, UID, Subject::Ostler);
     let run = |words: &str| home.cmd(words).uid(UID).after("ulimit -u 8").run();
     run("start sleep --name a0 -- 1000").ok();
     let failed = (1..12).map(|i| run(&format!("start sleep -f --name a{i} -- 1000"))).find(|output| output.code != 0);

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-use ostler_testkit::{Home, Load, Output, fixture, fixture_app, free_port, free_ports};
+use ostler_testkit::{Home, Load, fixture, fixture_app, free_port, free_ports};
 use serde_json::{Map, Value, json};
 
 use crate::deploy::{Host, host};
@@ -57,13 +57,9 @@ impl<'a> Fleet<'a> {
         self.home.root().join(host)
     }
 
-    fn run(&self, words: &str) -> Output {
-        self.home.run(words)
-    }
-
     /// Returns a process's pid from `jlist`, by host and name.
     fn pid(&self, host: &str, name: &str) -> i64 {
-        let all: Value = serde_json::from_str(&self.run("jlist -H web").ok().stdout).unwrap();
+        let all = self.home.run("jlist -H web").ok().json();
         let is_it = |item: &&Value| item["host"] == host && item["name"] == name;
         all.as_array().unwrap().iter().find(is_it).unwrap_or_else(|| panic!("{name} of {host}: {all}"))["pid"].as_i64().unwrap()
     }
@@ -83,43 +79,43 @@ impl<'a> Fleet<'a> {
 fn hosts_share_one_table() {
     let home = home();
     let fleet = fleet!(&home, 3, json!({}));
-    let output = fleet.run(&format!("-H web start {} --name api -- hold", fixture())).ok();
+    let output = fleet.home.run(format!("-H web start {} --name api -- hold", fixture())).ok();
     for host in ["web1", "web2", "web3"] {
         output.stdout.lines().find(|line| line.contains(host) && line.contains(" api ") && line.contains("online")).unwrap();
         assert!(fleet.dir(host).join("ostler.sock").exists(), "each has a daemon of its own");
     }
     assert!(!home.dir().join("ostler.sock").exists(), "and here there is none");
-    assert_eq!(fleet.run("-H web list").ok().stdout.matches(" api ").count(), 3);
+    assert_eq!(fleet.home.run("-H web list").ok().stdout.matches(" api ").count(), 3);
     // Returns the hosts of a call, each once, in the order of the command line.
     let hosts = |words: &str| -> Vec<String> {
-        let all: Value = serde_json::from_str(&fleet.run(words).ok().stdout).unwrap();
+        let all = fleet.home.run(words).ok().json();
         all.as_array().unwrap().iter().map(|row| row["host"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(hosts("list --json --hosts web2,web"), ["web2", "web1", "web3"]);
     assert_eq!(hosts("jlist -H web1 -H web3 --parallel 1"), ["web1", "web3"]);
     // Each line of text starts with its host.
-    fleet.run("-H web pid api").ok().says("web1 | ").says("web3 | ");
+    fleet.home.run("-H web pid api").ok().says("web1 | ").says("web3 | ");
     // A change on one host, with a name full of shell characters that must arrive unchanged.
     home.cmd(["start", &fixture(), "-H", "web2", "--name", "it's $HOME; `x` \"y\"", "--", "hold"].as_slice()).run().ok();
-    fleet.run("-H web list").ok().says("it's $HOME; `x` \"y\"");
+    fleet.home.run("-H web list").ok().says("it's $HOME; `x` \"y\"");
     let before = fleet.pid("web1", "api");
-    fleet.run("-H web2,web3 restart api").ok();
+    fleet.home.run("-H web2,web3 restart api").ok();
     assert_eq!(fleet.pid("web1", "api"), before);
     // An error on one host is reported for that host; the other hosts complete.
-    fleet.run("-H web stop \"nosuch\"").code(4).says("web1 |").says("web3 |");
-    let output = fleet.run("-H web2,web3 stop 1").code(4).says("web3 | error:").says("stopped");
+    fleet.home.run("-H web stop \"nosuch\"").code(4).says("web1 |").says("web3 |");
+    let output = fleet.home.run("-H web2,web3 stop 1").code(4).says("web3 | error:").says("stopped");
     output.never_says("web2 | error:");
-    let all: Value = serde_json::from_str(&fleet.run("describe nosuch --json -H web1,web2").code(4).stdout).unwrap();
+    let all = fleet.home.run("describe nosuch --json -H web1,web2").code(4).json();
     assert!(all[1]["host"] == "web2" && all[1]["exit_code"] == 4 && all[1]["error"].is_string(), "{all}");
     // Commands that make no sense on several hosts, and invalid host names.
-    fleet.run("-H web monit").code(2).says("name one host");
-    fleet.run("-H web deploy production").code(2);
-    fleet.run("-H nosuch,-oProxyCommand=x list").code(2).says("cannot be passed to ssh");
+    fleet.home.run("-H web monit").code(2).says("name one host");
+    fleet.home.run("-H web deploy production").code(2);
+    fleet.home.run("-H nosuch,-oProxyCommand=x list").code(2).says("cannot be passed to ssh");
     fs::write(home.dir().join("hosts.yaml"), "hosts: []").unwrap();
-    fleet.run("-H web list").code(1).says("two hosts files");
+    fleet.home.run("-H web list").code(1).says("two hosts files");
     fs::remove_file(home.dir().join("hosts.json")).unwrap();
     fs::write(home.dir().join("hosts.yaml"), "hosts:\n  a: {host: x, prt: 3, port: 70000}").unwrap();
-    fleet.run("-H a list").code(1).says("hosts.a: port").says("hosts.yaml");
+    fleet.home.run("-H a list").code(1).says("hosts.a: port").says("hosts.yaml");
 }
 
 #[test]
@@ -138,8 +134,8 @@ fn every_failed_host_has_one_line() {
             "unknown": {"user": "nobody-of-this-name"},
         })
     );
-    fleet.run(&format!("-H web start {} --name api -- hold", fixture())).ok();
-    let output = fleet.run("-H all list --parallel 6").code(3);
+    fleet.home.run(format!("-H web start {} --name api -- hold", fixture())).ok();
+    let output = fleet.home.run("-H all list --parallel 6").code(3);
     assert!(output.stdout.contains("web1") && output.stdout.contains(" api "), "{output:?}");
     for (host, words) in [
         ("down", "no connection (ssh: connect to host 127.0.0.1"),
@@ -153,11 +149,11 @@ fn every_failed_host_has_one_line() {
     }
     let output = output.says("other: ostler 0.0.1 there");
     assert_eq!(output.stderr.lines().count(), 6, "{}", output.stderr);
-    let all: Value = serde_json::from_str(&fleet.run("-H down,web1,bare list --json").code(3).stdout).unwrap();
+    let all = fleet.home.run("-H down,web1,bare list --json").code(3).json();
     let codes: Vec<_> = all.as_array().unwrap().iter().map(|row| (row["host"].as_str().unwrap(), row["exit_code"].as_u64())).collect();
     assert_eq!(codes, [("down", Some(3)), ("web1", None), ("bare", Some(3))]);
     // PM2's list contains only processes.
-    let list: Value = serde_json::from_str(&fleet.run("-H down,web1 jlist").code(3).stdout).unwrap();
+    let list = fleet.home.run("-H down,web1 jlist").code(3).json();
     assert!(list.as_array().unwrap().len() == 1 && list[0]["pm2_env"]["status"] == "online");
 }
 
@@ -165,7 +161,7 @@ fn every_failed_host_has_one_line() {
 fn start_everywhere(fleet: &Fleet<'_>, script: &str, options: &str) {
     let program = fleet.home.write("app.sh", format!("#!/bin/sh\n[ ! -e bad ] || exit 3\n{script}\n"));
     for host in ["web1", "web2", "web3"].into_iter().filter(|host| fleet.dir(host).exists()) {
-        fleet.run(&format!("-H {host} start {program} --name api --cwd {} {options}", fleet.dir(host).display())).ok();
+        fleet.home.run(format!("-H {host} start {program} --name api --cwd {} {options}", fleet.dir(host).display())).ok();
     }
 }
 
@@ -178,19 +174,19 @@ fn rolling_change_stops_at_first_unhealthy_host() {
     let before = pids();
     fs::write(fleet.dir("web2").join("bad"), "").unwrap();
     for command in ["restart", "reload"] {
-        let output = fleet.run(&format!("-H web {command} api --batch 1"));
+        let output = fleet.home.run(format!("-H web {command} api --batch 1"));
         output.fails().says("Done: web1; failed: web2; not started: web3");
     }
     let after = pids();
     assert!(after[0] != before[0] && after[2] == before[2], "{before:?} {after:?}");
     // An unreachable host counts as failed.
-    fleet.run("-H web1,down,web3 restart api --batch 1").code(3).says("Done: web1; failed: down; not started: web3");
+    fleet.home.run("-H web1,down,web3 restart api --batch 1").code(3).says("Done: web1; failed: down; not started: web3");
     assert_eq!(pids()[2], before[2]);
     fs::remove_file(fleet.dir("web2").join("bad")).unwrap();
-    let output = fleet.run("-H web restart api --batch 2 --json").ok().says("now web1, web2 (2 of 3)").says("now web3 (3 of 3)");
+    let output = fleet.home.run("-H web restart api --batch 2 --json").ok().says("now web1, web2 (2 of 3)").says("now web3 (3 of 3)");
     assert_eq!(serde_json::from_str::<Value>(&output.stdout).unwrap().as_array().unwrap().len(), 3);
     assert_ne!(pids()[2], before[2]);
-    fleet.run("-H web list --batch 1").code(2).says("changes nothing");
+    fleet.home.run("-H web list --batch 1").code(2).says("changes nothing");
 }
 
 #[test]
@@ -199,14 +195,14 @@ fn a_change_is_not_sent_twice() {
     let mut fleet = fleet!(&home, 1, json!({}));
     start_everywhere(&fleet, "trap '' INT TERM\nwhile :; do sleep 0.1; done", "--kill-timeout 3000");
     let child = fleet.start_in_background("-H web1 stop api");
-    home.wait_until("it is being stopped", || fleet.run("-H web1 list").stdout.contains("stopping"));
+    home.wait_until("it is being stopped", || fleet.home.run("-H web1 list").stdout.contains("stopping"));
     fleet.sshd.cut_connections();
     let mut child = child;
     assert_eq!(child.wait().unwrap().code(), Some(3));
     let said = fleet.output_of("err");
     assert!(said.contains("web1: the connection broke after the command had started") && said.contains("not sent again"), "{said}");
     fleet.sshd.restart_sshd();
-    home.wait_until("the command continues on the host", || fleet.run("-H web1 list").stdout.contains("stopped"));
+    home.wait_until("the command continues on the host", || fleet.home.run("-H web1 list").stdout.contains("stopped"));
 }
 
 /// Returns the numbers of a host's lines.
@@ -243,7 +239,7 @@ fn followed_logs_resume_after_a_lost_connection() {
         said.lines().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>().windows(2).filter(|pair| pair[0] != pair[1]).count()
             > 20
     );
-    fleet.run("-H web logs api --nostream --lines 3").ok().says("web1 | 0|api | n").says("web2 | 0|api | n");
+    fleet.home.run("-H web logs api --nostream --lines 3").ok().says("web1 | 0|api | n").says("web2 | 0|api | n");
     // A reader that exits early also stops the command on the hosts.
     let shell = home.cmd("-H web logs --json").after("exec > >(head -n 2)").run();
     assert!(shell.stdout.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["host"].is_string()), "{shell:?}");
@@ -268,7 +264,7 @@ fn followed_events_resume_after_a_lost_connection() {
     fleet.sshd.cut_connections();
     fleet.sshd.restart_sshd();
     let before = last(&fleet);
-    fleet.run("-H web restart api").ok();
+    fleet.home.run("-H web restart api").ok();
     home.wait_until("it goes on", || {
         let new = &events(&fleet)[before..];
         ["web1", "web2"].iter().all(|host| new.iter().filter(|(of, ..)| of == host).count() >= 3)
@@ -279,7 +275,7 @@ fn followed_events_resume_after_a_lost_connection() {
         let seqs: Vec<u64> = events(&fleet).into_iter().filter(|(of, ..)| of == host).map(|(_, _, seq)| seq).collect();
         assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{host}: {seqs:?}");
     }
-    fleet.run("-H web events api").ok().says("web1 | 20").says("web2 | 20");
+    fleet.home.run("-H web events api").ok().says("web1 | 20").says("web2 | 20");
 }
 
 #[test]
@@ -292,13 +288,13 @@ fn a_rolling_reload_of_three_hosts_loses_no_request() {
     for (host, port) in hosts.into_iter().zip(ports) {
         let app = fixture_app("cluster-naive.js");
         home.write(&format!("{host}.json"), json!({"apps": [{"name": "api", "script": app, "instances": 2, "exec_mode": "cluster", "env": {"PORT": port}, "args": port.to_string()}]}).to_string());
-        fleet.run(&format!("-H {host} start {}", home.work().join(format!("{host}.json")).display())).ok();
+        fleet.home.run(format!("-H {host} start {}", home.work().join(format!("{host}.json")).display())).ok();
         home.wait_until("it answers", || ostler_testkit::get(port, "/").is_ok());
     }
     let loads: Vec<Load> = ports.into_iter().map(|port| Load::mixed(port, 4)).collect();
     home.wait_until("the load runs", || loads.iter().all(|load| load.good() > 50));
     let before = hosts.map(|host| fleet.pid(host, "api"));
-    fleet.run("-H web reload api --batch 1").ok().says("now web3 (3 of 3)");
+    fleet.home.run("-H web reload api --batch 1").ok().says("now web3 (3 of 3)");
     let after = hosts.map(|host| fleet.pid(host, "api"));
     assert!(before.iter().zip(after).all(|(before, after)| *before != after));
     for load in loads {

@@ -2,31 +2,23 @@
 
 use std::process::Command;
 
-use ostler_testkit::{Home, fixture, needs_program, needs_root};
+use ostler_testkit::{Home, fixture, needs_program, needs_root, sh};
 
 use crate::setup::{home, home_as_pm2};
 
-#[track_caller]
-fn git(home: &Home, words: &str) -> String {
-    let text = format!("git -c user.name=t -c user.email=t@t {words}");
-    let output = Command::new("sh").args(["-c", &text]).current_dir(home.work()).output().unwrap();
-    assert!(output.status.success(), "{text}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 /// Creates three commits on the remote, and checks out the first here, where `api` runs.
 fn create_three_commits(home: &Home, more: &str) -> Vec<String> {
-    git(home, "init -q -b main . && git init -q --bare -b main ../repo.git && git remote add origin ../repo.git");
+    sh(home.work(), "git init -q -b main . && git init -q --bare -b main ../repo.git && git remote add origin ../repo.git");
     home.write("app.json", format!(r#"{{"apps": [{{"name": "api", "script": "{}", "args": "hold"{more}}}]}}"#, fixture()));
     let mut commits = Vec::new();
     for number in 1..=3 {
         home.write("number", number.to_string());
-        git(home, "add -A");
-        git(home, "commit -qm x");
-        commits.push(git(home, "rev-parse HEAD"));
+        sh(home.work(), "git add -A");
+        sh(home.work(), "git commit -qm x");
+        commits.push(sh(home.work(), "git rev-parse HEAD"));
     }
-    git(home, "push -q -u origin main");
-    git(home, &format!("reset -q --hard {}", commits[0]));
+    sh(home.work(), "git push -q -u origin main");
+    sh(home.work(), &format!("git reset -q --hard {}", commits[0]));
     home.ok("start app.json");
     commits
 }
@@ -36,7 +28,7 @@ fn pull_forward_and_backward_move_between_commits() {
     needs_program!("git");
     let home = home();
     let commits = create_three_commits(&home, r#", "post_update": ["cat number >> ../seen"]"#);
-    let now = || commits.iter().position(|commit| *commit == git(&home, "rev-parse HEAD")).unwrap();
+    let now = || commits.iter().position(|commit| *commit == sh(home.work(), "git rev-parse HEAD")).unwrap();
     let restarts = || home.app("api").restarts();
     home.ok("forward api").says(&format!("{} -> {}", &commits[0][..7], &commits[1][..7]));
     assert_eq!((now(), restarts()), (1, 1));
@@ -57,9 +49,9 @@ fn pull_forward_and_backward_move_between_commits() {
     home.run("pull api nosuch").fails();
     home.run("pull api --output=x").fails();
     home.run("pull nosuch").code(4);
-    git(&home, "checkout -q number");
+    sh(home.work(), "git checkout -q number");
     // The branches have diverged, so ostler cannot choose a commit.
-    git(&home, "commit -q --allow-empty -m mine");
+    sh(home.work(), "git commit -q --allow-empty -m mine");
     home.run("pull api").fails().says("name the commit");
 }
 
@@ -69,7 +61,7 @@ fn failed_post_update_rolls_back() {
     let home = home();
     let commits = create_three_commits(&home, r#", "post_update": ["grep -q 1 number"]"#);
     home.run("pull api").code(1).says("post_update failed").says(&format!("restoring {}", &commits[0][..7]));
-    assert_eq!((git(&home, "rev-parse HEAD"), home.app("api").status()), (commits[0].clone(), "online"));
+    assert_eq!((sh(home.work(), "git rev-parse HEAD"), home.app("api").status()), (commits[0].clone(), "online"));
 }
 
 #[test]
@@ -78,7 +70,7 @@ fn exec_timeout_kills_slow_command() {
     let home = home();
     let commits = create_three_commits(&home, r#", "exec_timeout": 400, "post_update": ["test $(cat number) = 1 || sleep 4711"]"#);
     home.run("pull api").code(1).says("took longer than exec_timeout").says("restoring");
-    assert_eq!(git(&home, "rev-parse HEAD"), commits[0]);
+    assert_eq!(sh(home.work(), "git rev-parse HEAD"), commits[0]);
     let sleeps = || ostler_testkit::process_table().iter().any(|process| process.cmdline.contains("sleep 4711"));
     home.wait_until("nothing of it is left", || !sleeps());
 }
@@ -119,16 +111,16 @@ fn describe_shows_the_commit() {
     let home = home();
     let commits = create_three_commits(&home, "");
     let url = home.root().join("repo.git").display().to_string();
-    git(&home, &format!("remote set-url origin {url}"));
+    sh(home.work(), &format!("git remote set-url origin {url}"));
     let output = home.ok("describe api").says("Revision\n").says(&commits[0]).says("main");
     assert!(output.all().contains("repo.git"), "{output}");
     // ostler reads packed refs and a detached head without running git.
-    git(&home, "pack-refs --all");
+    sh(home.work(), "git pack-refs --all");
     home.ok("describe api").says(&commits[0]);
-    git(&home, "checkout -q origin/main");
+    sh(home.work(), "git checkout -q origin/main");
     home.cmd("describe api").env("PATH", "/nowhere").run().ok().says(&commits[2]);
     // A worktree of a worktree: `.git` is a file there.
-    git(&home, "worktree add -q ../second HEAD~1");
+    sh(home.work(), "git worktree add -q ../second HEAD~1");
     let mut app = home.cmd(format!("start {} --name second -- hold", fixture()));
     app = app.cwd(home.root().join("second"));
     app.run().ok();
@@ -151,11 +143,11 @@ fn list_shows_commit_the_app_was_started_from() {
     let versioning = || home.app("api").env("versioning").clone();
     home.wait_until("its commit is known", || !versioning().is_null());
     let url = home.root().join("repo.git").display().to_string();
-    git(&home, &format!("remote set-url origin {url}"));
+    sh(home.work(), &format!("git remote set-url origin {url}"));
     let (root, first) = (home.work().display().to_string(), versioning());
     let told = |revision: &str| serde_json::json!({"type": "git", "url": "../repo.git", "revision": revision, "branch": "main", "remote": "origin", "repo_path": root});
     assert_eq!(first, told(&commits[0]));
-    git(&home, &format!("reset -q --hard {}", commits[1]));
+    sh(home.work(), &format!("git reset -q --hard {}", commits[1]));
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
     assert_eq!(versioning()["revision"], commits[0].as_str(), "another daemon knows it, too");
     home.ok("restart api");

@@ -5,7 +5,6 @@ use std::fs;
 use ostler_testkit::{Home, alive, kill};
 use rustix::process::Signal;
 
-use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::{home, start_fixture};
 
 #[track_caller]
@@ -37,10 +36,10 @@ fn removed_socket_is_recreated() {
         is_the_same(&home, pid, keeper);
     }
     // The next keeper has the new socket.
-    kill_keeper(&home);
+    home.kill_keeper();
     is_the_same(&home, pid, home.keeper_pid());
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
     assert!(!socket.exists());
 }
 
@@ -86,7 +85,7 @@ fn a_moved_home_gets_no_second_keeper() {
     home.set_dir(&old);
     is_the_same(&home, pid, keeper);
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
     // A home without running processes can be moved freely.
     fs::rename(&old, &new).unwrap();
     home.set_dir(&new);
@@ -107,7 +106,7 @@ fn a_copied_home_gets_no_second_keeper() {
     home.set_dir(&old);
     is_the_same(&home, pid, keeper);
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
     // No daemon uses the original any more, so the copy can be used.
     home.set_dir(&copy);
     home.ok("start sleep --name other -- 1000");

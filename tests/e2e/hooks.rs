@@ -3,7 +3,6 @@
 use ostler_testkit::{Home, fixture, fixture_app, kill, needs_root};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{SeededRandom, ecosystem, home, start_in_background};
 
 /// Writes a file with the app `app`, which holds and has these additional members.
@@ -15,15 +14,7 @@ fn app(home: &Home, members: &str) -> String {
 /// Writes a script into the work folder.
 #[track_caller]
 fn script(home: &Home, name: &str, text: &str) -> String {
-    use std::os::unix::fs::PermissionsExt;
-    let path = home.write(name, format!("#!/bin/sh\n{text}\n"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-/// Returns a file of the manager's home as text.
-fn of_home(home: &Home, name: &str) -> String {
-    String::from_utf8_lossy(&std::fs::read(home.dir().join(name)).unwrap_or_default()).into_owned()
+    home.write(name, format!("#!/bin/sh\n{text}\n"))
 }
 
 #[test]
@@ -92,7 +83,7 @@ fn hook_failure_is_ignored_with_on_failure_continue() {
     assert_eq!(home.app("app").status(), "online");
     home.ok("stop app");
     assert_eq!(home.app("app").status(), "stopped");
-    let log = of_home(&home, "pm2.log");
+    let log = home.read_own("pm2.log");
     for line in
         ["pre_start exited with code 7", "post_start exited with code 8", "pre_stop exited with code 9", "post_stop cannot be started"]
     {
@@ -230,7 +221,7 @@ fn hooks_survive_daemon_and_report_once() {
     let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
     for _ in 0..3 {
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     assert_eq!((home.app("app").status(), home.lines("log").len()), ("launching", 1));
     home.write("go", "");
@@ -274,7 +265,7 @@ fn hook_recovers_after_daemon_and_keeper_are_killed() {
     let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
     let mut start = start_in_background(&home, &format!("start {file}"));
     home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
-    home.wait_until("the state is on disk", || of_home(&home, "ostler.state").contains("pre_start"));
+    home.wait_until("the state is on disk", || home.read_own("ostler.state").contains("pre_start"));
     home.kill_all_three();
     start.wait().unwrap();
     home.write("go", "");
@@ -365,7 +356,7 @@ fn hooks_run_once_across_daemon_deaths() {
         while (home.lines("log").len() as u64) < lines && std::time::Instant::now() < until {
             std::thread::yield_now();
         }
-        kill_daemon(&home);
+        home.kill_daemon();
         if let Some(child) = &mut under_way {
             child.wait().unwrap();
         }

@@ -41,8 +41,9 @@ fn unsupported_commands_name_an_alternative() {
 fn inspectors(home: &Home, workers: usize) -> BTreeSet<u16> {
     let mut ports = BTreeSet::new();
     home.wait_until("each worker has an inspector of its own", || {
-        let pids: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
-        ports = pids.iter().filter_map(|pid| port_of(home, *pid)).collect();
+        let pids = home.pids();
+        let port = |pid: &i32| home.read(format!("{pid}.url")).strip_prefix("ws://127.0.0.1:")?.split('/').next()?.parse().ok();
+        ports = pids.iter().filter_map(port).collect();
         pids.len() == workers && ports.len() == workers
     });
     for port in &ports {
@@ -50,12 +51,6 @@ fn inspectors(home: &Home, workers: usize) -> BTreeSet<u16> {
         assert!(version.contains("Protocol-Version"), "{version}");
     }
     ports
-}
-
-/// Returns the port that this process has printed, on which its inspector listens.
-fn port_of(home: &Home, pid: i32) -> Option<u16> {
-    let url = std::fs::read_to_string(home.work().join(format!("{pid}.url"))).ok()?;
-    url.strip_prefix("ws://127.0.0.1:")?.split('/').next()?.parse().ok()
 }
 
 #[test]

@@ -2,58 +2,29 @@
 
 use std::fs;
 
-use ostler_testkit::{Cmd, Home, fixture, needs_program};
+use ostler_testkit::{Home, fixture, needs_program};
 use serde_json::Value;
 
-use crate::clock_jumps::HomeWithClock;
-use crate::promise_1_daemon_killed::kill_daemon;
+use crate::clock_jumps::{home_with_clock, jump_to};
 use crate::setup::{ecosystem, home};
 
 const EACH_SECOND: &str = "* * * * * *";
 
-/// A place for jobs, with the true clock or another clock.
-trait JobHost {
-    fn home(&self) -> &Home;
-    fn cmd(&self, words: String) -> Cmd<'_>;
-}
-
-impl JobHost for Home {
-    fn home(&self) -> &Home {
-        self
-    }
-
-    fn cmd(&self, words: String) -> Cmd<'_> {
-        Home::cmd(self, words)
-    }
-}
-
-impl JobHost for HomeWithClock {
-    fn home(&self) -> &Home {
-        &self.home
-    }
-
-    fn cmd(&self, words: String) -> Cmd<'_> {
-        HomeWithClock::cmd(self, words)
-    }
-}
-
 /// Starts a job with this script (each run adds a line to `<name>.runs`) and these JSON members.
 #[track_caller]
-fn start_job(place: &impl JobHost, name: &str, script: &str, members: &str) {
-    let home = place.home();
+fn start_job(home: &Home, name: &str, script: &str, members: &str) {
     let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho $$ >>{name}.runs\n{script}\n"));
     let file = home.write(&format!("{name}.json"), format!(r#"{{"jobs": [{{"name": "{name}", "script": "{script}", {members}}}]}}"#));
-    place.cmd(format!("start {file}")).run().ok();
+    home.ok(format!("start {file}"));
 }
 
 fn runs(home: &Home, name: &str) -> usize {
-    home.read(&format!("{name}.runs")).lines().count()
+    home.lines(format!("{name}.runs")).len()
 }
 
 /// Returns a job's entry of `jobs --json`.
 fn job(home: &Home, name: &str) -> Value {
-    let list: Value = serde_json::from_str(&home.ok(format!("jobs {name} --json")).stdout).unwrap();
-    list[0].clone()
+    home.ok(format!("jobs {name} --json")).json()[0].clone()
 }
 
 #[track_caller]
@@ -154,7 +125,7 @@ fn stopped_job_does_not_run() {
             home.ok("kill");
             home.ok("resurrect");
         } else {
-            kill_daemon(&home);
+            home.kill_daemon();
         }
         let clock = runs(&home, "clock");
         wait_runs(&home, "clock", clock + 2);
@@ -209,7 +180,7 @@ fn timeout_applies_after_daemon_restart() {
     start_job(&home, "slow", "exec sleep 1000", r#""cron": "@yearly", "timeout": "3s""#);
     home.ok("jobs run slow");
     let pid = home.wait_status("slow", "online").pid();
-    kill_daemon(&home);
+    home.kill_daemon();
     home.wait_status("slow", "errored");
     let slow = job(&home, "slow");
     assert_eq!((slow["runs"][0]["outcome"].as_str(), slow["runs"][0]["pid"].as_i64()), (Some("timeout"), Some(i64::from(pid))));
@@ -252,12 +223,12 @@ fn running_job_survives_daemon_death() {
     start_job(&home, "long", "until test -e go; do sleep 0.05; done; exit 7", r#""cron": "@yearly""#);
     home.ok("jobs run long");
     let pid = home.wait_status("long", "online").pid();
-    kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!((home.app("long").pid(), runs(&home, "long")), (pid, 1));
     home.kill_all_three();
     home.ok("reloadLogs");
     assert_eq!((home.app("long").pid(), runs(&home, "long")), (pid, 1));
-    kill_daemon(&home);
+    home.kill_daemon();
     home.write("go", "");
     home.wait_until("its end is known", || job(&home, "long")["runs"].as_array().unwrap().len() == 1);
     home.ok("restart long");
@@ -271,7 +242,7 @@ fn every_run_happens_once_across_daemon_deaths() {
     start_job(&home, "job", "", &format!(r#""cron": "{EACH_SECOND}", "history": 100"#));
     for _ in 0..8 {
         wait_runs(&home, "job", runs(&home, "job") + 1);
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     home.ok("stop job");
     home.wait_until("every run is known", || job(&home, "job")["runs"].as_array().unwrap().len() == runs(&home, "job"));
@@ -290,7 +261,7 @@ fn run_on_selects_one_or_all_instances() {
         home.ok(format!("jobs run {name}"));
     }
     let seen = |name: &str| {
-        let mut lines: Vec<String> = home.read(&format!("{name}.runs")).lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = home.read(format!("{name}.runs")).lines().map(str::to_owned).collect();
         lines.sort();
         lines
     };
@@ -336,16 +307,16 @@ fn service_can_become_a_job_and_back() {
 fn run_missed_during_reboot_is_caught_up_only_if_configured() {
     needs_program!("cc");
     const DAY_S: i64 = 24 * 3600;
-    let it = HomeWithClock::new();
+    let home = home_with_clock();
     for (name, members) in [("lazy", ""), ("eager", r#", "catch_up": true"#)] {
-        start_job(&it, name, "", &format!(r#""cron": "0 3 * * *", "timezone": "UTC"{members}"#));
+        start_job(&home, name, "", &format!(r#""cron": "0 3 * * *", "timezone": "UTC"{members}"#));
     }
-    it.ok("save");
-    it.ok("kill");
-    it.jump_to(4 * DAY_S);
-    it.ok("resurrect");
-    wait_runs(&it.home, "eager", 1);
-    it.home.wait_until("its run is known", || job(&it.home, "eager")["runs"].as_array().unwrap().len() == 1);
-    assert_eq!((runs(&it.home, "lazy"), runs(&it.home, "eager")), (0, 1));
-    assert!(["lazy", "eager"].iter().all(|name| job(&it.home, name)["next_run"].is_u64()));
+    home.ok("save");
+    home.ok("kill");
+    jump_to(&home, 4 * DAY_S);
+    home.ok("resurrect");
+    wait_runs(&home, "eager", 1);
+    home.wait_until("its run is known", || job(&home, "eager")["runs"].as_array().unwrap().len() == 1);
+    assert_eq!((runs(&home, "lazy"), runs(&home, "eager")), (0, 1));
+    assert!(["lazy", "eager"].iter().all(|name| job(&home, name)["next_run"].is_u64()));
 }

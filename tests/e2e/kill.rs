@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use crate::setup::{home, start_fixture};
 
 fn nothing_is_left(home: &Home) {
-    home.wait_until("all processes are gone", || home.processes().is_empty());
+    home.wait_no_processes();
     for file in ["pm2.pid", "ostler.sock", "rpc.sock", "pub.sock"] {
         assert!(!home.dir().join(file).exists(), "{file} is left");
     }

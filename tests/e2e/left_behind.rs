@@ -145,6 +145,6 @@ fn stopped_daemon_leaves_nothing_to_report() {
     // A signal to the keeper is also a clean exit.
     two_apps(&home);
     kill(home.keeper_pid(), Signal::TERM);
-    home.wait_until("all have ended", || home.processes().is_empty());
+    home.wait_no_processes();
     home.run("list").code(3).says("nothing to list");
 }

@@ -1,14 +1,9 @@
 //! Limits: memory, CPU, errors, restarts, priority.
 
-use ostler_testkit::{Home, fixture, free_port, needs_program, needs_root};
+use ostler_testkit::{fixture, free_port, needs_program, needs_root};
 use serde_json::{Value, json};
 
-use crate::setup::home;
-
-fn start(home: &Home, app: &Value) {
-    let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
-    home.ok(format!("start {file}"));
-}
+use crate::setup::{events, home, start_app};
 
 /// Allocates 300 MiB once its file `eat-<instance>` exists. A shell's child process counts towards
 /// the limit as well.
@@ -25,7 +20,7 @@ fn memory_limit_restarts_app_with_pm2_messages() {
     needs_program!("node");
     let home = home();
     home.write("eater.js", EATER);
-    start(&home, &json!({"name": "eater", "script": "eater.js", "max_memory_restart": "200M"}));
+    start_app(&home, &json!({"name": "eater", "script": "eater.js", "max_memory_restart": "200M"}));
     let before = home.wait_status("eater", "online");
     home.write("eat-0", "");
     let after = home.wait_app("eater", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
@@ -44,7 +39,7 @@ fn memory_limit_counts_the_whole_tree() {
     needs_program!("node");
     let home = home();
     home.write("eater.js", EATER);
-    start(&home, &json!({"name": "tree", "script": "node eater.js & wait", "max_memory_restart": "200M"}));
+    start_app(&home, &json!({"name": "tree", "script": "node eater.js & wait", "max_memory_restart": "200M"}));
     let before = home.wait_status("tree", "online");
     home.write("eat-0", "");
     home.wait_app("tree", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
@@ -69,7 +64,7 @@ fn worker_over_memory_limit_is_reloaded() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     home.write("eater.js", EATER);
-    start(&home, &json!({"name": "web", "script": "eater.js", "instances": 2, "max_memory_restart": "200M", "env": {"PORT": port}}));
+    start_app(&home, &json!({"name": "web", "script": "eater.js", "instances": 2, "max_memory_restart": "200M", "env": {"PORT": port}}));
     home.wait_until("it serves", || ostler_testkit::get(port, "/").is_ok());
     let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
     let load = ostler_testkit::Load::start(ostler_testkit::LoadSpec { pause_us: 2000, ..ostler_testkit::LoadSpec::to(port) });
@@ -89,13 +84,18 @@ fn worker_over_memory_limit_is_reloaded() {
 #[test]
 fn impossible_limit_stops_each_process_and_backs_off() {
     let home = home();
-    start(&home, &json!({"name": "large", "script": fixture(), "args": "hold", "max_memory_restart": "1K"}));
+    start_app(&home, &json!({"name": "large", "script": fixture(), "args": "hold", "max_memory_restart": "1K"}));
     home.wait_app("large", "ended, and its next start waits", |app| app.status() == "waiting restart" && app.pid() == 0);
     home.wait_app("large", "restarted five times", |app| app.restarts() >= 5);
     // The daemon's own times, so that a busy machine only makes the gaps longer. Only the last gap
     // includes the roughly 2 s until the process is found to be too large.
-    home.wait_until("its fifth restart", || launches(&home, "large").len() > 5);
-    let launches: Vec<u64> = launches(&home, "large");
+    let launched = |event: &&Value| event["app"] == "large" && event["what"]["launched"].is_object();
+    let mut launches: Vec<u64> = Vec::new();
+    // A restart is counted before its process is launched.
+    home.wait_until("the fifth restart is launched", || {
+        launches = events(&home, "").iter().filter(launched).map(|event| event["at_ms"].as_u64().unwrap()).collect();
+        launches.len() > 5
+    });
     let gap = |restart: usize| launches[restart] - launches[restart - 1];
     assert!(gap(3) >= 900 && gap(4) >= 1900 && gap(5) >= 3900, "{launches:?}");
     // A user can restart it immediately.
@@ -106,19 +106,11 @@ fn impossible_limit_stops_each_process_and_backs_off() {
     assert!(why.contains("stopped by the policy `memory`"), "{why}");
 }
 
-/// Returns the start times of an app's processes, in ms of the wall clock.
-fn launches(home: &Home, app: &str) -> Vec<u64> {
-    let events = home.ok("events --json").stdout;
-    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let launched = events.filter(|event| event["app"] == app && event["what"]["launched"].is_object());
-    launched.map(|event| event["at_ms"].as_u64().unwrap()).collect()
-}
-
 /// A process tree that forks constantly: its memory is known, and measuring it costs little.
 #[test]
 fn memory_limit_applies_to_constantly_forking_tree() {
     let home = home();
-    start(&home, &json!({"name": "storm", "script": fixture(), "args": "fork-storm", "max_memory_restart": "1K", "kill_timeout": 200}));
+    start_app(&home, &json!({"name": "storm", "script": fixture(), "args": "fork-storm", "max_memory_restart": "1K", "kill_timeout": 200}));
     let before = home.wait_status("storm", "online");
     home.wait_app("storm", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
     home.ok("delete storm");
@@ -128,8 +120,8 @@ fn memory_limit_applies_to_constantly_forking_tree() {
 #[test]
 fn busy_app_is_reported_and_then_replaced() {
     let home = home();
-    start(&home, &json!({"name": "busy", "script": fixture(), "args": "busy", "max_cpu": 20, "max_cpu_window": 2000}));
-    start(&home, &json!({"name": "calm", "script": fixture(), "args": "hold", "max_cpu": 20, "max_cpu_window": 2000}));
+    start_app(&home, &json!({"name": "busy", "script": fixture(), "args": "busy", "max_cpu": 20, "max_cpu_window": 2000}));
+    start_app(&home, &json!({"name": "calm", "script": fixture(), "args": "hold", "max_cpu": 20, "max_cpu_window": 2000}));
     let before = home.wait_status("busy", "online");
     home.wait_app("busy", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
     let log = home.daemon_log();
@@ -167,7 +159,7 @@ fn reported_exceptions_count_as_errors() {
                 setInterval(() => {}, 1000);\n";
     home.write("app.js", code);
     let error = json!({"error_threshold": 3, "restart_on_error": true});
-    start(&home, &json!({"name": "app", "script": "app.js", "disable_logs": true, "error": error}));
+    start_app(&home, &json!({"name": "app", "script": "app.js", "disable_logs": true, "error": error}));
     home.wait_app("app", "restarted", |app| app.env("restart_time") == &json!(1));
     home.wait_file("runs", "xx");
 }
@@ -176,7 +168,7 @@ fn reported_exceptions_count_as_errors() {
 fn restart_budget_stops_crash_loop_at_any_speed() {
     let home = home();
     let budget = json!({"n": 3, "window": "10m"});
-    start(&home, &json!({"name": "slow", "script": fixture(), "args": "exit 1 150", "min_uptime": 100, "restart_budget": budget}));
+    start_app(&home, &json!({"name": "slow", "script": fixture(), "args": "exit 1 150", "min_uptime": 100, "restart_budget": budget}));
     let gave_up = home.wait_status("slow", "errored");
     assert_eq!(gave_up.env("restart_time"), &json!(3));
     assert!(home.daemon_log().contains("had too many restarts (3 within 600000 ms). Stopped. \"errored\""));

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use ostler_testkit::{needs_cgroup, needs_program};
+use ostler_testkit::{needs_cgroup, needs_program, proc_number};
 use serde_json::Value;
 
 use crate::setup::{home, home_as_pm2, start_fixture};
@@ -114,12 +114,6 @@ fn pm2_table_is_aligned_and_has_its_columns() {
     assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "crooked table\n{output}");
 }
 
-/// Returns the number of `read` calls that a process has made.
-fn reads(pid: i32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap()
-}
-
 /// An unknown child of the keeper may be an orphan of any app, so ostler would read all cgroups.
 /// The anchor is a known child.
 #[test]
@@ -133,8 +127,8 @@ fn list_reads_one_file_per_process() {
     let is_process = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     let processes = || std::fs::read_dir("/proc").unwrap().filter(|entry| is_process(&entry.as_ref().unwrap().file_name())).count() as u64;
     home.wait_until("a list reads one file of each process, and little else", || {
-        let (read, most) = (reads(daemon), processes());
+        let (read, most) = (proc_number(daemon, "io", "syscr"), processes());
         home.ok("list");
-        reads(daemon) - read < most.max(processes()) + APPS / 2
+        proc_number(daemon, "io", "syscr") - read < most.max(processes()) + APPS / 2
     });
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ostler_testkit::{DEADLINE, Home, fixture};
 use serde_json::Value;
 
-use crate::setup::home;
+use crate::setup::{home, json_lines, last_numbers};
 use crate::web::Web;
 
 /// Starts an app `name` with three log files: numbers 0 to 99 compressed, to 199 rotated, to 299
@@ -38,16 +38,11 @@ fn app_with_past(home: &Home, name: &str) {
     write("", 200..300);
 }
 
-/// Returns the numbers at the ends of lines.
-fn numbers(text: &str) -> Vec<u32> {
-    text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
-}
-
 #[test]
 fn terminal_search_covers_rotated_files() {
     let home = home();
     app_with_past(&home, "api");
-    let shown = |words: &str| numbers(&home.ok(format!("logs api --nostream {words}")).stdout);
+    let shown = |words: &str| last_numbers(&home.ok(format!("logs api --nostream {words}")).stdout);
     let all: Vec<u32> = (0..300).step_by(10).collect();
     assert_eq!(shown("--grep Needle --lines 1000"), all, "in their order, over all files");
     assert_eq!(shown("--grep Needle"), all[15..], "the last 15");
@@ -93,7 +88,7 @@ fn followed_lines_are_filtered() {
 fn records(web: &Web<'_>, query: &str) -> Vec<Value> {
     let answer = web.get(&format!("/api/logs/search?{query}"));
     assert_eq!(answer.status, 200, "{query}: {answer:?}");
-    answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    json_lines(&answer.body)
 }
 
 fn hits(records: &[Value]) -> Vec<&Value> {
@@ -101,7 +96,7 @@ fn hits(records: &[Value]) -> Vec<&Value> {
 }
 
 fn hit_numbers(records: &[Value]) -> Vec<u32> {
-    hits(records).iter().flat_map(|hit| numbers(hit["text"].as_str().unwrap())).collect()
+    hits(records).iter().flat_map(|hit| last_numbers(hit["text"].as_str().unwrap())).collect()
 }
 
 #[test]
@@ -143,7 +138,10 @@ fn api_search_pages_through_rotated_files() {
     assert_eq!(hit_numbers(&records(&web, "app=api&from=1795305600000&to=1795305780000")), [203, 202, 201, 200]);
     assert_eq!(hit_numbers(&records(&web, "app=api&q=Needle&stream=err")), [0_u32; 0]);
     let text = web.get("/api/logs/search?app=api&q=Needle&format=text");
-    assert!(text.status == 200 && numbers(&text.body) == all && text.body.starts_with("0|api|out 2026-11-22T09:00:00.000Z "), "{text:?}");
+    assert!(
+        text.status == 200 && last_numbers(&text.body) == all && text.body.starts_with("0|api|out 2026-11-22T09:00:00.000Z "),
+        "{text:?}"
+    );
     for (query, why) in [
         ("q=(&regex=1", "unclosed group"),
         ("before=x", "cursor"),
@@ -175,7 +173,7 @@ fn a_planted_link_is_not_followed() {
     std::os::unix::fs::symlink(&secret, home.dir().join("logs/api-out__2026-11-23_12-00-00.log")).unwrap();
     let web = Web::on(&home, "");
     assert!(!hit_numbers(&records(&web, "app=api&q=Needle")).contains(&7777));
-    assert!(!numbers(&home.ok("logs api --grep Needle --nostream --lines 100").stdout).contains(&7777));
+    assert!(!last_numbers(&home.ok("logs api --grep Needle --nostream --lines 100").stdout).contains(&7777));
 }
 
 /// A search that would take minutes stops with the browser, and blocks nothing.
@@ -188,9 +186,9 @@ fn search_stops_when_the_browser_disconnects() {
     let huge = fs::File::create(home.dir().join("logs/api-out__2026-11-21_12-00-00.log")).unwrap();
     huge.set_len(1 << 39).unwrap();
     let searches = || home.processes().iter().filter(|process| process.cmdline.contains("log-search")).count();
-    let mut stream = TcpStream::connect(web.address()).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", web.port)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let token = web.token();
+    let token = &web.token;
     write!(stream, "GET /api/logs/search?app=api&q=needle HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
     let mut reader = BufReader::new(stream);
     let mut line = String::new();

@@ -6,12 +6,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ostler_testkit::{Home, fixture, needs_program, needs_root, skip};
+use ostler_testkit::{Home, Subject, fixture, names_in, needs_program, needs_root, skip};
 
-use crate::promise_6_closed::for_stranger;
 use crate::reload_logs::assert_all_lines;
 use crate::rotation::{text_of, try_text};
-use crate::setup::{ecosystem, home, start_fixture};
+use crate::setup::{assert_counts_to, ecosystem, home, start_fixture, stranger_home};
 
 /// A view of `/etc` for commands of the test, with `work/etc/logrotate.d` as its `logrotate.d`.
 struct Etc<'a> {
@@ -115,18 +114,8 @@ fn logrotate_loses_no_line() {
 /// Returns the text of a log and its rotated files. During a rotation, a file that is being
 /// compressed or removed is missing.
 fn everything(home: &Home, stem: &str) -> String {
-    let names = fs::read_dir(home.dir().join("logs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with(stem)).filter_map(|name| try_text(home, &name)).collect()
-}
-
-/// Checks that every number occurs once and no line is cut, across all files.
-#[track_caller]
-fn every_number(text: &str, upto: u32) {
-    let lines = text.lines().filter(|line| *line != "end");
-    let mut numbers: Vec<u32> = lines.map(|line| line.parse().unwrap_or_else(|_| panic!("a cut line: {line:?}"))).collect();
-    numbers.sort_unstable();
-    let wrong = numbers.iter().zip(1..).find(|(seen, wanted)| **seen != *wanted);
-    assert!(wrong.is_none() && numbers.len() == upto as usize, "{} of {upto}, first wrong {wrong:?}", numbers.len());
+    let names = names_in(home.dir().join("logs")).into_iter().filter(|name| name.starts_with(stem));
+    names.filter_map(|name| try_text(home, &name)).collect()
 }
 
 #[test]
@@ -150,7 +139,11 @@ fn logrotate_and_own_rotation_lose_no_line() {
         fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
     });
     home.ok("delete c");
-    every_number(&everything(&home, "c-out"), upto);
+    let text = everything(&home, "c-out");
+    let lines = text.lines().filter(|line| *line != "end");
+    let mut numbers: Vec<u32> = lines.map(|line| line.parse().unwrap_or_else(|_| panic!("a cut line: {line:?}"))).collect();
+    numbers.sort_unstable();
+    assert_counts_to(&numbers, upto);
     assert!(by_us(&home) > 0 && home.dir().join("logs/c-out.log.1").exists());
     // ostler does not rotate the files that logrotate made.
     assert!(fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| {
@@ -174,7 +167,7 @@ fn logs_of(user: &str, file: &str) {
     needs_root!();
     const UID: u32 = 54_322;
     let base = home();
-    let mut home = for_stranger(&base, UID);
+    let mut home = stranger_home(&base, UID, Subject::Ostler);
     home.set_dir(home.root().join("user").join(format!("{user} [x]")).join(".ostler"));
     fs::create_dir(home.dir().parent().unwrap()).unwrap();
     chown(home.dir().parent().unwrap(), Some(UID), Some(UID)).unwrap();
@@ -204,7 +197,8 @@ fn logs_of(user: &str, file: &str) {
 fn without_root_it_prints_the_sudo_command() {
     needs_root!();
     let base = home();
-    let home = for_stranger(&base, 54_321);
+    let mut home = stranger_home(&base, 54_321, Subject::Ostler);
+    home.set_dir(base.dir());
     let told = home.cmd("logrotate -u deploy --hp /home/deploy").without("OSTLER_HOME").uid(54_321).run().code(1);
     let line = told.stdout.lines().last().unwrap();
     assert!(line.starts_with("sudo env PATH=$PATH:") && line.ends_with(" logrotate -u deploy --hp /home/deploy"), "{told}");

@@ -4,25 +4,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use ostler_testkit::{Home, fixture, needs_program, needs_root, skip};
+use ostler_testkit::{Foreground, Home, fixture, needs_program, needs_root, skip};
 use serde_json::Value;
 
-use crate::foreground::Foreground;
-use crate::setup::{ecosystem, home, start_fixture};
-
-/// Starts an app that repeats the text from a FIFO, so that the test controls when a line appears.
-fn start_echo_app(home: &Home, name: &str, options: &str) {
-    let script = home.write(
-        "parrot.sh",
-        "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\necho listening\nexec 4<>\"$1\"\nwhile read -r line <&4; do echo \"$line\"; done\n",
-    );
-    home.ok(format!("start {script} -f --name {name} {options} -- {}", home.work().join(name).display()));
-    home.wait_until("the parrot listens", || home.work().join(name).exists());
-}
-
-fn send_line(home: &Home, name: &str, line: &str) {
-    std::fs::write(home.work().join(name), format!("{line}\n")).unwrap();
-}
+use crate::setup::{ecosystem, home, send_line, start_echo_app, start_fixture};
 
 #[test]
 fn logs_print_tail_and_then_new_lines() {
@@ -89,7 +74,7 @@ fn followed_lines_are_valid_json() {
     // appears.
     home.wait_until("the line is followed", || {
         send_line(&home, "p", "a \"quoted\" line");
-        let lines = std::iter::from_fn(|| follower.lines.recv_timeout(Duration::from_millis(200)).ok());
+        let lines = std::iter::from_fn(|| follower.out.recv_timeout(Duration::from_millis(200)).ok());
         let values = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap_or_else(|_| panic!("not JSON: {line:?}")));
         found = values.take(20).find(|value| value["message"].as_str().is_some_and(|text| text.contains("quoted")));
         found.is_some()

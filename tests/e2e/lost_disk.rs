@@ -3,14 +3,13 @@
 //! disk, and the next daemon finds the running apps unchanged.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_testkit::{Home, alive, kill, needs_root};
+use ostler_testkit::{Home, alive, fill_disk, kill, needs_root};
 use rustix::process::Signal;
 
-use crate::setup::home;
+use crate::setup::{home, start_sleeper};
 
 /// A separate file system that holds the home.
 struct Disk {
@@ -28,14 +27,6 @@ impl Disk {
         mounted.is_ok_and(|status| status.success()).then_some(())?;
         home.set_dir(folder.join("home"));
         Some(Self { home, folder })
-    }
-
-    /// Fills the disk to the last byte.
-    fn fill(&self) {
-        let mut file = fs::File::options().append(true).create(true).open(self.folder.join("rest")).unwrap();
-        for size in [64 << 10, 4096, 1] {
-            while file.write_all(&vec![7; size]).is_ok() {}
-        }
     }
 
     /// Uses all inodes of the disk.
@@ -66,14 +57,6 @@ impl Drop for Disk {
     }
 }
 
-#[track_caller]
-fn start_sleeper(home: &Home, name: &str, seconds: u32) -> String {
-    let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"));
-    let output = home.ok(format!("start {script} --name {name}"));
-    home.wait_until("its program runs", || home.pids_of(&format!("sleep {seconds}")).len() == 1);
-    output.all()
-}
-
 #[test]
 fn commands_on_a_full_disk_survive_loss_of_all_managers() {
     needs_root!();
@@ -82,18 +65,18 @@ fn commands_on_a_full_disk_survive_loss_of_all_managers() {
     for (name, seconds) in [("stays", 1001), ("deleted", 1002), ("stopped", 1003)] {
         start_sleeper(home, name, seconds);
     }
-    disk.fill();
+    fill_disk(disk.folder.join("rest"));
     // The last page of the file has room for some commands.
     home.wait_until("an answer says so", || home.ok("restart stays").all().contains("not on disk"));
-    disk.fill();
-    let said = start_sleeper(home, "late", 1004);
+    fill_disk(disk.folder.join("rest"));
+    let said = start_sleeper(home, "late", 1004).all();
     assert!(said.contains("not on disk"), "{said}");
     // Files removed by these commands may make room for the state.
     for words in ["delete deleted", "stop stopped", "scale late 2"] {
-        disk.fill();
+        fill_disk(disk.folder.join("rest"));
         home.ok(words);
     }
-    disk.fill();
+    fill_disk(disk.folder.join("rest"));
     home.ok("restart stays").says("not on disk");
     home.wait_until("both run", || home.pids_of("sleep 1004").len() == 2);
     let before = [1001, 1004].map(|seconds| home.pids_of(&format!("sleep {seconds}")));
@@ -106,7 +89,7 @@ fn commands_on_a_full_disk_survive_loss_of_all_managers() {
     home.ok("restart all");
     home.wait_until("each runs once", || [1001, 1002, 1004].map(|seconds| home.pids_of(&format!("sleep {seconds}")).len()) == [1, 0, 2]);
     home.ok("kill");
-    home.wait_until("nothing is left", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]
@@ -151,7 +134,7 @@ fn every_command_works_in_a_read_only_home() {
     home.ok("start app");
     home.wait_until("both run", || home.pids_of("sleep 1001").len() == 2);
     home.ok("kill");
-    home.wait_until("nothing is left", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 /// Returns the folders in memory that name this home.
@@ -223,7 +206,7 @@ fn unknown_processes_are_named_and_stopped_by_kill() {
     assert!(output.all().contains(&format!("pid {pid}")) && !output.all().contains("killed together with its apps"), "{output}");
     assert!(alive(pid));
     home.ok("kill");
-    home.wait_until("nothing is left", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]

@@ -46,8 +46,6 @@ mod faults_disk;
 mod faults_hostile;
 mod faults_limits;
 mod fleet;
-mod foreground;
-mod front;
 mod git;
 mod health_checks;
 mod health_command;

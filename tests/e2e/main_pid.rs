@@ -6,7 +6,6 @@ use std::thread;
 use ostler_testkit::{Home, ListedApp, alive, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home};
 
 /// `daemon`: forks twice, reports the main process, and exits. `server`: on SIGUSR2 it starts a new
@@ -131,15 +130,6 @@ fn is_followed(home: &Home, restarts: u64) -> ListedApp {
     item
 }
 
-fn log_of_daemon(home: &Home) -> String {
-    home.daemon_log()
-}
-
-#[track_caller]
-fn wait_for_exit(home: &Home, pid: i32) {
-    home.wait_until("it has ended", || !alive(pid));
-}
-
 /// Checks that a stop leaves no process, and that the main process received the signal.
 #[track_caller]
 fn stops(home: &Home) {
@@ -153,7 +143,7 @@ fn stops(home: &Home) {
 /// Checks that no process of the app remains, including its children.
 #[track_caller]
 fn nothing_is_left(home: &Home) {
-    assert!(home.app_processes().is_empty(), "{:?}", home.app_processes());
+    home.assert_no_app_processes();
     let text = home.read("children");
     let children: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| alive(*pid)).collect();
     assert!(children.is_empty(), "{children:?} of {text:?}");
@@ -197,13 +187,13 @@ fn reexecuting_server_hands_over_main_pid() {
     // The old process may exit in any way: that is not a crash.
     assert!(alive(old));
     home.write("go", "");
-    wait_for_exit(&home, old);
+    home.wait_exit(old);
     for _ in 0..3 {
         let (old, _) = replace(&home);
-        wait_for_exit(&home, old);
+        home.wait_exit(old);
         is_followed(&home, 0);
     }
-    wait_for_exit(&home, new);
+    home.wait_exit(new);
     home.ok("ping");
     assert!(!home.ok("why x").stdout.contains("code 3"));
     crash_restarts_the_app(&home, 1);
@@ -252,21 +242,21 @@ fn handover_survives_killed_daemon() {
         let (old, _) = thread::scope(|scope| {
             let replaced = scope.spawn(|| replace(&home));
             if round % 2 == 0 {
-                kill_daemon(&home);
+                home.kill_daemon();
             }
             let replaced = replaced.join().unwrap();
             if round % 2 == 1 {
-                kill_daemon(&home);
+                home.kill_daemon();
             }
             replaced
         });
-        wait_for_exit(&home, old);
+        home.wait_exit(old);
         is_followed(&home, 0);
     }
-    kill_daemon(&home);
+    home.kill_daemon();
     is_followed(&home, 0);
     crash_restarts_the_app(&home, 1);
-    kill_daemon(&home);
+    home.kill_daemon();
     stops(&home);
 }
 
@@ -315,7 +305,7 @@ fn handover_survives_keeper_death_and_update() {
     ];
     for (what, step) in steps {
         let (old, new) = replace(&home);
-        wait_for_exit(&home, old);
+        home.wait_exit(old);
         is_followed(&home, 0);
         step();
         assert_eq!(home.app("x").pid(), new, "{what}");
@@ -340,7 +330,7 @@ fn foreign_main_pid_is_ignored() {
     assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
     assert_eq!((home.app("other").pid(), home.app("other").status()), (other, "online"));
     assert_eq!((home.daemon_pid(), home.keeper_pid()), (daemon, keeper));
-    home.wait_until("it is reported", || log_of_daemon(&home).contains("which is not in its process tree"));
+    home.wait_until("it is reported", || home.daemon_log().contains("which is not in its process tree"));
     home.ok("delete other");
     stops(&home);
 }
@@ -354,7 +344,7 @@ fn thousands_of_main_pid_changes_are_bounded() {
     home.write("go", "");
     home.wait_until("all is printed", || home.ok("describe x").stdout.contains("said all"));
     assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
-    let told = log_of_daemon(&home).matches("main process is").count();
+    let told = home.daemon_log().matches("main process is").count();
     assert!(told < 100, "{told} lines");
     crash_restarts_the_app(&home, 1);
     stops(&home);

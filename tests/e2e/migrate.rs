@@ -18,18 +18,6 @@ fn migrate(home: &Home, old: &Home, options: &str) -> String {
     format!("migrate {} {options}", old.dir().display()).trim().to_owned() + if home.dir() == old.dir() { " --in-place" } else { "" }
 }
 
-fn json_of(home: &Home, words: String) -> Value {
-    serde_json::from_str(&home.ok(words).stdout).unwrap()
-}
-
-fn in_home(home: &Home, file: &str) -> String {
-    std::fs::read_to_string(home.dir().join(file)).unwrap_or_default()
-}
-
-fn planned_moves(told: &Value) -> Vec<(&str, &str)> {
-    told["apps"].as_array().unwrap().iter().map(|app| (app["name"].as_str().unwrap(), app["way"].as_str().unwrap())).collect()
-}
-
 #[test]
 fn migration_and_rollback_move_every_app() {
     needs_program!("node");
@@ -47,13 +35,15 @@ fn migration_and_rollback_move_every_app() {
     let new = home();
     let before = old.jlist();
 
-    let plan = json_of(&new, migrate(&new, &old, "--dry-run --json"));
-    assert_eq!(planned_moves(&plan), [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
+    let plan = new.ok(migrate(&new, &old, "--dry-run --json")).json();
+    let apps = plan["apps"].as_array().unwrap();
+    let moves: Vec<_> = apps.iter().map(|app| (app["name"].as_str().unwrap(), app["way"].as_str().unwrap())).collect();
+    assert_eq!(moves, [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
     assert_eq!(plan["apps"][0]["listens"], serde_json::json!([port.to_string()]));
     assert_eq!(old.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>(), before.iter().map(|item| item.pid()).collect::<Vec<_>>());
 
     let load = Load::mixed(shared, 2);
-    let done = json_of(&new, migrate(&new, &old, "--json"));
+    let done = new.ok(migrate(&new, &old, "--json")).json();
     // PM2 itself drops accepted connections when its last worker exits: at most as many as there
     // are concurrent clients.
     load.stop().assert_at_most(4);
@@ -77,10 +67,10 @@ fn migration_and_rollback_move_every_app() {
     assert_eq!(get(port, "/").unwrap(), of(&new, "web"));
     let workers: Vec<String> = new.jlist().iter().filter(|item| item.name() == "api").map(|item| item.pid().to_string()).collect();
     assert!(workers.contains(&get(shared, "/").unwrap()));
-    assert!(in_home(&new, "module_conf.json").contains("5M") && new.dir().join("dump.pm2").exists());
+    assert!(new.read_own("module_conf.json").contains("5M") && new.dir().join("dump.pm2").exists());
 
     // A second migration does not duplicate running apps.
-    let again = json_of(&new, migrate(&new, &old, "--json"));
+    let again = new.ok(migrate(&new, &old, "--json")).json();
     assert!(again["apps"].as_array().unwrap().iter().all(|app| app["state"] == "present"), "{again}");
 
     new.ok("migrate --back");
@@ -146,7 +136,7 @@ fn migration_into_the_pm2_folder_works() {
     assert_eq!(get(port, "/").unwrap(), new.app("web").pid().to_string());
     new.wait_until("npm's PM2 finds ostler there", || old.run("jlist").stdout.contains("\"web\""));
     assert_eq!(old.app("web").pid(), new.app("web").pid());
-    assert_eq!(in_home(&new, "pm2.pid").trim(), new.keeper_pid().to_string());
+    assert_eq!(new.read_own("pm2.pid").trim(), new.keeper_pid().to_string());
     new.ok("kill");
 }
 

@@ -2,16 +2,16 @@
 //! restored by the next daemon.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use ostler_testkit::{Home, fixture, kill, needs_program};
+use ostler_testkit::{Home, fixture, kill, needs_program, paths_below, sh};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::setup::{home, home_as_pm2, read_report, start_fixture};
 
 /// Creates a folder with a module whose app does this.
-fn module(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> PathBuf {
+pub fn module(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> PathBuf {
     let path = home.work().join(folder);
     fs::create_dir_all(&path).unwrap();
     let package = json!({
@@ -32,26 +32,11 @@ fn tarball(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> 
     format!("{folder}-v{}.tar.gz", version.replace('.', "-"))
 }
 
-fn module_conf(home: &Home) -> Value {
-    serde_json::from_str(&fs::read_to_string(home.dir().join("module_conf.json")).unwrap()).unwrap()
-}
-
 /// Returns all state of the modules that a failed installation must not change.
-fn state(home: &Home) -> (Option<String>, Vec<String>, Vec<(String, i32)>) {
+fn state(home: &Home) -> (Option<String>, Vec<PathBuf>, Vec<(String, i32)>) {
     let conf = fs::read_to_string(home.dir().join("module_conf.json")).ok();
-    let mut files = Vec::new();
-    walk(&home.dir().join("modules"), &mut files);
-    files.sort();
+    let files = paths_below(&home.dir().join("modules"));
     (conf, files, home.jlist().iter().map(|item| (item.name().to_owned(), item.pid())).collect())
-}
-
-fn walk(folder: &Path, files: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        files.push(entry.path().display().to_string());
-        if entry.file_type().unwrap().is_dir() {
-            walk(&entry.path(), files);
-        }
-    }
 }
 
 #[test]
@@ -116,7 +101,7 @@ fn settings_reach_the_module() {
     home.ok("set mod:word mine");
     home.ok(format!("install {file}"));
     // Only the package's settings that the user has not set.
-    assert_eq!(module_conf(&home)["mod"], json!({ "word": "mine", "retain": 30 }));
+    assert_eq!(home.json_of("module_conf.json")["mod"], json!({ "word": "mine", "retain": 30 }));
     let env = read_report(&home, "report.json")["env"].clone();
     assert_eq!((&env["retain"], &env["word"]), (&json!("30"), &json!("mine")));
     assert_eq!(serde_json::from_str::<Value>(env["mod"].as_str().unwrap()).unwrap(), json!({ "word": "mine", "retain": 30 }));
@@ -125,7 +110,7 @@ fn settings_reach_the_module() {
     assert_eq!(read_report(&home, "report.json")["env"]["retain"], "7");
     home.ok("uninstall mod");
     assert_eq!(
-        (home.jlist().len(), &module_conf(&home)["tar-modules"], &module_conf(&home)["mod"]["retain"]),
+        (home.jlist().len(), &home.json_of("module_conf.json")["tar-modules"], &home.json_of("module_conf.json")["mod"]["retain"]),
         (0, &json!({}), &json!("7"))
     );
     assert!(!home.dir().join("modules/mod").exists());
@@ -205,7 +190,7 @@ fn hostile_packages_are_refused() {
         let folder = home.work().join("hostile/module");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("package.json"), package.to_string()).unwrap();
-        tar(&home, "hostile", "module");
+        sh(home.work().join("hostile"), &format!("tar czf '{}' module", home.work().join("h.tar.gz").display()));
     };
     for name in ["../up", "/etc/x", "..", "a/b", "__proto__", "module-db-v2", "-x", "a\u{1b}[2J", ""] {
         pack(&json!({ "name": name, "version": "1.0.0", "main": fixture() }));
@@ -217,18 +202,13 @@ fn hostile_packages_are_refused() {
     }
     // Files outside the folder.
     home.write("hostile/out", "x");
-    tar(&home, "hostile/module", "-P --transform=s,package,module/package, package.json ../out");
+    sh(
+        home.work().join("hostile/module"),
+        &format!("tar czf '{}' -P --transform=s,package,module/package, package.json ../out", home.work().join("h.tar.gz").display()),
+    );
     home.run("install h.tar.gz").fails();
     assert_eq!(home.jlist().len(), 1);
     assert!(!home.dir().join("modules/out").exists() && !home.dir().join("out").exists());
-}
-
-/// Packs with the system's `tar`, which accepts any path.
-#[track_caller]
-fn tar(home: &Home, folder: &str, words: &str) {
-    let text = format!("tar czf '{}' {words}", home.work().join("h.tar.gz").display());
-    let output = std::process::Command::new("sh").args(["-c", &text]).current_dir(home.work().join(folder)).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
@@ -270,7 +250,7 @@ fn npm_fetches_from_a_folder() {
     let package = home.dir().join("modules/@me/mod/node_modules/@me/mod");
     assert!(package.join("package.json").is_file());
     assert_eq!(home.app("@me/mod").env("pm_cwd"), package.to_str().unwrap());
-    assert_eq!(module_conf(&home)["module-db-v2"], json!({ "@me/mod": {} }));
+    assert_eq!(home.json_of("module_conf.json")["module-db-v2"], json!({ "@me/mod": {} }));
     // The newest version is the current content of the folder.
     module(&home, "my-mod", "@me/mod", "1.1.0", "hold");
     home.ok("module:update @me/mod").says("Module @me/mod 1.1.0 installed");

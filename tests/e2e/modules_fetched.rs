@@ -1,29 +1,13 @@
 //! Modules from a git repository and from a web server, and a module that pulls with git by itself.
 
+use crate::modules::module;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 
-use ostler_testkit::{Home, fixture, fixture_path, installed_pm2, needs_program};
-use serde_json::json;
+use ostler_testkit::{Home, fixture_path, installed_pm2, needs_program, sh};
 
 use crate::setup::{home, start_fixture};
-
-#[track_caller]
-fn sh(folder: &Path, text: &str) -> String {
-    let identity = "export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t";
-    let output = Command::new("sh").args(["-ec", &format!("{identity}\n{text}")]).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{text}: {output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// Writes the files of a module that holds.
-fn module(home: &Home, folder: &str, name: &str, version: &str) {
-    let package = json!({ "name": name, "version": version, "apps": [{ "script": fixture(), "args": "hold" }] });
-    home.write(&format!("{folder}/package.json"), package.to_string());
-}
 
 /// Returns the installed modules and the home's settings for them.
 fn state(home: &Home) -> (String, Option<String>) {
@@ -36,16 +20,16 @@ fn module_is_installed_from_a_git_repository() {
     needs_program!("git");
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    module(&home, "src", "gitmod", "1.0.0");
+    module(&home, "src", "gitmod", "1.0.0", "hold");
     let work = home.work();
-    sh(&work.join("src"), "git init -q -b master .; git add -A; git commit -qm 1; git tag v1; git init -q --bare -b master ../gitmod.git");
-    sh(&work.join("src"), "git push -q ../gitmod.git master v1");
+    sh(work.join("src"), "git init -q -b master .; git add -A; git commit -qm 1; git tag v1; git init -q --bare -b master ../gitmod.git");
+    sh(work.join("src"), "git push -q ../gitmod.git master v1");
     let url = format!("git+file://{}/gitmod.git", work.display());
     home.ok(format!("install {url}"));
     assert_eq!(home.ok("module:list").stdout, "gitmod  1.0.0  online\n");
     // The branch has the next version; a module installed by tag stays at its tag.
-    module(&home, "src", "gitmod", "1.1.0");
-    sh(&work.join("src"), "git commit -qam 2; git push -q ../gitmod.git master");
+    module(&home, "src", "gitmod", "1.1.0", "hold");
+    sh(work.join("src"), "git commit -qam 2; git push -q ../gitmod.git master");
     home.ok("module:update gitmod").says("Module gitmod 1.1.0 installed");
     home.ok(format!("install {url}#v1")).says("gitmod 1.0.0");
     assert_eq!(home.ok("module:list").stdout, "gitmod  1.0.0  online\n");
@@ -80,7 +64,7 @@ fn module_is_installed_from_a_web_server() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for version in ["1.0.0", "1.1.0"] {
-        module(&home, "src", "webmod", version);
+        module(&home, "src", "webmod", version, "hold");
         home.ok("package src");
     }
     let read = |name: &str| fs::read(home.work().join(name)).unwrap();
@@ -131,16 +115,16 @@ fn module_can_pull_itself_with_git() {
     home.ok("install puller-v1-0-0.tar.gz");
     let pid = home.app("app").pid();
     home.write("src/release", "2");
-    sh(&work.join("src"), "git commit -qam 2; git push -q ../repo.git master");
+    sh(work.join("src"), "git commit -qam 2; git push -q ../repo.git master");
     home.wait_log("app-out.log", "release 2");
     home.wait_log("puller-out.log", "pulled app");
     assert_ne!(home.app("app").pid(), pid);
-    assert_eq!(sh(&work.join("clone"), "git rev-parse HEAD"), sh(&work.join("src"), "git rev-parse HEAD"));
+    assert_eq!(sh(work.join("clone"), "git rev-parse HEAD"), sh(work.join("src"), "git rev-parse HEAD"));
     // It continues with the next daemon.
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
     home.ok("ping");
     home.write("src/release", "3");
-    sh(&work.join("src"), "git commit -qam 3; git push -q ../repo.git master");
+    sh(work.join("src"), "git commit -qam 3; git push -q ../repo.git master");
     home.wait_log("app-out.log", "release 3");
     assert_eq!((home.app("puller").status(), home.app("puller").restarts()), ("online", 0));
 }

@@ -4,15 +4,10 @@ use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
+use ostler_testkit::{Terminal, fixture, kill, needs_program, proc_number, stat_field};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
-
-/// Opens the view of this home on a terminal with this number of columns and rows.
-fn monit(home: &Home, columns: usize, rows: usize) -> Terminal {
-    Terminal::start(home.cmd("monit"), columns, rows)
-}
 
 /// Quits with a key, and checks that the terminal is restored.
 #[track_caller]
@@ -29,7 +24,7 @@ fn monit_shows_apps_logs_and_exits() {
     let script = home.write("talk.sh", "#!/bin/sh\necho first line\nprintf 'evil \\033[2J\\033]0;title\\007 line\\n'\nexec sleep 1000\n");
     home.ok(format!("start {script} --name talker"));
     start_fixture(&home, "holder", "", "hold");
-    let mut terminal = monit(&home, 100, 30);
+    let mut terminal = Terminal::open(&home, "monit", 100, 30);
     for text in ["2 instances | 2 online", "talker", "holder", "talker Logs", "first line", "evil  line", "Script path"] {
         terminal.wait_for(text);
     }
@@ -54,7 +49,7 @@ fn keys_stop_start_scale_and_reload_after_confirmation() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut terminal = monit(&home, 100, 30);
+    let mut terminal = Terminal::open(&home, "monit", 100, 30);
     terminal.wait_for("1 online");
     let pid = home.app("app").pid();
     terminal.press("s");
@@ -107,7 +102,7 @@ fn monit_follows_the_terminal_size() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut terminal = monit(&home, 40, 12);
+    let mut terminal = Terminal::open(&home, "monit", 40, 12);
     terminal.wait_for("Process List");
     assert!(!terminal.text().contains("Metadata"));
     terminal.resize(200, 50);
@@ -130,7 +125,7 @@ fn monit_without_a_terminal_fails_clearly() {
     home.run("dash --sort wrong").code(2).says("unknown field");
     needs_program!("setsid");
     let alone = crate::setup::home();
-    let mut terminal = monit(&alone, 80, 24);
+    let mut terminal = Terminal::open(&alone, "monit", 80, 24);
     assert_eq!(terminal.end().code(), Some(3), "there is no daemon, and none is started");
     terminal.wait_for("no daemon is running");
     assert!(terminal.is_as_before());
@@ -145,7 +140,7 @@ fn terminal_is_restored_on_every_exit() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
-        let mut terminal = monit(&home, 80, 24);
+        let mut terminal = Terminal::open(&home, "monit", 80, 24);
         terminal.wait_for("1 online");
         assert!(!terminal.is_as_before() && terminal.modes().contains(&"?1049".to_owned()));
         kill(terminal.pid(), signal);
@@ -153,18 +148,18 @@ fn terminal_is_restored_on_every_exit() {
         terminal.assert_restored();
     }
     for keys in ["q", "\x1b", "\x03"] {
-        let mut terminal = monit(&home, 80, 24);
+        let mut terminal = Terminal::open(&home, "monit", 80, 24);
         terminal.wait_for("1 online");
         terminal.press(keys);
         assert!(terminal.end().success(), "{keys:?}");
         terminal.assert_restored();
     }
-    let mut terminal = monit(&home, 80, 24);
+    let mut terminal = Terminal::open(&home, "monit", 80, 24);
     terminal.wait_for("1 online");
     terminal.close();
     terminal.end();
     // No shell could resume it, so it ignores the stop key and redraws itself.
-    let mut terminal = monit(&home, 80, 24);
+    let mut terminal = Terminal::open(&home, "monit", 80, 24);
     terminal.wait_for("1 online");
     let bytes = terminal.bytes();
     terminal.press("\x1a");
@@ -177,7 +172,7 @@ fn monit_reconnects_after_daemon_death() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut terminal = monit(&home, 100, 30);
+    let mut terminal = Terminal::open(&home, "monit", 100, 30);
     terminal.wait_for("1 online");
     kill(home.daemon_pid(), Signal::KILL);
     terminal.press("e");
@@ -191,34 +186,21 @@ fn monit_reconnects_after_daemon_death() {
     quit(terminal);
 }
 
-/// Returns how often this process has given up the CPU since its start.
-fn switches(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok()).unwrap()
-}
-
-/// Returns this process's CPU time in hundredths of a second.
-fn ticks(pid: i32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 #[test]
 fn idle_monit_polls_rarely_and_writes_nothing() {
     needs_program!("setsid");
     let home = home();
     home.ok(format!("start {} --name app -i 20 -f -- hold", fixture()));
     // So narrow a screen shows no times and no figures except the CPU, which is idle.
-    let mut terminal = monit(&home, 40, 12);
+    let mut terminal = Terminal::open(&home, "monit", 40, 12);
     terminal.wait_for("20 online");
     const LOOK: Duration = Duration::from_secs(5);
     home.wait_until("nothing is written any more", || {
-        let before = (terminal.bytes(), switches(terminal.pid()));
+        let before = (terminal.bytes(), proc_number(terminal.pid(), "status", "voluntary_ctxt_switches"));
         thread::sleep(LOOK);
         // Two or three samples, each with one request and two responses. A check per frame would
         // need more than a hundred.
-        terminal.bytes() == before.0 && switches(terminal.pid()) - before.1 < 30
+        terminal.bytes() == before.0 && proc_number(terminal.pid(), "status", "voluntary_ctxt_switches") - before.1 < 30
     });
     terminal.press("q");
     terminal.end();
@@ -254,7 +236,7 @@ fn flood_of_lines_does_not_block_keys() {
     let home = home();
     let script = home.write("flood.sh", "#!/bin/sh\nexec yes \"$(printf 'line\\033[2J%0200d' 7)\"\n");
     home.ok(format!("start {script} --name flood"));
-    let mut terminal = monit(&home, 100, 30);
+    let mut terminal = Terminal::open(&home, "monit", 100, 30);
     terminal.wait_for("0000007");
     for _ in 0..3 {
         terminal.press("?");
@@ -273,7 +255,7 @@ fn monit_reports_a_stopped_daemon() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "other", "", "hold");
-    let mut terminal = monit(&home, 100, 30);
+    let mut terminal = Terminal::open(&home, "monit", 100, 30);
     terminal.wait_for("2 online");
     let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
     // The daemon is stopped, too. The keeper would replace it, which another test covers.
@@ -282,9 +264,10 @@ fn monit_reports_a_stopped_daemon() {
     // Another app without any data so far.
     terminal.press("\x1b[B");
     terminal.wait_for("other Logs");
-    let before = ticks(terminal.pid());
+    let ticks = || stat_field(terminal.pid(), 14) + stat_field(terminal.pid(), 15);
+    let before = ticks();
     thread::sleep(Duration::from_secs(1));
-    assert!(ticks(terminal.pid()) - before < 30, "it does not wait, it turns round and round");
+    assert!(ticks() - before < 30, "it does not wait, it turns round and round");
     [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::CONT));
     terminal.wait_for("2 online");
     terminal.wait_for("Script path");
@@ -296,7 +279,7 @@ fn paused_terminal_does_not_block_monit() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut terminal = monit(&home, 200, 50);
+    let mut terminal = Terminal::open(&home, "monit", 200, 50);
     terminal.wait_for("1 online");
     terminal.pause(true);
     // More output than fits between the two.
@@ -329,7 +312,7 @@ fn monit_shows_custom_metrics_and_imonit_draws_bars() {
     let data = "{'Event Loop Latency': {value: '1.23', unit: 'ms'}, 'Requests \\x1b[2J/s': {value: n++, unit: 'req'}}";
     let script = home.write("app.js", format!("let n = 41; setInterval(() => process.send({{type: 'axm:monitor', data: {data}}}), 50)"));
     home.ok(format!("start {script} --name app"));
-    let terminal = monit(&home, 120, 40);
+    let terminal = Terminal::open(&home, "monit", 120, 40);
     for text in ["Event Loop Latency", "1.23 ms", "req"] {
         terminal.wait_for(text);
     }

@@ -2,7 +2,6 @@
 
 use ostler_testkit::{Home, ListedApp, Subject, fixture, free_port, get};
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{binary, home};
 
 /// Writes a config with the app `web` for a namespace into its own folder, and returns the path.
@@ -73,7 +72,7 @@ fn namesakes_survive_killed_daemon_and_resurrect() {
     home.ok(["start", &production]);
     home.ok(["start", &staging]);
     let before = home.jlist().iter().map(ListedApp::pid).collect::<Vec<_>>();
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("reload staging/web");
     assert_eq!(pids(&home, "default"), before[..1]);
     home.ok("save");
@@ -107,7 +106,7 @@ fn namesakes_have_their_own_sockets() {
         }
     };
     each_answers();
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("reload staging/web");
     each_answers();
     let default = pids(&home, "default");

@@ -2,10 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use ostler_testkit::{Home, alive, fixture, kill, program, skip};
+use ostler_testkit::{Foreground, Home, alive, fixture, kill, program, skip};
 use rustix::process::Signal;
 
-use crate::foreground::Foreground;
 use crate::setup::{home, start_fixture};
 
 /// An app that prints last words before it exits.
@@ -23,7 +22,7 @@ fn signal_stops_the_apps_in_order() {
         assert!(line.ends_with("0|talker | first words"), "{line:?}");
         kill(front.pid(), signal);
         front.until("last words");
-        assert_eq!(front.end(&home), 0, "{signal:?}");
+        assert_eq!(front.exit_code(&home), 0, "{signal:?}");
         assert_eq!(home.processes(), [], "{signal:?}");
         assert!(!home.dir().join("ostler.sock").exists());
         assert!(home.log("talker-out.log").ends_with("last words\n"));
@@ -38,7 +37,7 @@ fn earlier_log_lines_are_not_repeated() {
         let seen = front.until("first words");
         assert!(!seen.iter().any(|line| line.contains("last words")), "{seen:?}");
         kill(front.pid(), Signal::TERM);
-        assert_eq!(front.end(&home), 0);
+        assert_eq!(front.exit_code(&home), 0);
     }
 }
 
@@ -50,13 +49,13 @@ fn existing_daemon_is_left_running() {
     let mut front = Foreground::open(home.cmd(format!("start {} --no-daemon", talker(&home))).command());
     front.until("first words");
     kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 128 + 2);
+    assert_eq!(front.exit_code(&home), 128 + 2);
     assert_eq!((home.app("old").pid(), home.app("talker").status()), (pid, "online"));
     // When that daemon exits, the command that watches it exits, too.
     let mut front = Foreground::open(home.cmd("restart talker --no-daemon").command());
     front.until("Continue to stream logs");
     home.ok("kill");
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn kill_from_another_shell_stops_the_command() {
     let mut front = Foreground::open(home.cmd(format!("start {} --no-daemon", talker(&home))).command());
     front.until("first words");
     home.ok("kill");
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
 }
 
@@ -88,7 +87,7 @@ fn signal_during_start_stops_it() {
     let mut front = Foreground::open(home.cmd(format!("start {script} --wait-ready --listen-timeout 600000 --no-daemon")).command());
     home.wait_log("slow-out.log", "began");
     kill(front.pid(), Signal::TERM);
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
 }
 
@@ -110,7 +109,7 @@ fn command_survives_daemon_and_keeper_death() {
     });
     kill(front.pid(), Signal::TERM);
     front.until("last words");
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
     assert!(!alive(app));
 }
@@ -139,7 +138,7 @@ fn resurrect_stays_in_the_foreground() {
     let mut front = Foreground::open(home.cmd("resurrect --no-daemon").command());
     front.until("first words");
     kill(front.pid(), Signal::TERM);
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
 }
 
@@ -166,6 +165,6 @@ fn process_1_reaps_orphans_and_leaves_no_process() {
     home.wait_until("process 1 has reaped the keeper", || !ostler_testkit::process_table().iter().any(|p| p.pid == keeper));
     home.wait_until("a new keeper is there", || home.app("app").status() == "online");
     kill(first, Signal::TERM);
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.exit_code(&home), 0);
     assert_eq!(home.processes(), []);
 }

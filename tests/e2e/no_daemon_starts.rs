@@ -1,26 +1,14 @@
 //! A daemon that cannot start: clients get the reason, and the keeper waits between attempts. A
 //! record that crashes the daemon costs only its own app.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use ostler_testkit::{Home, alive, fixture_path, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{home, start_fixture};
-
-/// Opens the journal, which only the keeper and the daemon have open.
-#[track_caller]
-fn journal(home: &Home) -> File {
-    let of_keeper = format!("/proc/{}/fd", home.keeper_pid());
-    let path = std::fs::read_dir(of_keeper)
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("ostler-journal")));
-    OpenOptions::new().read(true).write(true).open(path.expect("the keeper holds the journal")).unwrap()
-}
+use crate::setup::{home, journal_path, start_fixture};
 
 /// Returns all records: length, checksum, JSON.
 fn records(bytes: &[u8]) -> Vec<Value> {
@@ -35,12 +23,6 @@ fn records(bytes: &[u8]) -> Vec<Value> {
     found
 }
 
-fn encoded(record: &Value) -> Vec<u8> {
-    let body = serde_json::to_vec(record).unwrap();
-    let sum = crc32fast::hash(&body);
-    [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat()
-}
-
 /// Changes the record of an app's only instance while no daemon runs, and lets the keeper start the
 /// next daemon.
 #[track_caller]
@@ -49,12 +31,15 @@ fn change_record(home: &Home, name: &str, change: impl Fn(&mut Value)) {
     kill(keeper, Signal::STOP);
     kill(daemon, Signal::KILL);
     home.wait_until("the daemon is dead", || !alive(daemon));
-    let file = journal(home);
+    let file = OpenOptions::new().read(true).write(true).open(journal_path(home)).unwrap();
     let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();
     let mut record = records(&bytes).into_iter().rfind(|record| record["slot"]["id"] == id).expect("the app has a record");
     change(&mut record["slot"]);
-    file.write_all_at(&encoded(&record), bytes.len() as u64).unwrap();
+    let body = serde_json::to_vec(&record).unwrap();
+    let sum = crc32fast::hash(&body);
+    let record = [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat();
+    file.write_all_at(&record, bytes.len() as u64).unwrap();
     kill(keeper, Signal::CONT);
 }
 

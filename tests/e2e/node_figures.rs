@@ -1,23 +1,14 @@
 //! Figures of Node apps: the preload measures them while a client reads them, without a package.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use ostler_testkit::{DEADLINE, free_port, needs_program, nodes};
+use ostler_testkit::{free_port, needs_program, nodes, request};
 use serde_json::Value;
 
 use crate::setup::home;
 use crate::web::Web;
-
-fn ask(port: u16, path: &str) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 "), "{text}");
-}
 
 #[test]
 fn metrics_of_every_worker_reach_prometheus_and_lists() {
@@ -48,8 +39,8 @@ fn metrics_of_every_worker_reach_prometheus_and_lists() {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     };
     for n in 0..20 {
-        ask(port, &format!("/orders/{n}"));
-        ask(port, "/fails");
+        assert!(request(port, &format!("GET /orders/{n}"), "").starts_with("HTTP/1.1 "));
+        assert!(request(port, "GET /fails", "").starts_with("HTTP/1.1 "));
     }
     home.wait_until("all are counted", || value(&metrics(), "ostler_node_http_requests_total{") >= 40.0);
     let text = metrics();

@@ -36,7 +36,7 @@ fn concurrent_start_and_kill_leave_at_most_one_daemon() {
         }
         assert!(home.daemons().len() <= 1, "{:?}", home.processes());
         home.run("kill");
-        home.wait_until("all is over", || home.processes().is_empty());
+        home.wait_no_processes();
     }
 }
 

@@ -11,34 +11,26 @@ fn start_apps(home: &Home) {
     }
 }
 
-fn statuses(home: &Home) -> Vec<(String, String)> {
-    home.jlist().iter().map(|item| (item.text("name").to_owned(), item.status().to_owned())).collect()
-}
-
-fn pid_of(home: &Home, name: &str) -> i32 {
-    home.app(name).pid()
-}
-
 #[test]
 fn namespace_limits_the_targets_of_a_command() {
     let home = home();
     start_apps(&home);
-    let before = ["web", "api", "lab"].map(|name| pid_of(&home, name));
+    let before = ["web", "api", "lab"].map(|name| home.app(name).pid());
     for verb in ["restart", "reload"] {
-        let lab = pid_of(&home, "lab");
+        let lab = home.app("lab").pid();
         home.ok(format!("{verb} all --namespace staging"));
-        assert_ne!(pid_of(&home, "lab"), lab, "{verb}");
+        assert_ne!(home.app("lab").pid(), lab, "{verb}");
     }
     home.ok("restart all --namespace staging --max-restarts 9");
     assert_eq!(home.app("lab").number("max_restarts"), 9);
-    assert_eq!(["web", "api"].map(|name| pid_of(&home, name)), before[..2]);
+    assert_eq!(["web", "api"].map(|name| home.app(name).pid()), before[..2]);
     assert_eq!(home.app("web").text("namespace"), "default");
     home.ok("stop all --namespace staging");
     let online = |names: &[&str]| {
         let is_online = |name: &str| if names.contains(&name) { "online" } else { "stopped" };
         ["web", "api", "lab"].map(|name| (name.to_owned(), is_online(name).to_owned())).to_vec()
     };
-    assert_eq!(statuses(&home), online(&["web", "api"]));
+    assert_eq!(home.statuses(), online(&["web", "api"]));
     home.ok("reset all --namespace staging");
     // A target outside the namespace is not found, by name, id, namespace or expression.
     for target in ["web", "0", "default", "/web/"] {
@@ -46,9 +38,9 @@ fn namespace_limits_the_targets_of_a_command() {
             home.run(format!("{verb} {target} --namespace staging")).code(4);
         }
     }
-    assert_eq!(statuses(&home), online(&["web", "api"]));
+    assert_eq!(home.statuses(), online(&["web", "api"]));
     home.ok("delete all --namespace staging");
-    assert_eq!(statuses(&home).len(), 2);
+    assert_eq!(home.statuses().len(), 2);
     home.ok("stop web --namespace default");
     assert_eq!(home.app("api").status(), "online");
 }
@@ -79,7 +71,7 @@ fn pm2_name_warns_about_option_without_effect() {
     start_apps(&home);
     let output = home.ok("stop all --name other");
     assert!(output.stderr.contains("option --name has no effect with stop"), "{output}");
-    assert!(statuses(&home).iter().all(|(_, status)| status == "stopped"));
+    assert!(home.statuses().iter().all(|(_, status)| status == "stopped"));
     // In PM2, the option moves the app to the namespace.
     home.ok("restart web --namespace staging");
     assert_eq!(home.app("web").text("namespace"), "staging");

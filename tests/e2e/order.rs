@@ -3,8 +3,7 @@
 use ostler_testkit::{Home, fixture_app, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
-use crate::setup::{home, start_in_background};
+use crate::setup::{apps_file, home, start_in_background};
 
 /// Writes a script that writes to `log` when it starts, which makes it ready, and when it gets the
 /// stop signal.
@@ -15,21 +14,14 @@ fn app(home: &Home, name: &str, members: &str) -> String {
             "#!/bin/sh\ntrap \"echo '-{name}' >> log; exit 0\" INT TERM\necho '+{name}' >> log\necho up\nwhile :; do sleep 0.01; done\n"
         ),
     );
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     format!(
         r#"{{"name": "{name}", "script": "{script}", "pre_start": "[ ! -e no-{name} ]", "ready": {{"log": "up"}}, "listen_timeout": 20000, "kill_timeout": 20000 {members}}}"#
     )
 }
 
-#[track_caller]
-fn file(home: &Home, apps: &[String]) -> String {
-    home.write("apps.json", format!("{{\"apps\": [{}]}}", apps.join(", ")))
-}
-
 /// Writes a file in which `web` depends on `api` and `api` on `db`, in reverse order.
 fn shop(home: &Home) -> String {
-    file(
+    apps_file(
         home,
         &[
             app(home, "web", r#", "depends_on": ["api"]"#),
@@ -46,11 +38,6 @@ fn chain(home: &Home) -> Vec<String> {
 }
 
 #[track_caller]
-fn clear_log(home: &Home) {
-    home.write("log", "");
-}
-
-#[track_caller]
 fn assert_log(home: &Home, lines: &[&str]) {
     home.wait_until(&format!("the apps told {lines:?}"), || chain(home).len() >= lines.len());
     assert_eq!(chain(home), lines, "{}", home.report());
@@ -62,19 +49,19 @@ fn apps_start_in_order_and_stop_in_reverse() {
     home.ok(format!("start {}", shop(&home)));
     assert_eq!(home.jlist().iter().map(|item| item.status().to_owned()).collect::<Vec<_>>(), ["online"; 4]);
     home.wait_until("all told", || home.lines("log").len() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("restart all");
     let restarted = chain(&home);
     let stops: Vec<&String> = restarted.iter().filter(|line| line.starts_with('-')).collect();
     assert_eq!(stops, ["-db", "-api", "-web"], "what others depend on is restarted first");
     home.wait_until("all told", || home.lines("log").iter().filter(|line| line.starts_with('+')).count() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("stop all");
     assert_log(&home, &["-web", "-api", "-db"]);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("restart all");
     home.wait_until("all told", || home.lines("log").len() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("delete all");
     assert_log(&home, &["-web", "-api", "-db"]);
 }
@@ -85,7 +72,7 @@ fn kill_and_sigterm_stop_apps_in_order() {
         let home = home();
         home.ok(format!("start {}", shop(&home)));
         home.wait_until("all told", || home.lines("log").len() == 4);
-        clear_log(&home);
+        home.write("log", "");
         if by_signal {
             let keeper = home.keeper_pid();
             kill(keeper, Signal::TERM);
@@ -104,7 +91,7 @@ fn resurrect_starts_apps_in_order() {
     home.ok("save");
     home.wait_until("all told", || home.lines("log").len() == 4);
     home.ok("kill");
-    clear_log(&home);
+    home.write("log", "");
     home.write("no-db", "");
     let mut resurrect = start_in_background(&home, "resurrect");
     home.wait_app("web", "waiting", |item| item.status() == "launching");
@@ -123,7 +110,7 @@ fn dependency_that_is_never_ready_fails_the_start() {
     let home = home();
     let slow = format!(r#"{{"name": "slow", "script": "{}", "wait_ready": true, "listen_timeout": 600000}}"#, fixture_app("hold.js"));
     let apps = [app(&home, "web", r#", "depends_on": ["slow"], "depends_timeout": "400ms""#), slow];
-    let path = file(&home, &apps);
+    let path = apps_file(&home, &apps);
     let mut start_of_slow = start_in_background(&home, &format!("start {path} --only slow"));
     home.wait_status("slow", "launching");
     home.run(format!("start {path} --only web")).code(1).says("it depends on slow, which is not ready, after 400 ms");
@@ -142,7 +129,7 @@ fn errored_dependency_fails_dependents_immediately() {
         app(&home, "api", r#", "depends_on": ["db"]"#),
         app(&home, "db", r#", "max_restarts": 2"#),
     ];
-    home.run(format!("start {}", file(&home, &apps))).code(1).says("db, which is errored").says("api, which is errored");
+    home.run(format!("start {}", apps_file(&home, &apps))).code(1).says("db, which is errored").says("api, which is errored");
     assert_eq!(home.lines("log"), [""; 0]);
     // The cause is removed: the same command starts all apps.
     std::fs::remove_file(home.work().join("no-db")).unwrap();
@@ -158,7 +145,7 @@ fn app_waits_for_a_completed_job() {
         format!(r#"{{"name": "migrate", {}}}"#, members.replace("CODE", &code.to_string()))
     };
     let web = app(&home, "web", r#", "depends_on": {"migrate": {"condition": "service_completed_successfully"}}"#);
-    let path = file(&home, &[web.clone(), migrate(0)]);
+    let path = apps_file(&home, &[web.clone(), migrate(0)]);
     let mut start = start_in_background(&home, &format!("start {path}"));
     home.wait_status("migrate", "online");
     assert_eq!(home.app("web").status(), "launching");
@@ -166,8 +153,8 @@ fn app_waits_for_a_completed_job() {
     assert!(start.wait().unwrap().success(), "{}", home.report());
     assert_log(&home, &["migrated", "+web"]);
     home.ok("delete all");
-    clear_log(&home);
-    home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
+    home.write("log", "");
+    home.run(format!("start {}", apps_file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
     assert_eq!(chain(&home), ["migrated"]);
 }
 
@@ -180,10 +167,10 @@ fn next_daemon_resumes_waiting_starts() {
         app(&home, "api", r#", "depends_on": ["db"]"#),
         app(&home, "db", r#", "max_restarts": 100000"#),
     ];
-    let mut start = start_in_background(&home, &format!("start {}", file(&home, &apps)));
+    let mut start = start_in_background(&home, &format!("start {}", apps_file(&home, &apps)));
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     for _ in 0..3 {
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     assert_eq!((home.app("web").status(), home.app("api").status()), ("launching", "launching"));
     std::fs::remove_file(home.work().join("no-db")).unwrap();
@@ -197,7 +184,7 @@ fn stop_cancels_a_waiting_start() {
     let home = home();
     home.write("no-db", "");
     let apps = [app(&home, "web", r#", "depends_on": ["db"]"#), app(&home, "db", r#", "max_restarts": 100000"#)];
-    let mut start = start_in_background(&home, &format!("start {}", file(&home, &apps)));
+    let mut start = start_in_background(&home, &format!("start {}", apps_file(&home, &apps)));
     home.wait_app("web", "waiting", |item| item.status() == "launching");
     home.ok("stop web");
     assert_eq!(home.app("web").status(), "stopped");
@@ -230,7 +217,7 @@ fn reload_is_in_order_and_stops_at_first_failure() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.wait_until("all told", || home.lines("log").len() == 4);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("reload all");
     let reloaded = chain(&home);
     let stops: Vec<&String> = reloaded.iter().filter(|line| line.starts_with('-')).collect();
@@ -251,21 +238,21 @@ fn reload_is_in_order_and_stops_at_first_failure() {
 fn cycles_and_unknown_dependencies_are_rejected() {
     let home = home();
     let one = |name: &str, on: &str| app(&home, name, &format!(r#", "depends_on": ["{on}"]"#));
-    let circle = file(&home, &[one("a", "b"), one("b", "c"), one("c", "a")]);
+    let circle = apps_file(&home, &[one("a", "b"), one("b", "c"), one("c", "a")]);
     home.run(format!("start {circle}")).code(1).says("a → b → c → a");
     home.run(format!("validate {circle}")).code(1).says("a → b → c → a").says("depends_on");
-    home.run(format!("start {}", file(&home, &[one("a", "a")]))).code(1).says("a depends on itself");
-    home.run(format!("start {}", file(&home, &[one("a", "nobody")]))).code(1).says("a depends on nobody").says("nothing was started");
-    home.run(format!("start {}", file(&home, &[app(&home, "a", r#", "depends_on": {"b": "happy"}"#)])))
+    home.run(format!("start {}", apps_file(&home, &[one("a", "a")]))).code(1).says("a depends on itself");
+    home.run(format!("start {}", apps_file(&home, &[one("a", "nobody")]))).code(1).says("a depends on nobody").says("nothing was started");
+    home.run(format!("start {}", apps_file(&home, &[app(&home, "a", r#", "depends_on": {"b": "happy"}"#)])))
         .code(1)
         .says("\"completed\", found \"happy\"");
     let never = app(&home, "a", r#", "depends_on": {"b": "completed"}"#);
-    home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("restarts after each exit");
+    home.run(format!("start {}", apps_file(&home, &[never, app(&home, "b", "")]))).code(1).says("restarts after each exit");
     assert!(home.jlist().is_empty());
     // A dependency may be an app that already exists. A cycle across two files is also a cycle.
-    home.ok(format!("start {}", file(&home, &[app(&home, "b", "")])));
-    home.ok(format!("start {}", file(&home, &[one("a", "b")])));
-    home.run(format!("start {}", file(&home, &[one("b", "a")]))).code(1).says("in a circle");
+    home.ok(format!("start {}", apps_file(&home, &[app(&home, "b", "")])));
+    home.ok(format!("start {}", apps_file(&home, &[one("a", "b")])));
+    home.run(format!("start {}", apps_file(&home, &[one("b", "a")]))).code(1).says("in a circle");
     assert_eq!((home.app("a").restarts(), home.app("b").restarts()), (0, 0));
 }
 
@@ -277,7 +264,7 @@ fn independent_apps_start_in_parallel() {
         app(&home, "two", r#", "pre_start": "touch two; while [ ! -e one ]; do sleep 0.01; done""#),
     ];
     let web = app(&home, "web", r#", "depends_on": ["one", "two"], "instances": 2"#);
-    home.ok(format!("start {}", file(&home, &[web, both[0].clone(), both[1].clone()])));
+    home.ok(format!("start {}", apps_file(&home, &[web, both[0].clone(), both[1].clone()])));
     home.wait_until("all told", || home.lines("log").len() == 4);
     assert!(home.lines("log")[2..].iter().all(|line| line == "+web"), "{:?}", home.lines("log"));
 }
@@ -286,11 +273,11 @@ fn independent_apps_start_in_parallel() {
 fn dependency_started_by_same_command_is_waited_for() {
     let home = home();
     let db = app(&home, "db", r#", "instances": 4"#);
-    let path = file(&home, std::slice::from_ref(&db));
+    let path = apps_file(&home, std::slice::from_ref(&db));
     home.ok(format!("start {path}"));
     home.ok("stop all");
     // Two of the four are started first, then the others; the new app needs all.
-    home.ok(format!("start {}", file(&home, &[app(&home, "web", r#", "depends_on": "db""#), db])));
+    home.ok(format!("start {}", apps_file(&home, &[app(&home, "web", r#", "depends_on": "db""#), db])));
     assert!(home.all_online(), "{}", home.report());
 }
 
@@ -329,11 +316,11 @@ fn compose_depends_on_works_natively() {
             app(&home, name, &format!(r#", "depends_on": {on}{replicas}"#))
         })
         .collect();
-    home.ok(format!("start {}", file(&home, &apps)));
+    home.ok(format!("start {}", apps_file(&home, &apps)));
     let mut started = home.lines("log");
     started[..2].sort();
     assert_eq!(started, ["+db", "+redis", "+app", "+app", "+app", "+nginx"]);
-    clear_log(&home);
+    home.write("log", "");
     home.ok("stop all");
     let mut stopped = home.lines("log");
     stopped[4..].sort();

@@ -1,22 +1,21 @@
 //! Several users: configuration files that another user can change, root and the homes of others,
 //! homes of users without an entry.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Home, Subject, needs_root};
+use ostler_testkit::{Home, Subject, needs_root, paths_below, set_mode};
 
-use crate::setup::{binary, home, home_as_pm2};
+use crate::setup::{home, home_as_pm2, stranger_home};
 
 /// A user that owns no other files.
 const OTHER: u32 = 54_321;
 
+/// The program under both names.
+const SUBJECTS: [fn(PathBuf) -> Subject; 2] = [Subject::Ostler, Subject::OstlerAsPm2];
+
 const COMPOSE: &str = "services: {app: {command: sleep 1000}}\n";
 const ECOSYSTEM: &str = "apps: [{name: app, script: sleep, args: 1000}]\n";
-
-fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
 
 fn give(path: &Path, uid: u32) {
     std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
@@ -68,7 +67,7 @@ fn links_and_folders_of_another_user_are_rejected() {
     // Root's file in a folder that another user owns, or that everybody can write to.
     let change: [&dyn Fn(bool); 3] =
         [&|on| give(&own, if on { OTHER } else { 0 }), &|on| set_mode(&own, if on { 0o777 } else { 0o755 }), &|on| {
-            set_mode(&own.join("compose.yaml"), if on { 0o666 } else { 0o644 })
+            set_mode(own.join("compose.yaml"), if on { 0o666 } else { 0o644 })
         }];
     for (number, change) in change.into_iter().enumerate() {
         change(true);
@@ -147,9 +146,9 @@ fn pm2_name_accepts_named_file_of_another_user() {
 fn own_file_and_file_of_sudo_user_are_accepted() {
     needs_root!();
     let home = home();
-    let other = user_home(&home, Subject::Ostler(copy(&home)));
+    let other = stranger_home(&home, OTHER, Subject::Ostler);
     other.write("eco.yaml", ECOSYSTEM);
-    set_mode(&other.work().join("eco.yaml"), 0o664);
+    set_mode(other.work().join("eco.yaml"), 0o664);
     give(&other.work().join("eco.yaml"), OTHER);
     other.cmd("validate eco.yaml").uid(OTHER).run().ok();
     let validate = |sudo: u32| {
@@ -160,43 +159,10 @@ fn own_file_and_file_of_sudo_user_are_accepted() {
     validate(OTHER + 1).fails().says("refused");
 }
 
-/// Copies the program to a place from which each user can execute it.
-fn copy(home: &Home) -> PathBuf {
-    let copy = home.root().join("bin/ostler-of-all");
-    if !copy.exists() {
-        std::fs::copy(binary(), &copy).unwrap();
-    }
-    set_mode(&copy, 0o755);
-    copy
-}
-
-/// Creates a home below the folder of a user that has no entry in the user database.
-fn user_home(home: &Home, subject: Subject) -> Home {
-    let mut other = Home::new(subject);
-    for folder in ["work", "user"] {
-        chown(other.root().join(folder), Some(OTHER), Some(OTHER)).unwrap();
-    }
-    set_mode(home.root(), 0o755);
-    set_mode(&home.root().join("bin"), 0o755);
-    set_mode(other.root(), 0o755);
-    let dir = other.root().join("user/.home");
-    other.set_dir(dir);
-    other
-}
-
-fn subjects(home: &Home) -> [Subject; 2] {
-    [Subject::Ostler(copy(home)), Subject::OstlerAsPm2(copy(home))]
-}
-
 /// Fails if any file below the folder belongs to another user.
 fn all_belong_to(folder: &Path, uid: u32) {
-    let mut stack = vec![folder.to_owned()];
-    while let Some(path) = stack.pop() {
-        let meta = std::fs::symlink_metadata(&path).unwrap();
-        assert_eq!(meta.uid(), uid, "{}", path.display());
-        if meta.is_dir() {
-            stack.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        }
+    for path in paths_below(folder).iter().chain([&folder.to_owned()]) {
+        assert_eq!(std::fs::symlink_metadata(path).unwrap().uid(), uid, "{}", path.display());
     }
 }
 
@@ -208,8 +174,8 @@ fn uid_of(pid: i32) -> u32 {
 fn root_uses_the_daemon_of_a_users_home() {
     needs_root!();
     let home = home();
-    for subject in subjects(&home) {
-        let other = user_home(&home, subject);
+    for subject in SUBJECTS {
+        let other = stranger_home(&home, OTHER, subject);
         other.cmd("start sleep --name app -x --interpreter none -- 1000").uid(OTHER).run().ok();
         let keeper = other.keeper_pid();
         assert!(other.ok("jlist").stdout.contains("\"app\""));
@@ -236,8 +202,8 @@ fn home_created_by_root_in_user_folder_is_reported() {
     let home = home();
     let start = "start sleep --name app -x --interpreter none -- 1000";
     // The folder has no entry in the user database: only HOME names the home.
-    for (subject, folder, owner) in subjects(&home).into_iter().zip([".ostler", ".pm2"]).zip([OTHER, 0]).map(|((a, b), c)| (a, b, c)) {
-        let mut other = user_home(&home, subject);
+    for (subject, folder, owner) in SUBJECTS.into_iter().zip([".ostler", ".pm2"]).zip([OTHER, 0]).map(|((a, b), c)| (a, b, c)) {
+        let mut other = stranger_home(&home, OTHER, subject);
         let dir = other.root().join("user").join(folder);
         other.set_dir(&dir);
         let output = other.cmd(start).without("OSTLER_HOME").without("PM2_HOME").env("SUDO_UID", OTHER.to_string()).run().ok();
@@ -247,7 +213,7 @@ fn home_created_by_root_in_user_folder_is_reported() {
         other.ok("kill");
     }
     // The opposite case: a user with root's HOME.
-    let other = user_home(&home, Subject::Ostler(copy(&home)));
+    let other = stranger_home(&home, OTHER, Subject::Ostler);
     let roots = other.root().join("roots");
     std::fs::create_dir(&roots).unwrap();
     set_mode(&roots, 0o700);
@@ -260,8 +226,8 @@ fn root_does_not_follow_user_link_to_a_home() {
     needs_root!();
     let home = home();
     home.ok("start sleep --name roots -- 1000");
-    for subject in subjects(&home) {
-        let other = user_home(&home, subject);
+    for subject in SUBJECTS {
+        let other = stranger_home(&home, OTHER, subject);
         symlink(home.dir(), other.dir()).unwrap();
         give(other.dir(), OTHER);
         for command in ["kill", "save", "delete all", "start sleep --name x -- 1000"] {
@@ -276,8 +242,8 @@ fn root_does_not_follow_user_link_to_a_home() {
 fn a_runtime_runs_as_the_owner_of_a_mounted_home() {
     needs_root!();
     let home = home();
-    for subject in subjects(&home) {
-        let other = user_home(&home, subject);
+    for subject in SUBJECTS {
+        let other = stranger_home(&home, OTHER, subject);
         std::fs::create_dir(other.dir()).unwrap();
         give(other.dir(), OTHER);
         other.write("app.sh", "id -u; echo $GIVEN; exit 3\n");
@@ -294,8 +260,8 @@ fn a_runtime_runs_as_the_owner_of_a_mounted_home() {
 fn user_without_entry_gets_a_home_in_a_shared_folder() {
     needs_root!();
     let home = home();
-    for (subject, mode) in subjects(&home).into_iter().zip([0o1777, 0o777]) {
-        let mut other = user_home(&home, subject);
+    for (subject, mode) in SUBJECTS.into_iter().zip([0o1777, 0o777]) {
+        let mut other = stranger_home(&home, OTHER, subject);
         let shared = other.root().join("shared");
         std::fs::create_dir(&shared).unwrap();
         set_mode(&shared, mode);
@@ -315,8 +281,8 @@ fn user_without_entry_gets_a_home_in_a_shared_folder() {
 fn home_given_to_another_user_is_reported_in_one_line() {
     needs_root!();
     let home = home();
-    for subject in subjects(&home) {
-        let other = user_home(&home, subject);
+    for subject in SUBJECTS {
+        let other = stranger_home(&home, OTHER, subject);
         let dir = other.root().join("home");
         let mut other = other;
         other.set_dir(&dir);

@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ostler_testkit::{Home, KilledOnDrop, cache_dir, fixture, fixture_path, free_port, needs_program, on_ci};
+use ostler_testkit::{Home, KilledOnDrop, cache_dir, fixture, fixture_path, free_port, needs_program, on_ci, post};
 use serde_json::json;
 
 use crate::setup::home;
-use crate::traces::{failed, post};
+use crate::traces::failed;
 use crate::web::Web;
 
 /// A running collector, and its log of received data.
@@ -83,7 +83,7 @@ fn collector_forwards_traces_to_ostler() {
     let Some(collector) = Collector::new(&home, "sends", &words) else { ostler_testkit::skip!("rotel is not installed") };
     let id = "5b8efff798038103d269b633813fc60c";
     let sent = failed("elsewhere", "", "GET /checkout", id, "no stock");
-    assert_eq!(post(collector.http, "/v1/traces", "Content-Type: application/json\r\n", sent.to_string().as_bytes()).0, 200);
+    assert_eq!(post(collector.http, "/v1/traces", "Content-Type: application/json\r\n", sent.to_string().as_bytes()).status, 200);
     home.wait_until("the trace is here", || web.get(&format!("/api/traces/{id}")).status == 200);
     let trace = web.get(&format!("/api/traces/{id}")).json();
     assert_eq!(

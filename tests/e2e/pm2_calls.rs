@@ -165,7 +165,7 @@ fn kill_event_names_its_cause() {
         }
         assert_eq!(payload, json!({"status": "killed", "msg": msg}));
         events.is_closed();
-        home.wait_until("all is over", || home.processes().is_empty());
+        home.wait_no_processes();
     }
 }
 
@@ -227,7 +227,7 @@ fn variables_set_the_socket_paths() {
     kill(home.daemon_pid(), Signal::KILL);
     assert_eq!(value(&connect(&calls).call("getMonitorData", json!([{}])))[0]["name"], "app");
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 

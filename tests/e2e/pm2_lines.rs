@@ -10,7 +10,7 @@ use ostler_testkit::{DEADLINE, Home, kill, needs_root};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
+use crate::setup::{SeededRandom, assert_counts_to, ecosystem, home, last_numbers, start_fixture};
 
 /// A subscriber of `pub.sock`.
 struct Bus {
@@ -52,12 +52,6 @@ impl Bus {
         });
         self.decoder = Decoder::with_limit(64 << 20);
         self.connections += 1;
-    }
-
-    /// Reads until this app's last line, over as many connections as needed.
-    #[track_caller]
-    fn read_to_end(&mut self, home: &Home, app: &str) {
-        self.read_until(home, app, has_last_line);
     }
 
     /// Reads until the condition holds for the app's lines, over as many connections as needed. A
@@ -146,11 +140,6 @@ fn readers(home: &Home) -> usize {
     home.processes().iter().filter(|process| process.cmdline.starts_with("ostler: log reader")).count()
 }
 
-/// Returns the numbers of the lines `line <n>`.
-fn numbers(lines: &[String]) -> Vec<u32> {
-    lines.iter().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
-}
-
 #[test]
 fn lines_arrive_once_across_rotation_restart_and_new_apps() {
     let home = home();
@@ -193,7 +182,7 @@ fn lines_arrive_once_across_rotation_restart_and_new_apps() {
     bus.wait_for(&home, "log:err", "say", "line 399");
     second.wait_for(&home, "log:err", "say", "line 399");
     for bus in [&bus, &second] {
-        let heard = numbers(bus.of("log:err", "say"));
+        let heard = last_numbers(&bus.of("log:err", "say").join("\n"));
         assert_eq!(heard, (0..400).collect::<Vec<_>>());
         assert!(!bus.of("log:out", "say").contains(&"before".to_owned()), "lines of the past");
     }
@@ -212,7 +201,7 @@ fn lines_arrive_once_across_rotation_restart_and_new_apps() {
     home.ok("restart late");
     again.wait_for(&home, "log:out", "late", "end");
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]
@@ -234,14 +223,8 @@ fn subscriber_that_does_not_read_blocks_no_other() {
 /// Checks that each number from 1 to this arrived once, in order.
 #[track_caller]
 fn each_once(bus: &Bus, app: &str, upto: u32) {
-    let heard = numbers(bus.of("log:out", app));
-    let wrong = heard.iter().zip(1..).find(|(seen, wanted)| **seen != *wanted);
-    assert!(
-        wrong.is_none() && heard.len() == upto as usize,
-        "{} lines of {upto} over {} connections, first (heard, wanted): {wrong:?}",
-        heard.len(),
-        bus.connections
-    );
+    let heard = last_numbers(&bus.of("log:out", app).join("\n"));
+    assert_counts_to(&heard, upto);
 }
 
 /// Kills repeatedly while an app counts up to this number and a subscriber reads.
@@ -261,7 +244,7 @@ fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str
         }
         kill(&home);
     }
-    bus.read_to_end(&home, "c");
+    bus.read_until(&home, "c", has_last_line);
     each_once(&bus, "c", upto);
     assert!(bus.connections > 1, "nothing was killed");
     drop(bus);

@@ -4,9 +4,8 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use ostler_testkit::{Home, installed_pm2, installed_pm2_of, needs_program};
+use ostler_testkit::{Foreground, Home, installed_pm2, installed_pm2_of, needs_program};
 
-use crate::foreground::Foreground;
 use crate::pm2_sockets::{npms, run};
 use crate::setup::{home, start_fixture};
 
@@ -50,7 +49,7 @@ fn npm_logs_send_and_signals_work() {
     // The client has printed the past lines, but the test cannot know whether it follows already.
     home.wait_until("it follows", || {
         home.ok("sendSignal SIGUSR2 app");
-        follower.lines.try_iter().any(|line| line.contains("0|app") && line.ends_with("a signal"))
+        follower.out.try_iter().any(|line| line.contains("0|app") && line.ends_with("a signal"))
     });
     run(&pm2, &home, "send 0 word");
     follower.until("heard word");
@@ -145,7 +144,7 @@ fn npm_update_changes_nothing() {
         // Restarts work, and `kill` stops everything.
         run(&pm2, &home, "restart app");
         run(&pm2, &home, "kill");
-        home.wait_until("all is over", || home.processes().is_empty());
+        home.wait_no_processes();
     }
 }
 

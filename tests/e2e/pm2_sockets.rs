@@ -121,10 +121,6 @@ pub fn run(pm2: &Path, home: &Home, args: &str) -> String {
     text
 }
 
-fn names_and_states(home: &Home) -> Vec<(String, String)> {
-    home.jlist().iter().map(|item| (item.name().to_owned(), item.status().to_owned())).collect()
-}
-
 #[test]
 fn npm_command_line_works_with_ostler_daemon() {
     needs_program!("node");
@@ -137,7 +133,7 @@ fn npm_command_line_works_with_ostler_daemon() {
     assert!(run(&pm2, &home, "ping").contains("pong"));
     run(&pm2, &home, &format!("start {} --name more -i 2", script));
     let online = |name: &str| (name.to_owned(), "online".to_owned());
-    assert_eq!(names_and_states(&home), [online("own"), online("more"), online("more")]);
+    assert_eq!(home.statuses(), [online("own"), online("more"), online("more")]);
     run(&pm2, &home, "restart own");
     assert!(home.app("own").pid() != first);
     let before: Vec<i32> = home.jlist().iter().filter(|item| item.name() == "more").map(|item| item.pid()).collect();
@@ -150,13 +146,13 @@ fn npm_command_line_works_with_ostler_daemon() {
     run(&pm2, &home, "restart own");
     assert_eq!(home.app("own").status(), "online");
     run(&pm2, &home, "delete more");
-    assert_eq!(names_and_states(&home), [online("own")]);
+    assert_eq!(home.statuses(), [online("own")]);
     for reads in ["ls", "jlist", "describe own", "env 0", "reset own", "reloadLogs", "report", "save"] {
         run(&pm2, &home, reads);
     }
     assert_eq!(home.daemon_pid(), daemon, "all by the same daemon");
     run(&pm2, &home, "kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
     assert!(!home.dir().join("rpc.sock").exists() && !home.dir().join("pub.sock").exists());
 }
 
@@ -278,7 +274,7 @@ fn data_and_actions_reach_the_app_and_return_its_answer() {
     let told = run(&pm2, &home, "trigger app double ab");
     assert!(told.contains("[app:0:default]=\"abab\""), "{told}");
     assert_eq!(home.ok("trigger app double cd").stdout, "1 processes have received command double\n[app:0:default]=\"cdcd\"\n");
-    let answers: Value = serde_json::from_str(&home.ok("trigger 0 double e --json").stdout).unwrap();
+    let answers = home.ok("trigger 0 double e --json").json();
     assert_eq!(answers, json!([{"pm_id": 0, "name": "app", "namespace": "default", "return": "ee"}]));
     let refused = home.run("trigger app nope");
     assert!(refused.code == 1 && refused.stderr.contains("app offers no action nope; available: double"), "{refused:?}");

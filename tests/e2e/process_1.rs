@@ -3,7 +3,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use ostler_testkit::{Home, kill, needs_root, process_table, skip};
+use ostler_testkit::{Home, can_unshare, kill, needs_root, process_table, skip, text_of};
 use rustix::process::Signal;
 
 use crate::setup::{home, home_as_pm2};
@@ -35,7 +35,10 @@ impl Init {
             first > 0
         });
         // The kernel drops signals before that: process 1 has no default actions.
-        home.wait_until("process 1 receives signals", || reads_signals(first));
+        home.wait_until("process 1 receives signals", || {
+            let links = std::fs::read_dir(format!("/proc/{first}/fd")).into_iter().flatten().flatten();
+            links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|target| target.to_string_lossy().contains("[signalfd]"))
+        });
         Self { unshare, first }
     }
 
@@ -48,25 +51,10 @@ impl Init {
     }
 }
 
-/// Returns true if a process reads signals from a descriptor.
-fn reads_signals(pid: i32) -> bool {
-    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|target| target.to_string_lossy().contains("[signalfd]"))
-}
-
-fn permitted() -> bool {
-    let status = Command::new("unshare").args(NAMESPACE).arg("true").stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-fn shown(home: &Home) -> String {
-    std::fs::read_to_string(home.root().join("shown")).unwrap_or_default()
-}
-
 #[test]
 fn long_running_commands_obey_signals() {
     needs_root!();
-    if !permitted() {
+    if !can_unshare(&NAMESPACE) {
         skip!("namespaces are not permitted here");
     }
     for (command, sign, signal, code) in [
@@ -83,8 +71,8 @@ fn long_running_commands_obey_signals() {
         let script = home.write("say.sh", "echo says; exec sleep 1000");
         home.ok(format!("start {script} --name app"));
         let init = Init::start(&home, &command.replace("SCRIPT", &script));
-        home.wait_until(&format!("{command} shows something"), || shown(&home).contains(sign));
-        assert_eq!(init.exit_code_after(&home, signal, command), Some(code), "{command}: {}", shown(&home));
+        home.wait_until(&format!("{command} shows something"), || text_of(home.root().join("shown")).contains(sign));
+        assert_eq!(init.exit_code_after(&home, signal, command), Some(code), "{command}: {}", text_of(home.root().join("shown")));
         // The command must leave a daemon outside its container alone.
         assert_eq!(home.app("app").status(), "online", "{command}");
     }
@@ -93,13 +81,13 @@ fn long_running_commands_obey_signals() {
 #[test]
 fn apps_that_process_1_has_started_are_stopped_in_order() {
     needs_root!();
-    if !permitted() {
+    if !can_unshare(&NAMESPACE) {
         skip!("namespaces are not permitted here");
     }
     for home in [home(), home_as_pm2()] {
         let script = home.write("app.sh", "trap 'echo asked > asked; exit' INT TERM; echo says; while :; do sleep 0.02; done");
         let init = Init::start(&home, &format!("start {script} --name app --attach"));
-        home.wait_until("its lines are shown", || shown(&home).contains("says"));
+        home.wait_until("its lines are shown", || text_of(home.root().join("shown")).contains("says"));
         assert_eq!(init.exit_code_after(&home, Signal::TERM, "start --attach"), Some(143));
         assert_eq!(home.read("asked"), "asked\n");
         assert!(home.processes().is_empty(), "{}", home.report());

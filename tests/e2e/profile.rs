@@ -23,10 +23,10 @@ fn every_kind_of_profile_is_taken() {
     for (options, ending, key) in
         [("--for 300ms", "cpuprofile", "nodes"), ("--memory --for 300ms", "heapprofile", "head"), ("--heap", "heapsnapshot", "snapshot")]
     {
-        let told: Value = serde_json::from_str(&home.ok(format!("profile api {options} --json")).stdout).unwrap();
+        let told = home.ok(format!("profile api {options} --json")).json();
         assert_eq!(told.as_array().unwrap().len(), 2, "{told}");
         for id in 0..2 {
-            let text = home.read(&format!("api-{id}.{ending}"));
+            let text = home.read(format!("api-{id}.{ending}"));
             let profile: Value = serde_json::from_str(&text).unwrap();
             assert!(!profile[key].is_null() && text.contains("busyWork"), "{ending}");
         }

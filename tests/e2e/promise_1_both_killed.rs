@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use ostler_testkit::{Home, Load, alive, fixture, fixture_app, free_port, get, kill, needs_program};
+use ostler_testkit::{Home, Load, alive, connect, fixture, fixture_app, free_port, get, kill, needs_program, stat_field};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::numbers_are_whole;
+use crate::setup::numbers_are_whole;
 use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 /// Sends SIGKILL to both within some milliseconds, in random order. The second process dies at any
@@ -37,14 +37,6 @@ fn wait_for_new_managers(home: &Home, keeper: i32, daemon: i32) {
     });
 }
 
-fn dice() -> SeededRandom {
-    let seed = std::env::var("OSTLER_KILL_SEED").ok().and_then(|text| text.parse().ok());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed = seed.unwrap_or(u64::from(now.subsec_nanos())).max(1);
-    eprintln!("OSTLER_KILL_SEED={seed}");
-    SeededRandom(seed)
-}
-
 /// A clustered Node server that also speaks another protocol over upgraded connections: it echoes
 /// all data.
 fn echo_server(home: &Home, port: u16) -> String {
@@ -62,8 +54,7 @@ fn echo_server(home: &Home, port: u16) -> String {
 }
 
 fn upgraded(port: u16) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut stream = connect(port);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n").unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -75,34 +66,17 @@ fn upgraded(port: u16) -> TcpStream {
     stream
 }
 
-#[track_caller]
-fn assert_echo(stream: &mut TcpStream, text: &str) {
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut back = vec![0; text.len()];
-    stream.read_exact(&mut back).unwrap();
-    assert_eq!(back, text.as_bytes());
-}
-
-/// Returns the scheduling policy of a process: field 41 of its `stat`. The name before it may have
-/// spaces.
-#[track_caller]
-fn policy(pid: i32) -> i32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let rest = stat.rsplit_once(") ").unwrap().1;
-    rest.split(' ').nth(41 - 3).unwrap().parse().unwrap()
-}
-
 #[test]
 fn only_the_anchor_has_batch_scheduling() {
-    const NORMAL: i32 = 0;
-    const BATCH: i32 = 3;
+    const NORMAL: i64 = 0;
+    const BATCH: i64 = 3;
     let home = home();
     home.ok("start sleep --name a -- 1000");
     for _ in 0..2 {
-        home.wait_until("the anchor sleeps", || policy(home.anchor_pid()) == BATCH);
+        home.wait_until("the anchor sleeps", || stat_field(home.anchor_pid(), 41) == BATCH);
         home.ok("restart a");
         let usual = [home.keeper_pid(), home.daemon_pid(), home.app("a").pid()];
-        assert_eq!(usual.map(policy), [NORMAL; 3], "{usual:?}");
+        assert_eq!(usual.map(|pid| stat_field(pid, 41)), [NORMAL; 3], "{usual:?}");
         let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
         home.kill_both();
         wait_for_new_managers(&home, keeper, daemon);
@@ -118,13 +92,19 @@ fn cluster_workers_survive_and_no_request_fails() {
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let before = home.jlist();
     let mut sockets: Vec<TcpStream> = (0..4).map(|_| upgraded(port)).collect();
-    let mut dice = dice();
+    let mut dice = SeededRandom::for_kills();
     let load = Load::mixed(port, 4);
     for round in 0..10 {
         let good = load.good();
         kill_both_at_random(&home, &mut dice);
         home.wait_until("requests are answered", || load.good() > good + 50);
-        sockets.iter_mut().for_each(|socket| assert_echo(socket, &format!("round {round}")));
+        for socket in &mut sockets {
+            let text = format!("round {round}");
+            socket.write_all(text.as_bytes()).unwrap();
+            let mut back = vec![0; text.len()];
+            socket.read_exact(&mut back).unwrap();
+            assert_eq!(back, text.as_bytes());
+        }
     }
     // For some microseconds between `accept` and the worker, only the daemon holds a connection,
     // one at a time. Of ten kills hardly one hits that, on a busy machine perhaps two.
@@ -171,7 +151,7 @@ fn apps_with_piped_logs_survive_and_lose_no_line() {
     );
     home.ok(format!("start {file}"));
     let before = home.pids();
-    let mut dice = dice();
+    let mut dice = SeededRandom::for_kills();
     for _ in 0..10 {
         kill_both_at_random(&home, &mut dice);
         assert_eq!(home.pids(), before);

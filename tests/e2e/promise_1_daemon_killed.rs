@@ -1,30 +1,10 @@
 //! Promise 1: SIGKILL of the daemon at any instant. No app restarts, no connection is refused, no
 //! log line is lost. The next daemon knows every app by its same pid.
 
-use ostler_testkit::{Home, Load, free_port, get, kill};
+use ostler_testkit::{Load, free_port, get, kill};
 use rustix::process::Signal;
 
-use crate::setup::{ecosystem, home, start_fixture};
-
-/// Kills the daemon and waits for the next one.
-#[track_caller]
-pub fn kill_daemon(home: &Home) {
-    let daemon = home.daemon_pid();
-    kill(daemon, Signal::KILL);
-    home.wait_until("another daemon runs", || {
-        let daemons = home.daemons();
-        assert!(daemons.len() <= 1 || daemons.contains(&daemon), "two daemons: {daemons:?}");
-        daemons.len() == 1 && daemons[0] != daemon
-    });
-}
-
-/// Checks that the log of a `count` app is complete, in order and without duplicates.
-#[track_caller]
-pub fn numbers_are_whole(text: &str, n: u32) {
-    let numbers: Vec<u32> = text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-    let first_gap = numbers.iter().zip(1..).find(|(seen, wanted)| *seen != wanted);
-    assert!(numbers.len() == n as usize && first_gap.is_none(), "{} lines instead of {n}, first gap {first_gap:?}", numbers.len());
-}
+use crate::setup::{ecosystem, home, numbers_are_whole, start_fixture};
 
 #[test]
 fn load_and_log_flood_survive_killed_daemon() {
@@ -40,7 +20,7 @@ fn load_and_log_flood_survive_killed_daemon() {
     let load = Load::mixed(port, 4);
     for _ in 0..10 {
         let good = load.good();
-        kill_daemon(&home);
+        home.kill_daemon();
         home.wait_until("requests are answered", || load.good() > good);
     }
     home.wait_log("direct-out.log", "end\n");
@@ -63,19 +43,19 @@ fn load_and_log_flood_survive_killed_daemon() {
 fn next_daemon_supervises_like_the_former() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    kill_daemon(&home);
+    home.kill_daemon();
     let pid = home.app("app").pid();
     kill(pid, Signal::KILL);
     home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("restart app");
     assert_eq!(home.app("app").restarts(), 2);
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("stop app");
-    kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!(home.app("app").status(), "stopped");
     home.ok("delete app");
-    kill_daemon(&home);
+    home.kill_daemon();
     assert!(home.jlist().is_empty() && home.app_processes().is_empty());
 }
 
@@ -104,7 +84,7 @@ fn delays_limits_and_counters_survive_the_daemon() {
     home.wait_status("waits", "waiting restart");
     home.wait_status("errored", "errored");
     let before = home.jlist();
-    kill_daemon(&home);
+    home.kill_daemon();
     let after = home.jlist();
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((after.status(), after.restarts(), after.pid()), (before.status(), before.restarts(), 0));
@@ -119,7 +99,7 @@ fn interrupted_stop_is_completed() {
     let pid = home.app("app").pid();
     let mut stop = home.cmd("stop app").command().spawn().unwrap();
     home.wait_status("app", "stopping");
-    kill_daemon(&home);
+    home.kill_daemon();
     stop.wait().unwrap();
     home.wait_status("app", "stopped");
     assert!(!ostler_testkit::alive(pid));
@@ -142,8 +122,8 @@ fn node_channel_survives_the_daemon() {
     home.ok(format!("start {} --name m --shutdown-with-message --kill-timeout 20000", ostler_testkit::fixture_app("message.js")));
     home.wait_log("m-out.log", "channel function");
     let pid = home.app("m").pid();
-    kill_daemon(&home);
-    kill_daemon(&home);
+    home.kill_daemon();
+    home.kill_daemon();
     assert_eq!(home.app("m").pid(), pid);
     home.ok("stop m");
     assert!(home.log("m-out.log").contains("message \"shutdown\""), "{}", home.report());

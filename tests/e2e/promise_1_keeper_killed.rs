@@ -1,17 +1,10 @@
 //! Promise 1, the other half: the keeper is killed, or both are.
 
-use ostler_testkit::{Home, Load, alive, free_port, get, kill};
+use ostler_testkit::{Load, alive, free_port, get, kill};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::{kill_daemon, numbers_are_whole};
+use crate::setup::numbers_are_whole;
 use crate::setup::{home, start_fixture};
-
-#[track_caller]
-pub fn kill_keeper(home: &Home) {
-    let keeper = home.keeper_pid();
-    kill(keeper, Signal::KILL);
-    home.wait_until("another keeper runs", || home.dir().join("pm2.pid").exists() && home.keeper_pid() != keeper);
-}
 
 #[test]
 fn killed_keeper_does_not_affect_apps() {
@@ -24,8 +17,8 @@ fn killed_keeper_does_not_affect_apps() {
     let load = Load::mixed(port, 2);
     // Each keeper is killed as soon as another daemon exists.
     for _ in 0..10 {
-        kill_keeper(&home);
-        kill_daemon(&home);
+        home.kill_keeper();
+        home.kill_daemon();
     }
     home.wait_log("lines-out.log", "end\n");
     let report = load.stop();
@@ -42,7 +35,7 @@ fn adopted_apps_are_still_supervised() {
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "tree", "-f", "family 1 3");
     home.wait_until("all run", || home.app_processes().len() == 5);
-    kill_keeper(&home);
+    home.kill_keeper();
     let pid = home.app("app").pid();
     kill(pid, Signal::KILL);
     home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
@@ -51,7 +44,7 @@ fn adopted_apps_are_still_supervised() {
     home.ok("delete all");
     assert!(home.app_processes().is_empty(), "{}", home.report());
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]

@@ -4,16 +4,15 @@
 use ostler_testkit::{Home, fixture, needs_program, needs_root};
 use serde_json::{Value, json};
 
-use crate::promise_1_daemon_killed::numbers_are_whole;
-use crate::setup::home;
+use crate::setup::{home, start_app};
+use crate::setup::{json_lines, numbers_are_whole};
 
 /// User that runs an app of root.
 const OTHER: u32 = 54321;
 
 fn start(home: &Home, app: &Value) -> i32 {
-    let name = app["name"].as_str().unwrap().to_owned();
-    home.ok(["start", &home.write(&format!("{name}.json"), json!({ "apps": [app] }).to_string())]);
-    home.app(&name).pid()
+    start_app(home, app);
+    home.app(app["name"].as_str().unwrap()).pid()
 }
 
 #[track_caller]
@@ -39,18 +38,15 @@ fn kill_until_the_end(home: &Home, app: &Value, stream: &str) -> String {
     home.log(&log)
 }
 
-fn messages(log: &str) -> String {
-    let message = |line| serde_json::from_str::<Value>(line).unwrap()["message"].as_str().unwrap().trim_end().to_owned();
-    log.lines().map(message).collect::<Vec<_>>().join("\n")
-}
-
 #[test]
 fn apps_with_piped_logs_lose_no_line() {
     let home = home();
     let app = |name: &str| json!({ "name": name, "script": fixture(), "args": "count 20000 8", "time": true });
     numbers_are_whole(&kill_until_the_end(&home, &app("dated"), "out"), 20_000);
     let app = json!({ "name": "json", "script": fixture(), "args": "count 20000 8", "log_type": "json" });
-    numbers_are_whole(&messages(&kill_until_the_end(&home, &app, "out")), 20_000);
+    let lines = json_lines(&kill_until_the_end(&home, &app, "out"));
+    let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap().trim_end()).collect();
+    numbers_are_whole(&messages.join("\n"), 20_000);
 }
 
 /// Writes numbered lines through shell redirection, so that standard error is the stream that

@@ -99,14 +99,7 @@ fn move_a_fleet(seed: u64, rounds: u64) {
             }
         }
         // Processes of this role at this instant; a process that is being replaced may be missing.
-        let of_role = |role: &str| {
-            let title = format!("{role} (");
-            home.processes()
-                .into_iter()
-                .filter(move |process| process.cmdline.contains(&title))
-                .map(|process| process.pid)
-                .collect::<Vec<_>>()
-        };
+        let of_role = |role: &str| home.pids_with(&format!("{role} ("));
         let roles: &[&str] = match dice.below(6) {
             0 => &["keeper", "daemon"],
             1 => &["daemon", "keeper"],

@@ -5,17 +5,12 @@ use std::collections::HashMap;
 use ostler_testkit::{Home, alive, fixture};
 use serde_json::json;
 
-use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::home;
 
-/// Returns the numbers of resting and crashing apps: few, or as in `OSTLER_TEST_MANY=600,150`.
-fn sizes() -> (usize, usize) {
-    let given = std::env::var("OSTLER_TEST_MANY").ok();
-    given.and_then(|text| text.split_once(',').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))).unwrap_or((40, 40))
-}
-
 fn start_many(home: &Home) -> usize {
-    let (resting, crashing) = sizes();
+    let given = std::env::var("OSTLER_TEST_MANY").ok();
+    let (resting, crashing) =
+        given.and_then(|text| text.split_once(',').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))).unwrap_or((40, 40));
     let app = |name: String, args: &str| {
         json!({ "name": name, "script": fixture(), "args": args, "out_file": "/dev/null", "error_file": "/dev/null",
                 "max_restarts": 1_000_000, "min_uptime": 1, "restart_delay": 1 })
@@ -33,7 +28,7 @@ fn exits_during_keeper_replacement_are_not_lost() {
     let resting = start_many(&home);
     let before: HashMap<String, i32> = home.jlist().iter().map(|item| (item.name().to_owned(), item.pid())).collect();
     for round in 0..10 {
-        kill_keeper(&home);
+        home.kill_keeper();
         // Each app keeps crashing, so the daemon must not wait for the exit of a process that no
         // longer exists.
         let seen: HashMap<String, u64> = home.jlist().iter().map(|item| (item.name().to_owned(), item.restarts())).collect();
@@ -49,5 +44,5 @@ fn exits_during_keeper_replacement_are_not_lost() {
         assert!(alive(item.pid()), "{} is online with a pid that does not exist", item.name());
     }
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port};
 use serde_json::Value;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{SeededRandom, home};
 
 /// Reloads in which the daemon is killed once or twice.
@@ -30,7 +29,7 @@ fn next_daemon_continues_the_reload() {
         for _ in 0..=dice.below(2) {
             // A random instant of the reload: no event marks it.
             std::thread::sleep(Duration::from_micros(dice.below(400_000)));
-            kill_daemon(&home);
+            home.kill_daemon();
         }
         drop(reload.wait());
         // The daemon may have been killed before it received the reload command.

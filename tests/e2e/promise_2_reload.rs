@@ -1,7 +1,7 @@
 //! Promise 2: a reload under load fails no request, on keep-alive and on new connections, whether
 //! the app has its own shutdown code or not.
 
-use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port, nodes};
+use ostler_testkit::{Load, LoadSpec, fixture_app, free_port, nodes};
 
 use crate::setup::home;
 
@@ -25,7 +25,7 @@ impl Series<'_> {
             .env("DELAY_MS", delay_ms.to_string())
             .run()
             .ok();
-        home.wait_until("all serve", || all_serve(&home, workers));
+        home.wait_until("all serve", || (0..workers).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
         for keep_alive in [false, true] {
             let before = home.pids();
             let load = Load::start(LoadSpec { keep_alive, connections: 16, ..LoadSpec::to(port) });
@@ -40,10 +40,6 @@ impl Series<'_> {
         }
         assert_eq!(home.app_processes().len(), workers, "{}", home.report());
     }
-}
-
-fn all_serve(home: &Home, workers: usize) -> bool {
-    (0..workers).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening"))
 }
 
 const NAIVE: Series<'_> =

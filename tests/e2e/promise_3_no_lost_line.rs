@@ -1,10 +1,9 @@
 //! Promise 3: the log contains everything that an app wrote before it exited, complete and in
 //! order.
 
-use ostler_testkit::{Home, Tmpfs, fixture, fixture_app, needs_program, needs_root, skip};
+use ostler_testkit::{Tmpfs, fixture, fixture_app, needs_program, needs_root, skip};
 use serde_json::Value;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, start_fixture};
 
 /// Checks the numbers of the lines, in the order of the file.
@@ -19,10 +18,6 @@ fn first_word(line: &str) -> Option<u32> {
     line.split(' ').next()?.parse().ok()
 }
 
-fn wait_for_exit(home: &Home, name: &str) {
-    home.wait_status(name, "stopped");
-}
-
 #[test]
 fn node_app_that_exits_loses_no_line() {
     needs_program!("node");
@@ -31,7 +26,7 @@ fn node_app_that_exits_loses_no_line() {
         let name = format!("n{round}");
         // The app fails within the second for which `start` watches it, or a little later.
         let _ = home.run(format!("start {} -f --name {name} --no-autorestart", fixture_app("last_words.js")));
-        wait_for_exit(&home, &name);
+        home.wait_status(&name, "stopped");
         whole(&home.log(&format!("{name}-out.log")), 20_000, first_word);
         assert_eq!(home.log(&format!("{name}-error.log")), "last words\n");
     }
@@ -41,7 +36,7 @@ fn node_app_that_exits_loses_no_line() {
 fn direct_log_of_a_binary_loses_no_line() {
     let home = home();
     start_fixture(&home, "app", "--no-autorestart", "lines 200000 1");
-    wait_for_exit(&home, "app");
+    home.wait_status("app", "stopped");
     whole(&home.log("app-out.log"), 200_000, first_word);
 }
 
@@ -53,7 +48,7 @@ fn dated_log_loses_no_line() {
     // pipe (`node … | (sleep 1; wc -l)`). With more lines, the result would depend on the reader's
     // speed.
     let _ = home.run(format!("start {} --name dated --no-autorestart --time -- 9000", fixture_app("last_words.js")));
-    wait_for_exit(&home, "dated");
+    home.wait_status("dated", "stopped");
     home.wait_log("dated-error.log", "last words");
     home.wait_until("the last line is there", || home.log("dated-out.log").contains("00009000 "));
     whole(&home.log("dated-out.log"), 9_000, |line| {
@@ -99,7 +94,7 @@ fn dated_log_loses_no_line_when_daemon_is_killed() {
     start_fixture(&home, "app", "--no-autorestart --time", "count 40000 20");
     home.wait_log("app-out.log", "00000001");
     for _ in 0..8 {
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     home.wait_log("app-out.log", "end\n");
     let log = home.log("app-out.log");
@@ -117,10 +112,10 @@ fn last_lines_of_deleted_app_survive_the_daemon() {
     let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 64) else { skip!("this machine does not permit mount") };
     let path = disk.path().join("out.log");
     start_fixture(&home, "app", &format!("--no-autorestart --time -o {}", path.display()), "lines 4000 1");
-    wait_for_exit(&home, "app");
+    home.wait_status("app", "stopped");
     home.wait_until("the disk is full", || disk.is_full());
     home.ok("delete app");
-    kill_daemon(&home);
+    home.kill_daemon();
     // The instance number is reused immediately; its lines go to another file.
     start_fixture(&home, "next", "--no-autorestart --time", "lines 10 1");
     disk.resize(4096);
@@ -148,8 +143,8 @@ fn unterminated_line_and_binary_bytes_are_kept() {
     let script = home.write("odd.sh", "#!/bin/sh\nprintf 'a\\377\\000b\\nno end'\n");
     home.ok(format!("start {script} --name direct --no-autorestart"));
     home.ok(format!("start {script} -f --name dated --no-autorestart --time"));
-    wait_for_exit(&home, "direct");
-    wait_for_exit(&home, "dated");
+    home.wait_status("direct", "stopped");
+    home.wait_status("dated", "stopped");
     assert_eq!(std::fs::read(home.dir().join("logs/direct-out.log")).unwrap(), b"a\xff\0b\nno end");
     home.wait_log("dated-out.log", ": no end\n");
     let dated = std::fs::read(home.dir().join("logs/dated-out.log")).unwrap();

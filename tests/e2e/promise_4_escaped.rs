@@ -4,7 +4,6 @@
 use ostler_testkit::{Home, alive, cgroup_of_home, fixture, kill, needs_cgroup, needs_root};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{binary, home};
 
 /// Writes an app that lets a process escape. The process's pid is in `escaped.pid`, and its command
@@ -43,12 +42,6 @@ fn escaped(home: &Home) -> i32 {
     pid
 }
 
-#[track_caller]
-fn nothing_left(home: &Home) {
-    let left = home.app_processes();
-    assert!(left.is_empty(), "left behind: {left:?}\n{}", home.report());
-}
-
 #[test]
 fn escaped_process_and_cgroup_are_gone_after_stop() {
     needs_cgroup!();
@@ -60,12 +53,12 @@ fn escaped_process_and_cgroup_are_gone_after_stop() {
     assert!(!alive(first), "{}", home.report());
     escaped(&home);
     home.ok("stop app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
     home.wait_until("a stopped app has no group", || !std::fs::read_dir(&groups).unwrap().any(|entry| entry.unwrap().path().is_dir()));
     home.ok("start app");
     escaped(&home);
     home.ok("delete app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
     home.ok("kill");
     assert!(!groups.exists());
 }
@@ -77,7 +70,7 @@ fn kill_stops_escaped_process() {
     start_escaping(&home);
     let groups = cgroup_of_home(home.dir()).unwrap();
     home.ok("kill");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
     assert!(!groups.exists());
 }
 
@@ -98,7 +91,7 @@ fn escaped_process_exits_before_the_next_start() {
     home.wait_status("app", "errored");
     let starts = home.read("starts");
     assert!(starts.lines().count() > 10 && !starts.contains("overlap"), "{starts}");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -106,20 +99,20 @@ fn killed_daemon_does_not_lose_escaped_process() {
     needs_cgroup!();
     let home = home();
     start_escaping(&home);
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("stop app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
     home.ok("start app");
     let pid = escaped(&home);
     // During the stop: the main process has exited, the escaped process has not.
     let leader = home.app("app").pid();
     let mut stop = home.cmd("stop app").command().spawn().unwrap();
     home.wait_until("the main process is gone", || !alive(leader));
-    kill_daemon(&home);
+    home.kill_daemon();
     drop(stop.wait());
     home.wait_status("app", "stopped");
     assert!(!alive(pid));
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -134,7 +127,7 @@ fn killed_keeper_does_not_lose_escaped_process() {
     escaped(&home);
     let groups = cgroup_of_home(home.dir()).unwrap();
     home.ok("delete app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
     home.ok("kill");
     assert!(!groups.exists());
 }
@@ -147,7 +140,7 @@ fn escaped_process_is_known_after_both_are_killed() {
     home.kill_all_three();
     assert!(alive(pid));
     home.ok("delete app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -164,7 +157,7 @@ fn list_includes_memory_of_escaped_process() {
     let memory = home.app("app").0["monit"]["memory"].as_u64().unwrap();
     assert!(memory > 30_000_000, "{memory}");
     home.ok("delete app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -177,7 +170,7 @@ fn app_of_another_user_has_its_cgroup() {
     home.ok(format!("start {script} --name app --uid 65534 --gid 65534"));
     escaped(&home);
     home.ok("delete app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -193,7 +186,7 @@ fn daemon_started_by_an_app_is_not_part_of_the_app() {
     assert!(list.stdout.contains("\"online\""), "{}", list.stdout);
     home.ok("kill");
     home.cmd("kill").env("OSTLER_HOME", &inner).run().ok();
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]
@@ -203,5 +196,5 @@ fn cgroup_off_creates_no_cgroups_and_works() {
     home.cmd(format!("start {script} --name app")).env("OSTLER_CGROUP", "off").run().ok();
     assert!(!cgroup_of_home(home.dir()).is_some_and(|groups| groups.exists()));
     home.ok("delete app");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }

@@ -9,19 +9,13 @@ fn count_at_least(home: &Home, n: usize) {
     home.wait_until(&format!("{n} processes run"), || home.app_processes().len() >= n);
 }
 
-#[track_caller]
-fn nothing_left(home: &Home) {
-    let left = home.app_processes();
-    assert!(left.is_empty(), "left behind: {left:?}");
-}
-
 #[test]
 fn stop_kills_a_process_tree() {
     let home = home();
     start_fixture(&home, "family", "", "family 3 2");
     count_at_least(&home, 15);
     home.ok("stop family");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -31,11 +25,11 @@ fn stop_kills_daemonized_grandchild() {
     count_at_least(&home, 2);
     home.wait_log("double-out.log", "forked");
     home.ok("stop double");
-    nothing_left(&home);
+    home.assert_no_app_processes();
     home.ok("restart double");
     count_at_least(&home, 2);
     home.ok("delete double");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 /// Without cgroups, starts an app with a process in a session of its own.
@@ -51,7 +45,7 @@ fn stop_kills_daemonized_grandchild_without_cgroups() {
     let home = home();
     double_fork_without_cgroups(&home);
     home.ok("stop double");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 /// The next process starts before the search for leftover processes, which follows a moment later.
@@ -74,7 +68,7 @@ fn stop_kills_children_that_ignore_signals() {
     start_fixture(&home, "stubborn", "--kill-timeout 400", "stubborn 3");
     count_at_least(&home, 4);
     home.ok("stop stubborn");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -83,7 +77,7 @@ fn stop_kills_a_fork_storm() {
     start_fixture(&home, "storm", "--kill-timeout 2000", "fork-storm");
     count_at_least(&home, 40);
     home.ok("stop storm");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -115,9 +109,9 @@ fn delete_kills_daemonized_grandchild_after_daemon_death() {
     let home = home();
     start_fixture(&home, "double", "", "double-fork");
     home.wait_log("double-out.log", "forked");
-    crate::promise_1_daemon_killed::kill_daemon(&home);
+    home.kill_daemon();
     home.ok("delete double");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }
 
 #[test]
@@ -132,5 +126,5 @@ fn keeper_reaps_every_child() {
     home.wait_until("every dead child is reaped", || !process_table().iter().any(|p| p.ppid == keeper && p.state == 'Z'));
     kill(home.app("orphans").pid(), Signal::KILL);
     home.ok("delete all");
-    nothing_left(&home);
+    home.assert_no_app_processes();
 }

@@ -1,15 +1,16 @@
 //! Promise 4 as process 1 of a container: no process and no zombie remains.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use ostler_testkit::{Home, kill, process_table, skip};
+use ostler_testkit::{Home, KilledOnDrop, can_unshare, kill, process_table, skip};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
 
 /// A keeper that is process 1 of its own pid namespace.
 struct Init {
-    unshare: Child,
+    /// Its end is the end of all processes in the namespace.
+    unshare: KilledOnDrop,
     /// Pid of the keeper, seen from outside.
     keeper: i32,
 }
@@ -17,21 +18,19 @@ struct Init {
 impl Init {
     /// Starts the keeper; `None` if namespaces are not permitted.
     fn start(home: &Home) -> Option<Self> {
-        let words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
-        let permitted = Command::new(words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status().is_ok_and(|it| it.success());
-        if !permitted {
+        const OPTIONS: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+        if !can_unshare(&OPTIONS) {
             return None;
         }
         std::fs::create_dir_all(home.dir()).unwrap();
         let keeper = home.cmd("").env("OSTLER_ROLE", "keeper").command();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg(keeper.get_program()).env_clear().stdin(Stdio::null());
+        let mut command = Command::new("unshare");
+        command.args(OPTIONS).arg(keeper.get_program()).env_clear().stdin(Stdio::null());
         command.envs(keeper.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let unshare = command.spawn().unwrap();
-        let parent = i32::try_from(unshare.id()).unwrap();
+        let unshare = KilledOnDrop(command.spawn().unwrap());
         let mut keeper = 0;
         home.wait_until("process 1 listens", || {
-            keeper = process_table().iter().find(|p| p.ppid == parent).map_or(0, |p| p.pid);
+            keeper = process_table().iter().find(|p| p.ppid == unshare.pid()).map_or(0, |p| p.pid);
             keeper > 0 && home.dir().join("ostler.sock").exists()
         });
         Some(Self { unshare, keeper })
@@ -40,14 +39,6 @@ impl Init {
     /// Counts the keeper's children in a state, including the daemon.
     fn children(&self, wanted: impl Fn(char) -> bool) -> usize {
         process_table().iter().filter(|p| p.ppid == self.keeper && wanted(p.state)).count()
-    }
-}
-
-impl Drop for Init {
-    fn drop(&mut self) {
-        kill(self.keeper, Signal::KILL);
-        drop(self.unshare.kill());
-        drop(self.unshare.wait());
     }
 }
 

@@ -4,17 +4,10 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use ostler_testkit::{Home, Tmpfs, kill, needs_root, skip};
+use ostler_testkit::{Home, Tmpfs, fill_disk, kill, needs_root, skip};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::setup::{home, start_fixture};
-
-fn dump(home: &Home) -> Vec<Value> {
-    let text = std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap();
-    let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("dump.pm2 is broken ({error}): {text:?}"));
-    value.as_array().unwrap().clone()
-}
 
 #[test]
 fn kill_during_save_leaves_a_complete_file() {
@@ -28,7 +21,7 @@ fn kill_during_save_leaves_a_complete_file() {
         thread::sleep(Duration::from_micros(round * 300));
         kill(home.daemon_pid(), Signal::KILL);
         save.wait().unwrap();
-        assert_eq!(dump(&home).len(), 20, "round {round}");
+        assert_eq!(home.json_of("dump.pm2").as_array().unwrap().len(), 20, "round {round}");
         assert_eq!(home.jlist().len(), 20, "round {round}");
     }
     let left: Vec<_> = std::fs::read_dir(home.dir()).unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
@@ -44,15 +37,6 @@ fn small_home(kib: u32) -> Option<(Home, Tmpfs)> {
     Some((home, disk))
 }
 
-/// Fills a file system to the last byte.
-fn fill(disk: &Tmpfs) {
-    let path = disk.path().join("filler");
-    let mut file = std::fs::File::create(path).unwrap();
-    let block = [b'x'; 1024];
-    while std::io::Write::write_all(&mut file, &block).is_ok() {}
-    while std::io::Write::write_all(&mut file, b"x").is_ok() {}
-}
-
 #[test]
 fn full_disk_during_save_keeps_the_old_dump() {
     needs_root!();
@@ -60,17 +44,17 @@ fn full_disk_during_save_keeps_the_old_dump() {
     start_fixture(&home, "first", "", "hold");
     home.ok("save");
     let before = std::fs::read(home.dir().join("dump.pm2")).unwrap();
-    fill(&disk);
+    fill_disk(disk.path().join("filler"));
     home.cmd(format!("start {} -f --name second -- hold", ostler_testkit::fixture())).env("BIG", "x".repeat(100_000)).run();
     home.run("save").fails().says_any_case("no space");
     assert_eq!(std::fs::read(home.dir().join("dump.pm2")).unwrap(), before, "the old dump was damaged");
     // The manager keeps running and knows its apps, also after a kill of the daemon.
     let pid = home.app("first").pid();
-    crate::promise_1_daemon_killed::kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!(home.app("first").pid(), pid);
     std::fs::remove_file(disk.path().join("filler")).unwrap();
     home.ok("save");
-    assert!(!dump(&home).is_empty());
+    assert!(!home.json_of("dump.pm2").as_array().unwrap().is_empty());
     home.ok("kill");
     drop(home);
     drop(disk);

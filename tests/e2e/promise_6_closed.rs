@@ -4,25 +4,12 @@ use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ostler_testkit::{Home, needs_root};
+use ostler_testkit::{Subject, needs_root};
 
-use crate::setup::{binary, home, start_fixture};
+use crate::setup::{home, start_fixture, stranger_home};
 
 /// A uid that owns nothing on this machine.
 const STRANGER: u32 = 54_321;
-
-/// Returns a home for a user that owns no other files, with a copy of the binary that this user can
-/// execute.
-pub fn for_stranger(home: &Home, uid: u32) -> Home {
-    let copy = home.root().join("bin/ostler-copy");
-    std::fs::copy(binary(), &copy).unwrap();
-    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut other = Home::new(ostler_testkit::Subject::Ostler(copy));
-    std::os::unix::fs::chown(other.work(), Some(uid), Some(uid)).unwrap();
-    std::os::unix::fs::chown(other.root().join("user"), Some(uid), Some(uid)).unwrap();
-    other.set_dir(home.dir());
-    other
-}
 
 #[test]
 fn files_and_folders_are_private_with_any_umask() {
@@ -46,7 +33,8 @@ fn other_user_can_neither_read_nor_control() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();
-    let other = for_stranger(&home, STRANGER);
+    let mut other = stranger_home(&home, STRANGER, Subject::Ostler);
+    other.set_dir(home.dir());
     for command in ["list", "jlist", "stop app", "kill", "start sleep --name evil -- 1", "save", "update", "logs --nostream"] {
         let output = other.cmd(command).uid(STRANGER).run().fails();
         assert!(!output.all().contains("online"), "{output}");
@@ -66,7 +54,8 @@ fn home_of_another_user_is_rejected() {
     needs_root!();
     let home = home();
     std::fs::create_dir_all(home.dir()).unwrap();
-    let other = for_stranger(&home, STRANGER);
+    let mut other = stranger_home(&home, STRANGER, Subject::Ostler);
+    other.set_dir(home.dir());
     other.cmd("start sleep --name x -- 1").uid(STRANGER).run().fails().says(home.dir().to_str().unwrap());
     assert!(home.processes().is_empty() && other.processes().is_empty());
     assert!(std::fs::read_dir(home.dir()).unwrap().next().is_none(), "something was left in the other's home");
@@ -77,7 +66,8 @@ fn other_user_has_a_separate_home() {
     needs_root!();
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    let mut other = for_stranger(&home, STRANGER);
+    let mut other = stranger_home(&home, STRANGER, Subject::Ostler);
+    other.set_dir(home.dir());
     let own = other.work().join("home");
     other.set_dir(own);
     other.cmd("start sleep --name mine -- 1000").uid(STRANGER).run().ok();

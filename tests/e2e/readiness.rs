@@ -7,7 +7,6 @@ use std::thread;
 use ostler_testkit::{Home, fixture, free_port, free_ports, is_root, kill, needs_root};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home};
 
 /// Waits for the file `go` before it becomes another program.
@@ -259,7 +258,7 @@ fn silent_app_is_restarted_by_watchdog() {
     let has = |variable: String| environ.split('\0').any(|found| found == variable);
     assert!(has("WATCHDOG_USEC=400000".into()) && has(format!("WATCHDOG_PID={}", first.pid())), "{environ}");
     // The time without a daemon does not count as silence of the app.
-    kill_daemon(&home);
+    home.kill_daemon();
     home.wait_app("x", "itself", |item| item.pid() == first.pid());
     std::fs::remove_file(home.work().join("alive")).unwrap();
     home.wait_app("x", "another process", |item| item.restarts() > 0 && item.pid() != first.pid());

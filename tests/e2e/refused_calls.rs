@@ -4,30 +4,9 @@
 use ostler_testkit::{Home, alive, fixture_path, kill, needs_program, nodes};
 use rustix::process::Signal;
 
-use crate::setup::home;
+use crate::setup::{home, refusing};
 
 const ALL: &str = "clone3,pidfd_open,pidfd_send_signal";
-
-/// Runs the first command of a home, and thus keeper, daemon and apps, with these calls refused.
-/// Returns the output.
-#[track_caller]
-fn run_first_command(home: &Home, errno: &str, calls: &str, words: &str) -> String {
-    let wrapper = format!("exec python3 '{}' {errno} {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
-    home.cmd(words).env("OSTLER_CGROUP", "off").after(&wrapper).run().ok().all()
-}
-
-/// Writes a shell script with a child in a session of its own that does not exit by itself.
-fn with_orphan(home: &Home) -> String {
-    home.write(
-        "orphan.sh",
-        "#!/bin/bash\nsetsid bash -c 'trap \"\" INT TERM; while :; do sleep 1003 & wait; done' &\nwhile :; do echo alive; sleep 0.1; done\n",
-    )
-}
-
-/// Returns the pids of an app's processes other than its main process.
-fn orphans(home: &Home) -> Vec<i32> {
-    home.app_processes().iter().filter(|process| process.cmdline.contains("trap")).map(|process| process.pid).collect()
-}
 
 /// Checks that the app still has this pid and this number of restarts.
 #[track_caller]
@@ -56,15 +35,20 @@ fn tree(home: &Home, pid: i32) -> Vec<i32> {
 #[track_caller]
 fn everything_works(errno: &str) {
     let home = home();
-    let said = run_first_command(&home, errno, ALL, &format!("start {} --name app --time", with_orphan(&home)));
+    let script = home.write(
+        "orphan.sh",
+        "#!/bin/bash\nsetsid bash -c 'trap \"\" INT TERM; while :; do sleep 1003 & wait; done' &\nwhile :; do echo alive; sleep 0.1; done\n",
+    );
+    let start = home.cmd(format!("start {script} --name app --time")).env("OSTLER_CGROUP", "off");
+    let said = start.after(&refusing(errno, ALL)).run().ok().all();
     assert!(said.contains("pidfd_open is not permitted") && said.contains("clone3 is not permitted"), "{said}");
     let log = home.daemon_log();
     assert!(log.contains("pidfd_open is not permitted"), "{log}");
     // A thread prepends the date to each line.
     home.wait_log("app-out.log", ": alive");
-    home.wait_until("its child runs", || orphans(&home).len() == 1);
+    home.wait_until("its child runs", || home.pids_with("trap").len() == 1);
     home.ok("stop app");
-    assert!(orphans(&home).is_empty(), "stop ends the whole tree");
+    assert!(home.pids_with("trap").is_empty(), "stop ends the whole tree");
     home.ok("restart app");
     let pid = crash(&home, home.app("app").pid());
     // Kills the daemon, then the keeper (so that the app loses its parent), then both.
@@ -81,13 +65,13 @@ fn everything_works(errno: &str) {
     kill(daemon, Signal::KILL);
     home.wait_until("there is another daemon", || !alive(daemon) && home.daemons().len() == 1);
     is_untouched(&home, pid, 2);
-    let (keeper, left) = (home.keeper_pid(), orphans(&home));
+    let (keeper, left) = (home.keeper_pid(), home.pids_with("trap"));
     kill(keeper, Signal::KILL);
     home.wait_until("there is another keeper", || home.keeper_pid() != keeper && home.daemons().len() == 1);
     home.ok("restart app");
     assert!(!alive(pid) && !left.iter().any(|&pid| alive(pid)), "an adopted tree is ended, too");
     home.ok("kill");
-    home.wait_until("nothing is left", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]

@@ -22,12 +22,8 @@ fn cluster(home: &Home, options: &str) -> u16 {
     port
 }
 
-fn pids(home: &Home) -> Vec<i32> {
-    home.jlist().iter().map(|app| app.pid()).collect()
-}
-
 fn report(home: &Home) -> Value {
-    serde_json::from_str(&home.cmd("rollout status app --json").run().stdout).unwrap()
+    home.run("rollout status app --json").json()
 }
 
 #[test]
@@ -69,7 +65,7 @@ fn failed_release_leaves_old_processes_serving() {
     for release in ["throws", "exits", "silent"] {
         let home = home();
         let port = cluster(&home, "--listen-timeout 4000");
-        let before = pids(&home);
+        let before = home.pids();
         home.write("release", release);
         let load = Load::start(LoadSpec::to(port));
         let failed = home.cmd("reload app").run();
@@ -80,7 +76,7 @@ fn failed_release_leaves_old_processes_serving() {
         if release == "throws" {
             assert!(failed.stderr.contains("bad release: it throws at start"), "{}", failed.stderr);
         }
-        assert_eq!(pids(&home), before, "{release}");
+        assert_eq!(home.pids(), before, "{release}");
         home.wait_until("nothing of the new release is left", || home.app_processes().len() == 2);
         let status = report(&home);
         assert_eq!((&status[0]["state"], &status[0]["fault"]["id"]), (&"failed".into(), &0.into()), "{status}");
@@ -88,7 +84,7 @@ fn failed_release_leaves_old_processes_serving() {
         // The next release is accepted.
         home.write("release", "good");
         home.ok("reload app");
-        assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
+        assert!(home.pids().iter().all(|pid| !before.contains(pid)));
     }
 }
 
@@ -96,44 +92,38 @@ fn failed_release_leaves_old_processes_serving() {
 fn release_that_is_not_ready_in_time_fails() {
     let home = home();
     cluster(&home, "--wait-ready --listen-timeout 700");
-    let before = pids(&home);
+    let before = home.pids();
     home.write("release", "unready");
     let failed = home.cmd("reload app").run();
     assert!(failed.code == 1 && failed.stderr.contains("was not ready within 700 ms"), "{failed:?}");
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pids(), before);
 }
 
 #[test]
 fn release_that_crashes_after_ready_stops_the_reload() {
     let home = home();
     cluster(&home, "--no-autorestart");
-    let before = pids(&home);
+    let before = home.pids();
     home.write("release", "crashes");
     let failed = home.cmd("reload app").run();
     assert_eq!(failed.code, 1, "{failed:?}");
-    assert!(pids(&home).contains(&before[1]), "{}", home.report());
+    assert!(home.pids().contains(&before[1]), "{}", home.report());
 }
 
 #[test]
 fn crashed_canary_leaves_old_processes_serving() {
     let home = home();
     let port = cluster(&home, "");
-    let before = pids(&home);
+    let before = home.pids();
     home.write("release", "crashes");
     let load = Load::start(LoadSpec::to(port));
     let failed = home.cmd("reload app --canary 20s").run();
     assert!(failed.code == 1 && failed.stderr.contains("the old release still serves"), "{failed:?}");
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pids(), before);
     drop(load.stop());
     home.write("release", "good");
     home.ok("reload app --canary 100");
-    assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
-}
-
-/// Counts the running processes of the app. The command that reloads it is a process of this home,
-/// too.
-fn workers(home: &Home) -> usize {
-    home.app_processes().iter().filter(|process| process.cmdline.starts_with("node ")).count()
+    assert!(home.pids().iter().all(|pid| !before.contains(pid)));
 }
 
 #[test]
@@ -143,7 +133,7 @@ fn user_commands_take_precedence_over_a_reload() {
     home.write("release", "silent");
     let mut reload =
         home.cmd("reload app").command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    home.wait_until("the candidate runs", || workers(&home) == 3);
+    home.wait_until("the candidate runs", || home.pids_with("cluster-release.js").len() == 3);
     let busy = home.cmd("reload app").run();
     assert!(busy.code == 1 && busy.stderr.contains("already being reloaded"), "{busy:?}");
     home.ok("stop app");
@@ -156,7 +146,7 @@ fn user_commands_take_precedence_over_a_reload() {
 fn reload_continues_after_killed_daemon() {
     let home = home();
     let port = cluster(&home, "");
-    let before = pids(&home);
+    let before = home.pids();
     let load = Load::start(LoadSpec::to(port));
     let mut reload = home
         .cmd("reload app --canary 400")
@@ -165,10 +155,10 @@ fn reload_continues_after_killed_daemon() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    home.wait_until("the candidate runs", || workers(&home) == 3);
-    crate::promise_1_daemon_killed::kill_daemon(&home);
+    home.wait_until("the candidate runs", || home.pids_with("cluster-release.js").len() == 3);
+    home.kill_daemon();
     drop(reload.wait());
-    home.wait_until("all are replaced", || pids(&home).iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 2);
+    home.wait_until("all are replaced", || home.pids().iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 2);
     // For some microseconds between `accept` and the worker, only the daemon holds a connection.
     load.stop().assert_at_most(1);
     assert_eq!(report(&home)[0]["state"], "done");
@@ -186,10 +176,10 @@ fn changed_file_is_applied_completely_or_not_at_all() {
         home.write("app.json", text)
     };
     home.ok(format!("start {}", app("good", "")));
-    let before = pids(&home);
+    let before = home.pids();
     let failed = home.cmd(format!("reload {}", app("throws", r#", "max_restarts": 5"#))).run();
     assert_eq!(failed.code, 1, "{failed:?}");
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pids(), before);
     assert_eq!(*home.jlist()[0].env("RELEASE"), "good");
     home.ok(format!("reload {}", app("good", r#", "max_restarts": 5"#)));
     assert_eq!(home.jlist()[0].number("max_restarts"), 5);
@@ -197,7 +187,7 @@ fn changed_file_is_applied_completely_or_not_at_all() {
     home.ok("rollout undo app");
     assert_ne!(home.jlist()[0].env("max_restarts"), &Value::from(5));
     let history = home.ok("rollout history app --json");
-    let history: Value = serde_json::from_str(&history.stdout).unwrap();
+    let history = history.json();
     let states: Vec<&str> = history.as_array().unwrap().iter().map(|entry| entry["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["done", "failed", "done", "done"], "{history}");
 }
@@ -299,7 +289,7 @@ fn client_that_stays_is_cut_at_drain_timeout() {
         .run()
         .ok();
     home.wait_until("it listens", || (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
-    let before = pids(&home);
+    let before = home.pids();
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -317,7 +307,7 @@ fn client_that_stays_is_cut_at_drain_timeout() {
 fn stopped_process_is_replaced() {
     let home = home();
     let port = cluster(&home, "--kill-timeout 300");
-    let before = pids(&home);
+    let before = home.pids();
     ostler_testkit::kill(before[0], rustix::process::Signal::STOP);
     home.ok("reload app");
     assert!(before.iter().all(|pid| !alive(*pid)));
@@ -331,9 +321,9 @@ fn worker_that_never_listens_is_ready_after_listen_timeout() {
     home.ok(format!("start {script} --name app -i 2 --listen-timeout 300 --min-uptime 100"));
     let started = std::time::Instant::now();
     home.wait_until("it had its time to listen", || started.elapsed().as_millis() > 400);
-    let before = pids(&home);
+    let before = home.pids();
     home.ok("reload app");
-    assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
+    assert!(home.pids().iter().all(|pid| !before.contains(pid)));
 }
 
 #[test]
@@ -341,7 +331,7 @@ fn earlier_crashes_do_not_count_against_new_release() {
     let home = home();
     cluster(&home, "");
     // Both have crashed before the reload.
-    for pid in pids(&home) {
+    for pid in home.pids() {
         ostler_testkit::kill(pid, rustix::process::Signal::KILL);
     }
     home.wait_until("both are back", || home.jlist().iter().all(|app| app.status() == "online" && app.restarts() == 1));
@@ -374,7 +364,7 @@ fn crash_of_new_release_during_drain_stops_the_reload() {
         })
         .collect();
     home.wait_until("the others finish their requests", || state(1) == "draining" && state(2) == "draining");
-    ostler_testkit::kill(pids(&home)[0], rustix::process::Signal::KILL);
+    ostler_testkit::kill(home.pids()[0], rustix::process::Signal::KILL);
     home.wait_until("it is back", || home.jlist()[0].restarts() == 2 && home.jlist()[0].status() == "online");
     assert_eq!(reload.wait().unwrap().code(), Some(1));
     home.wait_until("nothing else is left", || home.app_processes().len() == 3);
@@ -392,10 +382,10 @@ fn undo_refuses_a_release_whose_files_were_overwritten() {
     home.ok(format!("start {} --name app -i 2", release("1.0.0")));
     release("2.0.0");
     home.ok("reload app");
-    let before = pids(&home);
+    let before = home.pids();
     for words in ["rollout undo app", "rollout undo app --to 1"] {
         home.run(words).code(1).says("overwritten in").says("nothing was changed");
-        assert_eq!(pids(&home), before, "{words}");
+        assert_eq!(home.pids(), before, "{words}");
     }
 }
 
@@ -429,19 +419,19 @@ fn file_sets_batch_size_and_canary_time() {
     let steps: Vec<&str> = told.lines().filter(|line| line.contains("starts the new release") || line.contains("is ready")).collect();
     let begun = steps.iter().map(|line| line.contains("starts the new release")).collect::<Vec<_>>();
     assert_eq!(begun, [true, false, true, true, true, false, false, false], "{told}");
-    let before = pids(&home);
+    let before = home.pids();
     let failed = home.cmd(format!("reload {}", start("crashes", r#", "canary": "60s""#))).run();
     assert!(failed.code == 1 && failed.stderr.contains("the old release still serves"), "{failed:?}");
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pids(), before);
 }
 
 #[test]
 fn instances_of_exclusive_app_restart_one_by_one() {
     let home = home();
     home.ok(format!("start {} --name app -i 3 -x -- hold", ostler_testkit::fixture()));
-    let before = pids(&home);
+    let before = home.pids();
     home.ok("reload app");
-    assert!(pids(&home).iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 3, "{}", home.report());
+    assert!(home.pids().iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 3, "{}", home.report());
     assert!(home.jlist().iter().all(|app| app.restarts() == 1));
 }
 
@@ -450,10 +440,10 @@ fn reload_also_starts_a_stopped_instance() {
     let home = home();
     cluster(&home, "");
     home.ok("stop 0");
-    let before = pids(&home);
+    let before = home.pids();
     home.ok("reload app");
     assert!(home.jlist().iter().all(|app| app.status() == "online"), "{}", home.report());
-    assert!(!pids(&home).contains(&before[1]));
+    assert!(!home.pids().contains(&before[1]));
     let history = home.ok("rollout history app").stdout;
     assert_eq!((history.matches("serves").count(), history.matches("served").count()), (1, 1), "{history}");
 }

@@ -4,13 +4,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
-use std::time::SystemTime;
 
-use ostler_testkit::{Home, Tmpfs, fixture, kill, needs_root, skip};
+use ostler_testkit::{Home, Tmpfs, fixture, kill, needs_root, setting, skip, state};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
+use crate::setup::{SeededRandom, ecosystem, home, send_line, start_echo_app, start_fixture};
 
 fn rename(home: &Home, from: &str, to: &str) {
     fs::rename(home.log_path(from), home.log_path(to)).unwrap();
@@ -130,29 +129,11 @@ fn sigusr2_reloads_logs() {
     home.wait_until("new lines arrive", || !home.log("app-out.log").is_empty());
 }
 
-fn dice() -> SeededRandom {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let setting = std::env::var("OSTLER_KILL_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = setting.unwrap_or(u64::from(now.subsec_nanos()) | 1);
-    eprintln!("OSTLER_KILL_SEED={seed}");
-    SeededRandom(seed)
-}
-
-fn rounds() -> u64 {
-    std::env::var("OSTLER_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
-}
-
-/// Returns the state letter of a process.
-fn state(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.trim().chars().next()
-}
-
 #[test]
 fn reload_logs_survives_killed_daemon() {
     let home = home();
-    let mut dice = dice();
-    let rounds = rounds();
+    let mut dice = SeededRandom::for_kills();
+    let rounds = setting("OSTLER_KILL_ROUNDS").unwrap_or(25);
     // A writer with a shell as parent. It writes its lines in pieces, so that a line is incomplete
     // at most instants.
     let script = home.write("app.sh", format!("#!/bin/sh\n{} flood $1 3\nexec sleep 1000\n", fixture()));
@@ -184,21 +165,6 @@ fn reload_logs_survives_killed_daemon() {
     assert_all_lines(&log_texts(&home, last), 1, n);
     let files = fs::read_dir(home.dir().join("logs")).unwrap().count();
     assert_eq!(files, 2 + last as usize, "something was left over");
-}
-
-/// Starts an app that repeats the text from the FIFO of its name.
-fn start_echo_app(home: &Home, name: &str, options: &str) -> i32 {
-    let script = home.write(
-        "parrot.sh",
-        "#!/bin/sh\nmkfifo \"$1\" 2>/dev/null\nexec 4<>\"$1\"\necho listening\nwhile read -r line <&4; do echo \"$line\"; done\n",
-    );
-    home.ok(format!("start {script} -f --name {name} {options} -- {}", home.work().join(name).display()));
-    home.wait_until("the parrot listens", || home.work().join(name).exists());
-    home.app(name).pid()
-}
-
-fn send_line(home: &Home, name: &str, line: &str) {
-    fs::write(home.work().join(name), format!("{line}\n")).unwrap();
 }
 
 #[test]
@@ -310,8 +276,7 @@ fn app_stopped_by_its_user_stays_stopped() {
     let home = home();
     let pid = start_echo_app(&home, "p", "");
     home.wait_log("p-out.log", "listening");
-    kill(pid, Signal::STOP);
-    home.wait_until("it is stopped", || state(pid) == Some('T'));
+    home.stop_process(pid);
     rename(&home, "p-out.log", "p-out.log.1");
     home.ok("reloadLogs");
     assert_eq!(state(pid), Some('T'));
@@ -363,7 +328,7 @@ fn files_of_another_user_keep_their_owner() {
 #[test]
 fn app_deleted_during_the_call_is_handled() {
     let home = home();
-    let mut dice = dice();
+    let mut dice = SeededRandom::for_kills();
     for round in 0..10 {
         flood(&home, 3_000_000, 2, "");
         home.wait_until("the file has grown", || fs::metadata(home.log_path("f-out.log")).is_ok_and(|meta| meta.len() > 100_000));

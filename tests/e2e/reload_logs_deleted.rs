@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use ostler_testkit::{Home, ListedApp, fixture};
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, start_fixture};
 
 /// Returns the numbers in a log of the fixture's `count`, which must be consecutive. The app may
@@ -97,7 +96,7 @@ fn lines_survive_kills_after_deletion() {
     home.ok("reloadLogs");
     for _ in 0..4 {
         wait_for_lines_at_least_once(&home, 500);
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     wait_for_lines_at_least_once(&home, 500);
     home.kill_both();

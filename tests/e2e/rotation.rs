@@ -5,10 +5,9 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use ostler_testkit::{Home, Tmpfs, alive, fixture, kill, needs_root, skip};
+use ostler_testkit::{Home, Tmpfs, alive, fixture, kill, names_in, needs_root, skip};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{SeededRandom, ecosystem, home, start_fixture};
 
 /// Returns the names of a log's rotated files, the oldest first. For a moment the log itself has
@@ -24,12 +23,6 @@ pub fn rotated(home: &Home, stem: &str) -> Vec<String> {
     names.sort();
     let is_rotated = |name: &String| !logs.join(format!(".{name}.ostler")).exists();
     names.into_iter().map(|(_, name)| name).filter(is_rotated).collect()
-}
-
-/// Returns true if lines of a log may exist only in its hidden copy.
-fn is_being_rotated(home: &Home, stem: &str) -> bool {
-    let names = fs::read_dir(home.dir().join("logs")).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
-    names.into_iter().any(|name| name.starts_with(&format!(".{stem}__")) && name.ends_with(".log.ostler"))
 }
 
 /// Returns the text of a file, compressed or not.
@@ -56,7 +49,8 @@ fn whole(home: &Home, log: &str, upto: u32) {
         let names = rotated(home, stem);
         let mut texts: Vec<String> = names.iter().map(|name| text_of(home, name)).collect();
         texts.push(home.log(log));
-        if !is_being_rotated(home, stem) && rotated(home, stem) == names {
+        let is_half_done = |name: &String| name.starts_with(&format!(".{stem}__")) && name.ends_with(".log.ostler");
+        if !names_in(home.dir().join("logs")).iter().any(is_half_done) && rotated(home, stem) == names {
             break texts;
         }
     };
@@ -169,7 +163,13 @@ fn rotation_survives_killed_daemon_and_keeper() {
     while !home.log("c-out.log").ends_with("end\n") && kills < 40 {
         // Rotations follow each other within a second, so that some kills hit a rotation.
         std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
-        kill_one_or_both(&home, dice.below(4) == 0);
+        if dice.below(4) == 0 {
+            home.kill_all_three();
+            let said = home.run("resurrect");
+            assert!(!home.daemons().is_empty(), "{said:?} {}", home.daemon_log());
+        } else {
+            home.kill_daemon();
+        }
         kills += 1;
     }
     assert!(kills > 3, "only {kills}");
@@ -177,22 +177,10 @@ fn rotation_survives_killed_daemon_and_keeper() {
     nothing_is_lost(&home, NUMBERS);
 }
 
-fn kill_one_or_both(home: &Home, both: bool) {
-    if both {
-        home.kill_all_three();
-        let said = home.run("resurrect");
-        assert!(!home.daemons().is_empty(), "{said:?} {}", home.daemon_log());
-    } else {
-        kill_daemon(home);
-    }
-}
-
 /// Checks the lines after the app has written everything.
 fn nothing_is_lost(home: &Home, upto: u32) {
     wait_for_last_line(home);
-    home.wait_until("nothing is half done", || {
-        fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-    });
+    home.wait_until("nothing is half done", || names_in(home.dir().join("logs")).iter().all(|name| !name.starts_with('.')));
     whole(home, "c-out.log", upto);
 }
 
@@ -240,7 +228,7 @@ fn rotation_by_log_writer_survives_killed_daemon() {
     count(&home, 900_000, r#"{"max_size": "100K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
     for _ in 0..12 {
         std::thread::sleep(std::time::Duration::from_millis(dice.below(500)));
-        kill_daemon(&home);
+        home.kill_daemon();
     }
     wait_for_last_line(&home);
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());

@@ -6,8 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use ostler_testkit::{Home, Subject, alive, fixture, kill};
 use rustix::process::{Signal, geteuid};
 
-use crate::front::Front;
-use crate::setup::{binary, home};
+use crate::setup::{binary, home, runtime};
 
 /// An app that prints each signal that it receives.
 fn listener(home: &Home, name: &str) -> String {
@@ -53,8 +52,8 @@ fn runtime_exits_with_the_app_code() {
 fn term_and_int_stop_apps_in_order() {
     let home = home();
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
-        let front = Front::run(&home, &listener(&home, "app.sh"));
-        front.out_until("is up");
+        let front = runtime(&home, &listener(&home, "app.sh"));
+        front.until("is up");
         front.signal(signal);
         let ended = front.end(&home);
         assert_eq!((ended.code, ended.out.last().map(String::as_str)), (0, Some("bye")), "{signal:?}");
@@ -70,13 +69,13 @@ fn other_signals_are_forwarded_to_all_apps() {
         "two.json",
         format!("{{\"apps\": [{{\"script\": \"{}\"}}, {{\"script\": \"{}\"}}]}}", listener(&home, "one.sh"), listener(&home, "two.sh")),
     );
-    let front = Front::run(&home, &file);
-    let mut seen = front.out_until("is up");
-    seen.extend(front.out_until("is up"));
+    let front = runtime(&home, &file);
+    let mut seen = front.until("is up");
+    seen.extend(front.until("is up"));
     for (signal, name) in [(Signal::HUP, "HUP"), (Signal::USR1, "USR1"), (Signal::USR2, "USR2"), (Signal::WINCH, "WINCH")] {
         front.signal(signal);
-        let mut told = front.out_until(&format!("got {name}"));
-        told.extend(front.out_until(&format!("got {name}")));
+        let mut told = front.until(&format!("got {name}"));
+        told.extend(front.until(&format!("got {name}")));
         for app in ["one.sh", "two.sh"] {
             assert!(told.iter().any(|line| line.contains(app) && line.ends_with(&format!("got {name}"))), "{told:?}");
         }
@@ -89,8 +88,8 @@ fn other_signals_are_forwarded_to_all_apps() {
 fn forward_signals_selects_the_signals() {
     let home = home();
     let app = listener(&home, "app.sh");
-    let front = Front::run(&home, &format!("{app} --forward-signals QUIT,USR1 -o app.log"));
-    front.out_until("is up");
+    let front = runtime(&home, &format!("{app} --forward-signals QUIT,USR1 -o app.log"));
+    front.until("is up");
     // This signal is not forwarded, so it has its usual meaning: the log file is created again at
     // its path.
     std::fs::rename(home.work().join("app.log"), home.work().join("old.log")).unwrap();
@@ -98,7 +97,7 @@ fn forward_signals_selects_the_signals() {
     home.wait_until("the log is open again", || home.work().join("app.log").exists());
     front.signal(Signal::HUP);
     front.signal(Signal::QUIT);
-    let told = front.out_until("got QUIT");
+    let told = front.until("got QUIT");
     assert!(!told.iter().any(|line| line.contains("USR2") || line.contains("HUP")), "{told:?}");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
@@ -113,8 +112,8 @@ fn forward_signals_selects_the_signals() {
 fn second_signal_or_deadline_kills_stubborn_app() {
     let home = home();
     let words = format!("{} --kill-timeout 600000", stubborn(&home));
-    let front = Front::run(&home, &words);
-    front.out_until("up");
+    let front = runtime(&home, &words);
+    front.until("up");
     front.signal(Signal::TERM);
     front.err_until("Stopping app:");
     assert!(alive(home.app("stubborn").pid()));
@@ -122,8 +121,8 @@ fn second_signal_or_deadline_kills_stubborn_app() {
     assert_eq!(front.end(&home).code, 137);
     assert_eq!(home.processes(), []);
 
-    let front = Front::run(&home, &format!("{words} --stop-timeout 300ms"));
-    front.out_until("up");
+    let front = runtime(&home, &format!("{words} --stop-timeout 300ms"));
+    front.until("up");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 137);
     assert_eq!(home.processes(), []);
@@ -141,14 +140,14 @@ fn second_signal_cancels_hooks() {
             stubborn(&home)
         ),
     );
-    let front = Front::run(&home, &file);
-    front.out_until("up");
+    let front = runtime(&home, &file);
+    front.until("up");
     home.wait_status("stubborn", "online");
     front.signal(Signal::TERM);
     home.wait_until("the hook runs", || home.work().join("began").exists());
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 137);
-    home.wait_until("nothing is left", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]
@@ -197,10 +196,10 @@ fn app_may_be_standard_input_or_a_command_line() {
 fn watched_files_restart_the_app() {
     let home = home();
     home.write("app.js", "console.log('first'); setInterval(() => {}, 1000);\n");
-    let front = Front::run(&home, "app.js --watch");
-    front.out_until("first");
+    let front = runtime(&home, "app.js --watch");
+    front.until("first");
     home.write("app.js", "console.log('second'); setInterval(() => {}, 1000);\n");
-    front.out_until("second");
+    front.until("second");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
 }
@@ -208,13 +207,13 @@ fn watched_files_restart_the_app() {
 #[test]
 fn other_commands_work_during_runtime() {
     let home = home();
-    let front = Front::run(&home, &format!("{} --name one -- hold", fixture()));
+    let front = runtime(&home, &format!("{} --name one -- hold", fixture()));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
     home.wait_status("one", "online");
     assert_eq!(home.keeper_pid(), front.pid(), "the process that was called is the keeper");
     home.ok(format!("start {} --name two -- count 1", fixture()));
     // Output of apps that are started later appears, too.
-    front.out_until("end");
+    front.until("end");
     home.ok("restart one");
     home.ok("delete two");
     // A manual stop does not end the container: a user may start the app again.
@@ -231,7 +230,7 @@ fn other_commands_work_during_runtime() {
 #[test]
 fn runtime_exits_some_time_after_last_app_is_deleted() {
     let home = home();
-    let front = Front::run(&home, &format!("{} --name one -- hold", fixture()));
+    let front = runtime(&home, &format!("{} --name one -- hold", fixture()));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
     home.wait_status("one", "online");
     home.ok("delete one");
@@ -241,10 +240,10 @@ fn runtime_exits_some_time_after_last_app_is_deleted() {
 #[test]
 fn no_auto_exit_keeps_running() {
     let home = home();
-    let front = Front::run(&home, &format!("{} --name one --no-autorestart --no-auto-exit -- exit 3", fixture()));
+    let front = runtime(&home, &format!("{} --name one --no-autorestart --no-auto-exit -- exit 3", fixture()));
     front.err_until("exited with code [3]");
     home.ok(format!("start {} --name two -- count 1", fixture()));
-    front.out_until("end");
+    front.until("end");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
 }
@@ -252,19 +251,19 @@ fn no_auto_exit_keeps_running() {
 #[test]
 fn runtime_survives_daemon_death() {
     let home = home();
-    let front = Front::run(&home, &format!("{} --delay 1", listener(&home, "app.sh")));
+    let front = runtime(&home, &format!("{} --delay 1", listener(&home, "app.sh")));
     // One kill during the start …
     kill(home.daemon_pid(), Signal::KILL);
-    front.out_until("is up");
+    front.until("is up");
     let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
     // … and another kill later.
     kill(daemon, Signal::KILL);
     home.wait_until("another daemon is there", || home.daemon_pid() != daemon);
     assert_eq!(home.app("app").pid(), pid);
     front.signal(Signal::USR1);
-    front.out_until("got USR1");
+    front.until("got USR1");
     kill(pid, Signal::KILL);
-    front.out_until("is up");
+    front.until("is up");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
     assert_eq!(home.processes(), []);
@@ -275,30 +274,30 @@ fn runtime_survives_daemon_death() {
 fn all_processes_exit_with_the_killed_first_process() {
     let home = home();
     for _ in 0..2 {
-        let front = Front::run(&home, &listener(&home, "app.sh"));
-        front.out_until("is up");
+        let front = runtime(&home, &listener(&home, "app.sh"));
+        front.until("is up");
         front.signal(Signal::KILL);
-        front.out_until("bye");
-        home.wait_until("everything has ended", || home.processes().is_empty());
+        front.until("bye");
+        home.wait_no_processes();
     }
 }
 
 #[test]
 fn signal_during_start_stops_the_start() {
     let home = home();
-    let front = Front::run(&home, &format!("{} --delay 600", listener(&home, "app.sh")));
+    let front = runtime(&home, &format!("{} --delay 600", listener(&home, "app.sh")));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
     front.signal(Signal::TERM);
     let ended = front.end(&home);
     assert_eq!((ended.code, ended.out), (0, vec![]));
-    home.wait_until("the starter has ended", || home.processes().is_empty());
+    home.wait_no_processes();
 
     let script = home.write("slow.sh", "#!/bin/sh\necho began\nexec sleep 600\n");
-    let front = Front::run(&home, &format!("{script} --wait-ready --listen-timeout 600000"));
-    front.out_until("began");
+    let front = runtime(&home, &format!("{script} --wait-ready --listen-timeout 600000"));
+    front.until("began");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
-    home.wait_until("everything has ended", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 /// An app that is not ready in time is handled by its restart policy; the start does not fail.
@@ -306,8 +305,8 @@ fn signal_during_start_stops_the_start() {
 fn app_not_ready_in_time_is_restarted() {
     let home = home();
     let script = home.write("late.sh", "#!/bin/sh\nif [ -e once ]; then echo up; exec sleep 600; fi\ntouch once\nexit 1\n");
-    let front = Front::run(&home, &format!("{script} --wait-ready --listen-timeout 600000"));
-    front.out_until("up");
+    let front = runtime(&home, &format!("{script} --wait-ready --listen-timeout 600000"));
+    front.until("up");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
 }
@@ -317,8 +316,8 @@ fn exit_code_is_known_after_daemon_death() {
     let home = home();
     let go = home.work().join("go");
     let script = home.write("app.sh", format!("#!/bin/sh\necho up\nwhile ! [ -e {} ]; do sleep 0.01; done\nexit 9\n", go.display()));
-    let front = Front::run(&home, &format!("{script} --no-autorestart"));
-    front.out_until("up");
+    let front = runtime(&home, &format!("{script} --no-autorestart"));
+    front.until("up");
     let daemon = home.daemon_pid();
     kill(daemon, Signal::STOP);
     std::fs::write(go, "").unwrap();
@@ -329,13 +328,13 @@ fn exit_code_is_known_after_daemon_death() {
 #[test]
 fn update_does_not_interrupt_apps() {
     let home = home();
-    let front = Front::run(&home, &listener(&home, "app.sh"));
-    front.out_until("is up");
+    let front = runtime(&home, &listener(&home, "app.sh"));
+    front.until("is up");
     let pid = home.app("app").pid();
     home.ok("update");
     assert_eq!((home.app("app").pid(), home.keeper_pid()), (pid, front.pid()));
     front.signal(Signal::USR1);
-    front.out_until("got USR1");
+    front.until("got USR1");
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);
 }

@@ -8,16 +8,11 @@ use ostler_testkit::{Home, fixture, kill, process_table};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::front::Front;
-use crate::setup::home;
+use crate::setup::{apps_file, home, runtime};
 
 /// Writes to both streams, and exits.
 fn speaker(home: &Home) -> String {
     home.write("speaker.sh", "#!/bin/sh\necho to out\necho to err >&2\n")
-}
-
-fn apps(home: &Home, apps: &str) -> String {
-    home.write("apps.json", format!("{{\"apps\": [{apps}]}}"))
 }
 
 /// Returns the lines without the daemon's own lines.
@@ -30,14 +25,14 @@ fn line_formats_match_pm2() {
     let home = home();
     let words = format!("{} --no-autorestart", speaker(&home));
     for form in ["", " --raw"] {
-        let ended = Front::run(&home, &format!("{words}{form}")).end(&home);
+        let ended = runtime(&home, &format!("{words}{form}")).end(&home);
         assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to out"], vec!["to err"]), "{form}");
     }
-    let mut ended = Front::run(&home, &format!("{words} --formatted")).end(&home);
+    let mut ended = runtime(&home, &format!("{words} --formatted")).end(&home);
     ended.out.sort();
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["0|speaker  | to err", "0|speaker  | to out"], vec![]));
 
-    let ended = Front::run(&home, &format!("{words} --format")).end(&home);
+    let ended = runtime(&home, &format!("{words} --format")).end(&home);
     let pair = |kind: &str, text: &str| {
         let line = ended.out.iter().find(|line| line.contains(&format!(" type={kind} "))).unwrap();
         let (date, rest) = line.strip_prefix("timestamp=").unwrap().split_once(' ').unwrap();
@@ -46,7 +41,7 @@ fn line_formats_match_pm2() {
     pair("out", "to out");
     pair("error", "to err");
 
-    let ended = Front::run(&home, &format!("{words} --json")).end(&home);
+    let ended = runtime(&home, &format!("{words} --json")).end(&home);
     let objects = |lines: &[String]| lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
     let lines = objects(&ended.out);
     assert_eq!(lines.len(), 2);
@@ -64,15 +59,15 @@ fn line_formats_match_pm2() {
 fn raw_lines_equal_the_log_files() {
     let home = home();
     let script = speaker(&home);
-    let file = apps(
+    let file = apps_file(
         &home,
-        &format!(
+        &[&format!(
             "{{\"name\": \"a\", \"script\": \"{script}\", \"autorestart\": false, \"log_date_format\": \"[D]\"}}, \
              {{\"name\": \"b\", \"script\": \"{script}\", \"autorestart\": false, \"log_type\": \"json\"}}, \
              {{\"name\": \"c\", \"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/null\"}}"
-        ),
+        )],
     );
-    let ended = Front::run(&home, &file).end(&home);
+    let ended = runtime(&home, &file).end(&home);
     let mut out = of_apps(&ended.out);
     out.sort_unstable();
     assert_eq!((out[0], out[1]), ("D: to out", "to out"), "{out:?}");
@@ -87,15 +82,15 @@ fn log_file_that_is_container_output_is_written_once() {
     let home = home();
     for (out, error) in [("/proc/1/fd/1", "/proc/1/fd/2"), ("/dev/stdout", "/dev/stderr"), ("/proc/self/fd/1", "/proc/self/fd/2")] {
         for more in ["", ", \"instances\": 2", ", \"log_date_format\": \"[D]\"", ", \"log_file\": \"/dev/stdout\""] {
-            let file = apps(
+            let file = apps_file(
                 &home,
-                &format!(
+                &[&format!(
                     "{{\"name\": \"a\", \"script\": \"{}\", \"args\": \"lines 300 0 6000\", \"autorestart\": false, \
                      \"out_file\": \"{out}\", \"error_file\": \"{error}\"{more}}}",
                     fixture()
-                ),
+                )],
             );
-            let ended = Front::run(&home, &file).end(&home);
+            let ended = runtime(&home, &file).end(&home);
             let (lines, errors) = (of_apps(&ended.out), of_apps(&ended.err));
             let count = if more.contains("instances") { 2 } else { 1 };
             assert_eq!((ended.code, lines.len(), errors.len()), (0, 300 * count, count), "{out} {more}: {errors:?}");
@@ -113,9 +108,9 @@ fn streams_can_be_swapped_with_any_format() {
     let script = speaker(&home);
     let members =
         format!("{{\"script\": \"{script}\", \"autorestart\": false, \"out_file\": \"/dev/stderr\", \"error_file\": \"/proc/1/fd/1\"}}");
-    let ended = Front::run(&home, &apps(&home, &members)).end(&home);
+    let ended = runtime(&home, &apps_file(&home, &[&members])).end(&home);
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["to err"], vec!["to out"]));
-    let ended = Front::run(&home, &format!("{script} --no-autorestart --formatted -o /dev/stdout -e /dev/stderr")).end(&home);
+    let ended = runtime(&home, &format!("{script} --no-autorestart --formatted -o /dev/stdout -e /dev/stderr")).end(&home);
     assert_eq!((of_apps(&ended.out), of_apps(&ended.err)), (vec!["0|speaker  | to out"], vec!["0|speaker  | to err"]));
 }
 
@@ -123,13 +118,13 @@ fn streams_can_be_swapped_with_any_format() {
 fn no_line_is_lost_at_exit() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"args\": \"lines 20000 1\", \"autorestart\": false", fixture());
-    let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
+    let file = apps_file(&home, &[&format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}")]);
     for form in ["", "--json", "--formatted"] {
-        let ended = Front::run(&home, &format!("{file} {form}")).end(&home);
+        let ended = runtime(&home, &format!("{file} {form}")).end(&home);
         assert_eq!((ended.code, of_apps(&ended.out).iter().filter(|line| line.contains("xxxx")).count()), (1, 40_000), "{form}");
     }
     // A single app writes to the container's output directly.
-    let ended = Front::run(&home, &format!("{} --no-autorestart -- lines 20000 1", fixture())).end(&home);
+    let ended = runtime(&home, &format!("{} --no-autorestart -- lines 20000 1", fixture())).end(&home);
     assert_eq!((ended.code, ended.out.len(), of_apps(&ended.err)), (1, 20_000, vec!["last words"]));
 }
 
@@ -152,8 +147,10 @@ fn is_full(output: &std::process::ChildStdout) -> bool {
 fn slow_reader_blocks_only_the_app() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"autorestart\": false", fixture());
-    let file =
-        apps(&home, &format!("{{\"name\": \"a\", {app}, \"args\": \"flood 300000\"}}, {{\"name\": \"b\", {app}, \"args\": \"hold\"}}"));
+    let file = apps_file(
+        &home,
+        &[&format!("{{\"name\": \"a\", {app}, \"args\": \"flood 300000\"}}, {{\"name\": \"b\", {app}, \"args\": \"hold\"}}")],
+    );
     let mut command = home.cmd(format!("runtime {file} --formatted")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -187,7 +184,7 @@ fn slow_reader_blocks_only_the_app() {
 fn reader_that_never_reads_does_not_delay_exit() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"args\": \"flood 3000000\"", fixture());
-    let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
+    let file = apps_file(&home, &[&format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}")]);
     let mut command = home.cmd(format!("runtime {file}")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -212,12 +209,12 @@ fn full_shared_output_does_not_delay_exit() {
             said.display()
         ),
     );
-    let file = apps(
+    let file = apps_file(
         &home,
-        &format!(
+        &[&format!(
             "{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{}\", \"args\": \"flood 3000000\"}}",
             fixture()
-        ),
+        )],
     );
     let mut command = home.cmd(format!("runtime {file}")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -236,7 +233,8 @@ fn full_shared_output_does_not_delay_exit() {
 fn closed_output_does_not_stop_the_apps() {
     let home = home();
     let script = home.write("chatty.sh", "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.01; done\n");
-    let file = apps(&home, &format!("{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{script}\"}}"));
+    let file =
+        apps_file(&home, &[&format!("{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{script}\"}}")]);
     let mut command = home.cmd(format!("runtime {file}")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     home.wait_log("a-out.log", "line");
@@ -257,13 +255,13 @@ fn closed_output_does_not_stop_the_apps() {
 #[test]
 fn process_1_keeps_its_original_output() {
     let home = home();
-    let front = Front::run(&home, &format!("{} --name a -- hold", fixture()));
+    let front = runtime(&home, &format!("{} --name a -- hold", fixture()));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
     home.wait_status("a", "online");
     for (fd, text) in [(1, "a line for stdout"), (2, "a line for stderr")] {
         std::fs::write(format!("/proc/{}/fd/{fd}", front.pid()), format!("{text}\n")).unwrap();
         if fd == 1 {
-            front.out_until(text)
+            front.until(text)
         } else {
             front.err_until(text)
         };

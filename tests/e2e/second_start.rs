@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use ostler_testkit::{Home, ListedApp, Output};
+use ostler_testkit::{Home, ListedApp, Output, variable};
 
 use crate::setup::{home, home_as_pm2};
 
@@ -25,12 +25,6 @@ fn ok(home: &Home, folder: &PathBuf, words: &str) -> Output {
     home.cmd(words).cwd(folder).run().ok()
 }
 
-/// Returns a variable of the app's process.
-fn variable(item: &ListedApp, name: &str) -> Option<String> {
-    let environ = std::fs::read_to_string(format!("/proc/{}/environ", item.pid())).unwrap();
-    environ.split('\0').find_map(|line| line.strip_prefix(&format!("{name}="))).map(str::to_owned)
-}
-
 fn is_in(item: &ListedApp, folder: &str) -> bool {
     let cwd = std::fs::read_link(format!("/proc/{}/cwd", item.pid())).unwrap();
     cwd.ends_with(folder) && item.text("pm_exec_path").ends_with(&format!("{folder}/app.sh"))
@@ -44,7 +38,7 @@ fn removed_variables_are_unset_and_named() {
     file(&home, r#""env": {"KEPT": "2"}"#);
     ok(&home, &a, "reload eco.json").says("api: the file no longer sets DB");
     let item = home.app("api");
-    assert_eq!((variable(&item, "DB"), variable(&item, "KEPT").as_deref()), (None, Some("2")));
+    assert_eq!((variable(item.pid(), "DB"), variable(item.pid(), "KEPT").as_deref()), (None, Some("2")));
     ok(&home, &a, "restart eco.json").never_says("no longer sets");
 }
 
@@ -58,14 +52,14 @@ fn last_profile_is_kept_and_named() {
     for (folder, words) in [(&a, "start eco.json"), (&b, "restart ../a/eco.json"), (&b, "reload ../a/eco.json")] {
         ok(&home, folder, words).says("api: profile production of the last start is kept");
         let item = home.app("api");
-        assert_eq!((variable(&item, "MODE").as_deref(), variable(&item, "KEY").as_deref()), (Some("prod"), Some("p")), "{words}");
+        assert_eq!((variable(item.pid(), "MODE").as_deref(), variable(item.pid(), "KEY").as_deref()), (Some("prod"), Some("p")), "{words}");
     }
     ok(&home, &b, "diff ../a/eco.json --exit-code");
     ok(&home, &a, "restart eco.json --env staging").says("api: the file no longer sets KEY");
-    assert_eq!(variable(&home.app("api"), "MODE").as_deref(), Some("stage"));
+    assert_eq!(variable(home.app("api").pid(), "MODE").as_deref(), Some("stage"));
     file(&home, r#""env": {"MODE": "dev"}"#);
     ok(&home, &a, "restart eco.json").says("the file no longer has profile staging");
-    assert_eq!(variable(&home.app("api"), "MODE").as_deref(), Some("dev"));
+    assert_eq!(variable(home.app("api").pid(), "MODE").as_deref(), Some("dev"));
 }
 
 #[test]
@@ -75,7 +69,7 @@ fn profile_by_app_name_keeps_the_folder() {
     ok(&home, &a, "start eco.json");
     ok(&home, &b, "restart api --env production");
     let item = home.app("api");
-    assert!(is_in(&item, "a") && variable(&item, "MODE").as_deref() == Some("prod"), "{}", home.report());
+    assert!(is_in(&item, "a") && variable(item.pid(), "MODE").as_deref() == Some("prod"), "{}", home.report());
 }
 
 #[test]
@@ -86,7 +80,7 @@ fn a_project_keeps_its_profile() {
     ok(&home, &b, &format!("up {from} -d --env production"));
     ok(&home, &b, &format!("up {from} -d")).says("profile production of the last start is kept");
     let item = home.jlist().remove(0);
-    assert!(is_in(&item, "a") && variable(&item, "MODE").as_deref() == Some("prod") && item.restarts() == 0, "{}", home.report());
+    assert!(is_in(&item, "a") && variable(item.pid(), "MODE").as_deref() == Some("prod") && item.restarts() == 0, "{}", home.report());
 }
 
 #[test]
@@ -98,12 +92,12 @@ fn changed_paths_are_relative_to_the_files_folder() {
     }
     ok(&home, &a, "start eco.json");
     ok(&home, &b, "restart ../a/eco.json");
-    assert_eq!(variable(&home.app("api"), "FROM").as_deref(), Some("a"));
+    assert_eq!(variable(home.app("api").pid(), "FROM").as_deref(), Some("a"));
     file(&home, r#""out_file": "o.log", "env_file": "vars", "cwd": "./sub""#);
     ok(&home, &b, "restart ../a/eco.json");
     let item = home.app("api");
     assert!(is_in(&item, "a/sub") && item.text("pm_out_log_path").ends_with("a/sub/o.log"), "{}", home.report());
-    assert_eq!(variable(&item, "FROM").as_deref(), Some("a/sub"));
+    assert_eq!(variable(item.pid(), "FROM").as_deref(), Some("a/sub"));
     file(&home, r#""out_file": "o.log""#);
     ok(&home, &b, "reload ../a/eco.json");
     let item = home.app("api");
@@ -192,11 +186,11 @@ fn update_env_prefers_the_shell_over_the_file() {
         ok(&home, &a, "start eco.json --env production");
         home.cmd("restart api --update-env").env("MODE", "shell").env("MORE", "1").run().ok();
         let item = home.app("api");
-        let seen = ["MODE", "KEY", "MORE"].map(|name| variable(&item, name).unwrap_or_default());
+        let seen = ["MODE", "KEY", "MORE"].map(|name| variable(item.pid(), name).unwrap_or_default());
         assert_eq!(seen, ["shell", "p", "1"]);
         // A profile in the same command takes precedence.
         home.cmd("restart api --update-env --env staging").env("MODE", "shell").run().ok();
-        assert_eq!(variable(&home.app("api"), "MODE").as_deref(), Some("stage"));
+        assert_eq!(variable(home.app("api").pid(), "MODE").as_deref(), Some("stage"));
     }
 }
 

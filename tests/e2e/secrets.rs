@@ -2,12 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
-use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root};
+use ostler_testkit::{Home, alive, fixture, free_port, kill, needs_root, paths_below, try_variable};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{self, SeededRandom, home, start_in_background};
 
 const VALUE: &str = "v4lue-of-the-s3cret";
@@ -34,29 +32,8 @@ fn secret_file(home: &Home, name: &str, text: &str) -> String {
     path
 }
 
-/// Returns a variable of the process.
-fn variable(pid: i32, name: &str) -> Option<String> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let start = format!("{name}=");
-    environ
-        .split(|byte| *byte == 0)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .find_map(|line| line.strip_prefix(&start))
-        .map(str::to_owned)
-}
-
 fn holds(bytes: &[u8]) -> bool {
     bytes.windows(VALUE.len()).any(|window| window == VALUE.as_bytes())
-}
-
-fn files(folder: &Path, out: &mut Vec<std::path::PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => files(&entry.path(), out),
-            Ok(kind) if kind.is_file() => out.push(entry.path()),
-            _ => {}
-        }
-    }
 }
 
 /// Checks that the value appears nowhere: not in the output of any command, in any file, in the
@@ -70,8 +47,8 @@ fn assert_secret_is_hidden(home: &Home) {
         let output = home.run(command);
         assert!(!output.all().contains(VALUE), "{command} tells it\n{output}");
     }
-    let mut found = Vec::new();
-    files(home.dir(), &mut found);
+    let found: Vec<_> =
+        paths_below(home.dir()).into_iter().filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.is_file())).collect();
     assert!(found.iter().any(|path| path.ends_with("dump.pm2")));
     for path in found {
         assert!(!holds(&fs::read(&path).unwrap_or_default()), "{} has it", path.display());
@@ -94,14 +71,14 @@ fn secret_from_file_reaches_only_the_app() {
     let has_it = |home: &Home| {
         let pid = home.app("api").pid();
         // The kernel lets the parent continue an instant before it publishes the new environment.
-        home.wait_until("the process has its environment", || variable(pid, "PATH").is_some());
-        assert_eq!(variable(pid, "DB_PASSWORD").as_deref(), Some(VALUE));
-        assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
+        home.wait_until("the process has its environment", || try_variable(pid, "PATH").is_some());
+        assert_eq!(try_variable(pid, "DB_PASSWORD").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(pid, "SAME").as_deref(), Some(VALUE));
         assert_secret_is_hidden(home);
         pid
     };
     let pid = has_it(&home);
-    kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!(has_it(&home), pid);
     kill(pid, Signal::KILL);
     home.wait_until("it is started again", || !alive(pid) && home.app("api").status() == "online");
@@ -114,7 +91,7 @@ fn secret_from_file_reaches_only_the_app() {
     has_it(&home);
     fs::write(&path, "another").unwrap();
     home.ok("restart api");
-    assert_eq!(variable(home.app("api").pid(), "DB_PASSWORD").as_deref(), Some("another"));
+    assert_eq!(try_variable(home.app("api").pid(), "DB_PASSWORD").as_deref(), Some("another"));
 }
 
 #[test]
@@ -157,7 +134,7 @@ fn missing_secret_is_retried() {
     home.wait_until("its lack is told", || home.run("why api").stdout.contains("read secret TOKEN"));
     secret_file(&home, "late", VALUE);
     let item = home.wait_status("api", "online");
-    assert_eq!(variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
 }
 
 #[test]
@@ -168,12 +145,12 @@ fn systemd_credentials_are_passed() {
     secret_file(&home, "credentials/token", VALUE);
     let file = ecosystem(&home, r#""TOKEN": {"credential": "token"}"#);
     home.cmd(format!("start {file}")).env("CREDENTIALS_DIRECTORY", &folder).run().ok();
-    assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
     assert_secret_is_hidden(&home);
     // The next daemon finds them, too.
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("restart api");
-    assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
 }
 
 #[test]
@@ -210,19 +187,15 @@ fn slow_command(home: &Home) -> String {
 
 /// Returns how often a line occurs in `log`.
 fn count(home: &Home, line: &str) -> usize {
-    fs::read_to_string(home.work().join("log")).unwrap_or_default().lines().filter(|found| *found == line).count()
+    home.lines("log").iter().filter(|found| *found == line).count()
 }
 
 /// Waits until the app is online, and checks that it has the value.
 #[track_caller]
 fn assert_app_has_token(home: &Home) -> i32 {
     let pid = home.wait_status("api", "online").pid();
-    assert_eq!(variable(pid, "TOKEN").as_deref(), Some(VALUE), "{}", home.report());
+    assert_eq!(try_variable(pid, "TOKEN").as_deref(), Some(VALUE), "{}", home.report());
     pid
-}
-
-fn runs(home: &Home, words: &str) -> bool {
-    home.app_processes().iter().any(|process| process.cmdline.contains(words))
 }
 
 /// From document 004: the saved list and all output have references to secrets, whatever their
@@ -238,15 +211,15 @@ fn secrets_are_never_saved_or_printed() {
     );
     let has_all = |home: &Home| {
         let pid = assert_app_has_token(home);
-        assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
-        assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(pid, "SAME").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(pid, "FILE").as_deref(), Some(VALUE));
         assert_secret_is_hidden(home);
         pid
     };
     let pid = has_all(&home);
     home.wait_log("api-error.log", "opened the safe");
     home.ok("describe api").says("TOKEN (command), SAME (command), FILE (file)");
-    kill_daemon(&home);
+    home.kill_daemon();
     assert_eq!(has_all(&home), pid);
     kill(pid, Signal::KILL);
     home.wait_until("it is started again", || !alive(pid) && home.app("api").status() == "online");
@@ -260,7 +233,7 @@ fn secrets_are_never_saved_or_printed() {
     // Each start reads the newest value.
     fs::write(&path, "another").unwrap();
     home.ok("restart api");
-    assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some("another"));
+    assert_eq!(try_variable(home.app("api").pid(), "TOKEN").as_deref(), Some("another"));
 }
 
 #[test]
@@ -322,11 +295,11 @@ fn secret_command_survives_daemon_death() {
     let mut start = start_in_background(&home, &format!("start {}", home.write("ecosystem.json", text)));
     for round in 1..4 {
         home.wait_until("the commands are asked", || count(&home, "asked") >= round && count(&home, "first") >= round);
-        home.wait_until("the first has answered", || !runs(&home, "echo first"));
+        home.wait_until("the first has answered", || home.pids_with("echo first").is_empty());
         assert_eq!(home.app("api").status(), "launching");
         assert_secret_is_hidden(&home);
         if round < 3 {
-            kill_daemon(&home);
+            home.kill_daemon();
         } else {
             home.ok("update");
         }
@@ -334,7 +307,7 @@ fn secret_command_survives_daemon_death() {
     home.write("go", "");
     start.wait().unwrap();
     let pid = assert_app_has_token(&home);
-    assert_eq!(variable(pid, "FIRST").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(pid, "FIRST").as_deref(), Some(VALUE));
     assert_eq!((count(&home, "hook"), home.app("api").restarts()), (1, 0), "{}", home.report());
     assert_secret_is_hidden(&home);
     home.wait_until("nothing of the commands is left", || home.app_processes().len() == 1);
@@ -385,13 +358,13 @@ fn app_never_starts_without_its_secret_across_daemon_deaths() {
         for _ in 0..dice.below(2000) {
             std::thread::yield_now();
         }
-        kill_daemon(&home);
+        home.kill_daemon();
         restart.wait().unwrap();
     }
     home.wait_until("all run", || home.all_online());
     for item in home.jlist() {
-        assert_eq!(variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
-        assert_eq!(variable(item.pid(), "MORE").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
+        assert_eq!(try_variable(item.pid(), "MORE").as_deref(), Some(VALUE));
     }
     assert_eq!(count(&home, "missing"), 0);
     assert_secret_is_hidden(&home);
@@ -423,7 +396,7 @@ fn stop_interrupts_a_secret_command() {
     let mut restart = start_in_background(&home, "restart api");
     home.wait_until("the commands are asked", || count(&home, "asked") == 8);
     let mut delete = start_in_background(&home, "delete api");
-    kill_daemon(&home);
+    home.kill_daemon();
     restart.wait().unwrap();
     delete.wait().unwrap();
     home.run("delete api");
@@ -437,7 +410,7 @@ fn daemonizing_secret_command_leaves_no_process() {
     let command = json("setsid sh -c 'sleep 7654' & setsid sleep 7654 & cat kept");
     start(&home, &format!(r#""TOKEN": {{"command": {command}}}"#));
     assert_app_has_token(&home);
-    assert!(!runs(&home, "7654"), "{}", home.report());
+    assert!(home.pids_with("7654").is_empty(), "{}", home.report());
 }
 
 #[test]
@@ -462,9 +435,9 @@ fn secret_commands_run_in_parallel_and_see_only_file_secrets() {
     );
     home.ok(format!("start {}", home.write("ecosystem.json", text)));
     let pid = home.app("api").pid();
-    assert_eq!(variable(pid, "RIGHT"), Some(format!("{VALUE} none RIGHT api 0 own")));
+    assert_eq!(try_variable(pid, "RIGHT"), Some(format!("{VALUE} none RIGHT api 0 own")));
     for number in 0..20 {
-        assert_eq!(variable(pid, &format!("S{number}")), Some(number.to_string()));
+        assert_eq!(try_variable(pid, &format!("S{number}")), Some(number.to_string()));
     }
     assert_secret_is_hidden(&home);
 }
@@ -523,9 +496,9 @@ fn secret_command_runs_as_the_app_user() {
     );
     home.ok(format!("start {}", home.write("ecosystem.json", text)));
     let pid = home.app("api").pid();
-    assert_eq!(variable(pid, "WHO").as_deref(), Some("nobody"));
-    assert_eq!(variable(pid, "MAY").as_deref(), Some("no"));
+    assert_eq!(try_variable(pid, "WHO").as_deref(), Some("nobody"));
+    assert_eq!(try_variable(pid, "MAY").as_deref(), Some("no"));
     // As with LoadCredential=: a file that only the manager can read.
-    assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
+    assert_eq!(try_variable(pid, "FILE").as_deref(), Some(VALUE));
     assert_secret_is_hidden(&home);
 }

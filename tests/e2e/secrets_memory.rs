@@ -41,14 +41,6 @@ fn mappings_with(pid: i32, wanted: &[u8]) -> Vec<String> {
     found
 }
 
-/// Waits until the keeper has finished. The keeper works sequentially, so it reports an exit only
-/// after all earlier work. The message is short and does not overwrite memory.
-fn wait_for_keeper(home: &Home) {
-    let others = home.jlist();
-    let other = others.iter().find(|item| item.name().starts_with("other") && item.status() == "online").expect("one that still runs");
-    home.ok(format!("stop {}", other.name()));
-}
-
 /// Starts an app with three secrets, one of them from a command, and this much environment.
 fn start(home: &Home, more: &str) {
     let folder = home.work().join("credentials");
@@ -70,7 +62,9 @@ fn start(home: &Home, more: &str) {
 
 #[track_caller]
 fn assert_only_app_has_secrets(home: &Home, what: &str) {
-    wait_for_keeper(home);
+    let others = home.jlist();
+    let other = others.iter().find(|item| item.name().starts_with("other") && item.status() == "online").expect("one that still runs");
+    home.ok(format!("stop {}", other.name()));
     let environ = fs::read(format!("/proc/{}/environ", home.app("api").pid())).unwrap();
     for n in 0..3 {
         let variable = format!("S{n}={}", value(n));

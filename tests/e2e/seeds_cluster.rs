@@ -1,9 +1,9 @@
 //! The cluster blocks of the documents that this project started from, unchanged, with the effects
 //! that the documents promise.
 
-use ostler_testkit::{Home, Load, LoadSpec, fixture_path, free_port, get};
+use ostler_testkit::{Home, Load, LoadSpec, free_port, get};
 
-use crate::setup::{DocumentPorts, home_as_pm2};
+use crate::setup::{DocumentPorts, copy_seed, home_as_pm2};
 
 /// A server as in these documents: it sends `ready` when it listens, and closes on SIGINT.
 const SERVER: &str = "
@@ -12,21 +12,14 @@ server.listen(process.env.PORT, () => { console.log('listening'); if (process.se
 process.on('SIGINT', () => server.close(() => process.exit(0)));
 ";
 
-/// Copies a block into the work folder.
-fn copy_block(home: &Home, name: &str, as_file: &str) -> String {
-    let text = std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap();
-    home.write(as_file, text)
-}
-
 /// Reloads under load: no request fails and every process is replaced.
 fn reload_under_load(home: &Home, port: u16, command: &str) {
-    let pids = |home: &Home| home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
     home.wait_until("it serves", || get(port, "/").is_ok());
-    let before = pids(home);
+    let before = home.pids();
     let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);
     home.ok(command);
     load.stop().assert_whole();
-    assert!(pids(home).iter().all(|pid| !before.contains(pid)), "{command}");
+    assert!(home.pids().iter().all(|pid| !before.contains(pid)), "{command}");
 }
 
 /// Document 002: the complete configuration.
@@ -38,7 +31,7 @@ fn complete_configuration_runs_and_reloads() {
         home.write(&format!("backend/{service}/dist/main.js"), SERVER);
         std::fs::create_dir_all(home.work().join(format!("backend/{service}/logs"))).unwrap();
     }
-    let file = copy_block(&home, "production.config.js", "ecosystem.config.js");
+    let file = copy_seed(&home, "production.config.js", "ecosystem.config.js");
     home.ok(format!("start {file} --env production"));
     let cpus = std::thread::available_parallelism().unwrap().get();
     let gateway: Vec<_> = home.jlist().into_iter().filter(|app| app.name() == "api-gateway").collect();
@@ -55,7 +48,7 @@ fn complete_configuration_runs_and_reloads() {
 fn clustered_and_single_services_run_side_by_side() {
     let home = home_as_pm2();
     home.write("server.js", SERVER);
-    copy_block(&home, "five-services.config.js", "block.config.js");
+    copy_seed(&home, "five-services.config.js", "block.config.js");
     let ports = [(); 5].map(|()| free_port());
     let port = ports[0];
     // The block names no scripts; everything else is unchanged.
@@ -79,7 +72,7 @@ fn clustered_and_single_services_run_side_by_side() {
 fn every_form_of_instances_starts_a_cluster() {
     let port = free_port();
     let cpus = std::thread::available_parallelism().unwrap().get();
-    let file = |home: &Home| copy_block(home, "docker-cluster.config.js", "ecosystem.config.js");
+    let file = |home: &Home| copy_seed(home, "docker-cluster.config.js", "ecosystem.config.js");
     for (command, count) in [("start app.js -i max", cpus), ("start app.js -i 0", cpus), ("start app.js -i 4", 4), ("start FILE", cpus)] {
         let home = home_as_pm2();
         home.write("app.js", SERVER);
@@ -97,7 +90,7 @@ fn instances_can_depend_on_the_environment() {
     for (variable, count, mode) in [("production", 4, "cluster_mode"), ("development", 1, "fork_mode")] {
         let home = home_as_pm2();
         home.write("app.js", SERVER);
-        copy_block(&home, "fragment-instances.config.js", "block.config.js");
+        copy_seed(&home, "fragment-instances.config.js", "block.config.js");
         let file = home.write(
             "ecosystem.config.js",
             "const config = require('./block.config.js');\nconfig.apps[0].script = 'app.js';\nmodule.exports = config;",
@@ -115,7 +108,7 @@ fn file_of_the_comparison_starts_and_reloads() {
     let home = home_as_pm2();
     home.write("app.js", SERVER);
     home.write("dist/main.js", SERVER);
-    let file = copy_block(&home, "full.config.js", "ecosystem.config.js");
+    let file = copy_seed(&home, "full.config.js", "ecosystem.config.js");
     home.ok(format!("start {file}"));
     reload_under_load(&home, 3000, "reload all");
     reload_under_load(&home, 3000, &format!("reload {file}"));

@@ -2,14 +2,14 @@
 //! the name `pm2`. The tests check the effect of each line, not only that ostler accepts it.
 //! `tests/fixtures/seeds/commands.txt` lists all lines with the numbers of their documents.
 
+use crate::watch::wait_for_watching;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use ostler_testkit::{Cmd, Home, ListedApp, Output, Terminal, get, is_root, needs_program};
+use ostler_testkit::{Cmd, Foreground, Home, ListedApp, Output, Terminal, get, is_root, needs_program};
 use serde_json::{Value, json};
 
-use crate::foreground::Foreground;
 use crate::setup::{DocumentPorts, binary, home_as_pm2};
 
 /// A command line, and the function that runs it and checks its effect.
@@ -78,10 +78,6 @@ impl SeedHome {
         list
     }
 
-    fn pids(&self) -> Vec<i32> {
-        self.home.jlist().iter().map(ListedApp::pid).collect()
-    }
-
     /// Checks that the line replaces each process of this app, and leaves the other apps alone.
     #[track_caller]
     fn replaces_processes(&self, line: &str, name: &str) {
@@ -112,7 +108,7 @@ impl SeedHome {
         left.retain(|item| name != "all" && item.name() != name);
         self.ok(line);
         let pids: Vec<i32> = left.iter().map(ListedApp::pid).collect();
-        assert_eq!(self.pids(), pids, "{line}");
+        assert_eq!(self.home.pids(), pids, "{line}");
     }
 
     /// Returns the arguments and the environment that the app recorded.
@@ -185,11 +181,11 @@ impl SeedHome {
     /// Checks that the line prints one line that names ostler's replacement.
     #[track_caller]
     fn names_replacement(&self, line: &str, text: &str) {
-        let before = self.pids();
+        let before = self.home.pids();
         let output = self.shell(line).run();
         assert_eq!((output.code, output.all().trim().lines().count()), (1, 1), "{output}");
         assert!(output.all().contains(text), "{output}");
-        assert_eq!(self.pids(), before);
+        assert_eq!(self.home.pids(), before);
     }
 }
 
@@ -202,18 +198,9 @@ fn has(lines: &[String], text: &str) -> bool {
     lines.iter().any(|line| line.ends_with(text))
 }
 
-fn cpus() -> usize {
-    std::thread::available_parallelism().unwrap().get()
-}
-
 #[track_caller]
 fn is_in_cluster(place: &SeedHome, line: &str) {
-    place.starts(line, &format!("app cluster_mode {}", cpus()));
-}
-
-fn setting(place: &SeedHome, key: &str) -> Value {
-    let conf: Value = serde_json::from_str(&fs::read_to_string(place.home.dir().join("module_conf.json")).unwrap()).unwrap();
-    conf["pm2-logrotate"][key].clone()
+    place.starts(line, &format!("app cluster_mode {}", std::thread::available_parallelism().unwrap()));
 }
 
 /// Checks that the line changes this setting of the rotation module.
@@ -221,7 +208,7 @@ fn setting(place: &SeedHome, key: &str) -> Value {
 fn sets(place: &SeedHome, line: &str, key: &str, value: &str) {
     place.ok("pm2 install pm2-logrotate");
     place.ok(line);
-    assert_eq!(setting(place, key), value);
+    assert_eq!(place.home.json_of("module_conf.json")["pm2-logrotate"][key], value);
 }
 
 #[track_caller]
@@ -235,9 +222,7 @@ fn env_of(place: &SeedHome, name: &str) -> Value {
 fn is_watched(place: &SeedHome, line: &str, name: &str, changed: &str) {
     place.ok(line);
     assert_eq!(place.home.app(name).env("watch"), &json!(true));
-    let log = place.home.dir().join("pm2.log");
-    let watching = format!("for app {name}");
-    place.home.wait_until("it is watched", || fs::read_to_string(&log).is_ok_and(|log| log.contains(&watching)));
+    wait_for_watching(&place.home, name, 1);
     let script = place.home.read(changed);
     place.home.write(changed, format!("{script}\n"));
     place.home.wait_app(name, "restarted", |item| item.restarts() == 1 && item.status() == "online");
@@ -320,8 +305,8 @@ const STARTS: &[Case] = &[
         });
         place.runs("api-gateway cluster_mode 2, user-service fork_mode 1");
         ostler_testkit::kill(place.home.keeper_pid(), rustix::process::Signal::TERM);
-        assert_eq!(runtime.end(&place.home), 0);
-        place.home.wait_until("all is over", || place.home.processes().is_empty());
+        assert_eq!(runtime.exit_code(&place.home), 0);
+        place.home.wait_no_processes();
     }),
 ];
 
@@ -356,7 +341,7 @@ const OF_AN_APP: &[Case] = &[
         let mut later = String::new();
         place.home.wait_until("what is printed is there as JSON", || {
             place.ok("pm2 sendSignal SIGUSR2 app");
-            later = follower.lines.try_recv().unwrap_or_default();
+            later = follower.out.try_recv().unwrap_or_default();
             later.contains("later")
         });
         let later: Value = serde_json::from_str(&later).unwrap();
@@ -370,9 +355,9 @@ const OF_AN_APP: &[Case] = &[
     ("pm2 flush", flushes),
     ("pm2 flush                           # 清空日志", flushes),
     ("pm2 update", |place, line| {
-        let (daemon, pids) = (place.home.daemon_pid(), place.pids());
+        let (daemon, pids) = (place.home.daemon_pid(), place.home.pids());
         place.ok(line);
-        assert_eq!(place.pids(), pids, "no app is restarted by it");
+        assert_eq!(place.home.pids(), pids, "no app is restarted by it");
         assert_ne!(place.home.daemon_pid(), daemon);
     }),
     ("pm2 startup", |place, line| place.prints_command_for_root(line, "startup")),
@@ -401,7 +386,7 @@ const OF_AN_APP: &[Case] = &[
     ("pm2 install pm2-server-monit", |place, line| drop(place.ok(line).says("pm2-server-monit"))),
     ("pm2 install pm2-logrotate", |place, line| {
         place.ok(line);
-        assert_eq!(setting(place, "max_size"), "10M");
+        assert_eq!(place.home.json_of("module_conf.json")["pm2-logrotate"]["max_size"], "10M");
     }),
     ("pm2 set pm2-logrotate:max_size 10M", |place, line| sets(place, line, "max_size", "10M")),
     ("pm2 set pm2-logrotate:max_size 100M", |place, line| sets(place, line, "max_size", "100M")),
@@ -418,7 +403,7 @@ fn lists(place: &SeedHome, line: &str) {
 fn saves(place: &SeedHome, line: &str) {
     drop(fs::remove_file(place.home.dir().join("dump.pm2")));
     place.ok(line).says("Successfully saved");
-    let dump: Value = serde_json::from_str(&fs::read_to_string(place.home.dir().join("dump.pm2")).unwrap()).unwrap();
+    let dump = place.home.json_of("dump.pm2");
     assert_eq!([&dump[0]["name"], &dump[1]["name"]], ["app", "other"]);
 }
 

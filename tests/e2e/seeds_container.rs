@@ -3,11 +3,10 @@
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use ostler_testkit::{Home, Subject, fixture_path, free_port, get};
+use ostler_testkit::{Foreground, Home, Subject, free_port, get};
 use rustix::process::Signal;
 
-use crate::front::Front;
-use crate::setup::{binary, home_as_pm2};
+use crate::setup::{binary, copy_seed, home_as_pm2};
 
 /// Returns a home whose program is `pm2-runtime`, and the home that holds this link.
 fn runtime_home() -> (Home, Home) {
@@ -15,10 +14,6 @@ fn runtime_home() -> (Home, Home) {
     let link = place.root().join("bin/pm2-runtime");
     symlink(binary(), &link).unwrap();
     (Home::new(Subject::Ostler(link)), place)
-}
-
-fn copy_block(home: &Home, name: &str) -> String {
-    home.write("ecosystem.config.js", std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap())
 }
 
 /// Document 000, 003 and 004: `CMD ["pm2-runtime", "ecosystem.config.js"]` with one instance per
@@ -33,11 +28,11 @@ fn cluster_runs_in_a_container() {
         "require('http').createServer((q, r) => r.end('fine')).listen(process.env.PORT, () => console.log('listening'));\n\
          process.on('SIGINT', () => { console.log('bye'); process.exit(0); });\n",
     );
-    copy_block(&home, "docker-cluster.config.js");
-    let front = Front::open(home.cmd("ecosystem.config.js").env("PORT", port.to_string()).command());
+    copy_seed(&home, "docker-cluster.config.js", "ecosystem.config.js");
+    let front = Foreground::open(home.cmd("ecosystem.config.js").env("PORT", port.to_string()).command());
     let cpus = std::thread::available_parallelism().unwrap().get();
     for _ in 0..cpus {
-        front.out_until("listening");
+        front.until("listening");
     }
     home.wait_until("it answers", || get(port, "/health").is_ok());
     let mut health = std::process::Command::new(binary());
@@ -53,8 +48,8 @@ fn cluster_runs_in_a_container() {
 fn container_logs_go_to_process_1() {
     let (home, _place) = runtime_home();
     home.write("app.js", "console.log('to out'); console.error('to err'); setTimeout(() => process.exit(4), 50);\n");
-    copy_block(&home, "docker-logs.config.js");
-    let front = Front::open(home.cmd("start ecosystem.config.js --no-autorestart").command());
+    copy_seed(&home, "docker-logs.config.js", "ecosystem.config.js");
+    let front = Foreground::open(home.cmd("start ecosystem.config.js --no-autorestart").command());
     let ended = front.end(&home);
     let errors: Vec<_> = ended.err.iter().map(String::as_str).filter(|line| !line.contains(": PM2 ")).collect();
     assert_eq!((ended.code, ended.out, errors), (4, vec!["to out".to_owned()], vec!["to err"]));
@@ -71,11 +66,11 @@ fn crashed_server_is_restarted() {
         "require('http').createServer((q, r) => { if (q.url === '/crash') process.exit(1); r.end('up'); }).listen(process.env.PORT);\n\
          console.log('started');\n",
     );
-    let front = Front::open(home.cmd(&script).env("PORT", port.to_string()).command());
-    front.out_until("started");
+    let front = Foreground::open(home.cmd(&script).env("PORT", port.to_string()).command());
+    front.until("started");
     home.wait_until("it answers", || get(port, "/").is_ok());
     assert!(get(port, "/crash").is_err());
-    front.out_until("started");
+    front.until("started");
     home.wait_until("it answers again", || get(port, "/").is_ok());
     let pm2 = home.root().join("pm2");
     symlink(binary(), &pm2).unwrap();
@@ -97,8 +92,8 @@ fn node_image_example_works() {
     let port = free_port();
     let config = home.read("ecosystem.config.js").replace("3000", &port.to_string());
     home.write("ecosystem.config.js", config);
-    let front = Front::open(home.cmd("ecosystem.config.js").env("NODE_ENV", "production").command());
-    front.out_until(&format!("listening on {port}"));
+    let front = Foreground::open(home.cmd("ecosystem.config.js").env("NODE_ENV", "production").command());
+    front.until(&format!("listening on {port}"));
     home.wait_until("it is well", || get(port, "/health").is_ok());
     front.signal(Signal::TERM);
     assert_eq!(front.end(&home).code, 0);

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ostler_testkit::{fixture_path, needs_program};
 
-use crate::clock_jumps::HomeWithClock;
+use crate::clock_jumps::{home_with_clock, jump_to};
 use crate::setup::home_as_pm2;
 
 /// Document 003: every 3 s from second 2.
@@ -26,20 +26,20 @@ fn seconds_pattern_runs_every_three_seconds() {
 fn billing_service_runs_at_three_at_night() {
     needs_program!("cc");
     needs_program!("node");
-    let it = HomeWithClock::new();
-    it.home.write("dist/main.js", "require('fs').appendFileSync('runs', 'run\\n');");
+    let home = home_with_clock();
+    home.write("dist/main.js", "require('fs').appendFileSync('runs', 'run\\n');");
     let block = std::fs::read_to_string(fixture_path("config/seeds/cron.json")).unwrap();
-    let file = it.home.write("ecosystem.config.js", format!("module.exports = {{ apps: [{block}] }}"));
-    it.cmd(format!("start {file}")).env("TZ", "UTC").run().ok();
-    let runs = || it.home.read("runs").lines().count();
-    it.home.wait_until("it ran at its start", || runs() == 1);
-    it.home.wait_status("billing-service", "stopped");
+    let file = home.write("ecosystem.config.js", format!("module.exports = {{ apps: [{block}] }}"));
+    home.cmd(format!("start {file}")).env("TZ", "UTC").run().ok();
+    let runs = || home.read("runs").lines().count();
+    home.wait_until("it ran at its start", || runs() == 1);
+    home.wait_status("billing-service", "stopped");
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     for day in 0..2 {
-        it.jump_to((3 * 3600 - 1 - now).rem_euclid(24 * 3600) + day * 24 * 3600);
-        it.ok("ping");
-        it.home.wait_until("it ran at three", || runs() == 2 + usize::try_from(day).unwrap());
-        it.home.wait_status("billing-service", "stopped");
+        jump_to(&home, (3 * 3600 - 1 - now).rem_euclid(24 * 3600) + day * 24 * 3600);
+        home.ok("ping");
+        home.wait_until("it ran at three", || runs() == 2 + usize::try_from(day).unwrap());
+        home.wait_status("billing-service", "stopped");
     }
 }
 

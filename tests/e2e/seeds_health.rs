@@ -5,17 +5,12 @@
 use ostler_testkit::{Home, fixture_path, needs_program};
 use serde_json::json;
 
-use crate::setup::{DocumentPorts, home_as_pm2};
-
-/// Copies a block into the work folder.
-fn copy_block(home: &Home, name: &str) -> String {
-    home.write(name, std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap())
-}
+use crate::setup::{DocumentPorts, copy_seed, home_as_pm2};
 
 /// Writes an ecosystem file around a block for one app, with the additional members that a test
 /// needs.
 fn ecosystem_around(home: &Home, name: &str, more: &str) -> String {
-    copy_block(home, name);
+    copy_seed(home, name, name);
     let text = format!(
         "const fs = require('fs');\n\
          const app = eval('(' + fs.readFileSync(__dirname + '/{name}', 'utf8') + ')');\n\
@@ -41,7 +36,7 @@ fn health_check_block_restarts_the_app() {
     let home = home_as_pm2();
     home.write("dist/main.js", SERVER);
     home.write("well", "");
-    let file = copy_block(&home, "http-check.json");
+    let file = copy_seed(&home, "http-check.json", "http-check.json");
     home.ok(format!("start {file}"));
     home.wait_app("user-service", "healthy", |app| app.env("health_status")["status"] == "healthy");
     home.ok("delete all");
@@ -75,7 +70,7 @@ fn limits_block_works() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write("dist/main.js", "const food = process.env.EAT ? Buffer.alloc(300 << 20, 1) : 0; setInterval(() => food, 1000);");
-    let file = copy_block(&home, "limits.json");
+    let file = copy_seed(&home, "limits.json", "limits.json");
     let started = home.ok(format!("start {file}"));
     let app = home.app("api-gateway");
     assert_eq!((app.status(), app.env("max_memory_restart")), ("online", &json!(1_073_741_824)));
@@ -134,7 +129,7 @@ fn production_template_checks_cluster_and_single_process() {
     }
     std::fs::create_dir_all(home.work().join("logs")).unwrap();
     home.write("well", "");
-    let file = copy_block(&home, "production.config.js");
+    let file = copy_seed(&home, "production.config.js", "production.config.js");
     home.ok(format!("start {file} --env production"));
     home.wait_until("all are healthy", || home.jlist().iter().all(|app| app.env("health_status")["status"] == "healthy"));
 }

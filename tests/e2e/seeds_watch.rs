@@ -1,17 +1,13 @@
 //! Watching in the documents that this project started from, unchanged.
 
+use crate::watch::wait_for_watching;
 use std::fs;
 
-use ostler_testkit::{Home, fixture_path, needs_program};
+use ostler_testkit::{fixture_path, needs_program};
 
 use crate::setup::home_as_pm2;
 
 const APP: &str = "console.log('runs'); setInterval(() => {}, 1000);\n";
-
-#[track_caller]
-fn wait_for_watching(home: &Home, name: &str) {
-    home.wait_until("it is watched", || home.daemon_log().contains(&format!("for app {name}")));
-}
 
 /// Documents 000, 001 and 004.
 #[test]
@@ -21,7 +17,7 @@ fn start_with_watch_restarts_on_change() {
     home.write("app.js", APP);
     home.write("node_modules/m/index.js", "");
     home.ok("start app.js --watch");
-    wait_for_watching(&home, "app");
+    wait_for_watching(&home, "app", 1);
     assert_eq!(home.app("app").env("watch"), &serde_json::json!(true));
     home.write("node_modules/m/index.js", "changed");
     home.write("app.log", "a log");
@@ -40,7 +36,7 @@ fn start_with_watch_restarts_after_a_gitignored_build() {
     home.write(".gitignore", "# compiled output\n/dist\n/node_modules\n\n# Logs\nlogs\n*.log\n/coverage\n");
     fs::create_dir_all(home.work().join("coverage")).unwrap();
     home.ok("start ./dist/main.js --watch");
-    wait_for_watching(&home, "main");
+    wait_for_watching(&home, "main", 1);
     home.write("coverage/index.html", "");
     home.write("dist/main.js", format!("{APP}// built anew\n"));
     home.wait_app("main", "restarted", |item| item.restarts() == 1 && item.status() == "online");
@@ -67,7 +63,7 @@ fn full_block_with_watch_false_keeps_ignore_watch() {
     // Switched on: the list names the ignored folders, and the app's own logs are ignored as well.
     home.write("ecosystem.config.js", block.replace("watch: false", "watch: true"));
     home.ok(format!("restart {file}"));
-    wait_for_watching(&home, &name);
+    wait_for_watching(&home, &name, 1);
     home.write("logs/other.txt", "x");
     home.write("node_modules/x.js", "x");
     home.write("src.js", "x");

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use ostler_testkit::{DEADLINE, Home, Load, LoadSpec, free_port, get};
+use ostler_testkit::{DEADLINE, Home, Load, LoadSpec, exchange, free_port, get, request};
 
 use crate::setup::{home, home_as_pm2};
 
@@ -36,22 +36,6 @@ fn served(home: &Home, options: &str) -> u16 {
     let port = free_port();
     home.ok(format!("serve site {port} --name site {options}"));
     port
-}
-
-/// Returns the response to a raw request, up to the end of the connection.
-fn raw(port: u16, request: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    // A server that has not read everything resets the connection; only the data before that
-    // matters.
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn ask(port: u16, line: &str, headers: &str) -> String {
-    raw(port, &format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"))
 }
 
 /// Checks that a response has this status, and each of these words.
@@ -94,14 +78,14 @@ fn files_are_served_with_ranges_and_cache_validation() {
     site(&home);
     home.write("site/404.html", "lost page");
     let port = served(&home, "");
-    let whole = ask(port, "GET /a.txt?x=1", "");
+    let whole = request(port, "GET /a.txt?x=1", "");
     assert_answer(
         &whole,
         200,
         &["content-length: 10", "content-type: text/plain", "accept-ranges: bytes", "access-control-allow-origin: *"],
     );
     let etag = whole.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
-    let head = ask(port, "HEAD /a.txt", "");
+    let head = request(port, "HEAD /a.txt", "");
     assert_answer(&head, 200, &["content-length: 10"]);
     assert!(!head.contains("0123"), "{head}");
     for (line, headers, status, words) in [
@@ -123,11 +107,11 @@ fn files_are_served_with_ranges_and_cache_validation() {
         ("GET /empty/", String::new(), 404, &["lost page"]),
         ("POST /a.txt", "Content-Length: 0\r\n".to_owned(), 405, &["allow: GET, HEAD"]),
     ] {
-        assert_answer(&ask(port, line, &headers), status, words);
+        assert_answer(&request(port, line, &headers), status, words);
     }
     // An old compressed file belongs to an old release.
     home.write("site/app.js", "next script");
-    home.wait_until("the plain file is newer", || ask(port, "GET /app.js", "Accept-Encoding: gzip\r\n").contains("next script"));
+    home.wait_until("the plain file is newer", || request(port, "GET /app.js", "Accept-Encoding: gzip\r\n").contains("next script"));
 }
 
 #[test]
@@ -145,17 +129,17 @@ fn hidden_and_outside_files_are_not_served() {
         ("/%zz", 400),
         ("/a%00.txt", 400),
     ] {
-        let answer = ask(port, &format!("GET {path}"), "");
+        let answer = request(port, &format!("GET {path}"), "");
         assert_answer(&answer, status, &[]);
     }
     // A link that leads out of the folder counts as missing. An application with client-side routes
     // answers with its page.
-    assert_answer(&ask(port, "GET /out", ""), 200, &["home page"]);
-    assert_answer(&ask(port, "GET /any/page", ""), 200, &["home page"]);
+    assert_answer(&request(port, "GET /out", ""), 200, &["home page"]);
+    assert_answer(&request(port, "GET /any/page", ""), 200, &["home page"]);
     home.ok("delete site");
     let port = free_port();
     home.cmd(format!("serve site {port} --name site")).env("OSTLER_SERVE_SYMLINKS", "any").run().ok();
-    assert_answer(&ask(port, "GET /out", ""), 200, &["secret"]);
+    assert_answer(&request(port, "GET /out", ""), 200, &["secret"]);
 }
 
 #[test]
@@ -165,14 +149,14 @@ fn basic_auth_admits_one_user_and_ftp_lists_folders() {
     let failed = home.run(format!("serve site {} --basic-auth-username u", free_port()));
     assert_eq!(failed.code, 2, "{failed}");
     let port = served(&home, "--ftp --basic-auth-username u --basic-auth-password a:b");
-    assert_answer(&ask(port, "GET /", ""), 401, &["www-authenticate: basic realm=\"authentication service\""]);
-    assert_answer(&ask(port, "GET /", "Authorization: Basic dTph\r\n"), 401, &[]);
+    assert_answer(&request(port, "GET /", ""), 401, &["www-authenticate: basic realm=\"authentication service\""]);
+    assert_answer(&request(port, "GET /", "Authorization: Basic dTph\r\n"), 401, &[]);
     let login = "Authorization: Basic dTphOmI=\r\n";
-    assert_answer(&ask(port, "GET /", login), 200, &["home page"]);
-    let list = ask(port, "GET /empty/", login);
+    assert_answer(&request(port, "GET /", login), 200, &["home page"]);
+    let list = request(port, "GET /empty/", login);
     assert_answer(&list, 200, &["&lt;b&gt;.txt", "href=\"./%3cb%3e.txt\""]);
     std::fs::remove_file(home.work().join("site/index.html")).unwrap();
-    let top = ask(port, "GET /", login);
+    let top = request(port, "GET /", login);
     assert_answer(&top, 200, &["href=\"./sub/\""]);
     assert!(!top.contains(".env"), "{top}");
 }
@@ -187,9 +171,9 @@ fn hostile_clients_do_not_affect_others() {
     command.env("OSTLER_SERVE_TIMEOUT", "1").env("OSTLER_SERVE_CONNECTIONS", "8").run().ok();
     let pid = home.app("site").pid();
     // An unterminated request head.
-    let huge = raw(port, &format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(1 << 20)));
+    let huge = exchange(port, format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(1 << 20)));
     assert!(!huge.contains("200 OK"), "{huge}");
-    let many = raw(port, &format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000)));
+    let many = exchange(port, format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000)));
     assert!(!many.contains("200 OK"), "{many}");
     // A client that reads nothing, and many that send nothing: more than the server has room for.
     let mut lazy = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -274,8 +258,8 @@ fn config_file_can_define_served_folders() {
     home.ok("start ecosystem.config.js");
     assert_eq!(home.jlist().len(), 3);
     assert_eq!(get(first, "/no/such").unwrap(), "home page");
-    assert_answer(&ask(second, "GET /", ""), 401, &[]);
-    assert_answer(&ask(second, "GET /", "Authorization: Basic dTpw\r\n"), 200, &["home page"]);
+    assert_answer(&request(second, "GET /", ""), 401, &[]);
+    assert_answer(&request(second, "GET /", "Authorization: Basic dTpw\r\n"), 200, &["home page"]);
     assert_eq!(home.app(&format!("static-page-server-{second}")).status(), "online");
     let load = Load::start(LoadSpec::to(first));
     home.wait_until("requests are answered", || load.good() > 20);
@@ -339,13 +323,13 @@ fn smallest_accepted_encoding_is_served() {
         ("*", "br", "brotli script"),
         ("identity", "", "plain script"),
     ] {
-        let answer = ask(port, "GET /app.js", &format!("Accept-Encoding: {takes}\r\n"));
+        let answer = request(port, "GET /app.js", &format!("Accept-Encoding: {takes}\r\n"));
         assert_answer(&answer, 200, &["vary: accept-encoding", "content-type: application/javascript"]);
         assert!(answer.ends_with(body), "{takes}: {answer}");
         let has = answer.to_ascii_lowercase().contains(&format!("content-encoding: {encoding}\r\n"));
         assert_eq!(has, !encoding.is_empty(), "{takes}: {answer}");
     }
-    assert!(ask(port, "GET /a.txt", "Accept-Encoding: br\r\n").ends_with("0123456789"));
+    assert!(request(port, "GET /a.txt", "Accept-Encoding: br\r\n").ends_with("0123456789"));
 }
 
 #[test]

@@ -45,30 +45,22 @@ fn serves(home: &Home, port: u16, members: &str) {
     every_instance_answers(home, port);
     // Without keep-alive: each server treats idle connections differently when it exits.
     let load = Load::start(LoadSpec { keep_alive: false, connections: 4, ..LoadSpec::to(port) });
-    let served = |count: u64| {
-        let good = load.good();
-        home.wait_until("requests are answered", || load.good() > good + count);
-    };
-    served(20);
+    home.wait_requests(&load, 20);
     for _ in 0..RELOADS {
-        let before = pids(home);
+        let before = home.online_pids();
         home.ok("reload web");
-        served(20);
-        let after = pids(home);
+        home.wait_requests(&load, 20);
+        let after = home.online_pids();
         assert!(before.is_disjoint(&after) && after.len() == 2, "{before:?} {after:?}");
     }
     load.stop().assert_whole();
     // A dying instance loses its own requests, but no connection is refused.
-    let victim = *pids(home).first().unwrap();
+    let victim = *home.online_pids().first().unwrap();
     kill(victim, Signal::KILL);
-    home.wait_until("another one is there", || pids(home).len() == 2 && !pids(home).contains(&victim));
+    home.wait_until("another one is there", || home.online_pids().len() == 2 && !home.online_pids().contains(&victim));
     every_instance_answers(home, port);
     home.ok("delete web");
     assert!(home.app_processes().is_empty());
-}
-
-fn pids(home: &Home) -> BTreeSet<i32> {
-    home.jlist().iter().filter(|item| item.status() == "online").map(ostler_testkit::ListedApp::pid).collect()
 }
 
 #[track_caller]
@@ -83,7 +75,7 @@ fn every_instance_answers(home: &Home, port: u16) {
         if let Ok(body) = get(port, "/") {
             seen.insert(body.parse::<i32>().unwrap());
         }
-        pids(home).into_iter().all(|pid| trees(pid).iter().any(|pid| seen.contains(pid)))
+        home.online_pids().into_iter().all(|pid| trees(pid).iter().any(|pid| seen.contains(pid)))
     });
 }
 
@@ -122,9 +114,9 @@ fn go_and_rust_style_servers_use_given_sockets() {
         );
         home.ok(format!("start {}", home.write("web.json", text)));
         home.wait_until("it answers", || get(port, "/").is_ok());
-        let before = pids(&home);
+        let before = home.online_pids();
         home.ok("reload web");
-        assert!(before.is_disjoint(&pids(&home)));
+        assert!(before.is_disjoint(&home.online_pids()));
         assert!(get(port, "/").is_ok());
     }
 }
@@ -138,15 +130,15 @@ fn release_that_is_not_ready_changes_nothing() {
         r#"{{"apps": [{{"name": "web", "script": "{script}", "instances": 2, "listen": {port}, "ready": {{"log": "is 3"}}, "listen_timeout": 500}}]}}"#
     );
     home.ok(format!("start {}", home.write("web.json", text)));
-    let before = pids(&home);
+    let before = home.online_pids();
     let load = Load::start(LoadSpec { keep_alive: false, ..LoadSpec::to(port) });
     home.write("bad", "");
     assert_eq!(home.run("reload web").code, 1);
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.online_pids(), before);
     std::fs::remove_file(home.work().join("bad")).unwrap();
     load.stop().assert_whole();
     home.ok("reload web");
-    assert!(before.is_disjoint(&pids(&home)));
+    assert!(before.is_disjoint(&home.online_pids()));
 }
 
 #[test]

@@ -28,10 +28,6 @@ impl Service {
         Self { child: KilledOnDrop(command.spawn().unwrap()), socket }
     }
 
-    fn pid(&self) -> i32 {
-        self.child.pid()
-    }
-
     /// Waits for the next message with this text.
     #[track_caller]
     fn wait_for_message(&self, text: &str) -> String {
@@ -43,16 +39,6 @@ impl Service {
                 return message;
             }
         }
-    }
-
-    #[track_caller]
-    fn wait_for_exit(&mut self, home: &Home) -> i32 {
-        let mut status = None;
-        home.wait_until("the service exits", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap().code().unwrap_or(-1)
     }
 }
 
@@ -70,11 +56,11 @@ fn service_is_ready_with_its_apps_and_stops_them() {
     let mut service = Service::start(&home, "service run", None);
     assert_eq!(service.wait_for_message("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=2 of 2 instances online when it became ready");
     let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
-    kill(service.pid(), Signal::TERM);
+    kill(service.child.pid(), Signal::TERM);
     service.wait_for_message("STOPPING=1");
     let extended = service.wait_for_message("EXTEND_TIMEOUT_USEC=");
     assert!(extended.trim_start_matches("EXTEND_TIMEOUT_USEC=").parse::<u64>().unwrap() > 5_000_000, "{extended}");
-    assert_eq!(service.wait_for_exit(&home), 0);
+    assert_eq!(home.wait_exit_code(&mut service.child), 0);
     assert!(!pids.iter().any(|pid| alive(*pid)));
     assert!(home.processes().is_empty());
 }
@@ -93,19 +79,19 @@ fn service_survives_deaths_of_itself_daemon_and_keeper() {
     home.kill_all_three();
     service.wait_for_message("STATUS=2 of 2");
     assert_eq!(pids(), before, "after both were killed");
-    kill(service.pid(), Signal::KILL);
-    service.wait_for_exit(&home);
+    kill(service.child.pid(), Signal::KILL);
+    home.wait_exit_code(&mut service.child);
     let mut service = Service::start(&home, "service run", None);
     service.wait_for_message("READY=1");
     assert_eq!(pids(), before, "with another main process");
     // The process exits, and the processes that it watched stay.
-    kill(service.pid(), Signal::USR1);
-    assert_eq!(service.wait_for_exit(&home), 0);
+    kill(service.child.pid(), Signal::USR1);
+    assert_eq!(home.wait_exit_code(&mut service.child), 0);
     assert_eq!(pids(), before);
     let mut service = Service::start(&home, "service run", None);
     service.wait_for_message("READY=1");
     home.ok("kill");
-    assert_eq!(service.wait_for_exit(&home), 0);
+    assert_eq!(home.wait_exit_code(&mut service.child), 0);
 }
 
 #[test]
@@ -115,14 +101,14 @@ fn service_keeps_its_pid_across_update() {
     let mut service = Service::start(&home, "service run", None);
     service.wait_for_message("READY=1");
     let pids = || home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>();
-    let (before, daemon, pid) = (pids(), home.daemon_pid(), service.pid());
+    let (before, daemon, pid) = (pids(), home.daemon_pid(), service.child.pid());
     home.cmd("service reload").env("MAINPID", pid.to_string()).run().ok();
     service.wait_for_message("READY=1");
     assert!(pids() == before && home.daemon_pid() != daemon && alive(pid));
     let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(words.ends_with("service\0run\0again\0"), "{words:?}");
     kill(pid, Signal::TERM);
-    assert_eq!(service.wait_for_exit(&home), 0);
+    assert_eq!(home.wait_exit_code(&mut service.child), 0);
     assert!(home.processes().is_empty());
 }
 

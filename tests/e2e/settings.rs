@@ -4,20 +4,16 @@ use std::os::unix::fs::PermissionsExt;
 
 use ostler_testkit::{Home, kill};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::setup::{home, home_as_pm2, read_report, start_fixture};
-
-fn file(home: &Home) -> Value {
-    serde_json::from_slice(&std::fs::read(home.dir().join("module_conf.json")).unwrap()).unwrap()
-}
 
 #[test]
 fn settings_are_set_read_and_removed() {
     let home = home_as_pm2();
     let said = home.ok("set foo:bar 1");
     assert!(said.stdout.contains("Setting changed") && said.stdout.ends_with("Module: foo\n$ pm2 set foo:bar 1\n"), "{}", said.stdout);
-    assert_eq!(file(&home), json!({ "foo": { "bar": "1" } }));
+    assert_eq!(home.json_of("module_conf.json"), json!({ "foo": { "bar": "1" } }));
     let path = home.dir().join("module_conf.json");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     // PM2 indents the file by four spaces.
@@ -28,20 +24,20 @@ fn settings_are_set_read_and_removed() {
     assert_eq!((unknown.code, unknown.stdout.as_str()), (1, ""));
     home.ok(["multiset", "a:b 1 a.c \"two words\""].as_slice());
     home.ok("config flat 3");
-    assert_eq!(file(&home), json!({ "foo": { "bar": "1" }, "a": { "b": "1", "c": "two words" }, "flat": "3" }));
+    assert_eq!(home.json_of("module_conf.json"), json!({ "foo": { "bar": "1" }, "a": { "b": "1", "c": "two words" }, "flat": "3" }));
     assert_eq!(home.ok("conf").stdout, "Module: foo\n$ pm2 set foo:bar 1\nModule: a\n$ pm2 set a:b 1\n$ pm2 set a:c two words\n");
     home.ok("unset foo:bar");
     home.ok("unset flat");
-    assert_eq!(file(&home), json!({ "foo": {}, "a": { "b": "1", "c": "two words" } }));
+    assert_eq!(home.json_of("module_conf.json"), json!({ "foo": {}, "a": { "b": "1", "c": "two words" } }));
     home.ok("unset all");
-    assert_eq!(file(&home), json!({}));
+    assert_eq!(home.json_of("module_conf.json"), json!({}));
 }
 
 #[test]
 fn invalid_settings_change_nothing() {
     let home = home();
     home.ok("set log_rotate:max_size 10M");
-    let before = file(&home);
+    let before = home.json_of("module_conf.json");
     for (words, problem) in [
         ("set log_rotate:max_size plenty", "expected a size"),
         ("set log_rotate:max_sice 1M", "did you mean max_size"),
@@ -59,7 +55,7 @@ fn invalid_settings_change_nothing() {
     ] {
         let said = home.run(words);
         assert!(said.code != 0 && said.stderr.contains(problem), "{words}: {} {}", said.code, said.stderr);
-        assert_eq!(file(&home), before, "{words}");
+        assert_eq!(home.json_of("module_conf.json"), before, "{words}");
     }
     // A broken file is reported, and not overwritten.
     let path = home.dir().join("module_conf.json");
@@ -114,7 +110,7 @@ fn two_modules_of_pm2_are_built_in() {
     assert!(said.stdout.contains("built in") && said.stdout.contains("$ pm2 set pm2-logrotate:max_size 10M"), "{}", said.stdout);
     home.ok("set pm2-logrotate:max_size 1G");
     home.ok("install pm2-logrotate@2.7.0");
-    let conf = file(&home);
+    let conf = home.json_of("module_conf.json");
     assert_eq!(conf["pm2-logrotate"]["max_size"], "1G", "what was set stays");
     assert_eq!(conf["pm2-logrotate"]["rotateInterval"], "0 0 * * *");
     home.ok("module:install pm2-server-monit");
@@ -123,7 +119,7 @@ fn two_modules_of_pm2_are_built_in() {
     assert_eq!(home.jlist().len(), 1);
     home.ok("uninstall pm2-logrotate");
     assert_eq!(home.ok("module:list").stdout, "pm2-server-monit  built in\n");
-    assert_eq!(file(&home)["pm2-logrotate"]["max_size"], "1G", "as in PM2");
+    assert_eq!(home.json_of("module_conf.json")["pm2-logrotate"]["max_size"], "1G", "as in PM2");
 }
 
 #[test]
@@ -136,7 +132,7 @@ fn slist_shows_machine_figures() {
         assert!(said.stdout.contains("'RAM Total': { value: "));
     }
     assert!(home.ok("slist --tree").stdout.starts_with("├─ CPU Usage\n│  ├─ value: "));
-    let metrics: Value = serde_json::from_str(&home.ok("slist --json").stdout).unwrap();
+    let metrics = home.ok("slist --json").json();
     let total = metrics["RAM Total"]["value"].as_u64().unwrap();
     assert!(total > metrics["RAM Available"]["value"].as_u64().unwrap() && total > 1 << 20);
     let line = |home: &Home| home.ok("list").stdout.lines().last().unwrap().to_owned();

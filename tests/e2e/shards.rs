@@ -13,8 +13,6 @@ use std::thread;
 use ostler_testkit::{Home, Load, LoadSpec, alive, fixture, free_port, get, kill};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
-use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::home;
 
 /// A single round could lose nothing by chance.
@@ -34,12 +32,6 @@ fn start(home: &Home, how: &str, listen: &str, more: &str) {
 /// Clients with a connection for each request. Keep-alive connections are the server's own matter.
 fn load(port: u16) -> Load {
     Load::start(LoadSpec::to(port))
-}
-
-#[track_caller]
-fn served(home: &Home, load: &Load) {
-    let good = load.good();
-    home.wait_until("requests are answered", || load.good() > good + 100);
 }
 
 fn answering_pid(port: u16) -> i32 {
@@ -62,7 +54,7 @@ fn reload_without_shutdown_code_loses_no_request() {
         for _ in 0..ROUNDS {
             let before = home.pid_set();
             home.ok("reload api");
-            clients.iter().for_each(|load| served(&home, load));
+            clients.iter().for_each(|load| home.wait_requests(load, 100));
             assert!(before.is_disjoint(&home.pid_set()));
         }
         clients.into_iter().for_each(|load| load.stop().assert_whole());
@@ -77,12 +69,6 @@ fn long_requests(port: u16, file: &Path) -> Vec<TcpStream> {
         client
     };
     (0..20).map(ask).collect()
-}
-
-fn answer_of(mut client: TcpStream) -> String {
-    let mut text = String::new();
-    let read = client.read_to_string(&mut text);
-    format!("{text}{}", read.map_or_else(|error| error.to_string(), |_| String::new()))
 }
 
 /// The stop signal kills the server immediately, so it must not be sent during a request.
@@ -100,11 +86,18 @@ fn long_request_is_answered_before_the_stop_signal() {
         // Longer than a shard must be empty: other instances serve new requests.
         let load = load(port);
         for _ in 0..10 {
-            served(&home, &load);
+            home.wait_requests(&load, 100);
         }
         load.stop().assert_whole();
         std::fs::write(&go, "").unwrap();
-        let answers: Vec<String> = clients.into_iter().map(answer_of).collect();
+        let answers: Vec<String> = clients
+            .into_iter()
+            .map(|mut client| {
+                let mut text = String::new();
+                let read = client.read_to_string(&mut text);
+                format!("{text}{}", read.map_or_else(|error| error.to_string(), |_| String::new()))
+            })
+            .collect();
         assert!(answers.iter().all(|text| text.starts_with("HTTP/1.1 200")), "{answers:?}");
         let told = reload.join().unwrap();
         assert!(!told.stdout.contains("still in flight") && !told.stderr.contains("still in flight"), "{told}");
@@ -132,9 +125,9 @@ fn scaling_loses_no_request() {
     let load = load(port);
     for _ in 0..ROUNDS {
         home.ok("scale api 3");
-        served(&home, &load);
+        home.wait_requests(&load, 100);
         home.ok("scale api 1");
-        served(&home, &load);
+        home.wait_requests(&load, 100);
     }
     load.stop().assert_whole();
 }
@@ -147,9 +140,9 @@ fn stop_of_one_instance_loses_no_request() {
     let load = load(port);
     for _ in 0..ROUNDS {
         home.ok("stop 0");
-        served(&home, &load);
+        home.wait_requests(&load, 100);
         home.ok("start 0");
-        served(&home, &load);
+        home.wait_requests(&load, 100);
     }
     load.stop().assert_whole();
 }
@@ -160,7 +153,7 @@ fn instance_waiting_for_restart_gets_no_connections() {
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "restart_delay": 1000000"#);
     let load = load(port);
-    served(&home, &load);
+    home.wait_requests(&load, 100);
     let victim = home.jlist()[0].pid();
     kill(victim, Signal::KILL);
     home.wait_until("it waits for its restart", || home.jlist()[0].status() == "waiting restart");
@@ -182,7 +175,7 @@ fn reload_survives_killed_daemon_and_keeper() {
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "kill_timeout": "10s""#);
     let load = load(port);
-    for victim in [kill_daemon, kill_keeper, kill_daemon, kill_keeper] {
+    for victim in [Home::kill_daemon, Home::kill_keeper, Home::kill_daemon, Home::kill_keeper] {
         let before = home.pid_set();
         let told = finishing(&home);
         let mut reload = home.cmd("reload api").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -190,7 +183,7 @@ fn reload_survives_killed_daemon_and_keeper() {
         victim(&home);
         drop(reload.wait());
         home.wait_until("all are new, and nothing else is left", || home.pid_set().is_disjoint(&before) && home.app_processes().len() == 2);
-        served(&home, &load);
+        home.wait_requests(&load, 100);
     }
     load.stop().assert_whole();
 }
@@ -206,8 +199,8 @@ fn queued_connection_is_answered_by_its_process_after_kills() {
     let mut waiting = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut reload = home.cmd("reload api").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     home.wait_until("the old process is to finish", || finishing(&home) == 2);
-    kill_daemon(&home);
-    kill_keeper(&home);
+    home.kill_daemon();
+    home.kill_keeper();
     // The new process serves other requests.
     assert_ne!(answering_pid(port), old);
     kill(old, Signal::CONT);
@@ -235,7 +228,7 @@ fn reload_after_loss_of_all_managers_loses_no_request() {
     let load = load(port);
     for _ in 0..ROUNDS {
         home.ok("reload api");
-        served(&home, &load);
+        home.wait_requests(&load, 100);
     }
     load.stop().assert_whole();
 }

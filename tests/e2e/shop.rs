@@ -1,12 +1,10 @@
 //! The multi-service example as a user would run it: six Node services, two of them in cluster
 //! mode.
 
-use std::path::Path;
 use std::process::Command;
 
-use ostler_testkit::{Home, Load, fixture_path, free_ports, get, needs_program};
+use ostler_testkit::{Home, Load, fixture_path, free_ports, get, needs_program, sh};
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::home;
 
 /// Copies the example (with its log folder) and uses six free ports.
@@ -35,7 +33,7 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     let load = Load::mixed(base, 4);
     for _ in 0..4 {
         let good = load.good();
-        kill_daemon(&home);
+        home.kill_daemon();
         home.wait_until("requests are answered", || load.good() > good + 20);
     }
     // For some microseconds between `accept` and the worker, only the daemon holds a connection.
@@ -47,17 +45,11 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     home.wait_app("billing-service", "restarted", |item| item.pid() != billing.pid() && item.status() == "online");
     home.wait_until("it answers again", || get(base + 4, "/health").is_ok());
     let logs = home.work().join("shop");
-    assert!(has_dated_line(&logs), "no dated log line below {}", logs.display());
+    let dated = sh(&logs, "grep -rlE --include=*.log '^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}: ' . || true");
+    assert!(!dated.is_empty(), "no dated log line below {}", logs.display());
     // The file is a program: it is evaluated again, with the caller's variables.
     home.cmd(format!("restart {file} --only user-service --env production")).env("SHOP_PORT", base.to_string()).run().ok();
     home.wait_until("both answer", || get(base + 1, "/health").is_ok());
     home.ok(format!("delete {file}"));
     assert!(home.jlist().is_empty() && home.app_processes().is_empty(), "{}", home.report());
-}
-
-/// Returns true if a log file below the folder has a line that starts with a date.
-fn has_dated_line(dir: &Path) -> bool {
-    let output =
-        Command::new("grep").args(["-rlE", "--include=*.log", "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}: "]).arg(dir).output().unwrap();
-    !output.stdout.is_empty()
 }

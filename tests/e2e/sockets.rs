@@ -10,8 +10,6 @@ use std::path::Path;
 use ostler_testkit::{Home, Load, fixture, free_port, get, kill, needs_root};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
-use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::{ecosystem, home};
 
 /// Writes an ecosystem file with a server on these sockets (JSON).
@@ -33,7 +31,7 @@ fn answering_pid_and_socket(port: u16) -> Result<(i32, String), String> {
     Ok((pid.parse().map_err(|_| "no pid")?, name.to_owned()))
 }
 
-/// Sends requests until every one of these processes has answered.
+/// Waits until each of these processes has answered; no request may fail.
 #[track_caller]
 fn all_answer(home: &Home, port: u16, pids: &BTreeSet<i32>) {
     let mut seen = BTreeSet::new();
@@ -96,7 +94,7 @@ fn kernel_chosen_port_is_shared_and_shown() {
     let home = home();
     start(&home, "api", "0", r#", "instances": 2"#);
     let detail = home.ok("describe 0 --json");
-    let detail: serde_json::Value = serde_json::from_str(&detail.stdout).unwrap();
+    let detail = detail.json();
     let address = |detail: &serde_json::Value| find_key(detail, "sockets").unwrap()[0]["address"].as_str().unwrap().to_owned();
     let port: u16 = address(&detail).strip_prefix("port ").unwrap().parse().unwrap();
     assert_ne!(port, 0);
@@ -156,17 +154,17 @@ fn sockets_survive_daemon_and_keeper() {
         let good = load.good();
         home.wait_until("requests are answered", || load.good() > good + count);
     };
-    kill_daemon(&home);
+    home.kill_daemon();
     ask(10);
     // The daemon still has the socket: the next process gets the same socket.
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
     home.ok("restart api");
     ask(10);
     assert_eq!(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap()), inode);
-    kill_keeper(&home);
+    home.kill_keeper();
     home.ok("restart api");
     ask(10);
-    kill_daemon(&home);
+    home.kill_daemon();
     home.ok("restart api");
     ask(10);
     let report = load.stop();

@@ -15,11 +15,6 @@ setInterval(() => {}, 1 << 30);
 process.on('SIGINT', () => process.exit(0));
 ";
 
-/// Runs a command that checks its new processes.
-fn watched(home: &Home, words: &str) -> Output {
-    command(home, words).run()
-}
-
 fn command<'a>(home: &'a Home, words: &str) -> Cmd<'a> {
     home.cmd(words).env("OSTLER_START_WATCH", "")
 }
@@ -54,20 +49,20 @@ fn app_that_dies_within_min_uptime_fails_every_start() {
             if words == "start app" {
                 home.ok("stop app");
             }
-            fails_with_the_error(watched(&home, &words.replace("FILE", &file)));
+            fails_with_the_error(command(&home, &words.replace("FILE", &file)).run());
         }
     }
     let home = home();
     let script = home.write("app.js", APP);
     home.write("bad", "");
-    fails_with_the_error(watched(&home, &format!("start {script} --restart-delay 60000")));
+    fails_with_the_error(command(&home, &format!("start {script} --restart-delay 60000")).run());
 }
 
 #[test]
 fn scale_up_watches_new_instances() {
     needs_program!("node");
     let (home, _) = about_to_fail("fork", 1);
-    fails_with_the_error(watched(&home, "scale app 3"));
+    fails_with_the_error(command(&home, "scale app 3").run());
 }
 
 #[test]
@@ -76,7 +71,7 @@ fn a_restart_of_several_instances_stops_at_the_first_failure() {
     for words in ["restart app", "reload app"] {
         let (home, _) = about_to_fail("fork", 3);
         let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect();
-        fails_with_the_error(watched(&home, words));
+        fails_with_the_error(command(&home, words).run());
         let after = home.jlist();
         assert_eq!(
             after[1..].iter().map(ostler_testkit::ListedApp::pid).collect::<Vec<_>>(),
@@ -92,15 +87,15 @@ fn no_wait_and_pm2_name_skip_the_check() {
     needs_program!("node");
     let good = home();
     good.write("app.js", APP);
-    watched(&good, "start app.js --name app").ok();
-    watched(&good, "restart app").ok();
-    watched(&good, "reload app").ok();
+    command(&good, "start app.js --name app").run().ok();
+    command(&good, "restart app").run().ok();
+    command(&good, "reload app").run().ok();
     let (home, _) = about_to_fail("fork", 1);
-    watched(&home, "restart app --no-wait").ok();
+    command(&home, "restart app --no-wait").run().ok();
     let pm2 = home_as_pm2();
     let script = pm2.write("app.js", APP);
     pm2.write("bad", "");
-    watched(&pm2, &format!("start {script} --name app --restart-delay 60000")).ok();
+    command(&pm2, &format!("start {script} --name app --restart-delay 60000")).run().ok();
     pm2.wait_status("app", "waiting restart");
 }
 
@@ -142,7 +137,7 @@ fn no_wait_returns_while_the_old_process_still_exits() {
         home.wait_log("app-out.log", "runs");
         let old = home.app("app").pid();
         let words = words.replace("FILE", &file);
-        watched(&home, &format!("{words} --no-wait")).ok();
+        command(&home, &format!("{words} --no-wait")).run().ok();
         let process = rustix::process::Pid::from_raw(old).unwrap();
         assert!(rustix::process::test_kill_process(process).is_ok(), "{words}: the command waited for the exit of the old process");
         home.write("go", "");
@@ -154,7 +149,7 @@ fn no_wait_returns_while_the_old_process_still_exits() {
 fn no_wait_still_fails_for_an_unknown_app() {
     let home = home();
     home.ok(format!("start {} --name ok -- hold", ostler_testkit::fixture()));
-    watched(&home, "restart nothing --no-wait").fails().says("nothing");
+    command(&home, "restart nothing --no-wait").run().fails().says("nothing");
 }
 
 /// Writes a server that listens after a while, unless the file `moved` exists.
@@ -176,7 +171,7 @@ fn restart_waits_until_new_process_listens_on_old_port() {
     home.ok(format!("start {file}"));
     home.wait_log("app-out.log", "listens");
     for words in ["restart app", "reload app", "restart FILE"] {
-        let output = watched(&home, &words.replace("FILE", &file)).ok();
+        let output = command(&home, &words.replace("FILE", &file)).run().ok();
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "{words}: the command returned before the app listened");
         assert!(!output.stderr.contains("does not listen"), "{words}: {output:?}");
     }
@@ -194,9 +189,9 @@ fn restart_warns_about_a_port_without_listener() {
     home.wait_log("app-out.log", "listens");
     home.write("moved", "");
     let warning = format!("[app](0) does not listen on port {port}, unlike its old process");
-    let output = watched(&home, "restart app").ok();
+    let output = command(&home, "restart app").run().ok();
     assert_eq!(output.stderr.matches(&warning).count(), 1, "{output:?}");
     // The process without a port is the old one now.
-    let output = watched(&home, "restart app").ok();
+    let output = command(&home, "restart app").run().ok();
     assert!(!output.stderr.contains("does not listen"), "{output:?}");
 }

@@ -102,22 +102,17 @@ fn treekill_off_leaves_children_running() {
     assert_eq!(home.app_processes().len(), 2, "{}", home.report());
 }
 
-/// Returns the output of a prefork server after a stop.
-fn stopped_prefork(home: &ostler_testkit::Home, options: &str) -> String {
-    home.ok(format!("start {} --name prefork --kill-timeout 30000 {options}", fixture_app("prefork.py")));
+#[test]
+fn main_process_can_stop_its_own_workers() {
+    needs_program!("python3");
+    let home = home();
+    home.ok(format!("start {} --name prefork --kill-timeout 30000", fixture_app("prefork.py")));
     home.wait_log("prefork-out.log", "serving");
     assert_eq!(home.app_processes().len(), 4, "{}", home.report());
     let output = home.ok("stop prefork");
     assert!(home.app_processes().is_empty(), "{}", home.report());
     assert!(output.elapsed.as_secs() < 15, "what the main process left was given time\n{output}");
-    home.log("prefork-out.log")
-}
-
-#[test]
-fn main_process_can_stop_its_own_workers() {
-    needs_program!("python3");
-    let home = home();
-    let log = stopped_prefork(&home, "");
+    let log = home.log("prefork-out.log");
     assert_eq!(log.matches("finished task").count(), 3, "{log}");
     assert!(log.ends_with("all finished\n"), "{log}");
 }

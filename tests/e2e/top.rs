@@ -1,15 +1,10 @@
 //! `top`: live on a real terminal, once in any other place, with past figures and without.
 
-use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
+use ostler_testkit::{Terminal, fixture, kill, needs_program};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::setup::{home, start_fixture};
 use crate::stats::{figures_of, recorded};
-
-fn top(home: &Home, columns: usize, rows: usize) -> Terminal {
-    Terminal::start(home.cmd("top"), columns, rows)
-}
 
 /// Returns the names on the screen, from the top.
 fn names(screen: &str) -> Vec<String> {
@@ -29,7 +24,7 @@ fn live_top_works_without_the_dashboard() {
     start_fixture(&home, "app-idle", "", "hold");
     let busy = home.write("busy.sh", "#!/bin/sh\nwhile :; do :; done\n");
     home.ok(format!("start {busy} --name app-busy"));
-    let mut terminal = top(&home, 100, 24);
+    let mut terminal = Terminal::open(&home, "top", 100, 24);
     terminal.wait_for("no history: the dashboard is off");
     terminal.wait_until("the busy one is the first", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by cpu"));
     terminal.press("n");
@@ -56,14 +51,14 @@ fn terminal_is_restored_on_every_exit() {
     let home = home();
     start_fixture(&home, "app-idle", "", "hold");
     for keys in ["q", "\u{3}", "\u{1b}"] {
-        let mut terminal = top(&home, 80, 24);
+        let mut terminal = Terminal::open(&home, "top", 80, 24);
         terminal.wait_for("app-idle");
         terminal.press(keys);
         assert!(terminal.end().success(), "{keys:?}");
         terminal.assert_restored();
     }
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-        let mut terminal = top(&home, 80, 24);
+        let mut terminal = Terminal::open(&home, "top", 80, 24);
         terminal.wait_for("app-idle");
         kill(terminal.pid(), signal);
         assert!(terminal.end().success(), "{signal:?}");
@@ -81,20 +76,20 @@ fn without_a_terminal_top_prints_once() {
     home.ok(format!("start {} --name app-idle -i 2 -- hold", fixture()));
     let text = home.ok("top").stdout;
     assert!(text.contains("app-idle") && text.contains("cpu") && text.starts_with("now"), "{text}");
-    let list: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
+    let list = home.ok("top --json").json();
     assert!(
         list[0]["app"] == "app-idle" && list[0]["now"]["instances"] == 2 && list[0]["cpu"]["figures"] == serde_json::json!([]),
         "{list}"
     );
-    let (home, port) = recorded();
-    let token = home.ok("web token root --role admin").stdout.trim().to_owned();
+    let home = crate::setup::home();
+    let web = recorded(&home);
     // A step is written when it is complete; the rest is written when the process exits.
-    figures_of(&home, port, &token, "/api/history?app=api&metric=memory&points=2000", 2);
+    figures_of(&web, "/api/history?app=api&metric=memory&points=2000", 2);
     home.ok("web disable");
-    let list: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
+    let list = home.ok("top --json").json();
     let api = list.as_array().unwrap().iter().find(|one| one["app"] == "api").unwrap();
     assert!(api["now"]["online"] == 2 && !api["memory"]["figures"].as_array().unwrap().is_empty(), "{list}");
-    let mut terminal = top(&home, 120, 24);
+    let mut terminal = Terminal::open(&home, "top", 120, 24);
     terminal.wait_for("the last 15m");
     terminal.wait_until("bars of the past", |screen| screen.lines().any(|line| line.starts_with("api ") && line.contains('█')));
     terminal.press("q");

@@ -7,29 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use ostler_testkit::{
-    Behaviour, DEADLINE, Home, KilledOnDrop, Receiver, cache_dir, fixture_path, free_port, get, kill, needs_program, on_ci, python_program,
+    Behaviour, Home, KilledOnDrop, Receiver, cache_dir, fixture_path, free_port, get, kill, needs_program, on_ci, post, python_program,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::setup::{ecosystem, home};
 use crate::web::Web;
-
-/// Sends a raw request; returns status, head and body of the response.
-pub fn post(port: u16, path: &str, headers: &str, body: &[u8]) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let host = if headers.contains("Host: ") { "" } else { "Host: 127.0.0.1\r\n" };
-    let head = format!("POST {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
-    stream.write_all(head.as_bytes()).unwrap();
-    // The server may reject a request before it has read all of the body.
-    let _ = stream.write_all(body);
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
-}
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
@@ -143,8 +127,8 @@ fn hostile_trace_senders_are_bounded_and_not_trusted() {
     let id = line.split(['=', ' ']).nth(1).unwrap().to_owned();
     let trace = |n: u32| format!("{:032x}", n + 1);
     let sent = |body: &Value| post(port, "/v1/traces", JSON, body.to_string().as_bytes());
-    assert_eq!(sent(&failed("other", &id, "GET <b>", &trace(1), "no hunter22")).0, 200);
-    assert_eq!(sent(&failed("api", "", "GET /claimed", &trace(2), "")).0, 200);
+    assert_eq!(sent(&failed("other", &id, "GET <b>", &trace(1), "no hunter22")).status, 200);
+    assert_eq!(sent(&failed("api", "", "GET /claimed", &trace(2), "")).status, 200);
     let list = traces(&web, "");
     let of = |n: usize| (list[n]["from"][0]["app"].clone(), list[n]["message"].clone());
     assert_eq!((of(0), of(1)), ((Value::Null, json!("")), (json!("api"), json!("no ******"))), "{list:?}");
@@ -167,13 +151,12 @@ fn hostile_trace_senders_are_bounded_and_not_trusted() {
         ("/v1/traces", "Content-Type: application/json\r\nOrigin: http://evil.example\r\n", "{}", 403),
         ("/v1/profiles", JSON, "{}", 404),
     ] {
-        assert_eq!(post(port, path, headers, body.as_bytes()).0, status, "{path} {headers}");
+        assert_eq!(post(port, path, headers, body.as_bytes()).status, status, "{path} {headers}");
     }
-    assert_eq!(post(port, "/v1/traces", JSON, &vec![b' '; 5 << 20]).0, 413);
+    assert_eq!(post(port, "/v1/traces", JSON, &vec![b' '; 5 << 20]).status, 413);
     let logs = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{}, {}] }] }] });
-    let (status, _, told) = post(port, "/v1/logs", JSON, logs.to_string().as_bytes());
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((status, &told["partialSuccess"]["rejectedLogRecords"]), (200, &json!("2")));
+    let told = post(port, "/v1/logs", JSON, logs.to_string().as_bytes());
+    assert_eq!((told.status, &told.json()["partialSuccess"]["rejectedLogRecords"]), (200, &json!("2")));
     // A flood from a sender that is not an app of ostler: the sender must wait, the app's trace
     // stays, and memory is bounded.
     let large = "x".repeat(900);
@@ -192,10 +175,10 @@ fn hostile_trace_senders_are_bounded_and_not_trusted() {
         sent(&flood)
     };
     let answers: Vec<_> = (0..12).map(|_| batch()).collect();
-    assert_eq!(answers[0].0, 200, "{:?}", answers[0]);
-    let refused = answers.iter().find(|(status, ..)| *status == 429).unwrap_or_else(|| panic!("{answers:?}"));
-    assert!(refused.1.to_ascii_lowercase().contains("retry-after: "), "{refused:?}");
-    assert_eq!(sent(&failed("api", &id, "GET /mine", &trace(3), "")).0, 200, "the app is not held up by others");
+    assert_eq!(answers[0].status, 200, "{:?}", answers[0]);
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap_or_else(|| panic!("{answers:?}"));
+    assert!(refused.head.to_ascii_lowercase().contains("retry-after: "), "{refused:?}");
+    assert_eq!(sent(&failed("api", &id, "GET /mine", &trace(3), "")).status, 200, "the app is not held up by others");
     let all = web.get("/api/traces").json();
     assert!(all["bytes"].as_u64().unwrap() <= 1 << 20 && all["counts"]["evicted"].as_u64() > Some(1000), "{}", all["bytes"]);
     assert_eq!(traces(&web, "app=api").len(), 2);
@@ -254,12 +237,6 @@ impl Strict {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
-
-    /// Returns the figures or records received so far.
-    fn received_requests(&self) -> Vec<Value> {
-        let all = self.requests().into_iter().filter(|request| request["status"] == 200);
-        all.flat_map(|request| request["items"].as_array().unwrap().clone()).collect()
-    }
 }
 
 #[test]
@@ -285,7 +262,10 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
     home.cmd(format!("start {script} --name api -i 2")).env("DB_PASSWORD", "hunter22").run().ok();
     home.wait_status("api", "online");
     home.ok("restart 1");
-    let find = |holds: &dyn Fn(&Value) -> bool| strict.received_requests().into_iter().find(holds);
+    let find = |holds: &dyn Fn(&Value) -> bool| {
+        let all = strict.requests().into_iter().filter(|request| request["status"] == 200);
+        all.flat_map(|request| request["items"].as_array().unwrap().clone()).find(holds)
+    };
     let wait = |what: &str, holds: &dyn Fn(&Value) -> bool| {
         home.wait_until(what, || find(holds).is_some());
         find(holds).unwrap()

@@ -44,7 +44,7 @@ fn only_apps_with_trace_load_opentelemetry() {
     assert_eq!(installed.code, 0, "{installed}");
     // npm's own output must not appear in the JSON.
     let again = with_npm(&home, "install-otel --json", &format!("echo added 218 packages\n{npm}"));
-    let said: serde_json::Value = serde_json::from_str(&again.stdout).unwrap_or_else(|error| panic!("{error}: {again}"));
+    let said = again.json();
     assert_eq!(said["packages"].as_array().map(Vec::len), Some(2), "{said}");
     assert!(again.stderr.contains("added 218 packages"), "{again}");
     home.ok("restart all");

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Home, alive, kill};
+use ostler_testkit::{Foreground, Home, alive, kill};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::foreground::Foreground;
 use crate::setup::{home, home_as_pm2};
 
 /// A compose file: `web` waits until `api` is healthy, and `api` waits until `seed` has succeeded.
@@ -54,17 +53,12 @@ fn another(home: &Home, name: &str) {
 }
 
 fn up(home: &Home, folder: &Path, words: &str) -> Value {
-    let output = home.cmd(format!("up -d --json {words}")).cwd(folder).run().ok();
-    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
+    home.cmd(format!("up -d --json {words}")).cwd(folder).run().ok().json()
 }
 
 fn steps(answer: &Value) -> Vec<String> {
     let apps = answer["apps"].as_array().unwrap();
     apps.iter().map(|app| format!("{} {}", app["app"].as_str().unwrap(), app["step"].as_str().unwrap())).collect()
-}
-
-fn app_lines(folder: &Path) -> Vec<String> {
-    std::fs::read_to_string(folder.join("told")).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -77,8 +71,8 @@ fn compose_file_starts_in_order_and_only_changes_restart() {
         (Some("shop"), vec!["web created".into(), "api created".into(), "seed created".into()])
     );
     assert!(answer["left_out"][0]["reason"].as_str().unwrap().contains("postgres:15"), "{answer}");
-    home.wait_until("all have begun", || app_lines(&folder).len() == 3);
-    assert_eq!(app_lines(&folder), ["seed", "api", "web"]);
+    home.wait_until("all have begun", || home.lines(folder.join("told")).len() == 3);
+    assert_eq!(home.lines(folder.join("told")), ["seed", "api", "web"]);
     home.wait_log("shop-web-out.log", "web hi $1 8099");
     home.wait_log("shop-api-out.log", "by-file");
     // Without changes, only apps that have exited are started.
@@ -107,7 +101,7 @@ fn compose_file_starts_in_order_and_only_changes_restart() {
     assert_eq!(home.names(), ["shop-api", "shop-other", "shop-web"]);
     // In reverse order: dependent apps stop first.
     home.cmd("down").cwd(&folder).run().ok();
-    let ends = app_lines(&folder).iter().rev().take(2).cloned().collect::<Vec<_>>();
+    let ends = home.lines(folder.join("told")).iter().rev().take(2).cloned().collect::<Vec<_>>();
     assert_eq!(ends, ["api ends", "web ends"]);
     assert!(home.jlist().is_empty());
 }
@@ -164,7 +158,7 @@ fn foreground_up_runs_until_ctrl_c() {
     assert!(lines.last().unwrap().starts_with("web-"), "{lines:?}");
     kill(front.pid(), Signal::INT);
     front.until("stopping 2 apps; press Ctrl-C again to kill them");
-    assert_eq!(front.end(&home), 130);
+    assert_eq!(front.exit_code(&home), 130);
     assert_eq!(home.app("shop-web").status(), "stopped");
     assert_eq!(home.app("mine").status(), "online");
     // At the second Ctrl-C, ostler kills the processes immediately.
@@ -183,16 +177,16 @@ fn foreground_up_runs_until_ctrl_c() {
     std::fs::remove_file(folder.join("healthy")).unwrap();
     std::fs::remove_file(folder.join("told")).unwrap();
     let mut front = Foreground::open(home.cmd("up").cwd(&folder).command());
-    home.wait_until("api has begun", || app_lines(&folder).contains(&"api".to_owned()));
+    home.wait_until("api has begun", || home.lines(folder.join("told")).contains(&"api".to_owned()));
     kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 130);
+    assert_eq!(front.exit_code(&home), 130);
     home.wait_until("nothing of it runs", || home.jlist().iter().all(|item| item.name() == "mine" || item.status() == "stopped"));
-    assert!(!app_lines(&folder).contains(&"web".to_owned()));
+    assert!(!home.lines(folder.join("told")).contains(&"web".to_owned()));
     // When an app exits by itself, the command exits, too, with the app's result.
     home.write("short/compose.yaml", "services: {a: {command: \"sh -c 'echo done; exit 3'\"}}\n");
     let mut front = Foreground::open(home.cmd("up").cwd(home.work().join("short")).command());
     front.until("done");
-    assert_eq!(front.end(&home), 1);
+    assert_eq!(front.exit_code(&home), 1);
 }
 
 #[test]

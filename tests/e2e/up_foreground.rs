@@ -3,10 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Home, alive, kill};
+use ostler_testkit::{Foreground, Home, alive, kill};
 use rustix::process::Signal;
 
-use crate::foreground::Foreground;
 use crate::setup::{home, home_as_pm2};
 
 fn folder(home: &Home, compose: &str) -> PathBuf {
@@ -64,7 +63,7 @@ fn exit_line_follows_last_output_of_the_app() {
     assert_eq!(home.app("shop-web").status(), "online");
     kill(front.pid(), Signal::INT);
     front.until("stopping 1 app; press Ctrl-C again to kill it");
-    assert_eq!(front.end(&home), 130);
+    assert_eq!(front.exit_code(&home), 130);
 }
 
 #[test]
@@ -89,7 +88,7 @@ fn abort_on_exit_stops_all_and_returns_the_code() {
         std::fs::write(folder.join("go"), "").unwrap();
         front.until("shop stops because an app exited");
         front.until("web ends");
-        assert_eq!(front.end(&home), code, "{words}");
+        assert_eq!(front.exit_code(&home), code, "{words}");
         assert!(home.jlist().iter().all(|item| item.status() == "stopped"), "{words}");
     }
     // An app that exited with code 0 did not fail. Ctrl-C does not count as an exit of an app.
@@ -101,11 +100,11 @@ fn abort_on_exit_stops_all_and_returns_the_code() {
     }
     assert!(!lines.iter().any(|line| line.contains("because an app exited")), "{lines:?}");
     kill(lasts.pid(), Signal::INT);
-    assert_eq!(lasts.end(&home), 130);
+    assert_eq!(lasts.exit_code(&home), 130);
     // The app may exit before ostler watches it.
     std::fs::write(folder.join("compose.yaml"), format!("services:\n  {}\n  quick: {{command: sh -c 'exit 9'}}\n", lasting("web", 5)))
         .unwrap();
-    assert_eq!(front(&home, &folder, "--abort-on-container-exit --remove-orphans").end(&home), 9);
+    assert_eq!(front(&home, &folder, "--abort-on-container-exit --remove-orphans").exit_code(&home), 9);
     for (words, code) in [("-d --abort-on-container-exit", 2), ("--wait --exit-code-from web", 2), ("--exit-code-from nope", 4)] {
         home.cmd(format!("up {words}")).cwd(&folder).run().code(code);
     }
@@ -134,16 +133,12 @@ fn begin(home: &Home, folder: &Path, start: impl FnOnce()) {
         std::fs::write(folder.join(file), "").unwrap();
     }
     start();
-    home.wait_until("all run", || lines(folder, "runs").len() == 3);
-}
-
-fn lines(folder: &Path, file: &str) -> Vec<String> {
-    std::fs::read_to_string(folder.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
+    home.wait_until("all run", || home.lines(folder.join("runs")).len() == 3);
 }
 
 #[track_caller]
-fn stopped_by_levels(folder: &Path, what: &str) {
-    let told = lines(folder, "told");
+fn stopped_by_levels(home: &Home, folder: &Path, what: &str) {
+    let told = home.lines(folder.join("told"));
     assert_eq!(told.len(), 6, "{what}: {told:?}");
     assert_eq!(told[..2], ["top asked", "top ends"], "{what}");
     // Neither exited before both had the signal.
@@ -156,17 +151,17 @@ fn project_stops_level_by_level() {
     let folder = tree(&home);
     begin(&home, &folder, || drop(home.cmd("up -d").cwd(&folder).run().ok()));
     home.cmd("down").cwd(&folder).run().ok();
-    stopped_by_levels(&folder, "down");
+    stopped_by_levels(&home, &folder, "down");
     let mut in_front = None;
     begin(&home, &folder, || in_front = Some(front(&home, &folder, "")));
     let mut front = in_front.unwrap();
     kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 130);
-    stopped_by_levels(&folder, "Ctrl-C");
+    assert_eq!(front.exit_code(&home), 130);
+    stopped_by_levels(&home, &folder, "Ctrl-C");
     for words in ["stop shop-left shop-right shop-top", "stop all", "delete shop-left shop-right shop-top"] {
         begin(&home, &folder, || drop(home.cmd("up -d").cwd(&folder).run().ok()));
         home.ok(words);
-        stopped_by_levels(&folder, words);
+        stopped_by_levels(&home, &folder, words);
     }
     let app = |name: &str, other: &str, needs: &str| {
         format!(r#"{{"name": "{name}", "script": "app.sh", "args": ["{name}", "{other}"], "kill_timeout": 60000{needs}}}"#)
@@ -175,7 +170,7 @@ fn project_stops_level_by_level() {
     home.write("shop/apps.json", format!("{{\"apps\": [{apps}]}}"));
     begin(&home, &folder, || drop(home.cmd("start apps.json").cwd(&folder).run().ok()));
     home.cmd("delete apps.json").cwd(&folder).run().ok();
-    stopped_by_levels(&folder, "delete of a file");
+    stopped_by_levels(&home, &folder, "delete of a file");
 }
 
 #[test]

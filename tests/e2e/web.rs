@@ -6,31 +6,17 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{DEADLINE, Home, fixture, free_port, needs_program};
+use ostler_testkit::{DEADLINE, Home, HttpResponse, connect, fixture, free_port, needs_program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::setup::{home, home_as_pm2};
-
-/// An HTTP response.
-#[derive(Debug)]
-pub struct HttpResponse {
-    pub status: u16,
-    head: String,
-    pub body: String,
-}
-
-impl HttpResponse {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
+use crate::setup::{home, home_as_pm2, start_fixture};
 
 /// The dashboard of a home, and the credentials of a client.
 pub struct Web<'a> {
-    home: &'a Home,
-    port: u16,
-    token: String,
+    pub home: &'a Home,
+    pub port: u16,
+    pub token: String,
 }
 
 impl<'a> Web<'a> {
@@ -47,22 +33,13 @@ impl<'a> Web<'a> {
         Web { home: self.home, port: self.port, token }
     }
 
-    pub fn token(&self) -> &str {
-        &self.token
-    }
-
     /// Returns true if the dashboard accepts connections.
     pub fn accepts_connections(&self) -> bool {
-        TcpStream::connect(self.address()).is_ok()
-    }
-
-    pub fn address(&self) -> (&'static str, u16) {
-        ("127.0.0.1", self.port)
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 
     fn connect(&self, head: &str, body: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut stream = connect(self.port);
         let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         write!(stream, "{head}\r\n{length}\r\n{body}").unwrap();
         stream
@@ -70,13 +47,7 @@ impl<'a> Web<'a> {
 
     /// Sends a raw head without its last empty line, and returns the response.
     fn raw(&self, head: &str, body: &str) -> HttpResponse {
-        let mut text = String::new();
-        self.connect(head, body).read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{text:?}"));
-        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        let body = if is_chunked { unchunked(body) } else { body.to_owned() };
-        HttpResponse { status, head: head.to_owned(), body }
+        HttpResponse::read(self.connect(head, body))
     }
 
     fn head(&self, method: &str, path: &str, more: &str) -> String {
@@ -119,16 +90,6 @@ impl<'a> Web<'a> {
     }
 }
 
-fn unchunked(body: &str) -> String {
-    let (mut rest, mut out) = (body, String::new());
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap();
-        out.push_str(&after[..size]);
-        rest = &after[(size + 2).min(after.len())..];
-    }
-    out
-}
-
 /// Server-sent events.
 struct Stream(BufReader<TcpStream>);
 
@@ -167,10 +128,6 @@ impl Stream {
     }
 }
 
-fn start(home: &Home, name: &str, more: &str) {
-    home.ok(format!("start {} --name {name} {more} -- hold", fixture()));
-}
-
 #[test]
 fn dashboard_is_off_by_default_and_survives_restart() {
     let home = home();
@@ -181,12 +138,12 @@ fn dashboard_is_off_by_default_and_survives_restart() {
     let web = Web::on(&home, "");
     assert_eq!(web.get("/api/apps").status, 200);
     home.ok("web status").says("dashboard: online");
-    let status: Value = serde_json::from_str(&home.ok("web status --json").stdout).unwrap();
+    let status = home.ok("web status --json").json();
     assert_eq!((&status["enabled"], &status["status"], &status["tokens"][0]["name"]), (&json!(true), &json!("online"), &json!("root")));
     // All processes exit. The next daemon runs the dashboard again, with the same tokens.
     home.ok("kill");
     assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
-    start(&home, "api", "");
+    start_fixture(&home, "api", "", "hold");
     assert_eq!(web.get("/api/apps").json()["apps"][0]["name"], "api");
     // After an update the new program serves in a new process.
     let before = home.app("ostler-web").pid();
@@ -200,7 +157,7 @@ fn dashboard_is_off_by_default_and_survives_restart() {
     assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
     assert_eq!(home.app_processes().len(), 1, "only the app's");
     home.ok("kill");
-    start(&home, "api", "");
+    start_fixture(&home, "api", "", "hold");
     assert_eq!(home.jlist().len(), 1);
 }
 
@@ -256,7 +213,7 @@ fn taken_port_leaves_the_dashboard_unchanged() {
 fn host_origin_and_token_are_checked() {
     let home = home();
     let web = Web::on(&home, "--allow-host ops.example.com --trust-origin https://portal.example.com");
-    start(&home, "api", "");
+    start_fixture(&home, "api", "", "hold");
     let viewer = web.with("web token looker");
     let at = |host: &str, more: &str| web.raw(&format!("GET /api/apps HTTP/1.1\r\nHost: {host}\r\nConnection: close{more}"), "").status;
     let bearer = web.bearer();
@@ -320,7 +277,7 @@ fn link_works_once_and_cookie_until_logout() {
     assert_eq!(with_cookie("GET", "/api/apps", ""), 200);
     // A cookie alone cannot change anything: the browser must also send the request's origin.
     let own = format!("{json_head}\r\nSec-Fetch-Site: same-origin");
-    start(&home, "api", "");
+    start_fixture(&home, "api", "", "hold");
     assert_eq!((with_cookie("POST", "/api/apps/api/reset", json_head), with_cookie("POST", "/api/apps/api/reset", &own)), (403, 200));
     assert_eq!(with_cookie("DELETE", "/api/session", &own), 200);
     assert_eq!(with_cookie("GET", "/api/apps", ""), 401);
@@ -351,7 +308,7 @@ fn password_attempts_are_limited() {
 fn commands_are_recorded_with_the_token_name() {
     let home = home();
     let web = Web::on(&home, "");
-    start(&home, "api", "-i 2");
+    start_fixture(&home, "api", "-i 2", "hold");
     let operator = web.with("web token alice --role operator");
     let before: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::ListedApp::pid).collect();
     assert_eq!(operator.post("/api/apps/api/restart", &json!({})).json()["done"], true);
@@ -379,8 +336,8 @@ fn commands_are_recorded_with_the_token_name() {
 fn namespace_token_sees_only_its_namespaces() {
     let home = home();
     let web = Web::on(&home, "");
-    start(&home, "shop", "--namespace prod");
-    start(&home, "lab", "--namespace dev");
+    start_fixture(&home, "shop", "--namespace prod", "hold");
+    start_fixture(&home, "lab", "--namespace dev", "hold");
     let some = web.with("web token dev --role admin --namespace dev");
     let names = |web: &Web<'_>| -> Vec<String> {
         web.get("/api/apps").json()["apps"].as_array().unwrap().iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
@@ -400,7 +357,7 @@ fn namespace_token_sees_only_its_namespaces() {
 fn live_stream_resumes_after_daemon_and_server_death() {
     let home = home();
     let web = Web::on(&home, "");
-    start(&home, "api", "");
+    start_fixture(&home, "api", "", "hold");
     let mut live = web.stream("/api/live", "");
     live.wait("table", |table| table["apps"][0]["state"] == "online");
     home.ok("restart api");

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_testkit::{Behaviour, Home, Receiver, fixture, fixture_path, free_port, needs_program};
+use ostler_testkit::{Behaviour, Home, Receiver, fixture, fixture_path, free_port, needs_program, post};
 use serde_json::Value;
 
 use crate::setup::home;
-use crate::traces::{failed, post};
+use crate::traces::failed;
 
 /// A real browser, and the package that drives it.
 pub(crate) struct Browser(PathBuf);
@@ -77,7 +77,7 @@ fn page_works_from_link_to_logout() {
     home.wait_until("traces are taken", || std::net::TcpStream::connect(("127.0.0.1", traces)).is_ok());
     let trace = failed("<b class=injected>", "", "GET /<b class=injected>", &"ab".repeat(16), "<img src=x onerror=alert(1)> it broke");
     let sent = post(traces, "/v1/traces", "Content-Type: application/json\r\n", trace.to_string().as_bytes());
-    assert_eq!(sent.0, 200, "{sent:?}");
+    assert_eq!(sent.status, 200, "{sent:?}");
     let link = home.ok("web open").stdout;
     let told = browser.run(&home, "walk.mjs", &[link.trim(), "shop"]);
     let files = told["files"].as_array().unwrap();

@@ -100,7 +100,9 @@ fn profiles_are_taken_kept_downloaded_and_removed() {
     // The profiles survive a restart of the dashboard; an unfinished profile is removed.
     std::fs::write(folder.join("77.part"), "half").unwrap();
     home.ok("restart ostler-web");
-    home.wait_until("it answers again", || std::net::TcpStream::connect(web.address()).is_ok() && web.get("/api/profiles").status == 200);
+    home.wait_until("it answers again", || {
+        std::net::TcpStream::connect(("127.0.0.1", web.port)).is_ok() && web.get("/api/profiles").status == 200
+    });
     assert_eq!(profiles(&web)["profiles"], all["profiles"]);
     assert!(!folder.join("77.part").exists());
     for one in list {

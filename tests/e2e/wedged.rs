@@ -4,41 +4,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{Home, KilledOnDrop, alive, kill};
+use ostler_testkit::{KilledOnDrop, kill};
 use rustix::process::Signal;
 
-use crate::setup::{ecosystem, home, start_fixture};
-
-/// Stops the daemon, and waits until the kernel reports it as stopped.
-#[track_caller]
-fn stop_daemon(home: &Home) -> i32 {
-    let daemon = home.daemon_pid();
-    kill(daemon, Signal::STOP);
-    home.wait_until("the daemon stands still", || home.processes().iter().any(|process| process.pid == daemon && process.state == 'T'));
-    daemon
-}
-
-/// Waits until that daemon has exited and another daemon runs.
-#[track_caller]
-fn wait_replaced(home: &Home, former: i32) {
-    home.wait_until("the daemon is replaced", || !alive(former) && home.daemons().len() == 1);
-}
-
-/// Starts an app that sleeps for a number of seconds by which the test recognises it.
-#[track_caller]
-fn start_sleeper(home: &Home, name: &str, seconds: u32) {
-    home.ok(format!("start {} --name {name}", sleeper(home, name, seconds)));
-}
-
-fn sleeper(home: &Home, name: &str, seconds: u32) -> String {
-    home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"))
-}
-
-/// Returns the processes of a sleeper, without the daemon's help.
-fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
-    let words = format!("sleep {seconds}");
-    home.app_processes().iter().filter(|process| process.cmdline == words).map(|process| process.pid).collect()
-}
+use crate::setup::{ecosystem, home, sleeper, start_fixture, start_sleeper};
 
 #[test]
 fn command_to_stopped_daemon_is_answered_by_the_next() {
@@ -46,10 +15,10 @@ fn command_to_stopped_daemon_is_answered_by_the_next() {
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();
     for words in ["list", "ping", "health", "describe app", "why app", "jlist"] {
-        let daemon = stop_daemon(&home);
+        let daemon = home.stop_process(home.daemon_pid());
         let said = home.ok(words);
         assert!(said.stderr.contains(&format!("the daemon (pid {daemon})")) && said.stderr.contains("stopped"), "{said}");
-        wait_replaced(&home, daemon);
+        home.wait_other_daemon(daemon);
     }
     let app = home.app("app");
     assert_eq!((app.pid(), app.restarts()), (pid, 0), "{}", home.report());
@@ -63,15 +32,15 @@ fn keeper_notices_crash_while_daemon_is_stopped() {
     start_sleeper(&home, "steady", 1001);
     start_sleeper(&home, "crashes", 1002);
     let (steady, crashed) = (home.app("steady").pid(), home.app("crashes").pid());
-    let daemon = stop_daemon(&home);
+    let daemon = home.stop_process(home.daemon_pid());
     kill(crashed, Signal::KILL);
     // No command runs: the keeper detects it by itself.
-    home.wait_until("the app is back", || sleepers(&home, 1002).iter().any(|&pid| pid != crashed));
-    wait_replaced(&home, daemon);
+    home.wait_until("the app is back", || home.pids_of("sleep 1002").iter().any(|&pid| pid != crashed));
+    home.wait_other_daemon(daemon);
     let app = home.wait_status("crashes", "online");
     assert_eq!(app.restarts(), 1, "counted once\n{}", home.report());
-    home.wait_until("its program runs", || sleepers(&home, 1002).contains(&app.pid()));
-    assert_eq!(sleepers(&home, 1002), [app.pid()], "started once");
+    home.wait_until("its program runs", || home.pids_of("sleep 1002").contains(&app.pid()));
+    assert_eq!(home.pids_of("sleep 1002"), [app.pid()], "started once");
     assert_eq!((home.app("steady").pid(), home.app("steady").restarts()), (steady, 0), "nobody else is touched");
 }
 
@@ -79,11 +48,11 @@ fn keeper_notices_crash_while_daemon_is_stopped() {
 fn command_to_stopped_daemon_is_executed_once() {
     let home = home();
     start_sleeper(&home, "first", 1001);
-    let daemon = stop_daemon(&home);
+    let daemon = home.stop_process(home.daemon_pid());
     let said = home.ok(format!("start {} --name second", sleeper(&home, "second", 1002)));
     assert!(said.stderr.contains(&format!("the daemon (pid {daemon})")), "{said}");
-    home.wait_until("its program runs", || !sleepers(&home, 1002).is_empty());
-    assert_eq!(sleepers(&home, 1002), [home.app("second").pid()]);
+    home.wait_until("its program runs", || !home.pids_of("sleep 1002").is_empty());
+    assert_eq!(home.pids_of("sleep 1002"), [home.app("second").pid()]);
     assert_eq!(home.jlist().len(), 2);
 }
 
@@ -96,13 +65,13 @@ fn daemon_stopped_during_start_fails_command_not_app() {
         ecosystem(&home, &format!(r#""name": "slow", "script": "{script}", "ready": {{"uptime": 600000}}, "listen_timeout": 900000"#));
     let mut start = KilledOnDrop(home.cmd(format!("start {file}")).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let pid = home.wait_app("slow", "launching", |item| item.status() == "launching" && item.pid() != 0).pid();
-    let daemon = stop_daemon(&home);
+    let daemon = home.stop_process(home.daemon_pid());
     let until = Instant::now() + Duration::from_secs(60);
     while start.0.try_wait().unwrap().is_none() {
         assert!(Instant::now() < until, "the command goes on for ever");
         std::thread::sleep(Duration::from_millis(10));
     }
-    wait_replaced(&home, daemon);
+    home.wait_other_daemon(daemon);
     assert_eq!(home.app("slow").pid(), pid);
 }
 
@@ -130,6 +99,6 @@ fn waiting_command_names_the_stopped_keeper() {
     home.wait_file("stderr", &format!("the keeper (pid {keeper})"));
     kill(keeper, Signal::CONT);
     assert!(start.0.wait().unwrap().success());
-    home.wait_until("its program runs", || !sleepers(&home, 1002).is_empty());
-    assert_eq!(sleepers(&home, 1002), [home.app("second").pid()]);
+    home.wait_until("its program runs", || !home.pids_of("sleep 1002").is_empty());
+    assert_eq!(home.pids_of("sleep 1002"), [home.app("second").pid()]);
 }

@@ -5,32 +5,14 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{Home, KilledOnDrop, Output, alive, kill, skip};
+use ostler_testkit::{Home, KilledOnDrop, Output, kill, skip, state};
 use rustix::process::Signal;
 
-use crate::setup::{home, start_fixture};
+use crate::setup::{home, start_fixture, start_sleeper};
 
 /// Time limit for each command, whatever hangs. Far above the normal duration, far below an endless
 /// wait.
 const BOUND: Duration = Duration::from_secs(60);
-
-/// Stops a process and waits until the kernel reports it as stopped.
-#[track_caller]
-fn stop(home: &Home, pid: i32) -> i32 {
-    kill(pid, Signal::STOP);
-    home.wait_until("the process is stopped", || home.processes().iter().any(|process| process.pid == pid && process.state == 'T'));
-    pid
-}
-
-#[track_caller]
-fn stop_keeper(home: &Home) -> i32 {
-    stop(home, home.keeper_pid())
-}
-
-#[track_caller]
-fn wait_replaced(home: &Home, former: i32) {
-    home.wait_until("the keeper is replaced", || !alive(former) && home.dir().join("pm2.pid").exists() && home.keeper_pid() != former);
-}
 
 /// Runs a command that has to end in bounded time.
 #[track_caller]
@@ -41,25 +23,17 @@ fn bounded(home: &Home, words: &str) -> Output {
     output
 }
 
-/// Starts an app that sleeps for a number of seconds by which its processes are recognised.
-#[track_caller]
-fn start_sleeper(home: &Home, name: &str, seconds: u32) {
-    let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"));
-    home.ok(format!("start {script} --name {name}"));
-    home.wait_until("its program runs", || home.pids_of(&format!("sleep {seconds}")).len() == 1);
-}
-
 #[test]
 fn app_killed_while_keeper_is_stopped_is_restarted() {
     let home = home();
     start_sleeper(&home, "steady", 1001);
     start_sleeper(&home, "crashes", 1002);
     let (steady, crashed) = (home.app("steady").pid(), home.app("crashes").pid());
-    let keeper = stop_keeper(&home);
+    let keeper = home.stop_process(home.keeper_pid());
     kill(crashed, Signal::KILL);
     // No command is run: the daemon notices the exit by itself.
     home.wait_until("the app is back", || home.pids_of("sleep 1002").iter().any(|&pid| pid != crashed));
-    wait_replaced(&home, keeper);
+    home.wait_other_keeper(keeper);
     let app = home.wait_app("crashes", "online again", |app| app.status() == "online" && app.pid() != crashed);
     assert_eq!(app.restarts(), 1, "counted once\n{}", home.report());
     assert_eq!(home.pids_of("sleep 1002"), [app.pid()], "started once");
@@ -77,7 +51,7 @@ fn exit_code_is_known_while_keeper_is_stopped() {
     let home = home();
     let script = home.write("ends.sh", "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\nexit 7\n");
     home.ok(format!("start {script} --name ends --stop-exit-codes 7"));
-    stop_keeper(&home);
+    home.stop_process(home.keeper_pid());
     home.write("go", "");
     home.wait_status("ends", "stopped");
     home.ok("why ends").says("7");
@@ -88,17 +62,17 @@ fn every_command_returns_with_a_stopped_keeper() {
     let home = home();
     start_sleeper(&home, "app", 1001);
     for words in ["restart app", "stop app", "start app", "reload app", "scale app 2", "delete app"] {
-        let keeper = stop_keeper(&home);
+        let keeper = home.stop_process(home.keeper_pid());
         let output = bounded(&home, words);
         assert!(output.code == 0, "`{words}`\n{output}");
-        wait_replaced(&home, keeper);
+        home.wait_other_keeper(keeper);
     }
     assert!(home.pids_of("sleep 1001").is_empty(), "{}", home.report());
     start_sleeper(&home, "last", 1002);
-    stop_keeper(&home);
+    home.stop_process(home.keeper_pid());
     let output = bounded(&home, "kill");
     assert!(output.code == 0, "{output}");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
 }
 
 #[test]
@@ -106,10 +80,10 @@ fn kill_stops_an_idle_stopped_keeper() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("delete app");
-    stop_keeper(&home);
+    home.stop_process(home.keeper_pid());
     let output = bounded(&home, "kill");
     assert!(output.code == 0, "{output}");
-    home.wait_until("all is over", || home.processes().is_empty());
+    home.wait_no_processes();
     assert!(!home.dir().join("ostler.sock").exists() && !home.dir().join("pm2.pid").exists());
     start_fixture(&home, "app", "", "hold");
 }
@@ -119,12 +93,12 @@ fn health_doctor_and_list_report_stopped_keeper() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for (words, code) in [("health", 1), ("doctor", 1), ("list", 0)] {
-        let keeper = stop_keeper(&home);
+        let keeper = home.stop_process(home.keeper_pid());
         let output = bounded(&home, words);
         let said = format!("{}{}", output.stdout, output.stderr);
         assert_eq!(output.code, code, "`{words}`\n{output}");
         assert!(said.contains(&format!("the keeper (pid {keeper})")) && said.contains("stopped"), "`{words}`\n{output}");
-        wait_replaced(&home, keeper);
+        home.wait_other_keeper(keeper);
         home.wait_until("the apps are healthy again", || home.run("health").code == 0);
     }
     assert_eq!(home.app("app").restarts(), 0);
@@ -136,8 +110,8 @@ fn stopped_daemon_and_keeper_fail_commands_until_continued() {
     start_sleeper(&home, "app", 1001);
     let pid = home.app("app").pid();
     let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
-    stop(&home, daemon);
-    stop(&home, keeper);
+    home.stop_process(daemon);
+    home.stop_process(keeper);
     // In parallel: each waits some seconds until it gives up.
     thread::scope(|scope| {
         for words in ["list", "restart app", "kill", "start app"] {
@@ -188,7 +162,7 @@ fn trace(home: &Home, pid: i32) -> Option<KilledOnDrop> {
     let mut ended = false;
     home.wait_until("it is traced, or cannot be", || {
         ended = tracer.try_wait().unwrap().is_some();
-        ended || home.processes().iter().any(|process| process.pid == pid && process.state == 't')
+        ended || state(pid) == Some('t')
     });
     (!ended).then_some(tracer)
 }
@@ -216,7 +190,7 @@ fn a_stopped_standby_still_takes_over() {
     let home = home();
     start_sleeper(&home, "app", 1001);
     let pid = home.app("app").pid();
-    stop(&home, home.anchor_pid());
+    home.stop_process(home.anchor_pid());
     home.kill_both();
     let output = bounded(&home, "list");
     assert!(output.code == 0, "{output}");

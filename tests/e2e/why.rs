@@ -3,7 +3,6 @@
 use ostler_testkit::{fixture_app, free_port, kill, needs_program};
 use rustix::process::Signal;
 
-use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{home, start_fixture};
 
 #[test]
@@ -128,14 +127,14 @@ fn history_names_each_event_and_its_cause() {
     kill(pid, Signal::KILL);
     home.wait_app("app", "another process", |item| item.pid() != pid && item.status() == "online");
     home.ok("why app --all").says("what happened:").says("by the policy `autorestart` (killed by SIGKILL)").says("is online (pid");
-    kill_daemon(&home);
+    home.kill_daemon();
     home.wait_until("the next daemon tells of it", || {
         home.run("why app --all").all().contains("ostler: the daemon restarted: 1 instance keeps running")
     });
     home.ok("stop app");
     let uid = rustix::process::getuid().as_raw();
     home.ok("why app --all").says(&format!("is stopped, by `stop` of uid {uid} (pid "));
-    let list: serde_json::Value = serde_json::from_str(&home.ok("why app --json").stdout).unwrap();
+    let list = home.ok("why app --json").json();
     assert_eq!((&list[0]["cause"]["user"]["command"], &list[0]["events"][0]["what"]), (&"stop".into(), &"stopped".into()), "{list:#}");
     // The events are lost, but the app's record still has the cause. The running app lets a new
     // daemon know that it had apps before.

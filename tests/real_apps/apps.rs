@@ -90,7 +90,7 @@ impl RealApp {
     /// Returns the pids of the instances, as they appear in the responses.
     #[track_caller]
     pub fn pids(&self) -> BTreeSet<String> {
-        let pids: BTreeSet<String> = self.home.jlist().iter().map(|item| item.pid().to_string()).collect();
+        let pids: BTreeSet<String> = self.home.pid_texts().into_iter().collect();
         assert_eq!(pids.len(), 2, "{}", self.home.report());
         pids
     }

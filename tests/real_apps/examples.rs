@@ -1,6 +1,5 @@
 //! `examples/`: the test follows each README.md. While clients send requests, `reload` loses none.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -143,10 +142,6 @@ impl InstalledExample<'_> {
         output
     }
 
-    fn pids(&self) -> BTreeSet<i32> {
-        self.home.jlist().iter().map(ostler_testkit::ListedApp::pid).collect()
-    }
-
     fn healthy(&self) -> bool {
         get(self.port, "/health").is_ok_and(|body| body.contains("ok"))
     }
@@ -190,11 +185,11 @@ fn shows(name: &str) {
         shown.home.wait_until("answers come", || load.good() + load.failed() >= wanted);
     };
     answers();
-    let mut before = shown.pids();
+    let mut before = shown.home.pid_set();
     for _ in 0..2 {
         shown.run("Reload");
         answers();
-        let after = shown.pids();
+        let after = shown.home.pid_set();
         assert!(after != before && after.len() == before.len(), "{before:?} {after:?}\n{}", shown.home.report());
         before = after;
     }

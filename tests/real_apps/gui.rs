@@ -1,29 +1,24 @@
 //! A third-party dashboard from npm, unmodified: a program with npm's PM2 library that knows only
 //! PM2's home.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::io::Write;
 
-use ostler_testkit::{Home, Subject, fixture, free_port};
+use ostler_testkit::{Home, HttpResponse, Subject, connect, fixture, free_port};
 use serde_json::{Value, json};
 
 use crate::needs_packages;
 
 /// Sends a request; returns the response's head and body.
 fn ask(port: u16, method: &str, path: &str, cookie: &str, body: &Value) -> (String, Value) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut stream = connect(port);
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let head = format!(
         "{method} {path} HTTP/1.0\r\nHost: x\r\nCookie: {cookie}\r\nContent-Type: application/json\r\nContent-Length: {}",
         body.len()
     );
     write!(stream, "{head}\r\n\r\n{body}").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    (head.to_owned(), serde_json::from_str(body).unwrap_or_default())
+    let response = HttpResponse::read(stream);
+    (response.head, serde_json::from_str(&response.body).unwrap_or_default())
 }
 
 #[test]

@@ -2,11 +2,10 @@
 //! exceptions reach PM2's clients.
 
 use std::io::Read;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use ostler_proto::pm2::amp::Decoder;
-use ostler_testkit::{DEADLINE, Home, Subject, fixture_path};
+use ostler_testkit::{Home, Subject, fixture_path};
 use serde_json::{Value, json};
 
 use crate::needs_packages;
@@ -29,8 +28,7 @@ fn reported(home: &Home, key: &str) -> Value {
 /// Waits for the first event of this topic.
 #[track_caller]
 fn event(home: &Home, topic: &str) -> Value {
-    let mut stream = UnixStream::connect(home.dir().join("pub.sock")).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut stream = home.connect("pub.sock");
     let mut decoder = Decoder::with_limit(16 << 20);
     let mut buffer = [0; 4096];
     loop {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::files::text_of;
 use crate::listing::ListedApp;
 use crate::output::{self, Output};
 use crate::procs::{self, MARKER, Proc};
@@ -36,6 +37,7 @@ pub struct Home {
     root: PathBuf,
     subject: Subject,
     home: PathBuf,
+    env: Vec<(OsString, OsString)>,
 }
 
 /// Returns the pause before the next check of a condition. It grows with the wait, to leave the
@@ -80,7 +82,7 @@ impl Home {
             fs::create_dir_all(&home).unwrap();
             fs::write(home.join("touch"), "1").unwrap();
         }
-        Self { root, subject, home }
+        Self { root, subject, home, env: Vec::new() }
     }
 
     /// Returns the binary under test.
@@ -103,6 +105,11 @@ impl Home {
         self.home = dir.into();
     }
 
+    /// Sets a variable for all commands from now on.
+    pub fn set_env(&mut self, name: &str, value: impl Into<OsString>) {
+        self.env.push((name.into(), value.into()));
+    }
+
     /// Returns the folder in which commands run.
     pub fn work(&self) -> PathBuf {
         self.root.join("work")
@@ -122,13 +129,13 @@ impl Home {
     }
 
     /// Returns a file below the work folder as text; empty if it is missing.
-    pub fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.work().join(name)).unwrap_or_default()).into_owned()
+    pub fn read(&self, name: impl AsRef<Path>) -> String {
+        text_of(self.work().join(name))
     }
 
     /// Returns a log file below the manager's home as text; empty if it is missing.
     pub fn log(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.home.join("logs").join(name)).unwrap_or_default()).into_owned()
+        text_of(self.log_path(name))
     }
 
     /// Creates a command of the manager, which the caller can change and run.
@@ -236,7 +243,7 @@ impl Home {
     /// Returns the living processes that apps started in this home.
     pub fn app_processes(&self) -> Vec<Proc> {
         let mut found = self.processes();
-        found.retain(|p| procs::variable(p.pid, "OSTLER_ROLE").is_none() && !p.cmdline.contains("God Daemon"));
+        found.retain(|p| procs::try_variable(p.pid, "OSTLER_ROLE").is_none() && !p.cmdline.contains("God Daemon"));
         found
     }
 
@@ -272,7 +279,7 @@ impl Home {
     pub fn anchor_pid(&self) -> i32 {
         let mut pid = 0;
         self.wait_until("there is one anchor", || {
-            let is_anchor = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "anchor");
+            let is_anchor = |p: &Proc| procs::try_variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "anchor");
             let anchors: Vec<Proc> = self.processes().into_iter().filter(is_anchor).collect();
             pid = anchors.first().map_or(0, |anchor| anchor.pid);
             anchors.len() == 1
@@ -312,7 +319,7 @@ impl Home {
 
     /// Returns the pids of all daemons of this home; more than one is a bug.
     pub fn daemons(&self) -> Vec<i32> {
-        let is_daemon = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "daemon");
+        let is_daemon = |p: &Proc| procs::try_variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "daemon");
         let daemons: Vec<Proc> = self.processes().into_iter().filter(is_daemon).collect();
         // A program that a daemon is just starting looks like the daemon until it is executed.
         let is_child = |p: &Proc| daemons.iter().any(|daemon| daemon.pid == p.ppid);
@@ -437,6 +444,7 @@ impl Cmd<'_> {
         // double the duration of all tests.
         command.env("OSTLER_START_WATCH", "0");
         command.env(home.subject.home_variable(), &home.home).env(MARKER, &home.root);
+        command.envs(home.env.iter().map(|(name, value)| (name, value)));
         for (name, value) in &self.env {
             match value {
                 Some(value) => command.env(name, value),

@@ -15,7 +15,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that meets the unexpected has to stop and tell")]
 
 mod cgroup;
+mod files;
 mod fixtures;
+mod foreground;
 mod home;
 mod http;
 mod listing;
@@ -34,22 +36,25 @@ mod subject;
 mod terminal;
 mod transcript;
 mod views;
+mod waits;
 mod words;
 
 pub use cgroup::{cgroup_of_home, cgroups_are_off, writable_cgroup};
+pub use files::{fill_disk, names_in, paths_below, set_mode, text_of};
 pub use fixtures::{fixture, fixture_app, fixture_path};
+pub use foreground::{ExitedProcess, Foreground};
 pub use home::{Cmd, DEADLINE, Home};
-pub use http::{free_port, free_ports, get};
+pub use http::{HttpResponse, connect, exchange, free_port, free_ports, get, post, read_line, request};
 pub use listing::ListedApp;
 pub use load::{Address, Body, Load, LoadReport, LoadSpec, ScriptLoad};
 pub use machine::{Machine, no_machine};
 pub use nodes::{Node, cache_dir, nodes, python_program};
-pub use output::Output;
+pub use output::{Output, sh};
 pub use pages::{CodeBlock, Page, PageTest, checkout, pages};
-pub use procs::{KilledOnDrop, MARKER, Proc, alive, kill, process_table};
+pub use procs::{KilledOnDrop, MARKER, Proc, alive, kill, proc_number, process_table, stat_field, state, try_variable, variable};
 pub use programs::{on_ci, program, setting};
 pub use receiver::{Behaviour, Received, Receiver};
-pub use root::{Tmpfs, is_root};
+pub use root::{Tmpfs, can_unshare, is_root};
 pub use skipped::report_skip;
 pub use subject::{Subject, installed_pm2, installed_pm2_of};
 pub use terminal::Terminal;

@@ -1,6 +1,7 @@
 //! Output and exit code of a command.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::Value;
 
 /// A finished command.
 #[derive(Clone, Debug)]
@@ -28,6 +30,12 @@ impl Output {
     /// Returns standard output and error.
     pub fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Returns standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
     }
 
     /// Fails the test unless the exit code is 0.
@@ -113,6 +121,19 @@ pub(crate) fn run(mut command: Command, stdin: Option<&[u8]>, line: String, limi
     Output { line, code: code_of(status), stdout: plain(&stdout), stderr: plain(&stderr), elapsed }
 }
 
+/// Runs a shell text in a folder, which must succeed, and returns its trimmed standard output. git
+/// finds an identity in its environment.
+#[track_caller]
+pub fn sh(folder: impl AsRef<Path>, text: &str) -> String {
+    let mut command = Command::new("sh");
+    for name in ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
+        command.env(name, "t@t");
+    }
+    let output = command.args(["-ec", text]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{text}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 fn drain(rx: &mpsc::Receiver<Vec<u8>>) -> String {
     rx.recv_timeout(Duration::from_secs(1)).map(|bytes| plain(&bytes)).unwrap_or_default()
 }
@@ -140,7 +161,7 @@ fn wait(child: &mut Child, until: Instant) -> Option<ExitStatus> {
     child.try_wait().unwrap()
 }
 
-fn code_of(status: ExitStatus) -> i32 {
+pub(crate) fn code_of(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

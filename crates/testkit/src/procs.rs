@@ -59,12 +59,45 @@ pub(crate) fn read(pid: i32) -> Option<Proc> {
     })
 }
 
-/// Returns the value of a variable in the initial environment of a process.
-pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
+/// Returns the value of a variable in the initial environment of a process. Fails the test if there
+/// is no such process.
+#[track_caller]
+pub fn variable(pid: i32, name: &str) -> Option<String> {
+    assert!(alive(pid), "process {pid} is gone, and {name} with it");
+    try_variable(pid, name)
+}
+
+/// Works like [`variable`], and returns `None` if there is no such process.
+pub fn try_variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{name}=");
     let entry = environ.split(|b| *b == 0).find_map(|entry| entry.strip_prefix(prefix.as_bytes()))?;
     Some(String::from_utf8_lossy(entry).into_owned())
+}
+
+/// Returns the number in the line of this name (`VmHWM`) of a file of `/proc/<pid>`.
+#[track_caller]
+pub fn proc_number(pid: i32, file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let number = |line: &str| {
+        let rest = line.split_once(':').filter(|(is, _)| *is == name)?.1;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    text.lines().find_map(number).unwrap_or_else(|| panic!("no number of {name} in {file} of {pid}:\n{text}"))
+}
+
+/// Returns a field of `/proc/<pid>/stat`, numbered as in `proc_pid_stat(5)`. It must follow the
+/// name, which is field 2.
+#[track_caller]
+pub fn stat_field(pid: i32, number: usize) -> i64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let rest = stat.rsplit_once(") ").expect("the name is in parentheses").1;
+    rest.split_whitespace().nth(number - 3).unwrap().parse().unwrap()
+}
+
+/// Returns the state letter of a process (`T`: stopped), or `None` if there is no such process.
+pub fn state(pid: i32) -> Option<char> {
+    Some(read(pid)?.state)
 }
 
 /// Returns the living processes that belong to the home with this root folder, by the marker or by
@@ -74,8 +107,8 @@ pub(crate) fn of_home(root: &Path) -> Vec<Proc> {
     let mine = i32::try_from(std::process::id()).unwrap();
     let below = format!("{root}/");
     // An app of another user does not get the marker, but its `PM2_HOME` names the home.
-    let is_reported = |p: &Proc| variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
-    let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_reported(p);
+    let is_reported = |p: &Proc| try_variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
+    let belongs = |p: &Proc| try_variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_reported(p);
     process_table().into_iter().filter(|p| p.pid != mine && p.state != 'Z' && belongs(p)).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Operations that require root.
+//! Operations that require root or its rights.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,6 +6,12 @@ use std::process::Command;
 /// Returns true if the test runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Returns true if `unshare` may create namespaces with these options.
+pub fn can_unshare(options: &[&str]) -> bool {
+    let status = Command::new("unshare").args(options).arg("true").stderr(std::process::Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Small memory file system, unmounted when dropped.

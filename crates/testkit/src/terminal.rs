@@ -14,7 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::home::{Cmd, DEADLINE};
+use crate::home::{Cmd, DEADLINE, Home};
 
 /// The terminal, and the program that runs on it.
 #[derive(Debug)]
@@ -60,6 +60,12 @@ impl Terminal {
     #[track_caller]
     pub fn start(command: Cmd<'_>, columns: usize, rows: usize) -> Self {
         Self::start_on("xterm-256color", command, columns, rows)
+    }
+
+    /// Starts a command of the manager with these words.
+    #[track_caller]
+    pub fn open(home: &Home, words: &str, columns: usize, rows: usize) -> Self {
+        Self::start(home.cmd(words), columns, rows)
     }
 
     /// Works like [`Terminal::start`], on a terminal of this kind (`TERM`).

@@ -1,9 +1,11 @@
-//! Views of a home that many tests need: pids, names, lines.
+//! Views of a home that many tests need: pids, names, files, lines.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use crate::files::text_of;
 use crate::home::Home;
 use crate::listing::ListedApp;
 
@@ -20,6 +22,24 @@ impl Home {
         self.pids().into_iter().collect()
     }
 
+    /// Returns the pids of the entries that are online.
+    #[track_caller]
+    pub fn online_pids(&self) -> BTreeSet<i32> {
+        self.jlist().iter().filter(|item| item.status() == "online").map(ListedApp::pid).collect()
+    }
+
+    /// Returns the pids of all entries of the list as texts, as apps write them in answers.
+    #[track_caller]
+    pub fn pid_texts(&self) -> Vec<String> {
+        self.pids().iter().map(i32::to_string).collect()
+    }
+
+    /// Returns the pids of the home's processes with this text in their command line (`daemon (`),
+    /// from the process table alone.
+    pub fn pids_with(&self, text: &str) -> Vec<i32> {
+        self.processes().iter().filter(|process| process.cmdline.contains(text)).map(|process| process.pid).collect()
+    }
+
     /// Returns the names of all entries of the list, sorted.
     #[track_caller]
     pub fn names(&self) -> Vec<String> {
@@ -28,14 +48,32 @@ impl Home {
         names
     }
 
+    /// Returns name and status of all entries of the list, by id.
+    #[track_caller]
+    pub fn statuses(&self) -> Vec<(String, String)> {
+        self.jlist().iter().map(|item| (item.name().to_owned(), item.status().to_owned())).collect()
+    }
+
     /// Returns the pids of app processes with this command line, from the process table alone.
     pub fn pids_of(&self, cmdline: &str) -> Vec<i32> {
         self.app_processes().iter().filter(|process| process.cmdline == cmdline).map(|process| process.pid).collect()
     }
 
+    /// Returns a file of the manager's home as text; empty if it is missing.
+    pub fn read_own(&self, name: &str) -> String {
+        text_of(self.dir().join(name))
+    }
+
+    /// Returns a file of the manager's home as JSON: `dump.pm2`, `module_conf.json`.
+    #[track_caller]
+    pub fn json_of(&self, name: &str) -> Value {
+        let text = self.read_own(name);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name} is not JSON ({error}): {text:?}"))
+    }
+
     /// Returns the log of the daemon as text; empty if it is missing.
     pub fn daemon_log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir().join("pm2.log")).unwrap_or_default()).into_owned()
+        self.read_own("pm2.log")
     }
 
     /// Returns the path of a log file below the manager's home.
@@ -44,7 +82,7 @@ impl Home {
     }
 
     /// Returns the lines of a file below the work folder; empty if it is missing.
-    pub fn lines(&self, name: &str) -> Vec<String> {
+    pub fn lines(&self, name: impl AsRef<Path>) -> Vec<String> {
         self.read(name).lines().map(str::to_owned).collect()
     }
 }
