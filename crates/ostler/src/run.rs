@@ -51,7 +51,7 @@ pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, Usa
             let text = match command {
                 Some(command) => cli::command_help(name, command, width),
                 None if program.is_pm2() => cli::full_help(name, width),
-                None => cli::common_help(name, width),
+                None => cli::usual_help(name, width),
             };
             out.data(text.as_bytes());
             Status::Ok

@@ -64,7 +64,7 @@ pub struct TableRow {
     /// Last exit, if no process runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
-    /// Exits of the last [`RECENT_MS`] that nobody requested, as far as they are kept.
+    /// Unrequested exits of the last [`RECENT_MS`], as far as they are kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recent_exits: u32,
     /// Whether it is a PM2 module.

@@ -33,7 +33,7 @@ impl Instance {
         }
     }
 
-    /// Returns the number of exits within this time that nobody requested, as far as they are kept.
+    /// Returns the number of unrequested exits within this time, as far as they are kept.
     pub fn unrequested_exits(&self, within_ms: u64, now: Now) -> usize {
         let is_recent = |exit: &&ExitRecord| now.mono_ms.saturating_sub(exit.ended.mono_ms) < within_ms;
         self.exits.iter().filter(|exit| !exit.is_requested()).filter(is_recent).count()

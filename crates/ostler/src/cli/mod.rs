@@ -9,7 +9,6 @@
 
 mod call;
 mod commands;
-mod common;
 mod completion;
 mod exit_codes;
 mod help;
@@ -20,10 +19,10 @@ mod parse;
 mod reference;
 mod shared_options;
 mod table;
+mod usual_commands;
 
 pub(crate) use call::Call;
 pub(crate) use commands::{COMMANDS, closest_name, find};
-pub(crate) use common::common_help;
 pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
 pub(crate) use help::{command_help, examples, full_help, short_help};
 pub(crate) use man::man_page;
@@ -33,3 +32,4 @@ pub(crate) use reference::environment;
 pub(crate) use reference::reference;
 pub(crate) use table::Availability;
 pub(crate) use table::{DaemonUse, Section};
+pub(crate) use usual_commands::usual_help;

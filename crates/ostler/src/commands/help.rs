@@ -14,7 +14,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Some("ecosystem") if call.has("reference") => ostler_config::keys::reference(),
         None | Some("cli") if call.has("reference") => cli::reference(name),
         None if cx.program.is_pm2() || call.has("all") => cli::full_help(name, cx.out.width()),
-        None => cli::common_help(name, cx.out.width()),
+        None => cli::usual_help(name, cx.out.width()),
         Some(word) => {
             let command = cli::find(word).ok_or(UsageError::UnknownCommand { word: word.into(), closest: cli::closest_name(word) })?;
             cli::command_help(name, command, cx.out.width())

@@ -1,4 +1,4 @@
-//! `ostler` without a command: how the apps are, and what needs attention.
+//! `ostler` without a command: the number of apps by state, and the apps that need attention.
 
 use ostler_core::lifecycle::Trouble;
 use unicode_width::UnicodeWidthStr as _;

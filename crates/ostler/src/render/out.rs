@@ -303,7 +303,7 @@ impl Out {
         paint.with(style, format_args!("[{}]{kind}", self.program.label())).to_string()
     }
 
-    /// Prints a line that a command was asked for, on stdout; as `pm2` behind PM2's prefix.
+    /// Prints a line of a command's result on stdout; as `pm2` behind PM2's prefix.
     pub(crate) fn result(&mut self, text: impl Display) {
         if self.program.is_pm2() { self.info(text) } else { self.line(text) }
     }

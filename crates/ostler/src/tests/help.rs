@@ -46,7 +46,7 @@ fn short_help_fits_and_matches_golden_file() {
     golden("help-short", &text);
     golden("examples", &cli::examples("ostler"));
     for width in WIDTHS {
-        let text = cli::common_help("ostler", Some(width));
+        let text = cli::usual_help("ostler", Some(width));
         assert!(text.is_ascii(), "{text}");
         assert_fits(&text, width);
         golden(&format!("help-common-{width}"), &text);

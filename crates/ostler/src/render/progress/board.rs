@@ -93,7 +93,7 @@ pub(crate) struct InstanceFacts {
     /// Places where it listens: `:3000`, or the address of a declared socket.
     pub listens: Vec<String>,
     pub health: Option<HealthState>,
-    /// What it is waited for, in words.
+    /// Event for which the command waits, in words.
     pub waits: Option<String>,
 }
 
@@ -113,7 +113,7 @@ impl InstanceFacts {
     }
 }
 
-/// Returns the event that an instance is waited for; none if nothing special.
+/// Returns the event for which the command waits.
 fn waits_for(detail: &Detail) -> Option<String> {
     if let Some(first) = detail.waits_for.first() {
         return Some(shown(first));

@@ -16,7 +16,7 @@ const SCREEN: &[(&str, &[&str])] = &[
 const NAMES: usize = 10;
 
 /// Returns the help that fits one screen.
-pub(crate) fn common_help(program: &str, width: Option<usize>) -> String {
+pub(crate) fn usual_help(program: &str, width: Option<usize>) -> String {
     let mut out = format!("Usage: {program} <command> [options]\n");
     for (heading, names) in SCREEN {
         let _ = writeln!(out, "\n{heading}:");
@@ -52,6 +52,6 @@ mod tests {
         let names: Vec<&str> = SCREEN.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         assert_eq!(names.len(), 20);
         names.iter().for_each(|name| assert!(find(name).is_some(), "{name}"));
-        assert!(common_help("ostler", Some(80)).lines().count() <= 32);
+        assert!(usual_help("ostler", Some(80)).lines().count() <= 32);
     }
 }
