@@ -46,6 +46,7 @@ pub(crate) fn run() -> Result<()> {
             written
                 .replace(&format!("{}/home", stage.folder.display()), "~")
                 .replace(&stage.folder.display().to_string(), "~/api")
+                .replace(&format!(":{}", stage.port), ":3000")
                 .lines()
                 .map(str::to_owned)
                 .collect(),
