@@ -98,18 +98,24 @@ fn own(cx: &mut Cx, call: &Call, order: SortOrder, (apps, modules): (Vec<TableRo
 }
 
 /// Returns the address of the dashboard, if it is enabled.
+#[cfg(feature = "web")]
 fn dashboard_url(cx: &mut Cx) -> Option<String> {
-    #[cfg(feature = "web")]
-    return ostler_web::settings::Settings::read(cx.home().ok()?).ok().filter(|settings| settings.enabled)?.url();
-    #[cfg(not(feature = "web"))]
-    return None;
+    ostler_web::settings::Settings::read(cx.home().ok()?).ok().filter(|settings| settings.enabled)?.url()
 }
 
+#[cfg(not(feature = "web"))]
+const fn dashboard_url(_: &mut Cx) -> Option<String> {
+    None
+}
+
+#[cfg(feature = "web")]
 fn is_dashboard(row: &TableRow) -> bool {
-    #[cfg(feature = "web")]
-    return row.name == ostler_web::APP;
-    #[cfg(not(feature = "web"))]
-    return false;
+    row.name == ostler_web::APP
+}
+
+#[cfg(not(feature = "web"))]
+const fn is_dashboard(_: &TableRow) -> bool {
+    false
 }
 
 /// Warns about a keeper that does not respond: the list then shows its last report.

@@ -55,8 +55,8 @@ fn read(folder: &Path, path: &Path, number: u32) -> Option<String> {
     if !meta.is_file() || meta.len() > MOST_BYTES || !is_safe {
         return None;
     }
-    let lines = BufReader::new(file.take(MOST_BYTES)).lines().map_while(Result::ok);
-    lines.skip(usize::try_from(number).ok()?.checked_sub(1)?).next().filter(|text| !text.trim().is_empty())
+    let mut lines = BufReader::new(file.take(MOST_BYTES)).lines().map_while(Result::ok);
+    lines.nth(usize::try_from(number).ok()?.checked_sub(1)?).filter(|text| !text.trim().is_empty())
 }
 
 #[cfg(test)]

@@ -289,7 +289,8 @@ impl Board {
         let names = self.name_width();
         for place in 0..self.apps.len() {
             let app = &self.apps[place];
-            if app.is_printed || app.done.is_empty() && app.failures.is_empty() || !is_over && !(is_named && app.is_over()) {
+            let has_result = !(app.done.is_empty() && app.failures.is_empty());
+            if app.is_printed || !has_result || !(is_over || is_named && app.is_over()) {
                 continue;
             }
             let is_trouble = !app.failures.is_empty();
@@ -443,8 +444,11 @@ fn shell_word(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn facts(of: &[(u32, &str, i32, &[&str], Option<&str>)]) -> BTreeMap<u32, InstanceFacts> {
-        let fact = |(id, name, pid, listens, waits): &(u32, &str, i32, &[&str], Option<&str>)| {
+    /// Id, name, pid, places where it listens, and the pending event.
+    type Known<'a> = (u32, &'a str, i32, &'a [&'a str], Option<&'a str>);
+
+    fn facts(of: &[Known<'_>]) -> BTreeMap<u32, InstanceFacts> {
+        let fact = |(id, name, pid, listens, waits): &Known<'_>| {
             let listens = listens.iter().map(|place| (*place).to_owned()).collect();
             let waits = waits.map(str::to_owned);
             (*id, InstanceFacts { name: (*name).into(), pid: Some(*pid), listens, health: None, waits })
