@@ -255,11 +255,11 @@ fn runtime_survives_daemon_death() {
     // One kill during the start …
     kill(home.daemon_pid(), Signal::KILL);
     front.until("is up");
-    let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
+    let (pid, daemon) = (home.wait_status("app", "online").pid(), home.daemon_pid());
     // … and another kill later.
     kill(daemon, Signal::KILL);
     home.wait_until("another daemon is there", || home.daemon_pid() != daemon);
-    assert_eq!(home.app("app").pid(), pid);
+    assert_eq!(home.wait_status("app", "online").pid(), pid);
     front.signal(Signal::USR1);
     front.until("got USR1");
     kill(pid, Signal::KILL);
@@ -330,9 +330,9 @@ fn update_does_not_interrupt_apps() {
     let home = home();
     let front = runtime(&home, &listener(&home, "app.sh"));
     front.until("is up");
-    let pid = home.app("app").pid();
+    let pid = home.wait_status("app", "online").pid();
     home.ok("update");
-    assert_eq!((home.app("app").pid(), home.keeper_pid()), (pid, front.pid()));
+    assert_eq!((home.wait_status("app", "online").pid(), home.keeper_pid()), (pid, front.pid()));
     front.signal(Signal::USR1);
     front.until("got USR1");
     front.signal(Signal::TERM);
