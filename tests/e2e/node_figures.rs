@@ -14,7 +14,6 @@ use crate::web::Web;
 fn metrics_of_every_worker_reach_prometheus_and_lists() {
     needs_program!("node");
     let home = home();
-    let web = Web::on(&home, "");
     let port = free_port();
     let script = home.write(
         "api.js",
@@ -31,6 +30,7 @@ fn metrics_of_every_worker_reach_prometheus_and_lists() {
         all.iter().filter(|app| app.text("name") == "api").map(|app| app.0["pm2_env"]["axm_monitor"].clone()).collect()
     };
     assert!(monitors().iter().all(|monitor| monitor.as_object().unwrap().is_empty()), "nobody looks: {:?}", monitors());
+    let web = Web::on(&home, "");
     let metrics = || web.get("/metrics").body;
     // They measure after the first request for metrics.
     home.wait_until("both measure", || metrics().matches("ostler_node_measured_seconds{").count() == 2);
