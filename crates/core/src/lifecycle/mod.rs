@@ -118,6 +118,8 @@ mod process;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
+mod race_tests;
+#[cfg(test)]
 mod ready_tests;
 mod recover;
 pub mod restart;
