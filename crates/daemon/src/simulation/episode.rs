@@ -312,10 +312,7 @@ impl Episode {
         keeper.daemon_ended(rng);
         self.lost_both |= is_keeper_dead;
         self.machine.state.borrow_mut().lines.may_be_lost |= is_keeper_dead;
-        if !is_keeper_dead {
-            self.oracle.ports_are_held(keeper)?;
-        }
-        let verdict = self.oracle.at_death(keeper, &Settings::from_env(self.home.clone()));
+        let verdict = self.oracle.at_death(keeper, !is_keeper_dead, &Settings::from_env(self.home.clone()));
         // The daemon's open probes are unknown now.
         self.oracle.found.clear();
         verdict

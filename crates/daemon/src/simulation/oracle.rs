@@ -20,7 +20,7 @@ use crate::control::turn::all_records;
 use crate::features::Features;
 use crate::platform::settings::Settings;
 use crate::state::slots::{Slots, split_key};
-use crate::state::store::record::encode;
+use crate::state::store::record::Record;
 use crate::state::store::{Role, SlotRecord, Snapshot};
 
 /// Turns between two comparisons of an unchanged journal.
@@ -65,7 +65,7 @@ impl Oracle {
         }
         self.last_check = (length, 0);
         let written = self.reader.read(control.ctx.state.journal.fd());
-        let known = added_up(&control.ctx.state.slots, &control.ctx.state.boot_id, &control.features);
+        let known = sum(&control.ctx.state.slots, &control.ctx.state.boot_id, &control.features);
         let verdict = self.judge(&written, &known, keeper);
         self.reader.snapshot = written;
         verdict
@@ -80,28 +80,24 @@ impl Oracle {
         }
     }
 
-    /// Checks the state with which the next daemon begins after the death of a daemon.
-    pub(super) fn at_death(&mut self, keeper: &mut Keeper, settings: &Settings) -> Verdict {
+    /// Checks the state with which the next daemon begins after the death of a daemon. If the
+    /// keeper lives, it must hold the ports of the workers.
+    pub(super) fn at_death(&mut self, keeper: &mut Keeper, is_keeper_alive: bool, settings: &Settings) -> Verdict {
         self.routing.forget();
-        let written = journal(keeper.journal());
+        let mut snapshot = journal(keeper.journal());
+        let written = self.reader.read(keeper.journal());
+        if is_keeper_alive {
+            ports_are_held(&written, keeper)?;
+        }
         self.take_events(&written)?;
         acknowledged_is_journaled(&written, std::mem::take(&mut keeper.acknowledged))?;
-        let mut snapshot = journal(keeper.journal());
         let boot_id = snapshot.boot_id.clone().unwrap_or_default();
         let (mut slots, mut features) = (Slots::default(), Features::default());
         features.restore(&mut snapshot);
         slots.restore(snapshot, settings);
-        same(&added_up(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart")
-    }
-
-    /// Checks that the next daemon gets every port of a wanted worker.
-    pub(super) fn ports_are_held(&self, keeper: &Keeper) -> Verdict {
-        for slot in journal(keeper.journal()).slots.values().filter(|slot| slot.instance.wanted == DesiredState::Up) {
-            for key in slot.listening.iter().chain(&slot.served) {
-                ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, which nobody holds", slot.id);
-            }
-        }
-        Ok(())
+        let verdict = same(&sum(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart");
+        self.reader.snapshot = written;
+        verdict
     }
 
     /// Checks events: numbers are consecutive, an event never changes, and each exit is reported
@@ -189,6 +185,16 @@ impl Oracle {
     }
 }
 
+/// Checks that the next daemon gets every port of a wanted worker.
+fn ports_are_held(written: &Snapshot, keeper: &Keeper) -> Verdict {
+    for slot in written.slots.values().filter(|slot| slot.instance.wanted == DesiredState::Up) {
+        for key in slot.listening.iter().chain(&slot.served) {
+            ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, which nobody holds", slot.id);
+        }
+    }
+    Ok(())
+}
+
 /// Checks that two main processes of one instance never run at the same time.
 fn one_process_each(machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
@@ -256,10 +262,12 @@ fn journal(memory: impl AsFd) -> Snapshot {
     Snapshot::read(&ostler_sys::fd::memfd::read(memory, usize::MAX).unwrap()).0
 }
 
-fn added_up(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
-    let mut bytes = Vec::new();
-    all_records(slots, boot_id, features).for_each(|record| encode(&record, &mut bytes));
-    Snapshot::read(&bytes).0
+/// Returns the sum of all records that [`same`] compares.
+fn sum(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
+    let mut sum = Snapshot::default();
+    let is_compared = |record: &Record<'_>| !matches!(record, Record::Env { .. } | Record::Spec { .. });
+    all_records(slots, boot_id, features).filter(is_compared).for_each(|record| sum.apply(record));
+    sum
 }
 
 /// Fields that the next daemon reads from the process if they were not journaled before the last

@@ -208,7 +208,8 @@ impl Snapshot {
         at
     }
 
-    fn apply(&mut self, record: Record<'static>) {
+    /// Adds one record.
+    pub(crate) fn apply(&mut self, record: Record<'_>) {
         match record {
             Record::Write { .. } => {}
             Record::EventRing { after } => {
