@@ -32,8 +32,7 @@
 //!
 //! # Protocol of the daemon
 //!
-//! The daemon may die between any two of these lines. The simulation (`crate::sim`) runs exactly
-//! this protocol and kills it there.
+//! The daemon may die between any two of these lines. The simulation of the daemon kills it there.
 //!
 //! For each event, or for a batch of events, of one instance or of many, in the order in which they
 //! came:

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use ostler_core::sim::Rng;
 use ostler_core::text::fnv::fnv_64;
+use ostler_testkit::Rng;
 
 use super::{Features, ROWS};
 

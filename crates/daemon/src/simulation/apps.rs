@@ -8,8 +8,8 @@ use ostler_core::health::{Check, CheckMethod, HealthSpec};
 use ostler_core::lifecycle::command::Command;
 use ostler_core::lifecycle::order::Condition;
 use ostler_core::serving::{AutoscaleSettings, Scheduling};
-use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
+use ostler_testkit::Rng;
 
 use super::lines::writes;
 use super::probes::add_check;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::InstanceState;
-use ostler_core::sim::{BrokenPromise, EpisodeResult, Rng};
 use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
 use ostler_sys::process::signal::SignalFd;
+use ostler_testkit::Rng;
 
 use super::apps::{UserCommand, descriptions};
 use super::keeper::Keeper;
@@ -21,6 +21,7 @@ use super::machine::{BOOT_MS, Killed, Machine, Temper, WALL_MS};
 use super::oracle::Oracle;
 use super::probes::{Network, is_asked_alone, is_healthy};
 use super::reach::{Extra, Reach};
+use super::shrink::{BrokenPromise, EpisodeResult};
 use super::user::{Outcome, User};
 use super::verdict::Verdict;
 use super::watched::Files;

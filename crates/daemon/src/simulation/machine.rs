@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::Target;
 use ostler_sys::{Clocks, ProcRef, WaitStatus};
+use ostler_testkit::Rng;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 

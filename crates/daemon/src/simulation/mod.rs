@@ -14,7 +14,7 @@
 //! freely, so a seed always gives the same result.
 //!
 //! ```text
-//! cargo xtask sim --daemon --seed 7 --steps 10000000
+//! cargo xtask sim --seed 7 --steps 10000000
 //! ```
 
 /// Returns the words as an error unless the condition holds.
@@ -36,15 +36,17 @@ mod oracle;
 mod probes;
 mod reach;
 mod scaling;
+mod shrink;
 mod user;
 mod verdict;
 mod watched;
 mod worker;
 
-use ostler_core::sim::{Failure, Rng, play_seed};
+use ostler_testkit::Rng;
 
 use episode::{Tally, play};
 use reach::{Extra, Reach};
+use shrink::{Failure, play_seed};
 
 /// Random steps of one episode before the silence.
 const EPISODE_STEPS: usize = 300;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ostler_core::sim::Rng;
+use ostler_testkit::Rng;
 
 /// One extra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
