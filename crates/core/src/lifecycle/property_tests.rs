@@ -155,6 +155,9 @@ proptest! {
             {
                 prop_assert!(deadline_ms <= stop::rekill_deadline(&policy, now), "{event:?}: {:?}", instance.state);
             }
+            let keeps_running =
+                matches!(instance.state, InstanceState::Starting { .. } | InstanceState::Completing { .. } | InstanceState::Running { .. });
+            prop_assert!(!keeps_running || instance.wanted == DesiredState::Up, "{event:?}: {:?}", instance.state);
             if before.wanted == DesiredState::Gone {
                 prop_assert_eq!(instance.wanted, DesiredState::Gone);
                 prop_assert_eq!(spawns, 0);
