@@ -137,6 +137,7 @@ pub(crate) enum Record<'a> {
 
 /// Sum of all records.
 #[derive(Debug, Default, PartialEq)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Snapshot {
     /// Boot of the records.
     pub boot_id: Option<String>,
