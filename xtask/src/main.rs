@@ -42,7 +42,7 @@ cargo xtask <task>
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   engines [docker] [podman] [kubernetes] [trixie]  what `export` writes, built and run by real engines (root; tests/engines)
   dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
-  sim [--daemon] [--seed N] [--steps M]  a long run of the simulation: of the lifecycle, or of the whole daemon
+  sim [--seed N] [--steps M]           a long run of the simulation of the daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
 

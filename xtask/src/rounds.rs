@@ -4,19 +4,9 @@
 use crate::process::{cargo, must_run, on_path, option};
 use anyhow::{Context, Result};
 
-/// Runs the lifecycle simulation: `--seed N` repeats one run, `--steps M` sets its length.
+/// Runs the simulation of the real daemon on a simulated machine: `--seed N` repeats one run,
+/// `--steps M` sets its length. It is a test, so that no shipped program contains its hooks.
 pub(crate) fn sim(words: &[String]) -> Result<()> {
-    if words.iter().any(|word| word == "--daemon") {
-        return sim_of_daemon(words);
-    }
-    let mut command = cargo(&["run", "--quiet", "--locked", "--profile", "release", "--package", "ostler-core"]);
-    command.args(["--features", "sim", "--example", "sim", "--"]).args(words);
-    must_run(&mut command)
-}
-
-/// Runs the simulation of the real daemon on a simulated machine. It is a test, so that no shipped
-/// program contains its hooks.
-fn sim_of_daemon(words: &[String]) -> Result<()> {
     let mut command = cargo(&["test", "--quiet", "--locked", "--profile", "release", "--package", "ostler-daemon", "--lib"]);
     command.args(["simulation::runs_the_requested_steps", "--", "--nocapture"]);
     command.env("OSTLER_SIM_STEPS", number(words, "--steps")?.unwrap_or(10_000_000).to_string());

@@ -15,8 +15,6 @@ pub mod lifecycle;
 pub mod logs;
 pub mod rollout;
 pub mod serving;
-#[cfg(any(test, feature = "sim"))]
-pub mod sim;
 pub mod text;
 pub mod time;
 pub mod watch;

@@ -62,9 +62,8 @@ impl<'a> FileKind<'a> {
             _ if path.starts_with("crates/web/page/") && path.ends_with(".js") && !path.contains("/vendor/") => Some(Self::Script),
             _ if path.ends_with(".rs") => {
                 let area = path.strip_prefix("crates/").unwrap_or(path).split('/').next()?;
-                let test = ["/tests/", "/tests.rs", "/tests_", "_tests.rs", "/simulation/", "/sim/", "/testkit/"]
-                    .iter()
-                    .any(|part| path.contains(part));
+                let test =
+                    ["/tests/", "/tests.rs", "/tests_", "_tests.rs", "/simulation/", "/testkit/"].iter().any(|part| path.contains(part));
                 Some(Self::Rust { area, ships: path.starts_with("crates/") && !test })
             }
             _ => None,

@@ -295,3 +295,24 @@ fn hurry_cancels_hooks() {
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
     assert_eq!(story.dispatch(Event::Hurry), [cancel(1, Hook::PostStop)]);
 }
+
+#[test]
+fn crash_during_post_start_cancels_it() {
+    let mut story = Story::new(hooked(HookPolicy { post_start: Some(OnFailure::Abort), ..HookPolicy::default() }));
+    story.dispatch(Event::Start(user("start")));
+    assert_eq!(story.dispatch(Event::Spawned { inc: 1, pid: 101 }), [run(1, Hook::PostStart)]);
+    let effects = story.dispatch(Event::Exited { inc: 1, exit: exit(1) });
+    assert_eq!(effects, [cancel(1, Hook::PostStart), super::tests::KILL_SWEEP]);
+}
+
+#[test]
+fn gentle_stop_during_pre_stop_overrides_a_timed_restart() {
+    let mut story = online(hooked(ALL));
+    let restart = Event::RestartAt { origin: Origin::policy(PolicyName::Memory), at_ms: 9000 };
+    assert_eq!(story.dispatch(restart), [run(1, Hook::PreStop)]);
+    assert_eq!(story.dispatch(Event::StopGently(user("stop"))), []);
+    story.dispatch(done(1, Hook::PreStop));
+    story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
+    story.dispatch(Event::TreeGone { inc: 1 });
+    assert_eq!(story.transitions(done(1, Hook::PostStop)), [Transition::Stopped]);
+}

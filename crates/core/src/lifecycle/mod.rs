@@ -32,8 +32,7 @@
 //!
 //! # Protocol of the daemon
 //!
-//! The daemon may die between any two of these lines. The simulation (`crate::sim`) runs exactly
-//! this protocol and kills it there.
+//! The daemon may die between any two of these lines. The simulation of the daemon kills it there.
 //!
 //! For each event, or for a batch of events, of one instance or of many, in the order in which they
 //! came:
@@ -119,6 +118,8 @@ mod policy;
 mod process;
 #[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod race_tests;
 #[cfg(test)]
 mod ready_tests;
 mod recover;

@@ -22,8 +22,9 @@ fn any_exit() -> impl Strategy<Value = ExitReport> {
     (ending, any::<bool>()).prop_map(|(ending, oom)| ExitReport { ending, oom })
 }
 
+/// Returns events whose numbers count back from the newest process: most are of that process.
 fn any_event() -> impl Strategy<Value = Event> {
-    let inc = 0..6_u32;
+    let inc = prop_oneof![8 => Just(0_u32), 1 => 1..3_u32];
     let found = prop_oneof![
         (inc.clone(), 1..9).prop_map(|(inc, pid)| Recovered::Alive { inc, pid }),
         (inc.clone(), 1..9, any_exit()).prop_map(|(inc, pid, exit)| Recovered::Ended { inc, pid, exit }),
@@ -60,6 +61,25 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Tick),
         found.prop_map(Event::Recovered),
     ]
+}
+
+/// Gives an event the number of its process.
+fn numbered(mut event: Event, newest: u32) -> Event {
+    if let Event::Spawned { inc, .. }
+    | Event::SpawnFailed { inc, .. }
+    | Event::Ready { inc }
+    | Event::Exited { inc, .. }
+    | Event::TreeGone { inc }
+    | Event::Followed { inc, .. }
+    | Event::Drained { inc }
+    | Event::Extend { inc, .. }
+    | Event::HookDone { inc, .. }
+    | Event::Unprepared { inc, .. }
+    | Event::Recovered(Recovered::Alive { inc, .. } | Recovered::Ended { inc, .. }) = &mut event
+    {
+        *inc = newest.saturating_sub(*inc);
+    }
+    event
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
@@ -105,7 +125,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 
 proptest! {
     /// Sends events in any order, also impossible ones, with a changing policy. Nothing panics, no
-    /// spawn happens while a process may live, and a stop has a deadline. A deleted instance stays
+    /// spawn happens while a process may live, and a stop has a near deadline. A deleted instance stays
     /// deleted, and the journal returns the written state.
     #[test]
     fn any_sequence_of_events_keeps_the_invariants(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
@@ -114,6 +134,7 @@ proptest! {
         for (event, policy, later) in turns {
             now += later;
             let before = instance.clone();
+            let event = numbered(event, instance.inc);
             let effects = instance.step(&policy, event.clone(), Now::at(now));
             let spawns = effects.iter().filter(|effect| matches!(effect, Effect::Spawn { .. })).count();
             prop_assert!(spawns <= 1);
@@ -129,9 +150,14 @@ proptest! {
                     || (!policy.owns_tree() && matches!(event, Event::Exited { .. } | Event::Recovered(_)));
                 prop_assert!(over, "{event:?} in {:?}", before.state);
             }
-            if matches!(instance.state, InstanceState::Stopping { .. }) {
-                prop_assert!(instance.deadline_ms().is_some());
+            if let InstanceState::Stopping { deadline_ms, .. } = instance.state
+                && !matches!(before.state, InstanceState::Stopping { .. })
+            {
+                prop_assert!(deadline_ms <= stop::rekill_deadline(&policy, now), "{event:?}: {:?}", instance.state);
             }
+            let keeps_running =
+                matches!(instance.state, InstanceState::Starting { .. } | InstanceState::Completing { .. } | InstanceState::Running { .. });
+            prop_assert!(!keeps_running || instance.wanted == DesiredState::Up, "{event:?}: {:?}", instance.state);
             if before.wanted == DesiredState::Gone {
                 prop_assert_eq!(instance.wanted, DesiredState::Gone);
                 prop_assert_eq!(spawns, 0);
@@ -149,6 +175,7 @@ proptest! {
         let mut now = 0;
         for (event, later) in turns {
             now += later;
+            let event = numbered(event, instance.inc);
             let _ = instance.step(&policy, event, Now::at(now));
         }
         let last = match (gone, gently) {

@@ -1,11 +1,12 @@
 //! Order of features where one must react before another. All other orders are free: the simulation
 //! plays the rows of the table in random orders that these edges allow.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use ostler_core::sim::Rng;
 use ostler_core::text::fnv::fnv_64;
+use ostler_testkit::Rng;
 
 use super::{Features, ROWS};
 
@@ -23,17 +24,24 @@ const EDGES: &[(&str, &str, &str)] = &[
 
 thread_local! {
     static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    /// Orders of this seed so far, by row.
+    static ORDERS: RefCell<BTreeMap<Vec<&'static str>, Vec<&'static str>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Gives the features in this thread a random order from this seed, as far as the edges allow.
 /// Without a seed, the order of the table applies.
 pub(crate) fn shuffle(seed: Option<u64>) {
     SEED.set(seed);
+    ORDERS.take();
 }
 
 /// Returns the features of a row in an order that the edges allow.
 pub(crate) fn allowed(row: &[&'static str]) -> Vec<&'static str> {
-    SEED.get().map_or_else(|| row.to_vec(), |seed| shuffled(row, seed))
+    let Some(seed) = SEED.get() else { return row.to_vec() };
+    ORDERS.with_borrow_mut(|orders| match orders.get(row) {
+        Some(order) => order.clone(),
+        None => orders.entry(row.to_vec()).or_insert_with(|| shuffled(row, seed)).clone(),
+    })
 }
 
 /// Orders the features by the seed. A feature that must wait for others comes as soon as they have

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ostler_core::health::{Action, CheckMethod, HealthSpec, HealthState};
 use ostler_core::lifecycle::InstanceState;
-use ostler_core::sim::Rng;
+use ostler_testkit::Rng;
 
 use super::episode::Episode;
 use super::probes::{ServerMood, is_asked_alone};

@@ -7,9 +7,9 @@ use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Check, CheckMethod, HealthSpec};
 use ostler_core::lifecycle::command::Command;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::serving::{AutoscaleSettings, Scheduling};
-use ostler_core::sim::Rng;
+use ostler_core::serving::{AutoscaleSettings, ReadyBy, Scheduling};
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
+use ostler_testkit::Rng;
 
 use super::lines::writes;
 use super::probes::add_check;
@@ -55,6 +55,9 @@ fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     }
     if reach.has(Extra::Watch) && rng.percent(70) {
         watches(spec, home, rng);
+    }
+    if reach.has(Extra::Handover) && spec.mode == ExecMode::Fork && rng.percent(70) {
+        spec.ready.by.get_or_insert(Box::new(ReadyBy::Notify));
     }
     if reach.has(Extra::Logs) {
         writes(spec, home, rng);

@@ -9,19 +9,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::InstanceState;
-use ostler_core::sim::{BrokenPromise, EpisodeResult, Rng};
 use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
 use ostler_sys::process::signal::SignalFd;
+use ostler_testkit::Rng;
 
 use super::apps::{UserCommand, descriptions};
 use super::keeper::Keeper;
 use super::lines::Lines;
-use super::machine::{BOOT_MS, Killed, Machine, Temper, WALL_MS};
+use super::machine::{BOOT_MS, Killed, Machine, WALL_MS};
 use super::oracle::Oracle;
-use super::probes::{Network, is_asked_alone, is_healthy};
+use super::probes::{Network, is_asked_alone};
+use super::process::Temper;
 use super::reach::{Extra, Reach};
-use super::user::{Outcome, User};
+use super::shrink::{BrokenPromise, EpisodeResult};
+use super::user::{Answer, Outcome, User};
 use super::verdict::Verdict;
 use super::watched::Files;
 use super::worker::{Clients, path_of};
@@ -31,21 +32,8 @@ use crate::features::edges;
 use crate::features::home::runtime::Runtime;
 use crate::platform::settings::Settings;
 use crate::platform::threads::{self, simulated::Disk};
-use crate::state::slots::Slot;
 use crate::state::slots::groups::Groups;
 
-/// Most steps until all is at rest.
-const SILENCE_STEPS: u32 = 1500;
-/// Turns after which a client must have found its worker.
-const SERVING_TURNS: u32 = 12;
-/// Leaps of the clock without any further change.
-const RESTS: u32 = 3;
-/// Time for which the number of instances of self-scaling apps must stay the same. An app with too
-/// many instances for its load removes one only after a minute, and settles before and after.
-const SCALED_MS: u64 = 80_000;
-/// Time at rest if apps are probed, files are polled or lines are incomplete. It is long enough to
-/// notice when these have stopped.
-const LOOKED_MS: u64 = 4000;
 /// Longest leap of the clock, so that no periodic work is skipped.
 const LEAP_MS: u64 = 1000;
 
@@ -75,19 +63,19 @@ type SharedKeeper = Rc<RefCell<Option<Keeper>>>;
 
 pub(super) struct Episode {
     pub machine: Rc<Machine>,
-    keeper: SharedKeeper,
+    pub keeper: SharedKeeper,
     /// Keeper that was killed last: the anchor has its descriptors.
     former: Option<Keeper>,
     pub daemon: Option<Box<Control>>,
-    home: PathBuf,
+    pub home: PathBuf,
     pub specs: Vec<AppSpec>,
     pub reach: Reach,
-    clients: Clients,
+    pub clients: Clients,
     pub files: Files,
     /// Whether a daemon died while there was no keeper.
-    lost_both: bool,
+    pub lost_both: bool,
     pub user: User,
-    oracle: Oracle,
+    pub oracle: Oracle,
     tally: Tally,
     trace: Option<Vec<String>>,
     /// Number of lines of the daemon's log that are in the trace.
@@ -116,6 +104,12 @@ impl Episode {
         let specs = descriptions(rng, reach, &home.to_string_lossy());
         for spec in &specs {
             machine.state.borrow_mut().tempers.insert(spec.name.clone(), Temper::random(rng));
+        }
+        machine.state.borrow_mut().asked_by_message =
+            specs.iter().filter(|spec| spec.stop.shutdown_with_message).map(|spec| spec.name.clone()).collect();
+        if reach.has(Extra::Handover) {
+            let mut state = machine.state.borrow_mut();
+            state.tempers.values_mut().for_each(|temper| temper.hands_over = rng.pick(&[0, 20, 60]));
         }
         if reach.has(Extra::Cluster) {
             machine.state.borrow_mut().workers.folder = Some(home.to_string_lossy().into_owned());
@@ -172,7 +166,7 @@ impl Episode {
         *self.keeper.borrow_mut() = Some(Keeper::new(&self.machine, lock.into(), socket));
     }
 
-    fn log(&mut self, line: impl FnOnce() -> String) {
+    pub(super) fn log(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             let now = self.machine.now_ms();
             trace.push(format!("{now}: {}", line()));
@@ -236,7 +230,7 @@ impl Episode {
     }
 
     /// Runs a turn of the daemon, or starts a daemon.
-    fn managers_act(&mut self, rng: &mut Rng) -> Verdict {
+    pub(super) fn managers_act(&mut self, rng: &mut Rng) -> Verdict {
         if let Some(mut control) = self.daemon.take() {
             let turn = move || {
                 let ready = control.ctx.io.reactor.wait(Some(Duration::ZERO)).unwrap();
@@ -287,7 +281,7 @@ impl Episode {
                 let judged = state.network.judge(&std::mem::take(&mut self.oracle.found), WALL_MS - BOOT_MS, &control);
                 drop(state);
                 self.daemon = Some(control);
-                verdict.and(judged)?;
+                verdict.and(judged).and(self.oracle.exits_are_true(&self.machine))?;
                 self.files.judge(std::mem::take(&mut self.oracle.watching.caused), WALL_MS - BOOT_MS)
             }
             Err(payload) if payload.is::<Killed>() => self.daemon_died(rng),
@@ -310,18 +304,16 @@ impl Episode {
         // If the keeper is dead too, the anchor has its descriptors.
         let Some(keeper) = keeper.as_mut().or(self.former.as_mut()) else { return Ok(()) };
         keeper.daemon_ended(rng);
+        self.oracle.manager_died(&self.machine);
         self.lost_both |= is_keeper_dead;
         self.machine.state.borrow_mut().lines.may_be_lost |= is_keeper_dead;
-        if !is_keeper_dead {
-            self.oracle.ports_are_held(keeper)?;
-        }
-        let verdict = self.oracle.at_death(keeper, &Settings::from_env(self.home.clone()));
+        let verdict = self.oracle.at_death(keeper, !is_keeper_dead, &Settings::from_env(self.home.clone()));
         // The daemon's open probes are unknown now.
         self.oracle.found.clear();
         verdict
     }
 
-    fn keeper_acts(&mut self, rng: &mut Rng) {
+    pub(super) fn keeper_acts(&mut self, rng: &mut Rng) {
         let mut shared = self.keeper.borrow_mut();
         let Some(keeper) = shared.as_mut() else { return };
         keeper.check_adopted();
@@ -344,6 +336,7 @@ impl Episode {
                 self.machine.state.borrow_mut().dies_after = Some(rng.below(4) as u32);
             }
             self.tally.keeper_deaths += 1;
+            self.oracle.manager_died(&self.machine);
             self.machine.state.borrow_mut().keeper_dies();
             self.log(|| "the keeper is killed".into());
         }
@@ -461,7 +454,8 @@ impl Episode {
 
     fn user_wants(&mut self, at: usize, command: UserCommand) {
         let socket = self.home.join(SOCKET_FILE);
-        if self.user.send_request(&socket, &self.specs[at], command) {
+        let newest_pid = self.machine.state.borrow().newest_pid();
+        if self.user.send_request(&socket, &self.specs[at], command, newest_pid) {
             self.tally.requests += 1;
             let line = format!("the user wants {command:?} of {}", self.specs[at].name);
             self.log(|| line);
@@ -469,10 +463,13 @@ impl Episode {
     }
 
     fn read_answers(&mut self) -> Verdict {
-        for (app, command, outcome, is_certain) in self.user.read() {
+        for Answer { app, command, outcome, is_certain, newest_pid } in self.user.read() {
             self.log(|| format!("{command:?} of {app}: {outcome:?}"));
-            if outcome == Outcome::Done && is_certain && matches!(command, UserCommand::Stop | UserCommand::StopWatch | UserCommand::Delete)
-            {
+            let is_done = outcome == Outcome::Done && is_certain;
+            if is_done && matches!(command, UserCommand::Restart | UserCommand::RestartWatch) {
+                self.is_restarted(&app, newest_pid)?;
+            }
+            if is_done && matches!(command, UserCommand::Stop | UserCommand::StopWatch | UserCommand::Delete) {
                 let left = self.machine.state.borrow().mains_of(&app);
                 if !left.is_empty() {
                     return Err(format!("{command:?} of {app} is done, but {left:?} live"));
@@ -482,6 +479,15 @@ impl Episode {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Checks that the processes of an app are newer than the request to restart it.
+    fn is_restarted(&self, app: &str, newest_pid: i32) -> Verdict {
+        let Some(control) = &self.daemon else { return Ok(()) };
+        let of_app = control.ctx.state.slots.serving().filter(|slot| slot.spec().name == app);
+        let old = of_app.filter_map(|slot| slot.durable.instance.pid()).find(|pid| *pid <= newest_pid);
+        ensure!(old.is_none(), "{app} is restarted, but {old:?} is older than the request");
         Ok(())
     }
 
@@ -513,116 +519,6 @@ impl Episode {
         let now = self.machine.now_ms();
         let due = self.daemon.as_ref().and_then(|control| control.next_deadline_ms()).map_or(LEAP_MS, |at| at.saturating_sub(now));
         self.machine.advance(due.clamp(1, LEAP_MS));
-    }
-
-    /// Stops all disturbances: no process is killed any more, no requests are made, and programs
-    /// behave well. Everything must come to rest in the wanted state.
-    fn fall_silent(&mut self, rng: &mut Rng) -> Verdict {
-        self.log(|| "silence".into());
-        let mut state = self.machine.state.borrow_mut();
-        state.dies_after = None;
-        state.become_good();
-        drop(state);
-        threads::simulated::disk_is(Disk::Good);
-        let (mut quiet, mut rests) = (0, 0);
-        let looks = [Extra::Probes, Extra::Watch, Extra::Logs].into_iter().any(|extra| self.reach.has(extra));
-        let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
-        let (steps, same_for_ms) =
-            if scales { (10 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, if looks { LOOKED_MS } else { 0 }) };
-        let (mut count, mut since) = (0, self.machine.now_ms());
-        for _ in 0..steps {
-            let anything = self.round(rng)?;
-            quiet = if anything { 0 } else { quiet + 1 };
-            if quiet < 2 {
-                continue;
-            }
-            // The daemon searches for remains of a crash a moment later.
-            rests = if self.is_at_rest() { rests + 1 } else { 0 };
-            let now = self.machine.now_ms();
-            let scaled = |slot: &&Slot| slot.spec().autoscale.is_some();
-            // A reload of another app adds slots, too.
-            let instances = self.daemon.as_ref().map_or(0, |control| control.ctx.state.slots.serving().filter(scaled).count());
-            if instances != count {
-                (count, since) = (instances, now);
-            }
-            if rests > RESTS && now - since >= same_for_ms {
-                break;
-            }
-            self.leap();
-            quiet = 0;
-        }
-        let shared = self.keeper.borrow();
-        let (Some(control), Some(keeper)) = (&self.daemon, &*shared) else { return Err("a manager does not run".into()) };
-        self.oracle.at_rest(control, keeper, &self.machine, &self.user)?;
-        self.files.at_rest(control, &self.machine)?;
-        self.machine.state.borrow().lines.at_rest(&self.home.join("logs"))?;
-        self.machine.state.borrow().network.at_rest(control, self.machine.now_ms())?;
-        drop(shared);
-        if self.reach.has(Extra::Cluster) && !self.lost_both {
-            self.clients_are_served(rng)?;
-        }
-        self.after_rest(rng)
-    }
-
-    /// Connects a client to each app with workers: one of them must serve it.
-    fn clients_are_served(&mut self, rng: &mut Rng) -> Verdict {
-        let folder = self.home.to_string_lossy().into_owned();
-        let mut waiting = Vec::new();
-        for app in self.specs.iter().map(|spec| spec.name.clone()) {
-            let workers: Vec<(i32, bool)> = self.machine.state.borrow().workers_of(&app).collect();
-            let idle = workers.iter().find(|(_, listens)| !listens);
-            ensure!(idle.is_none(), "the worker {idle:?} of {app} has no server");
-            match self.clients.connect(&path_of(&folder, &app)) {
-                Some(number) => {
-                    ensure!(!workers.is_empty(), "{app} has no workers, and its port is open");
-                    waiting.push((app, number));
-                }
-                None => ensure!(workers.is_empty(), "{app} has workers, and its port is closed"),
-            }
-        }
-        for _ in 0..SERVING_TURNS {
-            self.managers_act(rng)?;
-            self.keeper_acts(rng);
-            let alive = self.machine.state.borrow().alive();
-            alive.into_iter().for_each(|pid| drop(self.machine.state.borrow_mut().act(pid, rng)));
-        }
-        let state = self.machine.state.borrow();
-        let forgotten = waiting.iter().find(|(_, number)| !state.workers.serves(*number));
-        ensure!(forgotten.is_none(), "nobody serves the client {forgotten:?}");
-        Ok(())
-    }
-
-    /// Returns true if no work is in progress.
-    pub(super) fn is_at_rest(&self) -> bool {
-        let Some(control) = &self.daemon else { return false };
-        let rests =
-            |state: &InstanceState| matches!(state, InstanceState::Running { .. } | InstanceState::Stopped | InstanceState::Errored);
-        let state = self.machine.state.borrow();
-        let nothing_beside = !state.has_zombies() && state.processes.values().all(|process| process.mark.is_some());
-        let are_well = control
-            .ctx
-            .state
-            .slots
-            .iter()
-            .all(|slot| !matches!(slot.durable.instance.state, InstanceState::Running { .. }) || is_healthy(slot));
-        let has_changed = control
-            .ctx
-            .state
-            .slots
-            .iter()
-            .any(|slot| slot.durable.watch.changed && slot.durable.role == crate::state::store::Role::Serving);
-        !self.user.waits()
-            && !has_changed
-            && (!self.reach.has(Extra::Probes) || are_well)
-            && self.files.all_known()
-            && nothing_beside
-            && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
-            && control
-                .ctx
-                .state
-                .slots
-                .iter()
-                .all(|slot| rests(&slot.durable.instance.state) && slot.durable.role == crate::state::store::Role::Serving)
     }
 }
 

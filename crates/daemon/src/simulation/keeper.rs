@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use ostler_core::sim::Rng;
 use ostler_keeper::fake_keeper::Peer;
 use ostler_keeper::{Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Link, Originals, Revival, ToKeeper};
 use ostler_sys::process::Target;
 use ostler_sys::{ProcRef, Usage, WaitStatus};
+use ostler_testkit::Rng;
 
 use super::machine::Machine;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ostler_core::app::{AppSpec, CombinedLog};
 use ostler_core::logs::rotate::{ALL, RotateSpec};
-use ostler_core::sim::Rng;
+use ostler_testkit::Rng;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::verdict::Verdict;

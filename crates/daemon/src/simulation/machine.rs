@@ -1,22 +1,23 @@
-//! Played machine: clocks, processes and the behavior of their programs.
+//! Played machine: clocks, processes and signals.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::Target;
 use ostler_sys::{Clocks, ProcRef, WaitStatus};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use ostler_testkit::Rng;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 use super::lines::Lines;
-use super::probes::{Network, Server};
-use super::worker::{Worker, WorkerAction, Workers};
+use super::probes::Network;
+use super::process::{Process, Temper};
+use super::worker::Workers;
 use crate::platform::threads;
 use crate::state::slots::processes::MARK;
 
@@ -30,110 +31,15 @@ pub(super) const WALL_MS: u64 = 1_790_000_000_000;
 /// Parent of orphans when there is no keeper.
 const INIT: i32 = 1;
 
-const KILL: i32 = ostler_sys::process::signal::KILL;
+pub(super) const KILL: i32 = ostler_sys::process::signal::KILL;
 
 /// Panic payload with which the thread of a killed daemon unwinds.
 pub(super) struct Killed;
 
-/// Tendencies of the programs of one app, in percent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Temper {
-    pub spawn_fails: u8,
-    pub crashes: u8,
-    pub obeys: u8,
-    pub sends_ready: u8,
-    pub forks: u8,
-    /// Processes that take long to die, even of SIGKILL.
-    pub hangs: u8,
-    /// Commands of the app that fail.
-    pub commands_fail: u8,
-    /// Commands that use up all their time.
-    pub commands_hang: u8,
-}
-
-impl Temper {
-    /// Programs that behave well.
-    pub(super) const GOOD: Self =
-        Self { spawn_fails: 0, crashes: 0, obeys: 100, sends_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
-
-    pub(super) fn random(rng: &mut Rng) -> Self {
-        Self {
-            spawn_fails: rng.pick(&[0, 0, 5, 30, 100]),
-            crashes: rng.pick(&[0, 5, 30, 100]),
-            obeys: rng.pick(&[0, 50, 100, 100]),
-            sends_ready: rng.pick(&[0, 50, 100, 100]),
-            forks: rng.pick(&[0, 0, 30, 80]),
-            hangs: rng.pick(&[0, 0, 50]),
-            commands_fail: rng.pick(&[0, 0, 10, 50]),
-            commands_hang: rng.pick(&[0, 0, 50]),
-        }
-    }
-}
-
-/// Played process.
-pub(super) struct Process {
-    entry: ProcessEntry,
-    /// App that it belongs to.
-    pub app: String,
-    /// Mark of its instance and incarnation, or `None` if it is a command.
-    pub mark: Option<String>,
-    incarnation: String,
-    /// True if the daemon requested it, rather than another process.
-    pub is_main: bool,
-    /// Its end of the channel.
-    channel: Option<OwnedFd>,
-    /// Output and error output.
-    outputs: [Option<OwnedFd>; 2],
-    /// Descriptors that watch for its exit.
-    watchers: Vec<OwnedFd>,
-    got_stop: bool,
-    killed: bool,
-    obeys: bool,
-    hangs: bool,
-    will_be_ready: bool,
-    ending: Option<WaitStatus>,
-    cpu_ns: u64,
-    /// Role as a worker of Node's cluster.
-    worker: Option<Worker>,
-    /// Role as a server that is probed.
-    pub server: Option<Server>,
-}
-
-impl Process {
-    pub(super) fn process(&self) -> ProcRef {
-        self.entry.process()
-    }
-
-    pub(super) fn is_alive(&self) -> bool {
-        self.ending.is_none()
-    }
-
-    pub(super) fn ending(&self) -> Option<WaitStatus> {
-        self.ending
-    }
-
-    fn reach(&mut self, signal: i32) {
-        self.got_stop |= signal != 0;
-        self.killed |= signal == KILL;
-    }
-
-    /// Returns true if the other end of its channel is closed.
-    pub(super) fn has_a_broken_channel(&self) -> bool {
-        self.channel.as_ref().is_some_and(is_closed)
-    }
-}
-
-/// Returns true if the other end is closed.
-fn is_closed(connection: &OwnedFd) -> bool {
-    let mut looked_at = [PollFd::new(connection, PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
-}
-
 /// State of everything that is played except the keeper.
 pub(super) struct MachineState {
-    clocks: Clocks,
-    next_pid: i32,
+    pub clocks: Clocks,
+    pub next_pid: i32,
     pub processes: BTreeMap<i32, Process>,
     pub tempers: BTreeMap<String, Temper>,
     /// Work of each app, in percent of a core. Its processes share it.
@@ -153,6 +59,16 @@ pub(super) struct MachineState {
     pub is_dying: bool,
     /// True while the daemon runs, and not the keeper, an app or the user.
     pub is_in_daemon: bool,
+    /// Endings of main processes, and whether the daemon may not know them.
+    pub endings: BTreeMap<i32, (WaitStatus, bool)>,
+    /// Mark and incarnation of each main process.
+    pub lives: BTreeMap<i32, (Option<String>, String)>,
+    /// Those of which a process has reported that it is ready.
+    pub readied: BTreeSet<(Option<String>, String)>,
+    /// Apps that are asked to stop by a message, which the simulation does not read.
+    pub asked_by_message: BTreeSet<String>,
+    /// First broken promise that a signal showed.
+    pub broken: Option<String>,
 }
 
 /// Played kernel of an episode.
@@ -178,6 +94,11 @@ impl Machine {
             dies_after: None,
             is_dying: false,
             is_in_daemon: false,
+            endings: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            readied: BTreeSet::new(),
+            asked_by_message: BTreeSet::new(),
+            broken: None,
         };
         Self { state: RefCell::new(state) }
     }
@@ -217,6 +138,16 @@ impl MachineState {
         self.next_pid
     }
 
+    /// Returns true if a process of this main process's incarnation has reported that it is ready.
+    pub(super) fn was_ready(&self, pid: i32) -> bool {
+        self.lives.get(&pid).is_some_and(|life| self.readied.contains(life))
+    }
+
+    /// Returns the newest pid. Every later process has a higher one.
+    pub(super) fn newest_pid(&self) -> i32 {
+        self.next_pid
+    }
+
     /// Lets programs use CPU time.
     fn work(&mut self, ms: u64) {
         let shares: Vec<(i32, u64)> = self.loads.keys().flat_map(|app| self.shares(app)).collect();
@@ -236,7 +167,7 @@ impl MachineState {
         mains.into_iter().map(|pid| (pid, share)).collect()
     }
 
-    fn temper(&self, app: &str) -> Temper {
+    pub(super) fn temper(&self, app: &str) -> Temper {
         self.tempers.get(app).copied().unwrap_or(Temper::GOOD)
     }
 
@@ -281,7 +212,9 @@ impl MachineState {
             mark,
             incarnation: variable(INCARNATION_VAR).unwrap_or_default(),
             is_main: true,
+            is_lost: false,
             channel,
+            notify: variable("NOTIFY_SOCKET"),
             outputs,
             watchers: Vec::new(),
             got_stop: false,
@@ -298,6 +231,7 @@ impl MachineState {
         for (at, fd) in process.outputs.iter().enumerate().filter(|_| !is_command) {
             fd.iter().for_each(|fd| self.lines.begins(&process.app, (pid, at), fd));
         }
+        self.lives.insert(pid, process.life());
         self.processes.insert(pid, process);
         Ok(named)
     }
@@ -309,11 +243,16 @@ impl MachineState {
     pub(super) fn signal(&mut self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno> {
         let found = self.processes.get_mut(&process.pid).filter(|found| found.process() == process).ok_or(Errno::SRCH)?;
         let group = found.entry.pgid;
-        match target {
-            Target::Process => found.reach(signal),
-            Target::Group => {
-                self.processes.values_mut().filter(|member| member.entry.pgid == group).for_each(|member| member.reach(signal))
+        let is_reached = |member: &Process| match target {
+            Target::Process => member.entry.pid == process.pid,
+            Target::Group => member.entry.pgid == group,
+        };
+        for member in self.processes.values_mut().filter(|member| is_reached(member)) {
+            let is_known = member.is_main && member.mark.is_some() && member.is_alive() && !member.is_lost;
+            if signal == KILL && is_known && !member.got_stop && !self.asked_by_message.contains(&member.app) {
+                self.broken.get_or_insert(format!("{} of {} is killed without having been asked to stop", member.entry.pid, member.app));
             }
+            member.reach(signal);
         }
         if signal == KILL {
             let killed = |process: &&Process| process.killed && !process.hangs && process.is_alive();
@@ -324,13 +263,14 @@ impl MachineState {
     }
 
     /// Ends a process. Its children get another parent, and its parent must reap it.
-    fn end(&mut self, pid: i32, ending: WaitStatus) {
+    pub(super) fn end(&mut self, pid: i32, ending: WaitStatus) {
         let adopter = self.keeper.unwrap_or(INIT);
         for child in self.processes.values_mut().filter(|process| process.entry.ppid == pid) {
             child.entry.ppid = adopter;
         }
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.ending = Some(ending);
+        self.endings.insert(pid, (ending, process.is_lost));
         process.entry.state = b'Z';
         process.channel = None;
         process.worker = None;
@@ -370,6 +310,9 @@ impl MachineState {
 
     /// Kills the keeper: its children go to init.
     pub(super) fn keeper_dies(&mut self) {
+        self.processes.values_mut().for_each(|process| process.is_lost = true);
+        // It may not have reported them.
+        self.endings.values_mut().for_each(|(_, is_lost)| *is_lost = true);
         if let Some(keeper) = self.keeper.take() {
             self.processes.values_mut().filter(|process| process.entry.ppid == keeper).for_each(|process| process.entry.ppid = INIT);
         }
@@ -393,7 +336,8 @@ impl MachineState {
         self.mains().filter(|pid| self.processes[pid].app == app).collect()
     }
 
-    /// Makes all programs behave well from now on.
+    /// Makes all programs behave well from now on. Processes that run already may still ignore a
+    /// stop, so that a lost deadline is noticed.
     pub(super) fn become_good(&mut self) {
         self.tempers.values_mut().for_each(|temper| *temper = Temper::GOOD);
         self.workers.are_good = true;
@@ -401,169 +345,17 @@ impl MachineState {
         self.lines.are_good = true;
         self.processes
             .values_mut()
-            .for_each(|process| (process.obeys, process.hangs, process.will_be_ready) = (true, false, process.is_main));
+            .for_each(|process| (process.hangs, process.will_be_ready) = (false, process.is_main || process.notify.is_some()));
     }
 
     pub(super) fn alive(&self) -> Vec<i32> {
         self.processes.values().filter(|process| process.is_alive()).map(|process| process.entry.pid).collect()
     }
 
-    /// Does the next action of a process. Returns a text if it did something.
-    pub(super) fn act(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
-        let process = self.processes.get(&pid).filter(|process| process.is_alive())?;
-        let temper = self.temper(&process.app);
-        let (app, is_command) = (process.app.clone(), process.mark.is_none());
-        if process.killed {
-            return rng.percent(50).then(|| {
-                self.end(pid, WaitStatus::Signal { signal: KILL, core: false });
-                format!("{pid} of {app} dies of SIGKILL at last")
-            });
-        }
-        if process.got_stop && process.obeys {
-            let ending = rng.pick(&[WaitStatus::Code(0), WaitStatus::Signal { signal: ostler_sys::process::signal::INT, core: false }]);
-            self.end(pid, ending);
-            return Some(format!("{pid} of {app} obeys: {ending:?}"));
-        }
-        if is_command {
-            if rng.percent(temper.commands_hang) {
-                return None;
-            }
-            let code = if rng.percent(temper.commands_fail) { 3 } else { 0 };
-            self.end(pid, WaitStatus::Code(code));
-            return Some(format!("command {pid} of {app} ends with {code}"));
-        }
-        let is_worker = process.worker.is_some() && (self.workers.are_good || rng.percent(60));
-        let is_to_be_ready = process.is_main && process.will_be_ready;
-        if is_worker && let Some(said) = self.work_as_one(pid, rng) {
-            return Some(said);
-        }
-        if let Some(said) = self.write(pid, rng) {
-            return Some(format!("{pid} of {app} writes {said} lines"));
-        }
-        if let Some(said) = self.serve(pid, rng) {
-            return Some(format!("{pid} of {said}"));
-        }
-        if is_to_be_ready && (self.is_prompt || rng.percent(50)) {
-            let process = self.processes.get_mut(&pid)?;
-            process.will_be_ready = false;
-            let sent = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
-            return Some(format!("{pid} of {app} says that it is ready: {sent:?}"));
-        }
-        if rng.percent(temper.forks) && self.processes.len() < 40 {
-            return Some(self.fork(pid, rng));
-        }
-        if rng.percent(temper.crashes) {
-            let ending = rng.pick(&[WaitStatus::Code(0), WaitStatus::Code(1), WaitStatus::Signal { signal: 11, core: false }]);
-            self.end(pid, ending);
-            return Some(format!("{pid} of {app} ends by itself: {ending:?}"));
-        }
-        None
-    }
-
-    /// Does the next action of a worker of Node's cluster.
-    fn work_as_one(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
-        let process = self.processes.get_mut(&pid)?;
-        let worker = process.worker.as_mut()?;
-        let deed = worker.act(process.channel.as_ref()?, &mut self.workers, rng);
-        let connections = std::mem::take(&mut worker.probe_connections);
-        for connection in connections {
-            self.on_probe(pid, connection);
-        }
-        match deed {
-            WorkerAction::Nothing => None,
-            WorkerAction::Did(what) => Some(format!("{pid}: {what}")),
-            WorkerAction::Exits => {
-                self.end(pid, WaitStatus::Code(0));
-                Some(format!("{pid} has disconnected and ends"))
-            }
-        }
-    }
-
-    /// Handles a probe of a worker. Only the daemon knows which probe it is, and whether it is for
-    /// another worker.
-    fn on_probe(&mut self, pid: i32, connection: OwnedFd) {
-        let target = self.network.target_instance(&connection);
-        let Some(process) = self.processes.get(&pid) else { return };
-        let is_alone = process.app.is_empty() || self.workers.shares(&process.app);
-        if let Some(meant) = target.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
-            let other = self.processes.values().find(|other| other.is_main && other.is_alive() && other.mark.as_ref() == Some(&meant));
-            let listens = other.and_then(|other| other.worker.as_ref()).is_some_and(|worker| worker.key().is_some());
-            // An answer after the probe has closed its connection does no harm.
-            if listens && !is_closed(&connection) {
-                self.network.broken.get_or_insert(format!("{pid} of {} is asked how {meant} is", process.app));
-            }
-        }
-        if let Some(server) = self.processes.get_mut(&pid).and_then(|process| process.server.as_mut()) {
-            server.take(connection);
-        }
-    }
-
-    /// Makes a process write lines.
-    fn write(&mut self, pid: i32, rng: &mut Rng) -> Option<u32> {
-        let Self { processes, lines, .. } = self;
-        if lines.is_empty() {
-            return None;
-        }
-        let at = rng.below(2);
-        let of = |at: usize| processes.get(&pid)?.outputs[at].as_ref();
-        if lines.are_good {
-            return [0, 1].into_iter().find_map(|at| lines.write((pid, at), of(at)?, rng));
-        }
-        if rng.percent(50) { lines.write((pid, at), of(at)?, rng) } else { None }
-    }
-
-    /// Does the next action of a process as a probed server.
-    fn serve(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
-        let Self { processes, network, clocks, .. } = self;
-        let server = processes.get_mut(&pid)?.server.as_mut()?;
-        if !network.are_good && !rng.percent(70) {
-            return None;
-        }
-        server.act(network, clocks.boot_ms, rng)
-    }
-
     /// Iterates over the running workers of an app, and whether each has its server.
     pub(super) fn workers_of(&self, app: &str) -> impl Iterator<Item = (i32, bool)> {
         let of_app = self.processes.values().filter(move |process| process.app == app && process.is_alive());
         of_app.filter_map(|process| Some((process.entry.pid, process.worker.as_ref()?.key().is_some())))
-    }
-
-    fn fork(&mut self, parent: i32, rng: &mut Rng) -> String {
-        let pid = self.new_pid();
-        let temper_hangs;
-        let (app, mark, incarnation, mut entry) = {
-            let process = &self.processes[&parent];
-            temper_hangs = self.temper(&process.app).hangs;
-            (process.app.clone(), process.mark.clone(), process.incarnation.clone(), process.entry)
-        };
-        entry.pid = pid;
-        entry.ppid = parent;
-        entry.start_ticks = self.clocks.boot_ms / 10;
-        let is_far = rng.percent(30);
-        if is_far {
-            (entry.pgid, entry.sid) = (pid, pid);
-        }
-        let process = Process {
-            entry,
-            app: app.clone(),
-            mark,
-            incarnation,
-            is_main: false,
-            channel: None,
-            outputs: [None, None],
-            watchers: Vec::new(),
-            got_stop: false,
-            killed: false,
-            obeys: rng.percent(50),
-            hangs: rng.percent(temper_hangs),
-            will_be_ready: false,
-            ending: None,
-            cpu_ns: 0,
-            worker: None,
-            server: None,
-        };
-        self.processes.insert(pid, process);
-        format!("{parent} of {app} starts {pid}{}", if is_far { " in a session of its own" } else { "" })
     }
 }
 

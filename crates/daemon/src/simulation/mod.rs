@@ -14,7 +14,7 @@
 //! freely, so a seed always gives the same result.
 //!
 //! ```text
-//! cargo xtask sim --daemon --seed 7 --steps 10000000
+//! cargo xtask sim --seed 7 --steps 10000000
 //! ```
 
 /// Returns the words as an error unless the condition holds.
@@ -26,6 +26,7 @@ macro_rules! ensure {
     };
 }
 
+mod acts;
 mod after_rest;
 mod apps;
 mod episode;
@@ -34,17 +35,21 @@ mod lines;
 mod machine;
 mod oracle;
 mod probes;
+mod process;
 mod reach;
 mod scaling;
+mod shrink;
+mod silence;
 mod user;
 mod verdict;
 mod watched;
 mod worker;
 
-use ostler_core::sim::{Failure, Rng, play_seed};
+use ostler_testkit::Rng;
 
 use episode::{Tally, play};
 use reach::{Extra, Reach};
+use shrink::{Failure, play_seed};
 
 /// Random steps of one episode before the silence.
 const EPISODE_STEPS: usize = 300;
@@ -149,7 +154,8 @@ fn past_failures_stay_fixed() {
 /// - The keeper still held a port that the previous daemon had closed.
 /// - The disk was full while lines of a deleted app were written.
 /// - A worker's request was consumed from its channel before the journal had the answer.
-const WITH_EXTRAS: [(u64, &str); 11] = [
+/// - A new process kept the former main processes of the previous one in the journal.
+const WITH_EXTRAS: [(u64, &str); 12] = [
     (7_923_724_220_186_219_862, "autoscale"),
     (5_292_580_334_274_787_743, "cluster"),
     (10_028_955_912_863_736_053, "cluster"),
@@ -161,6 +167,7 @@ const WITH_EXTRAS: [(u64, &str); 11] = [
     (13_804_062_022_804_950_990, "cluster+probes"),
     (5_262_933_774_306_647_827, "logs"),
     (11_477_533_283_967_664_455, "cluster+probes"),
+    (17_657_656_306_681_644_586, "handover"),
 ];
 
 #[test]

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
-use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{DesiredState, InstanceState};
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::lifecycle::{DesiredState, InstanceState, ProcessEnding};
+use ostler_core::serving::ReadyBy;
 use ostler_proto::event::{Event, EventKind, Position};
+
+use ostler_sys::WaitStatus;
 
 use super::keeper::Keeper;
 use super::machine::Machine;
@@ -20,7 +23,7 @@ use crate::control::turn::all_records;
 use crate::features::Features;
 use crate::platform::settings::Settings;
 use crate::state::slots::{Slots, split_key};
-use crate::state::store::record::encode;
+use crate::state::store::record::Record;
 use crate::state::store::{Role, SlotRecord, Snapshot};
 
 /// Turns between two comparisons of an unchanged journal.
@@ -42,16 +45,57 @@ pub(super) struct Oracle {
     /// Reported health changes of instances.
     pub found: Vec<Event>,
     routing: Routing,
+    /// Reported exits and starts that are not judged yet.
+    reported: Vec<Event>,
+    /// Apps whose processes must report that they are ready.
+    waiting: BTreeSet<String>,
+    /// Newest process at the last death of a daemon or keeper. The next daemon cannot know whether such
+    /// processes have reported that they are ready.
+    adopted: i32,
 }
 
 impl Oracle {
     pub(super) fn of(specs: &[AppSpec]) -> Self {
-        Self { scaling: Scaling::of(specs), ..Self::default() }
+        let waits =
+            |spec: &&AppSpec| spec.ready.proof() == Some(ReadyBy::Message) && !spec.ready.accept_timeout && spec.mode == ExecMode::Fork;
+        let waiting = specs.iter().filter(waits).map(|spec| spec.name.clone()).collect();
+        Self { scaling: Scaling::of(specs), waiting, ..Self::default() }
+    }
+
+    /// Notes the death of a daemon or keeper.
+    pub(super) fn manager_died(&mut self, machine: &Machine) {
+        self.adopted = machine.state.borrow().newest_pid();
+    }
+
+    /// Checks that each reported exit happened in this way, and that each process that is reported
+    /// as online had reported that it is ready.
+    pub(super) fn exits_are_true(&mut self, machine: &Machine) -> Verdict {
+        let state = machine.state.borrow();
+        for event in std::mem::take(&mut self.reported) {
+            match event.kind {
+                EventKind::Exit { pid, ending, .. } if pid != 0 => {
+                    let real = state.endings.get(&pid).copied();
+                    let is_true = match (ending, real) {
+                        (ProcessEnding::Code(code), Some((WaitStatus::Code(real), _))) => code == real,
+                        (ProcessEnding::Signal { signal, .. }, Some((WaitStatus::Signal { signal: real, .. }, _))) => signal == real,
+                        (ProcessEnding::Unknown, Some((_, is_lost))) => is_lost,
+                        _ => false,
+                    };
+                    ensure!(is_true, "{pid} is reported to have ended by {ending:?}, and not by {real:?}");
+                }
+                EventKind::Online { pid } if pid > self.adopted && event.app.is_some_and(|app| self.waiting.contains(&app)) => {
+                    ensure!(state.was_ready(pid), "{pid} is reported as online, and was never ready");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Checks after a turn that the daemon survived.
     pub(super) fn after_turn(&mut self, control: &Control, keeper: Option<&mut Keeper>, machine: &Machine) -> Verdict {
         one_process_each(machine)?;
+        machine.state.borrow().broken.clone().map_or(Ok(()), Err)?;
         machine.state.borrow().workers.broken.clone().map_or(Ok(()), Err)?;
         machine.state.borrow().network.broken.clone().map_or(Ok(()), Err)?;
         self.routing.after_turn(control)?;
@@ -65,7 +109,7 @@ impl Oracle {
         }
         self.last_check = (length, 0);
         let written = self.reader.read(control.ctx.state.journal.fd());
-        let known = added_up(&control.ctx.state.slots, &control.ctx.state.boot_id, &control.features);
+        let known = sum(&control.ctx.state.slots, &control.ctx.state.boot_id, &control.features);
         let verdict = self.judge(&written, &known, keeper);
         self.reader.snapshot = written;
         verdict
@@ -80,28 +124,24 @@ impl Oracle {
         }
     }
 
-    /// Checks the state with which the next daemon begins after the death of a daemon.
-    pub(super) fn at_death(&mut self, keeper: &mut Keeper, settings: &Settings) -> Verdict {
+    /// Checks the state with which the next daemon begins after the death of a daemon. If the
+    /// keeper lives, it must hold the ports of the workers.
+    pub(super) fn at_death(&mut self, keeper: &mut Keeper, is_keeper_alive: bool, settings: &Settings) -> Verdict {
         self.routing.forget();
-        let written = journal(keeper.journal());
+        let written = self.reader.read(keeper.journal());
+        if is_keeper_alive {
+            ports_are_held(&written, keeper)?;
+        }
         self.take_events(&written)?;
         acknowledged_is_journaled(&written, std::mem::take(&mut keeper.acknowledged))?;
-        let mut snapshot = journal(keeper.journal());
+        let mut snapshot = written.clone();
         let boot_id = snapshot.boot_id.clone().unwrap_or_default();
         let (mut slots, mut features) = (Slots::default(), Features::default());
         features.restore(&mut snapshot);
         slots.restore(snapshot, settings);
-        same(&added_up(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart")
-    }
-
-    /// Checks that the next daemon gets every port of a wanted worker.
-    pub(super) fn ports_are_held(&self, keeper: &Keeper) -> Verdict {
-        for slot in journal(keeper.journal()).slots.values().filter(|slot| slot.instance.wanted == DesiredState::Up) {
-            for key in slot.listening.iter().chain(&slot.served) {
-                ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, which nobody holds", slot.id);
-            }
-        }
-        Ok(())
+        let verdict = same(&sum(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart");
+        self.reader.snapshot = written;
+        verdict
     }
 
     /// Checks events: numbers are consecutive, an event never changes, and each exit is reported
@@ -126,6 +166,9 @@ impl Oracle {
             self.watching.take(event);
             if matches!(event.kind, EventKind::Health { .. }) {
                 self.found.push(event.clone());
+            }
+            if matches!(event.kind, EventKind::Exit { .. } | EventKind::Online { .. }) {
+                self.reported.push(event.clone());
             }
             self.events.insert(event.seq, event.clone());
         }
@@ -189,6 +232,16 @@ impl Oracle {
     }
 }
 
+/// Checks that the next daemon gets every port of a wanted worker.
+fn ports_are_held(written: &Snapshot, keeper: &Keeper) -> Verdict {
+    for slot in written.slots.values().filter(|slot| slot.instance.wanted == DesiredState::Up) {
+        for key in slot.listening.iter().chain(&slot.served) {
+            ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, which nobody holds", slot.id);
+        }
+    }
+    Ok(())
+}
+
 /// Checks that two main processes of one instance never run at the same time.
 fn one_process_each(machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
@@ -240,14 +293,14 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, memory: impl AsFd) -> Snapshot {
-        let inode = rustix::fs::fstat(&memory).map_or(0, |stat| stat.st_ino);
-        let bytes = ostler_sys::fd::memfd::read(&memory, usize::MAX).unwrap();
+        let (inode, length) = rustix::fs::fstat(&memory).map_or((0, 0), |stat| (stat.st_ino, stat.st_size as usize));
         let (former, good) = self.file;
-        if inode != former || bytes.len() < good {
+        if inode != former || length < good {
             (self.file, self.snapshot) = ((inode, 0), Snapshot::default());
         }
-        let more = self.snapshot.add(&bytes[self.file.1..]);
-        self.file.1 += more;
+        let mut rest = vec![0; length - self.file.1];
+        let read = rustix::io::pread(&memory, &mut rest, self.file.1 as u64).unwrap();
+        self.file.1 += self.snapshot.add(&rest[..read]);
         std::mem::take(&mut self.snapshot)
     }
 }
@@ -256,10 +309,12 @@ fn journal(memory: impl AsFd) -> Snapshot {
     Snapshot::read(&ostler_sys::fd::memfd::read(memory, usize::MAX).unwrap()).0
 }
 
-fn added_up(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
-    let mut bytes = Vec::new();
-    all_records(slots, boot_id, features).for_each(|record| encode(&record, &mut bytes));
-    Snapshot::read(&bytes).0
+/// Returns the sum of all records that [`same`] compares.
+fn sum(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
+    let mut sum = Snapshot::default();
+    let is_compared = |record: &Record<'_>| !matches!(record, Record::Env { .. } | Record::Spec { .. });
+    all_records(slots, boot_id, features).filter(is_compared).for_each(|record| sum.apply(record));
+    sum
 }
 
 /// Fields that the next daemon reads from the process if they were not journaled before the last

@@ -14,9 +14,9 @@ use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Action, Check, CheckMethod, HealthSpec, HealthState};
 use ostler_core::lifecycle::InstanceState;
 use ostler_core::serving::{HttpProbe, ReadyBy, Scheduling};
-use ostler_core::sim::Rng;
 use ostler_proto::event::{Event, EventKind, Health};
 use ostler_sys::net::dial;
+use ostler_testkit::Rng;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv, send, socket_with,

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ostler_core::sim::Rng;
+use ostler_testkit::Rng;
 
 /// One extra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,18 +18,21 @@ pub(super) enum Extra {
     Probes,
     /// Apps that write lines, the threads that carry them, and a disk that is slow or full.
     Logs,
+    /// Apps that report by sd_notify, and hand over to another main process.
+    Handover,
     /// Features that react in random orders, within the limits of their edges
     /// (`crate::features::edges`).
     Orders,
 }
 
 /// Name of each extra, and its share of the episodes with extras, in percent.
-const ALL: [(Extra, &str, u8); 6] = [
+const ALL: [(Extra, &str, u8); 7] = [
     (Extra::Autoscale, "autoscale", 25),
     (Extra::Cluster, "cluster", 25),
     (Extra::Watch, "watch", 15),
     (Extra::Probes, "probes", 15),
     (Extra::Logs, "logs", 20),
+    (Extra::Handover, "handover", 25),
     (Extra::Orders, "orders", 30),
 ];
 

@@ -28,6 +28,18 @@ struct Client {
     decoder: Decoder,
     app: String,
     command: UserCommand,
+    newest_pid: i32,
+}
+
+/// Answer to a request.
+pub(super) struct Answer {
+    pub app: String,
+    pub command: UserCommand,
+    pub outcome: Outcome,
+    /// Whether no other request for the app was open at that time.
+    pub is_certain: bool,
+    /// Newest process when the request was sent.
+    pub newest_pid: i32,
 }
 
 /// Result of a request.
@@ -56,7 +68,7 @@ pub(super) struct User {
 
 impl User {
     /// Sends a request. Returns false if no daemon listens.
-    pub(super) fn send_request(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
+    pub(super) fn send_request(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand, newest_pid: i32) -> bool {
         let Ok(mut stream) = UnixStream::connect(socket) else { return false };
         stream.set_nonblocking(true).unwrap();
         let hello = Request::Hello { protocol: PROTOCOL, version: "0".into(), read_only: false, on_behalf_of: None };
@@ -70,7 +82,7 @@ impl User {
         known.open_requests += 1;
         // The state is unknown until the request is answered.
         known.intent = Intent::Unknown;
-        self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), command });
+        self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), command, newest_pid });
         true
     }
 
@@ -87,21 +99,20 @@ impl User {
         each.join(", ")
     }
 
-    /// Reads answers. Returns finished requests, and whether each is certain: no other request for
-    /// the app was open at that time.
-    pub(super) fn read(&mut self) -> Vec<(String, UserCommand, Outcome, bool)> {
+    /// Reads the answers of finished requests.
+    pub(super) fn read(&mut self) -> Vec<Answer> {
         let mut ended = Vec::new();
         self.clients.retain_mut(|client| match client.read() {
             Some(outcome) => {
-                ended.push((client.app.clone(), client.command, outcome));
+                ended.push((client.app.clone(), client.command, outcome, client.newest_pid));
                 false
             }
             None => true,
         });
-        ended.into_iter().map(|(app, command, outcome)| self.note(app, command, outcome)).collect()
+        ended.into_iter().map(|(app, command, outcome, newest_pid)| self.note(app, command, outcome, newest_pid)).collect()
     }
 
-    fn note(&mut self, app: String, command: UserCommand, outcome: Outcome) -> (String, UserCommand, Outcome, bool) {
+    fn note(&mut self, app: String, command: UserCommand, outcome: Outcome, newest_pid: i32) -> Answer {
         let known = self.intents.entry(app.clone()).or_default();
         known.open_requests -= 1;
         let is_certain = !known.is_muddled && known.open_requests == 0;
@@ -114,7 +125,7 @@ impl User {
         if known.open_requests == 0 {
             known.is_muddled = false;
         }
-        (app, command, outcome, is_certain)
+        Answer { app, command, outcome, is_certain, newest_pid }
     }
 
     pub(super) fn intents(&self) -> impl Iterator<Item = (&str, Intent)> {

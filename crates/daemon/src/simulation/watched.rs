@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{InstanceState, PolicyName};
-use ostler_core::sim::Rng;
 use ostler_core::watch::WatchSpec;
 use ostler_proto::event::{Event, EventCause, EventKind};
+use ostler_testkit::Rng;
 
 use super::machine::Machine;
 use super::verdict::Verdict;

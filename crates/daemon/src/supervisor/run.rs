@@ -123,13 +123,16 @@ impl Control {
         let prepared = super::spawn::prepare(slot, inc, outputs, extras, &self.ctx.io.settings)?;
         self.features.on_birth(&mut self.ctx, id);
         let Some(slot) = self.ctx.state.slots.get_mut(id) else { return Ok(false) };
-        slot.durable.former_leaders.clear();
+        let had_former_leaders = !std::mem::take(&mut slot.durable.former_leaders).is_empty();
         slot.durable.log_start = log_start;
         slot.durable.log_files = log_files;
         slot.live.script_runs = false;
         slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.io.node_versions.query(&program, user));
         slot.live.cpu = crate::platform::sample::CpuHistory::default();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
+        if had_former_leaders {
+            self.ctx.state.slots.changed(id);
+        }
         self.ctx.io.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         Ok(true)
     }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ostler_core::sim::Rng;
+use ostler_testkit::Rng;
 
 /// Most points that a thread passes before it waits for something.
 const ENDLESS: usize = 100_000;

@@ -137,6 +137,7 @@ pub(crate) enum Record<'a> {
 
 /// Sum of all records.
 #[derive(Debug, Default, PartialEq)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Snapshot {
     /// Boot of the records.
     pub boot_id: Option<String>,
@@ -208,7 +209,8 @@ impl Snapshot {
         at
     }
 
-    fn apply(&mut self, record: Record<'static>) {
+    /// Adds one record.
+    pub(crate) fn apply(&mut self, record: Record<'_>) {
         match record {
             Record::Write { .. } => {}
             Record::EventRing { after } => {

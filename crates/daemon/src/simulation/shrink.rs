@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::rng::Rng;
+use ostler_testkit::Rng;
 
 const LINES_SHOWN: usize = 150;
 
 /// A broken promise, and the number of words until it broke.
 #[derive(Clone, Debug)]
-pub struct BrokenPromise {
+pub(super) struct BrokenPromise {
     /// Words played until then.
     pub after: usize,
     /// Description of the broken promise.
@@ -16,11 +16,11 @@ pub struct BrokenPromise {
 }
 
 /// Result of an episode, and its trace if one was requested.
-pub type EpisodeResult<T> = (Result<T, BrokenPromise>, Vec<String>);
+pub(super) type EpisodeResult<T> = (Result<T, BrokenPromise>, Vec<String>);
 
 /// A broken promise, ready to print.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// Seed of its episode.
     pub seed: u64,
     /// Description of the broken promise.
@@ -49,7 +49,7 @@ impl std::error::Error for Failure {}
 ///
 /// # Errors
 /// Returns the broken promise, with the shortest trace that was found.
-pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> EpisodeResult<T>) -> Result<T, Box<Failure>> {
+pub(super) fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> EpisodeResult<T>) -> Result<T, Box<Failure>> {
     let mut rng = Rng::new(seed);
     let setting = rng.next_u64();
     let words: Vec<u64> = (0..steps).map(|_| rng.next_u64()).collect();
