@@ -1,4 +1,4 @@
-//! What played processes do: they obey, crash, start others, hand over, write and serve.
+//! Actions of played processes: they obey, crash, start others, hand over, write and serve.
 
 use std::os::fd::OwnedFd;
 
