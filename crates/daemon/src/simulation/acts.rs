@@ -1,12 +1,12 @@
-//! What played processes do: they obey, crash, start others, hand over, write and serve.
+//! Actions of played processes: they obey, crash, start others, hand over, write and serve.
 
 use std::os::fd::OwnedFd;
 
 use ostler_sys::WaitStatus;
 use ostler_testkit::Rng;
 
-use super::machine::{KILL, MachineState};
-use super::process::{Process, is_closed};
+use super::machine::MachineState;
+use super::process::{KILL, Process, is_closed};
 use super::worker::WorkerAction;
 
 impl MachineState {
