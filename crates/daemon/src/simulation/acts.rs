@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use ostler_sys::WaitStatus;
 use ostler_testkit::Rng;
 
-use super::machine::{KILL, MachineState};
-use super::process::{Process, is_closed};
+use super::machine::MachineState;
+use super::process::{KILL, Process, is_closed};
 use super::worker::WorkerAction;
 
 impl MachineState {

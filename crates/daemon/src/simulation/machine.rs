@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::lines::Lines;
 use super::probes::Network;
-use super::process::{Process, Temper};
+use super::process::{KILL, Process, Temper};
 use super::worker::Workers;
 use crate::platform::threads;
 use crate::state::slots::processes::MARK;
@@ -30,8 +30,6 @@ pub(super) const BOOT_MS: u64 = 5_000_000;
 pub(super) const WALL_MS: u64 = 1_790_000_000_000;
 /// Parent of orphans when there is no keeper.
 const INIT: i32 = 1;
-
-pub(super) const KILL: i32 = ostler_sys::process::signal::KILL;
 
 /// Panic payload with which the thread of a killed daemon unwinds.
 pub(super) struct Killed;

@@ -8,9 +8,10 @@ use ostler_sys::{ProcRef, WaitStatus};
 use ostler_testkit::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::machine::KILL;
 use super::probes::Server;
 use super::worker::Worker;
+
+pub(super) const KILL: i32 = ostler_sys::process::signal::KILL;
 
 /// Tendencies of the programs of one app, in percent.
 #[derive(Clone, Copy, Debug)]
