@@ -1,6 +1,8 @@
 //! Listeners on a TCP port of this network namespace, as far as `/proc` shows them.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -44,9 +46,20 @@ fn by_sock_diag(port: u16) -> Result<Vec<Listener>, Errno> {
 }
 
 fn by_proc(port: u16) -> Vec<Listener> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
-    let open = tables.iter().flat_map(|table| bound(table, LISTEN));
+    let open = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(|table| tcp_listeners(Path::new(table)));
     open.filter(|(at, _)| *at == port).map(|(_, listener)| listener).collect()
+}
+
+/// Returns the listening sockets of a table of the kernel, with their ports.
+fn tcp_listeners(table: &Path) -> Vec<(u16, Listener)> {
+    File::open(table).map(|file| leading_listeners(BufReader::new(file))).unwrap_or_default()
+}
+
+/// Reads the listening sockets, which come before all others. A server may have a hundred thousand
+/// connections, and the kernel needs seconds to list them.
+fn leading_listeners(table: impl BufRead) -> Vec<(u16, Listener)> {
+    let rows = table.lines().map_while(Result::ok).skip(1).map_while(|line| row(&line));
+    rows.take_while(|(_, state, _)| state == LISTEN).map(|(port, _, listener)| (port, listener)).collect()
 }
 
 /// Returns a process that has one of these sockets open. Processes in `first` take precedence over
@@ -86,13 +99,12 @@ pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
             continue;
         }
         // The tables of the process's own network namespace.
-        let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
-        for (name, state, prefix) in
-            [("tcp", LISTEN, ""), ("tcp6", LISTEN, ""), ("udp", UNCONNECTED, "udp "), ("udp6", UNCONNECTED, "udp ")]
-        {
-            let open = bound(&table(name), state).into_iter().filter(|(_, listener)| sockets.contains(&listener.inode));
-            places.extend(open.map(|(port, _)| format!("{prefix}{port}")));
-        }
+        let table = |name: &str| std::fs::read_to_string(table_of(*pid, name)).unwrap_or_default();
+        let is_own = |listener: &Listener| sockets.contains(&listener.inode);
+        let tcp = ["tcp", "tcp6"].into_iter().flat_map(|name| tcp_listeners(&table_of(*pid, name)));
+        places.extend(tcp.filter(|(_, listener)| is_own(listener)).map(|(port, _)| port.to_string()));
+        let udp = ["udp", "udp6"].into_iter().flat_map(|name| unconnected(&table(name)));
+        places.extend(udp.filter(|(_, listener)| is_own(listener)).map(|(port, _)| format!("udp {port}")));
         places.extend(unix_paths(&table("unix"), &sockets));
     }
     places
@@ -104,8 +116,7 @@ pub fn tcp_ports_of(pids: &[i32]) -> BTreeSet<u16> {
     let of = |pid: &i32| {
         let sockets: BTreeSet<u64> = socket_inodes(*pid).collect();
         let names: &[&str] = if sockets.is_empty() { &[] } else { &["tcp", "tcp6"] };
-        let tables = names.iter().filter_map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).ok());
-        let open = tables.flat_map(|table| bound(&table, LISTEN));
+        let open = names.iter().flat_map(|name| tcp_listeners(&table_of(*pid, name)));
         open.filter(|(_, listener)| sockets.contains(&listener.inode)).map(|(port, _)| port).collect::<Vec<_>>()
     };
     pids.iter().flat_map(of).collect()
@@ -121,23 +132,28 @@ pub fn ephemeral_ports() -> Option<RangeInclusive<u16>> {
 /// Returns the inodes of the sockets that listen on a TCP port in the network namespace of a
 /// process.
 pub(crate) fn inodes_at(pid: i32, port: u16) -> BTreeSet<u64> {
-    let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
-    let open = tables.iter().flat_map(|table| bound(table, LISTEN));
+    let open = ["tcp", "tcp6"].into_iter().flat_map(|name| tcp_listeners(&table_of(pid, name)));
     open.filter(|(at, _)| *at == port).map(|(_, listener)| listener.inode).collect()
 }
 
-/// Returns ports and sockets in this state.
-fn bound(table: &str, state: &str) -> Vec<(u16, Listener)> {
-    let row = |line: &str| {
-        let mut words = line.split_whitespace();
-        let port = u16::from_str_radix(words.nth(1)?.rsplit(':').next()?, 16).ok()?;
-        if words.nth(1)? != state {
-            return None;
-        }
-        let uid = words.nth(3)?.parse().ok()?;
-        Some((port, Listener { inode: words.nth(1)?.parse().ok()?, uid }))
-    };
-    table.lines().skip(1).filter_map(row).collect()
+/// Returns the path of a table of the kernel, in the network namespace of a process.
+fn table_of(pid: i32, name: &str) -> PathBuf {
+    format!("/proc/{pid}/net/{name}").into()
+}
+
+/// Returns ports and sockets that are bound and not connected.
+fn unconnected(table: &str) -> Vec<(u16, Listener)> {
+    let rows = table.lines().skip(1).filter_map(row);
+    rows.filter(|(_, state, _)| state == UNCONNECTED).map(|(port, _, listener)| (port, listener)).collect()
+}
+
+/// Parses a row of a table: port, state, socket.
+fn row(line: &str) -> Option<(u16, String, Listener)> {
+    let mut words = line.split_whitespace();
+    let port = u16::from_str_radix(words.nth(1)?.rsplit(':').next()?, 16).ok()?;
+    let state = words.nth(1)?.to_owned();
+    let uid = words.nth(3)?.parse().ok()?;
+    Some((port, state, Listener { inode: words.nth(1)?.parse().ok()?, uid }))
 }
 
 /// Returns the paths of the given unix sockets that accept connections.
@@ -170,7 +186,23 @@ pub fn inode(socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn connections_after_the_listeners_are_not_read() {
+        struct Never;
+        impl Read for Never {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                panic!("the rest of the table is read");
+            }
+        }
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+                     \x20  0: 00000000:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 41 1 x 100 0 0 10 0\n\
+                     \x20  1: 0100007F:0BB8 0100007F:D431 01 00000000:00000000 00:00000000 00000000     0        0 42 1 x 20 4 30 10 -1\n";
+        let found = leading_listeners(BufReader::new(table.as_bytes().chain(Never)));
+        assert_eq!(found, [(3000, Listener { inode: 41, uid: 1000 })]);
+    }
 
     #[test]
     fn sock_diag_and_proc_find_the_same_listener() {
@@ -197,11 +229,11 @@ mod tests {
     fn proc_table_is_filtered_by_socket_state() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
                      0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1\n\
-                     1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1\n\
-                     2: 0100007F:1F91 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1\n\
+                     1: 0100007F:1F91 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1\n\
+                     2: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1\n\
                      torn";
         let listeners = [(8080, Listener { inode: 4711, uid: 1000 }), (8081, Listener { inode: 4713, uid: 0 })];
-        assert_eq!(bound(table, LISTEN), listeners);
-        assert!(bound("", LISTEN).is_empty());
+        assert_eq!(leading_listeners(table.as_bytes()), listeners);
+        assert!(leading_listeners(&b""[..]).is_empty());
     }
 }
