@@ -16,6 +16,16 @@ fn app_runs_and_its_output_is_logged() {
 }
 
 #[test]
+fn app_that_is_only_added_is_reported() {
+    let home = home();
+    let entry =
+        |name: &str, more: &str| format!(r#"{{"name": "{name}", "script": "{}", "args": "hold", {more}}}"#, ostler_testkit::fixture());
+    let apps = [entry("nightly", r#""job": "0 3 * * *""#), entry("later", r#""autostart": false"#)];
+    let file = home.write("apps.json", format!(r#"{{"apps": [{}]}}"#, apps.join(", ")));
+    home.ok(format!("start {file}")).says("○ nightly  added, not started").says("○ later    added, not started");
+}
+
+#[test]
 fn stdout_is_the_log_file_and_no_descriptor_leaks() {
     let home = home();
     let report = report_with(&home, "");

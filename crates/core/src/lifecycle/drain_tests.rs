@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn hurry_cuts_drain_and_grace_period_short() {
     let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
-    assert_eq!(story.dispatch(Event::Hurry), [], "what is wanted up goes on");
+    assert_eq!(story.dispatch(Event::Hurry), [], "an instance that is wanted up keeps draining");
     story.dispatch(Event::StopGently(user("stop")));
     assert!(matches!(story.dispatch(Event::Hurry)[..], [Effect::Signal { signal: 2, .. }]), "asked it is all the same");
     assert!(matches!(story.dispatch(Event::Tick)[..], [Effect::Signal { signal: 9, .. }]));

@@ -178,7 +178,7 @@ impl Oracle {
     /// Checks the state at rest, when every program behaves well.
     pub(super) fn at_rest(&mut self, control: &Control, keeper: &Keeper, machine: &Machine, user: &User) -> Verdict {
         ensure!(!user.waits(), "a client waits for an answer: {}", user.describe());
-        ensure!(!keeper.has_unacknowledged(), "the keeper keeps an end that nobody acknowledged");
+        ensure!(!keeper.has_unacknowledged(), "the keeper keeps an exit that the daemon never acknowledged");
         let state = machine.state.borrow();
         let mut mains = BTreeSet::new();
         for slot in control.ctx.state.slots.iter() {
@@ -236,7 +236,7 @@ impl Oracle {
 fn ports_are_held(written: &Snapshot, keeper: &Keeper) -> Verdict {
     for slot in written.slots.values().filter(|slot| slot.instance.wanted == DesiredState::Up) {
         for key in slot.listening.iter().chain(&slot.served) {
-            ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, which nobody holds", slot.id);
+            ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, but the keeper does not hold it", slot.id);
         }
     }
     Ok(())

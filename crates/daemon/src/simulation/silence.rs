@@ -97,7 +97,7 @@ impl Episode {
         }
         let state = self.machine.state.borrow();
         let forgotten = waiting.iter().find(|(_, number)| !state.workers.serves(*number));
-        ensure!(forgotten.is_none(), "nobody serves the client {forgotten:?}");
+        ensure!(forgotten.is_none(), "no worker serves the client {forgotten:?}");
         Ok(())
     }
 

@@ -15,7 +15,7 @@ const MOST_WITH_PORTS: usize = 20;
 
 /// Prints tables for each instance that matches.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let details = match cx.find(&call.targets[..1]) {
+    let mut details = match cx.find(&call.targets[..1]) {
         Err(CliError::Daemon(Failure::NotFound { target })) if cx.program.is_pm2() => {
             cx.out.warn_err(format_args!("{target} doesn't exist"));
             return Err(CliError::Reported(Status::NotFound));
@@ -26,7 +26,6 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         json(&mut cx.out, &details);
         return Ok(Status::Ok);
     }
-    let mut details = details;
     if !cx.program.is_pm2() && details.len() <= MOST_WITH_PORTS {
         let processes = ProcTable::scan();
         for detail in &mut details {

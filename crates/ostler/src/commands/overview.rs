@@ -6,10 +6,9 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::client::VERSION;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use crate::render::SortOrder;
-use crate::render::face::{AppGroup, Mark, overview_counts};
-use crate::render::styles;
-use crate::text::{fit, shown};
+use crate::render::face::{AppGroup, Cell, Column, Mark, grid, overview_counts};
+use crate::render::{SortOrder, View, shell_word, styles};
+use crate::text::{fit, shown, wrap_words};
 
 /// Most apps that are named.
 const MOST: usize = 10;
@@ -23,45 +22,56 @@ pub(crate) fn run(cx: &mut Cx) -> Result<Status, CliError> {
     let rows = match cx.running_client()? {
         Some(client) => client.table()?,
         None => {
-            cx.out.line(format_args!("ostler {VERSION} · no daemon is running"));
-            cx.out.line(format_args!("Start an app: `{program} start app.js`. Help: `{program} help`, `{program} help --all`."));
+            print(cx, &format!("ostler {VERSION} · no daemon is running"));
+            print(cx, &format!("Start an app: `{program} start app.js`. Help: `{program} help`, `{program} help --all`."));
             return Ok(Status::Ok);
         }
     };
     let groups = AppGroup::all(rows.into_iter().filter(|row| !row.module).collect(), false, SortOrder::BY_NAME);
     if groups.is_empty() {
-        cx.out.line(format_args!("ostler {VERSION} · no apps yet"));
-        cx.out.line(format_args!("Start one: `{program} start app.js`. Help: `{program} help`, `{program} help --all`."));
+        print(cx, &format!("ostler {VERSION} · no apps yet"));
+        print(cx, &format!("Start one: `{program} start app.js`. Help: `{program} help`, `{program} help --all`."));
         return Ok(Status::Ok);
     }
-    cx.out.line(format_args!("ostler {VERSION} · {}", overview_counts(&groups)));
+    print(cx, &format!("ostler {VERSION} · {}", overview_counts(&groups)));
     let unwell: Vec<&AppGroup> = groups.iter().filter(|group| needs_attention(group)).collect();
-    let names = unwell.iter().map(|group| shown(&group.row.name).width()).max().unwrap_or(0).min(24);
-    let commands = unwell.iter().map(|group| program.len() + 5 + shown(&group.row.name).width()).max().unwrap_or(0);
-    for group in unwell.iter().take(MOST) {
-        let words = attention(cx, group);
-        let (view, name) = (cx.out.view(), shown(&group.row.name));
-        let mark = if group.state.mark < Mark::Warning { Mark::Warning } else { group.state.mark };
-        let room = view.width.unwrap_or(80).saturating_sub(names + commands + 8);
-        let words = if words.width() > room { fit(&words, room) } else { words };
-        let pad = (room - words.width().min(room), names.saturating_sub(name.width()));
-        let line = format!(
-            "  {} {}{:first$}  {words}{:second$}  {}",
-            view.paint.with(mark.style(), mark.glyph()),
-            view.paint.with(styles::BOLD, &name),
-            "",
-            "",
-            view.paint.with(styles::DIM, format_args!("{program} why {name}")),
-            first = pad.1,
-            second = pad.0,
-        );
-        cx.out.line(line);
+    let words: Vec<String> = unwell.iter().take(MOST).map(|group| attention(cx, group)).collect();
+    let table = attention_list(&unwell, words, program, &cx.out.view());
+    if !table.is_empty() {
+        cx.out.line(table.trim_end_matches('\n'));
     }
     if let Some(more) = unwell.len().checked_sub(MOST).filter(|more| *more > 0) {
-        cx.out.line(format_args!("  and {more} more: `{program} list`"));
+        print(cx, &format!("and {more} more: `{program} list`"));
     }
-    cx.out.line(format_args!("Help: `{program} help`, `{program} help --all`."));
+    print(cx, &format!("Help: `{program} help`, `{program} help --all`."));
     Ok(Status::Ok)
+}
+
+/// Prints a sentence in lines that fit the terminal.
+fn print(cx: &mut Cx, text: &str) {
+    let width = cx.out.width().unwrap_or(usize::MAX);
+    wrap_words(text, width).iter().for_each(|line| cx.out.line(line));
+}
+
+/// Formats the apps with their trouble and the command that explains it.
+fn attention_list(unwell: &[&AppGroup], words: Vec<String>, program: &str, view: &View) -> String {
+    if words.is_empty() {
+        return String::new();
+    }
+    let marked = |group: &&AppGroup| {
+        let mark = group.state.mark.max(Mark::Warning);
+        Cell::new(format!("{} {}", mark.glyph(), shown(&group.row.name)), mark.style())
+    };
+    let command = |group: &&AppGroup| Cell::new(format!("{program} why {}", shell_word(&group.row.name)), styles::DIM);
+    // A long error must not push the command from the screen.
+    let room = view.width.unwrap_or(usize::MAX) / 2;
+    let words = words.into_iter().map(|text| if text.width() > room { fit(&text, room).trim_end().to_owned() } else { text });
+    let columns = vec![
+        Column::text("", 0, unwell.iter().take(MOST).map(marked)),
+        Column::text("", 0, words),
+        Column::text("", 1, unwell.iter().take(MOST).map(command)),
+    ];
+    grid(columns, view)
 }
 
 fn needs_attention(group: &AppGroup) -> bool {
@@ -76,4 +86,27 @@ fn attention(cx: &mut Cx, group: &AppGroup) -> String {
     let details = cx.client().and_then(|client| Ok(client.inspect(&[group.row.id.to_string()])?)).unwrap_or_default();
     let error = details.first().and_then(|detail| detail.instance.exits.last()?.last_lines.first());
     error.map_or_else(|| group.state.text.clone(), |line| shown(line.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_proto::control::TableRow;
+
+    use super::*;
+    use crate::tests::data;
+
+    #[test]
+    fn apps_that_need_attention_fit_each_terminal() {
+        let rows = data::rows().into_iter().map(|row| TableRow { status: "errored".into(), ..row }).collect();
+        let groups = AppGroup::all(rows, false, SortOrder::BY_NAME);
+        let unwell: Vec<&AppGroup> = groups.iter().collect();
+        let words = || vec!["TypeError: Cannot read properties of undefined (reading 'url')".to_owned(); groups.len()];
+        for width in 20..200 {
+            let text = attention_list(&unwell, words(), "ostler", &View::played(0, Some(width)));
+            assert!(text.lines().count() == groups.len() && text.lines().all(|line| line.width() <= width), "{width}\n{text}");
+        }
+        let text = attention_list(&unwell, words(), "ostler", &View::played(0, None));
+        assert!(text.contains("✗ api") && text.contains("ostler why api") && text.contains("ostler why '🚀 rocket'"), "{text}");
+        assert!(attention_list(&[], Vec::new(), "ostler", &View::played(0, None)).is_empty());
+    }
 }

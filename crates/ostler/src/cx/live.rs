@@ -69,7 +69,13 @@ pub(super) fn request(
             let at_ms = shared.elapsed_ms();
             shared.lock().0.apply(progress, at_ms);
         });
-        shared.lock().1 = true;
+        let mut ended = shared.lock();
+        // If an app failed, the daemon has still done the rest.
+        if matches!(result, Ok(_) | Err(ClientError::Refused(_))) {
+            ended.0.confirm();
+        }
+        ended.1 = true;
+        drop(ended);
         shared.over.notify_all();
         match thread {
             Ok(thread) => drop(thread.join()),

@@ -40,7 +40,7 @@ pub(crate) use inspect::{id_list, inspect};
 pub(crate) use jobs::{job, job_json, jobs};
 pub(crate) use json::json;
 pub(crate) use out::{MessageStyle, Out, Volume};
-pub(crate) use progress::{Board, Change, InstanceFacts, ProgressMessage, ProgressPrinter, Wording};
+pub(crate) use progress::{Board, Change, InstanceFacts, ProgressMessage, ProgressPrinter, Wording, shell_word};
 pub(crate) use rollout::{history, rollout};
 #[cfg(test)]
 pub(crate) use screen::Screen;

@@ -81,7 +81,10 @@ pub(crate) fn grid(mut columns: Vec<Column>, view: &View) -> String {
     shrink_first(&mut widths, room, NARROWEST);
     let rows = columns.first().map_or(0, |column| column.cells.len());
     let heading = |column: &Column| Cell::new(column.title, styles::DIM);
-    let mut out = line(columns.iter().map(|column| (column, heading(column))), &widths, view);
+    let mut out = String::new();
+    if columns.iter().any(|column| !column.title.is_empty()) {
+        out += &line(columns.iter().map(|column| (column, heading(column))), &widths, view);
+    }
     for row in 0..rows {
         out += &line(columns.iter().map(|column| (column, column.cells.get(row).cloned().unwrap_or_default())), &widths, view);
     }

@@ -10,6 +10,7 @@ use ostler_proto::event::{Event, EventCause, EventKind};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::Mark;
+use crate::render::shell_word;
 use crate::render::style::styles;
 use crate::render::view::View;
 use crate::render::why::{events_of, health_line};
@@ -268,7 +269,7 @@ fn cause_words(cause: &EventCause, context: &WhyContext<'_>) -> String {
 }
 
 fn hints(detail: &Detail, context: &WhyContext<'_>, is_failed: bool) -> String {
-    let (program, name) = (context.program, shown(&detail.spec.name));
+    let (program, name) = (context.program, shell_word(&detail.spec.name));
     let target = if context.is_one_of_many { detail.id.to_string() } else { name };
     let is_wanted = detail.instance.wanted == DesiredState::Up;
     let runs =

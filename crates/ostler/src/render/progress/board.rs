@@ -200,11 +200,22 @@ pub(crate) struct Board {
     /// Whether apps that are waited for have live lines. Otherwise each step of a reload is a line.
     is_live: bool,
     steps: Vec<String>,
+    /// Whether the daemon has answered the request.
+    is_confirmed: bool,
 }
 
 impl Board {
     pub(crate) fn new(change: Change, program: &'static str, is_live: bool) -> Self {
-        Self { change, program, apps: Vec::new(), unnamed: BTreeSet::new(), warnings: Vec::new(), is_live, steps: Vec::new() }
+        Self {
+            change,
+            program,
+            apps: Vec::new(),
+            unnamed: BTreeSet::new(),
+            warnings: Vec::new(),
+            is_live,
+            steps: Vec::new(),
+            is_confirmed: false,
+        }
     }
 
     /// Takes a message of the daemon, this long after the begin.
@@ -248,6 +259,11 @@ impl Board {
         }
     }
 
+    /// Notes that the daemon has answered the request.
+    pub(crate) fn confirm(&mut self) {
+        self.is_confirmed = true;
+    }
+
     fn app(&mut self, name: &str) -> &mut AppProgress {
         let place = self.apps.iter().position(|app| app.name == name).unwrap_or_else(|| {
             self.apps.push(AppProgress { name: name.to_owned(), ..AppProgress::default() });
@@ -289,7 +305,8 @@ impl Board {
         let names = self.name_width();
         for place in 0..self.apps.len() {
             let app = &self.apps[place];
-            let has_result = !(app.done.is_empty() && app.failures.is_empty());
+            // A job, or an app with `autostart: false`, is only added.
+            let has_result = !(app.done.is_empty() && app.failures.is_empty()) || app.is_new && self.is_confirmed;
             if app.is_printed || !has_result || !(is_over || is_named && app.is_over()) {
                 continue;
             }
@@ -324,6 +341,9 @@ impl Board {
     fn lines_of(&self, app: &AppProgress, names: usize, facts: &BTreeMap<u32, InstanceFacts>, view: &View) -> Vec<String> {
         if let Some((_, reason)) = app.failures.first() {
             return self.failure(app, names, reason, view);
+        }
+        if app.done.is_empty() {
+            return vec![self.line(Mark::Stopped, app, names, "added, not started", app.ended_ms, view)];
         }
         let mut parts: Vec<String> = Vec::new();
         let known: Vec<&InstanceFacts> = app.ids.iter().filter_map(|id| facts.get(id)).collect();
@@ -435,7 +455,7 @@ fn shown_lines(text: &str) -> String {
 }
 
 /// Returns a name as a user would type it.
-fn shell_word(name: &str) -> String {
+pub(crate) fn shell_word(name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_.:@/+".contains(c);
     if !name.is_empty() && name.chars().all(is_plain) { name.to_owned() } else { format!("'{}'", shown(name).replace('\'', "'\\''")) }
 }
@@ -577,6 +597,19 @@ mod tests {
             for line in lines {
                 assert!(line.width() <= width, "{width}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn app_that_is_only_added_is_named() {
+        for (is_confirmed, lines) in [(true, 1), (false, 0)] {
+            let mut board = Board::new(Change::Start, "ostler", false);
+            board.apply(launched("nightly", &[0]), 0);
+            if is_confirmed {
+                board.confirm();
+            }
+            let text = texts(board.finished(&BTreeMap::new(), true, &view(None)));
+            assert!(text.len() == lines && text.iter().all(|line| line.starts_with("○ nightly  added, not started")), "{text:?}");
         }
     }
 

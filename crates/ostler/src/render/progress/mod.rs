@@ -2,7 +2,7 @@
 
 mod board;
 
-pub(crate) use board::{Board, Change, InstanceFacts};
+pub(crate) use board::{Board, Change, InstanceFacts, shell_word};
 use ostler_proto::control::Progress;
 
 use super::{Out, id_list};

@@ -38,11 +38,14 @@ fn apps_are_reloaded_concurrently() {
     let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
     let [(first, a), (second, b)] = &rollouts(&rest)[..] else { panic!("{rest:?}") };
     assert_eq!((a.as_str(), b.as_str()), ("a", "b"));
-    let refused = RolloutNews::Refused { app: "b".into(), ids: vec![1], reason: "a reload is under way".into() };
+    let refused = RolloutNews::Refused { app: "b".into(), ids: vec![1], reason: "a reload is in progress".into() };
     news(&mut played, &mut jobs, *second, refused);
-    assert!(news(&mut played, &mut jobs, second + 1, report("a", RolloutState::Done)).len() == 1, "it is somebody else's");
+    assert!(
+        news(&mut played, &mut jobs, second + 1, report("a", RolloutState::Done)).len() == 1,
+        "the report belongs to the other request"
+    );
     news(&mut played, &mut jobs, *first, report("a", RolloutState::Done));
-    assert_eq!(replies(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is under way", "1 of 3 failed"]);
+    assert_eq!(replies(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is in progress", "1 of 3 failed"]);
 }
 
 /// If processes run beside the old ones, only some apps are reloaded at the same time. Apps that
