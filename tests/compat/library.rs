@@ -125,7 +125,12 @@ fn session_of(subject: Subject, pm2: &Path, program: &str, version: Option<&str>
 #[track_caller]
 fn works(pm2: Option<PathBuf>, form: &str) {
     let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
-    let steps = session(ostler(), &pm2, form, None);
+    assert_works(&session(ostler(), &pm2, form, None));
+}
+
+/// Checks the results of a session with ostler's daemon that has PM2's present version.
+#[track_caller]
+fn assert_works(steps: &Session) {
     let failed = |(name, result): &'_ (String, Value)| Some((name.clone(), result.get("error")?.as_str()?.to_owned()));
     let failures: Vec<(String, String)> = steps.iter().filter_map(failed).filter(|(name, _)| name != "startup").collect();
     let expected: Vec<(String, String)> = FAILURES.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
@@ -156,16 +161,6 @@ fn version_6_works() {
 #[test]
 fn version_6_works_as_module() {
     works(installed_pm2_of("6.0.14"), "mjs");
-}
-
-#[test]
-fn version_7_works() {
-    works(installed_pm2(), "cjs");
-}
-
-#[test]
-fn version_7_works_as_module() {
-    works(installed_pm2(), "mjs");
 }
 
 /// Runs a program that starts without a daemon and acts as the daemon itself. Returns the app list
@@ -218,12 +213,18 @@ fn daemon_adopts_apps_of_a_client_without_daemon() {
 }
 
 /// Runs the session with this version on npm's daemon and on ostler's, and compares the results key
-/// by key.
+/// by key. The present version also has to work as the older ones do.
 #[track_caller]
 fn differs_as_listed(pm2: Option<PathBuf>, form: &str, version: &str) {
     let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
     let theirs = session(Subject::Pm2(pm2.clone()), &pm2, form, None);
-    let found = keys::differences(&theirs, &session(ostler(), &pm2, form, Some(version)));
+    // ostler's own answer, unless a variable changes it.
+    let is_present = version == "7.0.4";
+    let ours = session(ostler(), &pm2, form, Some(version).filter(|_| !is_present));
+    if is_present {
+        assert_works(&ours);
+    }
+    let found = keys::differences(&theirs, &ours);
     let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
     let wrong = keys::unexpected(&found, differences::LIST, major);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -240,12 +241,12 @@ fn version_6_differs_only_as_listed() {
 }
 
 #[test]
-fn version_7_differs_only_as_listed() {
+fn version_7_works_and_differs_only_as_listed() {
     differs_as_listed(installed_pm2(), "cjs", "7.0.4");
 }
 
 #[test]
-fn version_7_differs_only_as_listed_as_module() {
+fn version_7_works_and_differs_only_as_listed_as_module() {
     differs_as_listed(installed_pm2(), "mjs", "7.0.4");
 }
 
@@ -275,10 +276,12 @@ fn calls_differ_from_npm_only_as_listed() {
     };
     let mut wrong = compared();
     // On a busy machine npm's daemon may restart an app once more, or later. A difference counts
-    // only if both runs show it.
-    if !wrong.is_empty() {
-        let again = compared();
-        wrong.retain(|line| again.contains(line));
+    // only if three runs show it.
+    for _ in 0..2 {
+        if !wrong.is_empty() {
+            let again = compared();
+            wrong.retain(|line| again.contains(line));
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -110,7 +110,8 @@ pub fn run(page: &Page, test: &PageTest) {
     fs::write(session.join("script"), &script).unwrap();
     let path = format!("{}:{}", home.root().join("bin").display(), std::env::var("PATH").unwrap_or_default());
     let command = home.cmd("--version").after("source \"$SESSION/script\"");
-    let output = command.without("OSTLER_HOME").env("SESSION", &session).env("PATH", path).run();
+    let command = test.without.iter().fold(command.without("OSTLER_HOME"), |command, name| command.without(name));
+    let output = command.env("SESSION", &session).env("PATH", path).run();
     assert!(output.code == 0, "{} cannot be run as it stands\n{output}\n{}\n{}", page.path, written(&session), home.report());
     compare(page, &blocks, &session, &there);
 }
@@ -174,7 +175,8 @@ fn compare(page: &Page, blocks: &[CodeBlock], session: &Path, there: &dyn Fn(&st
 
 /// Returns the line as a pattern of `grep -E`, including the end of the line.
 fn pattern(line: &str) -> String {
-    let escaped = |c: char| if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() };
+    // A backslash before another character may have a meaning of its own: \` is the start of the text.
+    let escaped = |c: char| if r".[]{}()\*+?^$|".contains(c) { format!("\\{c}") } else { c.to_string() };
     let parts = line.split('…').map(|part| {
         let words: Vec<String> = part.split_whitespace().map(|word| word.chars().map(escaped).collect()).collect();
         words.join("[[:space:]]+")
@@ -197,6 +199,11 @@ fn is_in(line: &str, text: &str) -> bool {
             None => false,
         })
     })
+}
+
+#[test]
+fn patterns_of_grep_escape_only_special_characters() {
+    assert_eq!(pattern("  it's `x` … (1.5 <a>)"), "it's[[:space:]]+`x`.*\\(1\\.5[[:space:]]+<a>\\)\n");
 }
 
 #[test]

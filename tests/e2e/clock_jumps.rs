@@ -1,14 +1,16 @@
 //! The wall clock jumps a year forward and back while apps restart. Only the dates in logs may
-//! change.
+//! change. Each jump is an event.
 
 use std::fs;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ostler_testkit::{Home, fixture, kill, needs_program};
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::setup::home;
+use crate::setup::{events, home};
+use crate::web::Web;
 
 const YEAR_S: i64 = 365 * 24 * 3600;
 
@@ -40,6 +42,13 @@ fn uptime_ms(home: &Home, name: &str, shift_s: i64) -> i64 {
     let entry = list.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap();
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     now + shift_s * 1000 - entry["pm2_env"]["pm_uptime"].as_i64().unwrap()
+}
+
+/// Returns the distances of the reported jumps, in ms.
+fn reported_jumps(home: &Home) -> Vec<i64> {
+    let list = events(home, "");
+    let jumps = list.iter().filter(|event| event["app"].is_null() && event["id"].is_null());
+    jumps.filter_map(|event| event["what"]["clock_moved"]["by_ms"].as_i64()).collect()
 }
 
 /// Longer than any test here takes, much shorter than a jump.
@@ -162,7 +171,7 @@ fn long_run_stays_stable_across_clock_jumps() {
 fn stop_timeout_ignores_clock_jumps() {
     needs_program!("cc");
     let home = home_with_clock();
-    let script = home.write("deaf.sh", "#!/bin/sh\ntrap '' INT TERM\necho deaf\nwhile :; do sleep 0.05; done\n");
+    let script = home.write("deaf.sh", "#!/bin/sh\ntrap '' INT TERM\necho deaf\nwhile :; do sleep 0.1; done\n");
     home.ok(format!("start {script} --kill-timeout 700"));
     for shift in [YEAR_S, -YEAR_S] {
         let seen = home.log("deaf-out.log").matches("deaf").count();
@@ -203,4 +212,49 @@ fn dates_follow_the_wall_clock() {
         assert!((difference - years).abs() <= 1, "{difference} years instead of {years}");
         assert!(years == 0 || difference.signum() == i64::signum(years), "{difference} years instead of {years}");
     }
+}
+
+#[test]
+fn jump_is_one_event_in_terminal_stream_and_dashboard() {
+    needs_program!("cc");
+    const FORWARD_S: i64 = 3 * 3600 + 2 * 60;
+    let home = home_with_clock();
+    home.ok(format!("start {} --name app -- hold", fixture()));
+    let web = Web::on(&home, "");
+    let mut stream = web.stream("/api/live", "");
+    stream.wait("table", |_| true);
+    jump_to(&home, 1);
+    assert_eq!(reported_jumps(&home), [0_i64; 0], "a second is no jump");
+    let began = Instant::now();
+    jump_to(&home, FORWARD_S);
+    let jumps = reported_jumps(&home);
+    let [by_ms] = jumps[..] else { panic!("{jumps:?}") };
+    assert!((by_ms - FORWARD_S * 1000).abs() <= 10, "{by_ms}");
+    home.ok("events").says("clock moved by +3 h 2 min, by the system");
+    assert!(!home.ok("events app").all().contains("clock moved"), "it was asked for one app");
+    let (_, event) = stream.wait("event", |event| event["kind"] == "clock_moved");
+    assert_eq!((&event["app"], &event["text"], &event["severity"]), (&json!(null), &json!("clock moved by +3 h 2 min"), &json!("warning")));
+    assert_eq!(web.get("/api/events?limit=1000").json()["events"].as_array().unwrap().iter().filter(|seen| **seen == event).count(), 1);
+    // The next daemon knows the jump, and the minute is not over.
+    home.kill_daemon();
+    jump_to(&home, 0);
+    let jumps = reported_jumps(&home);
+    assert!(jumps == [by_ms] || began.elapsed() >= Duration::from_secs(60), "{jumps:?}");
+}
+
+#[test]
+fn jump_while_no_daemon_runs_is_an_event() {
+    needs_program!("cc");
+    let home = home_with_clock();
+    home.ok(format!("start {} --name app -- hold", fixture()));
+    // The keeper cannot start a daemon before the clock has jumped.
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    kill(keeper, Signal::STOP);
+    kill(daemon, Signal::KILL);
+    jump_to(&home, -7200);
+    kill(keeper, Signal::CONT);
+    home.wait_other_daemon(daemon);
+    let jumps = reported_jumps(&home);
+    assert!(matches!(jumps[..], [by_ms] if (by_ms + 7_200_000).abs() <= 10), "{jumps:?}");
+    home.ok("events").says("clock moved by -2 h 0 min, by the system");
 }

@@ -83,13 +83,13 @@ fn children_of_a_worker_inherit_no_preload() {
 }
 
 #[test]
-fn start_warns_if_program_is_not_a_worker() {
+fn program_without_workers_is_described() {
     let home = home();
     let app = home.write("app.sh", "exec sleep 1000\n");
     let file = ecosystem(&home, &format!(r#""name": "c", "exec_mode": "cluster", "script": "{app}""#));
     let started = home.ok(format!("start {file}"));
-    assert!(started.all().contains("the instances are not cluster workers"), "{}", started.all());
-    assert!(home.ok("describe c").all().contains("cluster worker"));
+    assert!(!started.all().contains("warning"), "{}", started.all());
+    assert!(home.ok("describe c").all().contains("shares the ports that it opens; so far it has opened none"));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn worker_whose_child_holds_port_is_restarted_in_place() {
     let (home, port) = (home(), free_port());
     let server = home.write("server.js", "require('http').createServer((q, r) => r.end(`${process.pid}`)).listen(process.env.PORT);");
     let launcher = home.write(
-        "npm",
+        "starter",
         format!("#!/usr/bin/env node\nrequire('child_process').spawn(process.execPath, ['{server}'], {{stdio: 'inherit'}});\n"),
     );
     let members = format!(r#""name": "c", "exec_mode": "cluster", "script": "{launcher}", "env": {{"PORT": "{port}"}}"#);

@@ -14,7 +14,7 @@ use crate::setup::{binary, home};
 fn app(home: &Home, name: &str) -> String {
     home.write(
         &format!("{name}.sh"),
-        format!("#!/bin/sh\ntrap 'echo {name} ends; exit 0' INT\necho {name} runs\necho {name} errs >&2\nwhile :; do sleep 0.01; done\n"),
+        format!("#!/bin/sh\ntrap 'echo {name} ends; exit 0' INT\necho {name} runs\necho {name} errs >&2\nwhile :; do sleep 0.1; done\n"),
     )
 }
 
@@ -111,7 +111,7 @@ fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
     let home = home();
     home.write(
         "slow.sh",
-        "trap 'echo asked; until [ -e go ]; do sleep 0.01; done; echo finished; exit 0' INT\necho runs\nwhile :; do sleep 0.01; done\n",
+        "trap 'echo asked; until [ -e go ]; do sleep 0.01; done; echo finished; exit 0' INT\necho runs\nwhile :; do sleep 0.1; done\n",
     );
     home.write("slow.json", r#"{"apps": [{"name": "slow", "script": "slow.sh", "kill_timeout": 60000, "ignore_watch": ["."]}]}"#);
     for words in ["dev slow.json", "start slow.json --no-daemon"] {

@@ -179,3 +179,36 @@ fn doctor_reports_pm2_boot_unit() {
     let units: Vec<_> = told.iter().filter(|(_, words)| words.ends_with("starts it at boot")).collect();
     assert_eq!(units, [&("warning".to_owned(), "pm2-root.service starts it at boot".to_owned())]);
 }
+
+/// Returns the marks of the listed findings, and the number of passed checks in the last line. Both
+/// are from one run: a PM2 daemon that another test starts or ends changes the next one.
+fn listed_and_passed(told: &str) -> (String, usize) {
+    let mut lines: Vec<&str> = told.lines().filter(|line| !line.starts_with(' ')).collect();
+    let counts = lines.pop().unwrap().split(" checks passed").next().unwrap();
+    let passed = counts.rsplit(' ').next().unwrap().parse().unwrap();
+    (lines.iter().filter_map(|line| line.chars().next()).collect(), passed)
+}
+
+/// Checks that passed are counted; `--all` lists them. The worst finding is first.
+#[test]
+fn doctor_shows_problems_first_and_passed_checks_on_request() {
+    let home = home();
+    home.ok(format!("start {} --name a -- hold", fixture()));
+    let brief = home.run("doctor").says("`ostler doctor --all` lists them").stdout;
+    let (listed, passed) = listed_and_passed(&brief);
+    assert!(passed > 1 && !listed.contains('✓'), "{brief}");
+    let all = home.run("doctor --all").says("✓ daemon: runs, pid ").never_says("lists them").stdout;
+    let (listed, passed) = listed_and_passed(&all);
+    assert_eq!(listed.matches('✓').count(), passed, "{all}");
+    assert!(listed.trim_start_matches('✗').trim_start_matches('!').trim_start_matches('·').chars().all(|mark| mark == '✓'), "{all}");
+    // A daemon that was killed together with its apps is the worst.
+    home.kill_all_three();
+    let wrong = home.run("doctor --all").code(1).stdout;
+    assert!(wrong.starts_with("✗ daemon: it was killed together with its keeper"), "{wrong}");
+    home.ok("list");
+    // Called as `pm2`, all findings are listed as in earlier versions.
+    let mut as_pm2 = crate::setup::home_as_pm2();
+    as_pm2.set_dir(home.dir());
+    let listed = as_pm2.run("doctor").stdout;
+    assert!(listed.contains("✓ daemon: runs, pid ") && !listed.contains("passed"), "{listed}");
+}

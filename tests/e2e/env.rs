@@ -185,18 +185,19 @@ fn unknown_profile_error_lists_known_profiles() {
     for command in
         ["restart e", "reload e", "start e", &format!("start {path}"), &format!("restart {path}"), &format!("startOrReload {path}")]
     {
-        let said = home.run(format!("{command} --env prodution")).code(2).says("only production, staging; did you mean production?");
+        let said =
+            home.run(format!("{command} --env prodution")).code(2).says("only production, staging").says("did you mean `production`?");
         assert!(!said.all().contains("Applying"), "{said}");
     }
     assert_eq!((home.app("e").pid(), home.app("e").restarts()), (pid, 0), "nothing was restarted");
     // Without the file, the remembered values apply.
     std::fs::remove_file(&path).unwrap();
-    home.run("restart e --env prodution").code(2).says("did you mean production?");
+    home.run("restart e --env prodution").code(2).says("did you mean `production`?");
     home.ok("restart e --env staging");
     // A second app without the profile, beside an app that has it, is not a mistake.
     file(r#"}, {"name": "other", "script": "sleep", "args": "1000""#);
-    home.ok(format!("start {path} --env production")).says("[production] is not defined");
-    home.ok("restart all --env staging").says("[staging] is not defined");
+    home.ok(format!("start {path} --env production")).says("warning: no env_production for other: only `env` applies");
+    home.ok("restart all --env staging").says("no env_staging for other");
     assert_eq!((home.app("e").text("A"), home.app("other").restarts()), ("2", 1));
 }
 

@@ -66,7 +66,7 @@ fn errors_with_random_ids_are_one_group_without_secrets() {
     assert!(!std::fs::read_to_string(home.dir().join("web/errors.json")).unwrap().contains("s3cret"));
     home.ok("errors").says("api").says("RangeError: no row").says("500 ×").says("release 1").says(&id[..8]);
     home.ok("errors api").says("500 ×");
-    home.ok(format!("errors {}", &id[..8])).says("at connect (").says("token is ******");
+    home.ok(format!("errors {}", &id[..8])).says("at connect (").says("token is ******").says("ostler logs api --err --grep RangeError");
     let shown = home.ok("errors --json").json();
     assert_eq!((&shown[0]["count"], &shown[0]["state"]), (&json!(500), &json!("open")));
 }
@@ -237,9 +237,9 @@ fn a_misspelt_name_or_file_gets_a_suggestion() {
 fn a_truncated_file_is_reported_at_its_end() {
     let home = home();
     for (text, place) in [
-        ("{\"apps\": [\n  {\"name\": \"a\",\n   \"script\": \"x.js\"", "3:20: the file ends before the { of line 2 is closed"),
-        ("{\"apps\": [{\"name\": \"a", "1:22: the file ends before the \" of line 1 is closed"),
-        ("// apps\n{apps: [", "2:9: the file ends before the [ of line 2 is closed"),
+        ("{\"apps\": [\n  {\"name\": \"a\",\n   \"script\": \"x.js\"", "3:20: ✗ the file ends before the { of line 2 is closed"),
+        ("{\"apps\": [{\"name\": \"a", "1:22: ✗ the file ends before the \" of line 1 is closed"),
+        ("// apps\n{apps: [", "2:9: ✗ the file ends before the [ of line 2 is closed"),
     ] {
         home.run(["validate", &home.write("cut.json", text)]).fails().says(place);
     }

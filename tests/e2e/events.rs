@@ -96,7 +96,7 @@ fn events_name_user_and_cause() {
         assert_eq!(event["cause"]["policy"]["detail"], "killed by SIGKILL", "{event}");
     }
     assert!(list[6..].iter().all(|event| by("stop", event)), "{list:#?}");
-    home.ok("events").says("was killed by SIGKILL").says("by itself").says("by the policy `autorestart`").says("by `stop` of uid");
+    home.ok("events").says("was killed by SIGKILL").says("by itself").says("by the policy `autorestart`").says("by `stop` (");
 }
 
 #[test]
@@ -125,6 +125,42 @@ fn events_are_filtered_by_app_and_time() {
     assert_eq!(words(&events(&home, "--since 1h two"), "two"), ["launched", "online"]);
     assert!(events(&home, "--since 0s --app 0").len() <= 2);
     home.run("events --since soon").code(2).says("--since");
+    // Events of a deleted app remain.
+    home.ok("delete two");
+    assert!(words(&events(&home, "two"), "two").contains(&"deleted".to_owned()));
+    home.ok("events all 1").says("two");
+    for command in ["events nosuch", "events one --app nosuch", "events 99 --json"] {
+        let output = home.run(command).code(4);
+        assert!(output.stderr.contains("error: no app "), "{output}");
+    }
+}
+
+/// An app that does not exist may be started later.
+#[test]
+fn follower_of_an_unknown_app_gets_its_later_events() {
+    let home = home();
+    start_fixture(&home, "one", "", "hold");
+    let mut child =
+        home.cmd("events --follow --json late").command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(KilledOnDrop).unwrap();
+    let mut warning = String::new();
+    BufReader::new(child.0.stderr.take().unwrap()).read_line(&mut warning).unwrap();
+    assert!(warning.contains("no app is named late yet"), "{warning}");
+    start_fixture(&home, "late", "", "hold");
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(words(&json_lines(&line), "late"), ["launched"]);
+}
+
+#[test]
+fn repeated_crashes_are_one_line() {
+    let home = home();
+    start_fixture(&home, "loop", "--max-restarts 5 --restart-delay 1", "exit 1");
+    home.wait_status("loop", "errored");
+    let folded = home.ok("events loop").says(" × exited with code 1 after about ").says("restarted each time").stdout;
+    let (exits, each) = (events(&home, "loop").len(), home.ok("events loop --all").stdout);
+    assert!(folded.lines().count() < exits && each.lines().count() == exits, "{folded}\n{each}");
+    // New events of a follower are never folded.
+    assert_eq!(home.ok("events loop --json").stdout.lines().count(), exits);
 }
 
 #[test]
@@ -227,7 +263,7 @@ fn next_daemon_reports_running_and_exited_apps() {
     kill(daemon, Signal::KILL);
     newest(json!({ "recovered": { "lost": "daemon", "running": 1, "ended": 1 } }));
     assert_eq!(find(&events(&home, ""), "other", "exit")["cause"], "app");
-    home.ok("events").says("ostler  the daemon restarted: 1 instance keeps running, 1 had exited, by the policy `recovery`");
+    home.ok("events").says("the daemon restarted: 1 instance keeps running, 1 had exited, by the policy `recovery`");
     assert!(of_the_manager(&events(&home, "app")).is_empty(), "it was asked for one app");
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").all().contains("app"));

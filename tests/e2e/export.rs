@@ -91,9 +91,9 @@ fn handwritten_files_are_left_alone() {
 fn typos_get_suggestions() {
     let home = home();
     let file = home.write("ecosystem.json", APPS);
-    home.run(format!("export kubernets {file}")).code(2).says("did you mean kubernetes?");
+    home.run(format!("export kubernets {file}")).code(2).says("did you mean `kubernetes`?");
     home.run(format!("export compose {file} --app nope")).code(4).says("its apps: api");
-    home.run(format!("export compose {file} --env prodution")).code(2).says("did you mean production?");
+    home.run(format!("export compose {file} --env prodution")).code(2).says("did you mean `production`?");
     home.run(format!("export kubernetes {file} --host a..b")).code(1).says("--host");
     home.run("import compose").code(4).says("compose.yaml");
     home.run("import systemd").code(2);
@@ -240,13 +240,11 @@ fn helm_renders_the_chart() {
     let production = says(&["template", "shop", chart, "--values", &format!("{chart}/values-production.yaml")]);
     assert!(base.contains("containerPort: 3000") && !base.contains("8080"), "{base}");
     assert!(production.contains("containerPort: 8080") && !production.contains("containerPort: 3000"), "{production}");
-    for (name, text) in [("base.yaml", &base), ("production.yaml", &production)] {
-        let rendered = home.write(name, text);
-        for version in ["1.25", "1.31", "1.34", "1.37"] {
-            let output = Command::new(&validate).args(["--strict", "-k", version]).arg(&rendered).output().unwrap();
-            let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            assert!(output.status.success() && !said.contains("WARN"), "{name}, {version}: {said}");
-        }
+    let rendered = [home.write("base.yaml", &base), home.write("production.yaml", &production)];
+    for version in ["1.25", "1.31", "1.34", "1.37"] {
+        let output = Command::new(&validate).args(["--strict", "-k", version]).args(&rendered).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !said.contains("WARN"), "{version}: {said}");
     }
     // Text that looks like a template stays text.
     home.write(

@@ -81,7 +81,10 @@ fn duplicate_name_is_rejected() {
     let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
     home.ok(["start", &script, "--name", "app"]);
     let pid = home.app("app").pid();
-    home.run(["start", &script, "--name", "app"]).fails().says_any_case("already launched").says("-f");
+    home.run(["start", &script, "--name", "app"])
+        .fails()
+        .says("error: app already runs; nothing was changed")
+        .says("hint: `ostler restart app` restarts it; `--force`");
     assert_eq!(home.app("app").pid(), pid);
 }
 

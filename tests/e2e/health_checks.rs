@@ -92,7 +92,7 @@ fn action_none_only_reports() {
     wait_health(&home, "web", "unhealthy");
     home.run("health web")
         .code(1)
-        .says(&format!("unhealthy: 0 of 1 online; web:0 online (unhealthy: HTTP request to localhost:{port}: 503 `{pid}`)"));
+        .says(&format!("unhealthy: 1 of 1 online; web:0 online (unhealthy: HTTP request to localhost:{port}: 503 `{pid}`)"));
     home.write("well", "");
     wait_health(&home, "web", "healthy");
     home.ok("health web");
@@ -308,7 +308,7 @@ fn command_checks_run_in_app_context_and_are_killed() {
     std::fs::remove_file(home.work().join("well")).unwrap();
     home.wait_app("web", "another process", |app| app.pid() > 0 && app.pid() != before);
     let why = home.ok("why web").stdout;
-    assert!(why.contains("it is unhealthy: command `test -e \"$FILE\"` exited with code 1 (3 times in a row)"), "{why}");
+    assert!(why.contains("ago: unhealthy: command `test -e \"$FILE\"` exited with code 1 (3 times in a row)"), "{why}");
     assert!(home.ok("why slow").stdout.contains("timed out after 200 ms and was killed"));
     home.ok("delete all");
     home.wait_until("nothing is left of the commands", || home.app_processes().is_empty());
@@ -345,7 +345,7 @@ fn next_daemon_continues_checks() {
     std::fs::remove_file(home.work().join("well")).unwrap();
     home.wait_app("web", "restarted", |app| app.pid() > 0 && app.pid() != pid);
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
-    home.wait_until("there is a daemon", || home.run("why web").stdout.contains("it is unhealthy"));
+    home.wait_until("there is a daemon", || home.run("why web").stdout.contains(" ago: unhealthy"));
 }
 
 /// If a replacement does not start, the old process stays. A reload by a user does not wait for the

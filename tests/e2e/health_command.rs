@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use ostler_testkit::{fixture, free_port, kill, needs_program};
+use ostler_testkit::{Subject, fixture, free_port, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -35,7 +35,13 @@ fn health_prints_one_line_and_exits_0_or_1() {
         says("health api --min 1", 0, "healthy: 1 of 2 online; api:0 stopped");
         start_fixture(&home, "loop", "--max-restarts 1 --restart-delay 1", "exit 1");
         home.wait_status("loop", "errored");
-        says("health", 1, "unhealthy: 1 of 2 online; loop:3 errored");
+        // The word of `list`.
+        let word = if matches!(home.subject(), Subject::OstlerAsPm2(_)) { "errored" } else { "crashed" };
+        says("health", 1, &format!("unhealthy: 1 of 2 online; loop:3 {word}"));
+        let json = home.run("health --json").code(1).json();
+        assert_eq!((&json["healthy"], &json["message"]), (&json!(false), &json!("1 of 2 online; loop:3 errored")), "{json}");
+        let looped = json["instances"].as_array().unwrap().iter().find(|row| row["name"] == "loop").unwrap();
+        assert_eq!((&looped["id"], &looped["status"], &looped["trouble"]), (&json!(3), &json!("errored"), &json!(null)), "{json}");
         home.ok("delete all");
         says("health", 1, "unhealthy: no instance runs");
     }
@@ -48,9 +54,19 @@ fn app_that_is_not_ready_is_unhealthy() {
     let mut start = home.cmd("restart slow").command();
     let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
     home.wait_status("slow", "launching");
-    home.run("health").code(1).says("slow:0 launching");
+    home.run("health").code(1).says("unhealthy: 0 of 1 online; slow:0 launching (waiting for its ready message)");
     drop(start.kill());
     drop(start.wait());
+}
+
+#[test]
+fn instance_without_a_checked_health_is_online_and_waits() {
+    let home = home();
+    let check = json!({"startup": {"tcp": free_port(), "delay": "600s", "interval": "600s"}});
+    let app = json!({"name": "late", "script": fixture(), "args": "hold", "instances": 2, "exec_mode": "fork", "health": check});
+    home.ok(format!("start {}", home.write("ecosystem.json", json!({"apps": [app]}).to_string())));
+    let waits = |id| format!("late:{id} online (waiting for its first health check)");
+    home.run("health").code(1).says(&format!("unhealthy: 2 of 2 online; {}, {}", waits(0), waits(1)));
 }
 
 /// Serves once the file `open` exists, and answers "unhealthy" until then.

@@ -354,7 +354,7 @@ fn hooks_run_once_across_daemon_deaths() {
         let lines = home.lines("log").len() as u64 + dice.below(4);
         let until = std::time::Instant::now() + std::time::Duration::from_millis(dice.below(60));
         while (home.lines("log").len() as u64) < lines && std::time::Instant::now() < until {
-            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         home.kill_daemon();
         if let Some(child) = &mut under_way {

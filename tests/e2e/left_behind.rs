@@ -140,8 +140,15 @@ fn list_names_former_apps_after_power_cut() {
 fn stopped_daemon_leaves_nothing_to_report() {
     let home = home();
     two_apps(&home);
+    home.ok("kill").says("warning: not saved, so `ostler resurrect` does not start them: api, worker");
+    home.run("list").code(3).says("nothing to list; `ostler start <app>` starts one").never_says("resurrect");
+    two_apps(&home);
+    home.ok("save");
+    home.ok("kill").never_says("not saved");
+    for words in ["list", "", "stop api"] {
+        home.run(words).says("`ostler resurrect` starts the 2 saved apps");
+    }
     home.ok("kill");
-    home.run("list").code(3).says("nothing to list; `ostler start <app>` starts one");
     // A signal to the keeper is also a clean exit.
     two_apps(&home);
     kill(home.keeper_pid(), Signal::TERM);

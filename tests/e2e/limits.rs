@@ -30,7 +30,7 @@ fn memory_limit_restarts_app_with_pm2_messages() {
     assert!(log.contains("[PM2][WORKER] Process 0 restarted because it exceeds --max-memory-restart value (current_memory="), "{log}");
     assert!(log.contains("max_memory_limit=209715200 [octets])"), "{log}");
     let why = home.ok("why eater").stdout;
-    assert!(why.contains("(max_memory_restart: 209715200)") && why.contains("stopped by the policy `memory`"), "{why}");
+    assert!(why.contains("(max_memory_restart: 200 MB)") && why.contains("stopped by the policy `memory`"), "{why}");
 }
 
 /// The limit includes child processes: the shell itself needs almost no memory.

@@ -132,3 +132,16 @@ fn list_reads_one_file_per_process() {
         proc_number(daemon, "io", "syscr") - read < most.max(processes()) + APPS / 2
     });
 }
+
+#[test]
+fn list_shows_only_the_named_apps() {
+    let home = home();
+    start_fixture(&home, "api", "", "hold");
+    start_fixture(&home, "worker", "", "hold");
+    let listed = home.ok("list api").says("1 app: 1 online");
+    assert!(listed.stdout.contains("\napi ") && !listed.stdout.contains("worker"), "{listed}");
+    assert_eq!(home.ok("list worker --json").json().as_array().unwrap().len(), 1);
+    assert_eq!(home.ok("list worker --quiet").stdout, "1\n");
+    home.run("list wokrer").code(4).says("did you mean `worker`?");
+    home.ok("list api worker").says("2 apps: 2 online");
+}

@@ -4,23 +4,89 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use ostler_testkit::{Foreground, Home, fixture, needs_program, needs_root, skip};
+use ostler_testkit::{Foreground, Home, fixture, kill, needs_program, needs_root, skip};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{ecosystem, home, send_line, start_echo_app, start_fixture};
+use crate::setup::{ecosystem, home, home_as_pm2, send_line, start_echo_app, start_fixture};
 
-#[test]
-fn logs_print_tail_and_then_new_lines() {
-    let home = home();
-    start_echo_app(&home, "p", "");
-    (1..=30).for_each(|i| send_line(&home, "p", &format!("old {i}")));
+/// Checks the past lines and a new line, in PM2's form or in ostler's own.
+fn prints_tail_and_new_lines(home: &Home, is_pm2: bool) {
+    start_echo_app(home, "p", "");
+    (1..=30).for_each(|i| send_line(home, "p", &format!("old {i}")));
     home.wait_log("p-out.log", "old 30");
     let follower = Foreground::open(home.cmd("logs p --lines 3").command());
     let tail = follower.until("old 30");
     assert!(tail.iter().any(|line| line.ends_with("old 28")) && !tail.iter().any(|line| line.ends_with("old 27")), "{tail:?}");
-    send_line(&home, "p", "new one");
+    send_line(home, "p", "new one");
     let line = follower.until("new one").pop().unwrap();
-    assert!(line.contains("0|p") && line.ends_with("| new one"), "{line:?}");
+    assert!(line.ends_with("| new one") == is_pm2 && line.contains("0|p") == is_pm2, "{line:?}");
+    if !is_pm2 {
+        let (time, rest) = line.split_at("13:14:58.120".len());
+        assert!(time.split([':', '.']).all(|part| part.parse::<u16>().is_ok()) && rest.ends_with(" p   new one"), "{line:?}");
+    }
+}
+
+#[test]
+fn logs_print_tail_and_then_new_lines() {
+    prints_tail_and_new_lines(&home(), false);
+    prints_tail_and_new_lines(&home_as_pm2(), true);
+}
+
+#[test]
+fn past_lines_of_all_logs_are_ordered_by_their_times() {
+    let home = home();
+    for name in ["one", "two"] {
+        start_fixture(&home, name, "--no-autorestart", "exit 0");
+        home.wait_status(name, "stopped");
+    }
+    let write = |file: &str, lines: &str| home.write(&home.dir().join("logs").join(file).display().to_string(), lines);
+    write("one-out.log", "2026-11-24T10:00:00Z: first\n2026-11-24T10:00:02Z: third\n    at main (/srv/one.js:1:1)\n");
+    write("two-out.log", "{\"time\":1795514401000,\"msg\":\"second\"}\n");
+    write("two-error.log", "2026-11-24T10:00:03Z: fourth\n");
+    let lines = home.ok("logs one two --nostream").stdout;
+    let has = |line: &str, parts: [&str; 3]| parts.iter().all(|part| line.contains(part));
+    let expected = [
+        [":00:00.000 ", "one", "   first"],
+        [":00:01.000 ", "two", "second"],
+        [":00:02.000 ", "one", "   third"],
+        ["", "one", "    at main"],
+        [":00:03.000 ", "two", " ! fourth"],
+    ];
+    assert_eq!(lines.lines().count(), expected.len(), "{lines}");
+    assert!(lines.lines().zip(expected).all(|(line, parts)| has(line, parts)), "{lines}");
+    // The date is in its own column, and is not repeated.
+    assert!(!lines.contains("10:00:00Z") && !lines.contains("last 15 lines"), "{lines}");
+    // `--raw` prints the lines in the same order, without any change.
+    let raw = home.run("logs one two --nostream --raw");
+    assert!(raw.stdout.starts_with("2026-11-24T10:00:00Z: first\n{\"time\"") && raw.stderr == "2026-11-24T10:00:03Z: fourth\n", "{raw}");
+    home.ok("logs one --nostream --format").says("app=one id=0 type=out message=2026-11-24T10:00:00Z: first");
+}
+
+#[test]
+fn a_restart_is_marked_between_the_lines() {
+    let home = home();
+    start_echo_app(&home, "p", "");
+    start_echo_app(&home, "other", "");
+    let pid = home.app("p").pid();
+    let follower = Foreground::open(home.cmd("logs p --lines 0").command());
+    let mut heard = 0;
+    home.wait_until("the line is followed", || {
+        send_line(&home, "p", "before");
+        heard = std::iter::from_fn(|| follower.out.recv_timeout(Duration::from_millis(100)).ok()).count();
+        heard > 0
+    });
+    kill(home.app("other").pid(), Signal::KILL);
+    kill(pid, Signal::KILL);
+    home.wait_app("p", "another process", |item| item.pid() != pid && item.status() == "online");
+    let marker = follower.until("restarted").pop().unwrap();
+    assert_eq!(marker, format!("── p restarted: SIGKILL, pid {pid} → {} ──", home.app("p").pid()));
+    let again = home.app("p").pid();
+    home.ok("restart p");
+    let marker = follower.until("restarted").pop().unwrap();
+    assert_eq!(marker, format!("── p restarted by `restart`: pid {again} → {} ──", home.app("p").pid()));
+    home.ok("stop p");
+    follower.until("p stopped by `stop`");
 }
 
 #[test]

@@ -74,16 +74,39 @@ fn migration_and_rollback_move_every_app() {
     assert!(again["apps"].as_array().unwrap().iter().all(|app| app["state"] == "present"), "{again}");
 
     new.ok("migrate --back");
-    assert_eq!((states(&new), states(&old)), (Vec::new(), as_it_was));
+    assert_eq!((states(&new), states(&old)), (Vec::new(), as_it_was.clone()));
     // PM2 reports an app as online before it listens.
     old.wait_until("it answers again", || get(port, "/").is_ok());
     assert_eq!((get(port, "/").unwrap(), new.dir().join("migration.json").exists()), (of(&old, "web"), false));
 
     new.ok(migrate(&new, &old, ""));
     let daemon = old.keeper_pid();
-    new.ok("migrate --finish");
+    // Nothing was saved in PM2: its list is completed before it is stopped.
+    assert!(!old.dir().join("dump.pm2").exists());
+    new.ok("migrate --finish").says("PM2's list was saved in ");
     assert!(!ostler_testkit::alive(daemon) && !old.dir().join("rpc.sock").exists());
     assert_eq!(new.app("web").status(), "online");
+    let back = new.run("migrate --back").code(4);
+    assert!(back.stderr.contains("hint: after `migrate --finish`: `ostler delete all`, then PM2's `pm2 resurrect`"), "{back}");
+    new.ok("delete all");
+    old.ok("resurrect");
+    old.wait_until("it answers again", || get(port, "/").is_ok());
+    assert_eq!(states(&old), as_it_was);
+}
+
+/// A list that has the moved apps is the user's own, and stays.
+#[test]
+fn finish_keeps_a_saved_list_that_is_complete() {
+    needs_program!("node");
+    let app = |name: &str| format!(r#"{{"name": "{name}", "script": "{}", "interpreter": "none", "args": "hold"}}"#, fixture());
+    let Some(old) = pm2(&format!("{}, {}", app("one"), app("two"))) else { return };
+    old.ok("save");
+    old.ok("delete two");
+    let saved = old.read_own("dump.pm2");
+    let new = home();
+    new.ok(migrate(&new, &old, ""));
+    new.ok("migrate --finish").never_says("list was saved");
+    assert_eq!(old.read_own("dump.pm2"), saved);
 }
 
 #[test]
@@ -137,6 +160,13 @@ fn migration_into_the_pm2_folder_works() {
     new.wait_until("npm's PM2 finds ostler there", || old.run("jlist").stdout.contains("\"web\""));
     assert_eq!(old.app("web").pid(), new.app("web").pid());
     assert_eq!(new.read_own("pm2.pid").trim(), new.keeper_pid().to_string());
+    // PM2 is gone, and its home is ostler's: the way back is another one than after `--finish`.
+    let back = new.run(format!("migrate {} --back --in-place", old.dir().display())).code(1);
+    let folder = old.dir().display().to_string();
+    let hint = "ostler save && ostler kill && ostler compat uninstall; pm2 resurrect`";
+    assert!(back.stderr.contains("hint: ") && back.stderr.contains(hint) && back.stderr.contains(&folder), "{back}");
+    assert!(!back.stderr.contains("delete all"), "{back}");
+    assert_eq!(new.app("web").status(), "online");
     new.ok("kill");
 }
 

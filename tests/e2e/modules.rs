@@ -58,7 +58,7 @@ fn module_is_not_part_of_all() {
     // A module can be addressed by name like any other app.
     home.ok("restart mod");
     assert_ne!(home.app("mod").pid(), pid);
-    home.ok("save").says("not managing any process");
+    home.ok("save").says("no app is in the list; nothing was saved");
     home.ok("kill");
     assert_eq!(home.processes(), []);
 }

@@ -1,6 +1,6 @@
 //! The program's names, and the home that each name selects.
 
-use ostler_testkit::{Home, Subject, fixture};
+use ostler_testkit::{Home, ListedApp, Subject, fixture};
 
 use crate::setup::{binary, home};
 
@@ -27,6 +27,35 @@ fn variable_sets_concurrent_actions() {
         "{}",
         home.report()
     );
+}
+
+/// `all` selects all apps in commands. PM2 accepts it as a name, and apps that have it keep it.
+#[test]
+fn words_of_commands_are_no_names_of_new_apps() {
+    let pm2 = Home::new(Subject::OstlerAsPm2(binary()));
+    let mut home = home();
+    home.set_dir(pm2.dir());
+    let (script, file) =
+        (home.write("all.sh", "exec sleep 1000\n"), home.write("eco.json", r#"{"apps": [{"name": "all", "script": "all.sh"}]}"#));
+    for words in ["start sleep --name all -- 1000".to_owned(), format!("start {script} --name all"), format!("start {script}")] {
+        home.run(words).code(1).says("error: cannot name an app all: ").says("hint: `--name <name>` sets another name");
+    }
+    home.run(format!("start {file}")).code(1).says("cannot name an app all: ").says("apps[0].name");
+    home.run(format!("validate {file}")).code(1).says("cannot name an app all: ");
+    // A number is a name, as in PM2.
+    home.ok(format!("start {script} --name 7"));
+    home.run("restart 7 --name all").code(1).says("cannot name an app all: ");
+    assert_eq!(home.jlist().iter().map(ListedApp::name).collect::<Vec<_>>(), ["7"]);
+    home.ok("delete 7");
+    pm2.ok(format!("start {script}"));
+    pm2.ok("save");
+    pm2.ok("kill");
+    home.ok("resurrect");
+    home.ok(format!("restart {file}"));
+    home.ok("stop all");
+    home.ok(format!("start {script}"));
+    assert_eq!(home.jlist().iter().map(|app| (app.name(), app.status())).collect::<Vec<_>>(), [("all", "online")]);
+    home.ok("kill");
 }
 
 /// As everywhere: 0 and false switch colours off.

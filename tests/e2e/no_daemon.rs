@@ -9,7 +9,7 @@ use crate::setup::{home, start_fixture};
 
 /// An app that prints last words before it exits.
 fn talker(home: &Home) -> String {
-    home.write("talker.sh", "#!/bin/sh\ntrap 'echo last words; exit 0' INT\necho first words\nwhile :; do sleep 0.01; done\n")
+    home.write("talker.sh", "#!/bin/sh\ntrap 'echo last words; exit 0' INT\necho first words\nwhile :; do sleep 0.1; done\n")
 }
 
 #[test]

@@ -46,6 +46,17 @@ fn namespace_limits_the_targets_of_a_command() {
 }
 
 #[test]
+fn argument_without_effect_is_rejected() {
+    let home = home();
+    start_apps(&home);
+    for line in ["flush web api", "sendSignal SIGCONT web api", "scale web 2 3", "pid web api", "env 0 1"] {
+        home.run(line).code(2).says("error: unexpected argument `");
+    }
+    home.ok("reset web api").says("✓ web").says("✓ api");
+    home.ok("describe web api").says("web (").says("api (");
+}
+
+#[test]
 fn option_without_effect_is_rejected() {
     let home = home();
     start_apps(&home);

@@ -11,7 +11,7 @@ fn app(home: &Home, name: &str, members: &str) -> String {
     let script = home.write(
         &format!("{name}.sh"),
         format!(
-            "#!/bin/sh\ntrap \"echo '-{name}' >> log; exit 0\" INT TERM\necho '+{name}' >> log\necho up\nwhile :; do sleep 0.01; done\n"
+            "#!/bin/sh\ntrap \"echo '-{name}' >> log; exit 0\" INT TERM\necho '+{name}' >> log\necho up\nwhile :; do sleep 0.1; done\n"
         ),
     );
     format!(

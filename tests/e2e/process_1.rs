@@ -85,7 +85,7 @@ fn apps_that_process_1_has_started_are_stopped_in_order() {
         skip!("namespaces are not permitted here");
     }
     for home in [home(), home_as_pm2()] {
-        let script = home.write("app.sh", "trap 'echo asked > asked; exit' INT TERM; echo says; while :; do sleep 0.02; done");
+        let script = home.write("app.sh", "trap 'echo asked > asked; exit' INT TERM; echo says; while :; do sleep 0.1; done");
         let init = Init::start(&home, &format!("start {script} --name app --attach"));
         home.wait_until("its lines are shown", || text_of(home.root().join("shown")).contains("says"));
         assert_eq!(init.exit_code_after(&home, Signal::TERM, "start --attach"), Some(143));

@@ -131,7 +131,7 @@ fn pipe_held_only_by_a_child_is_found() {
 #[test]
 fn adopted_app_restarts_and_is_deleted_normally() {
     let home = home();
-    let script = home.write("speak.sh", "echo begins\ntrap 'printf ends; exit 0' TERM INT\nwhile :; do sleep 0.01; done\n");
+    let script = home.write("speak.sh", "echo begins\ntrap 'printf ends; exit 0' TERM INT\nwhile :; do sleep 0.1; done\n");
     let app = json!({ "name": "speaks", "script": "/bin/sh", "args": [script], "interpreter": "none", "time": true });
     let pid = start(&home, &app);
     home.wait_log("speaks-out.log", "begins");

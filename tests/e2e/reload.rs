@@ -446,4 +446,7 @@ fn reload_also_starts_a_stopped_instance() {
     assert!(!home.pids().contains(&before[1]));
     let history = home.ok("rollout history app").stdout;
     assert_eq!((history.matches("serves").count(), history.matches("served").count()), (1, 1), "{history}");
+    home.ok("stop app");
+    home.ok("rollout status app").says("○ served").never_says("serves");
+    home.ok("rollout history app").says("○ served").never_says("serves");
 }

@@ -13,13 +13,13 @@ fn listener(home: &Home, name: &str) -> String {
     home.write(
         name,
         "#!/bin/bash\nfor s in HUP USR1 USR2 WINCH QUIT; do trap \"echo $0 got $s\" $s; done\ntrap 'echo bye; exit 0' INT\n\
-         echo \"$0 is up\"\nwhile :; do sleep 0.02; done\n",
+         echo \"$0 is up\"\nwhile :; do sleep 0.1; done\n",
     )
 }
 
 /// An app that ignores the stop signals.
 fn stubborn(home: &Home) -> String {
-    home.write("stubborn.sh", "#!/bin/bash\ntrap '' INT TERM\necho up\nwhile :; do sleep 0.02; done\n")
+    home.write("stubborn.sh", "#!/bin/bash\ntrap '' INT TERM\necho up\nwhile :; do sleep 0.1; done\n")
 }
 
 #[test]

@@ -31,7 +31,9 @@ fn scale_accepts_absolute_and_relative_numbers() {
         assert_eq!(counts(&home), wanted, "after scale app {to}");
         assert_eq!(home.app_processes().len(), wanted);
     }
-    home.run("scale app 2").fails();
+    home.ok("scale app 2").says("app already has 2 instances");
+    home.run("scale app -3").code(1).says("error: app has 2 instances, so 3 cannot be removed; nothing was changed");
+    assert_eq!(counts(&home), 2);
     home.run("scale nothing 2").code(4);
     for number in ["many", "2.5"] {
         home.run(format!("scale app {number}")).code(2).says("expected a whole number");

@@ -30,8 +30,9 @@ async def asgi(scope, receive, send):
 
 const NODE: &str = "require('http').createServer((req, res) => res.end(String(process.pid))).listen({ fd: 3 });";
 
-/// A single reload could lose nothing by chance.
-const RELOADS: usize = 5;
+/// Number of reloads of each program. A single one could lose nothing by chance; the programs of a
+/// kind together have many.
+const RELOADS: usize = 3;
 
 /// Runs two instances of this program (with additional JSON members) behind one port. Both answer,
 /// and no request is lost when they are replaced.

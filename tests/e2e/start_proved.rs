@@ -91,7 +91,7 @@ fn no_wait_and_pm2_name_skip_the_check() {
     command(&good, "restart app").run().ok();
     command(&good, "reload app").run().ok();
     let (home, _) = about_to_fail("fork", 1);
-    command(&home, "restart app --no-wait").run().ok();
+    command(&home, "restart app --no-wait").run().ok().says("◐ app  starting; continues in the background");
     let pm2 = home_as_pm2();
     let script = pm2.write("app.js", APP);
     pm2.write("bad", "");

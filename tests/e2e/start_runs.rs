@@ -75,7 +75,7 @@ fn failing_script_is_reported_with_its_cause() {
         let failed = fails(&home, &format!("start {script} --name app --restart-delay 60000"));
         assert_eq!(failed.code, 1, "{failed:?}");
         assert!(failed.stderr.contains(cause) && failed.stderr.contains("exited with code 1"), "{failed:?}");
-        failed.says("it is restarted");
+        failed.says("ostler restarts it");
         // The app stays in the list, for `why` and `logs`.
         home.wait_status("app", "waiting restart");
         home.ok("delete app");

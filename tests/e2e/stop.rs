@@ -66,7 +66,7 @@ fn stop_cancels_a_crash_loop() {
 #[test]
 fn restart_during_a_slow_stop_leaves_one_process() {
     let home = home();
-    let script = home.write("slow.sh", "#!/bin/sh\ntrap 'sleep 0.5; exit 0' INT\necho up\nwhile :; do sleep 0.05; done\n");
+    let script = home.write("slow.sh", "#!/bin/sh\ntrap 'sleep 0.5; exit 0' INT\necho up\nwhile :; do sleep 0.1; done\n");
     home.ok(format!("start {script} --name slow --kill-timeout 20000"));
     home.wait_log("slow-out.log", "up");
     let mut stop = home.cmd("stop slow").command().spawn().unwrap();

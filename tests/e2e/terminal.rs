@@ -32,6 +32,26 @@ fn tables_fit_the_width_and_charset_of_the_terminal() {
     assert!(!piped.stdout.is_ascii(), "{piped}");
 }
 
+#[test]
+fn log_lines_and_events_have_columns_that_fit() {
+    needs_program!("script");
+    let home = home();
+    let app = home.write("app.sh", "#!/bin/sh\necho listening\nprintf 'Error: x\\n    at f (/srv/a.js:1:1)\\n' >&2\nexec sleep 1000\n");
+    home.ok(format!("start {app} --name app"));
+    home.wait_log("app-error.log", "at f");
+    let lines = on_terminal(&home, "logs app --nostream --err", 60, "C.UTF-8");
+    assert_eq!(lines, ["             app ! Error: x", "                 !     at f (/srv/a.js:1:1)"]);
+    // Without a terminal, each line has its name.
+    assert!(home.ok("logs app --nostream").stdout.lines().all(|line| line.contains(" app ")));
+    home.ok("restart app");
+    for columns in [20, 40, 60, 80] {
+        let lines = on_terminal(&home, "events", columns, "C.UTF-8");
+        assert!(lines.len() > 6 && lines.iter().all(|line| line.chars().count() <= columns), "{columns}: {lines:#?}");
+        let lines = on_terminal(&home, "events --all", columns, "C");
+        assert!(lines.iter().all(|line| line.is_ascii() && line.len() <= columns), "{columns}: {lines:#?}");
+    }
+}
+
 /// App output that would act on a terminal: a title, the clipboard, a cleared screen, a query that
 /// the terminal answers; and a colour.
 const HOSTILE: &str = r"\033]0;title\007\033]52;c;cm0=\033\\\033[2J\033[6n\033P+q\033\\\033[31mred\033[0m\202";

@@ -28,16 +28,24 @@ fn live_top_works_without_the_dashboard() {
     terminal.wait_for("no history: the dashboard is off");
     terminal.wait_until("the busy one is the first", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by cpu"));
     terminal.press("n");
-    terminal.wait_until("by name, turned round", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by name"));
+    terminal.wait_until("by name", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by name"));
     terminal.press("n");
     terminal.wait_until("by name, turned round", |screen| names(screen) == ["app-idle", "app-busy"] && screen.contains("by name reversed"));
     // Changes appear while it runs.
     start_fixture(&home, "app-later", "", "hold");
     terminal.wait_until("the third one", |screen| names(screen).contains(&"app-later".to_owned()));
     home.ok("stop app-later");
-    terminal.wait_for("0/1");
-    terminal.resize(40, 8);
-    terminal.wait_until("it fits", |screen| names(screen).len() == 3 && screen.lines().all(|line| line.chars().count() <= 40));
+    terminal.wait_for("○ stopped");
+    home.ok("scale app-idle 3");
+    terminal.wait_for("app-idle ×3");
+    terminal.press("a");
+    terminal.wait_until("each instance has a row", |screen| names(screen).iter().filter(|name| *name == "app-idle").count() == 3);
+    terminal.press("a");
+    terminal.press("?");
+    terminal.wait_for("one row per instance");
+    terminal.press("?");
+    terminal.resize(20, 8);
+    terminal.wait_until("it fits", |screen| names(screen).len() == 3 && screen.lines().all(|line| line.chars().count() <= 20));
     home.ok("kill");
     terminal.wait_until("nobody answers", |screen| names(screen).is_empty());
     terminal.press("q");
@@ -75,7 +83,12 @@ fn without_a_terminal_top_prints_once() {
     assert!(nothing.code != 0 && nothing.stderr.contains("web enable"), "{nothing}");
     home.ok(format!("start {} --name app-idle -i 2 -- hold", fixture()));
     let text = home.ok("top").stdout;
-    assert!(text.contains("app-idle") && text.contains("cpu") && text.starts_with("now"), "{text}");
+    assert!(text.starts_with("NAME") && text.contains("app-idle ×2  ● online") && text.contains("1 app: 1 online"), "{text}");
+    let each = home.ok("top --all").stdout;
+    assert!(each.starts_with("NAME      ID") && each.matches("app-idle").count() == 2, "{each}");
+    // A reader that closes the pipe early is no error.
+    let first = home.cmd("").after("set -o pipefail; \"$0\" top --once | head -n 1; exit").run().ok();
+    assert!(first.stdout.starts_with("NAME") && first.stdout.lines().count() == 1 && first.stderr.is_empty(), "{first}");
     let list = home.ok("top --json").json();
     assert!(
         list[0]["app"] == "app-idle" && list[0]["now"]["instances"] == 2 && list[0]["cpu"]["figures"] == serde_json::json!([]),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ostler_testkit::{Foreground, Home, alive, kill};
+use ostler_testkit::{Foreground, Home, Terminal, alive, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ services:
 fn shop(home: &Home, folder: &str) -> PathBuf {
     let script = |name: &str, then: &str| {
         format!(
-            "trap 'echo {name} ends >> told; exit 0' INT TERM\necho {name} >> told\necho \"{name} $1 $2 $PORT $PASSED\"\n{then}\nwhile :; do sleep 0.02; done\n"
+            "trap 'echo {name} ends >> told; exit 0' INT TERM\necho {name} >> told\necho \"{name} $1 $2 $PORT $PASSED\"\n{then}\nwhile :; do sleep 0.1; done\n"
         )
     };
     let above = Path::new(folder).parent().unwrap();
@@ -131,21 +131,69 @@ fn projects_of_two_folders_are_separate() {
     assert_eq!(quiet.stdout.lines().collect::<Vec<_>>(), ids);
     let quiet = home.cmd("ps -q --json").cwd(&below).run().ok();
     assert_eq!(quiet.stdout.trim(), format!("[{}]", ids.join(",")));
-    home.cmd("logs api --tail 1 -t --nostream").cwd(&below).run().ok().says("last 1 lines");
+    let last = home.cmd("logs api --tail 1 -t --nostream").cwd(&below).run().ok();
+    assert!(last.stdout.lines().count() == 1 && last.stdout.contains(" other-api   "), "{last}");
     // In other folders, and under the other name, these are PM2's commands.
     assert_eq!(home.ok("ps --json").stdout.matches("\"pid\"").count(), 8);
     up(&home, &two, "--project-name other --scale web=1");
     home.wait_until("one is left", || home.names().iter().filter(|name| *name == "other-web").count() == 1);
-    home.cmd("down -v").cwd(&one).run().ok().says("ostler creates no volumes");
+    home.cmd("down -v").cwd(&one).run().ok().says("ostler creates no volumes").says("✓ web  ");
     home.cmd("down --project-name other").cwd(home.root()).run().ok();
     assert_eq!(home.names(), ["web"]);
-    home.cmd("down").cwd(&one).run().ok().says("No app of this project");
+    home.cmd("down").cwd(&one).run().ok().says("no app of this project");
     assert_eq!(home.names(), ["web"]);
     let other = home_as_pm2();
     let folder = shop(&other, "shop");
     other.cmd("up -d").cwd(&folder).run().ok();
     another(&other, "mine");
     other.cmd("ps").cwd(&folder).run().ok().says("mine");
+}
+
+#[test]
+fn each_app_has_one_line_with_its_result() {
+    let home = home();
+    let file = |a: &str, replicas: u8| {
+        let services =
+            format!("api: {{command: sleep 100, environment: {{A: {a}}}, deploy: {{replicas: {replicas}}}}}, web: {{command: sleep 100}}");
+        home.write("shop/compose.yaml", format!("services: {{{services}, failing: {{command: [sh, -c, 'echo no disk; exit 4']}}}}\n"));
+    };
+    file("'1'", 2);
+    let up = |words: &str| home.cmd(format!("up -d {words}")).cwd(home.work().join("shop")).run().ok();
+    let lines = up("api web");
+    assert!(
+        lines.stdout.is_empty() && lines.stderr.contains("\n✓ api ×2  created") && lines.stderr.contains("\n✓ web     created, pid "),
+        "{lines}"
+    );
+    lines.never_says("shop-");
+    let unchanged = up("api web");
+    assert_eq!(unchanged.stderr.lines().skip(1).collect::<Vec<_>>(), ["● shop is up to date: 2 apps, nothing to change"], "{unchanged}");
+    file("'2'", 3);
+    up("api web").says("✓ api ×3  changed").says("● unchanged: web");
+    file("'2'", 1);
+    up("api web").says("✓ api  3 → 1 instance");
+    up("failing").says("✗ failing  exited with code 4\n    no disk\n    hint: ostler why shop-failing");
+    home.write("shop/compose.yaml", "services: {web: {command: sleep 100}}\n");
+    up("").says("no longer in this file: api, failing");
+    let down = home.cmd("down").cwd(home.work().join("shop")).run().ok();
+    assert!(down.stderr.contains("✓ web") && down.stderr.contains("deleted"), "{down}");
+    let pm2 = home_as_pm2();
+    pm2.write("shop/compose.yaml", "services: {web: {command: sleep 100}}\n");
+    let lines = pm2.cmd("up -d").cwd(pm2.work().join("shop")).run().ok();
+    assert!(lines.stdout.ends_with("[PM2] App [shop-web] launched (1 instances)\nshop-web created\n"), "{lines}");
+    pm2.cmd("up -d").cwd(pm2.work().join("shop")).run().ok().says("shop-web unchanged");
+}
+
+#[test]
+fn app_that_is_waited_for_has_a_live_line() {
+    needs_program!("setsid");
+    let home = home();
+    let folder = shop(&home, "shop");
+    std::fs::remove_file(folder.join("ready")).unwrap();
+    let mut terminal = Terminal::start(home.cmd("up -d").cwd(&folder), 60, 24);
+    terminal.wait_until("web waits for api", |screen| screen.lines().any(|line| line.starts_with("◐ web ") && line.contains("shop-api")));
+    std::fs::write(folder.join("ready"), "").unwrap();
+    terminal.wait_until("web has a result", |screen| screen.lines().any(|line| line.starts_with("✓ web ") && line.contains("created")));
+    assert!(terminal.end().success());
 }
 
 #[test]
@@ -162,7 +210,7 @@ fn foreground_up_runs_until_ctrl_c() {
     assert_eq!(home.app("shop-web").status(), "stopped");
     assert_eq!(home.app("mine").status(), "online");
     // At the second Ctrl-C, ostler kills the processes immediately.
-    home.write("web.sh", "trap '' INT TERM\necho stubborn\nwhile :; do sleep 0.02; done\n");
+    home.write("web.sh", "trap '' INT TERM\necho stubborn\nwhile :; do sleep 0.1; done\n");
     let mut front = Foreground::open(home.cmd("up web").cwd(&folder).command());
     front.until("stubborn");
     let pid = home.app("shop-web").pid();

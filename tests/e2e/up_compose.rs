@@ -73,7 +73,7 @@ fn restart_policy_matches_compose() {
         &home,
         &[(
             "compose.yaml",
-            "services:\n  a: {command: \"sh -c 'echo run >> a.log; exit 1'\", restart: on-failure:2}\n  b: {command: \"sh -c 'echo run >> b.log; exit 1'\"}\n  c: {command: \"sh -c 'trap \\\"\\\" INT; trap \\\"echo TERM >> c.log; exit\\\" TERM; echo run >> c.log; while :; do sleep 0.02; done'\", healthcheck: {test: 'echo x >> checks; false', interval: 50ms, retries: 1, start_period: 1ms}}\n",
+            "services:\n  a: {command: \"sh -c 'echo run >> a.log; exit 1'\", restart: on-failure:2}\n  b: {command: \"sh -c 'echo run >> b.log; exit 1'\"}\n  c: {command: \"sh -c 'trap \\\"\\\" INT; trap \\\"echo TERM >> c.log; exit\\\" TERM; echo run >> c.log; while :; do sleep 0.1; done'\", healthcheck: {test: 'echo x >> checks; false', interval: 50ms, retries: 1, start_period: 1ms}}\n",
         )],
     );
     home.cmd("up -d").cwd(&folder).run();

@@ -16,7 +16,7 @@ fn page_works_for_hours_with_two_browsers_and_in_background() {
     home.ok(format!("web enable --port {} --no-otlp", free_port()));
     let work = home.work();
     home.ok(format!("start {} --name many -i 10 -- hold", fixture()));
-    let lines = "i=1; while [ $i -le 25000 ]; do echo \"$n $i end\"; i=$((i+1)); done";
+    let lines = "i=1; while [ $i -le 10000 ]; do echo \"$n $i end\"; i=$((i+1)); done";
     let script = home.write(
         "writer.sh",
         format!(
@@ -27,7 +27,7 @@ fn page_works_for_hours_with_two_browsers_and_in_background() {
     home.ok(["start", &script, "--name", "writer"]);
     let links = [home.ok("web open").stdout, home.ok("web open").stdout];
     let told = browser.run(&home, "live.mjs", &[links[0].trim(), links[1].trim(), work.to_str().unwrap()]);
-    assert!(told["events"].as_u64() >= Some(50) && told["usable_ms"].is_u64() && told["played_s"] == 7200, "{told}");
+    assert!(told["events"].as_u64() >= Some(50) && told["usable_ms"].is_u64() && told["played_s"] == 2400, "{told}");
     eprintln!("{told}");
 }
 
@@ -61,6 +61,8 @@ fn dashboard_handles_a_thousand_apps() {
 /// and constants of the program.
 #[test]
 fn dashboard_returns_unused_memory() {
+    /// Without a rest, it keeps nearly all that it ever had.
+    const LEAST_KIB: u64 = 2048;
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     home.ok(format!("start {} --name api -- hold", fixture()));
@@ -76,7 +78,7 @@ fn dashboard_returns_unused_memory() {
     home.wait_until("its reader of standard error is there", || home.processes().iter().any(reads));
     let reader = home.processes().iter().find(|process| reads(process)).unwrap().pid;
     for pid in [home.app("ostler-web").pid(), reader] {
-        home.wait_until("a part of what it had is gone", || resident(pid, "VmRSS:") * 5 < resident(pid, "VmHWM:") * 4);
+        home.wait_until("a part of what it had is gone", || resident(pid, "VmRSS:") + LEAST_KIB < resident(pid, "VmHWM:"));
     }
     assert_eq!(web.get("/").status, 200);
 }

@@ -49,6 +49,18 @@ fn suspended_page_knows_which_events_it_missed() {
     table("eventlist_table.mjs", "eventlist.js");
 }
 
+#[test]
+fn repeated_events_and_exits_are_folded() {
+    needs_program!("node");
+    table("fold_table.mjs", "fold.js");
+}
+
+#[test]
+fn charts_have_round_scales_and_merged_flags() {
+    needs_program!("node");
+    table("chart_table.mjs", "");
+}
+
 /// The list and the stream, in each possible order of arrival.
 #[test]
 fn page_merges_list_and_stream_in_any_order() {
@@ -89,7 +101,7 @@ fn page_shows_the_actual_state() {
     let Some(browser) = browser() else { return };
     let home = home();
     home.ok(format!("web enable --port {} --no-otlp", free_port()));
-    let calm = home.write("calm.sh", "#!/bin/sh\necho a line without a time\nexec sleep 1000\n");
+    let calm = home.write("calm.sh", "#!/bin/sh\nwhile echo a line without a date; do sleep 1; done\n");
     home.ok(["start", &calm, "--name", "calm"]);
     home.run(["start", &fixture().to_string(), "--name", "crashed", "--no-autorestart", "--", "exit", "3"]);
     home.wait_status("crashed", "stopped");
@@ -109,7 +121,39 @@ fn page_shows_the_actual_state() {
         ),
     );
     home.ok(["start", &server, "--name", "routes"]);
+    // A file that another program wrote: its lines have neither dates nor receive times.
+    std::fs::write(home.dir().join("logs/loop-out__2026-11-20_12-00-00.log"), "a line of unknown time\n").unwrap();
+    let thrower =
+        home.write("thrower.js", "const none = 1;\nconsole.error(new RangeError('no row 7 of k3x9'));\nsetInterval(() => {}, 1000);\n");
+    // The dashboard reads lines that are written while it runs.
+    home.wait_until("errors are read", || home.processes().iter().any(|process| process.cmdline.contains("logs --json --err")));
+    home.ok(["start", &thrower, "--name", "thrower"]);
     browser.run(&home, "truths.mjs", &[home.ok("web open").stdout.trim()]);
+}
+
+#[test]
+fn stops_by_ostler_are_no_errors() {
+    needs_program!("python3");
+    let home = home();
+    let loops = "import time\nprint('ready', flush=True)\nwhile True:\n    time.sleep(1)\n";
+    home.ok(["start", &home.write("loop.py", loops), "--name", "loop", "--interpreter", "python3"]);
+    home.wait_log("loop-out.log", "ready");
+    home.ok("restart loop");
+    home.wait_log("loop-error.log", "KeyboardInterrupt");
+    home.ok([
+        "start",
+        &home.write("bad.py", "raise ValueError('bad header')"),
+        "--name",
+        "bad",
+        "--interpreter",
+        "python3",
+        "--no-autorestart",
+        "--no-wait",
+    ]);
+    home.wait_log("bad-error.log", "ValueError");
+    // Without the dashboard, the log files are searched, and the times are unknown.
+    let errors = home.ok("errors");
+    errors.says("ValueError: bad header").never_says("KeyboardInterrupt");
 }
 
 /// The page is asleep, or cut off from a dying server, for longer and for shorter than events are

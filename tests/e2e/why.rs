@@ -113,7 +113,7 @@ fn failed_reload_is_explained() {
     for said in [failed.all(), home.ok("why app").stdout.clone()] {
         assert!(said.contains("Error: Cannot find module './lost'") && said.contains("app.js:2:"), "{said}");
     }
-    home.ok("why app").says("release 2: failed");
+    home.ok("why app").says("release 2: ✗ failed");
     home.write("app.js", &good);
     home.ok("reload app");
     assert!(!home.ok("why app").stdout.contains("failed"), "it is over");

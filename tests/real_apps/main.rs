@@ -5,8 +5,9 @@
 //! them. The apps are a few lines each, in `tests/fixtures/real`. A test copies them into its home,
 //! beside a link to the packages. Realistic apps are in `examples/`.
 #![forbid(unsafe_code)]
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "a test")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
 
+mod any_program;
 mod apps;
 mod boards;
 mod examples;

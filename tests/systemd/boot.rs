@@ -91,8 +91,7 @@ fn startup_check_names_every_obstacle() {
     let machine = machine();
     let check = |wrong: &[&str]| {
         let output = machine.run("ostler startup --check").code(i32::from(!wrong.is_empty()));
-        let found: Vec<&str> =
-            output.stdout.lines().filter_map(|line| line.strip_prefix("✗ ")).filter_map(|line| line.split(':').next()).collect();
+        let found: Vec<&str> = output.stdout.lines().filter_map(|line| Some(line.strip_prefix("✗ ")?.split_once(':')?.0)).collect();
         assert_eq!(found, wrong, "{output}");
         output.stdout
     };

@@ -8,6 +8,7 @@ use std::process::Command;
 
 const PM2: &str = "pm2@7.0.4";
 const SUPERVISOR: &str = "4.3.0";
+const GUNICORN: &str = "27.0.1";
 const EXPORTER: &str = "pm2-prometheus-exporter@0.1.1";
 
 /// Runs the harness. The words are passed to it unchanged (`--help` lists them).
@@ -25,7 +26,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         // An unavailable peer is left out, and the table shows that.
         for (variable, peer) in [
             ("OSTLER_BENCH_PM2", pm2(&cache)),
-            ("OSTLER_BENCH_SUPERVISOR", supervisor(&cache)),
+            ("OSTLER_BENCH_SUPERVISOR", python_programs(&cache, "supervisor", SUPERVISOR, "supervisord")),
+            ("OSTLER_BENCH_GUNICORN", python_programs(&cache, "gunicorn", GUNICORN, "gunicorn").map(|programs| programs.join("gunicorn"))),
             ("OSTLER_BENCH_EXPORTER", exporter(&cache)),
         ] {
             match peer {
@@ -71,18 +73,18 @@ fn exporter(cache: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Returns the folder of its two programs, in a separate virtual environment.
-fn supervisor(cache: &Path) -> Result<PathBuf> {
-    let environment = cache.join(format!("supervisor-{SUPERVISOR}"));
+/// Returns the folder with the programs of a Python package, in a separate virtual environment.
+fn python_programs(cache: &Path, package: &str, version: &str, program: &str) -> Result<PathBuf> {
+    let environment = cache.join(format!("{package}-{version}"));
     let programs = environment.join("bin");
-    if !programs.join("supervisord").exists() {
-        eprintln!("installing supervisor {SUPERVISOR} into {}", environment.display());
+    if !programs.join(program).exists() {
+        eprintln!("installing {package} {version} into {}", environment.display());
         must_run(Command::new("python3").args(["-m", "venv"]).arg(&environment))
             .and_then(|()| {
                 let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-                must_run(Command::new(programs.join("python")).args(pip).arg(format!("supervisor=={SUPERVISOR}")))
+                must_run(Command::new(programs.join("python")).args(pip).arg(format!("{package}=={version}")))
             })
-            .context("supervisor cannot be installed")?;
+            .with_context(|| format!("{package} cannot be installed"))?;
     }
     Ok(programs)
 }

@@ -1,9 +1,12 @@
 //! Generates `docs/reference/` from the program itself, so that it always matches the program;
-//! `docs/pm2-parity.md` from its tables; `docs/zh/untranslated.txt` from the pages.
+//! `docs/pm2-parity.md` from its tables; `docs/zh/untranslated.txt` from the pages; the catalogue
+//! of translations from the sources.
 
 use crate::parity;
 use crate::process::{build, output, root};
+use crate::texts;
 use crate::translations;
+use crate::untranslated;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::process::Command;
@@ -15,6 +18,9 @@ const FILES: &[(&str, &[&str])] = &[
     ("import.md", &["help", "import", "--reference"]),
     ("ecosystem.schema.json", &["validate", "--schema"]),
 ];
+
+/// The files that are also generated in Chinese, below `docs/zh/reference`.
+const TRANSLATED: &[&str] = &["cli.md", "ecosystem.md"];
 
 /// Tables of `docs/pm2-parity.md`.
 const PARITY: &str = "tests/compat/parity.toml";
@@ -28,28 +34,39 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     fs::create_dir_all(docs.join("reference")).with_context(|| format!("cannot make {}", docs.join("reference").display()))?;
     let mut made = Vec::new();
     for (name, arguments) in FILES {
-        let text = output(Command::new(&program).args(*arguments).env("NO_COLOR", "1").env("OSTLER_HOME", "/nonexistent"))?;
-        made.push((format!("reference/{name}"), text));
+        let printed = |locale: &str| {
+            output(Command::new(&program).args(*arguments).env("NO_COLOR", "1").env("OSTLER_HOME", "/nonexistent").env("LC_ALL", locale))
+        };
+        made.push((docs.join("reference").join(name), printed("C")?));
+        if TRANSLATED.contains(name) {
+            made.push((docs.join("zh/reference").join(name), printed("zh_CN.UTF-8")?));
+        }
     }
     let tables = root().join(PARITY);
     let tables = fs::read_to_string(&tables).with_context(|| format!("cannot read {}", tables.display()))?;
-    made.push(("pm2-parity.md".into(), parity::document(&tables)?));
-    made.push(("zh/untranslated.txt".into(), translations::list(&root())?));
+    let of_parity = texts::of_parity(&parity::texts(&tables)?)?;
+    made.push((docs.join("pm2-parity.md"), parity::document(&tables, str::to_owned)?));
+    made.push((docs.join("zh/pm2-parity.md"), parity::document(&tables, |text| of_parity.translated(text))?));
+    made.push((docs.join("zh/untranslated.txt"), translations::list(&root())?));
+    let tables = output(Command::new(&program).args(["help", "--texts"]).env("LC_ALL", "C"))?;
+    let of_program = texts::of_program(&serde_json::from_str::<Vec<String>>(&tables)?)?;
+    for catalogue in [&of_program, &of_parity] {
+        made.push((catalogue.path.clone(), catalogue.text()));
+    }
     let mut stale = Vec::new();
-    for (name, text) in made {
-        let path = docs.join(&name);
+    for (path, text) in made {
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {
             continue;
         }
         if !check {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        stale.push(name);
+        stale.push(path.strip_prefix(root()).unwrap_or(&path).display().to_string());
     }
     match (stale.is_empty(), check) {
-        (true, _) => println!("docs: all that is made by programs is up to date"),
-        (false, false) => println!("docs: wrote {}", stale.join(", ")),
-        (false, true) => bail!("docs: out of date ({}): run `cargo xtask generate`", stale.join(", ")),
+        (true, _) => println!("all generated files are up to date"),
+        (false, false) => println!("wrote {}", stale.join(", ")),
+        (false, true) => bail!("out of date ({}): run `cargo xtask generate`", stale.join(", ")),
     }
-    Ok(())
+    untranslated::check().and(of_program.check()).and(of_parity.check())
 }

@@ -35,7 +35,7 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-history", Allowed::Only(&[])),
     // Only its tests use `config`, for apps of realistic files.
     ("ostler-export", Allowed::Only(&["ostler-core", "ostler-config"])),
-    ("ostler-fleet", Allowed::Only(&[])),
+    ("ostler-fleet", Allowed::Only(&["ostler-core"])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Pages that stay English: generated pages, or pages for developers of ostler.
-const ENGLISH_ONLY: &[&str] = &["reference/", "adr/", "pm2-parity.md"];
+/// Pages that are generated, in both languages or in English only, and pages for developers of
+/// ostler.
+const NOT_TRANSLATED_BY_HAND: &[&str] = &["reference/", "adr/", "pm2-parity.md"];
 
 const HEAD: &str = "\
 # Pages of docs/ (and the README) without a Chinese translation, and translations that are older than their page. Made by `cargo xtask generate`;
@@ -50,7 +51,9 @@ fn read(root: &Path) -> Result<(Pages, Pages)> {
             None => english.insert(name.to_owned(), text),
         };
     })?;
-    english.retain(|name, _| !ENGLISH_ONLY.iter().any(|only| name.starts_with(only)));
+    for pages in [&mut english, &mut chinese] {
+        pages.retain(|name, _| !NOT_TRANSLATED_BY_HAND.iter().any(|only| name.starts_with(only)));
+    }
     english.insert("README.md".into(), text_of(&root.join("README.md"))?);
     if let Ok(text) = fs::read_to_string(root.join("README.zh-CN.md")) {
         chinese.insert("README.md".into(), text);

@@ -21,14 +21,25 @@
 //!     answers HTTP
 //! tiny serve PORT
 //!     answers HTTP and writes numbered lines without end, 1,000 a second
+//! tiny web PORT
+//!     answers HTTP with its pid over any number of kept or new connections, in one thread; with
+//!     `stdin` for the port, its standard input is the listening socket
+//! tiny listen PORT FILE
+//!     opens a port, appends the time of its first instruction and the time at which it listens
+//! tiny bind PORT BINDS CALLS FILE
+//!     appends the durations of `bind` and `listen` of this port for the first time, of the same
+//!     again (median), of port 0 (median), of `getppid`, and of `read` of /dev/zero (means)
 //! ```
 //! Times are CLOCK_MONOTONIC in nanoseconds.
 
 #![forbid(unsafe_code)]
 
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,6 +61,10 @@ fn main() -> ExitCode {
         ["swell", file, ms] => return exceed_limit(file, ms.parse().unwrap_or(0), begin),
         ["answer", port] => answer(port.parse().unwrap_or(0)),
         ["serve", port] => serve(port.parse().unwrap_or(0)),
+        ["web", port] => web(port),
+        ["listen", port, file] => open(port.parse().unwrap_or(0)).and_then(|()| append(file, &format!("{begin}\n{}\n", now()))),
+        ["bind", port, binds, calls, file] => time_calls(port.parse().unwrap_or(0), binds.parse().unwrap_or(0), calls.parse().unwrap_or(0))
+            .and_then(|times| append(file, &times.map(|time| format!("{time}\n")).concat())),
         _ => return ExitCode::from(2),
     };
     if done.is_err() {
@@ -181,4 +196,81 @@ fn answer(port: u16) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Opens a port that stays open.
+fn open(port: u16) -> std::io::Result<()> {
+    std::mem::forget(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?);
+    Ok(())
+}
+
+fn web(port: &str) -> std::io::Result<()> {
+    let listener = match port {
+        "stdin" => TcpListener::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 0)?),
+        port => TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse().unwrap_or(0)))?,
+    };
+    listener.set_nonblocking(true)?;
+    let body = std::process::id().to_string();
+    let answer = |end: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{end}\r\n{body}", body.len()).into_bytes();
+    let (kept, last) = (answer(""), answer("connection: close\r\n"));
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&epoll, &listener, EventData::new_u64(0), EventFlags::IN)?;
+    let (mut streams, mut opened) = (HashMap::<u64, TcpStream>::new(), 0);
+    let (mut events, mut request) = (Vec::<epoll::Event>::with_capacity(64), [0; 1024]);
+    loop {
+        events.clear();
+        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
+        for event in &events {
+            let key = event.data.u64();
+            let Some(stream) = streams.get_mut(&key) else {
+                while let Ok((stream, _)) = listener.accept() {
+                    opened += 1;
+                    epoll::add(&epoll, &stream, EventData::new_u64(opened), EventFlags::IN)?;
+                    streams.insert(opened, stream);
+                }
+                continue;
+            };
+            // The clients of the benchmarks send the whole request in one write.
+            let length = stream.read(&mut request).unwrap_or(0);
+            let is_last = request.get(..length).is_some_and(|request| request.windows(17).any(|word| word == b"Connection: close"));
+            if length == 0 || stream.write_all(if is_last { &last } else { &kept }).is_err() || is_last {
+                streams.remove(&key);
+            }
+        }
+    }
+}
+
+/// Returns nanoseconds of the calls that `tiny bind` lists.
+fn time_calls(port: u16, binds: usize, calls: u32) -> std::io::Result<[i64; 5]> {
+    let first = time_bind(port)?;
+    let again = median_of_binds(port, binds)?;
+    let any = median_of_binds(0, binds)?;
+    let mean = |begin: i64| (now() - begin) / i64::from(calls.max(1));
+    let begin = now();
+    for _ in 0..calls {
+        std::hint::black_box(rustix::process::getppid());
+    }
+    let plain = mean(begin);
+    let zero = File::open("/dev/zero")?;
+    let begin = now();
+    for _ in 0..calls {
+        rustix::io::read(&zero, &mut [0_u8; 1])?;
+    }
+    Ok([first, again, any, plain, mean(begin)])
+}
+
+fn median_of_binds(port: u16, binds: usize) -> std::io::Result<i64> {
+    let mut times = (0..binds).map(|_| time_bind(port)).collect::<std::io::Result<Vec<_>>>()?;
+    times.sort_unstable();
+    Ok(times.get(times.len() / 2).copied().unwrap_or(0))
+}
+
+/// Returns nanoseconds of `bind` and `listen` of a new socket, which is closed.
+fn time_bind(port: u16) -> std::io::Result<i64> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    let begin = now();
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    listen(&socket, 128)?;
+    Ok(now() - begin)
 }

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use ostler_core::message;
+
 use crate::message::Message;
 use crate::render::DeliveryResult;
 
@@ -58,7 +60,7 @@ impl Dispatch {
         for message in waiting {
             let id = message.id.clone();
             let Some(most) = per_minute(&message.channel) else {
-                orders.push(SendAction::GiveUp { id, why: "the channel no longer exists".into() });
+                orders.push(SendAction::GiveUp { id, why: message!("the channel no longer exists") });
                 continue;
             };
             let lane = self.lanes.entry(message.channel.clone()).or_default();
@@ -66,7 +68,7 @@ impl Dispatch {
                 continue;
             }
             if now.saturating_sub(message.at_ms) > GIVEN_UP_MS {
-                orders.push(SendAction::GiveUp { id, why: "it could not be delivered within a day".into() });
+                orders.push(SendAction::GiveUp { id, why: message!("it could not be delivered within a day") });
                 continue;
             }
             let at = lane.free_at(most, now);

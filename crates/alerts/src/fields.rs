@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use ostler_core::message;
+use ostler_core::text::suggest::near;
 use ostler_core::text::units;
 
 /// Error in the JSON: its key and a description.
@@ -33,12 +35,12 @@ impl<'a> Fields<'a> {
     /// Returns the object if all its keys are known, otherwise a problem for each unknown key.
     pub(crate) fn of(value: &'a Value, known: &[&str]) -> Result<Self, Vec<Problem>> {
         let Value::Object(map) = value else {
-            return Err(vec![Problem { key: None, text: format!("expected a table, found {}", kind(value)) }]);
+            return Err(vec![Problem { key: None, text: message!("expected a table, found {found}", found = kind(value)) }]);
         };
         let mut fields = Self { map, problems: Vec::new() };
         for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
             let hint = did_you_mean(key, known);
-            fields.fault(key, format!("unknown key{hint}"));
+            fields.fault(key, message!("unknown key{hint}", hint));
         }
         Ok(fields)
     }
@@ -61,37 +63,45 @@ impl<'a> Fields<'a> {
         let value = self.get(key)?;
         let result = read(value);
         if result.is_none() {
-            self.fault(key, format!("expected {expected}, found {}", kind(value)));
+            self.fault(key, message!("expected {expected}, found {found}", expected, found = kind(value)));
         }
         result
     }
 
     pub(crate) fn text(&mut self, key: &str) -> Option<String> {
         let read = |value: &Value| value.as_str().filter(|text| !text.is_empty() && text.len() <= 4096).map(str::to_owned);
-        self.read(key, read, "a string")
+        self.read(key, read, &message!("a string"))
     }
 
     pub(crate) fn flag(&mut self, key: &str) -> Option<bool> {
-        self.read(key, Value::as_bool, "true or false")
+        self.read(key, Value::as_bool, &message!("true or false"))
     }
 
     /// Reads a text or a list of texts.
     pub(crate) fn texts(&mut self, key: &str) -> Vec<String> {
-        self.read(key, texts, "a string or a list of strings").unwrap_or_default()
+        self.read(key, texts, &message!("a string or a list of strings")).unwrap_or_default()
     }
 
     pub(crate) fn number(&mut self, key: &str, from: f64, to: f64) -> Option<f64> {
-        self.read(key, |value| value.as_f64().filter(|n| (from..=to).contains(n)), &format!("a number from {from} to {to}"))
+        self.read(
+            key,
+            |value| value.as_f64().filter(|n| (from..=to).contains(n)),
+            &message!("a number from {min} to {max}", min = from, max = to),
+        )
     }
 
     /// Reads a number, a percentage (`"90%"`) or an amount (`"400M"`).
     pub(crate) fn amount(&mut self, key: &str) -> Option<f64> {
-        self.read(key, amount, "a number, a percentage or a size such as 400M")
+        self.read(key, amount, &message!("a number, a percentage or a size such as 400M"))
     }
 
     /// Reads a time in ms, from a number of ms or a text such as `5m`.
     pub(crate) fn time(&mut self, key: &str, most: u64) -> Option<u64> {
-        self.read(key, |value| units::millis_of(value).filter(|ms| *ms <= most), &format!("a time up to {}", units::millis_text(most)))
+        self.read(
+            key,
+            |value| units::millis_of(value).filter(|ms| *ms <= most),
+            &message!("a time up to {most}", most = units::millis_text(most)),
+        )
     }
 
     /// Reads one of these words.
@@ -107,13 +117,16 @@ impl<'a> Fields<'a> {
     pub(crate) fn unknown_word(&mut self, key: &str, text: &str, words: &[&str]) {
         let hint = did_you_mean(text, words);
         let text = crate::text::plain(text, 60);
-        self.fault(key, format!("expected one of {}, found {text:?}{hint}", words.join(", ")));
+        self.fault(
+            key,
+            message!("expected one of {words}, found {found}{hint}", words = words.join(", "), found = format!("{text:?}"), hint),
+        );
     }
 
     pub(crate) fn end<T>(self, made: Option<T>) -> Result<T, Vec<Problem>> {
         match made {
             Some(made) if self.problems.is_empty() => Ok(made),
-            _ if self.problems.is_empty() => Err(vec![Problem { key: None, text: "is incomplete".into() }]),
+            _ if self.problems.is_empty() => Err(vec![Problem { key: None, text: message!("is incomplete") }]),
             _ => Err(self.problems),
         }
     }
@@ -143,23 +156,16 @@ fn amount(value: &Value) -> Option<f64> {
 /// Returns the name of a value's type.
 pub(crate) fn kind(value: &Value) -> String {
     match value {
-        Value::Null => "nothing".into(),
-        Value::Bool(_) => "true or false".into(),
+        Value::Null => message!("nothing"),
+        Value::Bool(_) => message!("true or false"),
         Value::Number(number) => number.to_string(),
         Value::String(text) => format!("{:?}", crate::text::plain(text, 60)),
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "a table".into(),
+        Value::Array(_) => message!("a list"),
+        Value::Object(_) => message!("a table"),
     }
 }
 
 /// Returns `; did you mean …?` if one of the known words is close.
 pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
-    if word.len() > 60 {
-        return String::new();
-    }
-    let near = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known)).min();
-    match near {
-        Some((distance, known)) if distance <= 2.max(word.len() / 4) && distance < known.len() => format!("; did you mean {known}?"),
-        _ => String::new(),
-    }
+    near(word, known.iter().copied()).map(|name| message!("; did you mean {name}?", name)).unwrap_or_default()
 }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
+
 use crate::rule::Severity;
 
 /// Notification of a channel.
@@ -70,7 +73,7 @@ impl Message {
             app: String::new(),
             status: Status::Firing,
             severity: Severity::Info,
-            text: "this is a test of the channel; nothing happened".into(),
+            text: message!("this is a test of the channel; nothing happened"),
             since_ms: at_ms,
             over_ms: None,
             instances: Vec::new(),
@@ -90,22 +93,23 @@ impl Message {
     pub fn title(&self) -> String {
         let firing = self.items.iter().filter(|item| item.status != Status::Resolved).count() + self.more;
         let head = match self.severity() {
-            Some(severity) => severity.word().to_uppercase(),
-            None => "RESOLVED".to_owned(),
+            Some(severity) => translated(severity.word()).to_uppercase(),
+            None => message!("RESOLVED"),
         };
         let what = match &self.items[..] {
             [one] if self.more == 0 => format!("{} {}", one.name(), one.rule),
-            all if firing == 0 => format!("{} alerts", all.len()),
-            _ => format!("{firing} alert{}", if firing == 1 { "" } else { "s" }),
+            all if firing == 0 => message!("{count} alerts", count = all.len()),
+            _ if firing == 1 => message!("1 alert"),
+            _ => message!("{count} alerts", count = firing),
         };
-        crate::text::plain(&format!("[{head}] {what} on {}", self.host), 200)
+        crate::text::plain(&message!("[{state}] {alert} on {host}", state = head, alert = what, host = self.host), 200)
     }
 
     /// Returns one line per alert, and one with the number of further alerts.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.items.iter().map(AlertItem::line).collect();
         if self.more > 0 {
-            lines.push(format!("and {} more", self.more));
+            lines.push(message!("and {count} more", count = self.more));
         }
         lines
     }
@@ -119,26 +123,25 @@ impl AlertItem {
 
     /// Returns the alert as one line.
     pub fn line(&self) -> String {
-        let mut line = match self.status {
-            Status::Firing => format!("{}: ", self.severity.word()),
-            Status::Repeated => format!("still {}: ", self.severity.word()),
-            Status::Resolved => "over: ".to_owned(),
+        let name = self.name();
+        let name = match (&self.instances[..], self.instance_count) {
+            ([], _) => name.to_owned(),
+            (some, all) if some.len() < all => message!("{app} ({count} instances)", app = name, count = all),
+            (some, _) => format!("{name} ({})", some.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
         };
-        line.push_str(self.name());
-        match (&self.instances[..], self.instance_count) {
-            ([], _) => {}
-            (some, all) if some.len() < all => line.push_str(&format!(" ({all} instances)")),
-            (some, _) => line.push_str(&format!(" ({})", some.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))),
-        }
-        line.push(' ');
-        line.push_str(&self.text);
+        let mut alert = format!("{name} {}", self.text);
         if self.count > 1 {
-            line.push_str(&format!(", {} times", self.count));
+            alert = message!("{alert}, {count} times", alert, count = self.count);
         }
         if self.flaps {
-            line.push_str(" (flapping)");
+            alert = message!("{alert} (flapping)", alert);
         }
-        line
+        let severity = translated(self.severity.word());
+        match self.status {
+            Status::Firing => message!("{severity}: {alert}", severity, alert),
+            Status::Repeated => message!("still {severity}: {alert}", severity, alert),
+            Status::Resolved => message!("over: {alert}", alert),
+        }
     }
 }
 
@@ -151,7 +154,7 @@ pub(crate) fn figure(metric: &str, value: f64) -> String {
         "cpu" | "host.cpu" | "host.memory" | "host.disk" | "host.load" | "error_rate" => format!("{value:.1} %"),
         "log_age" => {
             let seconds = value.max(0.0) as u64;
-            if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+            if seconds < 120 { message!("{seconds} s", seconds) } else { message!("{minutes} min", minutes = seconds / 60) }
         }
         _ if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
         _ => format!("{value:.2}"),

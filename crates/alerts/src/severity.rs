@@ -1,5 +1,6 @@
 //! Severity of alerts.
 
+use ostler_core::marked;
 use serde::{Deserialize, Serialize};
 
 /// Severity of an alert.
@@ -19,9 +20,9 @@ impl Severity {
     /// Returns the word for this severity.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
+            Self::Info => marked!("info"),
+            Self::Warning => marked!("warning"),
+            Self::Critical => marked!("critical"),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use ostler_core::message;
 use ostler_proto::control::Failure;
 use ostler_proto::frame::FrameError;
 
@@ -13,19 +14,19 @@ use crate::VERSION;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No process listens. Start a daemon, or report that it is not running.
-    #[error("no daemon is running in {home}")]
+    #[error("{}", message!("no daemon is running in {home}", home))]
     NotRunning {
         /// Folder of the socket.
         home: String,
     },
     /// A process listens, but this user may not connect.
-    #[error("no permission to connect to the daemon in {home}")]
+    #[error("{}", message!("no permission to connect to the daemon in {home}", home))]
     Permission {
         /// Folder of the socket.
         home: String,
     },
     /// Any other failure of the socket.
-    #[error("cannot connect to the daemon in {home}: {source}")]
+    #[error("{}", message!("cannot connect to the daemon in {home}: {source}", home, source))]
     Connect {
         /// Folder of the socket.
         home: String,
@@ -45,24 +46,24 @@ pub enum ClientError {
     Down(String),
     /// The time limit of [`crate::Client::limit`] has passed. The daemon may still execute the
     /// request.
-    #[error("the daemon did not answer within {} ms", .0.as_millis())]
+    #[error("{}", message!("the daemon did not answer within {time} ms", time = _0.as_millis()))]
     TimedOut(Duration),
     /// The descriptor of [`crate::Client::interrupt_on`] became readable. The daemon may still
     /// execute the request.
-    #[error("interrupted")]
+    #[error("{}", message!("interrupted"))]
     Interrupted,
     /// The connection ended before the answer. Read-only requests have already been repeated. After
     /// a change, list the apps to see its progress.
-    #[error("the connection to the daemon was lost before it answered")]
+    #[error("{}", message!("the connection to the daemon was lost before it answered"))]
     Lost(#[source] io::Error),
     /// The daemon sent invalid data.
-    #[error("the daemon sent an invalid answer")]
+    #[error("{}", message!("the daemon sent an invalid answer"))]
     Frame(#[from] FrameError),
     /// The daemon sent the answer to another kind of request.
-    #[error("the daemon sent an unexpected answer")]
+    #[error("{}", message!("the daemon sent an unexpected answer"))]
     Unexpected,
     /// The daemon speaks another version of the protocol: replace it (`update`).
-    #[error("the running daemon (version {daemon}) and this program (version {VERSION}) use different protocols")]
+    #[error("{}", message!("the running daemon (version {daemon}) and this program (version {own}) use different protocols", daemon, own = VERSION))]
     Version {
         /// Version of the daemon.
         daemon: String,

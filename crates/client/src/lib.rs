@@ -33,11 +33,14 @@
 #![forbid(unsafe_code)]
 
 pub mod app_rights;
+pub mod attention;
 mod client;
 mod connector;
 mod error;
+pub mod ports;
 pub mod profile_file;
 mod silence;
+pub mod source_line;
 pub mod words;
 
 pub use client::{Client, MAX_ON_BEHALF_OF, Notification, Peer, RETRIES};

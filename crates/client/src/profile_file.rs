@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use ostler_core::message;
 use ostler_proto::control::Profile;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
 use rustix::io::Errno;
@@ -20,10 +21,10 @@ use crate::app_rights::AppRights;
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileFileError {
     /// The preload does not choose such names.
-    #[error("the app reported \"{}\", which is not a profile", .0.display())]
+    #[error("{}", message!("the app reported \"{path}\", which is not a profile", path = _0.display()))]
     Name(PathBuf),
     /// The file is missing, or the app's user may not read it.
-    #[error("cannot move \"{}\": {source}", path.display())]
+    #[error("{}", message!("cannot move \"{path}\": {source}", path = path.display(), source))]
     Read {
         /// Its path.
         path: PathBuf,
@@ -31,10 +32,10 @@ pub enum ProfileFileError {
         source: io::Error,
     },
     /// The file belongs to another user, has another name, or is not a regular file.
-    #[error("\"{}\" is not a regular file of the app's user", .0.display())]
+    #[error("{}", message!("\"{path}\" is not a regular file of the app's user", path = _0.display()))]
     Foreign(PathBuf),
     /// The file is too large, and stays in the app's folder.
-    #[error("\"{}\" is larger than {most_mib} MiB and is not moved", path.display())]
+    #[error("{}", message!("\"{path}\" is larger than {most} MiB and is not moved", path = path.display(), most = most_mib))]
     TooLarge {
         /// Its path.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum ProfileFileError {
         most_mib: u64,
     },
     /// The copy cannot be written.
-    #[error("cannot write the copy: {0}")]
+    #[error("{}", message!("cannot write the copy: {reason}", reason = _0))]
     Write(io::Error),
 }
 

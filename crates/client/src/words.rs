@@ -2,6 +2,7 @@
 //! made safe.
 
 use ostler_core::lifecycle::{ExitCause, Origin, PolicyFinding, ProcessEnding};
+use ostler_core::message;
 use ostler_proto::event::{Event, EventCause, EventKind, Health, LimitKind, LostProcesses};
 
 /// Name shown for an event that does not concern an app.
@@ -25,12 +26,19 @@ fn is_deceptive(c: char) -> bool {
 pub fn span(ms: u64) -> String {
     let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match ms {
-        0..1000 => format!("{ms} ms"),
-        1000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        120_000..7_200_000 => format!("{minutes} min"),
-        7_200_000..172_800_000 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} days"),
+        0..1000 => message!("{ms} ms", ms),
+        1000..120_000 => message!("{seconds}.{tenths} s", seconds = ms / 1000, tenths = ms % 1000 / 100),
+        120_000..7_200_000 => message!("{minutes} min", minutes),
+        7_200_000..172_800_000 => message!("{hours} h {minutes} min", hours, minutes = minutes % 60),
+        _ => message!("{days} days", days),
     }
+}
+
+/// Returns a duration with its sign: `+3 h 2 min`. It is rounded to the tenth of a second, because
+/// clocks that are read in milliseconds differ by one.
+fn signed_span(ms: i64) -> String {
+    let sign = if ms < 0 { '-' } else { '+' };
+    format!("{sign}{}", span(ms.unsigned_abs().saturating_add(50) / 100 * 100))
 }
 
 /// Returns name, event and cause, without time and status.
@@ -46,130 +54,157 @@ pub fn app_text(event: &Event) -> String {
 
 /// Returns the event and its cause, in words that follow a name.
 pub fn event_and_cause(event: &Event) -> String {
-    format!("{}, {}", event_phrase(&event.kind), cause_text(&event.cause))
+    message!("{event}, {cause}", event = event_phrase(&event.kind), cause = cause_text(&event.cause))
 }
 
 /// Returns the event, in words that follow a name.
 pub fn event_phrase(what: &EventKind) -> String {
     match what {
-        EventKind::Waiting => "waits for its dependencies".into(),
-        EventKind::Launched { pid } => format!("launched (pid {pid})"),
-        EventKind::Online { pid } => format!("is online (pid {pid})"),
-        EventKind::NotReady { stopped: true } => "was not ready in time and is stopped".into(),
-        EventKind::NotReady { stopped: false } => "was not ready in time".into(),
-        EventKind::Draining => "finishes its requests".into(),
-        EventKind::Stopping => "is being stopped".into(),
-        EventKind::KillTimeout => "did not stop in time and is killed".into(),
-        EventKind::Exit { pid, ending, uptime_ms } => format!("{} after {} (pid {pid})", exit_text(*ending), span(*uptime_ms)),
-        EventKind::CouldNotStart { why, errno: 0 } => format!("could not be started: {}", shown(why)),
-        EventKind::CouldNotStart { why, errno } => {
-            format!("could not be started: {}: {}", shown(why), std::io::Error::from_raw_os_error(*errno))
+        EventKind::Waiting => message!("waits for its dependencies"),
+        EventKind::Launched { pid } => message!("launched (pid {pid})", pid),
+        EventKind::Online { pid } => message!("is online (pid {pid})", pid),
+        EventKind::NotReady { stopped: true } => message!("was not ready in time and is stopped"),
+        EventKind::NotReady { stopped: false } => message!("was not ready in time"),
+        EventKind::Draining => message!("finishes its requests"),
+        EventKind::Stopping => message!("is being stopped"),
+        EventKind::KillTimeout => message!("did not stop in time and is killed"),
+        EventKind::Exit { pid, ending, uptime_ms } => {
+            message!("{exit} after {duration} (pid {pid})", exit = exit_text(*ending), duration = span(*uptime_ms), pid)
         }
-        EventKind::Restarting { delay_ms: 0 } => "restarts".into(),
-        EventKind::Restarting { delay_ms } => format!("restarts in {}", span(*delay_ms)),
-        EventKind::Stopped => "is stopped".into(),
-        EventKind::Errored { .. } => "failed too often; restarts stopped".into(),
+        EventKind::CouldNotStart { why, errno: 0 } => message!("could not be started: {reason}", reason = shown(why)),
+        EventKind::CouldNotStart { why, errno } => {
+            let error = std::io::Error::from_raw_os_error(*errno);
+            message!("could not be started: {step}: {error}", step = shown(why), error)
+        }
+        EventKind::Restarting { delay_ms: 0 } => message!("restarts"),
+        EventKind::Restarting { delay_ms } => message!("restarts in {time}", time = span(*delay_ms)),
+        EventKind::Stopped => message!("is stopped"),
+        EventKind::Errored { unstable: 0 | 1 } => message!("failed; not restarted"),
+        EventKind::Errored { .. } => message!("failed too often; restarts stopped"),
         EventKind::HookFailed { why } => shown(why),
-        EventKind::Deleted => "is deleted".into(),
-        EventKind::ReloadBegun { release, instances: 1 } => format!("reload started: 1 instance, release {release}"),
-        EventKind::ReloadBegun { release, instances } => format!("reload started: {instances} instances, release {release}"),
-        EventKind::Replaced { pid } => format!("is served by a new process (pid {pid})"),
-        EventKind::ReloadDone { release } => format!("reload succeeded: release {release} serves"),
-        EventKind::ReloadFailed { release, why } => format!("reload to release {release} failed: {}", shown(why)),
-        EventKind::ReloadOverruled { release } => format!("reload to release {release} was cancelled by another command"),
-        EventKind::Health { state: Health::Healthy } => "is healthy".into(),
-        EventKind::Health { state: Health::Unready } => "receives no new connections while other instances can take them".into(),
-        EventKind::Health { state: Health::Unhealthy } => "is unhealthy".into(),
-        EventKind::Health { state: Health::Broken } => "has a broken health check; no action is taken".into(),
+        EventKind::Deleted => message!("is deleted"),
+        EventKind::ReloadBegun { release, instances: 1 } => message!("reload started: 1 instance, release {release}", release),
+        EventKind::ReloadBegun { release, instances } => {
+            message!("reload started: {count} instances, release {release}", count = instances, release)
+        }
+        EventKind::Replaced { pid } => message!("is served by a new process (pid {pid})", pid),
+        EventKind::ReloadDone { release } => message!("reload succeeded: release {release} serves", release),
+        EventKind::ReloadFailed { release, why } => message!("reload to release {release} failed: {reason}", release, reason = shown(why)),
+        EventKind::ReloadOverruled { release } => message!("reload to release {release} was cancelled by another command", release),
+        EventKind::Health { state: Health::Healthy } => message!("is healthy"),
+        EventKind::Health { state: Health::Unready } => message!("receives no new connections while other instances can take them"),
+        EventKind::Health { state: Health::Unhealthy } => message!("is unhealthy"),
+        EventKind::Health { state: Health::Broken } => message!("has a broken health check; no action is taken"),
         EventKind::LimitExceeded { limit, .. } => match limit {
-            LimitKind::Memory => "uses too much memory".into(),
-            LimitKind::Cpu => "uses too much CPU".into(),
-            LimitKind::Errors => "reports too many errors".into(),
+            LimitKind::Memory => message!("uses too much memory"),
+            LimitKind::Cpu => message!("uses too much CPU"),
+            LimitKind::Errors => message!("reports too many errors"),
         },
-        EventKind::RunMissed { .. } => "missed a scheduled run, which is skipped".into(),
-        EventKind::LogRotated { file } => format!("log was rotated to {}", shown(file)),
-        EventKind::Scaled { from, to } => format!("is scaled from {from} to {}", count_text(*to)),
-        EventKind::SetAside { file: Some(file) } => format!("was removed from the list; its record is in {}", shown(file)),
-        EventKind::SetAside { file: None } => "was removed from the list; its record is lost".into(),
-        EventKind::Recovered { lost, running, ended } => format!("{}: {}", lost_text(*lost), instances_text(*running, *ended)),
-        EventKind::UpdateBegun => "update started".into(),
-        EventKind::UpdateFailed { why } => format!("update failed, nothing was changed: {}", shown(why)),
-        EventKind::Updated { version, running, ended } => format!("updated to {}: {}", shown(version), instances_text(*running, *ended)),
-        EventKind::ListSaved { instances } => format!("list is saved: {}", count_text(*instances)),
+        EventKind::RunMissed { .. } => message!("missed a scheduled run, which is skipped"),
+        EventKind::LogRotated { file } => message!("log was rotated to {file}", file = shown(file)),
+        EventKind::Scaled { from, to } => message!("is scaled from {before} to {instances}", before = from, instances = count_text(*to)),
+        EventKind::SetAside { file: Some(file) } => {
+            message!("was removed from the list; its record is in {file}", file = shown(file))
+        }
+        EventKind::SetAside { file: None } => message!("was removed from the list; its record is lost"),
+        EventKind::Recovered { lost, running, ended } => {
+            message!("{event}: {instances}", event = lost_text(*lost), instances = instances_text(*running, *ended))
+        }
+        EventKind::UpdateBegun => message!("update started"),
+        EventKind::UpdateFailed { why } => message!("update failed, nothing was changed: {reason}", reason = shown(why)),
+        EventKind::Updated { version, running, ended } => {
+            message!("updated to {version}: {instances}", version = shown(version), instances = instances_text(*running, *ended))
+        }
+        EventKind::ClockMoved { by_ms } => message!("clock moved by {time}", time = signed_span(*by_ms)),
+        EventKind::ListSaved { instances } => message!("list is saved: {instances}", instances = count_text(*instances)),
     }
 }
 
-fn lost_text(lost: LostProcesses) -> &'static str {
+fn lost_text(lost: LostProcesses) -> String {
     match lost {
-        LostProcesses::Daemon => "the daemon restarted",
-        LostProcesses::Keeper => "the keeper was replaced",
-        LostProcesses::Both => "daemon and keeper were replaced",
-        LostProcesses::All => "all manager processes were replaced",
+        LostProcesses::Daemon => message!("the daemon restarted"),
+        LostProcesses::Keeper => message!("the keeper was replaced"),
+        LostProcesses::Both => message!("daemon and keeper were replaced"),
+        LostProcesses::All => message!("all manager processes were replaced"),
     }
 }
 
 /// Returns the instances found: `3 instances keep running, 1 had exited`.
 fn instances_text(running: u32, ended: u32) -> String {
-    let running = format!("{} {}", count_text(running), if running == 1 { "keeps running" } else { "keep running" });
-    if ended == 0 { running } else { format!("{running}, {ended} had exited") }
+    let running = match running {
+        1 => message!("1 instance keeps running"),
+        count => message!("{count} instances keep running", count),
+    };
+    if ended == 0 { running } else { message!("{running}, {count} had exited", running, count = ended) }
 }
 
 fn count_text(instances: u32) -> String {
-    if instances == 1 { "1 instance".into() } else { format!("{instances} instances") }
+    if instances == 1 { message!("1 instance") } else { message!("{count} instances", count = instances) }
 }
 
 /// Returns the exit, in words that follow "it".
 pub fn exit_text(ending: ProcessEnding) -> String {
     match ending {
-        ProcessEnding::Code(code) => format!("exited with code {code}"),
-        ProcessEnding::Signal { signal, core } => {
-            format!("was killed by {}{}", ostler_sys::process::signal::name(signal), if core { " (core dumped)" } else { "" })
+        ProcessEnding::Code(code) => message!("exited with code {code}", code),
+        ProcessEnding::Signal { signal, core: true } => {
+            message!("was killed by {signal} (core dumped)", signal = ostler_sys::process::signal::name(signal))
         }
-        ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => "exited, how is unknown".into(),
+        ProcessEnding::Signal { signal, core: false } => {
+            message!("was killed by {signal}", signal = ostler_sys::process::signal::name(signal))
+        }
+        ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => message!("exited, how is unknown"),
     }
 }
 
 /// Returns the cause, in words that follow the event.
 pub fn cause_text(cause: &EventCause) -> String {
     match cause {
-        EventCause::User { command, uid, pid, on_behalf_of } => {
-            let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name))).unwrap_or_default();
-            format!("by `{}` of uid {uid}{name} (pid {pid})", shown(command))
+        EventCause::User { command, uid, pid, on_behalf_of: Some(user) } => {
+            message!("by `{command}` of uid {uid} on behalf of {user} (pid {pid})", command = shown(command), uid, user = shown(user), pid)
         }
-        EventCause::Policy { name, detail: Some(detail) } => format!("by the policy `{}` ({})", shown(name.word()), shown(detail)),
-        EventCause::Policy { name, detail: None } => format!("by the policy `{}`", shown(name.word())),
-        EventCause::App => "by itself".into(),
-        EventCause::System => "by the system".into(),
-        EventCause::Shutdown => "by the shutdown of the daemon".into(),
+        EventCause::User { command, uid, pid, on_behalf_of: None } => {
+            message!("by `{command}` of uid {uid} (pid {pid})", command = shown(command), uid, pid)
+        }
+        EventCause::Policy { name, detail: Some(detail) } => {
+            message!("by the policy `{policy}` ({detail})", policy = shown(name.word()), detail = shown(detail))
+        }
+        EventCause::Policy { name, detail: None } => message!("by the policy `{policy}`", policy = shown(name.word())),
+        EventCause::App => message!("by itself"),
+        EventCause::System => message!("by the system"),
+        EventCause::Shutdown => message!("by the shutdown of the daemon"),
     }
 }
 
 /// Returns the cause of an exit, in words that follow the kind of exit.
 pub fn exit_cause_text(cause: &ExitCause) -> String {
     match cause {
-        ExitCause::Itself => "by itself".into(),
-        ExitCause::Requested(origin) => format!("requested by {}", origin_text(origin)),
+        ExitCause::Itself => message!("by itself"),
+        ExitCause::Requested(origin) => message!("requested by {origin}", origin = origin_text(origin)),
         ExitCause::KilledAfterTimeout(origin) => {
-            format!("killed because it did not stop in time, requested by {}", origin_text(origin))
+            message!("killed because it did not stop in time, requested by {origin}", origin = origin_text(origin))
         }
-        ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
-        ExitCause::NotReady => "stopped because it was not ready in time".into(),
-        ExitCause::NotStarted { why } => format!("stopped because its start failed ({})", shown(why)),
-        ExitCause::CouldNotStart { step } => format!("it could not be started ({step})"),
+        ExitCause::OutOfMemory => message!("killed by the kernel: out of memory"),
+        ExitCause::NotReady => message!("stopped because it was not ready in time"),
+        ExitCause::NotStarted { why } => message!("stopped because its start failed ({reason})", reason = shown(why)),
+        ExitCause::CouldNotStart { step } => message!("it could not be started ({step})", step),
     }
 }
 
 fn origin_text(origin: &Origin) -> String {
     match origin {
-        Origin::User { command, uid, pid, on_behalf_of } => {
-            let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name)));
-            format!("`{}` of uid {uid} (pid {pid}){}", shown(command), name.unwrap_or_default())
+        Origin::User { command, uid, pid, on_behalf_of: Some(user) } => {
+            message!("`{command}` of uid {uid} (pid {pid}) on behalf of {user}", command = shown(command), uid, pid, user = shown(user))
+        }
+        Origin::User { command, uid, pid, on_behalf_of: None } => {
+            message!("`{command}` of uid {uid} (pid {pid})", command = shown(command), uid, pid)
         }
         Origin::Resurrect => "`resurrect`".into(),
-        Origin::Shutdown => "the shutdown of the daemon".into(),
+        Origin::Shutdown => message!("the shutdown of the daemon"),
         // The policy's name, and the finding that triggered it.
-        Origin::Policy(PolicyFinding { name, detail: Some(why) }) => format!("the policy `{}` ({})", shown(name.word()), shown(why)),
-        Origin::Policy(PolicyFinding { name, detail: None }) => format!("the policy `{}`", shown(name.word())),
+        Origin::Policy(PolicyFinding { name, detail: Some(why) }) => {
+            message!("the policy `{policy}` ({detail})", policy = shown(name.word()), detail = shown(why))
+        }
+        Origin::Policy(PolicyFinding { name, detail: None }) => message!("the policy `{policy}`", policy = shown(name.word())),
     }
 }
 
@@ -181,6 +216,21 @@ mod tests {
     fn spans_are_formatted_with_fitting_units() {
         for (ms, text) in [(850, "850 ms"), (12_345, "12.3 s"), (240_000, "4 min"), (12_000_000, "3 h 20 min"), (432_000_000, "5 days")] {
             assert_eq!(span(ms), text);
+        }
+    }
+
+    #[test]
+    fn clock_jumps_are_rounded_and_have_a_sign() {
+        for (by_ms, text) in [
+            (10_920_000, "+3 h 2 min"),
+            (10_919_999, "+3 h 2 min"),
+            (10_920_001, "+3 h 2 min"),
+            (-2_000, "-2.0 s"),
+            (2_049, "+2.0 s"),
+            (-31_536_000_001, "-365 days"),
+            (i64::MIN, "-106751991167 days"),
+        ] {
+            assert_eq!(event_phrase(&EventKind::ClockMoved { by_ms }), format!("clock moved by {text}"));
         }
     }
 }

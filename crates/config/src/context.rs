@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ostler_core::app::EnvMap;
 use ostler_core::environment::JS;
 use ostler_core::home::trust::{Caller, Origin};
+use ostler_core::message;
 
 use crate::guard;
 use crate::problem::Problem;
@@ -70,7 +71,7 @@ pub enum AccountError {
 
 /// Word in `OSTLER_JS` that names no [`Engine`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("OSTLER_JS: expected embedded, runtime or auto, found \"{0}\"")]
+#[error("{}", message!("OSTLER_JS: expected embedded, runtime or auto, found \"{word}\"", word = _0))]
 pub struct UnknownEngine(pub String);
 
 impl Context {

@@ -65,6 +65,23 @@ pub fn is_config_name(argument: &str) -> bool {
     ANYWHERE.iter().any(|part| name.contains(part)) || AT_END.iter().any(|end| name.ends_with(end))
 }
 
+/// Endings of scripts that an interpreter runs.
+const SCRIPT_ENDINGS: &[&str] =
+    &[".js", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".py", ".sh", ".rb", ".php", ".pl", ".coffee", ".ls"];
+
+/// Returns true for a regular file that is a program by its name, or by its first bytes: `#!`, or
+/// those of a binary.
+pub fn is_script(path: &Path) -> bool {
+    let name = file_name(&path.to_string_lossy());
+    path.is_file() && (SCRIPT_ENDINGS.iter().any(|end| name.ends_with(end)) || has_head_of_program(path))
+}
+
+fn has_head_of_program(path: &Path) -> bool {
+    let mut head = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut head));
+    read.is_ok_and(|length| head.get(..length).is_some_and(|head| head.starts_with(b"#!") || head.starts_with(b"\x7fELF")))
+}
+
 fn file_name(argument: &str) -> String {
     Path::new(argument).file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
@@ -111,6 +128,24 @@ mod tests {
         for name in ["app.js", "config.js", "api", "0", "all", "x.json/app.js", "app.ts", "/regex/"] {
             assert!(!is_config_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn scripts_are_recognized_by_name_or_content() {
+        let dir = crate::check::tests::scratch("scripts");
+        for (name, text, expected) in [
+            ("app.js", "", true),
+            ("app.py", "", true),
+            ("tool", "#!/bin/sh\n", true),
+            ("binary", "\x7fELF", true),
+            ("apps.yaml", "#! no", true),
+            ("apps.json", "{}", false),
+            ("notes", "apps:\n", false),
+        ] {
+            std::fs::write(dir.join(name), text).unwrap();
+            assert_eq!(is_script(&dir.join(name)), expected, "{name}");
+        }
+        assert!(!is_script(&dir) && !is_script(&dir.join("absent.js")));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, TrustVerdict, Writer, verdict, writer};
+use ostler_core::message;
 
 use crate::problem::{Problem, ProblemKind};
 
@@ -58,35 +59,39 @@ pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, a
     }
     match verdict(caller, meta.uid(), by, origin) {
         TrustVerdict::Accept => Ok(None),
-        TrustVerdict::Warn => Ok(Some(format!("{} can change this file or a folder on its path", name(by)))),
+        TrustVerdict::Warn => Ok(Some(message!("{writer} can change this file or a folder on its path", writer = name(by)))),
         TrustVerdict::Refuse => Err(refusal(by, origin)),
     }
 }
 
 fn refusal(by: Writer, origin: Origin) -> Problem {
-    let found = match origin {
-        Origin::Named => "",
-        Origin::CurrentFolder => ", and no file was named",
-        Origin::FolderAbove => ", and it is in a folder above this one",
+    let writer = name(by);
+    let message = match origin {
+        Origin::Named => message!("the file is refused: {writer} can change it or a folder on its path", writer),
+        Origin::CurrentFolder => {
+            message!("the file is refused: {writer} can change it or a folder on its path, and no file was named", writer)
+        }
+        Origin::FolderAbove => {
+            message!("the file is refused: {writer} can change it or a folder on its path, and it is in a folder above this one", writer)
+        }
     };
-    let message = format!("the file is refused: {} can change it or a folder on its path{found}", name(by));
     Problem::error(ProblemKind::Foreign, message)
 }
 
 fn name(writer: Writer) -> String {
     match writer {
-        Writer::OwnerOnly => "no other user".to_owned(),
-        Writer::Group(gid) => format!("the group {gid}"),
-        Writer::User(uid) => format!("the user {uid}"),
-        Writer::Everyone => "every user".to_owned(),
+        Writer::OwnerOnly => message!("no other user"),
+        Writer::Group(gid) => message!("the group {gid}", gid),
+        Writer::User(uid) => message!("the user {uid}", uid),
+        Writer::Everyone => message!("every user"),
     }
 }
 
 /// Returns the problem for an unreadable file.
 pub(crate) fn cannot(error: &io::Error) -> Problem {
     match error.kind() {
-        io::ErrorKind::NotFound => Problem::error(ProblemKind::NotFound, "file not found"),
-        _ => Problem::error(ProblemKind::Unreadable, format!("cannot read the file: {error}")),
+        io::ErrorKind::NotFound => Problem::error(ProblemKind::NotFound, message!("file not found")),
+        _ => Problem::error(ProblemKind::Unreadable, message!("cannot read the file: {error}", error)),
     }
 }
 

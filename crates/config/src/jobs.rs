@@ -10,9 +10,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::check::describe_value;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
+
 use crate::keys::camel_case;
 use crate::problem::{Problem, ProblemKind};
+use crate::values::describe_value;
 
 /// Names of the schedule.
 const SCHEDULE: &[&str] = &["schedule", "cron", "cron_restart"];
@@ -54,17 +57,21 @@ pub(crate) fn of_value(path: &str, value: Value, app: Option<&Map<String, Value>
         Value::Array(items) => items.into_iter().enumerate().map(|(index, item)| (format!("{path}[{index}]"), None, item)).collect(),
         Value::Object(table) if is_job(&table) => vec![(path.to_owned(), None, Value::Object(table))],
         Value::Object(table) => table.into_iter().map(|(name, item)| (format!("{path}.{name}"), Some(name), item)).collect(),
-        other => return Err(expected("a list of jobs", path, &other)),
+        other => return Err(expected(marked!("a list of jobs"), path, &other)),
     };
     let entry = |(path, name, item): (String, Option<String>, Value)| match item {
         Value::Object(job) => Ok((path, as_app(job, name, app))),
-        other => Err(expected("a job (a table)", &path, &other)),
+        other => Err(expected(marked!("a job (a table)"), &path, &other)),
     };
     entries.into_iter().map(entry).collect()
 }
 
-fn expected(what: &str, path: &str, value: &Value) -> Problem {
-    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", describe_value(value))).at(path)
+fn expected(what: &'static str, path: &str, value: &Value) -> Problem {
+    Problem::error(
+        ProblemKind::Value,
+        message!("expected {expected}, found {found}", expected = translated(what), found = describe_value(value)),
+    )
+    .at(path)
 }
 
 /// Returns true for one job; a table of jobs by their names contains only tables.

@@ -14,6 +14,7 @@
 
 mod check;
 mod context;
+mod fault;
 mod file;
 pub mod find;
 mod guard;
@@ -23,13 +24,14 @@ mod load;
 mod normalize;
 mod problem;
 mod statics;
+mod values;
 
 pub use check::RawApp;
 pub use context::{AccountError, Context, Engine, UnknownEngine};
-pub use file::{Loaded, load, load_made, load_stdin, select, values};
+pub use file::{Examined, Loaded, add_new, examine, examine_stdin, load, load_made, load_stdin, outline, select, values};
 pub use guard::{ResolvedPath, walk};
 pub use normalize::{
-    EnvOption, Normalized, Overlay, UpdatedApp, finish_order, from_options, merge, normalize, normalize_update, variables_in,
+    EnvOption, Normalized, Overlay, UpdatedApp, attempt, finish_order, from_options, merge, normalize, normalize_update, variables_in,
 };
 pub use ostler_core::home::trust::Origin;
 pub use problem::{Position, Problem, ProblemKind, Problems, Severity};

@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
+
+use ostler_core::text::language::translated;
+use ostler_core::text::suggest::visible;
+use ostler_core::{marked, message};
 
 /// A position in a file; line and column start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +70,8 @@ pub struct Problem {
     pub severity: Severity,
     /// Its kind.
     pub kind: ProblemKind,
+    /// Name of the app that it concerns, if it concerns one.
+    pub app: Option<String>,
     /// File as the user named it.
     pub file: Option<String>,
     /// Position in the file; absent if uncertain.
@@ -73,12 +80,23 @@ pub struct Problem {
     pub key: String,
     /// The message, without position and key.
     pub message: String,
+    /// Path of a missing script.
+    pub missing: Option<Box<PathBuf>>,
 }
 
 impl Problem {
     /// Returns an error about the whole file or command.
     pub fn error(kind: ProblemKind, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, kind, file: None, position: None, key: String::new(), message: message.into() }
+        Self {
+            severity: Severity::Error,
+            kind,
+            app: None,
+            file: None,
+            position: None,
+            key: String::new(),
+            message: message.into(),
+            missing: None,
+        }
     }
 
     /// Returns a warning about the whole file or command.
@@ -88,12 +106,13 @@ impl Problem {
 
     /// Returns the next step for the user, or none.
     pub fn hint(&self) -> Option<&'static str> {
-        (self.kind == ProblemKind::Foreign).then_some("read it, then change its owner and mode, or allow it with --allow-foreign-file")
+        (self.kind == ProblemKind::Foreign)
+            .then(|| translated(marked!("read it, then change its owner and mode, or allow it with --allow-foreign-file")))
     }
 
     /// Returns the message with the hint on a line of its own.
     pub fn text(&self) -> Cow<'_, str> {
-        self.hint().map_or(Cow::Borrowed(&*self.message), |hint| format!("{}\nhint: {hint}", self.message).into())
+        self.hint().map_or(Cow::Borrowed(&*self.message), |hint| message!("{problem}\nhint: {hint}", problem = self.message, hint).into())
     }
 
     /// Returns the same problem about this key.
@@ -103,12 +122,47 @@ impl Problem {
         self
     }
 
+    /// Returns the same problem about this app.
+    #[must_use]
+    pub fn of_app(mut self, name: impl Into<String>) -> Self {
+        self.app = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// Returns the same problem as a warning.
+    #[must_use]
+    pub fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
     /// Returns the same problem in this file and at this position.
     #[must_use]
     pub fn in_file(mut self, file: Option<&str>, position: Option<Position>) -> Self {
         self.file = file.map(str::to_owned);
         self.position = position;
         self
+    }
+
+    /// Returns the problem on one line, with the name of its app: `file:line:column: app: key path:
+    /// message`.
+    pub fn named(&self) -> String {
+        let app = self.app.as_ref().map(|app| format!("{}: ", visible(app))).unwrap_or_default();
+        format!("{}{app}{}", self.place(": "), self.subject())
+    }
+
+    /// Returns `file:line:column` with this end, as far as it is known.
+    pub fn place(&self, end: &str) -> String {
+        match (&self.file, self.position) {
+            (Some(file), Some(position)) => format!("{file}:{}:{}{end}", position.line, position.column),
+            (Some(file), None) => format!("{file}{end}"),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// Returns the key path and the message, without place and hint.
+    pub fn subject(&self) -> String {
+        if self.key.is_empty() { self.message.clone() } else { format!("{}: {}", self.key, self.message) }
     }
 
     /// Returns true for an error.

@@ -7,8 +7,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::check::describe_value;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
+
 use crate::problem::{Problem, ProblemKind};
+use crate::values::describe_value;
 
 /// Keys and the variables that they set.
 const VARIABLES: &[(&str, &str)] = &[
@@ -28,13 +31,13 @@ pub(crate) fn apps(value: Value) -> Result<Vec<(String, Value)>, Problem> {
     let entries = match value {
         Value::Array(items) => items.into_iter().enumerate().map(|(index, item)| (format!("static[{index}]"), item)).collect(),
         table @ Value::Object(_) => vec![("static".to_owned(), table)],
-        other => return Err(expected("a list of folders to serve", "static", &other)),
+        other => return Err(expected(marked!("a list of folders to serve"), "static", &other)),
     };
     entries
         .into_iter()
         .map(|(path, item)| match item {
             Value::Object(table) => app(table, &path).map(|app| (path, Value::Object(app))),
-            other => Err(expected("a folder to serve (a table)", &path, &other)),
+            other => Err(expected(marked!("a folder to serve (a table)"), &path, &other)),
         })
         .collect()
 }
@@ -43,7 +46,7 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
     let mut env = match table.shift_remove("env") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(env)) => env,
-        Some(other) => return Err(expected("variables (a table)", &format!("{path}.env"), &other)),
+        Some(other) => return Err(expected(marked!("variables (a table)"), &format!("{path}.env"), &other)),
     };
     for (key, name) in VARIABLES {
         if let Some(value) = table.shift_remove(*key).filter(|value| !value.is_null()) {
@@ -56,14 +59,14 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
             let text = |key: &str| login.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
             // A name without a password, or a password alone, would let every visitor in.
             let (Some(name), Some(password)) = (text("username"), text("password")) else {
-                let message = "expected `username` and `password`, both as strings";
-                return Err(Problem::error(ProblemKind::Value, message.to_owned()).at(format!("{path}.basic_auth")));
+                let message = message!("expected `username` and `password`, both as strings");
+                return Err(Problem::error(ProblemKind::Value, message).at(format!("{path}.basic_auth")));
             };
             env.insert("PM2_SERVE_BASIC_AUTH".into(), "true".into());
             env.insert("PM2_SERVE_BASIC_AUTH_USERNAME".into(), name.into());
             env.insert("PM2_SERVE_BASIC_AUTH_PASSWORD".into(), password.into());
         }
-        Some(other) => return Err(expected("a table with `username` and `password`", &format!("{path}.basic_auth"), &other)),
+        Some(other) => return Err(expected(marked!("a table with `username` and `password`"), &format!("{path}.basic_auth"), &other)),
     }
     let port = match env.get("PM2_SERVE_PORT") {
         Some(Value::String(port)) => port.clone(),
@@ -76,8 +79,12 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
     Ok(table)
 }
 
-fn expected(what: &str, at: &str, value: &Value) -> Problem {
-    Problem::error(ProblemKind::Value, format!("expected {what}, found {}", describe_value(value))).at(at)
+fn expected(what: &'static str, at: &str, value: &Value) -> Problem {
+    Problem::error(
+        ProblemKind::Value,
+        message!("expected {expected}, found {found}", expected = translated(what), found = describe_value(value)),
+    )
+    .at(at)
 }
 
 #[cfg(test)]

@@ -302,11 +302,11 @@ fn bad_files_are_rejected_with_one_line_each() {
         ("memory.config.js", ProblemKind::Malformed, "memory.config.js: memory limit: the file needs more than 128 MiB"),
         ("cyclic.config.js", ProblemKind::Malformed, "cyclic.config.js: TypeError: apps[0].env.SELF refers to itself (cyclic object)"),
         ("server.config.js", ProblemKind::NotApps, "server.config.js: "),
-        ("apps-text.config.js", ProblemKind::Value, "apps-text.config.js: apps: expected a list of apps, found \"api\""),
+        ("apps-text.config.js", ProblemKind::Value, "apps-text.config.js:1:20: apps: expected a list of apps, found \"api\""),
         (
             "did-you-mean.config.js",
             ProblemKind::NotApps,
-            "did-you-mean.config.js: contains no apps: expected a key `apps` with a list (did you mean `apps` instead of `app`?)",
+            "did-you-mean.config.js:1:20: contains no apps: expected a key `apps` with a list (did you mean `apps` instead of `app`?)",
         ),
         (
             "docker-compose.yml",
@@ -353,7 +353,7 @@ fn all_mistakes_are_reported_at_once_with_their_lines() {
         "types.config.js:12:7: apps[1].env: expected a table of variables, found \"NODE_ENV=production\"",
         "types.config.js:13:25: apps[1].env_production[\"A=B\"]: the name of a variable cannot contain \"=\"",
         "types.config.js:14:7: apps[1].kill_signal: expected a signal, found \"SIGTREM\" (did you mean \"SIGTERM\"?)",
-        "types.config.js:15:7: apps[1].rlimits: unknown resource \"nofiles\", did you mean \"nofile\"?",
+        "types.config.js:15:18: apps[1].rlimits: unknown resource \"nofiles\", did you mean \"nofile\"?",
         "types.config.js:16:7: apps[1].max_restart: unknown key, did you mean `max_restarts`?",
         "types.config.js:17:7: apps[1].watch: read as false; remove the quotes",
         "types.config.js:18:7: apps[1].instances: expected a number from -10000 to 10000 or \"max\" or a table, found 1.5",

@@ -138,6 +138,7 @@ fn scheduling_parses_words_and_node_variable() {
         (json!({"sticky": {"name": "a"}, "instances": 2}), "sticky: unknown key `name`"),
         (json!({"max_connection_age": "5m", "pmx": false}), "max_connection_age: is for Node apps"),
         (json!({"max_connection_age": "5m", "interpreter": "none"}), "max_connection_age: is for Node apps"),
+        (json!({"retire_connections": true, "instances": 2}), "retire_connections: is for programs whose processes have their own sockets"),
         (json!({"scheduling": "random"}), "scheduling: expected \"round_robin\""),
     ] {
         let error = refusal(&project, "app.js", attributes.clone());

@@ -308,10 +308,14 @@ class Collector {
     return [...this.routes].map(([route, { requests, failed, durations, before }]) => {
       const counts = new Map(before);
       for (const [bucket, count] of durations) counts.set(bucket, (counts.get(bucket) || 0) + count);
-      const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
-      let rest = Math.ceil(0.95 * total);
-      const bucket = [...counts].sort(([one], [other]) => one - other).find(([, count]) => (rest -= count) <= 0);
-      return { route, requests, failed, p95: bucket ? valueOf(bucket[0]) : null };
+      const buckets = [...counts].sort(([one], [other]) => one - other);
+      const total = buckets.reduce((sum, [, count]) => sum + count, 0);
+      const at = (share) => {
+        let rest = Math.ceil(share * total);
+        const bucket = buckets.find(([, count]) => (rest -= count) <= 0);
+        return bucket ? valueOf(bucket[0]) : null;
+      };
+      return { route, requests, failed, p50: at(0.5), p95: at(0.95), p99: at(0.99) };
     });
   }
 }

@@ -16,7 +16,7 @@ use ostler_keeper::{
 };
 use ostler_proto::event::{EventCause, EventKind, LostProcesses};
 use ostler_sys::ProcRef;
-use ostler_sys::process::signal::SignalFd;
+use ostler_sys::process::signal::{CONT, SignalFd};
 
 use crate::control::Control;
 use crate::engine::{Ctx, DaemonState, Io, Outbox, ProcessView, Work, clock};
@@ -44,8 +44,9 @@ use crate::state::store::state_copy;
 use crate::state::store::state_file::StateFile;
 use crate::state::store::{Journal, Snapshot};
 
-/// Signals that the daemon handles itself if they are sent to it instead of to the keeper.
-const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
+/// Signals that the daemon handles itself if they are sent to it instead of to the keeper. SIGCONT
+/// shows that it was stopped.
+const SIGNALS: [i32; 6] = [2, 3, 10, 12, 15, CONT];
 
 /// Reason why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]

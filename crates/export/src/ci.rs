@@ -3,6 +3,8 @@
 //! Of the ecosystem file, only labels get into a script. Values that differ between installations
 //! are variables of the pipeline.
 
+use ostler_core::message;
+
 use crate::Plan;
 use crate::base::{Base, Packages, Requirements};
 use crate::image::Image;
@@ -62,7 +64,7 @@ pub(crate) fn github(plan: &mut Plan<'_>) -> CiOutput {
     map.put("jobs", jobs);
     let next = vec![
         "gh secret set KUBE_CONFIG < kubeconfig".to_owned(),
-        "gh variable set OSTLER_URL --body <address of the static ostler binary>".to_owned(),
+        message!("gh variable set OSTLER_URL --body <address of the static ostler binary>"),
     ];
     (vec![(".github/workflows/deploy.yml".into(), map.text(Dialect::Plain))], next)
 }
@@ -327,7 +329,7 @@ pub(crate) fn gitlab(plan: &mut Plan<'_>) -> CiOutput {
     back.put("rules", vec![Yaml::from(rule)]);
     back.put("script", vec![Yaml::from(rollback_script(plan))]);
     map.put("rollback", back);
-    let next = vec!["Settings, CI/CD, Variables: KUBECONFIG (type file), OSTLER_URL (address of the static ostler binary)".to_owned()];
+    let next = vec![message!("Settings, CI/CD, Variables: KUBECONFIG (type file), OSTLER_URL (address of the static ostler binary)")];
     (vec![(".gitlab-ci.yml".into(), map.text(Dialect::Plain))], next)
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use ostler_core::app::RestartBudget;
 use ostler_core::health::CheckPhase;
 use ostler_core::lifecycle::order::Condition;
+use ostler_core::message;
 use ostler_core::serving::AutoscaleSettings;
 use serde_json::Value;
 
@@ -277,8 +278,8 @@ fn ports(service: &Service<'_>, map: &mut Map, swarm: bool, taken: &mut BTreeSet
     if let Some(port) = all.iter().find(|port| (**port..=last(**port)).any(|port| taken.contains(&port))) {
         map.comment(format!("Port {port} of the host is used by another service: this one is reachable only by other services."));
         map.put("expose", all.iter().map(|port| Yaml::from(port.to_string())).collect::<Vec<_>>());
-        let why = format!("port {port} of the host is used by another app: it is not published");
-        return notices.push(crate::Notice { app: service.spec.name.clone(), key: "port".into(), why });
+        let why = message!("port {port} of the host is used by another app: it is not published", port);
+        return notices.push(crate::Notice::new(service.spec.name.as_str(), "port", why));
     }
     all.iter().for_each(|port| taken.extend(*port..=last(*port)));
     let more = service.container_count().saturating_sub(1).min(u32::from(u16::MAX));
@@ -396,11 +397,8 @@ fn ulimits(service: &Service<'_>, map: &mut Map, notices: &mut Vec<crate::Notice
     let mut all = Map::new();
     for (name, soft, hard) in &service.spec.limits.rlimits {
         if matches!(name.as_str(), "as") {
-            notices.push(crate::Notice {
-                app: service.spec.name.clone(),
-                key: "rlimits".into(),
-                why: format!("Docker has no ulimit {name:?}"),
-            });
+            let why = message!("Docker has no ulimit {name}", name = format!("{name:?}"));
+            notices.push(crate::Notice::new(service.spec.name.as_str(), "rlimits", why));
             continue;
         }
         let number = |bound: &Option<u64>| bound.map_or(-1, |bound| i64::try_from(bound).unwrap_or(-1));

@@ -45,6 +45,7 @@ const KEYS: &[&str] = &[
     "scheduling",
     "sticky",
     "max_connection_age",
+    "retire_connections",
     "reload_batch",
     "canary",
     "ready",

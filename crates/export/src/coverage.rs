@@ -2,6 +2,7 @@
 //! without an equivalent, and a table of `docs/export.md`.
 
 use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::text::language::translated;
 use serde_json::Value;
 
 use crate::Target;
@@ -149,6 +150,7 @@ pub static ROWS: &[Row] = &[
         ],
     ),
     ("max_connection_age", inside(NotNeeded("one process serves all connections"))),
+    ("retire_connections", inside(NotNeeded("one process serves all connections"))),
     ("reload_batch", [By("update_config.parallelism"), By("maxSurge"), By("max_parallel"), Reported("a restart is not rolling")]),
     ("canary", [By("update_config.monitor"), By("minReadySeconds"), By("canary"), Reported("a restart is not rolling")]),
     ("ready", [By("healthcheck"), By("startupProbe"), By("check"), By("Type=notify for \"notify\"")]),
@@ -257,10 +259,18 @@ pub fn support(key: &str, target: Target) -> Option<Support> {
 pub(crate) fn unsupported(spec: &AppSpec, target: Target) -> Vec<(String, String)> {
     let given = spec.given.open();
     let notices = |(key, value): (&String, &Value)| match support(key, target) {
-        Some(Support::Reported(why)) if matters(key, value, spec) => Some((key.clone(), why.to_owned())),
+        Some(Support::Reported(why)) if matters(key, value, spec) => Some((key.clone(), translated(why).to_owned())),
         _ => None,
     };
     given.iter().filter_map(notices).collect()
+}
+
+/// Returns the reasons that are shown to users.
+pub(crate) fn texts() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().flat_map(|(_, columns)| columns).filter_map(|support| match support {
+        Reported(why) => Some(*why),
+        By(_) | InContainer | NotNeeded(_) => None,
+    })
 }
 
 /// Returns true if the value has an effect.

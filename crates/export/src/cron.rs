@@ -4,6 +4,8 @@
 //! to match. Other schedulers support less, or give the same text another meaning; such a text is
 //! not written.
 
+use ostler_core::marked;
+
 /// Pattern as the values of its fields, without the special words for days.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fields {
@@ -39,7 +41,7 @@ impl Fields {
         if words.len() == 5 {
             words.insert(0, "0");
         }
-        let [second, minute, hour, day, month, weekday] = words[..] else { return Err("the pattern must have five fields") };
+        let [second, minute, hour, day, month, weekday] = words[..] else { return Err(marked!("the pattern must have five fields")) };
         let mut weekday = field(weekday, 0, 7, DAYS, 0)?;
         if weekday.contains(&7) {
             weekday.retain(|day| *day != 7);
@@ -64,10 +66,10 @@ impl Fields {
     /// to match.
     pub(crate) fn five(&self) -> Result<String, Reason> {
         if self.second != [0] {
-            return Err("seconds are not supported");
+            return Err(marked!("seconds are not supported"));
         }
         if self.day.len() < 31 && self.weekday.len() < 7 {
-            return Err("it runs if day of month or weekday matches, not only if both match");
+            return Err(marked!("it runs if day of month or weekday matches, not only if both match"));
         }
         let text = |values: &[u32], first, last| listed(values, first, last, "*", ",", "-");
         Ok(format!(
@@ -107,7 +109,7 @@ impl Fields {
 
 /// Returns the values of a field.
 fn field(text: &str, first: u32, last: u32, names: &[&str], base: u32) -> Result<Vec<u32>, Reason> {
-    const SPECIAL: Reason = "`L`, `W` and `#` are not supported";
+    const SPECIAL: Reason = marked!("`L`, `W` and `#` are not supported");
     // Sunday as 7 is a valid value, but not an additional day.
     let end = if last == 7 { 6 } else { last };
     let value = |word: &str| -> Result<u32, Reason> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ostler_core::app::export_settings::Mirrors;
+use ostler_core::message;
 
 use crate::base::{Base, Packages, Requirements};
 use crate::image::{self, Image};
@@ -31,7 +32,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
 /// Returns the step that puts ostler into the context if no image contains it.
 pub(crate) fn ostler_in_context(plan: &Plan<'_>) -> Option<String> {
     let is_needed = plan.options.ostler_image.is_none() && !plan.images.is_empty();
-    is_needed.then(|| format!("cp <the static ostler binary> {}/ostler", plan.options.context().trim_end_matches('/')))
+    is_needed.then(|| message!("cp <the static ostler binary> {folder}/ostler", folder = plan.options.context().trim_end_matches('/')))
 }
 
 /// Reports that servers with an official image need no build.
@@ -45,7 +46,7 @@ fn report_official_images(plan: &mut Plan<'_>) {
         })
         .collect();
     for (app, image) in officials {
-        plan.report(&app, "script", format!("no image is built: it uses {image}"));
+        plan.report(&app, "script", message!("no image is built: it uses {image}", image));
     }
 }
 

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 
 use ostler_core::app::EnvMap;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 
 use crate::import::dotenv;
 use crate::{Options, Target};
@@ -59,10 +61,10 @@ impl Reader {
     /// Returns the change of a line that makes all readers agree.
     fn advice(self) -> &'static str {
         match self {
-            Self::Kubectl => "write NAME=value without quotes, or give the variable with --from-literal",
-            Self::Stack => "write NAME=value without quotes",
-            Self::Compose => "put a value with $ into single quotes",
-            Self::Systemd => "write NAME=value without `export` and without a comment after the value",
+            Self::Kubectl => marked!("write NAME=value without quotes, or give the variable with --from-literal"),
+            Self::Stack => marked!("write NAME=value without quotes"),
+            Self::Compose => marked!("put a value with $ into single quotes"),
+            Self::Systemd => marked!("write NAME=value without `export` and without a comment after the value"),
         }
     }
 }
@@ -74,14 +76,14 @@ type ReadVariables = BTreeMap<String, Result<String, &'static str>>;
 /// Returns one line about each part of a file that the target reads differently than ostler.
 pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &Options) -> Vec<String> {
     let Some(reader) = Reader::of(target, options) else { return Vec::new() };
-    let (by, advice) = (reader.word(), reader.advice());
+    let (by, advice) = (reader.word(), translated(reader.advice()));
     let (reading, mut lines) = match reader {
         Reader::Kubectl | Reader::Stack => plain_lines(&file.text, reader),
         Reader::Systemd => (file.systemd.iter().map(|(name, value)| (name.clone(), Ok(value.clone()))).collect(), Vec::new()),
         Reader::Compose => match dotenv::parse(&file.text, &|_| None) {
             Ok(variables) => (variables.into_iter().map(|(name, value)| (name, Ok(value))).collect(), Vec::new()),
             // The rest of the reason may contain a part of a value.
-            Err(error) => return vec![format!("{path}: {by} rejects line {}", error.line)],
+            Err(error) => return vec![message!("{path}: {program} rejects line {line}", path, program = by, line = error.line)],
         },
     };
     for (name, value) in &file.variables {
@@ -89,17 +91,25 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
             Some(Ok(read)) if read == value => continue,
             Some(Ok(read)) => otherwise(value, read),
             Some(Err(why)) => why,
-            None => "is not read",
+            None => marked!("is not read"),
         };
-        lines.push((line_of(&file.text, name), format!("{name} {difference}")));
+        lines.push((line_of(&file.text, name), format!("{name} {}", translated(difference))));
     }
     lines.sort();
     let more = lines.len().saturating_sub(MOST);
-    let shown = lines.iter().take(MOST).map(|(line, what)| format!("line {line}: {what}")).collect::<Vec<_>>().join("; ");
+    let shown =
+        lines.iter().take(MOST).map(|(line, what)| message!("line {line}: {reason}", line, reason = what)).collect::<Vec<_>>().join("; ");
     match more {
         _ if lines.is_empty() => Vec::new(),
-        0 => vec![format!("{by} reads {path} differently: {shown}: {advice}")],
-        more => vec![format!("{by} reads {path} differently: {shown}; and {more} more: {advice}")],
+        0 => vec![message!("{program} reads {path} differently: {lines}: {advice}", program = by, path, lines = shown, advice)],
+        more => vec![message!(
+            "{program} reads {path} differently: {lines}; and {more} more: {advice}",
+            program = by,
+            path,
+            lines = shown,
+            more,
+            advice
+        )],
     }
 }
 
@@ -107,13 +117,15 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
 fn otherwise(ours: &str, read: &str) -> &'static str {
     let inner = |quote: char| read.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
     match () {
-        () if ours.contains('\n') => "has several lines, of which only the first is read",
-        () if read.starts_with(['"', '\'', '`']) && ['"', '\'', '`'].into_iter().any(|quote| inner(quote).is_some()) => "keeps its quotes",
-        () if read.starts_with(ours) && read[ours.len()..].trim_start().starts_with('#') => "keeps the comment after its value",
-        () if read.trim() == ours => "keeps the spaces around its value",
-        () if read.starts_with(['"', '\'', '`']) => "keeps its quotes and the text after them",
-        () if ours.contains('$') && !read.contains(ours) => "has a $, which starts a reference there",
-        () => "has another value",
+        () if ours.contains('\n') => marked!("has several lines, of which only the first is read"),
+        () if read.starts_with(['"', '\'', '`']) && ['"', '\'', '`'].into_iter().any(|quote| inner(quote).is_some()) => {
+            marked!("keeps its quotes")
+        }
+        () if read.starts_with(ours) && read[ours.len()..].trim_start().starts_with('#') => marked!("keeps the comment after its value"),
+        () if read.trim() == ours => marked!("keeps the spaces around its value"),
+        () if read.starts_with(['"', '\'', '`']) => marked!("keeps its quotes and the text after them"),
+        () if ours.contains('$') && !read.contains(ours) => marked!("has a $, which starts a reference there"),
+        () => marked!("has another value"),
     }
 }
 
@@ -129,11 +141,11 @@ fn plain_lines(text: &str, reader: Reader) -> (ReadVariables, Vec<(usize, String
         let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value)));
         let bare = name.trim().strip_prefix("export ").map_or(name.trim(), str::trim);
         if is_accepted(name, reader) {
-            reading.insert(name.to_owned(), value.map(str::to_owned).ok_or("has no value, so the caller's value is used"));
+            reading.insert(name.to_owned(), value.map(str::to_owned).ok_or(marked!("has no value, so the caller's value is used")));
         } else if ostler_like(bare) {
-            reading.insert(bare.to_owned(), Err("has `export` or a space before its `=`, which is rejected"));
+            reading.insert(bare.to_owned(), Err(marked!("has `export` or a space before its `=`, which is rejected")));
         } else {
-            refused.push((at + 1, "is not NAME=value, which is rejected".to_owned()));
+            refused.push((at + 1, message!("is not NAME=value, which is rejected")));
         }
     }
     (reading, refused)

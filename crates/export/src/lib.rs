@@ -44,6 +44,9 @@ pub use import::{
 pub use project::{Folder, Package, Project};
 pub use stamp::{FileAction, decide, stamped};
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
+
 use service::Service;
 
 /// Kind of output files.
@@ -152,6 +155,27 @@ pub struct Notice {
     pub key: String,
     /// Reason, in one line.
     pub why: String,
+    /// Kind of the fact.
+    pub kind: NoticeKind,
+}
+
+/// Kind of a [`Notice`], for callers that show some of them only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// A variable of the file that is not set.
+    UnsetVariable,
+    /// A key that the format does not have.
+    UnknownKey,
+    /// Any other fact.
+    #[default]
+    Other,
+}
+
+impl Notice {
+    /// Returns a report of the usual kind.
+    pub fn new(app: impl Into<String>, key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { app: app.into(), key: key.into(), why: why.into(), kind: NoticeKind::Other }
+    }
 }
 
 /// Result of an export.
@@ -169,10 +193,10 @@ pub struct Exported {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
     /// The project has no app.
-    #[error("there is no app to export")]
+    #[error("{}", message!("there is no app to export"))]
     NoApps,
     /// An option with an invalid name of an image or host.
-    #[error("{what} {value:?} is not valid: {expected}")]
+    #[error("{}", message!("{option} {value} is not valid: {expected}", option = what, value = format!("{value:?}"), expected = translated(expected)))]
     Value {
         /// The option.
         what: &'static str,
@@ -181,6 +205,12 @@ pub enum ExportError {
         /// Description of a valid value.
         expected: &'static str,
     },
+}
+
+/// Returns the texts of the tables that `export`, `import` and `up` show, for the catalogue of
+/// translations.
+pub fn texts() -> Vec<&'static str> {
+    coverage::texts().chain(import::key_texts()).collect()
 }
 
 /// Input of a target.
@@ -194,7 +224,7 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn report(&mut self, app: &str, key: &str, why: impl Into<String>) {
-        self.notices.push(Notice { app: app.to_owned(), key: key.to_owned(), why: why.into() });
+        self.notices.push(Notice::new(app, key, why));
     }
 
     /// Returns the image of a service, if it is built here.
@@ -232,13 +262,13 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
     }
     for service in &services {
         for (key, why) in coverage::unsupported(service.spec, target) {
-            notices.push(Notice { app: service.spec.name.clone(), key, why });
+            notices.push(Notice::new(service.spec.name.as_str(), key, why));
         }
     }
     for service in &services {
         for (path, file) in service.env_files.iter().filter_map(|path| Some((path, project.env_files.get(path)?))) {
             for why in env_files::differences(path, file, target, options) {
-                notices.push(Notice { app: service.spec.name.clone(), key: "env_file".into(), why });
+                notices.push(Notice::new(service.spec.name.as_str(), "env_file", why));
             }
         }
     }
@@ -276,7 +306,7 @@ fn check(options: &Options) -> Result<(), ExportError> {
     };
     let refuse =
         |what, value: &Option<String>, expected| Err(ExportError::Value { what, value: value.clone().unwrap_or_default(), expected });
-    let (name, host) = ("a name such as registry.example.com/shop", "a name such as shop.example.com");
+    let (name, host) = (marked!("a name such as registry.example.com/shop"), marked!("a name such as shop.example.com"));
     if options.image.as_ref().is_some_and(|image| !is_image(image) || image.contains('@')) {
         return refuse("--image", &options.image, name);
     }
@@ -284,7 +314,7 @@ fn check(options: &Options) -> Result<(), ExportError> {
         return refuse("--ostler-image", &options.ostler_image, name);
     }
     if options.tag.as_ref().is_some_and(|tag| !is_tag(tag)) {
-        return refuse("--tag", &options.tag, "a tag such as 1.4.2");
+        return refuse("--tag", &options.tag, marked!("a tag such as 1.4.2"));
     }
     if options.host.as_ref().is_some_and(|text| !is_host(text)) {
         return refuse("--host", &options.host, host);

@@ -2,6 +2,8 @@
 
 use ostler_core::cron::Overlap;
 use ostler_core::health::{CheckMethod, CheckPhase};
+use ostler_core::message;
+use ostler_core::text::language::translated;
 
 use crate::cron::Fields;
 use crate::hcl::{Hcl, list, text};
@@ -76,20 +78,14 @@ fn periodic(service: &Service<'_>, out: &mut Hcl, notices: &mut Vec<Notice>) -> 
                 }
             });
             if cron.overlap == Overlap::Kill {
-                notices.push(Notice {
-                    app: service.spec.name.clone(),
-                    key: "overlap".into(),
-                    why: "Nomad does not stop a run for the next one: both run".into(),
-                });
+                let why = message!("Nomad does not stop a run for the next one: both run");
+                notices.push(Notice::new(service.spec.name.as_str(), "overlap", why));
             }
             true
         }
         Err(why) => {
-            notices.push(Notice {
-                app: service.spec.name.clone(),
-                key: "job".into(),
-                why: format!("{:?} cannot be periodic: {why}", cron.pattern),
-            });
+            let why = message!("{pattern} cannot be periodic: {reason}", pattern = format!("{:?}", cron.pattern), reason = translated(why));
+            notices.push(Notice::new(service.spec.name.as_str(), "job", why));
             false
         }
     }
@@ -232,17 +228,14 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, notices: &mut Vec
             out.block("env", |out| {
                 for (name, value) in &env {
                     if value.contains("${") {
-                        let why = format!("Nomad replaces ${{…}} in {name} if it knows the name");
-                        notices.push(Notice { app: spec.name.clone(), key: "env".into(), why });
+                        let why = message!("Nomad replaces ${{…}} in {name} if it knows the name", name);
+                        notices.push(Notice::new(spec.name.as_str(), "env", why));
                     }
                     if is_word(name) {
                         out.text(name, value);
                     } else {
-                        notices.push(Notice {
-                            app: spec.name.clone(),
-                            key: "env".into(),
-                            why: format!("{name:?} is not a valid name in Nomad: it is skipped"),
-                        });
+                        let why = message!("{name} is not a valid name in Nomad: it is skipped", name = format!("{name:?}"));
+                        notices.push(Notice::new(spec.name.as_str(), "env", why));
                     }
                 }
             });
@@ -257,11 +250,8 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, notices: &mut Vec
                     if is_word(name) {
                         out.line(&format!("{name}={{{{ .{name}.Value | toJSON }}}}"));
                     } else {
-                        notices.push(Notice {
-                            app: spec.name.clone(),
-                            key: "env".into(),
-                            why: format!("{name:?} is not a valid name in Nomad: it is skipped"),
-                        });
+                        let why = message!("{name} is not a valid name in Nomad: it is skipped", name = format!("{name:?}"));
+                        notices.push(Notice::new(spec.name.as_str(), "env", why));
                     }
                 }
                 out.line("{{ end }}");

@@ -7,6 +7,7 @@ use ostler_core::app::export_settings::{ExportSettings, export_settings};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::health::limits::MemoryAmount;
 use ostler_core::lifecycle::order::Condition;
+use ostler_core::message;
 use ostler_core::serving::{AutoscaleSettings, ListenAt, ReadyBy};
 use serde_json::Value;
 
@@ -186,13 +187,16 @@ pub(crate) fn services<'a>(project: &'a Project, notices: &mut Vec<Notice>) -> V
     let by_name: BTreeMap<&str, &String> = project.apps.iter().map(|app| app.name.as_str()).zip(&names).collect();
     let mut all = Vec::with_capacity(names.len());
     for (spec, name) in project.apps.iter().zip(&names) {
-        let mut report = |key: &str, why: String| notices.push(Notice { app: spec.name.clone(), key: key.to_owned(), why });
+        let mut report = |key: &str, why: String| notices.push(Notice::new(spec.name.as_str(), key, why));
         if *name != spec.name {
-            report("name", format!("engines accept DNS labels only: it is renamed to {name}"));
+            report("name", message!("engines accept DNS labels only: it is renamed to {name}", name));
         }
         let folder = project.inside(&spec.cwd).map(str::to_owned);
         if folder.is_none() {
-            report("cwd", format!("{} is outside {}; an image contains only that folder", spec.cwd, project.dir));
+            report(
+                "cwd",
+                message!("{folder} is outside {project}; an image contains only that folder", folder = spec.cwd, project = project.dir),
+            );
         }
         let folder = folder.unwrap_or_default();
         let base = base::of(spec, project, &folder);
@@ -200,14 +204,14 @@ pub(crate) fn services<'a>(project: &'a Project, notices: &mut Vec<Notice>) -> V
         for (other, condition) in &spec.order.depends_on {
             match by_name.get(other.as_str()) {
                 Some(label) => depends_on.push(((*label).clone(), *condition)),
-                None => report("depends_on", format!("{other} is not among the apps that are exported")),
+                None => report("depends_on", message!("{app} is not among the apps that are exported", app = other)),
             }
         }
         let (mut env, mut secrets) = (EnvMap::new(), Vec::new());
         let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
         for (variable, value) in spec.env.vars.iter().chain(profile.into_iter().flatten()) {
             if value.contains('\0') || variable.is_empty() || variable.contains(['=', '\0']) {
-                report("env", format!("{variable:?} cannot be a variable of a process"));
+                report("env", message!("{variable} cannot be a variable of a process", variable = format!("{variable:?}")));
             } else if is_secret(variable, value) {
                 env.shift_remove(variable);
                 push_new(&mut secrets, variable);
@@ -220,25 +224,35 @@ pub(crate) fn services<'a>(project: &'a Project, notices: &mut Vec<Notice>) -> V
             push_new(&mut secrets, variable);
         }
         if spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Unix { .. })) {
-            report("listen", "a socket file in a container is not visible outside it".into());
+            report("listen", message!("a socket file in a container is not visible outside it"));
         }
         let is_own = |listen: &&ostler_core::serving::Listen| matches!(&listen.at, ListenAt::Tcp { address: Some(address), .. } if address.is_loopback());
         if let Some(listen) = spec.listen.iter().find(is_own) {
-            report("listen", format!("{} is the container itself: the app must listen on all addresses in it", listen.at));
+            report(
+                "listen",
+                message!("{address} is the container itself: the app must listen on all addresses in it", address = listen.at),
+            );
         }
         let ports = ports(spec);
         for (variable, value) in &env {
             if let Some(port) = local_port(value)
                 && !ports.contains(&port)
             {
-                report("env", format!("{variable} names this machine (port {port}): inside a container that is the container itself"));
+                report(
+                    "env",
+                    message!(
+                        "{variable} names this machine (port {port}): inside a container that is the container itself",
+                        variable,
+                        port
+                    ),
+                );
             }
         }
         let mut env_files = Vec::new();
         for (path, inside, _) in crate::project::env_files(project, spec) {
             match inside {
                 Some(inside) => env_files.push(inside),
-                None => report("env_file", format!("{path} is outside the project")),
+                None => report("env_file", message!("{path} is outside the project", path)),
             }
         }
         let replicas = match (&spec.autoscale, is_per_cpu(spec)) {
@@ -251,7 +265,7 @@ pub(crate) fn services<'a>(project: &'a Project, notices: &mut Vec<Notice>) -> V
             ("max_memory_restart", spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory)),
         ] {
             if matches!(amount, Some(MemoryAmount::Share(_))) {
-                report(key, "a percentage of the machine's memory cannot be a limit elsewhere: write bytes".into());
+                report(key, message!("a percentage of the machine's memory cannot be a limit elsewhere: write bytes"));
             }
         }
         let kind = if spec.is_job() {
@@ -266,10 +280,10 @@ pub(crate) fn services<'a>(project: &'a Project, notices: &mut Vec<Notice>) -> V
         let service =
             Service { spec, name: name.clone(), base, folder, kind, port, ports, env, secrets, env_files, replicas, settings, depends_on };
         if service.settings.cpu_request.is_some_and(|request| service.cpu_percent().is_some_and(|limit| request > limit)) {
-            report("export", "requests.cpu is above cpu_quota: the request is set to the limit".into());
+            report("export", message!("requests.cpu is above cpu_quota: the request is set to the limit"));
         }
         if service.settings.memory_request.is_some_and(|request| service.memory_limit().is_some_and(|limit| request > limit)) {
-            report("export", "requests.memory is above the memory limit: the request is set to the limit".into());
+            report("export", message!("requests.memory is above the memory limit: the request is set to the limit"));
         }
         all.push(service);
     }

@@ -4,7 +4,9 @@
 use ostler_core::app::hooks::{Hook, HookSpec, OnFailure};
 use ostler_core::app::secrets::SecretSource;
 use ostler_core::app::{AppSpec, KillMode};
+use ostler_core::message;
 use ostler_core::serving::{ListenAt, ReadyBy, with_numbers};
+use ostler_core::text::language::translated;
 
 use crate::cron::Fields;
 use crate::quote::{line, sh, systemd, systemd_command, systemd_folder, systemd_plain, systemd_text, systemd_word};
@@ -24,18 +26,18 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
     let project = names::label(&plan.project.name);
     for service in &plan.services {
         let unit = Unit { project: &project, service, several: service.kind == Lifecycle::Server && service.spec.instances > 1 };
-        let mut report = |key: &str, why: String| notices.push(Notice { app: service.spec.name.clone(), key: key.to_owned(), why });
+        let mut report = |key: &str, why: String| notices.push(Notice::new(service.spec.name.as_str(), key, why));
         if unit.several && service.spec.listen.is_empty() && service.port.is_some() {
-            report("instances", "each instance opens the same port: only one of them can, unless the app sets SO_REUSEPORT".into());
+            report("instances", message!("each instance opens the same port: only one of them can, unless the app sets SO_REUSEPORT"));
         }
         if unit.several && !service.spec.listen.is_empty() {
             report(
                 "listen",
-                "several instances cannot share a socket unit: no socket unit is written, and no descriptors are passed".into(),
+                message!("several instances cannot share a socket unit: no socket unit is written, and no descriptors are passed"),
             );
         }
         if service.spec.listen.len() > 1 {
-            report("listen", "all sockets of a unit have one name in LISTEN_FDNAMES, in the order of the file".into());
+            report("listen", message!("all sockets of a unit have one name in LISTEN_FDNAMES, in the order of the file"));
         }
         files.push((format!("systemd/{}", unit.file()), unit.text(plan, &mut report)));
         files.extend(unit.sockets(&mut report).map(|text| (format!("systemd/{}.socket", unit.name()), text)));
@@ -84,7 +86,7 @@ impl Lines {
     fn set_plain(&mut self, key: &str, head: &str, value: &str, of: &str, report: &mut dyn FnMut(&str, String)) {
         match systemd_plain(value) {
             Some(value) => self.set(key, format!("{head}{value}")),
-            None => report(of, format!("{value:?} cannot be written in a unit ({key}=)")),
+            None => report(of, message!("{value} cannot be written in a unit ({key}=)", value = format!("{value:?}"), key)),
         }
     }
 
@@ -161,7 +163,7 @@ impl Unit<'_> {
         let spec = self.service.spec;
         match systemd_folder(&spec.cwd) {
             Some(folder) => out.set("WorkingDirectory", folder),
-            None => report("cwd", format!("{:?} cannot be written in a unit (WorkingDirectory=)", spec.cwd)),
+            None => report("cwd", message!("{value} cannot be written in a unit (WorkingDirectory=)", value = format!("{:?}", spec.cwd))),
         }
         for (hook, key) in [
             (Hook::PreStart, "ExecStartPre"),
@@ -198,7 +200,10 @@ impl Unit<'_> {
             }
             script.push_str(&format!("{}=$(cat \"$CREDENTIALS_DIRECTORY/{}\") && export {0} && ", variable(name), credential(name)));
             if variable(name) != *name {
-                report("secrets", format!("{name} is not a valid shell variable name: it is renamed to {}", variable(name)));
+                report(
+                    "secrets",
+                    message!("{name} is not a valid shell variable name: it is renamed to {variable}", name, variable = variable(name)),
+                );
             }
         }
         script.push_str("exec \"$@\"");
@@ -223,6 +228,7 @@ impl Unit<'_> {
             let address = match &listen.at {
                 ListenAt::Tcp { address: Some(address), port } => std::net::SocketAddr::new(*address, *port).to_string(),
                 ListenAt::Tcp { address: None, port } => port.to_string(),
+                ListenAt::TcpV6 { port } => format!("[::]:{port}"),
                 ListenAt::Unix { path } => path.clone(),
             };
             out.set_plain("ListenStream", "", &address, "listen", report);
@@ -260,7 +266,10 @@ impl Unit<'_> {
         let calendar = match Fields::parse(&cron.pattern) {
             Ok(fields) => fields.calendar(cron.zone.as_deref()),
             Err(why) => {
-                report(key, format!("{:?} cannot be a timer: {why}", cron.pattern));
+                report(
+                    key,
+                    message!("{pattern} cannot be a timer: {reason}", pattern = format!("{:?}", cron.pattern), reason = translated(why)),
+                );
                 return Files::new();
             }
         };
@@ -356,7 +365,10 @@ fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, report: &mut d
     }
     let both: Vec<&str> = unit.service.env.keys().filter(|name| spec.env.file.contains_key(*name)).map(String::as_str).collect();
     if !both.is_empty() {
-        report("env_file", format!("in systemd a file takes precedence over Environment: remove {} from one of them", both.join(", ")));
+        report(
+            "env_file",
+            message!("in systemd a file takes precedence over Environment: remove {names} from one of them", names = both.join(", ")),
+        );
     }
     for (name, value) in &unit.service.env {
         out.set("Environment", systemd(&format!("{name}={value}"), false));
@@ -374,7 +386,7 @@ fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, report: &mut d
             list.join(", ")
         ));
         out.set("EnvironmentFile", &file);
-        report("env", format!("put {} into {file}, mode 0600", list.join(", ")));
+        report("env", message!("put {names} into {file}, mode 0600", names = list.join(", "), file));
     }
 }
 
@@ -441,7 +453,7 @@ fn rights_and_limits(out: &mut Lines, spec: &AppSpec, report: &mut dyn FnMut(&st
         (None, None) => {
             out.comment("Runs as root unless a user is set: `uid` in the ecosystem file, or here.");
             out.comment("User=app");
-            report("uid", "no user is set: the unit runs as root".into());
+            report("uid", message!("no user is set: the unit runs as root"));
         }
         (uid, gid) => {
             uid.iter().for_each(|uid| out.set_plain("User", "", uid, "uid", report));
@@ -486,7 +498,7 @@ fn output(out: &mut Lines, spec: &AppSpec, several: bool, report: &mut dyn FnMut
     };
     let mut set = |out: &mut Lines, key: &str, of: &str, path: &String| match file(path) {
         Some(value) => out.set(key, value),
-        None => report(of, format!("{path:?} cannot be written in a unit ({key}=)")),
+        None => report(of, message!("{value} cannot be written in a unit ({key}=)", value = format!("{path:?}"), key)),
     };
     let is_file = |path: &&String| !path.starts_with("/dev/") && !path.starts_with("/proc/");
     let (out_file, error_file) = (spec.logs.out_file.as_ref().filter(is_file), spec.logs.error_file.as_ref().filter(is_file));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use crate::ssh::{self, AddressError, Host, Login};
@@ -16,7 +17,7 @@ const ALL: &str = "all";
 const KEYS: &[&str] = &["hosts", "groups", "defaults"];
 
 /// Keys of a host, and of `defaults`.
-const HOST_KEYS: &[&str] = &["host", "user", "port", "key", "ssh_options", "forward_agent", "ostler", "home"];
+const HOST_KEYS: &[&str] = &["host", "user", "port", "key", "ssh_options", "forward_agent", "ostler", "home", "dashboard"];
 
 /// Host that a command selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Member {
     pub program: Option<String>,
     /// Home of `ostler` on the host.
     pub home: Option<String>,
+    /// Address of the host's dashboard for browsers: `http://` or `https://`.
+    pub dashboard: Option<String>,
 }
 
 impl Member {
@@ -45,13 +48,13 @@ pub enum HostsError {
     #[error("{0}")]
     File(String),
     /// Group without hosts.
-    #[error("{0} has no hosts")]
+    #[error("{}", message!("{name} has no hosts", name = _0))]
     Empty(String),
     /// Choice without a host.
-    #[error("no host is named")]
+    #[error("{}", message!("no host is named"))]
     NoHost,
     /// Choice of so many hosts.
-    #[error("{0} hosts are too many, at most {MAX_HOSTS}")]
+    #[error("{}", message!("{count} hosts are too many, at most {limit}", count = _0, limit = MAX_HOSTS))]
     TooMany(usize),
     /// Host that `ssh` cannot be given.
     #[error(transparent)]
@@ -76,6 +79,10 @@ struct GroupSearch {
 }
 
 impl Hosts {
+    /// All keys that a hosts file may have.
+    pub const KEYS: &[&str] =
+        &["hosts", "groups", "defaults", "host", "user", "port", "key", "ssh_options", "forward_agent", "ostler", "home", "dashboard"];
+
     /// Reads the file's content. Also returns unknown keys, for a warning.
     ///
     /// # Errors
@@ -95,13 +102,16 @@ impl Hosts {
     }
 
     fn read(value: &Value) -> Result<(Self, Vec<String>), String> {
-        let map = value.as_object().ok_or("expected a table with `hosts` and `groups`")?;
+        let map = value.as_object().ok_or_else(|| message!("expected a table with `hosts` and `groups`"))?;
         let mut unknown = unknown_keys(map, KEYS, "");
         let mut defaults = Member::default();
         if let Some(value) = present(map, "defaults") {
-            let table = value.as_object().ok_or("defaults: expected a table")?;
+            let table = value.as_object().ok_or_else(|| message!("defaults: expected a table"))?;
             if table.contains_key("host") {
-                return Err("defaults.host: each host has its own".into());
+                return Err(message!("defaults.host: each host has its own"));
+            }
+            if table.contains_key("dashboard") {
+                return Err(message!("defaults.dashboard: each host has its own"));
             }
             unknown.extend(unknown_keys(table, HOST_KEYS, "defaults."));
             member(&mut defaults, table).map_err(|why| format!("defaults.{why}"))?;
@@ -111,7 +121,7 @@ impl Hosts {
             None => {}
             Some(Value::Array(list)) => {
                 for item in list {
-                    let text = item.as_str().ok_or_else(|| format!("hosts: expected names, found {item}"))?;
+                    let text = item.as_str().ok_or_else(|| message!("hosts: expected names, found {item}", item))?;
                     file.hosts.push(file.typed(text).map_err(|why| format!("hosts: {why}"))?);
                 }
             }
@@ -122,13 +132,13 @@ impl Hosts {
                     file.hosts.push(member);
                 }
             }
-            Some(_) => return Err("hosts: expected a table of names, or a list".into()),
+            Some(_) => return Err(message!("hosts: expected a table of names, or a list")),
         }
         if file.hosts.len() > MAX_HOSTS {
-            return Err(format!("hosts: {} are too many, at most {MAX_HOSTS}", file.hosts.len()));
+            return Err(message!("hosts: {count} are too many, at most {limit}", count = file.hosts.len(), limit = MAX_HOSTS));
         }
         if let Some(value) = present(map, "groups") {
-            for (name, members) in value.as_object().ok_or("groups: expected a table of lists")? {
+            for (name, members) in value.as_object().ok_or_else(|| message!("groups: expected a table of lists"))? {
                 file.groups.insert(name.clone(), group(name, members)?);
             }
         }
@@ -140,21 +150,40 @@ impl Hosts {
     fn check(&self) -> Result<(), String> {
         for (at, host) in self.hosts.iter().enumerate() {
             if self.hosts.iter().take(at).any(|other| other.name == host.name) {
-                return Err(format!("hosts: {:?} is listed twice", host.name));
+                return Err(message!("hosts: {name} is listed twice", name = format!("{:?}", host.name)));
             }
         }
         for (name, members) in &self.groups {
-            if name == ALL || self.hosts.iter().any(|host| host.name == *name) {
-                return Err(format!("groups.{name}: the name is already used by {}", if name == ALL { "all hosts" } else { "a host" }));
+            if name == ALL {
+                return Err(message!("groups.{name}: the name is already used by all hosts", name));
+            }
+            if self.hosts.iter().any(|host| host.name == *name) {
+                return Err(message!("groups.{name}: the name is already used by a host", name));
             }
             for member in members {
                 if member != ALL && !self.groups.contains_key(member) && !self.hosts.iter().any(|host| host.name == *member) {
-                    return Err(format!("groups.{name}: {member:?} is neither a host nor a group of this file"));
+                    let member = format!("{member:?}");
+                    return Err(message!("groups.{name}: {member} is neither a host nor a group of this file", name, member));
                 }
             }
             self.expand(name, &mut GroupSearch::default(), &mut Vec::new())?;
         }
         Ok(())
+    }
+
+    /// Returns the names of all hosts and groups, and `all`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(|host| host.name.as_str()).chain(self.groups.keys().map(String::as_str)).chain([ALL])
+    }
+
+    /// Returns all hosts of the file, in its order.
+    pub fn all(&self) -> &[Member] {
+        &self.hosts
+    }
+
+    /// Returns the names of the groups, then those of the hosts.
+    pub fn groups_and_hosts(&self) -> (Vec<&str>, Vec<&str>) {
+        (self.groups.keys().map(String::as_str).collect(), self.hosts.iter().map(|host| host.name.as_str()).collect())
     }
 
     /// Returns the selected hosts in order, each once. A word is the name of a group or host of the
@@ -196,7 +225,7 @@ impl Hosts {
             return Ok(());
         }
         if walk.above.iter().any(|name| name == group) {
-            return Err(format!("groups.{group}: it contains itself ({})", walk.above.join(" → ")));
+            return Err(message!("groups.{group}: it contains itself ({chain})", group, chain = walk.above.join(" → ")));
         }
         // A group may be reachable on a huge number of paths, so each group is visited once.
         if !walk.expanded.insert(group.to_owned()) {
@@ -216,7 +245,7 @@ impl Hosts {
 
     fn named(&self, name: &str, value: &Value) -> Result<(Member, Vec<String>), String> {
         if name == ALL || name.contains([',', '@']) || name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
-            return Err("not a valid host name".into());
+            return Err(message!("not a valid host name"));
         }
         let mut member = Member { name: name.to_owned(), ..self.defaults.clone() };
         match value {
@@ -232,7 +261,7 @@ impl Hosts {
                 }
                 return Ok((member, unknown_keys(table, HOST_KEYS, &format!("hosts.{name}."))));
             }
-            other => return Err(format!("expected an address or a table, found {other}")),
+            other => return Err(message!("expected an address or a table, found {found}", found = other)),
         }
         member.login.host.name = ssh::name("host", &member.login.host.name).map_err(address_error_text)?;
         Ok((member, Vec::new()))
@@ -269,10 +298,10 @@ fn with_port(text: &str) -> Result<(&str, Option<u16>), AddressError> {
 }
 
 fn group(name: &str, members: &Value) -> Result<Vec<String>, String> {
-    let wrong = || format!("groups.{name}: expected a list of hosts and groups, found {members}");
+    let wrong = || message!("groups.{name}: expected a list of hosts and groups, found {members}", name, members);
     let list = members.as_array().ok_or_else(wrong)?;
     if list.len() > MAX_HOSTS {
-        return Err(format!("groups.{name}: {} are too many, at most {MAX_HOSTS}", list.len()));
+        return Err(message!("groups.{name}: {count} are too many, at most {limit}", name, count = list.len(), limit = MAX_HOSTS));
     }
     list.iter().map(|member| member.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
 }
@@ -301,24 +330,32 @@ fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
         Some(Value::String(option)) => member.login.options = vec![plain("ssh_options", option)?],
         Some(Value::Array(options)) => {
             let one = |option: &Value| {
-                plain("ssh_options", option.as_str().ok_or_else(|| format!("ssh_options: expected strings, found {option}"))?)
+                plain("ssh_options", option.as_str().ok_or_else(|| message!("ssh_options: expected strings, found {option}", option))?)
             };
             member.login.options = options.iter().map(one).collect::<Result<_, _>>()?;
         }
-        Some(other) => return Err(format!("ssh_options: expected a list, found {other}")),
+        Some(other) => return Err(message!("ssh_options: expected a list, found {found}", found = other)),
     }
     match present(map, "forward_agent") {
         None => {}
         Some(Value::Bool(on)) => member.login.forward_agent = *on,
-        Some(other) => return Err(format!("forward_agent: expected true or false, found {other}")),
+        Some(other) => return Err(message!("forward_agent: expected true or false, found {found}", found = other)),
     }
     for (key, place) in [("ostler", &mut member.program), ("home", &mut member.home)] {
         if let Some(path) = text(map, key)? {
             if path.starts_with('-') {
-                return Err(format!("{key}: {path:?} is not a path"));
+                return Err(message!("{key}: {path} is not a path", key, path = format!("{path:?}")));
             }
             *place = Some(path);
         }
+    }
+    if let Some(url) = text(map, "dashboard")? {
+        let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains('@');
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+        if !is_plain || host.is_empty() || host.starts_with('/') {
+            return Err(message!("dashboard: expected an address such as https://web1.example.com/"));
+        }
+        member.dashboard = Some(url);
     }
     Ok(())
 }
@@ -331,15 +368,15 @@ fn present<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
 fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match present(map, key) {
         None => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Err(format!("{key}: is empty")),
+        Some(Value::String(text)) if text.is_empty() => Err(message!("{key}: is empty", key)),
         Some(Value::String(text)) => plain(key, text).map(Some),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(other) => Err(format!("{key}: expected a string, found {other}")),
+        Some(other) => Err(message!("{key}: expected a string, found {found}", key, found = other)),
     }
 }
 
 fn plain(key: &str, text: &str) -> Result<String, String> {
-    if text.contains(['\0', '\n', '\r']) { Err(format!("{key}: contains a NUL byte or a line break")) } else { Ok(text.to_owned()) }
+    if text.contains(['\0', '\n', '\r']) { Err(message!("{key}: contains a NUL byte or a line break", key)) } else { Ok(text.to_owned()) }
 }
 
 fn unknown_keys(map: &Map<String, Value>, known: &[&str], at: &str) -> Vec<String> {
@@ -391,6 +428,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_those_of_the_file_and_of_hosts() {
+        assert_eq!([KEYS, HOST_KEYS].concat(), Hosts::KEYS);
+    }
+
+    #[test]
+    fn dashboards_have_web_addresses() {
+        let file = hosts(&json!({"hosts": {"a": {"dashboard": "https://a.example.com/ops/"}, "b": "10.0.0.1"}}));
+        let all: Vec<_> = file.all().iter().map(|member| member.dashboard.as_deref()).collect();
+        assert_eq!(all, [Some("https://a.example.com/ops/"), None]);
+        for wrong in ["javascript:alert(1)", "http://", "https:///x", "http://user:secret@h/", "http://h/ x", "h:9616"] {
+            let error = Hosts::of(&json!({"hosts": {"a": {"dashboard": wrong}}})).unwrap_err().to_string();
+            assert!(error.starts_with("hosts.a: dashboard: ") && !error.contains("secret"), "{wrong}: {error}");
+        }
+        assert!(Hosts::of(&json!({"defaults": {"dashboard": "https://h/"}})).is_err());
+    }
+
+    #[test]
     fn host_settings_are_read() {
         let file = hosts(&json!({"hosts": {"a": {
             "host": "h", "key": "~/.ssh/k", "ssh_options": ["A=1", "B=2"], "forward_agent": true, "ostler": "~/o", "home": "/h",
@@ -402,7 +456,7 @@ mod tests {
             options: vec!["A=1".into(), "B=2".into()],
             forward_agent: true,
         };
-        assert_eq!(all[0], Member { name: "a".into(), login, program: Some("~/o".into()), home: Some("/h".into()) });
+        assert_eq!(all[0], Member { name: "a".into(), login, program: Some("~/o".into()), home: Some("/h".into()), dashboard: None });
         assert_eq!(all.iter().map(Member::is_local).collect::<Vec<_>>(), [false, true, false]);
     }
 

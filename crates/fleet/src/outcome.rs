@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ostler_core::message;
+
 /// Exit code of a command over hosts, with the values of `ostler` itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -118,22 +120,27 @@ impl HostOutcome {
 impl fmt::Display for HostOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ended(0) => f.write_str("done"),
-            Self::Ended(code) => write!(f, "failed with exit code {code}"),
-            Self::NoConnection(why) if why.is_empty() => f.write_str("no connection; the command was not run"),
-            Self::NoConnection(why) => write!(f, "no connection ({why}); the command was not run"),
-            Self::Lost { changes: true } => f.write_str(
+            Self::Ended(0) => f.write_str(&message!("done")),
+            Self::Ended(code) => f.write_str(&message!("failed with exit code {code}", code)),
+            Self::NoConnection(why) if why.is_empty() => f.write_str(&message!("no connection; the command was not run")),
+            Self::NoConnection(why) => f.write_str(&message!("no connection ({reason}); the command was not run", reason = why)),
+            Self::Lost { changes: true } => f.write_str(&message!(
                 "the connection broke after the command had started: it continues on that host and is not sent again; check its progress \
-                 with `list`",
-            ),
-            Self::Lost { changes: false } => f.write_str("the connection broke before the answer was complete"),
-            Self::Absent => f.write_str("ostler was not found there: install it, or set its path in the hosts file (`ostler: /path`)"),
-            Self::Unreadable(version) => write!(f, "cannot read the answer of ostler {version}: use the same version on both hosts"),
-            Self::TooLong(most) => {
-                write!(f, "the answer was dropped: it is longer than {} MiB, or all answers together are too long", most >> 20)
+                 with `list`"
+            )),
+            Self::Lost { changes: false } => f.write_str(&message!("the connection broke before the answer was complete")),
+            Self::Absent => {
+                f.write_str(&message!("ostler was not found there: install it, or set its path in the hosts file (`ostler: /path`)"))
             }
-            Self::NotStarted(why) => write!(f, "cannot run ssh: {why}"),
-            Self::NotBegun => f.write_str("not started"),
+            Self::Unreadable(version) => {
+                f.write_str(&message!("cannot read the answer of ostler {version}: use the same version on both hosts", version))
+            }
+            Self::TooLong(most) => f.write_str(&message!(
+                "the answer was dropped: it is longer than {size} MiB, or all answers together are too long",
+                size = most >> 20
+            )),
+            Self::NotStarted(why) => f.write_str(&message!("cannot run ssh: {reason}", reason = why)),
+            Self::NotBegun => f.write_str(&message!("not started")),
         }
     }
 }

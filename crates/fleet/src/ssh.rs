@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ostler_core::message;
 use serde_json::Value;
 
 /// Exit code of `ssh` if the connection failed.
@@ -83,7 +84,7 @@ pub fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// User or host name that `ssh` would misread.
-    #[error("{key}: {text:?} cannot be passed to ssh")]
+    #[error("{}", message!("{key}: {text} cannot be passed to ssh", key, text = format!("{text:?}")))]
     Name {
         /// `user` or `host`.
         key: String,
@@ -91,13 +92,13 @@ pub enum AddressError {
         text: String,
     },
     /// Value that is not a port.
-    #[error("port: expected a number up to 65535, found {0}")]
+    #[error("{}", message!("port: expected a number up to 65535, found {found}", found = _0))]
     Port(Value),
     /// `host:port` with an invalid port.
-    #[error("{0:?} has an invalid port")]
+    #[error("{}", message!("{address} has an invalid port", address = format!("{_0:?}")))]
     PortOf(String),
     /// Address in brackets with text after it.
-    #[error("{0:?} is not an address")]
+    #[error("{}", message!("{address} is not an address", address = format!("{_0:?}")))]
     Address(String),
 }
 

@@ -42,13 +42,13 @@ pub(crate) const READY_FAILED: u8 = b'E';
 
 /// Maximum wait for a keeper to listen. It normally takes milliseconds; a machine that needs longer
 /// than this has other problems.
-const READY_MS: u64 = 10_000;
+pub const READY_MS: u64 = 10_000;
 /// Maximum wait for a keeper that has the lock to listen. It takes microseconds, unless the keeper
 /// was killed and the kernel has not released the lock yet.
 const TAKEN_MS: u64 = 100;
 /// Minimum limit of open files. With fewer, keeper and daemon would fail at some later,
 /// inconvenient time.
-const NEEDED_FILES: u64 = 128;
+pub const NEEDED_FILES: u64 = 128;
 /// Number of the ready pipe in a new keeper.
 const READY_FD: i32 = 3;
 

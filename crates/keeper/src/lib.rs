@@ -12,7 +12,8 @@
 //! - A new binary replaces the keeper in place (`Upgrade`): pid, children and descriptors stay;
 //!   only the daemon is exchanged.
 //! - The keeper has one thread and one `epoll`, and no timer unless something is overdue. It makes
-//!   no system call while nothing happens.
+//!   no system call while nothing happens. Only the memory of an app, which may block its reader, is
+//!   read in threads that last for that read (docs/adr/0026-reading-by-an-ancestor.md).
 //!
 //! Its dependency tree proves that it is small: no serde, no async runtime, nothing from `core`.
 #![forbid(unsafe_code)]
@@ -39,12 +40,12 @@ pub use daemon::watchdog::{DOUBT_SIGNAL, HangKind, Watchdog};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
 pub use home::{HomeHolder, behind, keeper_by_lock, mark_lock};
 pub use keeper::runtime_signals;
-pub use launch::{EXIT_CHECKED, EXIT_LOCKED, LaunchError, LaunchResult, Launcher, Revival, launch, wait_ready};
+pub use launch::{EXIT_CHECKED, EXIT_LOCKED, LaunchError, LaunchResult, Launcher, NEEDED_FILES, READY_MS, Revival, launch, wait_ready};
 pub use link::message::{
-    CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY, SpawnRequest,
-    ToKeeper,
+    CALLS_TARGET, CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY,
+    SpawnRequest, ToKeeper,
 };
-pub use link::{DeathReporter, Link};
+pub use link::{Link, LinkSender};
 pub use run::main;
 pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE, log_file, pid_file};
 pub use title::daemon_title;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 pub(crate) use ostler_client::{Client, ClientError, RETRIES, VERSION};
 use ostler_client::{Connector, Socket};
 use ostler_core::home::home_paths::HomePaths;
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
 
-use crate::error::CliError;
+use crate::error::{CliError, LaunchProblem};
 use crate::unresponsive::DaemonWatch;
 
 /// Time within which a keeper that another call has just started must listen.
@@ -52,9 +53,12 @@ impl Connector<UnixStream> for HomeSocket {
 /// given to another user, or another user's process listens.
 fn owner_mismatch(home: &Path, peer: u32) -> ClientError {
     let (home, own) = (home.display(), rustix::process::geteuid().as_raw());
-    ClientError::Elsewhere(format!(
+    ClientError::Elsewhere(message!(
         "the daemon of {home} runs as uid {peer}, but this command runs as uid {own}\n\
-         hint: give the home back to uid {peer} (chown -R {peer} {home}), or stop that daemon as uid {peer}"
+         hint: give the home back to uid {peer} (chown -R {peer} {home}), or stop that daemon as uid {peer}",
+        home,
+        peer,
+        own
     ))
 }
 
@@ -87,7 +91,7 @@ fn watched(mut client: Client, home: &Path) -> Client {
 /// # Errors
 /// Returns [`CliError::Launch`] with the step that failed.
 pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>), CliError> {
-    let launched = ostler_keeper::launch(home, as_pm2).map_err(|error| CliError::Launch(with_causes(&error)))?;
+    let launched = ostler_keeper::launch(home, as_pm2).map_err(|error| CliError::Launch(with_causes(&LaunchProblem::from(error))))?;
     let keeper = match launched {
         ostler_keeper::LaunchResult::New(pid) => Some(pid),
         ostler_keeper::LaunchResult::Already => None,

@@ -1,11 +1,13 @@
 //! Results of a command.
 
+mod account;
 mod command;
 #[cfg(feature = "web")]
 mod dashboard;
 mod deploy;
 #[cfg(feature = "fleet")]
 mod fleet;
+mod launch;
 mod migrate;
 mod module;
 #[cfg(feature = "export")]
@@ -13,29 +15,35 @@ mod project;
 mod search;
 mod setting;
 mod startup;
+mod usage;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ostler_config::{Problem, UnknownEngine};
+use ostler_config::{Problem, ProblemKind, UnknownEngine};
 use ostler_core::app::select::SelectError;
-use ostler_keeper::LaunchError;
+use ostler_core::message;
+use ostler_core::text::language::translated;
+use ostler_core::text::suggest::did_you_mean;
 use ostler_proto::control::Failure;
 use ostler_sys::users::user::UserError;
 
 use crate::home::HomeError;
+use crate::near_file::near_file;
 #[cfg(feature = "machine")]
 use crate::replacement::{ReplaceError, UpdateError};
 use ostler_client::ClientError;
 
+pub(crate) use account::AccountProblem;
 pub(crate) use command::CommandError;
 #[cfg(feature = "web")]
 pub(crate) use dashboard::DashboardError;
 pub(crate) use deploy::{DeployError, GitError, PullError};
 #[cfg(feature = "fleet")]
 pub(crate) use fleet::FleetError;
+pub(crate) use launch::LaunchProblem;
 pub(crate) use migrate::MigrateError;
 pub(crate) use module::ModuleError;
 #[cfg(feature = "export")]
@@ -43,6 +51,7 @@ pub(crate) use project::{NameError, ProjectError};
 pub(crate) use search::SearchError;
 pub(crate) use setting::SettingError;
 pub(crate) use startup::{StartupError, StepError};
+pub(crate) use usage::UsageError;
 
 /// Result of a command, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,89 +104,6 @@ impl Status {
     }
 }
 
-/// Reason why a command line is rejected.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UsageError {
-    /// The command line has no command.
-    #[error("no command given")]
-    NoCommand,
-    /// The command does not exist.
-    #[error("Command not found")]
-    UnknownCommand {
-        /// As typed.
-        word: String,
-        /// A similar command.
-        closest: Option<&'static str>,
-    },
-    /// The option does not exist.
-    #[error("unknown option `{word}'")]
-    UnknownOption {
-        /// As typed.
-        word: String,
-        /// A similar option, with dashes.
-        closest: Option<String>,
-    },
-    /// The option lacks its value.
-    #[error("option `{option}' argument missing")]
-    MissingValue {
-        /// The option with its placeholder.
-        option: String,
-    },
-    /// The option takes no value.
-    #[error("option `{option}' takes no value")]
-    UnwantedValue {
-        /// The option.
-        option: String,
-    },
-    /// The command needs more arguments.
-    #[error("missing required argument `{name}'")]
-    MissingArgument {
-        /// Name of the argument, as in the usage line.
-        name: String,
-    },
-    /// There are too many arguments. Some commands ignore this.
-    #[error("Unknown command argument: {word}")]
-    UnknownArgument {
-        /// First superfluous argument.
-        word: String,
-    },
-    /// The command does not use this option.
-    #[error("option `--{option}' has no effect with `{command}'")]
-    NoEffect {
-        /// Main spelling of the option, without dashes.
-        option: &'static str,
-        /// The command.
-        command: &'static str,
-    },
-    /// An argument is not UTF-8.
-    #[error("argument {shown:?} is not valid UTF-8")]
-    NotText {
-        /// The argument, with invalid bytes replaced.
-        shown: String,
-    },
-    /// The value of an option is invalid.
-    #[error("option `{option}': {reason}")]
-    BadValue {
-        /// The option.
-        option: String,
-        /// The problem, and an example of a valid value.
-        reason: String,
-    },
-}
-
-impl UsageError {
-    /// Returns the word that was probably meant, or the command that lists the words; `program` is the name of this program.
-    pub(crate) fn hint(&self, program: &str) -> Option<String> {
-        match self {
-            Self::UnknownCommand { closest: Some(closest), .. } => Some(format!("did you mean `{program} {closest}`?")),
-            Self::UnknownCommand { closest: None, .. } => Some(format!("`{program} --help` lists the commands")),
-            Self::UnknownOption { closest, .. } => closest.as_ref().map(|closest| format!("did you mean `{closest}`?")),
-            Self::NoEffect { command, .. } => Some(format!("`{program} {command} --help` lists its options")),
-            _ => None,
-        }
-    }
-}
-
 /// Reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -191,13 +117,13 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Client(ClientError),
     /// A daemon could not be started.
-    #[error("cannot start the daemon: {0}")]
+    #[error("{}", message!("cannot start the daemon: {reason}", reason = _0))]
     Launch(String),
     /// The daemon refused the request.
     #[error(transparent)]
     Daemon(#[from] Failure),
     /// A file could not be read or written.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("{}", message!("cannot {what} {path}: {source}", what = translated(what), path, source))]
     File {
         /// `read`, `write`, …
         what: &'static str,
@@ -209,12 +135,20 @@ pub(crate) enum CliError {
     /// The named object does not exist. The text is for the user.
     #[error("{0}")]
     NotFound(String),
+    /// The named object does not exist; a next step is known.
+    #[error("{text}")]
+    Unknown {
+        /// The text for the user.
+        text: String,
+        /// The next step, mostly a similar name.
+        hint: String,
+    },
     /// This program could not be replaced with another; nothing was changed.
     #[cfg(feature = "machine")]
     #[error(transparent)]
     Replace(#[from] ReplaceError),
     /// The command belongs to a feature that this program was built without.
-    #[error("`{command}` is not available: this program was built without the feature `{feature}`; use the full build")]
+    #[error("{}", message!("`{command}` is not available: this program was built without the feature `{feature}`; use the full build", command, feature))]
     LeftOut {
         /// As typed.
         command: String,
@@ -222,7 +156,7 @@ pub(crate) enum CliError {
         feature: &'static str,
     },
     /// A system call failed, or a program cannot be run.
-    #[error("cannot {what}: {source}")]
+    #[error("{}", message!("cannot {what}: {source}", what, source))]
     System {
         /// The step.
         what: Cow<'static, str>,
@@ -230,7 +164,7 @@ pub(crate) enum CliError {
         source: io::Error,
     },
     /// Path that is not UTF-8.
-    #[error("{what} {path:?} is not valid UTF-8")]
+    #[error("{}", message!("{what} {path} is not valid UTF-8", what = translated(what), path = format!("{path:?}")))]
     NotText {
         /// Meaning of the path.
         what: &'static str,
@@ -238,7 +172,7 @@ pub(crate) enum CliError {
         path: OsString,
     },
     /// Content that is not UTF-8.
-    #[error("{0} is not UTF-8")]
+    #[error("{}", message!("{path} is not UTF-8", path = _0))]
     NotUtf8(String),
     /// File that the command was about to obey, and that it cannot open or trust.
     #[error("{file}: {source}")]
@@ -246,33 +180,38 @@ pub(crate) enum CliError {
         /// As the user named it.
         file: String,
         /// The fault.
-        source: Problem,
+        source: Box<Problem>,
     },
     /// File that makes no sense. The problem names it.
     #[error(transparent)]
-    Config(#[from] Problem),
+    Config(Box<Problem>),
     /// The variable that chooses the engine for config files.
     #[error(transparent)]
     Engine(#[from] UnknownEngine),
     /// User or group that does not exist.
     #[error(transparent)]
-    User(#[from] UserError),
+    User(AccountProblem),
     /// Target that is no regular expression.
     #[error(transparent)]
     Target(SelectError),
     /// Program file that was replaced or removed while it ran.
-    #[error("this program is no longer at {}; run the new one", .0.display())]
+    #[error("{}", message!("this program is no longer at {path}; run the new one", path = _0.display()))]
     ProgramGone(PathBuf),
     /// Call that has no connection to the daemon.
-    #[error("no connection")]
+    #[error("{}", message!("no connection"))]
     NoConnection,
     /// Old daemon that did not become the new one within this number of seconds.
-    #[error("the old daemon still runs after {0} s")]
+    #[error("{}", message!("the old daemon still runs after {seconds} s", seconds = _0))]
     OldDaemon(u64),
     /// PM2's own daemon runs in the home.
     #[error(
-        "cannot {what}: PM2's own daemon{} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler; until then, control it with npm's `pm2`",
-        .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), folder = .home.display()
+        "{}",
+        message!(
+            "cannot {what}: PM2's own daemon{pid} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler; until then, control it with npm's `pm2`",
+            what,
+            pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})")),
+            folder = home.display()
+        )
     )]
     BesidePm2 {
         /// The step that is refused.
@@ -283,7 +222,7 @@ pub(crate) enum CliError {
         home: PathBuf,
     },
     /// The rights of the home's owner cannot be taken.
-    #[error("cannot act as {user}, the owner of {}: {reason}", .home.display())]
+    #[error("{}", message!("cannot act as {user}, the owner of {home}: {reason}", user, home = home.display(), reason))]
     Owner {
         /// The owner.
         user: String,
@@ -293,11 +232,11 @@ pub(crate) enum CliError {
         reason: String,
     },
     /// The starter of a runtime cannot be started.
-    #[error("cannot start: {0}")]
+    #[error("{}", message!("cannot start: {reason}", reason = _0))]
     Starter(#[source] ostler_sys::SpawnError),
     /// The process of a runtime cannot become the keeper.
-    #[error("cannot become the keeper")]
-    Keeper(#[source] LaunchError),
+    #[error("{}", message!("cannot become the keeper"))]
+    Keeper(#[source] LaunchProblem),
     /// The daemon could not become the new program.
     #[cfg(feature = "machine")]
     #[error(transparent)]
@@ -346,8 +285,11 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Step(#[from] StepError),
     /// Error of a command that has undone everything before it.
-    #[error("{0}; nothing was changed")]
+    #[error("{}", message!("{problem}; nothing was changed", problem = _0))]
     Unchanged(Box<Self>),
+    /// Error of a command that would have written a file.
+    #[error("{}", message!("{problem}; no file was written", problem = _0))]
+    NoFile(Box<Self>),
     /// The failure was already reported; only the exit code remains.
     #[error("failed")]
     Reported(Status),
@@ -362,6 +304,18 @@ impl From<ClientError> for CliError {
     }
 }
 
+impl From<UserError> for CliError {
+    fn from(error: UserError) -> Self {
+        Self::User(error.into())
+    }
+}
+
+impl From<Problem> for CliError {
+    fn from(problem: Problem) -> Self {
+        Self::Config(Box::new(problem))
+    }
+}
+
 impl CliError {
     /// Returns a function for `map_err` that makes the error of a step that the system refused.
     pub(crate) fn system<E: Into<io::Error>>(what: impl Into<Cow<'static, str>>) -> impl FnOnce(E) -> Self {
@@ -369,9 +323,26 @@ impl CliError {
         |error| Self::System { what, source: error.into() }
     }
 
+    /// Returns the error about a name that does not exist. The hint is a similar name, or else
+    /// `otherwise`.
+    pub(crate) fn unknown<'a>(
+        text: impl Into<String>,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        otherwise: impl Into<String>,
+    ) -> Self {
+        let hint = did_you_mean(word, known).unwrap_or_else(|| otherwise.into());
+        Self::Unknown { text: text.into(), hint }
+    }
+
     /// Returns this error with the words that nothing was changed.
     pub(crate) fn unchanged(error: impl Into<Self>) -> Self {
         Self::Unchanged(Box::new(error.into()))
+    }
+
+    /// Returns this error with the words that no file was written.
+    pub(crate) fn no_file(error: impl Into<Self>) -> Self {
+        Self::NoFile(Box::new(error.into()))
     }
 
     /// Returns the next step for the user, or none. `program` is the name by which this program was called.
@@ -380,11 +351,22 @@ impl CliError {
             Self::Usage(error) => error.hint(program),
             Self::Home(error) => error.hint(),
             Self::Client(ClientError::Version { .. }) => {
-                Some(format!("run `{program} update` to replace the running daemon; apps keep running"))
+                Some(message!("run `{program} update` to replace the running daemon; apps keep running", program))
             }
-            Self::Client(ClientError::Lost(_)) => Some(format!("`{program} list` shows the current state; see also pm2.log in the home")),
+            Self::Client(ClientError::Lost(_)) => {
+                Some(message!("`{program} list` shows the current state; see also pm2.log in the home", program))
+            }
             Self::Command(error) => error.hint(),
-            Self::Unchanged(error) => error.hint(program),
+            Self::Unknown { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            Self::Opened { file, source } if source.kind == ProblemKind::NotFound => near_file(Path::new(file)),
+            Self::File { path, source, .. } if source.kind() == io::ErrorKind::NotFound => near_file(Path::new(path)),
+            Self::Migrate(error) => error.hint(),
+            Self::Module(error) => error.hint(),
+            Self::Startup(error) => error.hint(),
+            Self::Deploy(DeployError::Unknown { name, known, .. }) => did_you_mean(name, known.iter().map(String::as_str)),
+            #[cfg(feature = "web")]
+            Self::Dashboard(error) => error.hint(),
+            Self::Unchanged(error) | Self::NoFile(error) => error.hint(program),
             _ => None,
         }
     }
@@ -405,8 +387,9 @@ impl CliError {
             Self::Usage(_) => Status::Usage,
             Self::Client(error) if error.is_unreachable() => Status::Unreachable,
             Self::Launch(_) => Status::Unreachable,
-            Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
+            Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) | Self::Unknown { .. } => Status::NotFound,
             Self::Reported(status) => *status,
+            Self::Unchanged(error) | Self::NoFile(error) => error.status(),
             Self::LeftOut { .. } => Status::LeftOut,
             _ => Status::Failed,
         }
@@ -415,6 +398,8 @@ impl CliError {
 
 #[cfg(test)]
 mod tests {
+    use ostler_keeper::LaunchError;
+
     use super::*;
 
     #[test]
@@ -429,6 +414,7 @@ mod tests {
             (CliError::Daemon(not_found()), 4),
             (CliError::Daemon(Failure::AlreadyLaunched), 1),
             (CliError::NotFound("File x not found".into()), 4),
+            (CliError::unknown("no token x", "x", ["y"], ""), 4),
             (CliError::Reported(Status::NotFound), 4),
             (CliError::LeftOut { command: "web".into(), feature: "web" }, 7),
         ] {
@@ -447,7 +433,10 @@ mod tests {
             (CliError::NotText { what: "the home", path: "/h".into() }, "the home \"/h\" is not valid UTF-8"),
             (CliError::NotUtf8("compose.yaml".into()), "compose.yaml is not UTF-8"),
             (
-                CliError::Opened { file: "a.yaml".into(), source: Problem::error(ostler_config::ProblemKind::NotFound, "file not found") },
+                CliError::Opened {
+                    file: "a.yaml".into(),
+                    source: Problem::error(ostler_config::ProblemKind::NotFound, "file not found").into(),
+                },
                 "a.yaml: file not found",
             ),
             (UnknownEngine("v9".into()).into(), "OSTLER_JS: expected embedded, runtime or auto, found \"v9\""),
@@ -457,7 +446,7 @@ mod tests {
                 "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler; until then, control it with npm's `pm2`",
             ),
             (
-                CliError::Keeper(LaunchError::Home { step: "make", path: "/h".into(), source: denied() }),
+                CliError::Keeper(LaunchError::Home { step: "make", path: "/h".into(), source: denied() }.into()),
                 "cannot become the keeper: cannot make \"/h\": no luck",
             ),
             (
@@ -486,7 +475,7 @@ mod tests {
             (PullError::HookNotRun { command: "make".into(), cause: denied() }.into(), "cannot run post_update (no luck): make"),
             (StartupError::UserUnit("openrc").into(), "--user-unit needs systemd, but this machine uses openrc"),
             (
-                MigrateError::Unwell { state: "api is stopped".into(), missing: vec!["port 80".into()] }.into(),
+                MigrateError::NotHealthy { state: "api is stopped".into(), missing: vec!["port 80".into()] }.into(),
                 "api is stopped, and nothing listens at port 80",
             ),
             (
@@ -517,6 +506,12 @@ mod tests {
         for (error, hint) in [
             (unknown(Some("list")).into(), Some("did you mean `pm2 list`?")),
             (unknown(None).into(), Some("`pm2 --help` lists the commands")),
+            (UsageError::UnknownCommand { word: "run".into(), closest: None }.into(), Some("did you mean `pm2 start`?")),
+            (
+                UsageError::MissingArgument { name: "id".into(), command: "stop", example: Some("stop api") }.into(),
+                Some("for example `pm2 stop api`; `pm2 help stop` explains it"),
+            ),
+            (UsageError::MissingArgument { name: "x".into(), command: "", example: None }.into(), None),
             (UsageError::NoEffect { option: "force", command: "list" }.into(), Some("`pm2 list --help` lists its options")),
             (UsageError::NoCommand.into(), None),
             (lost().into(), Some("`pm2 list` shows the current state; see also pm2.log in the home")),

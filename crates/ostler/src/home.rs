@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::environment;
 use ostler_core::home::home_paths::HomePaths;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::process::tree::marker;
 
@@ -69,16 +71,16 @@ fn last_part(argv0: Option<&OsStr>) -> Option<&str> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeError {
     /// No variable names the home, and the user database has no entry.
-    #[error("cannot find the home directory of this user: set {variable} to a folder")]
+    #[error("{}", message!("cannot find the home directory of this user: set {variable} to a folder", variable))]
     Unknown {
         /// The variable that would help.
         variable: &'static str,
     },
     /// The path is not UTF-8.
-    #[error("the home {0:?} is not valid UTF-8")]
+    #[error("{}", message!("the home {home} is not valid UTF-8", home = format!("{_0:?}")))]
     NotText(PathBuf),
     /// The path is too long: Unix socket addresses hold 107 bytes.
-    #[error("the path of the home {path} is too long for a socket ({length} bytes, at most {most})")]
+    #[error("{}", message!("the path of the home {path} is too long for a socket ({length} bytes, at most {most})", path, length, most))]
     TooLong {
         /// The home.
         path: String,
@@ -88,10 +90,10 @@ pub(crate) enum HomeError {
         most: usize,
     },
     /// The path is a file or another non-directory.
-    #[error("the home {0} is not a directory")]
+    #[error("{}", message!("the home {home} is not a directory", home = _0))]
     NotADirectory(String),
     /// The home belongs to another user.
-    #[error("the home {path} belongs to uid {owner}, you are uid {uid}: set {variable} to a folder of your own")]
+    #[error("{}", message!("the home {path} belongs to uid {owner}, you are uid {uid}: set {variable} to a folder of your own", path, owner, uid, variable))]
     OfAnother {
         /// The home.
         path: String,
@@ -103,7 +105,7 @@ pub(crate) enum HomeError {
         variable: &'static str,
     },
     /// The home cannot be created, read or written.
-    #[error("cannot {what} the home {path}: {source}")]
+    #[error("{}", message!("cannot {what} the home {path}: {source}", what = translated(what), path, source))]
     Unusable {
         /// The step that failed.
         what: &'static str,
@@ -113,7 +115,7 @@ pub(crate) enum HomeError {
         source: io::Error,
     },
     /// No place is usable: neither the usual one nor the folder for temporary files.
-    #[error("{first}; {second}; mount a writable volume there, or set {variable} to a folder of your own")]
+    #[error("{}", message!("{first}; {second}; mount a writable volume there, or set {variable} to a folder of your own", first, second, variable))]
     Nowhere {
         /// Reason why the usual place is not usable.
         first: Box<Self>,
@@ -131,7 +133,7 @@ impl HomeError {
         let is_of_another = source.kind() == io::ErrorKind::PermissionDenied && !is_given();
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| is_of_another && Path::new(path).starts_with(home));
         let home = home.filter(|home| home != Path::new("/"))?;
-        Some(format!("HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display()))
+        Some(message!("HOME is {home}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home = home.display()))
     }
 }
 
@@ -212,7 +214,7 @@ pub(crate) fn is_given() -> bool {
 fn given() -> Option<Result<PathBuf, HomeError>> {
     let given =
         [environment::HOME.name, "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty())?;
-    let path = std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source));
+    let path = std::path::absolute(&given).map_err(|source| unusable(marked!("find"), Path::new(&given), source));
     Some(path.and_then(fitting).and_then(own_part))
 }
 
@@ -264,7 +266,7 @@ pub(crate) fn fitting(path: PathBuf) -> Result<PathBuf, HomeError> {
 fn not_a_link(path: &Path, program: Program) -> Result<(), HomeError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(unusable("read", path, source)),
+        Err(source) => Err(unusable(marked!("read"), path, source)),
         Ok(meta) => check_owner(path, &meta, program),
     }
 }
@@ -276,13 +278,13 @@ fn not_a_link(path: &Path, program: Program) -> Result<(), HomeError> {
 pub(crate) fn prepare(path: &Path, program: Program) -> Result<(), HomeError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| unusable("create", path, source))
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| unusable(marked!("create"), path, source))
         }
-        Err(source) => Err(unusable("read", path, source)),
+        Err(source) => Err(unusable(marked!("read"), path, source)),
         Ok(meta) => {
             check_owner(path, &meta, program)?;
             rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-                .map_err(|errno| unusable("write to", path, errno.into()))?;
+                .map_err(|errno| unusable(marked!("write to"), path, errno.into()))?;
             close_to_others(path, &meta);
             Ok(())
         }
@@ -296,7 +298,7 @@ pub(crate) fn prepare(path: &Path, program: Program) -> Result<(), HomeError> {
 pub(crate) fn check(path: &Path, program: Program) -> Result<(), HomeError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(unusable("read", path, source)),
+        Err(source) => Err(unusable(marked!("read"), path, source)),
         Ok(meta) => check_owner(path, &meta, program),
     }
 }

@@ -1,9 +1,12 @@
 //! Messages about a daemon that no longer runs but was not stopped: it was killed, or the machine
 //! went down.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use ostler_core::message;
 use ostler_daemon::LeftBehind;
+use ostler_proto::pm2::parse_dump;
 
 /// Most names in a message; further names are only counted.
 const NAMES: usize = 8;
@@ -19,20 +22,25 @@ fn apps(left: &LeftBehind) -> String {
     let names: Vec<String> = left.apps.iter().take(NAMES).map(count).collect();
     match left.apps.len().saturating_sub(NAMES) {
         0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
+        more => message!("{names} and {count} more", names = names.join(", "), count = more),
     }
 }
 
 /// Returns the message before the start of a daemon that takes over running processes.
 pub(crate) fn recovered_message(left: &LeftBehind) -> String {
     let (alive, all) = (left.alive, left.apps.values().sum::<usize>());
-    let message = format!("the daemon and its keeper were killed: {alive} of {all} instances still run and are supervised again");
+    let message = message!(
+        "the daemon and its keeper were killed: {alive} of {total} instances still run and are supervised again",
+        alive,
+        total = all
+    );
     match left.strays.as_slice() {
         [] => message,
-        strays => format!(
-            "{message}; {} more processes of this home run but are not in the list, because the state was lost (pid {}): stop them with `ostler kill`",
-            strays.len(),
-            strays.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        strays => message!(
+            "{message}; {count} more processes of this home run but are not in the list, because the state was lost (pid {pids}): stop them with `ostler kill`",
+            message,
+            count = strays.len(),
+            pids = strays.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ),
     }
 }
@@ -42,19 +50,49 @@ pub(crate) fn lost_message(left: &LeftBehind, home: &Path, name: &str) -> String
     format_lost(left, &home.display().to_string(), name, crate::home::paths(home).dump.exists())
 }
 
+/// Returns the names of the saved apps; none if nothing was saved.
+pub(crate) fn saved_apps(home: &Path) -> BTreeSet<String> {
+    std::fs::read_to_string(crate::home::paths(home).dump).map(|list| apps_of(&list)).unwrap_or_default()
+}
+
+fn apps_of(list: &str) -> BTreeSet<String> {
+    parse_dump(list).map(|dump| dump.entries.into_iter().map(|entry| entry.spec.name).collect()).unwrap_or_default()
+}
+
+/// Returns the hint about the apps of the saved list, or none if no app was saved.
+pub(crate) fn saved_hint(home: &Path, name: &str) -> Option<String> {
+    format_saved(saved_apps(home).len(), name)
+}
+
+fn format_saved(apps: usize, name: &str) -> Option<String> {
+    match apps {
+        0 => None,
+        1 => Some(message!("`{name} resurrect` starts the saved app", name)),
+        count => Some(message!("`{name} resurrect` starts the {count} saved apps", name, count)),
+    }
+}
+
 fn format_lost(left: &LeftBehind, home: &str, name: &str, is_saved: bool) -> String {
     let apps = apps(left);
     if !left.other_boot {
-        return format!(
-            "no daemon is running in {home}: it was killed together with its apps: {apps}. `{name} resurrect` starts them again"
+        return message!(
+            "no daemon is running in {home}: it was killed together with its apps: {apps}. `{name} resurrect` starts them again",
+            home,
+            apps,
+            name
         );
     }
     let way = if is_saved {
-        format!("`{name} resurrect` starts the saved apps, `{name} startup` does this at each boot")
+        message!("`{name} resurrect` starts the saved apps, `{name} startup` does this at each boot", name)
     } else {
-        format!("nothing was saved: start them again, then `{name} save` and `{name} startup`")
+        message!("nothing was saved: start them again, then `{name} save` and `{name} startup`", name)
     };
-    format!("no daemon is running in {home}: this machine was restarted. Before that, these apps ran: {apps}; {way}")
+    message!(
+        "no daemon is running in {home}: this machine was restarted. Before that, these apps ran: {apps}; {advice}",
+        home,
+        apps,
+        advice = way
+    )
 }
 
 #[cfg(test)]
@@ -89,6 +127,20 @@ mod tests {
         ] {
             assert_eq!(text, expected);
         }
+    }
+
+    #[test]
+    fn saved_apps_are_counted_by_name() {
+        let entry = |name: &str| format!("{{\"name\": \"{name}\", \"pm_exec_path\": \"/srv/app.js\", \"pm_cwd\": \"/srv\"}}");
+        for (names, hint) in [
+            (&[][..], None),
+            (&["api"][..], Some("`ostler resurrect` starts the saved app")),
+            (&["api", "api", "worker"], Some("`ostler resurrect` starts the 2 saved apps")),
+        ] {
+            let list = format!("[{}]", names.iter().map(|name| entry(name)).collect::<Vec<_>>().join(","));
+            assert_eq!(format_saved(apps_of(&list).len(), "ostler").as_deref(), hint, "{list}");
+        }
+        assert!(apps_of("no list").is_empty());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 // code.
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "shared helpers of parts that are left out"))]
 
+mod access;
+mod app_access;
 mod app_files;
 mod cli;
 mod client;
@@ -27,10 +29,12 @@ mod migrate;
 mod module_conf;
 #[cfg_attr(not(feature = "machine"), path = "modules/left_out.rs")]
 mod modules;
+mod near_file;
 mod other_pm2;
 mod owner;
 #[cfg(feature = "machine")]
 mod pm2_units;
+mod preflight;
 mod process_1;
 mod render;
 #[cfg(feature = "machine")]
@@ -69,7 +73,15 @@ fn role() -> Option<fn() -> ExitCode> {
     }
     #[cfg(feature = "web")]
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_web::ROLE) {
-        return Some(|| ostler_web::main(std::env::args_os().nth(2).as_deref()));
+        return Some(|| {
+            let home = std::env::args_os().nth(2);
+            home.iter().for_each(|home| text::language::choose_without_terminal(home.as_ref()));
+            #[cfg(feature = "fleet")]
+            let hosts = fleet::dashboard_hosts;
+            #[cfg(not(feature = "fleet"))]
+            let hosts: ostler_web::HostsReader = |_| Ok(Vec::new());
+            ostler_web::main(home.as_deref(), hosts)
+        });
     }
     #[cfg(feature = "web")]
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_web::SEARCH_ROLE) {

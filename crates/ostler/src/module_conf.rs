@@ -8,6 +8,8 @@ use std::time::Duration;
 use ostler_core::home::home_paths;
 use ostler_core::logs::rotate::RotateError;
 use ostler_core::logs::rotate::settings::{MODULE, RotationSettings, SECTION, keys};
+use ostler_core::text::language::Language;
+use ostler_core::{marked, message};
 use ostler_proto::control::{Request, TableRow};
 use ostler_proto::pm2::read_conf;
 use ostler_sys::fs::lock::lock_within;
@@ -17,6 +19,7 @@ use serde_json::{Map, Value};
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, SettingError};
+use crate::text::language;
 
 /// Longest wait for another writer. A writer needs only a moment.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +70,7 @@ pub(crate) fn change<T>(path: &Path, change: impl FnOnce(&mut Map<String, Value>
     if all != before || !path.exists() {
         let text = pretty(&Value::Object(all));
         replace(&path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| CliError::File {
-            what: "write",
+            what: marked!("write"),
             path: path.display().to_string(),
             source: error.source,
         })?;
@@ -81,7 +84,7 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     let file = path.with_file_name(name);
     match lock_within(&file, LOCK_TIMEOUT) {
         Ok(lock) => lock.ok_or_else(|| SettingError::Locked(file).into()),
-        Err(errno) => Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
+        Err(errno) => Err(CliError::File { what: marked!("lock"), path: file.display().to_string(), source: errno.into() }),
     }
 }
 
@@ -163,18 +166,21 @@ pub(crate) fn set(all: &mut Map<String, Value>, parts: &[String], text: &str) ->
 /// Checks a setting of ostler, which must be valid before it is stored.
 fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     let [section, key] = parts else { return Ok(()) };
+    let wrong = |reason| CliError::from(SettingError::Value { section: section.clone(), key: key.clone(), reason });
+    if (section.as_str(), key.as_str()) == (language::SECTION, language::LANG) && Language::named(text).is_none() {
+        return Err(wrong(message!("expected {names}, found {found}", names = Language::NAMES.join(" or "), found = format!("{text:?}"))));
+    }
     if ![MODULE, SECTION].contains(&section.as_str()) {
         return Ok(());
     }
-    let wrong = |reason| CliError::from(SettingError::Value { section: section.clone(), key: key.clone(), reason });
     // Existing files are read as the module reads them: any text that is no number keeps all logs.
     // A new value must say so explicitly, because such a text is probably a typing error.
     if key == "retain" && text.trim() != "all" && text.trim().parse::<u32>().is_err() {
-        return Err(wrong(format!("expected a number of files or \"all\", found {text:?}")));
+        return Err(wrong(message!("expected a number of files or \"all\", found {found}", found = format!("{text:?}"))));
     }
     match RotationSettings::default().set(section, key, text) {
         Ok(()) if matches!(key.as_str(), "tz" | "TZ") && !text.is_empty() && jiff::tz::TimeZone::get(text).is_err() => {
-            Err(wrong(format!("expected a time zone such as \"Europe/Berlin\", found {text:?}")))
+            Err(wrong(message!("expected a time zone such as \"Europe/Berlin\", found {found}", found = format!("{text:?}"))))
         }
         Ok(()) => Ok(()),
         Err(RotateError::Unknown) => {

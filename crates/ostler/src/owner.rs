@@ -11,6 +11,7 @@ use ostler_config::walk;
 use ostler_core::app::inherit::EnvPolicy;
 use ostler_core::home::home_owner::{ActAs, HomePath, act_as};
 use ostler_core::home::home_paths::HomePaths;
+use ostler_core::message;
 use ostler_sys::CStrings;
 use ostler_sys::process::exec::replace_as;
 use ostler_sys::users::user::{Credentials, Identity, User, UserError, identity, user_by_id};
@@ -51,7 +52,7 @@ pub(crate) fn become_owner(program: Program, call: &Call, out: &mut Out) -> Resu
             let gid = std::fs::metadata(&home).map_or(user, |meta| meta.gid());
             let owner = owner(user, gid).map_err(|error| cannot(&home, user, &error.to_string()))?;
             if starts {
-                out.warn_err(format_args!("running as {}, the owner of {}", shown(user), home.display()));
+                out.warn_err(message!("running as {user}, the owner of {home}", user = shown(user), home = home.display()));
             }
             out.flush();
             // The variables of a container or a unit are intended for the apps, or come from the
@@ -72,10 +73,11 @@ fn may_start(program: Program, call: &Call) -> bool {
 
 fn root_in_folder(home: &Path, user: u32, program: Program) -> String {
     let variable = crate::home::variable(program);
-    format!(
-        "the home {} belongs to root but is in a folder of {}, who cannot use it: for a home in root's own folder, use `sudo -H` or set {variable}",
-        home.display(),
-        shown(user)
+    message!(
+        "the home {home} belongs to root but is in a folder of {user}, who cannot use it: for a home in root's own folder, use `sudo -H` or set {variable}",
+        home = home.display(),
+        user = shown(user),
+        variable
     )
 }
 
@@ -105,7 +107,7 @@ fn owner(uid: u32, gid: u32) -> Result<Identity, UserError> {
 
 fn shown(uid: u32) -> String {
     match user_by_id(uid) {
-        Ok(Some(user)) => format!("{} (uid {uid})", user.name),
+        Ok(Some(user)) => message!("{name} (uid {uid})", name = user.name, uid),
         _ => format!("uid {uid}"),
     }
 }

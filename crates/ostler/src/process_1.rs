@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use ostler_core::message;
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::process::ProcRef;
 use ostler_sys::process::child::{self, Reaped};
@@ -41,10 +42,10 @@ pub(crate) fn run(cx: &mut Cx) -> Result<u8, CliError> {
     let mut words = std::env::args_os();
     let mut command = Command::new(exec::OWN_EXE.to_string_lossy().as_ref());
     words.next().into_iter().for_each(|name| _ = command.arg0(name));
-    let child = command.args(words).spawn().map_err(|error| failed("start a process", error))?;
+    let child = command.args(words).spawn().map_err(|error| failed(message!("start a process"), error))?;
     // Signals are blocked only after the start, because the child would inherit the blocked
     // signals.
-    let signals = SignalFd::new(&[HUP, INT, QUIT, TERM, CHLD]).map_err(|errno| failed("receive signals", errno.into()))?;
+    let signals = SignalFd::new(&[HUP, INT, QUIT, TERM, CHLD]).map_err(|errno| failed(message!("receive signals"), errno.into()))?;
     let (code, is_asked) = wait(child.id().cast_signed(), &signals);
     if is_asked {
         // Without a daemon no app must be stopped. A daemon that does not answer is killed together

@@ -1,9 +1,12 @@
 //! The client: words in, exit code out.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
-use ostler_proto::control::Failure;
+use ostler_core::text::suggest::did_you_mean;
+use ostler_proto::control::{Failure, Summary};
 use ostler_proto::pm2::PM2_VERSION;
 
 use crate::cli::{self, Availability, Call, DaemonUse, Parsed};
@@ -19,6 +22,7 @@ use crate::modules;
 use crate::owner;
 use crate::process_1;
 use crate::render::{Out, json};
+use crate::text::language;
 #[cfg(feature = "web")]
 use crate::web;
 
@@ -40,6 +44,10 @@ pub(crate) fn client() -> ExitCode {
 
 /// Performs the call that the words request; returns the exit code.
 pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, UsageError>) -> u8 {
+    // Programs read JSON, and the errors in it, in one language.
+    if !matches!(&parsed, Ok(Parsed::Run(call)) if call.has("json")) {
+        language::choose(program);
+    }
     let status = match parsed {
         Ok(Parsed::Version) => {
             let version = if program.is_pm2() { PM2_VERSION } else { VERSION };
@@ -55,6 +63,10 @@ pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, Usa
             };
             out.data(text.as_bytes());
             Status::Ok
+        }
+        Ok(Parsed::Run(call)) if !program.is_pm2() && call.superfluous().is_some() => {
+            let word = call.superfluous().unwrap_or_default().to_owned();
+            usage(program, &mut out, &UsageError::UnknownArgument { word })
         }
         Ok(Parsed::Run(call)) => match call.without_effect() {
             Some(opt) if !program.is_pm2() => {
@@ -97,7 +109,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         out.pass_bytes();
     }
     if let Some(option) = &call.passed_over {
-        out.warn_err(format_args!("unknown option {option}: ignored"));
+        out.warn_err(message!("unknown option {option}: ignored", option));
     }
     let owner = owner::become_owner(program, call, &mut out);
     let mut cx = Cx::new(program, out, call.command.daemon);
@@ -156,7 +168,8 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
 /// Explains that relative paths lead nowhere, if that may be why a command failed.
 fn hint_of_removed_folder(cx: &mut Cx) {
     if cx::is_cwd_removed() {
-        cx.out.err_line("hint: the current directory was removed, so relative paths do not work: change to another directory");
+        let text = message!("the current directory was removed, so relative paths do not work: change to another directory");
+        cx.out.err_line(format_args!("{} {text}", message!("hint:")));
     }
 }
 
@@ -172,7 +185,7 @@ fn finish(program: Program, out: &mut Out, status: Status) -> u8 {
     let status = match out.finish() {
         Ok(()) => status,
         Err(error) => {
-            out.error(format_args!("cannot write to stdout: {error}"));
+            out.error(message!("cannot write to stdout: {error}", error));
             Status::Failed
         }
     };
@@ -207,14 +220,21 @@ fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
 fn own_usage(name: &str, out: &mut Out, error: &UsageError) -> Status {
     match error {
         UsageError::NoCommand => out.line(cli::short_help(name).trim_end()),
-        UsageError::UnknownCommand { word, .. } => out.error(format_args!("unknown command `{word}`")),
-        UsageError::UnknownOption { word, .. } => out.error(format_args!("unknown option `{word}`")),
-        UsageError::MissingValue { option } => out.error(format_args!("option `{option}` needs a value")),
-        UsageError::MissingArgument { name } => out.error(format_args!("missing argument `{name}`")),
-        UsageError::UnwantedValue { option } => out.error(format_args!("option `{option}` takes no value")),
-        UsageError::NoEffect { option, command } => out.error(format_args!("option `--{option}` has no effect with `{command}`")),
-        UsageError::BadValue { option, reason } => out.error(format_args!("option `{option}`: {reason}")),
-        UsageError::UnknownArgument { word } => out.error(format_args!("unexpected argument `{word}`")),
+        UsageError::UnknownCommand { word, .. } => out.error(message!("unknown command `{word}`", word)),
+        UsageError::UnknownOption { word, .. } => out.error(message!("unknown option `{word}`", word)),
+        UsageError::MissingValue { option } => out.error(message!("option `{option}` needs a value", option)),
+        UsageError::MissingArgument { name, .. } => out.error(message!("missing argument `{name}`", name)),
+        UsageError::UnwantedValue { option } => out.error(message!("option `{option}` takes no value", option)),
+        UsageError::NoEffect { option, command } => {
+            out.error(message!("option `--{option}` has no effect with `{command}`", option, command))
+        }
+        UsageError::BadValue { option, reason } | UsageError::UnknownValue { option, reason, .. } if option.starts_with('-') => {
+            out.error(message!("option `{option}`: {reason}", option, reason));
+        }
+        UsageError::BadValue { option, reason } | UsageError::UnknownValue { option, reason, .. } => {
+            out.error(message!("`{option}`: {reason}", option, reason));
+        }
+        UsageError::UnknownArgument { word } => out.error(message!("unexpected argument `{word}`", word)),
         UsageError::NotText { .. } => out.error(error),
     }
     if let Some(hint) = error.hint(name) {
@@ -230,19 +250,35 @@ pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
         CliError::Reported(_) => {}
         CliError::Usage(error) => drop(usage(cx.program, &mut cx.out, error)),
         CliError::Client(ClientError::NotRunning { home }) => {
-            let nothing =
-                || format!("no daemon is running in {home}: nothing to {}; `{name} start <app>` starts one", verb(call.command.name));
+            let nothing = || match verb(call.command.name) {
+                "show" => {
+                    message!("no daemon is running in {home}: nothing to show; `{program} start <app>` starts one", home, program = name)
+                }
+                "ping" => {
+                    message!("no daemon is running in {home}: nothing to ping; `{program} start <app>` starts one", home, program = name)
+                }
+                _ => message!("no daemon is running in {home}: nothing to list; `{program} start <app>` starts one", home, program = name),
+            };
             let path = std::path::Path::new(home);
             let was = left_behind::of(path).map(|left| left_behind::lost_message(&left, path, name));
+            let saved = left_behind::saved_hint(path, name).filter(|_| was.is_none());
             cx.out.err_line(was.unwrap_or_else(nothing));
+            if let Some(saved) = saved {
+                cx.out.hint(saved);
+            }
         }
         CliError::Client(ClientError::Permission { home }) => {
-            cx.out.error(format_args!("Permission denied, to give access to current user: the home {home} belongs to another user"));
+            cx.out.error(message!("Permission denied, to give access to current user: the home {home} belongs to another user", home));
         }
         CliError::Daemon(Failure::NotFound { target }) if !cx.program.is_pm2() => print_not_found(cx, target),
+        CliError::Daemon(Failure::NothingSaved) if !cx.program.is_pm2() => {
+            cx.out.error(message!("no list of apps was saved; nothing was started"));
+            cx.out.hint(message!("`{program} save` saves the apps of the list", program = name));
+        }
         CliError::Daemon(failure) => print_failure(cx, failure),
         _ => {
-            cx.out.error(with_causes(error));
+            let changed = if cx.done.is_empty() { String::new() } else { cx.changed_words() };
+            cx.out.error(format_args!("{}{changed}", with_causes(error)));
             print_hint(cx, error);
         }
     }
@@ -261,17 +297,36 @@ fn print_hint(cx: &mut Cx, error: &CliError) {
 /// Prints that no app matches, and a similar name.
 fn print_not_found(cx: &mut Cx, target: &str) {
     let is_number = !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit());
+    let (changed, word) = (cx.changed_words(), crate::text::shown(target));
     match is_number {
-        true => cx.out.error(format_args!("no app has the id {target}")),
-        false => cx.out.error(format_args!("no app, namespace or script is named {}", crate::text::shown(target))),
+        true => cx.out.error(message!("no app has the id {id}{more}", id = word, more = changed)),
+        false => cx.out.error(message!("no app, namespace or script is named {name}{more}", name = word, more = changed)),
     }
     let rows = cx.running_client().ok().flatten().and_then(|client| client.list().ok()).unwrap_or_default();
-    let names = rows.iter().flat_map(|row| [row.name.as_str(), row.namespace.as_str()]);
-    let near = ostler_config::keys::closest(target, names.collect::<std::collections::BTreeSet<_>>());
-    match near.filter(|_| !is_number) {
-        Some(near) => cx.out.hint(format_args!("did you mean `{}`?", crate::text::shown(near))),
-        None if rows.is_empty() => cx.out.hint(format_args!("no app is in the list; `{} start <app>` starts one", cx.program.name())),
-        None => cx.out.hint(format_args!("`{} list` shows the apps", cx.program.name())),
+    let here = cx::cwd().unwrap_or_default();
+    // A script in this folder is a target, too.
+    let script = |row: &'_ Summary| Some(row.script.strip_prefix(&here)?.strip_prefix('/')?.to_owned());
+    let scripts: Vec<String> = rows.iter().filter_map(script).collect();
+    let names = rows.iter().flat_map(|row| [row.name.as_str(), row.namespace.as_str()]).chain(scripts.iter().map(String::as_str));
+    let question = did_you_mean(target, names.collect::<BTreeSet<_>>());
+    match question.filter(|_| !is_number) {
+        Some(question) => cx.out.hint(question),
+        None if !is_number && std::path::Path::new(target).is_file() => {
+            let program = cx.program.name();
+            cx.out.hint(message!("{file} is a file, but no app runs it; `{program} start {file}` starts it", file = word, program));
+        }
+        None if rows.is_empty() => {
+            let program = cx.program.name();
+            let saved = cx.home().ok().map(std::path::Path::to_owned).and_then(|home| left_behind::saved_hint(&home, program));
+            cx.out.hint(match saved {
+                Some(saved) => message!("no app is in the list; {saved}", saved),
+                None => message!("no app is in the list; `{program} start <app>` starts one", program),
+            });
+        }
+        None => {
+            let program = cx.program.name();
+            cx.out.hint(message!("`{program} list` shows the apps", program));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use ostler_core::message;
 use ostler_sys::WaitStatus;
 use ostler_sys::process::child::{self, Reaped};
 use ostler_sys::process::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
@@ -37,7 +38,7 @@ impl Signals {
     /// # Errors
     /// Returns an error if the kernel rejects the descriptors.
     pub(crate) fn take() -> Result<Self, CliError> {
-        let failed = |errno: rustix::io::Errno| CliError::system("receive signals")(errno);
+        let failed = |errno: rustix::io::Errno| CliError::system(message!("receive signals"))(errno);
         let signals = Self {
             stop: SignalFd::new(&STOPPING).map_err(failed)?,
             children: SignalFd::new(&[CHLD]).map_err(failed)?,

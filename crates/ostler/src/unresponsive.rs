@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ostler_client::SilenceHandler;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, ROLE_VAR, keeper_by_lock};
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::signal::CONT;
@@ -60,7 +62,7 @@ impl SilenceHandler for DaemonWatch {
         self.idle = Some(IdleKeeper { keeper, found, since });
         // A keeper that is blocked right now may recover soon, so nothing is printed.
         if found.state != b'D' && !WARNED_OF_KEEPER.swap(true, Ordering::Relaxed) {
-            print(&format!("{}; the daemon replaces it if possible; apps keep running", keeper_status(keeper, silent)));
+            print(&message!("{status}; the daemon replaces it if possible; apps keep running", status = keeper_status(keeper, silent)));
         }
         silent.saturating_sub(since) < if found.state == b'D' { GIVE_UP_BLOCKED } else { GIVE_UP_KEEPER }
     }
@@ -76,10 +78,10 @@ impl SilenceHandler for DaemonWatch {
 
     fn give_up(&mut self, silent: Duration, keeper: Option<i32>) -> String {
         if let Some(idle) = &self.idle {
-            return format!("{}; hint: {}", keeper_status(idle.keeper, silent), remedy(idle.keeper));
+            return message!("{problem}; hint: {hint}", problem = keeper_status(idle.keeper, silent), hint = remedy(idle.keeper));
         }
         let found = HomeProcesses::of(&self.home, keeper);
-        format!("{}; hint: {}", found.daemon_status(silent), found.next_step())
+        message!("{problem}; hint: {hint}", problem = found.daemon_status(silent), hint = found.next_step())
     }
 }
 
@@ -115,41 +117,50 @@ impl HomeProcesses {
     fn daemon_status(&self, silent: Duration) -> String {
         let daemon = match &self.daemon {
             Some(entry) => {
-                format!("the daemon (pid {}) has not answered for {} s: {}", entry.pid, silent.as_secs(), describe_state(entry.pid))
+                message!(
+                    "the daemon (pid {pid}) has not answered for {seconds} s: {state}",
+                    pid = entry.pid,
+                    seconds = silent.as_secs(),
+                    state = describe_state(entry.pid)
+                )
             }
-            None => format!("no response for {} s: the daemon is not running", silent.as_secs()),
+            None => message!("no response for {seconds} s: the daemon is not running", seconds = silent.as_secs()),
         };
         match self.keeper {
-            Some(keeper) if is_stopped(keeper.pid) => format!("{daemon}, and its keeper (pid {}) was stopped by a signal, too", keeper.pid),
+            Some(keeper) if is_stopped(keeper.pid) => {
+                message!("{daemon}, and its keeper (pid {pid}) was stopped by a signal, too", daemon, pid = keeper.pid)
+            }
             Some(_) => daemon,
-            None => format!("{daemon}, and its keeper was not found"),
+            None => message!("{daemon}, and its keeper was not found", daemon),
         }
     }
 
     fn next_step(&self) -> String {
         match (&self.daemon, self.keeper) {
             (_, Some(keeper)) if self.keeper_runs() => {
-                format!("the keeper (pid {}) replaces it if it hangs; apps keep running", keeper.pid)
+                message!("the keeper (pid {pid}) replaces it if it hangs; apps keep running", pid = keeper.pid)
             }
-            (_, Some(keeper)) => format!("`kill -CONT {}` resumes it, and it restarts the daemon; apps keep running", keeper.pid),
-            (Some(daemon), None) => format!("`kill -9 {}` kills it, and the next command starts a new one; apps keep running", daemon.pid),
+            (_, Some(keeper)) => message!("`kill -CONT {pid}` resumes it, and it restarts the daemon; apps keep running", pid = keeper.pid),
+            (Some(daemon), None) => {
+                message!("`kill -9 {pid}` kills it, and the next command starts a new one; apps keep running", pid = daemon.pid)
+            }
             (None, None) => match self.standby {
-                Some(standby) => format!("the standby (pid {}) takes over; apps keep running", standby.pid),
-                None => "the next command starts a new one; apps keep running".to_owned(),
+                Some(standby) => message!("the standby (pid {pid}) takes over; apps keep running", pid = standby.pid),
+                None => message!("the next command starts a new one; apps keep running"),
             },
         }
     }
 }
 
 fn describe_state(pid: i32) -> &'static str {
-    match activity(pid).map(|found| found.state) {
-        Ok(b'T') => "it was stopped by a signal (SIGSTOP)",
-        Ok(b't') => "it is stopped by a debugger",
-        Ok(b'D') => "it is blocked in the kernel by a disk or a network file system",
-        Ok(b'R') => "it is busy or waits for a CPU",
-        Ok(b'Z' | b'X') | Err(_) => "it has just exited",
-        Ok(_) => "it is sleeping",
-    }
+    translated(match activity(pid).map(|found| found.state) {
+        Ok(b'T') => marked!("it was stopped by a signal (SIGSTOP)"),
+        Ok(b't') => marked!("it is stopped by a debugger"),
+        Ok(b'D') => marked!("it is blocked in the kernel by a disk or a network file system"),
+        Ok(b'R') => marked!("it is busy or waits for a CPU"),
+        Ok(b'Z' | b'X') | Err(_) => marked!("it has just exited"),
+        Ok(_) => marked!("it is sleeping"),
+    })
 }
 
 /// Returns the activity of a process that does nothing: stopped, traced, or blocked in the kernel.
@@ -159,19 +170,20 @@ fn stuck_activity(pid: i32) -> Option<Activity> {
 
 /// Returns the message about a keeper for which the daemon waits.
 fn keeper_status(keeper: i32, silent: Duration) -> String {
-    format!(
-        "the keeper (pid {keeper}) has not answered for {} s: {}, and no app can be started or stopped",
-        silent.as_secs(),
-        describe_state(keeper)
+    message!(
+        "the keeper (pid {keeper}) has not answered for {seconds} s: {state}, and no app can be started or stopped",
+        keeper,
+        seconds = silent.as_secs(),
+        state = describe_state(keeper)
     )
 }
 
 /// Returns the remedy for a keeper that does nothing.
 fn remedy(keeper: i32) -> String {
     match activity(keeper).map(|found| found.state) {
-        Ok(b't') => "detach the debugger (or strace) from it".to_owned(),
-        Ok(b'D') => "see `dmesg` for the disk or file system that does not answer".to_owned(),
-        _ => format!("`kill -CONT {keeper}` resumes it"),
+        Ok(b't') => message!("detach the debugger (or strace) from it"),
+        Ok(b'D') => message!("see `dmesg` for the disk or file system that does not answer"),
+        _ => message!("`kill -CONT {keeper}` resumes it", keeper),
     }
 }
 
@@ -181,11 +193,15 @@ fn remedy(keeper: i32) -> String {
 pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
     let is_keeper = marker(keeper, ROLE_VAR).is_some_and(|role| role == b"keeper");
     let found = stuck_activity(keeper).filter(|found| is_keeper && found.state != b'D')?;
-    let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is stopped by a debugger" };
-    Some(KeeperFault {
-        found: format!("the keeper (pid {keeper}) {words}: until it runs again, no app is started, restarted or stopped"),
-        remedy: remedy(keeper),
-    })
+    let found = if found.state == b'T' {
+        message!(
+            "the keeper (pid {keeper}) is stopped by a signal (SIGSTOP): until it runs again, no app is started, restarted or stopped",
+            keeper
+        )
+    } else {
+        message!("the keeper (pid {keeper}) is stopped by a debugger: until it runs again, no app is started, restarted or stopped", keeper)
+    };
+    Some(KeeperFault { found, remedy: remedy(keeper) })
 }
 
 /// See [`keeper_fault`].

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ostler_config::{Context, Overlay, load_stdin, normalize};
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::message;
 use ostler_proto::control::{Action, Existing, Request, TableRow};
 use ostler_web::settings::Settings;
 use ostler_web::{APP, ROLE};
@@ -25,7 +26,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
         Ok(settings) if settings.enabled => settings,
         Ok(_) => return Ok(()),
         Err(error) => {
-            cx.out.warn_err(format_args!("cannot start the dashboard: {}", ostler_core::text::causes::with_causes(&error)));
+            cx.out.warn_err(message!("cannot start the dashboard: {error}", error = ostler_core::text::causes::with_causes(&error)));
             return Ok(());
         }
     };
@@ -34,7 +35,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
         return Ok(());
     }
     if let Err(error) = start(cx, &settings) {
-        cx.out.error(format_args!("cannot start the dashboard: {}", ostler_core::text::causes::with_causes(&error)));
+        cx.out.error(message!("cannot start the dashboard: {error}", error = ostler_core::text::causes::with_causes(&error)));
     }
     Ok(())
 }
@@ -105,7 +106,7 @@ fn is_it(row: &TableRow) -> bool {
 fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliError> {
     let failed = |problem: &dyn std::fmt::Display| CliError::from(DashboardError::App(problem.to_string()));
     let exe = std::env::current_exe().map_err(|error| failed(&error))?;
-    let (Some(exe), Some(home)) = (exe.to_str(), home.to_str()) else { return Err(failed(&"a path is not valid UTF-8")) };
+    let (Some(exe), Some(home)) = (exe.to_str(), home.to_str()) else { return Err(failed(&message!("a path is not valid UTF-8"))) };
     let context = Context::new(home.into(), cx.env(), ostler_sys::machine::cpus::available()).map_err(|error| failed(&error))?;
     let app = json!({ "apps": [{
         "name": APP,
@@ -123,9 +124,9 @@ fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliEr
     }] });
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {
         Some(problem) => failed(&problem.message),
-        None => failed(&"its app definition is invalid"),
+        None => failed(&message!("its app definition is invalid")),
     };
     let loaded = load_stdin(app.to_string().as_bytes(), &context).map_err(first)?;
-    let app = loaded.apps.first().ok_or_else(|| failed(&"its app definition is empty"))?;
+    let app = loaded.apps.first().ok_or_else(|| failed(&message!("its app definition is empty")))?;
     normalize(app, &context, &Overlay::default()).map(|app| app.spec).map_err(first)
 }

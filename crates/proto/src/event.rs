@@ -201,6 +201,11 @@ pub enum EventKind {
         /// Number of instances that exited in between.
         ended: u32,
     },
+    /// The wall clock of the machine jumped: it was set, or corrected in a step.
+    ClockMoved {
+        /// Distance in ms; negative = back.
+        by_ms: i64,
+    },
     /// A user saved the list of apps.
     ListSaved {
         /// Number of instances in it.
@@ -286,6 +291,7 @@ impl EventKind {
             | Self::UpdateBegun
             | Self::UpdateFailed { .. }
             | Self::Updated { .. }
+            | Self::ClockMoved { .. }
             | Self::ListSaved { .. } => return None,
         })
     }
@@ -390,6 +396,7 @@ mod tests {
             (EventKind::UpdateBegun, None),
             (EventKind::UpdateFailed { why: "exec".into() }, None),
             (EventKind::Updated { version: "1.0.0".into(), running: 1, ended: 0 }, None),
+            (EventKind::ClockMoved { by_ms: 2_000 }, None),
             (EventKind::ListSaved { instances: 1 }, None),
         ] {
             assert_eq!(what.pm2_word(), word, "{what:?}");

@@ -73,8 +73,14 @@ pub struct RouteFigures {
     pub requests: u64,
     /// Requests answered with 5xx.
     pub failed: u64,
-    /// 95th percentile of the response time over the last 10 to 20 s, s; none without a request.
+    /// Median response time over the last 10 to 20 s, s; none without a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50: Option<f64>,
+    /// 95th percentile of the response time over the last 10 to 20 s, s.
     pub p95: Option<f64>,
+    /// 99th percentile of the response time over the last 10 to 20 s, s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
     /// Requests a second, over the last 10 to 20 s. The daemon computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
@@ -96,7 +102,8 @@ struct Mark {
 /// Start of a process's recent figures: 10 to 20 s ago.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
-    before: Mark,
+    /// None = no report yet.
+    before: Option<Mark>,
     newest: Mark,
 }
 
@@ -109,12 +116,20 @@ impl Mark {
 
 impl Window {
     /// Computes the figures of the last 10 to 20 s from the counters. If a counter fell, the
-    /// process has restarted its measurement.
+    /// process has restarted its measurement. If the first report is of a long measurement, which
+    /// a former daemon began, the figures are unknown until the next report: a mean since the
+    /// start does not describe the last seconds.
     pub fn fill(&mut self, figures: &mut Figures) {
         if figures.seconds < self.newest.seconds {
             *self = Self::default();
         }
-        let before = &self.before;
+        let newest = &mut self.newest;
+        let before = self.before.get_or_insert_with(|| {
+            if figures.seconds > 2.0 * WINDOW_S {
+                *newest = Mark::of(figures);
+            }
+            newest.clone()
+        });
         let seconds = figures.seconds - before.seconds;
         if seconds > 0.0 {
             figures.gc_share = Some(((figures.gc_seconds - before.gc_seconds) / seconds).clamp(0.0, 1.0));
@@ -128,7 +143,7 @@ impl Window {
             }
         }
         if figures.seconds - self.newest.seconds >= WINDOW_S {
-            self.before = std::mem::replace(&mut self.newest, Mark::of(figures));
+            self.before = Some(std::mem::replace(&mut self.newest, Mark::of(figures)));
         }
     }
 }
@@ -176,6 +191,20 @@ mod tests {
         // The process has restarted its measurement.
         assert_eq!(filled(counted(2.0, 4, 4, 0.0)), (2.0, Some(1.0), 0.0));
         assert_eq!(filled(counted(2.0, 4, 4, 0.0)).0, 2.0, "told twice");
+    }
+
+    #[test]
+    fn counters_of_a_long_measurement_give_no_rates_at_first() {
+        let mut window = Window::default();
+        let mut filled = |mut figures: Figures| {
+            window.fill(&mut figures);
+            (figures.routes[0].rate, figures.routes[0].failed_share, figures.gc_share)
+        };
+        assert_eq!(filled(counted(100_000.0, 500_000, 1000, 900.0)), (None, None, None));
+        assert_eq!(filled(counted(100_002.0, 500_020, 1005, 900.5)), (Some(10.0), Some(0.25), Some(0.25)));
+        assert_eq!(filled(counted(100_010.0, 500_020, 1005, 900.5)).0, Some(2.0));
+        assert_eq!(filled(counted(100_020.0, 500_020, 1005, 900.5)).0, Some(1.0));
+        assert_eq!(filled(counted(100_030.0, 500_020, 1005, 900.5)), (Some(0.0), None, Some(0.0)));
     }
 
     #[test]

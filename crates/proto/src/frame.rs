@@ -4,6 +4,7 @@
 //! 2b 00 00 00  {"id":1,"request":{"hello":{"protocol":1,...}}}
 //! ```
 
+use ostler_core::message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,10 +18,10 @@ const KEPT_BYTES: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// Longer than [`MAX_FRAME_BYTES`].
-    #[error("frame of {0} bytes is too long")]
+    #[error("{}", message!("frame of {size} bytes is too long", size = _0))]
     TooLong(usize),
     /// Not the expected JSON.
-    #[error("unexpected frame")]
+    #[error("{}", message!("unexpected frame"))]
     Malformed(#[source] serde_json::Error),
 }
 

@@ -7,11 +7,12 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_core::lifecycle::observation::Observation;
+use ostler_core::serving::interception::OwnSocket;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::EventCause;
+use crate::event::{EventCause, LimitKind};
 use crate::health::HealthReport;
 
 /// Health of one instance.
@@ -64,15 +65,22 @@ pub struct TableRow {
     /// Last exit, if no process runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
-    /// Unrequested exits of the last [`RECENT_MS`], as far as they are kept.
+    /// Unrequested exits of the last [`RECENT_MS`], as far as they are kept; 0 for a job, which is
+    /// expected to exit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recent_exits: u32,
+    /// Limit that it exceeded in the last [`RECENT_MS`]; the newest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceeded: Option<LimitKind>,
+    /// Memory limit in bytes: the smaller of the soft and the hard limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
     /// Whether it is a PM2 module.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub module: bool,
 }
 
-/// Time in which [`TableRow::recent_exits`] counts, in milliseconds.
+/// Time in which [`TableRow::recent_exits`] and [`TableRow::exceeded`] count, in milliseconds.
 pub const RECENT_MS: u64 = 15 * 60_000;
 
 /// Last exit of an instance that does not run.
@@ -249,6 +257,9 @@ pub struct AppFacts {
     /// The open sockets that it got (`listen`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<OpenSocket>,
+    /// Sockets of its own that it keeps, although its app shares the ports that it opens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own_sockets: Vec<OwnSocket>,
     /// Status that the app reported through sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,

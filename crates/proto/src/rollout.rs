@@ -1,5 +1,6 @@
 //! Reports of replaced releases.
 
+use ostler_core::message;
 use serde::{Deserialize, Serialize};
 
 /// Report of one replacement of an app's release, in progress or finished.
@@ -88,16 +89,24 @@ impl RolloutReport {
 /// Returns the reasons why releases failed, one line each.
 pub(crate) fn failure(reports: &[RolloutReport]) -> String {
     let one = |report: &RolloutReport| {
-        let why = report.fault.as_ref().map(|fault| format!(": instance {} {}", fault.id, fault.reason)).unwrap_or_default();
         let (old, new) = report.serving();
         let serves = match (old, new) {
-            (0, 0) => "no process serves".to_owned(),
-            (_, 0) => "the old release still serves".to_owned(),
-            _ => format!("{old} with the old release, {new} with the new one"),
+            (0, 0) => message!("no process serves"),
+            (_, 0) => message!("the old release still serves"),
+            _ => message!("{old} with the old release, {new} with the new one", old, new),
         };
         match report.state {
-            RolloutState::Overruled => format!("reload of {} was interrupted by other commands", report.app),
-            _ => format!("reload of {} failed{why}; {serves}", report.app),
+            RolloutState::Overruled => message!("reload of {app} was interrupted by other commands", app = report.app),
+            _ => match &report.fault {
+                None => message!("reload of {app} failed; {serves}", app = report.app, serves),
+                Some(fault) => message!(
+                    "reload of {app} failed: instance {id} {reason}; {serves}",
+                    app = report.app,
+                    id = fault.id,
+                    reason = fault.reason,
+                    serves
+                ),
+            },
         }
     };
     reports.iter().map(one).collect::<Vec<_>>().join("\n")

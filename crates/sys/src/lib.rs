@@ -15,6 +15,7 @@ pub mod memory;
 pub mod net;
 pub mod process;
 pub mod refused_calls;
+pub mod seccomp;
 pub mod simulated;
 pub mod time;
 pub mod users;

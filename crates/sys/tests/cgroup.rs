@@ -31,7 +31,7 @@ impl Drop for Group {
         let _ = cgroup::kill(&self.0);
         let until = Instant::now() + Duration::from_secs(5);
         while cgroup::remove(&self.0).is_err() && Instant::now() < until {
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -51,7 +51,7 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < until, "waited in vain until {what}");
-        thread::yield_now();
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

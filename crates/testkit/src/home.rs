@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use crate::files::text_of;
 use crate::listing::ListedApp;
 use crate::output::{self, Output};
+use crate::pm2_socket::list_over_rpc;
 use crate::procs::{self, MARKER, Proc};
 use crate::resident::Resident;
 use crate::subject::Subject;
@@ -27,7 +28,7 @@ use crate::words::Words;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Maximum duration of a command.
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(150);
 
 /// Temporary folder `<tmp>/ot-…` with `home` (the manager's), `work` (where commands run), `user`
 /// (`$HOME`) and `bin`. The path is short because unix sockets allow 108 bytes. When it is dropped,
@@ -159,7 +160,10 @@ impl Home {
     /// daemon does not answer, the command runs, which starts a daemon if necessary.
     #[track_caller]
     pub fn jlist(&self) -> Vec<ListedApp> {
-        let list = Resident::connect(&self.home).and_then(|mut daemon| daemon.list());
+        let list = match self.subject.is_real_pm2() {
+            true => list_over_rpc(&self.home).map(|list| list.into_iter().filter(|item| item.0["pm_id"].is_u64()).collect()),
+            false => Resident::connect(&self.home).and_then(|mut daemon| daemon.list()),
+        };
         list.unwrap_or_else(|| ListedApp::parse_list(&self.ok("jlist").stdout))
     }
 

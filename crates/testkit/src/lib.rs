@@ -7,7 +7,8 @@
 //! `/proc`, and are killed when the `Home` is dropped, even by a panic. Commands run as users run
 //! them, so the same script works with ostler, with ostler called as `pm2`, and with real PM2
 //! ([`Subject`]). Of the product, the kit links only `ostler-client`. [`Home::jlist`] requests the
-//! list over the daemon's socket, because tests need it often and a debug binary starts slowly.
+//! list over the daemon's socket, because tests need it often and a debug binary or Node starts
+//! slowly.
 //!
 //! Tests do not sleep: [`Home::wait_until`] waits for a condition with a deadline. If it fails, it
 //! shows the manager's log, the list and the tail of each log file.
@@ -26,6 +27,7 @@ mod machine;
 mod nodes;
 mod output;
 mod pages;
+mod pm2_socket;
 mod procs;
 mod programs;
 mod random;
@@ -52,6 +54,7 @@ pub use machine::{Machine, no_machine};
 pub use nodes::{Node, cache_dir, nodes, python_program};
 pub use output::{Output, sh};
 pub use pages::{CodeBlock, Page, PageTest, checkout, pages};
+pub use pm2_socket::list_over_rpc;
 pub use procs::{KilledOnDrop, MARKER, Proc, alive, kill, proc_number, process_table, stat_field, state, try_variable, variable};
 pub use programs::{on_ci, program, setting};
 pub use random::Rng;

@@ -137,6 +137,8 @@ pub struct LoadReport {
     pub requests: u64,
     /// Requests that failed.
     pub failed: u64,
+    /// Requests that failed on a connection that had served a request before.
+    pub failed_on_kept: u64,
     /// The first failures in words, each with the second in which it happened.
     pub errors: Vec<String>,
     /// Longest time between two good answers, over all clients. The time from the last answer to
@@ -144,6 +146,8 @@ pub struct LoadReport {
     pub longest_gap_ms: f64,
     /// Duration of the slowest good answer.
     pub slowest_ms: f64,
+    /// Good answers by their duration, in tenths of a millisecond, rounded down.
+    pub by_tenth_ms: BTreeMap<u32, u64>,
     /// Time from the first request to the last answer.
     pub seconds: f64,
     /// Good answers by body; if the body is a pid, this shows the answers of each worker. After a
@@ -163,6 +167,18 @@ impl LoadReport {
         self.requests - self.failed
     }
 
+    /// Returns the duration that `percent` of the good answers do not exceed, to a tenth of a
+    /// millisecond. Without good answers, returns NaN.
+    pub fn percentile_ms(&self, percent: f64) -> f64 {
+        let rank = (percent / 100.0 * self.good() as f64).ceil() as u64;
+        let mut seen = 0;
+        let found = self.by_tenth_ms.iter().find(|(_, count)| {
+            seen += **count;
+            seen >= rank
+        });
+        found.map_or(f64::NAN, |(tenths, _)| f64::from(tenths + 1) / 10.0)
+    }
+
     /// Fails the test if a request failed, or if no request was made.
     #[track_caller]
     pub fn assert_whole(&self) {
@@ -176,17 +192,20 @@ impl LoadReport {
         assert!(self.requests > 0, "nothing was asked");
     }
 
-    fn good_answer(&mut self, body: &[u8]) {
+    fn good_answer(&mut self, body: &[u8], took: Duration) {
         self.requests += 1;
+        self.slowest_ms = self.slowest_ms.max(took.as_secs_f64() * 1000.0);
+        *self.by_tenth_ms.entry((took.as_micros() / 100) as u32).or_default() += 1;
         let text = String::from_utf8_lossy(body);
         let key = if body.len() <= 64 { text.into_owned() } else { format!("({} bytes)", body.len()) };
         let key = if self.by_body.len() < BODIES || self.by_body.contains_key(&key) { key } else { "(others)".to_owned() };
         *self.by_body.entry(key).or_default() += 1;
     }
 
-    fn failure(&mut self, after: Duration, why: &str) {
+    fn failure(&mut self, after: Duration, kept: bool, why: &str) {
         self.requests += 1;
         self.failed += 1;
+        self.failed_on_kept += u64::from(kept);
         if self.errors.len() < WORDED {
             self.errors.push(format!("{:.3} s: {why}", after.as_secs_f64()));
         }
@@ -195,9 +214,13 @@ impl LoadReport {
     fn merge(&mut self, other: Self) {
         self.requests += other.requests;
         self.failed += other.failed;
+        self.failed_on_kept += other.failed_on_kept;
         self.errors.extend(other.errors);
         self.longest_gap_ms = self.longest_gap_ms.max(other.longest_gap_ms);
         self.slowest_ms = self.slowest_ms.max(other.slowest_ms);
+        for (tenths, count) in other.by_tenth_ms {
+            *self.by_tenth_ms.entry(tenths).or_default() += count;
+        }
         self.seconds = self.seconds.max(other.seconds);
         for (body, count) in other.by_body {
             *self.by_body.entry(body).or_default() += count;

@@ -63,6 +63,8 @@ pub struct PageTest {
     /// Names in the tests' cache (`examples/nest/node_modules`). The work folder gets a link to
     /// each, named after its last part.
     pub links: Vec<String>,
+    /// Variables of the kit that the commands must not get.
+    pub without: Vec<String>,
 }
 
 /// Returns the top of the checkout.
@@ -153,6 +155,7 @@ impl Page {
                 "needs" => test.needs = values,
                 "files" => test.files = values,
                 "links" => test.links = values,
+                "without" => test.without = values,
                 _ => return Err(MarkError::Key(self.path.clone(), key.to_owned())),
             }
         }

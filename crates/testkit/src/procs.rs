@@ -188,7 +188,7 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let until = Instant::now() + Duration::from_secs(20);
         while of_home(Path::new(&root)).len() < 2 && Instant::now() < until {
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
         assert!(of_home(Path::new(&root)).iter().any(|p| p.pid == pid));
         kill_all(Path::new(&root)).unwrap();
@@ -208,7 +208,7 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let until = Instant::now() + Duration::from_secs(20);
         while read(pid).is_none_or(|p| p.sid != pid) && Instant::now() < until {
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
         let it = read(pid).unwrap();
         assert_eq!((it.ppid, it.sid), (i32::try_from(std::process::id()).unwrap(), pid));

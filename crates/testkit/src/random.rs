@@ -36,4 +36,17 @@ impl Rng {
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
+
+    /// Returns one of the given values. A value of weight 2 is returned twice as often as one of
+    /// weight 1.
+    pub fn weighted<T: Copy>(&mut self, from: &[(usize, T)]) -> T {
+        let mut rest = self.below(from.iter().map(|(weight, _)| weight).sum());
+        for (weight, value) in from {
+            if rest < *weight {
+                return *value;
+            }
+            rest -= weight;
+        }
+        unreachable!("the rest is below the sum of the weights")
+    }
 }

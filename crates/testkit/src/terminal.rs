@@ -153,7 +153,7 @@ impl Terminal {
         // Its last bytes may still be in flight.
         while self.modes() != ["?25"] {
             assert!(Instant::now() < until, "{:?}", self.modes());
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(self.changed_modes(), [""; 0]);
     }

@@ -36,7 +36,8 @@ export function runCommand(app, verb, body, then) {
 
 // Verbs that make sense for an app now, the usual ones first.
 export function availableCommands(app) {
-  if (!mayAct()) return { first: [], more: [] };
+  // Modules, including the dashboard, need an admin.
+  if (!mayAct() || (app.kind === "module" && !isAdmin())) return { first: [], more: [] };
   const isDown = app.instances.every((one) => one.state === "stopped" || one.state === "errored");
   const first = isDown ? ["start"] : ["reload", "restart", "stop"];
   const more = [...(app.kind === "module" ? [] : ["scale", "undo"]), "reset", ...(isAdmin() ? ["flush", "delete"] : [])];

@@ -21,7 +21,8 @@ export async function api(path, options) {
   let value = null;
   try {
     value = await response.json();
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     // An error from a proxy has no JSON.
   }
   if (!response.ok) throw new ApiError(response.status, value);

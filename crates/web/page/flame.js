@@ -71,9 +71,9 @@ export function Flame({ tree, word }) {
       ${boxes.map(({ frame, x, width: wide, isAbove }, at) => {
         const letters = Math.floor((wide - 6) / LETTER);
         const name = safe(frame.name);
-        return html`<g key=${at} role="treeitem" id=${frame === here ? "flame-here" : undefined} aria-level=${frame.depth + 1} aria-selected=${frame === here} aria-label=${boxLabel(frame, tree)} class="box ${frame.owner} ${isAbove ? "above" : ""} ${word && !isFound(frame, word) ? "dim" : ""} ${frame === here ? "here" : ""}" onClick=${() => zoom(frame)} onPointerEnter=${() => setHere(frame)}>
+        return html`<g key=${at} role="treeitem" id=${frame === here ? "flame-here" : undefined} aria-level=${frame.depth + 1} aria-selected=${frame === here} class="box ${frame.owner} ${isAbove ? "above" : ""} ${word && !isFound(frame, word) ? "dim" : ""} ${frame === here ? "here" : ""}" onClick=${() => zoom(frame)} onPointerEnter=${() => setHere(frame)}>
           <title>${boxLabel(frame, tree)}</title><rect x=${x.toFixed(2)} y=${frame.depth * ROW} width=${Math.max(wide - 0.5, 0.5).toFixed(2)} height=${ROW - 1} rx="2" />
-          ${letters > 2 && html`<text x=${(x + 4).toFixed(2)} y=${frame.depth * ROW + 14}>${name.length > letters ? `${name.slice(0, letters - 1)}…` : name}</text>`}</g>`;
+          ${letters > 2 && html`<text aria-hidden="true" x=${(x + 4).toFixed(2)} y=${frame.depth * ROW + 14}>${name.length > letters ? `${name.slice(0, letters - 1)}…` : name}</text>`}</g>`;
       })}
     </svg>
     <p class="flame-here" aria-live="polite"><strong>${safe(here.name)}</strong> <span class="sub">${amountText(here.total, tree.unit)} · ${tree.total > 0 ? percent((here.total / tree.total) * 100) : "–"} · ${t("self")} ${amountText(here.self, tree.unit)}</span> <code class="sub">${safe(placeText(here))}</code></p>

@@ -35,6 +35,19 @@ export function span(ms) {
   return Math.floor(seconds / 86400) + d + (hours ? ` ${hours}${h}` : "");
 }
 
+// Duration of a request or a part of it.
+export function millis(ms) {
+  if (ms === null || ms === undefined) return "–";
+  if (ms >= 1000) return `${(ms / 1000).toFixed(ms >= 10000 ? 1 : 2)} s`;
+  return ms >= 10 || ms === 0 ? `${Math.round(ms)} ms` : `${ms.toFixed(ms >= 0.1 ? 1 : 3)} ms`;
+}
+
+// Rate or another number without a unit: three digits, more only for whole numbers.
+export function rate(value) {
+  if (value === null || value === undefined) return "–";
+  return String(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
+}
+
 // Formatters are cached: a Date method creates a new formatter for each call, and an event list has
 // a thousand calls.
 const formatters = new Map();

@@ -2,8 +2,9 @@
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
-import { safe } from "./format.js";
+import { dateTime, safe } from "./format.js";
 import { ansiPieces } from "./ansi.js";
+import { setTerms, term, typeTerms } from "./address.js";
 import { Empty } from "./parts.js";
 
 const KEPT = 5000;
@@ -14,6 +15,14 @@ const SCROLLS_MS = 1000;
 
 let lineKey = 0;
 
+// Returns the text of a line's time and its tooltip. An estimated time has a mark.
+export function timeOf(line, format) {
+  if (!line.at) return ["", undefined];
+  if (line.time_from !== "estimated") return [format(line.at), undefined];
+  const ends = (line.received_between || []).map((at) => dateTime(Date.parse(at)));
+  return [`≈ ${format(line.at)}`, ends.length ? t("receivedBetween", { from: ends[0], to: ends[1] }) : t("timeOfEarlierLine")];
+}
+
 export function Line({ line, showApp }) {
   const [whole, setWhole] = useState(false);
   const [open, setOpen] = useState(false);
@@ -21,8 +30,9 @@ export function Line({ line, showApp }) {
   const object = useMemo(() => (line.text.startsWith("{") && line.text.length < 65536 ? parsed(line.text) : null), [line]);
   const head = object && !open ? object.msg ?? object.message : null;
   const level = object ? String(object.level ?? "") : "";
+  const [at, hint] = timeOf(line, (iso) => iso.slice(11, 23));
   return html`<div class="line ${line.stream}">
-    <span class="at">${line.at ? line.at.slice(11, 23) : ""}</span>
+    <span class="at" title=${hint}>${at}</span>
     ${showApp && html`<span class="of">${safe(line.app || "")}${line.instance === null ? "" : ` ${line.instance}`}</span>`}
     <span class="text">
       ${object && html`<button class="plain json" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "▾" : "▸"}</button>`}
@@ -49,8 +59,7 @@ export function LogView({ app, filterId }) {
   const touched = useRef(0);
   const box = useRef(null);
   const [, redraw] = useState(0);
-  const [filter, setFilter] = useState("");
-  const [isRegex, setRegex] = useState(false);
+  const [filter, isRegex] = [term("q"), term("regex") === "1"];
   const [waits, setWaits] = useState(true);
   useEffect(() => {
     lines.current = [];
@@ -127,8 +136,8 @@ export function LogView({ app, filterId }) {
   };
   return html`<section class="logs">
     <div class="toolbar">
-      <input id=${filterId} type="search" placeholder=${t("filterLines")} aria-label=${t("filterLines")} value=${filter} aria-invalid=${!matcher} onInput=${(event) => setFilter(event.target.value)} />
-      <label class="check"><input type="checkbox" checked=${isRegex} onChange=${(event) => setRegex(event.target.checked)} />${t("regex")}</label>
+      <input id=${filterId} type="search" placeholder=${t("filterLines")} aria-label=${t("filterLines")} value=${filter} aria-invalid=${!matcher} onInput=${(event) => typeTerms({ q: event.target.value })} />
+      <label class="check"><input type="checkbox" checked=${isRegex} onChange=${(event) => setTerms({ regex: event.target.checked ? "1" : "" })} />${t("regex")}</label>
       <span class="count" aria-live="polite">${matcher ? t("nLines", { n: found.length }) : t("badRegex")}</span>
       <span class="grow"></span>
       <button onClick=${toggle} aria-pressed=${paused.current}>${paused.current ? t("follow") : t("pause")}</button>

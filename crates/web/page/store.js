@@ -20,6 +20,7 @@ export const state = {
   host: [],
   toasts: [],
   dialog: null,
+  dialogTurn: 0, // counts the dialogs
 };
 
 const listeners = new Set();
@@ -239,5 +240,6 @@ export function dismissToast(id) {
 
 export function openDialog(dialog) {
   state.dialog = dialog;
+  state.dialogTurn += 1;
   scheduleRender();
 }

@@ -7,7 +7,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
+use ostler_core::text::language::translated;
 use ostler_sys::fs::lock::lock_within;
 use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::Serialize;
@@ -22,7 +24,7 @@ const EDITED_MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Not read.
-    #[error("cannot read \"{}\"", path.display())]
+    #[error("{}", message!("cannot read \"{path}\"", path = path.display()))]
     Read {
         /// The file.
         path: PathBuf,
@@ -30,7 +32,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// The file is invalid.
-    #[error("\"{}\" is invalid{advice}", path.display())]
+    #[error("{}", message!("\"{path}\" is invalid{advice}", path = path.display(), advice = translated(advice)))]
     Broken {
         /// The file.
         path: PathBuf,
@@ -40,7 +42,7 @@ pub enum FileError {
         source: serde_json::Error,
     },
     /// A later version of this program wrote it.
-    #[error("\"{}\" was written by a newer version ({version})", path.display())]
+    #[error("{}", message!("\"{path}\" was written by a newer version ({version})", path = path.display(), version))]
     Later {
         /// The file.
         path: PathBuf,
@@ -51,7 +53,7 @@ pub enum FileError {
     #[error(transparent)]
     Write(#[from] ReplaceError),
     /// The folder cannot be created.
-    #[error("cannot create the folder \"{}\"", path.display())]
+    #[error("{}", message!("cannot create the folder \"{path}\"", path = path.display()))]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -59,7 +61,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// Another process holds the lock for too long.
-    #[error("another process has locked \"{}\"", .0.display())]
+    #[error("{}", message!("another process has locked \"{path}\"", path = _0.display()))]
     Locked(PathBuf),
 }
 

@@ -21,6 +21,7 @@ mod clock;
 mod daemon;
 pub mod errors;
 pub mod history;
+mod hosts;
 mod http;
 pub mod json_file;
 mod logs;
@@ -38,13 +39,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
+pub use hosts::{ConfiguredHost, HostsReader};
 pub use settings::names::{APP, FOR_OTHERS, ROLE, SEARCH_ROLE, folder};
 
 /// Serves the dashboard of this home until it is asked to stop.
-pub fn main(home: Option<&OsStr>) -> ExitCode {
+pub fn main(home: Option<&OsStr>, hosts: HostsReader) -> ExitCode {
     let Some(home) = home else { return failed(&"no home is given on the command line") };
     ostler_sys::memory::one_heap();
-    match server::run(Path::new(home)) {
+    match server::run(Path::new(home), hosts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&ostler_core::text::causes::with_causes(&error)),
     }

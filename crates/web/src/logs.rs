@@ -23,6 +23,8 @@ pub(crate) const PIECE: usize = 64 << 10;
 pub(crate) struct LogRecord {
     pub(crate) message: String,
     timestamp: Option<String>,
+    time_from: Option<String>,
+    received_between: Option<[String; 2]>,
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) process_id: serde_json::Value,
@@ -40,10 +42,16 @@ pub(crate) fn own_program(home: &Path) -> std::io::Result<Command> {
 }
 
 /// Line in the format in which it is sent.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct LogLine {
     /// RFC 3339; none = a line of the past without a time.
     pub(crate) at: Option<String>,
+    /// How the time of a line of the past is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_from: Option<String>,
+    /// Interval in which a line of the past was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) received_between: Option<[String; 2]>,
     pub(crate) app: Option<String>,
     pub(crate) instance: Option<u64>,
     pub(crate) stream: &'static str,
@@ -102,7 +110,7 @@ impl LogProcess {
             if bytes.last() != Some(&b'\n') {
                 skip_line(&mut self.lines).await?;
                 let text = "(a line of more than 9 MiB)".to_owned();
-                return Some(LogLine { at: None, app: None, instance: None, stream: "out", text, cut: true, partial: false });
+                return Some(LogLine { text, stream: "out", cut: true, ..LogLine::default() });
             }
             if let Some(line) = line(&bytes, longest) {
                 return Some(line);
@@ -139,7 +147,8 @@ fn line(bytes: &[u8], longest: usize) -> Option<LogLine> {
         text.truncate(end);
     }
     let stream = if read.kind == "err" { "err" } else { "out" };
-    Some(LogLine { at: read.timestamp, app: read.app_name, instance: read.process_id.as_u64(), stream, text, cut, partial: read.partial })
+    let LogRecord { timestamp: at, time_from, received_between, app_name: app, partial, .. } = read;
+    Some(LogLine { at, time_from, received_between, app, instance: read.process_id.as_u64(), stream, text, cut, partial })
 }
 
 #[cfg(test)]
@@ -153,6 +162,10 @@ mod tests {
             line(br#"{"message":"<b>\u001b[31mred","timestamp":"2026-11-24T00:00:00.000Z","type":"err","process_id":3,"app_name":"api"}"#);
         let line_of = read.unwrap();
         assert_eq!((line_of.stream, line_of.instance, line_of.text.as_str(), line_of.cut), ("err", Some(3), "<b>\u{1b}[31mred", false));
+        let past =
+            br#"{"message":"x","timestamp":"2026-11-24T00:00:00.000Z","time_from":"estimated","received_between":["a","b"],"type":"out"}"#;
+        let past = line(past).unwrap();
+        assert_eq!((past.time_from.as_deref(), past.received_between), (Some("estimated"), Some(["a".into(), "b".into()])));
         let long = serde_json::json!({ "message": "ü".repeat(LONGEST), "type": "out" }).to_string();
         let line_of = line(long.as_bytes()).unwrap();
         assert!(line_of.cut && line_of.text.len() <= LONGEST);

@@ -15,6 +15,7 @@ use crate::access::audit::Audit;
 use crate::daemon::Daemon;
 use crate::errors::collect;
 use crate::history::Recorder;
+use crate::hosts::HostsReader;
 use crate::http::guard::Guard;
 use crate::http::reply::{self, Body};
 use crate::http::shares::Shares;
@@ -53,7 +54,7 @@ pub(crate) enum WebError {
 }
 
 /// Serves until it is asked to stop.
-pub(crate) fn run(home: &Path) -> Result<(), WebError> {
+pub(crate) fn run(home: &Path, hosts: HostsReader) -> Result<(), WebError> {
     let settings = Settings::read(home)?;
     settings.check()?;
     make_folder(home)?;
@@ -70,6 +71,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
         let scraper = Scraper::start(home, &daemon, recorder.clone(), ending.clone());
         let site = Rc::new(Site {
             home: home.to_owned(),
+            hosts,
             guard: Guard::new(&settings),
             settings,
             daemon,

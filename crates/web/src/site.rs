@@ -14,6 +14,7 @@ use crate::access::audit::Audit;
 use crate::access::{Attempts, Identity, Store};
 use crate::daemon::Daemon;
 use crate::errors::Collected;
+use crate::hosts::HostsReader;
 use crate::http::guard::Guard;
 use crate::http::shares::Shares;
 use crate::json_file::FileError;
@@ -27,6 +28,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 /// State that all requests share.
 pub(crate) struct Site {
     pub(crate) home: PathBuf,
+    pub(crate) hosts: HostsReader,
     pub(crate) settings: Settings,
     pub(crate) daemon: Daemon,
     pub(crate) store: RefCell<Store>,

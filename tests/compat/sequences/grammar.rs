@@ -1,7 +1,8 @@
 //! Makes sequences from a seed.
 
+use ostler_testkit::Rng;
+
 use super::model::{App, Call, FILE_TARGET, Sequence, Step};
-use super::random::Choices;
 
 const NAMES: [&str; 2] = ["web", "api"];
 
@@ -14,8 +15,7 @@ const LASTING: [&str; 5] = ["name", "script", "autorestart", "max_restarts", "mi
 
 /// Generates the sequence of a seed.
 pub fn sequence(seed: u64) -> Sequence {
-    let mut choices = Choices::new(seed);
-    let c = &mut choices;
+    let c = &mut Rng::new(seed);
     let count = if c.percent(35) { 2 } else { 1 };
     let apps: Vec<App> = NAMES[..count].iter().map(|name| app(c, name)).collect();
     let mut steps = vec![Step::Run(first(c))];
@@ -35,7 +35,7 @@ fn text(value: &str) -> String {
     format!("\"{value}\"")
 }
 
-fn app(c: &mut Choices, name: &str) -> App {
+fn app(c: &mut Rng, name: &str) -> App {
     let script = c.weighted(&SCRIPTS);
     let mut app = App::from([("name".to_owned(), text(name)), ("script".to_owned(), text(script))]);
     // Apps that exit must settle soon, also on a busy machine.
@@ -63,7 +63,7 @@ fn app(c: &mut Choices, name: &str) -> App {
 }
 
 /// Returns a key of an app that is not a variable.
-fn setting(c: &mut Choices) -> (&'static str, &'static str) {
+fn setting(c: &mut Rng) -> (&'static str, &'static str) {
     c.weighted(&[
         (3, ("instances", "2")),
         (1, ("instances", "\"max\"")),
@@ -100,7 +100,7 @@ fn setting(c: &mut Choices) -> (&'static str, &'static str) {
 }
 
 /// Returns a variable of an app, in one of its groups.
-fn variable(c: &mut Choices) -> (String, String) {
+fn variable(c: &mut Rng) -> (String, String) {
     let group = c.weighted(&[(5, "env"), (3, "env_production"), (2, "env_staging")]);
     let name = c.pick(&["MODE", "DB", "PORT", "X", "TOKEN"]);
     let value = c.weighted(&[
@@ -116,7 +116,7 @@ fn variable(c: &mut Choices) -> (String, String) {
     (format!("{group}.{name}"), value.to_owned())
 }
 
-fn shell(c: &mut Choices) -> Vec<(String, String)> {
+fn shell(c: &mut Rng) -> Vec<(String, String)> {
     let mut shell = Vec::new();
     for (chance, name) in [(30, "TOKEN"), (15, "X"), (8, "MODE"), (3, "kill_timeout")] {
         if c.percent(chance) {
@@ -127,16 +127,16 @@ fn shell(c: &mut Choices) -> Vec<(String, String)> {
     shell
 }
 
-fn folder(c: &mut Choices) -> String {
+fn folder(c: &mut Rng) -> String {
     c.weighted(&[(7, "a"), (3, "b")]).to_owned()
 }
 
 /// Returns a call in a random folder, with random variables of the shell.
-fn call(c: &mut Choices, verb: &str, target: &str) -> Call {
+fn call(c: &mut Rng, verb: &str, target: &str) -> Call {
     Call { verb: verb.to_owned(), targets: vec![target.to_owned()], folder: folder(c), shell: shell(c), ..Call::default() }
 }
 
-fn options(c: &mut Choices, chance: usize, all: &[&str]) -> Vec<String> {
+fn options(c: &mut Rng, chance: u8, all: &[&str]) -> Vec<String> {
     let mut options = Vec::new();
     while c.percent(chance) && options.len() < 2 {
         let option = c.pick(all).to_owned();
@@ -176,7 +176,7 @@ const OF_NAMES: [&str; 8] = [
     "--namespace shop",
 ];
 
-fn with_file(c: &mut Choices) -> Call {
+fn with_file(c: &mut Rng) -> Call {
     let verb =
         c.weighted(&[(4, "start"), (4, "restart"), (4, "reload"), (2, "startOrRestart"), (2, "startOrReload"), (1, "stop"), (1, "delete")]);
     let mut call = call(c, verb, FILE_TARGET);
@@ -186,7 +186,7 @@ fn with_file(c: &mut Choices) -> Call {
     call
 }
 
-fn script(c: &mut Choices) -> Call {
+fn script(c: &mut Rng) -> Call {
     let script = c.weighted(&[(6, "quick.js"), (1, "late.js"), (1, "done.js")]);
     let mut call = call(c, "start", script);
     call.options = options(c, 60, &OF_SCRIPTS);
@@ -200,7 +200,7 @@ fn script(c: &mut Choices) -> Call {
     call
 }
 
-fn from_stdin(c: &mut Choices) -> Call {
+fn from_stdin(c: &mut Rng) -> Call {
     let mut call = call(c, "start", "-");
     let mut app = app(c, "web");
     // Standard input takes JSON only.
@@ -210,7 +210,7 @@ fn from_stdin(c: &mut Choices) -> Call {
 }
 
 /// Returns the first command, which starts something.
-fn first(c: &mut Choices) -> Call {
+fn first(c: &mut Rng) -> Call {
     match c.below(10) {
         0..=5 => {
             let mut call = call(c, "start", FILE_TARGET);
@@ -222,7 +222,7 @@ fn first(c: &mut Choices) -> Call {
     }
 }
 
-fn step(c: &mut Choices, apps: &[App]) -> Step {
+fn step(c: &mut Rng, apps: &[App]) -> Step {
     match c.below(100) {
         0..=17 => Step::Run(with_file(c)),
         18..=42 => edit(c, apps),
@@ -235,7 +235,7 @@ fn step(c: &mut Choices, apps: &[App]) -> Step {
     }
 }
 
-fn edit(c: &mut Choices, apps: &[App]) -> Step {
+fn edit(c: &mut Rng, apps: &[App]) -> Step {
     let app_index = c.below(apps.len());
     if c.percent(12) {
         return Step::Add(app(c, "extra"));
@@ -255,7 +255,7 @@ fn edit(c: &mut Choices, apps: &[App]) -> Step {
 }
 
 /// Returns a command for one app by its name, id, script or pattern.
-fn by_name(c: &mut Choices) -> Call {
+fn by_name(c: &mut Rng) -> Call {
     let verb = c.weighted(&[(5, "restart"), (4, "reload"), (3, "start"), (4, "stop"), (1, "delete")]);
     let target = c.weighted(&[(6, "web"), (2, "api"), (2, "0"), (1, "1"), (3, "all"), (1, "quick.js"), (1, "/we/")]);
     let mut call = call(c, verb, target);
@@ -265,7 +265,7 @@ fn by_name(c: &mut Choices) -> Call {
     call
 }
 
-fn of_list(c: &mut Choices) -> Call {
+fn of_list(c: &mut Rng) -> Call {
     let verb = c.weighted(&[(5, "scale"), (3, "reset"), (3, "stop")]);
     let mut call = call(c, verb, c_target(verb));
     if verb == "scale" {
@@ -281,7 +281,7 @@ fn c_target(verb: &str) -> &'static str {
     if verb == "reset" { "all" } else { "web" }
 }
 
-fn home_command(c: &mut Choices) -> Call {
+fn home_command(c: &mut Rng) -> Call {
     let verb = c.weighted(&[(5, "save"), (3, "resurrect"), (2, "kill"), (1, "cleardump")]);
     let mut call = call(c, verb, "");
     call.targets.clear();

@@ -11,7 +11,6 @@ mod grammar;
 mod listed;
 mod model;
 mod observe;
-mod random;
 mod shrink;
 mod world;
 

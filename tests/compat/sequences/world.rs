@@ -1,15 +1,10 @@
 //! One of the twin worlds: a home and two folders with scripts, in which a sequence runs.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
-use ostler_proto::pm2::amp::{self, Decoder};
-use ostler_testkit::{Home, ListedApp, Subject, kill};
+use ostler_testkit::{Home, ListedApp, Subject, kill, list_over_rpc};
 use rustix::process::Signal;
-use serde_json::{Value, json};
 
 use super::model::{App, Call, FILE, file_text};
 
@@ -90,24 +85,6 @@ impl World {
 
     /// Returns the list that the daemon sends over PM2's socket, or none without a daemon.
     pub fn list(&self) -> Option<Vec<ListedApp>> {
-        let mut stream = UnixStream::connect(self.home.dir().join("rpc.sock")).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let request = json!({"type": "call", "method": "getMonitorData", "args": [{}]});
-        stream.write_all(&amp::encode(&[&amp::json(&request), &amp::text("1:1")])).ok()?;
-        let mut decoder = Decoder::with_limit(64 << 20);
-        let mut buffer = [0; 65536];
-        let answer = loop {
-            if let Some(answer) = decoder.take().ok()? {
-                break answer;
-            }
-            match stream.read(&mut buffer) {
-                Ok(length) if length > 0 => decoder.push(&buffer[..length]),
-                _ => return None,
-            }
-        };
-        let answer: Value = serde_json::from_slice(answer.first()?.strip_prefix(b"j:")?).ok()?;
-        let mut list: Vec<ListedApp> = answer["args"][0].as_array()?.iter().cloned().map(ListedApp).collect();
-        list.sort_by_key(|item| item.0["pm_id"].as_u64().unwrap_or(u64::MAX));
-        Some(list)
+        list_over_rpc(self.home.dir())
     }
 }

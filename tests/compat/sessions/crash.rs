@@ -10,7 +10,7 @@ session!(
         let home = t.home();
         let script = home.write("crash.sh", "#!/bin/sh\nexit 3\n");
         home.ok(format!("start {script} --name crash"));
-        let item = home.wait_status("crash", "errored");
+        let item = home.wait_app("crash", "errored, without a process", |item| item.status() == "errored" && item.pid() == 0);
         t.note(format!("restarts {} exit_code {} pid {}", item.restarts(), item.env("exit_code"), item.pid()));
         t.run("list");
         t.run("stop crash");
@@ -23,7 +23,7 @@ session!(
         let home = t.home();
         let script = home.write("crash.sh", "#!/bin/sh\nexit 3\n");
         home.ok(format!("start {script} --name crash --max-restarts 3"));
-        let item = home.wait_status("crash", "errored");
+        let item = home.wait_app("crash", "errored, without a process", |item| item.status() == "errored" && item.pid() == 0);
         t.note(format!("restarts {} exit_code {}", item.restarts(), item.env("exit_code")));
     }
 );

@@ -56,11 +56,19 @@ pub fn only_the_last_counts(home: &Home, name: &str, last: &str) {
     assert_eq!(restarted_by(home, name)[before..], [last]);
 }
 
-/// Returns the number of the daemon's inotify watches in the kernel, by inode.
+/// Returns true for a line of an inotify watch that does not end after one event. Logs have watches
+/// that end.
+fn is_lasting(line: &str) -> bool {
+    const ONE_SHOT: u64 = 0x8000_0000;
+    let mask = line.split(' ').find_map(|word| u64::from_str_radix(word.strip_prefix("mask:")?, 16).ok());
+    line.starts_with("inotify wd:") && mask.is_some_and(|mask| mask & ONE_SHOT == 0)
+}
+
+/// Returns the number of the daemon's lasting inotify watches in the kernel, by inode.
 pub fn kernel_watches(home: &Home) -> usize {
     let folder = format!("/proc/{}/fdinfo", home.daemon_pid());
     let files = fs::read_dir(folder).unwrap().flatten();
-    let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().filter(|line| line.starts_with("inotify wd:")).count();
+    let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().filter(|line| is_lasting(line)).count();
     // The descriptor appears twice, because the thread has a copy.
     files.map(|entry| lines(&entry.path())).max().unwrap_or(0)
 }

@@ -154,8 +154,8 @@ fn links_are_followed_unless_disabled_and_without_loops() {
     for link in ["0", "zzz"] {
         symlink("real", home.work().join("app").join(link)).unwrap();
     }
-    home.ok("restart app --watch");
-    home.ok("restart app --watch");
+    home.ok("restart app --watch").says("app is not watched any more: `--watch` is a switch");
+    home.ok("restart app --watch").says("app is watched for changes from now on");
     wait_for_watching(&home, "app", 2);
     let pid = home.app("app").pid();
     for link in ["0", "zzz"] {

@@ -271,7 +271,12 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn start(port: u16) -> Clients {
-        let spec = LoadSpec { connections: 4, pause_us: 0, timeout_ms: 3000, ..LoadSpec::to(port) };
+        Clients::with_pause(port, 0)
+    }
+
+    /// Starts clients with a pause between two requests, in microseconds.
+    pub(crate) fn with_pause(port: u16, pause_us: u64) -> Clients {
+        let spec = LoadSpec { connections: 4, pause_us, timeout_ms: 3000, ..LoadSpec::to(port) };
         Clients { close: Load::start(spec.clone()), keep: Load::start(LoadSpec { keep_alive: true, ..spec }) }
     }
 
@@ -283,10 +288,15 @@ impl Clients {
     /// Returns the failed requests over new connections and over keep-alive ones, and the longest
     /// time in ms in which one of the two got no answer.
     pub(crate) fn stop(self) -> [f64; 3] {
-        let (close, keep) = (self.close.stop(), self.keep.stop());
-        report_failures(&close);
-        report_failures(&keep);
+        let [close, keep] = self.reports();
         [close.failed as f64, keep.failed as f64, close.longest_gap_ms.max(keep.longest_gap_ms)]
+    }
+
+    /// Stops the clients. Returns the reports about new connections and about kept ones.
+    pub(crate) fn reports(self) -> [LoadReport; 2] {
+        let reports = [self.close.stop(), self.keep.stop()];
+        reports.iter().for_each(report_failures);
+        reports
     }
 }
 

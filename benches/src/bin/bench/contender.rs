@@ -46,6 +46,8 @@ pub(crate) struct App {
     pub(crate) memory_limit: Option<&'static str>,
     /// Copies of a Node script behind one port.
     pub(crate) workers: Option<Workers>,
+    /// Copies, in cluster mode, of a program that opens its port by itself.
+    pub(crate) copies: Option<usize>,
 }
 
 /// The copies of a Node script in a cluster.
@@ -247,11 +249,14 @@ impl Contender {
     }
 
     fn is_app(&self, process: &measure::Marked) -> bool {
-        // Every app in a file of the benchmarks is a program called tiny, sleep or node with a
-        // script of the benchmarks.
+        // Every app in a file of the benchmarks is a program called tiny, sleep or gunicorn, or has
+        // a script of the benchmarks.
         let first = process.command.split('\0').next().unwrap_or_default();
         let script = |name: &str| process.command.contains(name);
-        first.ends_with("/tiny") || first.ends_with("sleep") || script("/lines.js") || script("/cluster-")
+        first.ends_with("/tiny")
+            || first.ends_with("sleep")
+            || script("/lines.js")
+            || ["/cluster-", "/server.py", "/gunicorn"].into_iter().any(script)
     }
 
     /// Returns the file with an app's stdout.
@@ -306,6 +311,10 @@ fn ecosystem(kind: ManagerKind, apps: &[App]) -> String {
             }
             if let Some(port) = app.health_port {
                 value["http"] = json!({ "port": port, "interval": 5000 });
+            }
+            if let Some(copies) = app.copies {
+                value["exec_mode"] = json!("cluster");
+                value["instances"] = json!(copies);
             }
             if let Some(workers) = &app.workers {
                 // Node is the default interpreter of a script.

@@ -3,6 +3,7 @@
 use crate::cluster::ClusterRunner;
 use crate::contender::{App, Contender, ManagerKind};
 use crate::floor::Floor;
+use crate::program::ProgramRunner;
 use crate::report::{Cell, Row};
 use anyhow::{Context, Result};
 use std::cell::Cell as Counter;
@@ -23,6 +24,8 @@ pub(crate) enum Column {
     Apps(Subject),
     /// Runner of several copies behind one port.
     Cluster(ClusterRunner),
+    /// Runner of a server that knows nothing of clusters.
+    Program(ProgramRunner),
 }
 
 /// Result of one turn of a subject.
@@ -135,6 +138,20 @@ impl Lab {
         let known = |cluster_runner: &ClusterRunner| cluster_runner.manager().is_none_or(|kind| self.kinds().contains(&kind));
         let subjects =
             cluster_runners.iter().copied().filter(known).map(|cluster_runner| (cluster_runner, Column::Cluster(cluster_runner)));
+        take_turns(subjects.collect(), rounds, ENOUGH, &mut rows, measure);
+        rows.into()
+    }
+
+    /// Same for the runners of a server that knows nothing of clusters.
+    pub(crate) fn program_rows<const N: usize>(
+        &self,
+        runners: &[ProgramRunner],
+        rounds: usize,
+        mut rows: [Row; N],
+        measure: impl FnMut(ProgramRunner) -> Result<TurnResult<N>>,
+    ) -> Vec<Row> {
+        let known = |runner: &ProgramRunner| runner.manager().is_none_or(|kind| self.kinds().contains(&kind));
+        let subjects = runners.iter().copied().filter(known).map(|runner| (runner, Column::Program(runner)));
         take_turns(subjects.collect(), rounds, ENOUGH, &mut rows, measure);
         rows.into()
     }

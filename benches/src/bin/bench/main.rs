@@ -6,17 +6,20 @@
 //! ```
 //! `OSTLER_BENCH_OSTLER`, `OSTLER_BENCH_PM2` and `OSTLER_BENCH_SUPERVISOR` hold the paths of the
 //! programs; for supervisor it is `supervisord` or the folder with it and `supervisorctl`. A
-//! manager without its variable is left out. `cargo xtask bench` sets the variables. With
-//! `OSTLER_BENCH_ERRORS` the first failed requests are printed.
+//! manager without its variable is left out, and so is gunicorn without `OSTLER_BENCH_GUNICORN`.
+//! `cargo xtask bench` sets the variables. With `OSTLER_BENCH_ERRORS` the first failed requests are printed.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a terminal")]
 
 mod cluster;
 mod contender;
+mod cores;
 mod floor;
 mod lab;
 mod measure;
+mod nginx;
+mod program;
 mod report;
 mod scenario;
 
@@ -27,6 +30,14 @@ use std::time::Instant;
 
 /// Heading of the table in a document.
 const RESULTS: &str = "## Results\n";
+
+/// Tables, and the scenarios of each.
+const TABLES: [(report::Table, &[scenario::Scenario]); 4] = [
+    (report::APPS, scenario::APPS),
+    (report::CLUSTERS, scenario::cluster::ALL),
+    (report::PROGRAM_COSTS, scenario::program::COSTS),
+    (report::PROGRAMS, scenario::program::SERVERS),
+];
 
 fn main() -> ExitCode {
     // A shell starts background processes with SIGINT ignored. Apps inherit that, and then none
@@ -66,7 +77,7 @@ fn run() -> Result<()> {
     }
     let lab = lab::Lab::new(quick)?;
     let mut tables = Vec::new();
-    for (table, scenarios) in [(report::APPS, scenario::APPS), (report::CLUSTERS, scenario::cluster::ALL)] {
+    for (table, scenarios) in TABLES {
         let mut benchmarks = Vec::new();
         for (name, about, measure) in scenarios {
             if names.is_empty() || names.iter().any(|wanted| wanted == name) {
@@ -91,5 +102,5 @@ fn run() -> Result<()> {
 
 /// Returns the scenarios of all tables.
 fn all() -> impl Iterator<Item = &'static scenario::Scenario> {
-    scenario::APPS.iter().chain(scenario::cluster::ALL)
+    TABLES.into_iter().flat_map(|(_, scenarios)| scenarios)
 }

@@ -3,10 +3,16 @@
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Returns a program on `PATH` or in one of these folders.
+pub(crate) fn installed(name: &str, folders: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain(folders.iter().map(PathBuf::from)).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
 
 /// CPU time.
 pub(crate) type Cpu = Duration;

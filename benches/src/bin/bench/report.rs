@@ -3,6 +3,7 @@
 use crate::cluster::ClusterRunner;
 use crate::contender::ManagerKind;
 use crate::lab::{Column, Subject};
+use crate::program::ProgramRunner;
 use std::fmt::Write;
 
 /// Measurements of one subject.
@@ -184,6 +185,32 @@ pub(crate) const CLUSTERS: Table = Table {
         (Column::Cluster(ClusterRunner::Shared), ClusterRunner::Shared.name()),
     ],
     ratios: &[],
+};
+
+const fn program(runner: ProgramRunner) -> (Column, &'static str) {
+    (Column::Program(runner), runner.name())
+}
+
+/// Costs of cluster mode for a program that knows nothing of clusters.
+pub(crate) const PROGRAM_COSTS: Table = Table {
+    heading: Some("Any program in cluster mode: costs"),
+    columns: &[program(ProgramRunner::Alone), program(ProgramRunner::Fork), (Column::Program(ProgramRunner::Cluster), "ostler cluster")],
+    ratios: &[(2, 0), (2, 1)],
+};
+
+/// Runners of a server that knows nothing of clusters.
+pub(crate) const PROGRAMS: Table = Table {
+    heading: Some("Any program in cluster mode: requests and reloads"),
+    columns: &[
+        program(ProgramRunner::Alone),
+        program(ProgramRunner::Activation),
+        program(ProgramRunner::Pm2),
+        program(ProgramRunner::Supervisor),
+        program(ProgramRunner::Nginx),
+        program(ProgramRunner::Gunicorn),
+        program(ProgramRunner::Cluster),
+    ],
+    ratios: &[(2, 6), (3, 6), (4, 6), (5, 6)],
 };
 
 impl Table {

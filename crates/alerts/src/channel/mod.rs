@@ -7,6 +7,8 @@ use serde_json::Value;
 
 pub use url::Url;
 
+use ostler_core::message;
+
 use crate::config;
 use crate::fields::{Fields, Problem};
 use crate::rule::Severity;
@@ -199,8 +201,8 @@ pub fn channel(value: &Value, zone: impl Fn(&str) -> Option<TimeZone>) -> Result
         "email" => &["host", "port", "tls", "user", "password", "from", "to"],
         _ => {
             let hint = crate::fields::did_you_mean(word, SERVICES);
-            let found = if word.is_empty() { "nothing".to_owned() } else { format!("{:?}", crate::text::plain(word, 60)) };
-            let text = format!("expected one of {}, found {found}{hint}", SERVICES.join(", "));
+            let found = if word.is_empty() { message!("nothing") } else { format!("{:?}", crate::text::plain(word, 60)) };
+            let text = message!("expected one of {words}, found {found}{hint}", words = SERVICES.join(", "), found, hint);
             return Err(vec![Problem { key: Some("type".into()), text }]);
         }
     };
@@ -209,7 +211,7 @@ pub fn channel(value: &Value, zone: impl Fn(&str) -> Option<TimeZone>) -> Result
     let service = service(&mut fields, word);
     let name = fields.text("name").unwrap_or_else(|| word.to_owned());
     if name.len() > 60 || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        fields.fault("name", "expected at most 60 characters and no spaces");
+        fields.fault("name", message!("expected at most 60 characters and no spaces"));
     }
     let severity = fields.word("severity", Severity::WORDS).unwrap_or(Severity::Info);
     let resolved = fields.flag("resolved").unwrap_or(true);
@@ -242,7 +244,7 @@ fn service(fields: &mut Fields<'_>, word: &str) -> Option<Service> {
         "command" => {
             let argv = fields.texts("argv");
             if argv.first().is_none_or(String::is_empty) {
-                fields.fault("argv", "expected the program and its arguments");
+                fields.fault("argv", message!("expected the program and its arguments"));
             }
             Service::Command { argv }
         }
@@ -253,7 +255,7 @@ fn service(fields: &mut Fields<'_>, word: &str) -> Option<Service> {
 fn required_text(fields: &mut Fields<'_>, key: &str) -> Option<String> {
     let value = fields.text(key);
     if value.is_none() && !fields.has(key) {
-        fields.fault(key, "is required");
+        fields.fault(key, message!("is required"));
     }
     value
 }
@@ -265,7 +267,7 @@ fn address(fields: &mut Fields<'_>, key: &str, usual: Option<&str>) -> Option<Ur
         None => match usual {
             Some(usual) => usual.to_owned(),
             None => {
-                fields.fault(key, "is required");
+                fields.fault(key, message!("is required"));
                 return None;
             }
         },
@@ -273,7 +275,7 @@ fn address(fields: &mut Fields<'_>, key: &str, usual: Option<&str>) -> Option<Ur
     let url = Url::parse(&text);
     if url.is_none() {
         // Without the text, because it may be a secret.
-        fields.fault(key, "expected an address that starts with http:// or https://");
+        fields.fault(key, message!("expected an address that starts with http:// or https://"));
     }
     url
 }
@@ -291,18 +293,18 @@ fn mail(fields: &mut Fields<'_>) -> Option<Mail> {
     let (host, from, to) = (required_text(fields, "host"), required_text(fields, "from"), fields.texts("to"));
     let addresses = from.iter().chain(&to).filter(|text| !is_mail_address(text)).count();
     if to.is_empty() || addresses > 0 {
-        fields.fault("to", "expected addresses such as ops@example.com, also in `from`");
+        fields.fault("to", message!("expected addresses such as ops@example.com, also in `from`"));
     }
     let login = match (fields.text("user"), fields.text("password")) {
         (Some(user), Some(password)) => Some((user, password)),
         (None, None) => None,
         _ => {
-            fields.fault("password", "is required together with `user`");
+            fields.fault("password", message!("is required together with `user`"));
             None
         }
     };
     if login.is_some() && tls == MailTls::None {
-        fields.fault("tls", "a password is not sent without TLS");
+        fields.fault("tls", message!("a password is not sent without TLS"));
     }
     Some(Mail { host: host?, port, tls, login, from: from?, to })
 }
@@ -326,7 +328,7 @@ fn quiet(fields: &mut Fields<'_>, zone: impl Fn(&str) -> Option<TimeZone>) -> Op
     let mut time = |key: &str| {
         let read = inner.text(key).as_deref().and_then(minutes);
         if read.is_none() {
-            inner.fault(key, "expected a time such as 22:00");
+            inner.fault(key, message!("expected a time such as 22:00"));
         }
         read
     };
@@ -334,7 +336,7 @@ fn quiet(fields: &mut Fields<'_>, zone: impl Fn(&str) -> Option<TimeZone>) -> Op
     let name = inner.text("zone").unwrap_or_default();
     let zone = zone(&name);
     if zone.is_none() {
-        inner.fault("zone", "expected a time zone such as Europe/Berlin");
+        inner.fault("zone", message!("expected a time zone such as Europe/Berlin"));
     }
     for problem in inner.problems {
         let key = problem.key.map_or_else(|| "quiet".to_owned(), |key| format!("quiet.{key}"));

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use ostler_core::message;
+
 use crate::input::{OccurrenceKind, Resolution};
 use crate::rule::Severity;
 
@@ -126,12 +128,17 @@ impl Alert {
         let Phase::Resolved { at_ms, since_ms } = self.phase else { return self.text.clone() };
         let seconds = at_ms.saturating_sub(since_ms) / 1000;
         let lasted = match seconds {
-            0..120 => format!("{seconds} s"),
-            120..7200 => format!("{} min", seconds / 60),
-            _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+            0..120 => message!("{seconds} s", seconds),
+            120..7200 => message!("{minutes} min", minutes = seconds / 60),
+            _ => message!("{hours} h {minutes} min", hours = seconds / 3600, minutes = seconds / 60 % 60),
         };
-        let present = self.present.as_ref().map(|present| format!(": {present}")).unwrap_or_default();
-        crate::text::cut(&format!("resolved after {lasted}{present} (was: {})", self.text), crate::text::TEXT)
+        let text = match &self.present {
+            None => message!("resolved after {duration} (was: {text})", duration = lasted, text = self.text),
+            Some(present) => {
+                message!("resolved after {duration}: {present} (was: {text})", duration = lasted, present, text = self.text)
+            }
+        };
+        crate::text::cut(&text, crate::text::TEXT)
     }
 
     /// Returns true for a crash of an app that already has a worse alert. One cause sends one

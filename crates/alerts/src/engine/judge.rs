@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ostler_core::message;
+
 use super::alert::{Alert, OpenCondition};
 use super::series::PAST_MS;
 use super::state::{AlertChange, EngineState, MOST_SERIES, change};
@@ -25,13 +27,9 @@ pub(super) fn evaluate(state: &mut EngineState, config: &Config, input: Input, n
         Input::Measured(sample) => on_sample(state, config, &sample, now, changes),
         Input::Wrote { app, instance, line } => on_line(state, config, &app, instance, &line, now, changes),
         Input::Exception { app, instance, title, returned } => {
-            let text = if returned { "an exception recurred: " } else { "a new exception: " };
-            let verdict = |severity| RuleResult {
-                instance,
-                kind: Some(OccurrenceKind::Limit),
-                severity,
-                text: plain(&format!("{text}{title}"), TEXT),
-            };
+            let text =
+                if returned { message!("an exception recurred: {title}", title) } else { message!("a new exception: {title}", title) };
+            let verdict = |severity| RuleResult { instance, kind: Some(OccurrenceKind::Limit), severity, text: plain(&text, TEXT) };
             let mut changed = false;
             for rule in config.rules.iter().filter(|rule| rule.covers(&app)) {
                 if matches!(rule.condition, Condition::Exception { new, returned: back } if if returned { back } else { new }) {
@@ -166,7 +164,13 @@ fn on_sample(state: &mut EngineState, config: &Config, sample: &MetricSample, no
             None => {
                 if let Some(alert) = state.alerts.get_mut(&EngineState::key(&rule.name, &app)).filter(|alert| alert.fires()) {
                     let value = sample.values.iter().map(|(_, value)| *value).filter(|value| value.is_finite()).reduce(f64::max);
-                    let words = |value| format!("{} is {}", plain(&sample.metric, 60), crate::message::figure(&sample.metric, value));
+                    let words = |value| {
+                        message!(
+                            "{metric} is {value}",
+                            metric = plain(&sample.metric, 60),
+                            value = crate::message::figure(&sample.metric, value)
+                        )
+                    };
                     alert.present = value.map(words);
                 }
                 end_conditions(state, rule, &app, |_| true, now, changes)
@@ -205,12 +209,14 @@ fn threshold_fault(
 
 fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: f64) -> RuleResult {
     let metric = plain(&threshold.metric, 60);
-    let side = if threshold.above { "above" } else { "below" };
     let figure = |value: f64| crate::message::figure(&threshold.metric, value);
     let text = match metric.as_str() {
-        "log_age" => format!("wrote no log line for {}", figure(value)),
-        "requests" if threshold.limit <= f64::MIN_POSITIVE => "receives no requests".to_owned(),
-        _ => format!("{metric} is {}, {side} {}", figure(value), figure(threshold.limit)),
+        "log_age" => message!("wrote no log line for {time}", time = figure(value)),
+        "requests" if threshold.limit <= f64::MIN_POSITIVE => message!("receives no requests"),
+        _ if threshold.above => {
+            message!("{metric} is {value}, above {limit}", metric, value = figure(value), limit = figure(threshold.limit))
+        }
+        _ => message!("{metric} is {value}, below {limit}", metric, value = figure(value), limit = figure(threshold.limit)),
     };
     RuleResult { instance, kind: None, severity: rule.severity.unwrap_or_default(), text }
 }
@@ -222,7 +228,7 @@ fn forecast_fault(state: &mut EngineState, rule: &Rule, within_ms: u64, app: &st
     series.add(now, value, PAST_MS);
     let left = series.reaches_limit_in(limit).filter(|left| *left <= within_ms)?;
     let (value, limit) = (crate::message::figure("memory", value), crate::message::figure("memory", limit));
-    let text = format!("memory is {value} and reaches its limit of {limit} in {} min", left / 60_000);
+    let text = message!("memory is {value} and reaches its limit of {limit} in {minutes} min", value, limit, minutes = left / 60_000);
     Some(RuleResult { instance, kind: None, severity: rule.severity.unwrap_or_default(), text })
 }
 
@@ -258,8 +264,12 @@ fn on_line(
         }
         if times.len() >= *count {
             let severity = rule.severity.unwrap_or_default();
-            let verdict =
-                RuleResult { instance, kind: Some(OccurrenceKind::Limit), severity, text: format!("wrote: {}", plain(&line, TEXT - 20)) };
+            let verdict = RuleResult {
+                instance,
+                kind: Some(OccurrenceKind::Limit),
+                severity,
+                text: message!("wrote: {line}", line = plain(&line, TEXT - 20)),
+            };
             changed |= raise(state, rule, &app, verdict, now, changes);
         }
     }
@@ -271,8 +281,8 @@ fn check_fault(check: &Check, result: &Result<CheckResult, String>) -> Option<St
     match result {
         Err(why) => Some(plain(why, TEXT)),
         Ok(checked) => match (check.certificate_days, checked.certificate_days) {
-            (Some(least), Some(days)) if days < i64::from(least) => Some(format!("the certificate expires in {days} days")),
-            (Some(_), None) => Some("no certificate".to_owned()),
+            (Some(least), Some(days)) if days < i64::from(least) => Some(message!("the certificate expires in {days} days", days)),
+            (Some(_), None) => Some(message!("no certificate")),
             _ => None,
         },
     }

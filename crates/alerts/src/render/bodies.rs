@@ -4,6 +4,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use ostler_core::message;
+
 use crate::message::{AlertItem, Message, Status};
 use crate::rule::Severity;
 use crate::text::cut;
@@ -18,7 +20,7 @@ fn text(message: &Message, most: usize, safe: impl Fn(&str) -> String) -> String
     let lines = message.lines();
     for (at, line) in lines.iter().enumerate() {
         let line = safe(line);
-        let rest = format!("\n… {} more", lines.len() - at);
+        let rest = message!("\n… {count} more", count = lines.len() - at);
         if out.len() + 1 + line.len() + rest.len() > most {
             // A single long line is cut rather than omitted.
             let room = most.saturating_sub(out.len() + 1 + rest.len());

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use ostler_core::message;
+
 use crate::channel::Service;
 use crate::text::plain;
 
@@ -47,19 +49,20 @@ pub fn delivery_result(service: &Service, answer: &HttpReply, now_ms: u64) -> De
             // Telegram and Discord put the delay into the body, in seconds.
             let in_body = value["parameters"]["retry_after"].as_f64().or_else(|| value["retry_after"].as_f64()).map(seconds);
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).or(in_body);
-            DeliveryResult::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: "too many messages (429)".into() }
+            DeliveryResult::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: message!("too many messages (429)") }
         }
-        300..=399 => DeliveryResult::Refused(format!("redirects are not followed ({status})")),
+        300..=399 => DeliveryResult::Refused(message!("redirects are not followed ({status})", status)),
         408 | 425 | 500..=599 => {
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).map(|ms| ms.min(MOST_WAIT_MS));
-            DeliveryResult::Later { after_ms, why: format!("it answered {status} {}", body_text()) }
+            DeliveryResult::Later { after_ms, why: message!("it answered {status} {text}", status, text = body_text()) }
         }
-        _ => DeliveryResult::Refused(format!("it answered {status} {}", body_text())),
+        _ => DeliveryResult::Refused(message!("it answered {status} {text}", status, text = body_text())),
     }
 }
 
 fn in_body(service: &Service, answer: &HttpReply, value: &Value) -> DeliveryResult {
-    let fault = |code: i64, key: &str| format!("it answered {code}: {}", plain(value[key].as_str().unwrap_or_default(), 200));
+    let fault =
+        |code: i64, key: &str| message!("it answered {code}: {text}", code, text = plain(value[key].as_str().unwrap_or_default(), 200));
     let later = |why: String| DeliveryResult::Later { after_ms: Some(60_000), why };
     match service {
         Service::DingTalk { .. } | Service::WeCom { .. } => match value["errcode"].as_i64() {
@@ -67,13 +70,13 @@ fn in_body(service: &Service, answer: &HttpReply, value: &Value) -> DeliveryResu
             // Codes for rate limits and for a busy service.
             Some(code @ (130_101 | 130_102 | 410_100 | 45_009 | 45_033 | -1)) => later(fault(code, "errmsg")),
             Some(code) => DeliveryResult::Refused(fault(code, "errmsg")),
-            None => DeliveryResult::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
+            None => DeliveryResult::Refused(message!("invalid answer: {text}", text = plain(&answer.body, 200))),
         },
         Service::Feishu { .. } => match value["code"].as_i64().or_else(|| value["StatusCode"].as_i64()) {
             Some(0) => DeliveryResult::Delivered,
             Some(code @ (9499 | 11_232 | 11_233 | 99_991_400)) => later(fault(code, "msg")),
             Some(code) => DeliveryResult::Refused(fault(code, "msg")),
-            None => DeliveryResult::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
+            None => DeliveryResult::Refused(message!("invalid answer: {text}", text = plain(&answer.body, 200))),
         },
         Service::Telegram { .. } if value["ok"] == Value::Bool(false) => {
             DeliveryResult::Refused(fault(value["error_code"].as_i64().unwrap_or(0), "description"))
@@ -81,8 +84,8 @@ fn in_body(service: &Service, answer: &HttpReply, value: &Value) -> DeliveryResu
         // A Slack webhook answers `ok` in plain text. The Web API and compatible services answer
         // with `ok: false` on failure.
         Service::Slack { .. } if value["ok"] == Value::Bool(false) => match value["error"].as_str() {
-            Some("ratelimited" | "rate_limited") => later("too many messages".into()),
-            other => DeliveryResult::Refused(format!("it answered {}", plain(other.unwrap_or_default(), 200))),
+            Some("ratelimited" | "rate_limited") => later(message!("too many messages")),
+            other => DeliveryResult::Refused(message!("it answered {text}", text = plain(other.unwrap_or_default(), 200))),
         },
         _ => DeliveryResult::Delivered,
     }

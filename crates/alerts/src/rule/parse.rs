@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use ostler_core::message;
+
 use super::{Check, CheckTarget, Condition, Pattern, REPEAT_MS, Rule, Severity, Threshold};
 use crate::fields::{Fields, Problem};
 use crate::input::OccurrenceKind;
@@ -58,7 +60,7 @@ pub fn rule(value: &Value, app: Option<&str>) -> Result<Rule, Vec<Problem>> {
     let mut apps = fields.texts("apps");
     if let Some(app) = app {
         if fields.has("apps") {
-            fields.fault("apps", "is allowed only in rules of alerts.json; a rule here applies to its own app");
+            fields.fault("apps", message!("is allowed only in rules of alerts.json; a rule here applies to its own app"));
         }
         apps = vec![app.to_owned()];
     }
@@ -87,7 +89,7 @@ fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
         ["metric"] => {
             let metric = fields.text("metric")?;
             if metric.strip_prefix("host.").is_some_and(|name| !HOST.contains(&name)) {
-                fields.fault("metric", format!("is not a metric of the machine: expected host.{}", HOST.join(", host.")));
+                fields.fault("metric", message!("is not a metric of the machine: expected host.{names}", names = HOST.join(", host.")));
             }
             Some((threshold(fields, &metric, None)?, metric, 0))
         }
@@ -114,13 +116,13 @@ fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
             Some((Condition::Forecast { within_ms }, "memory_forecast".into(), 0))
         }
         [] => {
-            let text = format!("names no condition: expected one of {}", SUBJECTS.join(", "));
+            let text = message!("names no condition: expected one of {subjects}", subjects = SUBJECTS.join(", "));
             fields.problems.push(Problem { key: None, text });
             None
         }
         [first, ..] => {
             let second = given.get(1).copied().unwrap_or(first);
-            fields.fault(second, format!("cannot be combined with {first}: a rule has one condition"));
+            fields.fault(second, message!("cannot be combined with {first}: a rule has one condition", first));
             None
         }
     }
@@ -145,7 +147,7 @@ fn threshold(fields: &mut Fields<'_>, metric: &str, given: Option<(bool, f64)>) 
         (None, Some(limit), None) => (true, limit),
         (None, None, Some(limit)) => (false, limit),
         _ => {
-            fields.fault("above", "expected either `above` or `below`");
+            fields.fault("above", message!("expected either `above` or `below`"));
             return None;
         }
     };
@@ -158,13 +160,13 @@ fn threshold(fields: &mut Fields<'_>, metric: &str, given: Option<(bool, f64)>) 
         "below"
     };
     if above && limit >= most {
-        fields.fault(key, format!("can never be true: {metric} is at most {most} %"));
+        fields.fault(key, message!("can never be true: {metric} is at most {most} %", metric, most));
     } else if !above && limit <= least {
-        fields.fault(key, format!("can never be true: {metric} is never below {least}"));
+        fields.fault(key, message!("can never be true: {metric} is never below {least}", metric, least));
     }
     let clear = fields.amount("clear").unwrap_or(limit);
     if (above && clear > limit) || (!above && clear < limit) {
-        fields.fault("clear", "is on the wrong side of the limit: the alert would resolve before it fires");
+        fields.fault("clear", message!("is on the wrong side of the limit: the alert would resolve before it fires"));
     }
     let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(0);
     Some(Condition::Threshold(Threshold { metric: metric.to_owned(), above, limit, clear, window_ms }))
@@ -198,14 +200,14 @@ fn log(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let pattern = match Pattern::parse(&text) {
         Ok(pattern) => pattern,
         Err(why) => {
-            fields.fault("log", format!("is not a valid regular expression: {}", crate::text::plain(&why.to_string(), 200)));
+            fields.fault("log", message!("is not a valid regular expression: {error}", error = crate::text::plain(&why.to_string(), 200)));
             return None;
         }
     };
     let count = fields.number("count", 1.0, 1000.0).unwrap_or(1.0) as usize;
     let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(60_000);
     if count > 1 && window_ms == 0 {
-        fields.fault("window", "must be more than 0 if `count` is more than 1");
+        fields.fault("window", message!("must be more than 0 if `count` is more than 1"));
     }
     Some((Condition::Log { pattern, count, window_ms }, format!("log {}", crate::text::plain(&text, 40)), 0))
 }
@@ -218,20 +220,20 @@ fn check(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let (target, name) = if fields.has("url") {
         let url = fields.text("url")?;
         if crate::channel::Url::parse(&url).is_none() {
-            fields.fault("url", "expected an address that starts with http:// or https://");
+            fields.fault("url", message!("expected an address that starts with http:// or https://"));
             return None;
         }
         (CheckTarget::Http { url: url.clone(), status }, url)
     } else {
         let address = fields.text("tcp")?;
         if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-            fields.fault("tcp", "expected host:port");
+            fields.fault("tcp", message!("expected host:port"));
             return None;
         }
         (CheckTarget::Tcp(address.clone()), address)
     };
     if days.is_some() && !matches!(&target, CheckTarget::Http { url, .. } if url.starts_with("https:")) {
-        fields.fault("certificate_days", "needs an address that starts with https://");
+        fields.fault("certificate_days", message!("needs an address that starts with https://"));
     }
     let check = Check {
         target,

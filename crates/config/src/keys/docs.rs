@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
+
 use super::{Accept, KEYS, Key, KeyState};
 
 /// Returns the text of `docs/reference/ecosystem.md`, generated from the table.
 pub fn reference() -> String {
-    let mut out = String::from(
+    let mut out = message!(
         "# Attributes of an app\n\n\
          Generated from the table in `crates/config/src/keys/table.rs`; do not edit. Every name with an underscore may also be written in\n\
          camelCase. A number may also be written as a string. Times are milliseconds or a string with a unit (`500ms`, `3s`, `5m`,\n\
@@ -20,8 +23,9 @@ pub fn reference() -> String {
             // Writing to a String cannot fail.
             let _ = write!(
                 out,
-                "\n## {}\n\n| Name | Other names | Value | Default | Option | Meaning |\n|---|---|---|---|---|---|\n",
-                key.group.title()
+                "\n## {}\n\n{}\n|---|---|---|---|---|---|\n",
+                translated(key.group.title()),
+                message!("| Name | Other names | Value | Default | Option | Meaning |")
             );
         }
         row(&mut out, key);
@@ -29,12 +33,23 @@ pub fn reference() -> String {
     out
 }
 
+/// Returns the texts of the table, for the catalogue of translations.
+pub fn texts() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().flat_map(|key| {
+        let note = match key.state {
+            KeyState::Works => "",
+            KeyState::NoEffect(why) | KeyState::Needless(why) => why,
+        };
+        [key.group.title(), key.default, key.doc, note]
+    })
+}
+
 fn row(out: &mut String, key: &Key) {
     let codes = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let values = key.accepts.iter().map(Accept::describe).collect::<Vec<_>>().join(", ");
     let note = match key.state {
         KeyState::Works => String::new(),
-        KeyState::NoEffect(why) | KeyState::Needless(why) => format!(" *Accepted, no effect: {why}.*"),
+        KeyState::NoEffect(why) | KeyState::Needless(why) => message!(" *Accepted, no effect: {why}.*", why = translated(why)),
     };
     let _ = writeln!(
         out,
@@ -42,9 +57,9 @@ fn row(out: &mut String, key: &Key) {
         key.name,
         codes(key.aliases),
         values.replace('|', "\\|"),
-        key.default,
+        translated(key.default),
         codes(key.options),
-        key.doc
+        translated(key.doc)
     );
 }
 

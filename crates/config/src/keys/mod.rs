@@ -6,8 +6,9 @@ mod schema;
 
 mod table;
 
-pub use docs::reference;
-pub use ostler_core::text::suggest::closest;
+pub use docs::{reference, texts};
+use ostler_core::message;
+pub use ostler_core::text::suggest::{closest, did_you_mean, near, question};
 pub use schema::schema;
 pub use table::KEYS;
 
@@ -174,22 +175,22 @@ impl Accept {
     /// Describes the expected values, in words that follow "expected".
     pub fn describe(&self) -> String {
         match self {
-            Self::Flag => "true or false".into(),
-            Self::Text => "a string".into(),
-            Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Flag => message!("true or false"),
+            Self::Text => message!("a string"),
+            Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(&message!(" or ")),
             Self::Number(min, max) => match (*min, *max) {
-                (i64::MIN, i64::MAX) => "a number".into(),
-                (0, max) if max >= i64::from(u32::MAX) => "a number".into(),
-                (min, max) => format!("a number from {min} to {max}"),
+                (i64::MIN, i64::MAX) => message!("a number"),
+                (0, max) if max >= i64::from(u32::MAX) => message!("a number"),
+                (min, max) => message!("a number from {min} to {max}", min, max),
             },
-            Self::Millis => "a number of milliseconds or a time such as \"3s\"".into(),
-            Self::Bytes => "a number of bytes or a size such as \"200M\"".into(),
-            Self::Words | Self::Texts => "a string or a list of strings".into(),
-            Self::Command => "a command (a string, or a list of words)".into(),
-            Self::Numbers => "a number or a list of numbers".into(),
-            Self::Table => "a table".into(),
-            Self::Tables => "a list of tables".into(),
-            Self::Mixed => "a list of these".into(),
+            Self::Millis => message!("a number of milliseconds or a time such as \"3s\""),
+            Self::Bytes => message!("a number of bytes or a size such as \"200M\""),
+            Self::Words | Self::Texts => message!("a string or a list of strings"),
+            Self::Command => message!("a command (a string, or a list of words)"),
+            Self::Numbers => message!("a number or a list of numbers"),
+            Self::Table => message!("a table"),
+            Self::Tables => message!("a list of tables"),
+            Self::Mixed => message!("a list of these"),
         }
     }
 }

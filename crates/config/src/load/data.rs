@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use ostler_core::message;
+
 use super::{Document, Positions};
 use crate::problem::{Position, Problem, ProblemKind};
 
@@ -46,8 +48,8 @@ fn truncated(text: &str) -> Problem {
         }
     }
     let message = match quote.or(open.pop()) {
-        Some((mark, line)) => format!("the file ends before the {mark} of line {line} is closed"),
-        None => "the file ends too early".to_owned(),
+        Some((mark, line)) => message!("the file ends before the {character} of line {line} is closed", character = mark, line),
+        None => message!("the file ends too early"),
     };
     let end = text.trim_end();
     let line = number(end.matches('\n').count() + 1);
@@ -75,7 +77,7 @@ fn check_nesting(text: &str) -> Result<(), Problem> {
         }
     }
     if deepest > MAX_NESTING {
-        Err(Problem::error(ProblemKind::Malformed, format!("nested deeper than {MAX_NESTING} levels")))
+        Err(Problem::error(ProblemKind::Malformed, message!("nested deeper than {most} levels", most = MAX_NESTING)))
     } else {
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 mod data;
 mod js;
+mod key_path;
+mod literals;
 pub(crate) mod positions;
 mod source;
 mod toml;
@@ -10,10 +12,12 @@ mod yaml;
 
 use std::path::{Path, PathBuf};
 
+use ostler_core::message;
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::problem::{Problem, ProblemKind};
+use js::EvalFailure;
 pub(crate) use positions::Positions;
 pub(crate) use source::guarded as read_text;
 
@@ -68,15 +72,30 @@ pub(crate) fn file(path: &Path, context: &Context) -> Result<Document, Problem> 
 pub(crate) fn plain(path: &Path) -> Result<Value, Problem> {
     let text = source::read(path)?;
     if text.trim().is_empty() {
-        return Err(Problem::error(ProblemKind::Malformed, "the file is empty"));
+        return Err(empty());
     }
     let document = match format_of(path, &text) {
-        Format::Program => return Err(Problem::error(ProblemKind::Malformed, "this is a program; YAML, JSON or TOML is expected")),
+        Format::Program => {
+            return Err(Problem::error(ProblemKind::Malformed, message!("this is a program; YAML, JSON or TOML is expected")));
+        }
         Format::Json => data::json(&text),
         Format::Yaml => yaml::parse(&text),
         Format::Toml => toml::parse(&text),
     };
     document.map(|document| document.value)
+}
+
+/// Returns the text of an open file, and its values; none if the file is a program. No code is
+/// evaluated. `path` gives the format.
+pub(crate) fn outline(file: std::fs::File, path: &Path) -> Result<(String, Option<Value>), Problem> {
+    let text = source::text(file)?;
+    let document = match format_of(path, &text) {
+        Format::Program => return Ok((text, None)),
+        Format::Json => data::json(&text),
+        Format::Yaml => yaml::parse(&text),
+        Format::Toml => toml::parse(&text),
+    };
+    document.map(|document| (text, Some(document.value)))
 }
 
 /// Evaluates a text from standard input.
@@ -87,7 +106,7 @@ pub(crate) fn stdin(text: &[u8], context: &Context) -> Result<Document, Problem>
 
 fn document(text: &str, format: Format, origin: &Origin, context: &Context) -> Result<Document, Problem> {
     if text.trim().is_empty() {
-        return Err(Problem::error(ProblemKind::Malformed, "the file is empty"));
+        return Err(empty());
     }
     match format {
         Format::Program => js::program(text, origin, context),
@@ -97,10 +116,15 @@ fn document(text: &str, format: Format, origin: &Origin, context: &Context) -> R
     }
 }
 
+/// Returns the error about a file without content.
+fn empty() -> Problem {
+    Problem::error(ProblemKind::Malformed, message!("the file is empty"))
+}
+
 /// Returns the better of two problems with a `.json` that is neither: the parser's message has a
 /// position, the engine's may name a limit.
-fn best_of(parser: Problem, engine: Problem) -> Problem {
-    if engine.message.contains("limit") { engine } else { parser }
+fn best_of(parser: Problem, engine: EvalFailure) -> Problem {
+    if engine.is_limit() { engine.into_problem() } else { parser }
 }
 
 fn format_of(path: &Path, text: &str) -> Format {

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use ostler_core::home::trust::{Caller, Origin};
+use ostler_core::message;
 
 use super::positions::position_at;
 use crate::guard::{self, cannot};
@@ -32,12 +33,13 @@ pub(crate) fn read(path: &Path) -> Result<String, Problem> {
 fn open(path: &Path) -> Result<File, Problem> {
     let meta = std::fs::metadata(path).map_err(|error| cannot(&error))?;
     if meta.is_dir() {
-        return Err(Problem::error(ProblemKind::Unreadable, "cannot read the file: it is a directory"));
+        return Err(Problem::error(ProblemKind::Unreadable, message!("cannot read the file: it is a directory")));
     }
     File::open(path).map_err(|error| cannot(&error))
 }
 
-fn text(file: File) -> Result<String, Problem> {
+/// Reads an open text file.
+pub(crate) fn text(file: File) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
     decode(&bytes)
@@ -46,7 +48,7 @@ fn text(file: File) -> Result<String, Problem> {
 /// Checks size and encoding.
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, Problem> {
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Problem::error(ProblemKind::Unreadable, format!("the file is larger than {} MiB", MAX_BYTES >> 20)));
+        return Err(Problem::error(ProblemKind::Unreadable, message!("the file is larger than {most} MiB", most = MAX_BYTES >> 20)));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => {
@@ -55,14 +57,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, Problem> {
                 None => Ok(text.to_owned()),
                 Some(offset) => {
                     let position = position_at(text, offset);
-                    Err(Problem::error(ProblemKind::Malformed, format!("line {}: the file contains a NUL byte", position.line)))
+                    Err(Problem::error(ProblemKind::Malformed, message!("line {line}: the file contains a NUL byte", line = position.line)))
                 }
             }
         }
         Err(error) => {
             let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
-            Err(Problem::error(ProblemKind::Malformed, format!("line {line}: the file is not UTF-8 (byte 0x{byte:02x})")))
+            Err(Problem::error(
+                ProblemKind::Malformed,
+                message!("line {line}: the file is not UTF-8 (byte {byte})", line, byte = format!("0x{byte:02x}")),
+            ))
         }
     }
 }

@@ -4,6 +4,8 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use ostler_core::message;
+
 use super::positions::{Segment, join, position_at};
 use super::{Document, Positions};
 use crate::problem::{Problem, ProblemKind};
@@ -47,10 +49,10 @@ impl Reader<'_> {
             DeValue::Boolean(flag) => Value::Bool(*flag),
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
                 .map(Value::from)
-                .map_err(|_| bad(format!("the number {} is too large", integer.as_str())))?,
+                .map_err(|_| bad(message!("the number {number} is too large", number = integer.as_str())))?,
             DeValue::Float(float) => {
-                let number: f64 = float.as_str().parse().map_err(|_| bad(format!("{} is not a number", float.as_str())))?;
-                plain_number(number).ok_or_else(|| bad(format!("{} is not a finite number", float.as_str())))?
+                let number: f64 = float.as_str().parse().map_err(|_| bad(message!("{text} is not a number", text = float.as_str())))?;
+                plain_number(number).ok_or_else(|| bad(message!("{number} is not a finite number", number = float.as_str())))?
             }
             DeValue::Datetime(date) => Value::String(date.to_string()),
             DeValue::Array(items) => {

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
@@ -22,7 +24,8 @@ pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
     let root: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = error.location().and_then(position_of);
         let message = error.without_snippet().to_string();
-        Problem::error(ProblemKind::Malformed, without_position(message.lines().next().unwrap_or("not YAML"))).in_file(None, position)
+        Problem::error(ProblemKind::Malformed, without_position(message.lines().next().unwrap_or_else(|| translated(marked!("not YAML")))))
+            .in_file(None, position)
     })?;
     let mut positions = Positions::default();
     let value = plain(root, text, "", &mut positions)?;
@@ -78,15 +81,15 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Node, E> {
-        Err(E::custom(format!("the number {value} is too large")))
+        Err(E::custom(message!("the number {value} is too large", value)))
     }
 
     fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Node, E> {
-        Err(E::custom(format!("the number {value} is too large")))
+        Err(E::custom(message!("the number {value} is too large", value)))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node, E> {
-        plain_number(value).map(Node::Plain).ok_or_else(|| E::custom("not a finite number"))
+        plain_number(value).map(Node::Plain).ok_or_else(|| E::custom(message!("not a finite number")))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
@@ -106,7 +109,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<Node, E> {
-        Err(E::custom("binary values are not supported"))
+        Err(E::custom(message!("binary values are not supported")))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
@@ -204,6 +207,6 @@ mod tests {
     fn keys_have_positions() {
         let document = parse("apps:\n  - name: x\n    env:\n      A: 1\n").unwrap();
         let position = document.positions.of("apps[0]", &Value::Null, &["env".into(), "A".into()]);
-        assert_eq!(position, Some(Position { line: 4, column: 7 }));
+        assert_eq!(position, Some((None, Position { line: 4, column: 7 })));
     }
 }

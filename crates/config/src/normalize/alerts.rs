@@ -5,27 +5,38 @@ use ostler_alerts::input::OccurrenceKind;
 use ostler_alerts::rule::{Condition, rule};
 use ostler_core::app::AppSpec;
 use ostler_core::health::HealthSpec;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use serde_json::Value;
+
+use crate::fault::{Fault, KeyFault, below};
 
 /// Largest number of rules of an app.
 const MOST: usize = 100;
 
 /// Checks the rules. Returns all faults at once.
-pub(super) fn check(app: &str, value: &Value) -> Result<(), String> {
+pub(super) fn check(app: &str, value: &Value) -> Result<(), Fault> {
     let list = list(value);
     if list.len() > MOST {
-        return Err(format!("expected at most {MOST} rules, found {}", list.len()));
+        return Err(message!("expected at most {most} rules, found {count}", most = MOST, count = list.len()).into());
     }
     let mut faults = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for (at, value) in list.iter().enumerate() {
         match rule(value, Some(app)) {
-            Ok(rule) if names.contains(&rule.name) => faults.push(format!("[{at}]: another rule has this name; set another `name`")),
+            Ok(rule) if names.contains(&rule.name) => faults.push((at, message!("another rule has this name; set another `name`"))),
             Ok(rule) => names.push(rule.name),
-            Err(problems) => faults.extend(problems.iter().map(|problem| format!("[{at}]: {problem}"))),
+            Err(problems) => faults.extend(problems.iter().map(|problem| (at, problem.to_string()))),
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+    joined(value, &faults)
+}
+
+/// Returns all faults as one, at the first of the rules that have them.
+fn joined(value: &Value, faults: &[(usize, String)]) -> Result<(), Fault> {
+    let Some((first, _)) = faults.first() else { return Ok(()) };
+    let message = faults.iter().map(|(at, fault)| format!("[{at}]: {fault}")).collect::<Vec<_>>().join("; ");
+    if value.is_array() { Err(below(*first)(message)) } else { Err(message.into()) }
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -36,22 +47,21 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// Rejects rules that can never fire for this app. Invalid rules are left to [`check`].
-pub(super) fn finish(spec: &AppSpec) -> Result<(), (&'static str, String)> {
+pub(super) fn finish(spec: &AppSpec) -> Result<(), KeyFault> {
     let given = spec.given.open();
     let Some(value) = given.get("alerts") else { return Ok(()) };
     let faults = list(value).iter().enumerate().filter_map(|(at, value)| {
         let why = never(spec, &rule(value, Some(&spec.name)).ok()?.condition)?;
-        Some(format!("[{at}]: can never fire: {why}"))
+        Some((at, message!("can never fire: {why}", why = translated(why))))
     });
-    let faults: Vec<String> = faults.collect();
-    if faults.is_empty() { Ok(()) } else { Err(("alerts", faults.join("; "))) }
+    joined(value, &faults.collect::<Vec<_>>()).map_err(|fault| ("alerts", fault))
 }
 
 /// Returns the reason why a condition can never hold for this app.
 fn never(spec: &AppSpec, condition: &Condition) -> Option<&'static str> {
     match condition {
         Condition::Forecast { .. } if spec.safeguards.as_ref().is_none_or(|safeguards| safeguards.memory.is_none()) => {
-            Some("the app has no `max_memory_restart`")
+            Some(marked!("the app has no `max_memory_restart`"))
         }
         Condition::Events(kinds) => {
             let mut reasons = kinds.iter().map(|kind| never_happens(spec, *kind));
@@ -64,10 +74,10 @@ fn never(spec: &AppSpec, condition: &Condition) -> Option<&'static str> {
 
 fn never_happens(spec: &AppSpec, kind: OccurrenceKind) -> Option<&'static str> {
     match kind {
-        OccurrenceKind::Crash | OccurrenceKind::Errored if spec.is_job() => Some("the app is a job, which reports `job_failed`"),
-        OccurrenceKind::JobFailed | OccurrenceKind::JobMissed if !spec.is_job() => Some("the app is not a job"),
+        OccurrenceKind::Crash | OccurrenceKind::Errored if spec.is_job() => Some(marked!("the app is a job, which reports `job_failed`")),
+        OccurrenceKind::JobFailed | OccurrenceKind::JobMissed if !spec.is_job() => Some(marked!("the app is not a job")),
         OccurrenceKind::Unhealthy | OccurrenceKind::CheckBroken if !spec.health().is_some_and(HealthSpec::is_watched) => {
-            Some("the app has no `health`")
+            Some(marked!("the app has no `health`"))
         }
         _ => None,
     }
@@ -90,7 +100,7 @@ mod tests {
             (json!({ "on": ["job_failed", "job_missed"] }), "not a job"),
         ] {
             let (key, text) = finish(&spec(alerts.clone())).unwrap_err();
-            assert!(key == "alerts" && text.contains(why), "{alerts}: {text}");
+            assert!(key == "alerts" && text.message.contains(why), "{alerts}: {text:?}");
         }
         assert_eq!(finish(&spec(json!([{ "on": ["unhealthy", "crash"] }, "errored"]))), Ok(()));
     }
@@ -99,7 +109,7 @@ mod tests {
     fn all_rule_errors_are_reported_at_once() {
         assert_eq!(check("api", &json!(["crash", { "metric": "cpu", "above": 90 }])), Ok(()));
         assert_eq!(check("api", &json!("crash")), Ok(()));
-        let faults = check("api", &json!(["crahs", { "on": "crash", "severty": "info" }, "crash", "crash"])).unwrap_err();
+        let faults = check("api", &json!(["crahs", { "on": "crash", "severty": "info" }, "crash", "crash"])).unwrap_err().message;
         for text in
             ["[0]: on: expected one of", "did you mean crash?", "[1]: severty: unknown key; did you mean severity?", "[3]: another rule"]
         {

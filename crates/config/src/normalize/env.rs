@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ostler_core::app::inherit::{EnvPolicy, OF_ONE_PROCESS};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::home::trust::Caller;
+use ostler_core::message;
 use serde_json::Value;
 
 use super::env_file::{self, Syntax};
@@ -14,7 +15,8 @@ use super::run::texts;
 use super::{AppContext, Overlay};
 use crate::check::RawApp;
 use crate::context::Context;
-use crate::problem::{Problem, ProblemKind, Severity};
+use crate::fault::{Fault, below};
+use crate::problem::{Problem, ProblemKind};
 
 /// Value of `--env`: a profile, or variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, ove
     env.instance_var = text("instance_var");
     env.increment_var = text("increment_var");
     if let Some(port) = raw.attributes.get("port") {
-        env.vars.insert("PORT".into(), crate::check::text_of(port));
+        env.vars.insert("PORT".into(), crate::values::text_of(port));
     }
     if let Some(profile) = &overlay.profile {
         let deploy = raw.deploy_env.get(profile);
@@ -72,9 +74,9 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, ove
             let hidden = raw.undefined.get(&format!("env_{profile}"));
             hidden.into_iter().flatten().for_each(|name| _ = env.vars.shift_remove(name));
         } else if deploy.is_none() {
-            let message = format!("Environment [{profile}] is not defined in process file");
+            let message = message!("Environment [{profile}] is not defined in process file", profile);
             let problem = Problem { key: raw.path().to_owned(), ..raw.problem(ProblemKind::UnknownProfile, "env", message) };
-            problems.push(Problem { severity: Severity::Warning, ..problem });
+            problems.push(problem.as_warning());
         }
     }
     expand(spec, raw, &base.context.env, problems);
@@ -102,8 +104,8 @@ fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<
             let text = |(name, value): (&String, &String)| super::expand::has_reference(value).then(|| name.clone());
             if let Some(name) = [&env.file, &env.vars].into_iter().chain(chosen).flat_map(|layer| layer.iter()).find_map(text) {
                 let message =
-                    format!("the reference in {name} is not resolved; `env_expand: true` resolves it, `false` hides this message");
-                problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "env", message) });
+                    message!("the reference in {name} is not resolved; `env_expand: true` resolves it, `false` hides this message", name);
+                problems.push(raw.problem(ProblemKind::Value, "env", Fault::from(message).below(name.as_str())).as_warning());
             }
             return;
         }
@@ -113,7 +115,7 @@ fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<
         variables.layer(1).and_then(|file| Ok((file, variables.layer(2)?)))
     };
     let mut warn = |name: &str, message: String| {
-        problems.push(raw.problem(ProblemKind::Value, "env", format!("{name}: {message}")));
+        problems.push(raw.problem(ProblemKind::Value, "env", Fault::from(format!("{name}: {message}")).below(name)));
     };
     match resolved {
         Ok((file, vars)) => (env.file, env.vars) = (file, vars),
@@ -225,12 +227,13 @@ fn files(raw: &RawApp, base: &AppContext<'_>, problems: &mut Vec<Problem>) -> En
     let listed = match raw.attributes.get("env_file").map(env_file::list) {
         None => return out,
         Some(Ok(listed)) => listed,
-        Some(Err(message)) => {
-            problems.push(raw.problem(ProblemKind::Value, "env_file", message));
+        Some(Err(fault)) => {
+            problems.push(raw.problem(ProblemKind::Value, "env_file", fault));
             return out;
         }
     };
-    for given in listed {
+    let is_list = raw.attributes.get("env_file").is_some_and(Value::is_array);
+    for (index, given) in listed.into_iter().enumerate() {
         let here = base.context.absolute(&given.path, &base.cwd);
         let there = base.file_dir.as_deref().map(|dir| base.context.absolute(&given.path, dir));
         let file = Some(here.clone()).into_iter().chain(there).find(|file| file.is_file()).unwrap_or(here);
@@ -240,6 +243,7 @@ fn files(raw: &RawApp, base: &AppContext<'_>, problems: &mut Vec<Problem>) -> En
         let app_user = raw.attributes.get("uid").and_then(uid_text).and_then(|uid| (base.context.user_id)(&uid));
         match read(&file, &base.context.caller, app_user, given.syntax) {
             Ok(vars) => out.extend(vars),
+            Err(message) if is_list => problems.push(raw.problem(ProblemKind::Value, "env_file", below(index)(message))),
             Err(message) => problems.push(raw.problem(ProblemKind::Value, "env_file", message)),
         }
     }

@@ -1,11 +1,13 @@
 //! Forms of `env_file`: a path, or a table of path, syntax and whether the file is required.
 
 use ostler_core::app::EnvMap;
+use ostler_core::message;
 use serde_json::Value;
 
 use super::expand::is_name;
-use super::listen::known_keys;
-use crate::check::describe_value;
+use super::listen::{known_keys, meant};
+use crate::fault::{Fault, below};
+use crate::values::describe_value;
 
 /// A file of variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,31 +28,42 @@ pub(super) enum Syntax {
 }
 
 /// Reads the value of `env_file`.
-pub(super) fn list(value: &Value) -> Result<Vec<EnvFile>, String> {
+pub(super) fn list(value: &Value) -> Result<Vec<EnvFile>, Fault> {
     match value {
-        Value::Array(items) => items.iter().map(one).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(index, item)| one(item).map_err(below(index))).collect(),
         value => Ok(vec![one(value)?]),
     }
 }
 
-fn one(value: &Value) -> Result<EnvFile, String> {
+fn one(value: &Value) -> Result<EnvFile, Fault> {
     if let Value::String(path) = value {
         return Ok(EnvFile { path: path.clone(), is_required: true, syntax: Syntax::Dotenv });
     }
-    let Value::Object(table) = value else { return Err(format!("expected a path or a table, found {}", describe_value(value))) };
+    let Value::Object(table) = value else {
+        return Err(message!("expected a path or a table, found {found}", found = describe_value(value)).into());
+    };
     known_keys(table, &["path", "required", "format"])?;
-    let path = table.get("path").and_then(Value::as_str).filter(|path| !path.is_empty()).ok_or("expected a `path` in the table")?;
+    let path = table
+        .get("path")
+        .and_then(Value::as_str)
+        .filter(|path| !path.is_empty())
+        .ok_or_else(|| message!("expected a `path` in the table"))?;
     let is_required = match table.get("required") {
         None => true,
         Some(Value::Bool(required)) => *required,
-        Some(other) => return Err(format!("expected `required` as true or false, found {}", describe_value(other))),
+        Some(other) => {
+            return Err(Fault::from(message!("expected `required` as true or false, found {found}", found = describe_value(other)))
+                .below("required"));
+        }
     };
     let syntax = match table.get("format") {
         None => Syntax::Dotenv,
-        Some(value) => value
-            .as_str()
-            .and_then(Syntax::named)
-            .ok_or_else(|| format!("expected `format` as \"dotenv\", \"systemd\" or \"foreman\", found {}", describe_value(value)))?,
+        Some(value) => value.as_str().and_then(Syntax::named).ok_or_else(|| {
+            let near = meant(value.as_str().unwrap_or_default(), &["dotenv", "systemd", "foreman"]);
+            let found = describe_value(value);
+            Fault::from(message!("expected `format` as \"dotenv\", \"systemd\" or \"foreman\", found {found}{near}", found, near))
+                .below("format")
+        })?,
     };
     Ok(EnvFile { path: path.to_owned(), is_required, syntax })
 }
@@ -95,11 +108,14 @@ fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
             continue;
         }
         let body = start.strip_prefix("export ").unwrap_or(start).trim_start();
-        let (name, value) = body
-            .split_once('=')
-            .filter(|(name, _)| !name.contains('\n') && is_name(name.trim_end()))
-            .ok_or_else(|| (line, format!("expected NAME=value, found {:?}", start[..end].chars().take(40).collect::<String>())))?;
-        let (value, after) = value_of(value).ok_or_else(|| (line, format!("the quote after {} is not closed", name.trim_end())))?;
+        let (name, value) = body.split_once('=').filter(|(name, _)| !name.contains('\n') && is_name(name.trim_end())).ok_or_else(|| {
+            (
+                line,
+                message!("expected NAME=value, found {found}", found = format!("{:?}", start[..end].chars().take(40).collect::<String>())),
+            )
+        })?;
+        let (value, after) =
+            value_of(value).ok_or_else(|| (line, message!("the quote after {name} is not closed", name = name.trim_end())))?;
         let used = rest.len() - after.len();
         line += rest[..used].matches('\n').count();
         out.insert(name.trim_end().to_owned(), value);
@@ -312,7 +328,7 @@ mod tests {
             (json!({"path": "a", "format": "toml"}), "`format`"),
             (json!([1]), "expected a path"),
         ] {
-            let message = list(&value).unwrap_err();
+            let message = list(&value).unwrap_err().message;
             assert!(message.contains(why), "{value}: {message}");
         }
     }

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 
 use ostler_core::app::EnvMap;
+use ostler_core::message;
 
 /// Longest value. A longer one is a mistake: a few lines that double each other would fill the
 /// memory.
@@ -65,7 +66,7 @@ impl<'a> Variables<'a> {
             }
             if let Some(first) = self.path.iter().position(|other| *other == key) {
                 let names: Vec<&str> = self.path[first..].iter().chain([&key]).map(|(_, name)| *name).collect();
-                return Err(format!("refers to itself: {}", names.join(" → ")));
+                return Err(message!("refers to itself: {names}", names = names.join(" → ")));
             }
             self.path.push(key);
             let value = self.expand(text, at);
@@ -87,7 +88,9 @@ impl<'a> Variables<'a> {
                 out.push('$');
                 rest = after;
             } else if let Some(body) = rest.strip_prefix("${") {
-                let (body, after) = body.split_once('}').ok_or_else(|| format!("the {{ of {:?} is not closed", start_of(rest)))?;
+                let (body, after) = body
+                    .split_once('}')
+                    .ok_or_else(|| message!("the {{ of {start} is not closed", start = format!("{:?}", start_of(rest))))?;
                 out.push_str(&self.reference(body, layer)?);
                 rest = after;
             } else {
@@ -95,7 +98,7 @@ impl<'a> Variables<'a> {
                 rest = &rest[1..];
             }
             if out.len() > MAX_BYTES {
-                return Err("becomes longer than 1 MiB".into());
+                return Err(message!("becomes longer than 1 MiB"));
             }
         }
         out.push_str(rest);
@@ -107,15 +110,21 @@ impl<'a> Variables<'a> {
         let end = body.find(':').unwrap_or(body.len());
         let (name, rest) = body.split_at(end);
         if !is_name(name) {
-            return Err(format!("expected ${{NAME}}, ${{NAME:-default}} or ${{NAME:?message}}, found \"${{{}}}\"", start_of(body)));
+            return Err(message!(
+                "expected ${{NAME}}, ${{NAME:-default}} or ${{NAME:?message}}, found \"${{{found}}}\"",
+                found = start_of(body)
+            ));
         }
         let value = self.value(layer, name)?;
         let filled = value.clone().filter(|value| !value.is_empty());
         match rest.get(..2) {
             Some(":-") => Ok(filled.unwrap_or_else(|| rest[2..].to_owned())),
-            Some(":?") => filled.ok_or_else(|| format!("{name}: {}", if rest.len() > 2 { &rest[2..] } else { "is not set" })),
-            _ if rest.is_empty() => value.ok_or_else(|| format!("{name} is not set; ${{{name}:-}} is empty then")),
-            _ => Err(format!("expected :- or :? after {name}, found {rest:?}")),
+            Some(":?") => filled.ok_or_else(|| match &rest[2..] {
+                "" => message!("{name}: is not set", name),
+                text => format!("{name}: {text}"),
+            }),
+            _ if rest.is_empty() => value.ok_or_else(|| message!("{name} is not set; ${{{name}:-}} is empty then", name)),
+            _ => Err(message!("expected :- or :? after {name}, found {found}", name, found = format!("{rest:?}"))),
         }
     }
 }

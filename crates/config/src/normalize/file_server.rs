@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use ostler_core::serving::ReadyBy;
 use serde_json::{Value, json};
 
@@ -34,7 +35,7 @@ pub(super) fn insert_serve_word(spec: &mut AppSpec, old: &AppSpec) {
 /// connection, and instances share it.
 pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Result<(), Problem> {
     let Some((program, word)) = base.context.file_server.clone() else {
-        return Err(raw.problem(ProblemKind::ScriptNotFound, "script", "this program was built without the file server"));
+        return Err(raw.problem(ProblemKind::ScriptNotFound, "script", message!("this program was built without the file server")));
     };
     spec.script = program;
     spec.args.insert(0, word);
@@ -45,12 +46,13 @@ pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -
     if spec.listen.is_empty() {
         let port = var(spec, "PM2_SERVE_PORT").unwrap_or_else(|| PORT.into());
         let number = port.trim().parse::<u16>().map_err(|_| {
-            let message = format!("PM2_SERVE_PORT: expected a port from 0 to 65535, found \"{port}\"");
+            let message = message!("PM2_SERVE_PORT: expected a port from 0 to 65535, found \"{port}\"", port);
             raw.problem(ProblemKind::Value, "env", message)
         })?;
         let host = var(spec, "PM2_SERVE_HOST").unwrap_or_else(|| HOST.into());
         let socket = json!({ "port": number, "host": host });
-        listen::set(spec, &socket, base).map_err(|message| raw.problem(ProblemKind::Value, "env", format!("PM2_SERVE_HOST: {message}")))?;
+        listen::set(spec, &socket, base)
+            .map_err(|fault| raw.problem(ProblemKind::Value, "env", format!("PM2_SERVE_HOST: {}", fault.message)))?;
     }
     spec.ready.by.get_or_insert_with(|| Box::new(ReadyBy::Notify));
     Ok(())
@@ -69,9 +71,9 @@ fn folder(spec: &AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Result<String,
     let found = [Some(&here), there.as_ref()].into_iter().flatten().find(|dir| dir.is_dir()).map(PathBuf::as_path);
     match found.map(|dir| dir.to_str().map(str::to_owned)) {
         Some(Some(folder)) => Ok(folder),
-        Some(None) => Err(raw.problem(ProblemKind::Value, "env", "PM2_SERVE_PATH: the path is not UTF-8")),
+        Some(None) => Err(raw.problem(ProblemKind::Value, "env", message!("PM2_SERVE_PATH: the path is not UTF-8"))),
         None => {
-            let message = format!("PM2_SERVE_PATH: the directory {} does not exist", here.display());
+            let message = message!("PM2_SERVE_PATH: the directory {path} does not exist", path = here.display());
             Err(raw.problem(ProblemKind::DirectoryNotFound, "env", message))
         }
     }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use serde_json::Value;
 
 use super::AppContext;
 use crate::check::RawApp;
 use crate::context::{find_program, is_executable};
+use crate::keys::did_you_mean;
 use crate::problem::{Problem, ProblemKind};
 
 /// Chooses the interpreter and checks that it exists.
@@ -57,7 +59,7 @@ fn available(name: &str, base: &AppContext<'_>, path: Option<&str>) -> Result<St
     if base.context.elsewhere {
         return Ok(if name.contains('/') { base.path(name) } else { name.to_owned() });
     }
-    let absent = || format!("Interpreter {name} is NOT AVAILABLE in PATH. (type 'which {name}' to double check.)");
+    let absent = || absent(name, base.context.as_pm2, path);
     if name.contains('/') {
         // It is searched like a script: in the app's folder, then in that of the config file.
         let in_folder = |folder: &Path| Some(base.context.absolute(name, folder)).filter(|file| is_executable(file));
@@ -65,6 +67,23 @@ fn available(name: &str, base: &AppContext<'_>, path: Option<&str>) -> Result<St
         return Ok(file.to_string_lossy().into_owned());
     }
     find_program(name, path).map(|_| name.to_owned()).ok_or_else(absent)
+}
+
+/// Interpreters that are suggested if they exist.
+const USUAL: &[&str] = &["node", "bun", "deno", "python3", "python", "ruby", "php", "perl", "bash", "sh", "java", "tsx", "ts-node"];
+
+/// Returns the message about a missing interpreter; as `pm2` in PM2's words.
+fn absent(name: &str, as_pm2: bool, path: Option<&str>) -> String {
+    if as_pm2 {
+        return format!("Interpreter {name} is NOT AVAILABLE in PATH. (type 'which {name}' to double check.)");
+    }
+    let usual = USUAL.iter().copied().filter(|usual| find_program(usual, path).is_some()).chain(["none"]);
+    let near = did_you_mean(name, usual).map(|question| message!(", {question}", question)).unwrap_or_default();
+    if name.contains('/') {
+        message!("the interpreter {name} does not exist, or is not executable{near}", name, near)
+    } else {
+        message!("the interpreter {name} is not in PATH{near}", name, near)
+    }
 }
 
 fn for_file(file: &Path, path: Option<&str>) -> Result<InterpreterChoice, String> {
@@ -109,7 +128,7 @@ fn typescript(extension: &str, path: Option<&str>) -> Result<InterpreterChoice, 
     if find_program("deno", path).is_some() {
         return Ok(InterpreterChoice { program: Some("deno".into()), args: vec!["run".into(), "--allow-all".into()] });
     }
-    Err("TypeScript apps require bun, Node.js >= 22.6 or deno in PATH".into())
+    Err(message!("TypeScript apps require bun, Node.js >= 22.6 or deno in PATH"))
 }
 
 /// Returns the major and minor version of a Node.
@@ -178,8 +197,9 @@ fn nvm_node(version: &str, base: &AppContext<'_>) -> Result<String, String> {
         .filter(|name| !wanted.is_empty() && matches(name))
         .max_by_key(|name| name.split('.').map(|part| part.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>());
     let node = best.map(|name| versions.join(format!("v{name}/bin/node"))).filter(|node| is_executable(node));
-    node.map(|node| node.to_string_lossy().into_owned())
-        .ok_or_else(|| format!("node@{version} is not installed in {} (install it with: nvm install {version})", versions.display()))
+    node.map(|node| node.to_string_lossy().into_owned()).ok_or_else(|| {
+        message!("node@{version} is not installed in {path} (install it with: nvm install {version})", version, path = versions.display())
+    })
 }
 
 #[cfg(test)]

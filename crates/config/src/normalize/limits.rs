@@ -1,12 +1,15 @@
 //! User, priority, mask and resource limits.
 
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use ostler_core::text::units;
 use serde_json::Value;
 
-use crate::check::{RawApp, describe_value, text_of, whole};
+use crate::check::RawApp;
 use crate::context::Context;
-use crate::problem::{Problem, ProblemKind, Severity};
+use crate::fault::{Fault, below};
+use crate::problem::{Problem, ProblemKind};
+use crate::values::{describe_value, text_of, whole};
 
 /// Names of resources, as in ulimit and systemd without `Limit`.
 const RESOURCES: &[&str] = &[
@@ -28,7 +31,7 @@ const RESOURCES: &[&str] = &[
     "stack",
 ];
 
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), Fault> {
     match key {
         "uid" => spec.uid = account(value)?,
         "gid" => spec.gid = account(value)?,
@@ -36,7 +39,8 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
         "umask" => spec.limits.umask = Some(mask(value)?),
         "rlimits" => {
             let table = value.as_object().into_iter().flatten();
-            spec.limits.rlimits = table.map(|(name, value)| resource(name, value)).collect::<Result<_, _>>()?;
+            spec.limits.rlimits =
+                table.map(|(name, value)| resource(name, value).map_err(below(name.as_str()))).collect::<Result<_, _>>()?;
         }
         _ => {}
     }
@@ -48,15 +52,15 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
 pub(super) fn drop_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
     if let Some(nice) = spec.limits.nice.filter(|nice| *nice < context.lowest_nice) {
         spec.limits.nice = None;
-        let message = format!("{nice} needs root or CAP_SYS_NICE; it runs with the default priority");
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "nice", message) });
+        let message = message!("{nice} needs root or CAP_SYS_NICE; it runs with the default priority", nice);
+        problems.push(raw.problem(ProblemKind::Value, "nice", message).as_warning());
     }
 }
 
 fn account(value: &Value) -> Result<Option<String>, String> {
     let text = text_of(value);
     if text.chars().any(|c| c.is_control() || c == ':' || c == '/') || text.len() > 255 {
-        return Err(format!("{} is not the name of a user or group", describe_value(value)));
+        return Err(message!("{found} is not the name of a user or group", found = describe_value(value)));
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
@@ -70,7 +74,8 @@ pub(super) fn mask(value: &Value) -> Result<u32, String> {
         }
         value => value.as_u64().and_then(|mask| u32::try_from(mask).ok()),
     };
-    bits.filter(|mask| *mask <= 0o777).ok_or_else(|| format!("expected an octal mask such as \"022\", found {}", describe_value(value)))
+    bits.filter(|mask| *mask <= 0o777)
+        .ok_or_else(|| message!("expected an octal mask such as \"022\", found {found}", found = describe_value(value)))
 }
 
 type Limit = (String, Option<u64>, Option<u64>);
@@ -79,13 +84,13 @@ fn resource(name: &str, value: &Value) -> Result<Limit, String> {
     let plain = name.to_ascii_lowercase();
     let plain = plain.strip_prefix("rlimit_").or(plain.strip_prefix("limit")).unwrap_or(&plain);
     let Some(resource) = RESOURCES.iter().find(|known| **known == plain) else {
-        let hint = crate::keys::closest(plain, RESOURCES.iter().copied()).map(|near| format!(", did you mean \"{near}\"?"));
-        return Err(format!("unknown resource \"{name}\"{}", hint.unwrap_or_default()));
+        let hint = crate::keys::closest(plain, RESOURCES.iter().copied()).map(|near| message!(", did you mean \"{near}\"?", near));
+        return Err(message!("unknown resource \"{name}\"{near}", name, near = hint.unwrap_or_default()));
     };
     let (soft, hard) = match value {
         Value::Array(pair) => match pair.as_slice() {
             [soft, hard] => (bound(name, soft)?, bound(name, hard)?),
-            _ => return Err(format!("expected two limits (soft, hard) for \"{name}\", found {} of them", pair.len())),
+            _ => return Err(message!("expected two limits (soft, hard) for \"{name}\", found {count} of them", name, count = pair.len())),
         },
         value => {
             let bound = bound(name, value)?;
@@ -93,14 +98,14 @@ fn resource(name: &str, value: &Value) -> Result<Limit, String> {
         }
     };
     if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
-        return Err(format!("the soft limit of \"{name}\" is above the hard one"));
+        return Err(message!("the soft limit of \"{name}\" is above the hard one", name));
     }
     Ok(((*resource).to_owned(), soft, hard))
 }
 
 /// Reads a bound; none is unlimited.
 fn bound(name: &str, value: &Value) -> Result<Option<u64>, String> {
-    let bad = || format!("expected a number, a size or \"unlimited\" for \"{name}\", found {}", describe_value(value));
+    let bad = || message!("expected a number, a size or \"unlimited\" for \"{name}\", found {found}", name, found = describe_value(value));
     match value {
         Value::String(text) if matches!(text.trim(), "unlimited" | "infinity") => Ok(None),
         Value::String(text) => units::bytes(text).map(Some).map_err(|_| bad()),

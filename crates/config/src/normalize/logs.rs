@@ -2,16 +2,19 @@
 
 use ostler_core::app::{AppSpec, CombinedLog};
 use ostler_core::logs::rotate::{KEYS, NO_BOUND, RotateSpec};
+use ostler_core::message;
 use serde_json::Value;
 
 use super::AppContext;
 use super::listen::known_keys;
-use crate::check::describe_value;
+use crate::fault::{Fault, below};
+use crate::keys::closest;
+use crate::values::describe_value;
 
 /// Date format of `time: true`.
 const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
 
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), Fault> {
     let logs = &mut spec.logs;
     let flag = value == &Value::Bool(true);
     let text = value.as_str().unwrap_or_default();
@@ -39,7 +42,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContex
     Ok(())
 }
 
-fn rotation(value: &Value) -> Result<RotateSpec, String> {
+fn rotation(value: &Value) -> Result<RotateSpec, Fault> {
     let mut rotate = RotateSpec::default();
     let Value::Object(table) = value else {
         rotate.enabled = Some(value == &Value::Bool(true));
@@ -52,17 +55,35 @@ fn rotation(value: &Value) -> Result<RotateSpec, String> {
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
             Value::Null => continue,
-            other => return Err(format!("{key}: expected a string or a number, found {}", describe_value(other))),
+            other => {
+                return Err(Fault::from(message!(
+                    "{key}: expected a string or a number, found {found}",
+                    key,
+                    found = describe_value(other)
+                ))
+                .below(key.as_str()));
+            }
         };
-        rotate.set(key, &text).map_err(|error| format!("{key}: {error}"))?;
+        rotate.set(key, &text).map_err(|error| format!("{key}: {error}")).map_err(below(key.as_str()))?;
     }
     if table.contains_key("interval") && table.contains_key("cron") {
-        return Err("`interval` and `cron` cannot be combined".into());
+        return Err(message!("`interval` and `cron` cannot be combined").into());
     }
     if let Some(tz) = &rotate.tz {
-        jiff::tz::TimeZone::get(tz).map_err(|_| format!("tz: expected a time zone such as \"Europe/Berlin\", found {tz:?}"))?;
+        jiff::tz::TimeZone::get(tz).map_err(|_| Fault::from(format!("tz: {}", unknown_zone(tz))).below("tz"))?;
     }
     Ok(rotate)
+}
+
+/// Returns the message about a name that is no time zone.
+fn unknown_zone(name: &str) -> String {
+    let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    let near = closest(name, known.iter().map(String::as_str)).map(|near| message!(", did you mean \"{near}\"?", near));
+    message!(
+        "expected a time zone such as \"Europe/Berlin\", found {name}{near}",
+        name = format!("{name:?}"),
+        near = near.unwrap_or_default()
+    )
 }
 
 /// Returns the path of a log; `NULL` is PM2's word for no file.

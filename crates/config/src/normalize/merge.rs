@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use super::{AppContext, Normalized, cron, env, file_server, options, safeguards, script, serving, set, timing, watch};
@@ -32,7 +33,7 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     if let Some(cwd) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) {
         let dir = context.in_cwd(cwd);
         if !dir.is_dir() {
-            problems.push(raw.problem(ProblemKind::Value, "cwd", format!("the directory {} does not exist", dir.display())));
+            problems.push(raw.problem(ProblemKind::Value, "cwd", message!("the directory {path} does not exist", path = dir.display())));
         }
         spec.cwd = dir.to_string_lossy().into_owned();
     }

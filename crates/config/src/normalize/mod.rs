@@ -34,12 +34,14 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::app::export_settings::export_settings;
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use crate::check::RawApp;
 use crate::context::{AccountError, Context};
+use crate::fault::Fault;
 use crate::keys::{self, Group};
-use crate::problem::{Problem, ProblemKind, Problems, Severity};
+use crate::problem::{Problem, ProblemKind, Problems};
 
 pub use env::{EnvOption, variables_in};
 pub use merge::merge;
@@ -86,6 +88,14 @@ pub struct Normalized {
 /// # Errors
 /// Returns all problems at once. [`Problems::kind`] distinguishes a missing script or interpreter.
 pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<Normalized, Problems> {
+    let (spec, problems) = attempt(raw, context, overlay);
+    let warnings = Problems::check(problems, context.strict)?;
+    Ok(Normalized { spec, warnings })
+}
+
+/// Turns a checked app into a spec as far as possible, for a command that only reports problems.
+/// Parts with an error keep their defaults.
+pub fn attempt(raw: &RawApp, context: &Context, overlay: &Overlay) -> (AppSpec, Vec<Problem>) {
     let mut raw = raw.clone();
     let mut problems = Vec::new();
     options::override_with(&mut raw, &overlay.attributes, &mut problems);
@@ -97,8 +107,7 @@ pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<N
     env::expand_attributes(&mut raw, &context.env, overlay, &mut problems);
     variables::fill_in(&mut raw, context);
     let spec = build(&raw, context, overlay, &mut problems);
-    let warnings = Problems::check(problems, context.strict)?;
-    Ok(Normalized { spec, warnings })
+    (spec, problems)
 }
 
 /// Context of one app.
@@ -163,17 +172,15 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         spec.mode = ExecMode::Fork;
     }
     if let Some(message) = run::launcher_warning(&spec) {
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "instances", message) });
-    } else if let Some(message) = program::warning(&spec) {
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "exec_mode", message) });
+        problems.push(raw.problem(ProblemKind::Value, "instances", message).as_warning());
     }
     variables::finish(&mut spec, &base);
     timing::finish_stop(&mut spec, context);
     timing::finish_ready(&mut spec, context);
     env::finish_policy(&mut spec, context);
     let finished = [serving::finish(&mut spec), safeguards::finish(&mut spec), alerts::finish(&spec), watch::finish(&mut spec)];
-    for (key, message) in finished.into_iter().filter_map(Result::err) {
-        let problem = raw.problem(ProblemKind::Value, key, message);
+    for (key, fault) in finished.into_iter().filter_map(Result::err) {
+        let problem = raw.problem(ProblemKind::Value, key, fault);
         // Two of them read `http`.
         if !problems.contains(&problem) {
             problems.push(problem);
@@ -182,8 +189,8 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     lay_out_times(&mut spec, raw, problems);
     env::for_interpreter(&mut spec);
     for (name, path) in secrets::world_readable(&spec.secrets) {
-        let message = format!("{name}: every user of this machine can read {path}; fix it with `chmod o-r`");
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, "secrets", message) });
+        let message = message!("{name}: every user of this machine can read {path}; fix it with `chmod o-r`", name, path);
+        problems.push(raw.problem(ProblemKind::Value, "secrets", Fault::from(message).below(name)).as_warning());
     }
     spec.version = version::nearest(&spec);
     spec
@@ -208,21 +215,27 @@ fn lay_out_times(spec: &mut AppSpec, raw: &RawApp, problems: &mut Vec<Problem>) 
     match cron::finish(spec) {
         Ok(None) => {}
         Ok(Some((key, message))) => {
-            problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, key, message) });
+            problems.push(raw.problem(ProblemKind::Value, key, message).as_warning());
         }
-        Err((key, message)) => problems.push(raw.problem(ProblemKind::Value, key, message)),
+        Err((key, fault)) => problems.push(raw.problem(ProblemKind::Value, key, fault)),
     }
 }
 
 /// Applies one attribute that depends on no other. The other files handle the rest (script,
 /// interpreter, mode, environment).
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContext<'_>) -> Result<(), Fault> {
     match keys::find(key).map(|key| key.group) {
-        Some(Group::Run) => run::set(spec, key, value).and_then(|()| order::set(spec, key, value)),
+        Some(Group::Run) => {
+            run::set(spec, key, value)?;
+            order::set(spec, key, value)
+        }
         Some(Group::Logs) => logs::set(spec, key, value, base),
         Some(Group::Restart) => timing::set_restart(spec, key, value).and_then(|()| hooks::set(spec, key, value, base)),
-        Some(Group::Stop) => timing::set_stop(spec, key, value).and_then(|()| hooks::set(spec, key, value, base)),
-        Some(Group::Ready) => timing::set_ready(spec, key, value),
+        Some(Group::Stop) => {
+            timing::set_stop(spec, key, value)?;
+            hooks::set(spec, key, value, base)
+        }
+        Some(Group::Ready) => Ok(timing::set_ready(spec, key, value)?),
         Some(Group::Limits) => limits::set(spec, key, value),
         Some(Group::Serving) => serving::set(spec, key, value, base),
         Some(Group::Node) => {
@@ -238,29 +251,27 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &AppContex
             Ok(())
         }
         Some(Group::Health) if key == "alerts" => alerts::check(&spec.name, value),
-        Some(Group::Health) if key == "scrape" => scrape::check(value),
-        Some(Group::Kept) if key == "export" => export_settings(value).map(|_| ()).map_err(|faults| faults.join("; ")),
+        Some(Group::Health) if key == "scrape" => Ok(scrape::check(value)?),
+        Some(Group::Kept) if key == "export" => export_settings(value).map(|_| ()).map_err(|faults| faults.join("; ").into()),
         Some(Group::Env | Group::Cron | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),
     }
 }
 
 /// Warns of values that are accepted but may not be intended.
 fn warn_unusual(raw: &RawApp, problems: &mut Vec<Problem>) {
-    let mut warn = |key: &str, message: &str| {
-        problems.push(Problem { severity: Severity::Warning, ..raw.problem(ProblemKind::Value, key, message) });
-    };
+    let mut warn = |key: &str, message: String| problems.push(raw.problem(ProblemKind::Value, key, message).as_warning());
     let attribute = |key: &str| raw.attributes.get(key);
     if attribute("nice").and_then(Value::as_i64) == Some(20) {
-        warn("nice", "the highest value is 19, which is used");
+        warn("nice", message!("the highest value is 19, which is used"));
     }
-    if attribute("log_type").and_then(Value::as_str).is_some_and(|kind| kind != "json" && kind != "raw") {
-        warn("log_type", "only \"json\" has an effect");
+    if let Some(kind) = attribute("log_type").and_then(Value::as_str).filter(|kind| !["json", "raw"].contains(kind)) {
+        warn("log_type", message!("only \"json\" has an effect{near}", near = listen::meant(kind, &["json", "raw"])));
     }
     if attribute("filter_env") == Some(&Value::Bool(true)) {
-        warn("filter_env", "true has no effect, as in PM2; use env_policy: \"clean\" to start without the caller's variables");
+        warn("filter_env", message!("true has no effect, as in PM2; use env_policy: \"clean\" to start without the caller's variables"));
     }
     if attribute("umask").is_some_and(|mask| mask.is_number() && mask.as_u64().is_some_and(is_likely_octal)) {
-        warn("umask", "a number is used as is; write an octal mask as a string, such as \"022\"");
+        warn("umask", message!("a number is used as is; write an octal mask as a string, such as \"022\""));
     }
 }
 
@@ -271,7 +282,7 @@ fn is_likely_octal(mask: u64) -> bool {
 
 /// Returns the number of a canonical value.
 pub(super) fn number(value: &Value) -> Result<u64, String> {
-    value.as_u64().ok_or_else(|| format!("expected a number, found {}", crate::check::describe_value(value)))
+    value.as_u64().ok_or_else(|| message!("expected a number, found {found}", found = crate::values::describe_value(value)))
 }
 
 /// Returns true if Node's cluster module runs the app.

@@ -3,17 +3,22 @@
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::order::{Condition, Graph, shown};
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use serde_json::Value;
 
-use super::listen::known_keys;
+use super::listen::{known_keys, meant};
 use super::number;
-use crate::check::{RawApp, describe_value};
+use crate::check::RawApp;
+use crate::fault::{Fault, below};
 use crate::problem::{Problem, ProblemKind};
+use crate::values::describe_value;
 
-const WORDS: &str = "\"started\", \"ready\", \"healthy\" or \"completed\"";
+const CONDITIONS: &[&str] = &["started", "ready", "healthy", "completed"];
+const WORDS: &str = marked!("\"started\", \"ready\", \"healthy\" or \"completed\"");
 
 /// Sets the part that belongs to this key, if it does.
-pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), Fault> {
     match key {
         "depends_on" => spec.order.depends_on = dependencies(value)?,
         "depends_timeout" => spec.order.timeout_ms = Some(number(value)?),
@@ -22,36 +27,43 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
     Ok(())
 }
 
-fn dependencies(value: &Value) -> Result<IndexMap<String, Condition>, String> {
+fn dependencies(value: &Value) -> Result<IndexMap<String, Condition>, Fault> {
     let mut all = IndexMap::new();
     match value {
         Value::Array(names) => {
-            for name in names {
-                let name = name.as_str().ok_or_else(|| format!("expected names of apps, found {}", describe_value(name)))?;
-                add(&mut all, name, Condition::Ready)?;
+            for (index, name) in names.iter().enumerate() {
+                let text = name.as_str().ok_or_else(|| message!("expected names of apps, found {found}", found = describe_value(name)));
+                add(&mut all, text.map_err(below(index))?, Condition::Ready).map_err(below(index))?;
             }
         }
         Value::Object(table) => {
             for (name, value) in table {
-                add(&mut all, name, condition(value).map_err(|message| format!("{name}: {message}"))?)?;
+                let condition = condition(value).map_err(|fault| fault.in_words(|message| format!("{name}: {message}")));
+                add(&mut all, name, condition.map_err(below(name.as_str()))?).map_err(below(name.as_str()))?;
             }
         }
         Value::String(name) => add(&mut all, name, Condition::Ready)?,
-        other => return Err(format!("expected names of apps or a table of names and conditions, found {}", describe_value(other))),
+        other => {
+            return Err(message!(
+                "expected names of apps or a table of names and conditions, found {found}",
+                found = describe_value(other)
+            )
+            .into());
+        }
     }
     Ok(all)
 }
 
 fn add(all: &mut IndexMap<String, Condition>, name: &str, condition: Condition) -> Result<(), String> {
     if name.trim().is_empty() {
-        return Err("the name of an app cannot be empty".into());
+        return Err(message!("the name of an app cannot be empty"));
     }
     all.insert(name.to_owned(), condition);
     Ok(())
 }
 
 /// Reads a word, or Compose's table `{condition: service_healthy}`.
-fn condition(value: &Value) -> Result<Condition, String> {
+fn condition(value: &Value) -> Result<Condition, Fault> {
     let word = match value {
         Value::String(word) => word,
         Value::Object(table) => {
@@ -59,12 +71,14 @@ fn condition(value: &Value) -> Result<Condition, String> {
             known_keys(table, &["condition", "required", "restart"])?;
             match table.get("condition") {
                 Some(Value::String(word)) => word,
-                _ => return Err(format!("expected `condition` as {WORDS}")),
+                _ => return Err(message!("expected `condition` as {words}", words = translated(WORDS)).into()),
             }
         }
-        other => return Err(format!("expected {WORDS}, found {}", describe_value(other))),
+        other => return Err(message!("expected {words}, found {found}", words = translated(WORDS), found = describe_value(other)).into()),
     };
-    Condition::by_name(word).ok_or_else(|| format!("expected {WORDS}, found \"{word}\""))
+    Condition::by_name(word).ok_or_else(|| {
+        message!("expected {words}, found \"{word}\"{near}", words = translated(WORDS), word, near = meant(word, CONDITIONS)).into()
+    })
 }
 
 /// Completes the dependencies between the apps of one file, and reports combinations that cannot
@@ -77,8 +91,8 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
     if let Some(cycle) = Graph::new(specs().map(|spec| (spec.name.as_str(), &*spec.order))).cycle() {
         let first = apps.iter().find(|(_, spec)| cycle.first() == Some(&spec.name.as_str()));
         let message = match cycle.as_slice() {
-            [name, _] => format!("{name} depends on itself"),
-            path => format!("apps depend on each other in a circle: {}", shown(path)),
+            [name, _] => message!("{name} depends on itself", name),
+            path => message!("apps depend on each other in a circle: {path}", path = shown(path)),
         };
         problems.extend(first.map(|(raw, _)| raw.problem(ProblemKind::Value, "depends_on", message)));
     }
@@ -87,9 +101,10 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
             let never_ends =
                 |other: &&AppSpec| other.name == *name && other.restart.autorestart && !other.restart.stop_exit_codes.contains(&0);
             if specs().find(never_ends).is_some() {
-                let message = format!(
+                let message = message!(
                     "{name} is never \"completed\", because it restarts after each exit: give it `autorestart: false` or \
-                     `stop_exit_codes: [0]`"
+                     `stop_exit_codes: [0]`",
+                    name
                 );
                 problems.push(raw.problem(ProblemKind::Value, "depends_on", message));
             }

@@ -85,14 +85,3 @@ fn head(path: &Path, bytes: usize) -> Option<Vec<u8>> {
 fn file_name(path: &Path) -> &str {
     path.file_name().and_then(OsStr::to_str).unwrap_or_default()
 }
-
-/// Returns the warning about a clustered app whose processes are no workers.
-pub(super) fn warning(spec: &AppSpec) -> Option<String> {
-    (spec.lacks_workers() && !spec.script.is_empty() && spec.env.increment_var.is_none()).then(|| {
-        let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
-        format!(
-            "{program} is not Node, Deno or Bun: the instances are not cluster workers and do not share a port; give each its own port \
-             (increment_var: \"PORT\") or a socket (`listen`)"
-        )
-    })
-}

@@ -6,12 +6,14 @@ use ostler_core::app::instances::resolve;
 use ostler_core::app::launcher::launcher;
 use ostler_core::app::program::ProgramKind;
 use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::message;
 use ostler_core::serving::AutoscaleSettings;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{AppContext, is_cluster, program, script, serving};
 use crate::check::RawApp;
 use crate::context::Context;
+use crate::fault::Fault;
 use crate::problem::{Problem, ProblemKind};
 
 /// Returns the app's directory, relative to the caller's if it exists there, otherwise to the
@@ -27,8 +29,8 @@ pub(super) fn working_directory(raw: &RawApp, context: &Context, file_dir: Optio
         Some(dir) => Ok(dir.clone()),
         // It exists on the machine where the apps run.
         None if context.elsewhere => Ok(there.as_ref().unwrap_or(&here).clone()),
-        None if here.exists() => Err(format!("{} is not a directory", here.display())),
-        None => Err(format!("the directory {} does not exist", here.display())),
+        None if here.exists() => Err(message!("{path} is not a directory", path = here.display())),
+        None => Err(message!("the directory {path} does not exist", path = here.display())),
     }
 }
 
@@ -37,12 +39,15 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
         ("args", value) => spec.args = texts(value),
         ("node_args", value) => spec.interpreter_args = texts(value),
         ("name", Value::String(name)) if name.chars().any(char::is_control) => {
-            return Err("a name cannot contain control characters".into());
+            return Err(message!("a name cannot contain control characters"));
         }
-        ("name" | "namespace", Value::String(name)) if name.len() > 255 => return Err("a name cannot be longer than 255 bytes".into()),
+        ("name" | "namespace", Value::String(name)) if !name.is_empty() && name.trim().is_empty() => {
+            return Err(message!("a name cannot be blank"));
+        }
+        ("name" | "namespace", Value::String(name)) if name.len() > 255 => return Err(message!("a name cannot be longer than 255 bytes")),
         ("name", Value::String(name)) if !name.is_empty() => spec.name.clone_from(name),
         ("namespace", Value::String(name)) if name.chars().any(char::is_control) => {
-            return Err("a name cannot contain control characters".into());
+            return Err(message!("a name cannot contain control characters"));
         }
         ("namespace", Value::String(name)) if !name.is_empty() => spec.namespace.clone_from(name),
         _ => {}
@@ -69,11 +74,12 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, pr
     // separate processes.
     let is_node = runs_in_node(spec) || !base.context.as_pm2 && kind(spec) == Some(ProgramKind::Node);
     let fork = attributes.get("execute_command") == Some(&Value::Bool(true));
+    let is_unnamed = !fork && spec.instances_given && !attributes.contains_key("exec_mode");
     spec.mode = match attributes.get("exec_mode").and_then(Value::as_str) {
         Some(mode) if mode.starts_with("cluster") => ExecMode::Cluster,
-        Some(_) => ExecMode::Fork,
-        None if fork || !spec.instances_given || !is_node => ExecMode::Fork,
-        None => ExecMode::Cluster,
+        None if is_unnamed && is_node => ExecMode::Cluster,
+        None if is_unnamed && !is_one(attributes) && !base.context.as_pm2 && !base.context.elsewhere => mode_of_several(spec, kind),
+        Some(_) | None => ExecMode::Fork,
     };
     spec.program = kind(spec);
     if !attributes.contains_key("merge_logs") {
@@ -85,6 +91,20 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>, pr
         let is_shared_in_pm2 = per_cpu && !is_cluster_given && !attributes.contains_key("ready");
         spec.logs.merge_logs = !is_cluster(spec) && !spec.instances_given || base.context.as_pm2 && is_shared_in_pm2;
     }
+}
+
+/// Returns the mode of several instances of a program that Node does not run. PM2 differs: they are
+/// always separate processes. ostler's share the port that they open.
+fn mode_of_several(spec: &AppSpec, kind: impl Fn(&AppSpec) -> Option<ProgramKind>) -> ExecMode {
+    let mut clustered = AppSpec { mode: ExecMode::Cluster, ..spec.clone() };
+    clustered.program = kind(&clustered);
+    if clustered.shares_opened_port() { ExecMode::Cluster } else { ExecMode::Fork }
+}
+
+/// Returns true if the number of instances is given as 1. `max` is not, even on a machine with one
+/// CPU.
+fn is_one(attributes: &Map<String, Value>) -> bool {
+    attributes.get("instances").and_then(Value::as_i64) == Some(1)
 }
 
 fn runs_in_node(spec: &AppSpec) -> bool {
@@ -99,24 +119,26 @@ fn is_per_cpu(instances: &Value) -> bool {
 /// Returns the number of instances: `max` and 0 are one per CPU, a negative number is that many
 /// fewer (at least one), a table starts its `min`. PM2 differs: any other word is an error in
 /// ostler, not one instance per CPU.
-fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<AutoscaleSettings>), String> {
+fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<AutoscaleSettings>), Fault> {
     if let Some(scale) = serving::autoscale(value, cpus)? {
         // If both are equal, the number is fixed.
         return Ok((scale.min, Some(scale).filter(|scale| scale.max > scale.min)));
     }
     let wanted = if value.is_string() { 0 } else { value.as_i64().unwrap_or(1) };
-    resolve(wanted, cpus).map(|count| (count, None)).map_err(|error| error.to_string())
+    resolve(wanted, cpus).map(|count| (count, None)).map_err(|error| error.to_string().into())
 }
 
 /// Returns the warning about several instances of a program that runs the app in a child process
-/// (`npm start`, `tsx app.ts`): each child opens the same port by itself, in any mode.
+/// (`npm start`, `tsx app.ts`): each child opens the same port by itself. In cluster mode, they
+/// share it.
 pub(super) fn launcher_warning(spec: &AppSpec) -> Option<String> {
-    let alone = spec.instances < 2 || !spec.listen.is_empty() || spec.env.increment_var.is_some();
+    let alone = spec.instances < 2 || !spec.listen.is_empty() || spec.env.increment_var.is_some() || spec.shares_opened_port();
     let launcher = launcher(spec).filter(|_| !alone)?;
-    Some(format!(
-        "{launcher} starts its own server for each of {} instances: on one port, all but the first fail. Start the server's file itself \
+    Some(message!(
+        "{launcher} starts its own server for each of {count} instances: on one port, all but the first fail. Use cluster mode \
          (exec_mode: \"cluster\"), or give each its own port (increment_var: \"PORT\")",
-        spec.instances
+        launcher,
+        count = spec.instances
     ))
 }
 

@@ -6,13 +6,15 @@ use ostler_core::health::limits::{CpuLimit, ErrorLimit, HardLimits, MemoryAmount
 use ostler_core::health::probe::addresses;
 use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Action, Check, CheckMethod, HealthSpec};
+use ostler_core::message;
 use ostler_core::serving::{HttpProbe, ReadyBy};
 use ostler_core::text::units;
 use serde_json::{Map, Value};
 
-use super::listen::known_keys;
+use super::listen::{known_keys, meant};
 use super::ready::{self, no_time};
-use crate::check::{describe_value, whole};
+use crate::fault::{Fault, KeyFault, below};
+use crate::values::{describe_value, whole};
 
 /// Default time between two checks.
 const INTERVAL_MS: u64 = 30_000;
@@ -44,19 +46,17 @@ pub(super) const KEYS: &[&str] = &[
     "port",
 ];
 
-type KeyError = (&'static str, String);
-
 /// Reads all keys after everything else is known. An error names the key.
-pub(super) fn finish(spec: &mut AppSpec) -> Result<(), KeyError> {
+pub(super) fn finish(spec: &mut AppSpec) -> Result<(), KeyFault> {
     let given = spec.given.open();
     let value = |key: &str| given.get(key).filter(|value| !value.is_null());
     let mut safeguards = Safeguards { autokill: value("autokill") == Some(&Value::Bool(true)), ..Safeguards::default() };
-    let at = |key: &'static str| move |message: String| (key, message);
+    let at = |key: &'static str| move |message: String| (key, Fault::from(message));
     if let Some(value) = value("http") {
-        safeguards.health = http(value, spec).map_err(at("http"))?;
+        safeguards.health = http(value, spec).map_err(|fault| ("http", fault))?;
     }
     if let Some(value) = value("health") {
-        health(value, spec, &mut safeguards.health).map_err(at("health"))?;
+        health(value, spec, &mut safeguards.health).map_err(|fault| ("health", fault))?;
     }
     if safeguards.autokill && safeguards.health.heartbeat_ms.is_none() && sends_heartbeat(spec) && !heartbeat_is_off(value("health")) {
         safeguards.health.heartbeat_ms = Some(HEARTBEAT_MS);
@@ -64,7 +64,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), KeyError> {
     safeguards.memory = value("max_memory_restart").map(amount).transpose().map_err(at("max_memory_restart"))?.flatten();
     safeguards.cpu = cpu(&given).map_err(at("max_cpu"))?;
     // A text is the path of the error log and never reaches this point.
-    safeguards.errors = value("error").and_then(Value::as_object).map(errors).transpose().map_err(at("error"))?;
+    safeguards.errors = value("error").and_then(Value::as_object).map(errors).transpose().map_err(|fault| ("error", fault))?;
     safeguards.hard = HardLimits {
         cpu_percent: value("cpu_quota").map(quota).transpose().map_err(at("cpu_quota"))?.flatten(),
         memory: value("memory_max").map(amount).transpose().map_err(at("memory_max"))?.flatten(),
@@ -86,8 +86,8 @@ fn heartbeat_is_off(health: Option<&Value>) -> bool {
 
 /// Reads `http: {…}`: readiness and liveness by the same request. After one bad answer the instance
 /// gets no new connections; after `retries` of them it is restarted.
-fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
+fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, Fault> {
+    let Value::Object(table) = value else { return Err(message!("expected a table, found {found}", found = describe_value(value)).into()) };
     let probe = request_only(ready::http(value, spec)?)?;
     let liveness = check(CheckMethod::Http(probe), table)?;
     let readiness = Check { failures: 1, ..liveness.clone() };
@@ -101,26 +101,37 @@ fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
 }
 
 /// Reads `health: {startup: {…}, readiness: {…}, liveness: {…}, heartbeat, grace, action}`.
-fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
+fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), Fault> {
+    let Value::Object(table) = value else { return Err(message!("expected a table, found {found}", found = describe_value(value)).into()) };
     known_keys(table, &["startup", "readiness", "liveness", "heartbeat", "grace", "start_period", "action"])?;
     for (phase, position) in [("startup", &mut health.startup), ("readiness", &mut health.readiness), ("liveness", &mut health.liveness)] {
         match table.get(phase) {
             None | Some(Value::Null) => {}
             Some(Value::Bool(false)) => *position = None,
-            Some(value) => *position = Some(phase_check(value, spec).map_err(|message| format!("`{phase}`: {message}"))?),
+            Some(value) => {
+                let check = phase_check(value, spec).map_err(|fault| fault.in_words(|message| format!("`{phase}`: {message}")));
+                *position = Some(check.map_err(below(phase))?);
+            }
         }
     }
     match table.get("heartbeat") {
         None | Some(Value::Null | Value::Bool(false)) => {}
         Some(_) if !sends_heartbeat(spec) => {
-            return Err("`heartbeat` is for Node apps with the preload; other apps send `WATCHDOG=1` by sd_notify (key `watchdog`)".into());
+            return Err(message!(
+                "`heartbeat` is for Node apps with the preload; other apps send `WATCHDOG=1` by sd_notify (key `watchdog`)"
+            )
+            .into());
         }
         Some(Value::Bool(true)) => health.heartbeat_ms = Some(HEARTBEAT_MS),
         Some(value) => {
-            let ms = units::millis_of(value).ok_or_else(|| no_time("heartbeat", value))?;
+            let ms = units::millis_of(value).ok_or_else(|| no_time("heartbeat", value)).map_err(below("heartbeat"))?;
             if ms < HEARTBEAT_MIN_MS {
-                return Err(format!("expected `heartbeat` as {HEARTBEAT_MIN_MS} ms or more, found {}", describe_value(value)));
+                let message = message!(
+                    "expected `heartbeat` as {least} ms or more, found {found}",
+                    least = HEARTBEAT_MIN_MS,
+                    found = describe_value(value)
+                );
+                return Err(Fault::from(message).below("heartbeat"));
             }
             health.heartbeat_ms = Some(ms);
         }
@@ -133,27 +144,30 @@ fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), 
 }
 
 /// Reads `{http: {…} | tcp: … | command: …, interval, timeout, failures, successes, delay}`.
-fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
+fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, Fault> {
+    let Value::Object(table) = value else { return Err(message!("expected a table, found {found}", found = describe_value(value)).into()) };
     known_keys(table, &[&["http", "tcp", "command", "exec"], CHECK_KEYS].concat())?;
     let kinds: Vec<&str> = ["http", "tcp", "command", "exec"].into_iter().filter(|kind| table.contains_key(*kind)).collect();
-    let [kind] = kinds[..] else { return Err("expected one of `http`, `tcp`, `command`".into()) };
+    let [kind] = kinds[..] else { return Err(message!("expected one of `http`, `tcp`, `command`").into()) };
     let asked_for = &table[kind];
     let (ask, inner) = match kind {
         "http" => {
             let Value::Object(inner) = asked_for else {
-                return Err(format!("expected `http` as a table, found {}", describe_value(asked_for)));
+                return Err(
+                    Fault::from(message!("expected `http` as a table, found {found}", found = describe_value(asked_for))).below(kind)
+                );
             };
-            (CheckMethod::Http(request_only(ready::http(asked_for, spec)?)?), Some(inner))
+            let probe = ready::http(asked_for, spec).map_err(below(kind))?;
+            (CheckMethod::Http(request_only(probe).map_err(below("host")).map_err(below(kind))?), Some(inner))
         }
-        "tcp" => match ready::tcp(asked_for)? {
+        "tcp" => match ready::tcp(asked_for).map_err(below(kind))? {
             ReadyBy::Tcp { host, port } => {
-                known_address(&host)?;
+                known_address(&host).map_err(below(kind))?;
                 (CheckMethod::Tcp { host, port }, None)
             }
-            _ => return Err(format!("expected `tcp` as a port or \"host:port\", found {}", describe_value(asked_for))),
+            _ => return Err(message!("expected `tcp` as a port or \"host:port\", found {found}", found = describe_value(asked_for)).into()),
         },
-        _ => (CheckMethod::Command(command(asked_for)?), None),
+        _ => (CheckMethod::Command(command(asked_for).map_err(below(kind))?), None),
     };
     // Interval and similar keys may be beside the question or in it.
     let mut merged = inner.cloned().unwrap_or_default();
@@ -165,17 +179,18 @@ fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
 const CHECK_KEYS: &[&str] =
     &["interval", "timeout", "retries", "failures", "failure_threshold", "successes", "success_threshold", "delay", "initial_delay"];
 
-fn check(ask: CheckMethod, table: &Map<String, Value>) -> Result<Check, String> {
+fn check(ask: CheckMethod, table: &Map<String, Value>) -> Result<Check, Fault> {
     let time = |key: &str, default: u64| match table.get(key) {
         None | Some(Value::Null) => Ok(default),
-        Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
+        Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)).map_err(below(key)),
     };
     let count = |keys: &[&str], default: u32| match keys.iter().find_map(|key| Some((*key, table.get(*key)?))) {
         None => Ok(default),
         Some((key, value)) => whole(value)
             .and_then(|count| u32::try_from(count).ok())
             .filter(|count| (1..=1000).contains(count))
-            .ok_or_else(|| format!("expected `{key}` as a number from 1 to 1000, found {}", describe_value(value))),
+            .ok_or_else(|| message!("expected `{key}` as a number from 1 to 1000, found {found}", key, found = describe_value(value)))
+            .map_err(below(key)),
     };
     let delay = ["delay", "initial_delay"].into_iter().find_map(|key| Some((key, table.get(key)?)));
     Ok(Check {
@@ -184,8 +199,12 @@ fn check(ask: CheckMethod, table: &Map<String, Value>) -> Result<Check, String> 
         timeout_ms: time("timeout", TIMEOUT_MS)?,
         failures: count(&["retries", "failures", "failure_threshold"], RETRIES)?,
         successes: count(&["successes", "success_threshold"], 1)?,
-        delay_ms: delay.map(|(key, value)| units::millis_of(value).ok_or_else(|| no_time(key, value))).transpose()?.unwrap_or(0),
+        delay_ms: delay.map(millis).transpose()?.unwrap_or(0),
     })
+}
+
+fn millis((key, value): (&str, &Value)) -> Result<u64, Fault> {
+    units::millis_of(value).ok_or_else(|| no_time(key, value)).map_err(below(key))
 }
 
 /// Returns a probe of which only the question counts.
@@ -196,13 +215,13 @@ fn request_only(probe: HttpProbe) -> Result<HttpProbe, String> {
 
 fn known_address(host: &str) -> Result<(), String> {
     let known = addresses(host).is_some();
-    known.then_some(()).ok_or_else(|| format!("\"{host}\" would need a DNS lookup; use an address or \"localhost\""))
+    known.then_some(()).ok_or_else(|| message!("\"{host}\" would need a DNS lookup; use an address or \"localhost\"", host))
 }
 
 /// Returns the words of a command: a list is the arguments; a text with a blank is for the shell,
 /// as for `script`.
 fn command(value: &Value) -> Result<Vec<String>, String> {
-    let bad = || format!("expected `command` as a string or a list of strings, found {}", describe_value(value));
+    let bad = || message!("expected `command` as a string or a list of strings, found {found}", found = describe_value(value));
     let words: Vec<String> = match value {
         Value::String(text) if text.trim().contains(char::is_whitespace) => vec!["sh".into(), "-c".into(), text.clone()],
         Value::String(text) => vec![text.trim().to_owned()],
@@ -212,23 +231,28 @@ fn command(value: &Value) -> Result<Vec<String>, String> {
     if words.first().is_none_or(String::is_empty) { Err(bad()) } else { Ok(words) }
 }
 
-fn grace(table: &Map<String, Value>) -> Result<Option<u64>, String> {
+fn grace(table: &Map<String, Value>) -> Result<Option<u64>, Fault> {
     let given = ["grace", "start_period"].into_iter().find_map(|key| Some((key, table.get(key)?)));
-    given.map(|(key, value)| units::millis_of(value).ok_or_else(|| no_time(key, value))).transpose()
+    given.map(millis).transpose()
 }
 
-fn action(table: &Map<String, Value>) -> Result<Action, String> {
+fn action(table: &Map<String, Value>) -> Result<Action, Fault> {
     match table.get("action").map(|value| (value, value.as_str())) {
         None | Some((_, Some("restart"))) => Ok(Action::Restart),
         Some((_, Some("reload"))) => Ok(Action::Reload),
         Some((_, Some("none"))) => Ok(Action::None),
-        Some((value, _)) => Err(format!("expected `action` as \"restart\", \"reload\" or \"none\", found {}", describe_value(value))),
+        Some((value, word)) => {
+            let near = meant(word.unwrap_or_default(), &["restart", "reload", "none"]);
+            let found = describe_value(value);
+            Err(Fault::from(message!("expected `action` as \"restart\", \"reload\" or \"none\", found {found}{near}", found, near))
+                .below("action"))
+        }
     }
 }
 
 /// Reads an amount in bytes, or a part of the available amount; 0 is no limit.
 fn amount(value: &Value) -> Result<Option<MemoryAmount>, String> {
-    let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", describe_value(value));
+    let bad = || message!("expected a size such as \"200M\" or \"50%\", found {found}", found = describe_value(value));
     if let Some(percent) = value.as_str().and_then(units::percent) {
         return share(percent).map(|share| Some(MemoryAmount::Share(share))).ok_or_else(bad);
     }
@@ -246,7 +270,7 @@ fn cpu(given: &Map<String, Value>) -> Result<Option<CpuLimit>, String> {
     let window = given.get("max_cpu_window");
     let window_ms = window.and_then(Value::as_u64).unwrap_or(WINDOW_MS);
     if window_ms < 1000 {
-        return Err("`max_cpu_window` must be at least 1000 ms: a shorter period cannot measure CPU usage".into());
+        return Err(message!("`max_cpu_window` must be at least 1000 ms: a shorter period cannot measure CPU usage"));
     }
     let of_machine = given.get("max_cpu_unit").and_then(Value::as_str) == Some("machine");
     Ok(percent.map(|percent| CpuLimit { percent, of_machine, window_ms }))
@@ -261,38 +285,42 @@ fn quota(value: &Value) -> Result<Option<u32>, String> {
     let percent = number.filter(|percent| *percent <= 1_000_000);
     percent
         .map(|percent| (percent > 0).then_some(percent))
-        .ok_or_else(|| format!("expected percent such as 150 or \"150%\", found {}", describe_value(value)))
+        .ok_or_else(|| message!("expected percent such as 150 or \"150%\", found {found}", found = describe_value(value)))
 }
 
 /// Reads `error: {error_threshold, restart_on_error, window}`.
-fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, String> {
+fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, Fault> {
     known_keys(table, &["error_threshold", "restart_on_error", "window"])?;
     let threshold = match table.get("error_threshold") {
         None => ERRORS,
         Some(value) => whole(value)
             .and_then(|count| u32::try_from(count).ok())
             .filter(|count| *count > 0)
-            .ok_or_else(|| format!("expected `error_threshold` as a number from 1, found {}", describe_value(value)))?,
+            .ok_or_else(|| message!("expected `error_threshold` as a number from 1, found {found}", found = describe_value(value)))
+            .map_err(below("error_threshold"))?,
     };
     let window_ms = match table.get("window") {
         None => WINDOW_MS,
-        Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", value))?,
+        Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", value)).map_err(below("window"))?,
     };
     let restart = match table.get("restart_on_error") {
         None => false,
         Some(Value::Bool(restart)) => *restart,
-        Some(value) => return Err(format!("expected `restart_on_error` as true or false, found {}", describe_value(value))),
+        Some(value) => {
+            let message = message!("expected `restart_on_error` as true or false, found {found}", found = describe_value(value));
+            return Err(Fault::from(message).below("restart_on_error"));
+        }
     };
     Ok(ErrorLimit { threshold, window_ms, restart })
 }
 
 /// Reads `restart_budget: {n, window}`.
-pub(super) fn budget(value: &Value) -> Result<Option<RestartBudget>, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table, found {}", describe_value(value))) };
+pub(super) fn budget(value: &Value) -> Result<Option<RestartBudget>, Fault> {
+    let Value::Object(table) = value else { return Err(message!("expected a table, found {found}", found = describe_value(value)).into()) };
     known_keys(table, &["n", "window"])?;
     let n = table.get("n").and_then(whole).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 10_000);
-    let n = n.ok_or("expected `n` as a number from 0 to 10000")?;
-    let window = table.get("window").ok_or("expected a `window` such as \"10m\"")?;
-    let window_ms = units::millis_of(window).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", window))?;
+    let n = n.ok_or_else(|| message!("expected `n` as a number from 0 to 10000")).map_err(below("n"))?;
+    let window = table.get("window").ok_or_else(|| message!("expected a `window` such as \"10m\""))?;
+    let window_ms = units::millis_of(window).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", window)).map_err(below("window"))?;
     Ok(Some(RestartBudget { n, window_ms }))
 }

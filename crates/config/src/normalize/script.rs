@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use serde_json::Value;
 
 use super::{AppContext, interpreter};
@@ -25,7 +26,7 @@ pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -
 fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Result<(), Problem> {
     let given = raw.attributes.get("script").and_then(Value::as_str).unwrap_or_default();
     if given.trim().is_empty() {
-        return Err(raw.problem(ProblemKind::ScriptNotFound, "script", "No script path - aborting"));
+        return Err(raw.problem(ProblemKind::ScriptNotFound, "script", message!("No script path - aborting")));
     }
     let path = search_path(spec);
     match find(given, base, path.as_deref()) {
@@ -34,7 +35,7 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Re
             interpreter::choose(spec, raw, base, path.as_deref(), &file)?;
             // PM2 differs: it starts Node, which fails.
             let is_refused = file.is_dir() && spec.runs_in_node() && !base.context.as_pm2 && !has_entry(&file);
-            let message = || format!("the folder {} has neither a package.json nor an index.js", file.display());
+            let message = || message!("the folder {folder} has neither a package.json nor an index.js", folder = file.display());
             if is_refused { Err(raw.problem(ProblemKind::ScriptNotFound, "script", message())) } else { Ok(()) }
         }
         None if given.contains(char::is_whitespace) => command_line(spec, raw, given, path.as_deref(), base.context.elsewhere),
@@ -51,7 +52,8 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &AppContext<'_>) -> Re
         }
         None => {
             let tried = base.context.absolute(given, &base.cwd);
-            Err(raw.problem(ProblemKind::ScriptNotFound, "script", format!("Script not found: {}", tried.display())))
+            let problem = raw.problem(ProblemKind::ScriptNotFound, "script", message!("Script not found: {path}", path = tried.display()));
+            Err(Problem { missing: Some(Box::new(tried)), ..problem })
         }
     }
 }
@@ -87,7 +89,7 @@ fn find(given: &str, base: &AppContext<'_>, path: Option<&str>) -> Option<PathBu
 }
 
 fn text(file: &Path, raw: &RawApp) -> Result<String, Problem> {
-    file.to_str().map(str::to_owned).ok_or_else(|| raw.problem(ProblemKind::Value, "script", "the path is not UTF-8"))
+    file.to_str().map(str::to_owned).ok_or_else(|| raw.problem(ProblemKind::Value, "script", message!("the path is not UTF-8")))
 }
 
 /// Turns any text with a blank that is not a file into a command line, which a shell runs.
@@ -97,8 +99,9 @@ fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str
         is_executable(&sh).then_some(sh)
     });
     let shell = shell.or_else(|| Some(PathBuf::from("/bin/sh")).filter(|_| elsewhere));
-    let shell =
-        shell.ok_or_else(|| raw.problem(ProblemKind::InterpreterNotFound, "script", "no bash or sh was found to run the command line"))?;
+    let shell = shell.ok_or_else(|| {
+        raw.problem(ProblemKind::InterpreterNotFound, "script", message!("no bash or sh was found to run the command line"))
+    })?;
     spec.shell = true;
     spec.interpreter = None;
     spec.interpreter_args.clear();

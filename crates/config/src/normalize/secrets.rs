@@ -3,66 +3,75 @@
 use std::os::unix::fs::PermissionsExt;
 
 use ostler_core::app::secrets::{SecretSource, Secrets, TIMEOUT_MS, is_credential_name};
+use ostler_core::text::language::translated;
 use ostler_core::text::units;
+use ostler_core::{marked, message};
 use serde_json::{Map, Value};
 
 use super::AppContext;
 use super::command::command;
 use super::expand::is_name;
 use super::listen::known_keys;
-use crate::check::describe_value;
+use crate::fault::{Fault, below};
+use crate::values::describe_value;
 
-const FORMS: &str = "a path, or a table with `file`, `command` or `credential`";
+const FORMS: &str = marked!("a path, or a table with `file`, `command` or `credential`");
 
 /// Reads all secrets of an app.
-pub(super) fn parse(value: &Value, base: &AppContext<'_>) -> Result<Secrets, String> {
-    let Value::Object(table) = value else { return Err(format!("expected a table NAME: source, found {}", describe_value(value))) };
+pub(super) fn parse(value: &Value, base: &AppContext<'_>) -> Result<Secrets, Fault> {
+    let Value::Object(table) = value else {
+        return Err(message!("expected a table NAME: source, found {found}", found = describe_value(value)).into());
+    };
     let mut secrets = Secrets::new();
     for (name, source) in table {
         if !is_name(name) {
-            return Err(format!("{:?} is not a valid variable name", name));
+            return Err(Fault::from(message!("{name} is not a valid variable name", name = format!("{name:?}"))).below(name.as_str()));
         }
-        let source = one(source, base).map_err(|message| format!("{name}: {message}"))?;
+        let source = one(source, base).map_err(|fault| fault.in_words(|message| format!("{name}: {message}")));
+        let source = source.map_err(below(name.as_str()))?;
         secrets.insert(name.clone(), source);
     }
     Ok(secrets)
 }
 
-fn one(value: &Value, base: &AppContext<'_>) -> Result<SecretSource, String> {
+fn one(value: &Value, base: &AppContext<'_>) -> Result<SecretSource, Fault> {
     match value {
-        Value::String(path) => file(path, base),
+        Value::String(path) => Ok(file(path, base)?),
         Value::Object(table) => described(table, base),
-        other => Err(format!("expected {FORMS}, found {}", describe_value(other))),
+        other => Err(message!("expected {forms}, found {found}", forms = translated(FORMS), found = describe_value(other)).into()),
     }
 }
 
-fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<SecretSource, String> {
+fn described(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<SecretSource, Fault> {
     known_keys(table, &["file", "command", "credential", "timeout"])?;
     if table.contains_key("timeout") && !table.contains_key("command") {
-        return Err("`timeout` is allowed only with `command`".into());
+        return Err(message!("`timeout` is allowed only with `command`").into());
     }
     match (table.get("file"), table.get("command"), table.get("credential")) {
-        (Some(Value::String(path)), None, None) => file(path, base),
+        (Some(Value::String(path)), None, None) => Ok(file(path, base)?),
         (None, None, Some(Value::String(name))) if is_credential_name(name) => Ok(SecretSource::Credential(name.clone())),
-        (None, None, Some(name)) => Err(format!("expected the name of a credential, found {}", describe_value(name))),
-        (Some(other), None, None) => Err(format!("expected `file` as a path, found {}", describe_value(other))),
+        (None, None, Some(name)) => Err(message!("expected the name of a credential, found {found}", found = describe_value(name)).into()),
+        (Some(other), None, None) => Err(message!("expected `file` as a path, found {found}", found = describe_value(other)).into()),
         (None, Some(given), None) => {
             let time = |value: &Value| {
                 let ms = units::millis_of(value).filter(|ms| *ms > 0);
                 ms.ok_or_else(|| {
-                    format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", describe_value(value))
+                    message!(
+                        "expected `timeout` as a number of milliseconds or a time such as \"3s\", found {found}",
+                        found = describe_value(value)
+                    )
                 })
             };
-            let timeout_ms = table.get("timeout").map(time).transpose()?.unwrap_or(TIMEOUT_MS);
+            let timeout_ms = table.get("timeout").map(time).transpose().map_err(below("timeout"))?.unwrap_or(TIMEOUT_MS);
             Ok(SecretSource::Command { command: command(given, base)?, timeout_ms })
         }
-        _ => Err(format!("expected {FORMS}, one of them")),
+        _ => Err(message!("expected {forms}, one of them", forms = translated(FORMS)).into()),
     }
 }
 
 fn file(path: &str, base: &AppContext<'_>) -> Result<SecretSource, String> {
     if path.is_empty() {
-        return Err("expected a path, found an empty string".into());
+        return Err(message!("expected a path, found an empty string"));
     }
     Ok(SecretSource::File(base.path(path)))
 }

@@ -1,5 +1,6 @@
 //! Names of signals.
 
+use ostler_core::message;
 use serde_json::Value;
 
 /// Linux numbers, the same on every architecture of Rust's Linux targets except MIPS and SPARC,
@@ -40,14 +41,17 @@ const NAMES: &[(&str, i32)] = &[
 
 /// Returns the number of `SIGTERM`, `term`, `15`.
 pub(super) fn number(value: &Value) -> Result<i32, String> {
-    let text = crate::check::text_of(value);
+    let text = crate::values::text_of(value);
     let plain = text.trim().to_ascii_uppercase();
     let name = plain.strip_prefix("SIG").unwrap_or(&plain);
     let by_name = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     by_name.or_else(|| plain.parse().ok().filter(|number| (1..=64).contains(number))).ok_or_else(|| {
         let near = crate::keys::closest(name, NAMES.iter().map(|(known, _)| *known));
-        let hint = near.map_or_else(String::new, |near| format!(" (did you mean \"SIG{near}\"?)"));
-        format!("expected a signal, found {}{hint}", crate::check::describe_value(value))
+        let found = crate::values::describe_value(value);
+        match near {
+            None => message!("expected a signal, found {found}", found),
+            Some(near) => message!("expected a signal, found {found} (did you mean \"SIG{near}\"?)", found, near),
+        }
     })
 }
 

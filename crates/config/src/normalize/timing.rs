@@ -1,12 +1,14 @@
 //! Restart policy, stopping, readiness.
 
 use ostler_core::app::{AppSpec, KillMode};
+use ostler_core::message;
 use serde_json::Value;
 
 use super::{number, signal};
 use crate::context::Context;
+use crate::fault::{Fault, below};
 
-pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
+pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), Fault> {
     let restart = &mut spec.restart;
     match key {
         "autostart" => spec.autostart = value != &Value::Bool(false),
@@ -18,11 +20,10 @@ pub(super) fn set_restart(spec: &mut AppSpec, key: &str, value: &Value) -> Resul
         "exp_backoff_restart_delay" => restart.exp_backoff_ms = number(value)?,
         "restart_budget" => restart.budget = super::safeguards::budget(value)?,
         "stop_exit_codes" => {
-            let codes = value.as_array().into_iter().flatten();
-            restart.stop_exit_codes = codes
-                .map(|code| code.as_i64().and_then(|code| i32::try_from(code).ok()).filter(|code| (0..=255).contains(code)))
-                .collect::<Option<_>>()
-                .ok_or("exit codes are numbers from 0 to 255")?;
+            let code = |code: &Value| code.as_i64().and_then(|code| i32::try_from(code).ok()).filter(|code| (0..=255).contains(code));
+            let codes = value.as_array().into_iter().flatten().enumerate();
+            let wrong = |index: usize| below::<String>(index)(message!("exit codes are numbers from 0 to 255"));
+            restart.stop_exit_codes = codes.map(|(index, value)| code(value).ok_or_else(|| wrong(index))).collect::<Result<_, _>>()?;
         }
         _ => {}
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use super::{Normalized, Overlay, env, normalize};
@@ -105,7 +106,11 @@ fn keep_options(raw: &mut RawApp, overlay: &Overlay, old: &AppSpec, context: &Co
         }
     }
     if !dropped.is_empty() {
-        notes.push(format!("{}: the file resets these options of an earlier command: {}", old.name, dropped.join(", ")));
+        notes.push(message!(
+            "{app}: the file resets these options of an earlier command: {options}",
+            app = old.name,
+            options = dropped.join(", ")
+        ));
     }
     raw.replace_by_options(kept);
 }
@@ -120,10 +125,10 @@ fn option_of(key: &str) -> String {
 fn keep_profile(overlay: &mut Overlay, raw: &RawApp, old: &AppSpec, notes: &mut Vec<String>) {
     let Some(profile) = old.env.profile.as_ref().filter(|_| overlay.profile.is_none()) else { return };
     if raw.profiles.contains_key(profile) {
-        notes.push(format!("{}: profile {profile} of the last start is kept; --env NAME chooses another", old.name));
+        notes.push(message!("{app}: profile {profile} of the last start is kept; --env NAME chooses another", app = old.name, profile));
         overlay.profile = Some(profile.clone());
     } else {
-        notes.push(format!("{}: the file no longer has profile {profile}, which the last start used", old.name));
+        notes.push(message!("{app}: the file no longer has profile {profile}, which the last start used", app = old.name, profile));
     }
 }
 
@@ -172,6 +177,6 @@ fn note_lost_variables(spec: &AppSpec, old: &AppSpec, notes: &mut Vec<String>) {
     let now = spec.env.declared();
     let lost: Vec<String> = old.env.declared().into_keys().filter(|name| !now.contains_key(name)).collect();
     if !lost.is_empty() {
-        notes.push(format!("{}: the file no longer sets {}", old.name, lost.join(", ")));
+        notes.push(message!("{app}: the file no longer sets {names}", app = old.name, names = lost.join(", ")));
     }
 }

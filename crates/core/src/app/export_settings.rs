@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::text::language::translated;
 use crate::text::units;
+use crate::{marked, message};
 
 /// Keys of the table, and of the tables in it.
 const KEYS: &[&str] = &["requests", "service_port", "mirrors"];
@@ -45,7 +47,7 @@ pub fn export_settings(value: &Value) -> Result<ExportSettings, Vec<String>> {
     let table = match value {
         Value::Null => return Ok(ExportSettings::default()),
         Value::Object(table) => table,
-        _ => return Err(vec!["expected a table such as {service_port: 80}".into()]),
+        _ => return Err(vec![message!("expected a table such as {{service_port: 80}}")]),
     };
     let mut faults = Vec::new();
     known(table, "", KEYS, &mut faults);
@@ -54,11 +56,12 @@ pub fn export_settings(value: &Value) -> Result<ExportSettings, Vec<String>> {
     let mirror = |key, is_good: fn(&str) -> bool, expected, faults: &mut _| {
         read(&mirrors, "mirrors.", key, expected, |value| value.as_str().filter(|text| is_good(text)).map(str::to_owned), faults)
     };
-    let (address, host) = ("an address such as \"https://registry.npmmirror.com\"", "a host such as \"mirrors.aliyun.com\"");
+    let (address, host) =
+        (marked!("an address such as \"https://registry.npmmirror.com\""), marked!("a host such as \"mirrors.aliyun.com\""));
     let settings = ExportSettings {
-        cpu_request: read(&requests, "requests.", "cpu", "percent of a core such as 20, or \"200m\"", percent, &mut faults),
-        memory_request: read(&requests, "requests.", "memory", "an amount such as \"256M\"", bytes, &mut faults),
-        service_port: read(table, "", "service_port", "a port from 1 to 65535", port, &mut faults),
+        cpu_request: read(&requests, "requests.", "cpu", marked!("percent of a core such as 20, or \"200m\""), percent, &mut faults),
+        memory_request: read(&requests, "requests.", "memory", marked!("an amount such as \"256M\""), bytes, &mut faults),
+        service_port: read(table, "", "service_port", marked!("a port from 1 to 65535"), port, &mut faults),
         mirrors: Mirrors {
             npm: mirror("npm", is_address, address, &mut faults),
             pip: mirror("pip", is_address, address, &mut faults),
@@ -71,7 +74,12 @@ pub fn export_settings(value: &Value) -> Result<ExportSettings, Vec<String>> {
 
 fn known(table: &Map<String, Value>, prefix: &str, keys: &[&str], faults: &mut Vec<String>) {
     for key in table.keys().filter(|key| !keys.contains(&key.as_str())) {
-        faults.push(format!("{prefix}{}: unknown key; expected one of {}", key.escape_debug(), keys.join(", ")));
+        faults.push(message!(
+            "{prefix}{key}: unknown key; expected one of {known}",
+            prefix,
+            key = key.escape_debug(),
+            known = keys.join(", ")
+        ));
     }
 }
 
@@ -84,7 +92,7 @@ fn inner(table: &Map<String, Value>, key: &str, keys: &[&str], faults: &mut Vec<
             table.clone()
         }
         Some(_) => {
-            faults.push(format!("{key}: expected a table with {}", keys.join(", ")));
+            faults.push(message!("{key}: expected a table with {keys}", key, keys = keys.join(", ")));
             Map::new()
         }
     }
@@ -94,14 +102,14 @@ fn read<T>(
     table: &Map<String, Value>,
     prefix: &str,
     key: &str,
-    expected: &str,
+    expected: &'static str,
     parse: impl Fn(&Value) -> Option<T>,
     faults: &mut Vec<String>,
 ) -> Option<T> {
     let value = table.get(key)?;
     let parsed = parse(value);
     if parsed.is_none() {
-        faults.push(format!("{prefix}{key}: expected {expected}"));
+        faults.push(message!("{prefix}{key}: expected {expected}", prefix, key, expected = translated(expected)));
     }
     parsed
 }

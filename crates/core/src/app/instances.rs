@@ -1,5 +1,7 @@
 //! Instances of an app: their count, their numbers, and the order of removal.
 
+use crate::message;
+
 /// Largest number of instances of one app; a larger number is treated as a mistake.
 pub const MAX_INSTANCES: u32 = 10_000;
 
@@ -7,10 +9,10 @@ pub const MAX_INSTANCES: u32 = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstancesError {
     /// Neither a number nor `max`.
-    #[error("{0:?} is not a valid number of instances (accepted: a number, \"max\" or 0 for one per CPU, -1 for one less)")]
+    #[error("{}", message!("{text} is not a valid number of instances (accepted: a number, \"max\" or 0 for one per CPU, -1 for one less)", text = format!("{_0:?}")))]
     NotANumber(String),
     /// More than [`MAX_INSTANCES`].
-    #[error("{0} instances are too many (at most {MAX_INSTANCES})")]
+    #[error("{}", message!("{count} instances are too many (at most {most})", count = _0, most = MAX_INSTANCES))]
     TooMany(i64),
 }
 

@@ -36,7 +36,7 @@ use crate::health::limits::HardLimits;
 use crate::health::safeguards::Safeguards;
 use crate::lifecycle::order::Dependencies;
 use crate::logs::rotate::RotateSpec;
-use crate::serving::{AutoscaleSettings, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use crate::serving::{AutoscaleSettings, Listen, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
 pub use env::EnvSpec;
@@ -140,6 +140,9 @@ pub struct AppSpec {
     /// again.
     #[serde(skip_serializing_if = "is_default")]
     pub max_connection_age_ms: Option<u64>,
+    /// Whether kept connections are retired before the stop signal.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retire_connections: bool,
     /// Replacement of instances by a reload.
     #[serde(skip_serializing_if = "is_default")]
     pub rollout: RolloutSpec,
@@ -212,7 +215,13 @@ impl AppSpec {
     /// Returns true if Node runs it, directly or through another program that is expected to start
     /// Node.
     pub fn ends_in_node(&self) -> bool {
-        self.runs_in_node() || self.program == Some(ProgramKind::StartsNode)
+        !self.serves_in_a_child() && (self.runs_in_node() || self.program == Some(ProgramKind::StartsNode))
+    }
+
+    /// Returns true for a clustered app whose program runs the server in a child process, as `npm
+    /// start` does. Node's cluster protocol reaches the program only.
+    fn serves_in_a_child(&self) -> bool {
+        self.mode == ExecMode::Cluster && launcher::launcher(self).is_some()
     }
 
     /// Returns true if its processes run with the preload, unless the preload is unreadable.
@@ -235,7 +244,8 @@ impl AppSpec {
     /// Returns true if its runtime supports Node's cluster protocol, at least in part. Without a
     /// script, Node would neither use the variable nor remove it.
     pub fn supports_cluster(&self) -> bool {
-        !self.script.is_empty() && (self.ends_in_node() || self.runs_in_deno() || self.runs_in("bun", ProgramKind::Bun))
+        let is_known = self.ends_in_node() || self.runs_in_deno() || self.runs_in("bun", ProgramKind::Bun);
+        is_known && !self.script.is_empty() && !self.serves_in_a_child()
     }
 
     /// Returns true if its processes get the variables of cluster workers. No other app's processes
@@ -244,18 +254,26 @@ impl AppSpec {
         self.mode == ExecMode::Cluster && self.supports_cluster()
     }
 
-    /// Returns true for a clustered app whose processes are no workers. Its program has no cluster
-    /// protocol, so its instances cannot share a port by themselves.
-    pub fn lacks_workers(&self) -> bool {
-        self.mode == ExecMode::Cluster && !self.supports_cluster() && self.listen.is_empty()
+    /// Returns true if its processes open a port that they share: they get sockets of the app in
+    /// place of their own ([`crate::serving::interception`]).
+    pub fn shares_opened_port(&self) -> bool {
+        self.is_intercepted() && self.listen.is_empty()
+    }
+
+    /// Returns true if calls of `bind` of its processes are intercepted: they open ports that they
+    /// share, or ports that `listen` declares.
+    pub fn is_intercepted(&self) -> bool {
+        let declares_ports = self.listen.iter().any(|listen| listen.at.port().is_some());
+        let may_share = declares_ports || self.listen.is_empty() && self.env.increment_var.is_none();
+        self.mode == ExecMode::Cluster && !self.supports_cluster() && !self.script.is_empty() && may_share
     }
 
     /// Returns true if each of its processes has a separate socket for a port. This is false if a
     /// cluster protocol spreads connections, if the app wants one socket for all, and for unix
     /// sockets, which the kernel cannot group.
     pub fn has_shards(&self) -> bool {
-        let is_tcp = |listen: &Listen| matches!(listen.at, ListenAt::Tcp { .. });
-        !self.has_workers() && self.scheduling != Scheduling::Shared && self.listen.iter().any(is_tcp)
+        let has_port = self.shares_opened_port() || self.listen.iter().any(|listen| listen.at.port().is_some());
+        !self.has_workers() && self.scheduling != Scheduling::Shared && has_port
     }
 
     /// Returns the health checks, if any.
@@ -311,6 +329,7 @@ impl Default for AppSpec {
             scheduling: Scheduling::default(),
             sticky: None,
             max_connection_age_ms: None,
+            retire_connections: false,
             rollout: RolloutSpec::default(),
             autoscale: None,
             cron: None,
@@ -445,7 +464,7 @@ impl KillMode {
         const PASSES_NOTHING_ON: [&str; 11] = ["node", "bun", "deno", "sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "fish"];
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
         let name = program.rsplit('/').next().unwrap_or(program);
-        if spec.shell || spec.mode == ExecMode::Cluster || PASSES_NOTHING_ON.contains(&name) { Self::Tree } else { Self::Mixed }
+        if spec.shell || spec.has_workers() || PASSES_NOTHING_ON.contains(&name) { Self::Tree } else { Self::Mixed }
     }
 }
 
@@ -493,6 +512,20 @@ pub struct LimitSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clustered_launcher_shares_the_port_of_its_child() {
+        let (cluster, fork) = (ExecMode::Cluster, ExecMode::Fork);
+        for (script, mode, has_workers, shares_opened_port, has_preload) in [
+            ("/srv/app.js", cluster, true, false, true),
+            ("/usr/bin/npm", cluster, false, true, false),
+            ("/usr/bin/npm", fork, false, false, true),
+        ] {
+            let spec = AppSpec { script: script.into(), interpreter: Some("node".into()), mode, ..AppSpec::default() };
+            let found = (spec.has_workers(), spec.shares_opened_port(), spec.has_preload());
+            assert_eq!(found, (has_workers, shares_opened_port, has_preload), "{script} {mode:?}");
+        }
+    }
 
     #[test]
     fn option_records_whether_it_replaces_a_file_value() {

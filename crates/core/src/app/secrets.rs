@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::command::Command;
+use crate::message;
 
 /// Default time limit of a command that returns a secret.
 pub const TIMEOUT_MS: u64 = 10_000;
@@ -55,16 +56,16 @@ impl SecretSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     /// Too long.
-    #[error("is longer than 64 KiB")]
+    #[error("{}", message!("is longer than 64 KiB"))]
     TooLong,
     /// A NUL byte, which would end the value.
-    #[error("contains a NUL byte")]
+    #[error("{}", message!("contains a NUL byte"))]
     Nul,
     /// Not UTF-8.
-    #[error("is not UTF-8")]
+    #[error("{}", message!("is not UTF-8"))]
     NotText,
     /// Only a line ending.
-    #[error("is empty")]
+    #[error("{}", message!("is empty"))]
     Empty,
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::message;
+
 use regex_lite::Regex;
 
 /// Longest regular expression; a longer one is rejected.
@@ -26,13 +28,13 @@ pub struct Selectable<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// No name, script, namespace or id matches.
-    #[error("process or namespace {0} not found")]
+    #[error("{}", message!("process or namespace {target} not found", target = _0))]
     NotFound(String),
     /// `all`, or an expression, selects nothing.
-    #[error("no process found")]
+    #[error("{}", message!("no process found"))]
     Empty,
     /// Not a regular expression.
-    #[error("cannot read regular expression {pattern:?} beyond position {position}: {reason}")]
+    #[error("{}", message!("cannot read regular expression {pattern} beyond position {position}: {reason}", pattern = format!("{pattern:?}"), position, reason))]
     BadRegex {
         /// The expression, without the slashes around it.
         pattern: String,
@@ -136,7 +138,7 @@ fn absolute(path: &str, cwd: &str) -> PathBuf {
 fn compile(pattern: &str) -> Result<Regex, SelectError> {
     let bad = |position, reason: String| SelectError::BadRegex { pattern: pattern.chars().take(80).collect(), position, reason };
     if pattern.len() > REGEX_MAX {
-        return Err(bad(0, format!("longer than {REGEX_MAX} bytes")));
+        return Err(bad(0, message!("longer than {most} bytes", most = REGEX_MAX)));
     }
     Regex::new(pattern).map_err(|error| {
         // The regex engine does not report the position. The longest valid prefix shows it.

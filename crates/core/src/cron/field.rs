@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::text::language::translated;
+use crate::{marked, message};
+
 /// A field of a cron pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -24,14 +27,14 @@ const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 impl fmt::Display for Field {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Second => "second",
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day of month",
-            Self::Month => "month",
-            Self::Weekday => "weekday",
-        })
+        out.write_str(translated(match self {
+            Self::Second => marked!("second"),
+            Self::Minute => marked!("minute"),
+            Self::Hour => marked!("hour"),
+            Self::Day => marked!("day of month"),
+            Self::Month => marked!("month"),
+            Self::Weekday => marked!("weekday"),
+        }))
     }
 }
 
@@ -47,24 +50,29 @@ impl Field {
         }
     }
 
+    /// Returns the names of its values.
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Month => &MONTHS,
+            Self::Weekday => &WEEKDAYS,
+            Self::Second | Self::Minute | Self::Hour | Self::Day => &[],
+        }
+    }
+
     /// Describes the accepted values for users.
     fn expects(self) -> String {
         let (first, last) = self.range();
         match self {
-            Self::Month => format!("expected {first} to {last} or JAN to DEC"),
-            Self::Weekday => format!("expected {first} to {last} or SUN to SAT"),
-            Self::Second | Self::Minute | Self::Hour | Self::Day => format!("expected {first} to {last}"),
+            Self::Month => message!("expected {first} to {last} or JAN to DEC", first, last),
+            Self::Weekday => message!("expected {first} to {last} or SUN to SAT", first, last),
+            Self::Second | Self::Minute | Self::Hour | Self::Day => message!("expected {first} to {last}", first, last),
         }
     }
 
     /// Reads a number or a name.
     pub(super) fn value(self, text: &str) -> Result<u32, String> {
-        let named = |names: &[&str]| names.iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| u32::try_from(at).ok());
-        let name = match self {
-            Self::Month => named(&MONTHS).map(|at| at + 1),
-            Self::Weekday => named(&WEEKDAYS),
-            Self::Second | Self::Minute | Self::Hour | Self::Day => None,
-        };
+        let named = self.names().iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| u32::try_from(at).ok());
+        let name = named.map(|at| if self == Self::Month { at + 1 } else { at });
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = name.or_else(|| if digits { text.parse().ok() } else { None });
         let (first, last) = self.range();
@@ -84,14 +92,16 @@ impl Field {
         } else if let Some((from, to)) = range.split_once('-') {
             (self.value(from)?, self.value(to)?)
         } else if range.is_empty() {
-            return Err(format!("expected something before the /, as in */{}", step.unwrap_or(1)));
+            return Err(message!("expected something before the /, as in */{step}", step = step.unwrap_or(1)));
         } else {
             let from = self.value(range)?;
             (from, if step.is_some() { last } else { from })
         };
         if from > to {
-            return Err(format!(
+            return Err(message!(
                 "the range ends before it starts; write {range_from}-{last},{first}-{range_to}",
+                last,
+                first,
                 range_from = from,
                 range_to = to
             ));
@@ -105,7 +115,8 @@ impl Field {
         let most = last - first + 1;
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let step = if digits { text.parse::<u32>().ok() } else { None };
-        let step = step.filter(|step| (1..=most).contains(step)).ok_or_else(|| format!("expected a step from 1 to {most} after the /"))?;
+        let step =
+            step.filter(|step| (1..=most).contains(step)).ok_or_else(|| message!("expected a step from 1 to {most} after the /", most))?;
         usize::try_from(step).map_err(|error| error.to_string())
     }
 

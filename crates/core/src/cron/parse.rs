@@ -1,15 +1,17 @@
 //! Parses text into a [`Schedule`].
 
 use super::{Days, Field, Schedule, Weekdays};
+use crate::message;
+use crate::text::suggest::closest;
 
 /// Reason why a text is not a pattern. One lowercase line for users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
     /// The number of fields is neither 5 nor 6.
-    #[error("expected 5 fields (minute hour day month weekday) or 6 (second first), found {0}")]
+    #[error("{}", message!("expected 5 fields (minute hour day month weekday) or 6 (second first), found {count}", count = _0))]
     Fields(usize),
     /// An invalid field.
-    #[error("{field} {part:?}: {reason}")]
+    #[error("{field} {part:?}: {reason}{}", near(part, field.names()))]
     Field {
         /// The field.
         field: Field,
@@ -19,17 +21,24 @@ pub enum CronError {
         reason: String,
     },
     /// `@something`.
-    #[error("unknown word {0:?}; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually")]
+    #[error(
+        "{}",
+        message!(
+            "unknown word {word}; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually{near}",
+            word = format!("{_0:?}"),
+            near = near_word(_0)
+        )
+    )]
     Word(String),
     /// `@reboot`, which has no time.
-    #[error("@reboot is not supported: saved apps start at boot without it")]
+    #[error("{}", message!("@reboot is not supported: saved apps start at boot without it"))]
     Reboot,
     /// A date that does not exist.
-    #[error("no such date exists, it would never run")]
+    #[error("{}", message!("no such date exists, it would never run"))]
     Never,
 }
 
-const WORDS: &[(&str, &str)] = &[
+const WORDS: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
     ("@daily", "0 0 * * *"),
     ("@midnight", "0 0 * * *"),
@@ -38,6 +47,23 @@ const WORDS: &[(&str, &str)] = &[
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
 ];
+
+fn near_word(word: &str) -> String {
+    near(word, &WORDS.map(|(known, _)| known))
+}
+
+/// Returns `, did you mean "MON"?` for a part with a word that is close to one of these names:
+/// `MNO`, `Monday`. The first letter must fit, because names of three letters are close to many words.
+fn near(part: &str, names: &[&str]) -> String {
+    let words = part.split(|c: char| !c.is_alphabetic() && c != '@');
+    let unknown = words.filter(|word| word.len() > 1 && !names.iter().any(|name| name.eq_ignore_ascii_case(word)));
+    let mut found = unknown.filter_map(|word| {
+        let head = if word.starts_with('@') { word } else { word.get(..3).unwrap_or(word) };
+        let fits = |name: &&str| name.get(..1).zip(word.get(..1)).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+        closest(head, names.iter().copied().filter(fits))
+    });
+    found.next().map(|name| message!(", did you mean \"{near}\"?", near = name)).unwrap_or_default()
+}
 
 impl Schedule {
     /// Reads a pattern.
@@ -93,7 +119,7 @@ pub(super) fn full(from: u32, to: u32) -> u64 {
 fn parts(field: Field, text: &str) -> Result<impl Iterator<Item = &str>, CronError> {
     let mut parts = text.split(',').filter(|part| !part.is_empty()).peekable();
     if parts.peek().is_none() {
-        return Err(wrong(field, text, "expected a value".into()));
+        return Err(wrong(field, text, message!("expected a value")));
     }
     Ok(parts)
 }
@@ -119,7 +145,7 @@ fn days(text: &str) -> Result<Days, CronError> {
         } else if part.eq_ignore_ascii_case("LW") {
             days.last_weekday = true;
         } else if let Some(day) = part.strip_suffix(['W', 'w']) {
-            days.weekday_near |= 1 << field.value(day).map_err(|reason| wrong(field, part, format!("{reason} before the W")))?;
+            days.weekday_near |= 1 << field.value(day).map_err(|reason| wrong(field, part, message!("{reason} before the W", reason)))?;
         } else {
             days.on |= bits(field, part)?;
         }
@@ -136,7 +162,7 @@ fn weekdays(text: &str) -> Result<Weekdays, CronError> {
             match nth.parse::<usize>() {
                 Ok(nth @ 1..=5) => weekdays.nth[nth - 1] |= day,
                 _ if nth.eq_ignore_ascii_case("L") => weekdays.last |= day,
-                _ => return Err(wrong(field, part, "expected 1 to 5 or L after the #".into())),
+                _ => return Err(wrong(field, part, message!("expected 1 to 5 or L after the #"))),
             }
         } else if let Some(day) = part.strip_suffix(['L', 'l']) {
             weekdays.last |= one_weekday(day, part)?;
@@ -150,6 +176,6 @@ fn weekdays(text: &str) -> Result<Weekdays, CronError> {
 /// Returns the bit of a single day.
 fn one_weekday(day: &str, part: &str) -> Result<u8, CronError> {
     let field = Field::Weekday;
-    let value = field.value(day).map_err(|reason| wrong(field, part, format!("{reason} in front")))?;
+    let value = field.value(day).map_err(|reason| wrong(field, part, message!("{reason} in front", reason)))?;
     Ok(1 << (value % 7))
 }

@@ -64,7 +64,7 @@ fn place(text: &str) -> (&str, Option<u32>) {
 
 /// Reads `at f (/srv/app.js:1:2)`, `at /srv/app.js:1:2`, `at a.b.C.m(C.java:3)`,
 /// `at A.B() in /srv/a.cs:line 5`.
-fn at(text: &str) -> Frame {
+pub(super) fn at(text: &str) -> Frame {
     let call = text.trim().trim_end_matches(" {").strip_prefix("at ").unwrap_or_default();
     let call = call.strip_prefix("async ").unwrap_or(call);
     let (function, within) = match (call.rsplit_once(" in "), call.strip_suffix(')').and_then(|call| call.rsplit_once('('))) {

@@ -32,6 +32,8 @@ const MESSAGE: usize = 1000;
 const FRAMES: usize = 30;
 /// Longest text of a frame.
 const FRAME: usize = 300;
+/// Longest route.
+const ROUTE: usize = 200;
 /// Largest number of frames that identify a group.
 const GROUPING: usize = 12;
 /// Largest part of a stack that is read, in bytes.
@@ -42,16 +44,26 @@ const STACK: usize = 32 << 10;
 const OF_A_STOP: &[&str] = &[
     "AbortError",
     "CancellationException",
+    "Cancelled",
     "CancelledError",
+    "ClosedByInterruptException",
     "GracefulExit",
     "Interrupt",
+    "Interrupted",
     "InterruptedException",
+    "JobCancellationException",
     "KeyboardInterrupt",
     "OperationCanceledException",
+    "Shutdown",
     "SignalException",
     "SystemExit",
     "TaskCanceledException",
+    "TermException",
+    "WorkerShutdown",
+    "WorkerTerminate",
 ];
+/// Messages of other types with the same meaning.
+const MESSAGES_OF_A_STOP: &[&str] = &["Shutdown in progress", "context canceled"];
 /// Signals that stop programs, as the first word of a report: Go's dump after SIGQUIT, Ruby's
 /// `SIGTERM`.
 const STOP_SIGNALS: &[&str] = &["SIGABRT", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
@@ -66,6 +78,9 @@ pub struct Exception {
     pub message: String,
     /// Its frames, the innermost first.
     pub frames: Vec<Frame>,
+    /// Request that failed with it, if the app reported that: `GET /orders/:id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
 }
 
 /// One frame of a stack.
@@ -96,20 +111,30 @@ impl Exception {
         let (kind, said) = title::of(ReportFormat::At, &[head.to_owned()]);
         let kind = if name.is_empty() { kind } else { name.to_owned() };
         let message = if message.is_empty() { said } else { message.to_owned() };
-        Some(Self::new(&kind, &message, frames::of(ReportFormat::At, &lines)))
+        let exception = Self::new(&kind, &message, frames::of(ReportFormat::At, &lines));
+        Some(Self { route: route(data), ..exception })
     }
 
     /// Returns the exception with its parts cut to their bounds.
     fn new(kind: &str, message: &str, frames: Vec<Frame>) -> Self {
         let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let kind = if kind.is_empty() { "Error" } else { kind };
-        Self { kind: cut(kind, KIND).to_owned(), message: cut(line.trim(), MESSAGE).to_owned(), frames }
+        Self { kind: cut(kind, KIND).to_owned(), message: cut(line.trim(), MESSAGE).to_owned(), frames, route: None }
     }
 
-    /// Returns the exception of a report in these lines.
-    fn printed(form: ReportFormat, head: &[String], lines: &[&str]) -> Self {
+    /// Returns the exception of a report in these lines. `shown`: its frames in short. For a syntax
+    /// error, the only one is the place above the report.
+    fn printed(form: ReportFormat, head: &[String], lines: &[&str], shown: &[String]) -> Self {
         let (kind, message) = title::of(form, head);
-        Self::new(&kind, &message, frames::of(form, lines))
+        let mut frames = frames::of(form, lines);
+        let place = shown.first().filter(|_| matches!(form, ReportFormat::At) && !frames.iter().any(|frame| frame.own));
+        if let Some(place) = place.map(|line| frames::at(line)).filter(|place| place.own && place.function.is_empty()) {
+            // A report of the same exception through IPC lacks the place. As the app's own frame, it
+            // would make another group.
+            frames.insert(0, Frame { own: false, ..place });
+            frames.truncate(FRAMES);
+        }
+        Self::new(&kind, &message, frames)
     }
 
     /// Returns true if a stop signal alone explains it. If the daemon sent the signal, the
@@ -123,7 +148,7 @@ impl Exception {
             || OF_A_STOP.contains(&last(&self.kind).as_str())
             || STOP_SIGNALS.contains(&self.kind.as_str())
             || STOP_SIGNALS.contains(&first)
-            || self.message == "context canceled"
+            || MESSAGES_OF_A_STOP.contains(&self.message.as_str())
     }
 
     /// Returns the fingerprint of its group.
@@ -158,6 +183,17 @@ impl Exception {
     pub fn culprit(&self) -> Option<&Frame> {
         self.frames.iter().find(|frame| frame.own).or_else(|| self.frames.first())
     }
+}
+
+/// Returns the request in the data of a message: `metadata.http` with `method`, and `route`, `path`
+/// or `url`.
+fn route(data: &Value) -> Option<String> {
+    let http = data.get("metadata")?.get("http")?;
+    let text = |key: &str| http.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let path = text("route").or_else(|| text("path")).or_else(|| text("url"))?;
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let route = format!("{} {path}", text("method").unwrap_or("?"));
+    Some(cut(&route, ROUTE).chars().filter(|c| !c.is_control()).collect())
 }
 
 /// Returns the first bytes of a text, cut at a whole character.

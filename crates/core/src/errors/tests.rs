@@ -102,6 +102,20 @@ fn exceptions_are_read_from_real_outputs() {
 
 /// If an output arrives in pieces of any size, the reports are the same: none is repeated or split.
 #[test]
+fn syntax_error_has_the_place_above_it() {
+    let found = read(include_str!("../logs/error_lines/outputs/node-syntax.txt"));
+    let exception = &found[0].exception;
+    let culprit = exception.culprit().unwrap();
+    assert_eq!((culprit.file.as_str(), culprit.line), ("/srv/app/syntax.js", Some(1)));
+    let reported = Exception::reported(&json!({
+        "name": "SyntaxError",
+        "message": "Unexpected token ';'",
+        "stack": "SyntaxError: Unexpected token ';'\n    at wrapSafe (node:internal/modules/cjs/loader:1713:18)",
+    }));
+    assert_eq!(reported.map(|reported| reported.fingerprint()), Some(exception.fingerprint()), "one group");
+}
+
+#[test]
 fn split_output_gives_the_same_exceptions() {
     let reports = [include_str!("../logs/error_lines/outputs/node-busy.txt"), include_str!("../logs/error_lines/outputs/python-exc.txt")];
     let text: String = (0..40).map(|n| format!("line {n}\n{}\nline\n\n{}\n", reports[0], reports[1])).collect();
@@ -125,7 +139,7 @@ fn split_output_gives_the_same_exceptions() {
 
 #[test]
 fn ten_thousand_errors_with_random_ids_are_one_group() {
-    let of = |message: String, frames: Vec<Frame>| Exception { kind: "E".into(), message, frames }.fingerprint();
+    let of = |message: String, frames: Vec<Frame>| Exception { kind: "E".into(), message, frames, route: None }.fingerprint();
     let mut seed = 7_u64;
     let mut next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -290,6 +304,22 @@ proptest! {
 }
 
 #[test]
+fn reported_request_becomes_the_route() {
+    let route = |http: serde_json::Value| Exception::reported(&json!({"message": "x", "metadata": {"http": http}})).unwrap().route;
+    for (http, expected) in [
+        (json!({"method": "GET", "route": "/orders/:id", "path": "/orders/7"}), Some("GET /orders/:id")),
+        (json!({"method": "POST", "url": "/pay?card=4111#x"}), Some("POST /pay")),
+        (json!({"path": "/a\u{1b}[2J"}), Some("? /a[2J")),
+        (json!({"method": "GET"}), None),
+        (json!({"route": 7}), None),
+        (json!([]), None),
+    ] {
+        assert_eq!(route(http.clone()).as_deref(), expected, "{http}");
+    }
+    assert!(route(json!({"method": "GET", "url": "ü".repeat(5000)})).unwrap().len() <= 200);
+}
+
+#[test]
 fn stop_signal_output_is_distinguished_from_errors() {
     let python =
         |head: &str| format!("Traceback (most recent call last):\n  File \"/srv/app.py\", line 3, in <module>\n    work()\n{head}");
@@ -305,6 +335,11 @@ fn stop_signal_output_is_distinguished_from_errors() {
         ("panic: context canceled\n\ngoroutine 1 [running]:\nmain.main()\n\t/srv/main.go:7 +0x1d".into(), true),
         ("AbortError: The operation was aborted\n    at f (/srv/app.js:3:9)".into(), true),
         ("java.lang.InterruptedException: sleep interrupted\n\tat App.main(App.java:3)".into(), true),
+        ("java.lang.IllegalStateException: Shutdown in progress\n\tat App.main(App.java:3)".into(), true),
+        ("kotlinx.coroutines.JobCancellationException: Job was cancelled\n\tat App.main(App.kt:3)".into(), true),
+        ("app.rb:3:in 'process': Sidekiq::Shutdown (Sidekiq::Shutdown)\n\tfrom app.rb:3:in '<main>'".into(), true),
+        (python("celery.exceptions.WorkerShutdown: 0"), true),
+        (python("trio.Cancelled: Cancelled"), true),
         // A fault during the shutdown of the app, with any cause.
         (python("RuntimeError: cannot flush: disk is gone"), false),
         (format!("{}{during}{}", python("KeyboardInterrupt"), python("ValueError: cannot flush")), false),

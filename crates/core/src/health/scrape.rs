@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::message;
+
 /// Longest path of a page.
 const LONGEST_PATH: usize = 1024;
 /// Default path.
@@ -39,23 +41,23 @@ pub fn scrape(value: &Value) -> Result<Option<Scrape>, Vec<String>> {
         Value::Null | Value::Bool(false) => return Ok(None),
         Value::Object(table) => table,
         port => {
-            let port = port_of(port).ok_or_else(|| vec!["expected a port from 1 to 65535, or a table such as {port: 9100}".to_owned()])?;
+            let port = port_of(port).ok_or_else(|| vec![message!("expected a port from 1 to 65535, or a table such as {{port: 9100}}")])?;
             return Ok(Some(Scrape { port, path: USUAL_PATH.into(), increment: false }));
         }
     };
     let mut faults: Vec<String> = Vec::new();
     for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        faults.push(format!("{key}: unknown key; expected one of {}", KEYS.join(", ")));
+        faults.push(message!("{key}: unknown key; expected one of {known}", key, known = KEYS.join(", ")));
     }
     let port = table.get("port").and_then(port_of);
     if port.is_none() {
-        faults.push("port: expected a number from 1 to 65535".into());
+        faults.push(message!("port: expected a number from 1 to 65535"));
     }
     let path = match table.get("path") {
         None => USUAL_PATH.to_owned(),
         Some(Value::String(path)) if is_path(path) => path.clone(),
         Some(_) => {
-            faults.push("path: expected a path that begins with / and contains no space".into());
+            faults.push(message!("path: expected a path that begins with / and contains no space"));
             String::new()
         }
     };
@@ -63,7 +65,7 @@ pub fn scrape(value: &Value) -> Result<Option<Scrape>, Vec<String>> {
         None => false,
         Some(Value::Bool(increment)) => *increment,
         Some(_) => {
-            faults.push("increment: expected true or false".into());
+            faults.push(message!("increment: expected true or false"));
             false
         }
     };

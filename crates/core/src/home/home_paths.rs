@@ -90,6 +90,11 @@ impl HomePaths {
         home.join("logs")
     }
 
+    /// Returns the folder of the receive times of log lines.
+    pub fn line_times(home: &Path) -> PathBuf {
+        home.join("line-times")
+    }
+
     /// Returns the copy of the journal on disk.
     pub fn state(home: &Path) -> PathBuf {
         home.join("ostler.state")

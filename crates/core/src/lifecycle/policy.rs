@@ -172,5 +172,6 @@ fn hooks(spec: &AppSpec) -> HookPolicy {
 /// such sockets, SIGTERM finishes pending requests; SIGINT is Ctrl-C, which gunicorn and others
 /// treat as an immediate stop.
 fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
-    if default == signal::INT && !spec.listen.is_empty() && !spec.runs_in_node() { signal::TERM } else { default }
+    let is_server = spec.shares_opened_port() || !spec.listen.is_empty() && !spec.runs_in_node();
+    if default == signal::INT && is_server { signal::TERM } else { default }
 }

@@ -33,6 +33,16 @@ impl Instance {
         }
     }
 
+    /// Returns the last failed exit. If the instance was stopped on request since then, it does not
+    /// matter any more.
+    pub fn last_failure(&self) -> Option<&ExitRecord> {
+        let last = match self.pid() {
+            Some(_) => self.exits.iter().rev().find(|exit| !exit.is_requested()),
+            None => self.exits.last().filter(|exit| !exit.is_requested()),
+        };
+        last.filter(|exit| exit.ending != ProcessEnding::Code(0))
+    }
+
     /// Returns the number of unrequested exits within this time, as far as they are kept.
     pub fn unrequested_exits(&self, within_ms: u64, now: Now) -> usize {
         let is_recent = |exit: &&ExitRecord| now.mono_ms.saturating_sub(exit.ended.mono_ms) < within_ms;
@@ -108,6 +118,24 @@ mod tests {
         let old = exit(900_000, ProcessEnding::Code(1), ExitCause::Itself);
         assert_eq!(trouble(InstanceState::Stopped, true, vec![old.clone()]), Some(Trouble::Crashed), "a failed job, too");
         assert_eq!(trouble(InstanceState::Errored, false, vec![old]), None, "its state says that");
+    }
+
+    #[test]
+    fn failure_before_a_requested_stop_does_not_matter() {
+        let failed = || exit(20, ProcessEnding::Code(3), ExitCause::Itself);
+        let stopped = || exit(10, ProcessEnding::Code(1), ExitCause::Requested(Origin::Shutdown));
+        let done = || exit(10, ProcessEnding::Code(0), ExitCause::Itself);
+        for (state, exits, ago_ms) in [
+            (InstanceState::Stopped, vec![failed()], Some(20)),
+            (InstanceState::Stopped, vec![failed(), stopped()], None),
+            (InstanceState::Errored, vec![failed(), done()], None),
+            (online(), vec![failed(), stopped()], Some(20)),
+            (online(), vec![stopped()], None),
+        ] {
+            let mut instance = Instance::new(Now::at(1));
+            (instance.state, instance.exits) = (state, exits);
+            assert_eq!(instance.last_failure().map(|exit| NOW_MS - exit.ended.mono_ms), ago_ms, "{:?}", instance.exits);
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use super::line_date::without_date;
+
 /// Largest number of lines that are kept.
 const MOST: usize = 10;
 /// Largest total size of the kept lines, in bytes.
@@ -61,15 +63,16 @@ pub(crate) struct Report {
     pub(crate) head: Vec<String>,
     causes: Vec<String>,
     /// Frames of the app, the innermost first.
-    frames: Vec<String>,
+    pub(crate) frames: Vec<String>,
     /// Lines after the head that may be part of its message.
     more: Vec<String>,
     /// Its range in the output.
     pub(crate) place: Range<usize>,
 }
 
-/// Returns the relevant lines from the end of an output, at most ten.
+/// Returns the relevant lines from the end of an output, at most ten, without dates before them.
 pub fn pick(lines: &[&str]) -> Vec<String> {
+    let lines: Vec<&str> = lines.iter().map(|line| without_date(line)).collect();
     let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
     let lines = &lines[..end];
     let newest = newest(lines).map(|(_, report)| report);

@@ -36,6 +36,10 @@ pub const BYTES: Rate = Rate { burst: 32 << 20, per_second: 32 << 20 };
 /// Rate of sd_notify messages. Some apps report each step of their work.
 pub const NOTIFICATIONS: Rate = Rate { burst: 4000, per_second: 2000 };
 
+/// Rate of calls that open a port. No server needs more, but a process that loops would keep the
+/// daemon busy.
+pub const CALLS: Rate = Rate { burst: 500, per_second: 200 };
+
 /// Token bucket that stores the spent tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {

@@ -3,11 +3,16 @@
 
 pub mod balance;
 pub mod budget;
+pub mod interception;
+pub mod probe_route;
+pub mod retiring;
 pub mod shards;
 pub mod sticky;
 pub mod unanswered;
 
 use std::fmt;
+
+use crate::message;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +40,12 @@ pub enum ListenAt {
         /// IP address.
         address: Option<std::net::IpAddr>,
         /// Port; 0 = any free port.
+        port: u16,
+    },
+    /// TCP on all addresses of IPv6, but of IPv4 none: beside it, another socket can have the port
+    /// in IPv4. Configuration files have no form for it; programs open such ports.
+    TcpV6 {
+        /// Port.
         port: u16,
     },
     /// A unix stream socket at this absolute path.
@@ -148,10 +159,21 @@ pub struct AutoscaleSettings {
 /// Longest path of a unix socket.
 pub const UNIX_PATH_MAX: usize = 107;
 
+impl ListenAt {
+    /// Returns the port, if it is one of TCP.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp { port, .. } | Self::TcpV6 { port } => Some(*port),
+            Self::Unix { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { address: None, port } => write!(f, "port {port}"),
+            Self::Tcp { address: None, port } => f.write_str(&message!("port {port}", port)),
+            Self::TcpV6 { port } => f.write_str(&message!("IPv6 port {port}", port)),
             Self::Tcp { address: Some(address), port } => write!(f, "{}", std::net::SocketAddr::new(*address, *port)),
             Self::Unix { path } => f.write_str(path),
         }
@@ -211,7 +233,7 @@ pub fn keyed(sockets: &[Listen]) -> impl Iterator<Item = (&Listen, String)> {
 
 /// Name in `{fd:name}` that no socket has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{{fd:{0}}}: no socket of `listen` has this name")]
+#[error("{}", message!("{{fd:{name}}}: no socket of `listen` has this name", name = _0))]
 pub struct UnknownSocket(pub String);
 
 /// Replaces `{fd}` and `{fd:name}` in a text by the numbers of the sockets; the first socket has
@@ -240,7 +262,7 @@ pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PatternError {
     /// Text that is too long; its length in bytes.
-    #[error("a regular expression is limited to {PATTERN_MAX} bytes, this has {0}")]
+    #[error("{}", message!("a regular expression is limited to {most} bytes, this has {length}", most = PATTERN_MAX, length = _0))]
     TooLong(usize),
     /// Text with a wrong syntax, or an expression that needs too much memory.
     #[error(transparent)]
@@ -290,9 +312,10 @@ mod tests {
             backlog: None,
             mode: None,
         };
-        let sockets = [listen(None, 0), listen(Some("::1"), 80), listen(None, 80), listen(None, 0)];
+        let v6 = Listen { at: ListenAt::TcpV6 { port: 80 }, ..listen(None, 0) };
+        let sockets = [listen(None, 0), listen(Some("::1"), 80), listen(None, 80), listen(None, 0), v6, listen(Some("::"), 80)];
         let keys: Vec<String> = keyed(&sockets).map(|(_, key)| key).collect();
-        assert_eq!(keys, ["port 0#1", "[::1]:80", "port 80", "port 0#2"]);
+        assert_eq!(keys, ["port 0#1", "[::1]:80", "port 80", "port 0#2", "IPv6 port 80", "[::]:80"]);
     }
 
     #[test]

@@ -12,6 +12,14 @@ const QUIET_MS: u64 = 250;
 /// Time between two checks of a shard.
 const LOOK_MS: u64 = 50;
 
+/// Most sockets of one port; processes beyond that share them.
+const MAX_SOCKETS: u32 = 512;
+
+/// Returns the number of the socket for slots with this shard.
+pub fn shard_number(shard: u32) -> u32 {
+    shard % MAX_SOCKETS
+}
+
 /// Rank of a process among those of its port, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShardRank {

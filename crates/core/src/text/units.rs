@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
+use crate::text::language::translated;
+use crate::{marked, message};
+
 /// A text that is not a valid size or duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not a valid {expected}")]
+#[error("{}", message!("{found} is not a valid {expected}", found = format!("{found:?}"), expected = translated(expected)))]
 pub struct UnitError {
     /// The text as given, shortened.
     pub found: String,
@@ -12,8 +15,8 @@ pub struct UnitError {
     pub expected: &'static str,
 }
 
-const SIZE: &str = "size (accepted: bytes as a number, or with K, M, G or T, for example 300M, 1.5G, 512KB; 1K is 1024)";
-const DURATION: &str = "duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)";
+const SIZE: &str = marked!("size (accepted: bytes as a number, or with K, M, G or T, for example 300M, 1.5G, 512KB; 1K is 1024)");
+const DURATION: &str = marked!("duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)");
 
 /// Reads a size in bytes. Units are powers of 1024, in any case, with or without `B` or `iB`.
 ///
@@ -138,6 +141,25 @@ pub fn bytes_text(count: u64) -> String {
         Some((unit, shift)) => format!("{}{unit}", count >> shift),
         None => count.to_string(),
     }
+}
+
+/// Formats bytes for people, rounded: base 1024, as in `max_memory_restart`.
+///
+/// ```
+/// use ostler_core::text::units::size_text;
+/// assert_eq!(size_text(321_417_216), "307 MB");
+/// assert_eq!(size_text(5 << 29), "2.5 GB");
+/// ```
+pub fn size_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let power = (bytes.ilog2() / 10).clamp(1, 4);
+    #[expect(clippy::cast_precision_loss, reason = "at most three digits are shown")]
+    let value = bytes as f64 / (1u64 << (10 * power)) as f64;
+    let unit = UNITS[power as usize - 1];
+    if value < 9.95 && power > 2 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
 /// Formats milliseconds with the largest exact units, never rounded.

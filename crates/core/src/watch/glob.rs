@@ -4,6 +4,8 @@
 //! Matching takes at most time in proportion to pattern times path, for any pattern: it backtracks
 //! only to the last star.
 
+use crate::message;
+
 /// Largest number of alternatives that braces may expand to.
 const MAX_ALTERNATIVES: usize = 256;
 /// Longest pattern.
@@ -13,13 +15,13 @@ const MAX_BYTES: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GlobError {
     /// Text that is too long; its length in bytes.
-    #[error("a pattern is limited to {MAX_BYTES} bytes, this has {0}")]
+    #[error("{}", message!("a pattern is limited to {most} bytes, this has {length}", most = MAX_BYTES, length = _0))]
     TooLong(usize),
     /// Braces with too many combinations.
-    #[error("it expands to more than {MAX_ALTERNATIVES} patterns")]
+    #[error("{}", message!("it expands to more than {most} patterns", most = MAX_ALTERNATIVES))]
     TooMany,
     /// Bracket, brace or parenthesis that is not closed.
-    #[error("\"{open}\" without its \"{close}\"")]
+    #[error("{}", message!("\"{open}\" without its \"{close}\"", open, close))]
     Unclosed {
         /// Opening characters.
         open: String,
@@ -27,13 +29,13 @@ pub enum GlobError {
         close: char,
     },
     /// Group that begins with this character and a parenthesis, such as `!(a)`.
-    #[error("\"{0}(\" is not supported; use a regular expression: \"regex:…\"")]
+    #[error("{}", message!("\"{character}(\" is not supported; use a regular expression: \"regex:…\"", character = _0))]
     Unsupported(char),
     /// Range in braces, such as `{1..5}`.
-    #[error("a range in braces is not supported; list its members")]
+    #[error("{}", message!("a range in braces is not supported; list its members"))]
     BraceRange,
     /// Range in brackets whose end comes before its start.
-    #[error("\"{0}-{1}\" is out of order")]
+    #[error("{}", message!("\"{first}-{last}\" is out of order", first = _0, last = _1))]
     Unordered(char, char),
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::rules::{Rules, Surroundings};
 use super::spec::{BadWatch, WatchSpec};
+use crate::message;
 
 /// Longest time that is accepted.
 const LONGEST_MS: u64 = 24 * 3600 * 1000;
@@ -22,13 +23,13 @@ impl WatchSpec {
             Some(Value::Bool(true)) => spec.on = true,
             Some(value) => {
                 spec.on = true;
-                spec.paths = texts(value).ok_or_else(|| bad("watch")("expected true, a path or a list of paths".into()))?;
+                spec.paths = texts(value).ok_or_else(|| bad("watch")(message!("expected true, a path or a list of paths")))?;
             }
         }
         if let Some(value) = attributes.get("ignore_watch").filter(|value| !value.is_null()) {
             let split = |text: &str| text.split_whitespace().map(str::to_owned).collect();
             let list = value.as_str().map(split).or_else(|| texts(value));
-            spec.ignore = Some(list.ok_or_else(|| bad("ignore_watch")("expected paths, patterns or regular expressions".into()))?);
+            spec.ignore = Some(list.ok_or_else(|| bad("ignore_watch")(message!("expected paths, patterns or regular expressions")))?);
         }
         if let Some(value) = attributes.get("watch_delay").filter(|value| !value.is_null()) {
             spec.delay_ms = millis(value).map_err(bad("watch_delay"))?;
@@ -49,11 +50,11 @@ impl WatchSpec {
     }
 
     fn set_option(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let flag = || value.as_bool().ok_or_else(|| "expected true or false".to_owned());
+        let flag = || value.as_bool().ok_or_else(|| message!("expected true or false"));
         match name {
             "ignored" => {
                 // In addition to the default: only `ignore_watch` replaces it.
-                let list = texts(value).ok_or("expected paths, patterns or regular expressions")?;
+                let list = texts(value).ok_or_else(|| message!("expected paths, patterns or regular expressions"))?;
                 let dotted = || ["**/.*".to_owned()].into_iter();
                 let ignore = self.ignore.get_or_insert_with(|| dotted().collect());
                 ignore.extend(list);
@@ -64,9 +65,9 @@ impl WatchSpec {
             "awaitWriteFinish" => self.settle_ms = settle(value)?,
             "depth" => {
                 let depth = value.as_u64().and_then(|depth| u32::try_from(depth).ok());
-                self.depth = Some(depth.ok_or("expected a number of levels")?);
+                self.depth = Some(depth.ok_or_else(|| message!("expected a number of levels"))?);
             }
-            "cwd" => self.cwd = Some(value.as_str().ok_or("expected a path")?.to_owned()),
+            "cwd" => self.cwd = Some(value.as_str().ok_or_else(|| message!("expected a path"))?.to_owned()),
             "disableGlobbing" => self.literal = flag()?,
             "ignoreInitial" => drop(flag()?),
             "gitignore" => self.no_gitignore = !flag()?,
@@ -87,7 +88,7 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 fn millis(value: &Value) -> Result<u64, String> {
     crate::text::units::millis_of(value)
         .filter(|ms| *ms <= LONGEST_MS)
-        .ok_or_else(|| "expected a number of milliseconds or a time such as \"3s\", a day at most".to_owned())
+        .ok_or_else(|| message!("expected a number of milliseconds or a time such as \"3s\", a day at most"))
 }
 
 /// Reads `true`, or `{stabilityThreshold: 2000, pollInterval: 100}`.
@@ -96,7 +97,7 @@ fn settle(value: &Value) -> Result<Option<u64>, String> {
     match value {
         Value::Bool(on) => Ok(on.then_some(DEFAULT_MS)),
         Value::Object(table) => table.get("stabilityThreshold").map_or(Ok(DEFAULT_MS), millis).map(Some),
-        _ => Err("expected true, false or {stabilityThreshold}".into()),
+        _ => Err(message!("expected true, false or {{stabilityThreshold}}")),
     }
 }
 
@@ -105,8 +106,8 @@ fn extensions(text: &str) -> Result<Vec<String>, String> {
     let words = text.split([',', ' ']).map(|word| word.trim().trim_start_matches('.')).filter(|word| !word.is_empty());
     let list: Vec<String> = words.map(str::to_owned).collect();
     match list.iter().find(|word| word.contains(['/', '*'])) {
-        Some(bad) => Err(format!("expected endings such as \"js,json\", found {bad:?}")),
-        None if list.is_empty() => Err("expected endings such as \"js,json\"".into()),
+        Some(bad) => Err(message!("expected endings such as \"js,json\", found {found}", found = format!("{bad:?}"))),
+        None if list.is_empty() => Err(message!("expected endings such as \"js,json\"")),
         None => Ok(list),
     }
 }

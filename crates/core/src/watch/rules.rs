@@ -4,6 +4,7 @@ use super::glob::{Glob, GlobError, is_glob, split_base};
 use super::own_files::OwnFile;
 use super::spec::{BadWatch, WatchSpec};
 use crate::app::{AppSpec, CombinedLog};
+use crate::message;
 use crate::serving::{LogPattern, PatternError};
 
 /// Folders that users do not edit: the watch never enters them.
@@ -94,7 +95,7 @@ pub enum PathVerdict {
 /// Reason why a watched path or an exception is refused.
 #[derive(Debug, thiserror::Error)]
 enum PathError {
-    #[error("expected a path")]
+    #[error("{}", message!("expected a path"))]
     Empty,
     #[error(transparent)]
     Glob(#[from] GlobError),

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::app::default_box::is_default;
+use crate::text::language::translated;
+use crate::{marked, message};
 
 /// Watched paths and settings of a watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,26 +97,26 @@ pub const KNOWN_OPTIONS: [&str; 10] = [
 
 /// Names of chokidar options without effect, and the reason.
 const NEEDLESS: [(&str, &str); 7] = [
-    ("persistent", "watching lasts as long as the app"),
-    ("atomic", "a replaced file always counts as one change"),
-    ("alwaysStat", "the result is not shown"),
-    ("ignorePermissionErrors", "unreadable files are always skipped"),
-    ("useFsEvents", "it applies to macOS only"),
-    ("binaryInterval", "all files are polled at `interval`"),
-    ("enableBinaryInterval", "all files are polled at `interval`"),
+    ("persistent", marked!("watching lasts as long as the app")),
+    ("atomic", marked!("a replaced file always counts as one change")),
+    ("alwaysStat", marked!("the result is not shown")),
+    ("ignorePermissionErrors", marked!("unreadable files are always skipped")),
+    ("useFsEvents", marked!("it applies to macOS only")),
+    ("binaryInterval", marked!("all files are polled at `interval`")),
+    ("enableBinaryInterval", marked!("all files are polled at `interval`")),
 ];
 
 /// Returns the reason why this name in `watch_options` has no effect; none = it has an effect.
 pub fn option_without_effect(name: &str, value: &Value) -> Option<String> {
     if name == "ignoreInitial" {
-        let text = "files that exist at the start never count as changes";
-        return (value == &Value::Bool(false)).then(|| text.to_owned());
+        let text = || message!("files that exist at the start never count as changes");
+        return (value == &Value::Bool(false)).then(text);
     }
     if KNOWN_OPTIONS.contains(&name) {
         return None;
     }
-    let why = NEEDLESS.iter().find(|(known, _)| *known == name).map(|(_, why)| (*why).to_owned());
-    Some(why.unwrap_or_else(|| "unknown".into()))
+    let why = NEEDLESS.iter().find(|(known, _)| *known == name).map(|(_, why)| translated(why).to_owned());
+    Some(why.unwrap_or_else(|| message!("unknown")))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Arguments;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Event;
 use ostler_core::lifecycle::observation::Observation;
+use ostler_core::serving::probe_route::ProbeRoute;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::{Failure, Response};
@@ -97,6 +99,13 @@ pub(crate) struct DaemonState {
     pub waiting: BTreeSet<u32>,
     /// Number of requests that are in progress.
     pub open_requests: usize,
+}
+
+impl DaemonState {
+    /// Returns the destination of a probe of this instance's process that connects to `to`.
+    pub(crate) fn probe_route(&self, id: u32, to: SocketAddr) -> ProbeRoute {
+        self.slots.get(id).map_or(ProbeRoute::Common, |slot| self.listening.probe_route(slot, to))
+    }
 }
 
 /// Results of a turn, until they are dispatched, journaled or sent.

@@ -125,6 +125,8 @@ pub(crate) enum FeatureRequest {
 pub(crate) enum FeatureAnswer {
     /// A log was rotated: the new name of its old lines, or the reason for the failure.
     Rotated { path: String, target: PathBuf, file: FileKey, result: Result<String, String> },
+    /// A log was emptied, or its former lines are in another file.
+    LogRestarted { path: String },
     /// The slots have the requested measurements. False if an instance has no earlier reading to
     /// compare with.
     Measured { by: &'static str, is_complete: bool },

@@ -38,6 +38,7 @@ use crate::features::health::limits::Limits;
 use crate::features::health::remediation::Remediation;
 use crate::features::health::usage::Usage;
 use crate::features::home::autosave::Autosave;
+use crate::features::home::clock::Clock;
 use crate::features::home::home_watch::HomeWatch;
 use crate::features::home::host::Host;
 use crate::features::home::keeper_watch::KeeperWatch;
@@ -45,6 +46,7 @@ use crate::features::home::runtime::Runtime;
 use crate::features::home::update::Update;
 use crate::features::logging::flush::Flush;
 use crate::features::logging::last_lines::LastLines;
+use crate::features::logging::line_times::LineTimes;
 use crate::features::logging::log_writers::LogWriters;
 use crate::features::logging::pm2_log::Pm2Log;
 use crate::features::logging::reclaim::Reclaim;
@@ -83,6 +85,7 @@ features! {
     autoscale: Autoscale,
     cgroups: Cgroups,
     channels: Channels,
+    clock: Clock,
     cluster: Cluster,
     collecting: Collecting,
     commands: Commands,
@@ -102,6 +105,7 @@ features! {
     last_lines: LastLines,
     lifetime: Lifetime,
     limits: Limits,
+    line_times: LineTimes,
     log_writers: LogWriters,
     native: Native,
     order: StartOrder,
@@ -129,17 +133,18 @@ reactions! {
     // Occasions of the daemon.
 
     /// The daemon is complete: the journal is read, and the processes that run are known.
-    each on_boot() => log_writers, reclaim, sweeps, rollouts, runtime, autosave, autoscale, cron, home, hooks, lifetime, readiness, rotation, vanished, versioning, watch, pm2_sockets;
+    each on_boot() => log_writers, reclaim, sweeps, rollouts, runtime, autosave, autoscale, clock, cron, home, hooks, lifetime, readiness, line_times, rotation, vanished, versioning, watch, pm2_sockets;
 
-    /// A turn begins: a descriptor was ready, or a deadline came.
-    each on_turn() => reclaim, cron;
+    /// The ready descriptors of a turn were dispatched. If a deadline is due, this comes once more
+    /// before the deadline.
+    each on_turn() => reclaim, line_times, clock, cron;
 
     /// A deadline of this feature came ([`crate::engine::Timers`]).
-    owner on_timer(key: u64) => reclaim, rollouts, commands, jobs, runtime, actions, collecting, autosave, autoscale, keeper_watch, channels, cluster, cron, health, home, lifetime, limits, sockets, readiness, rotation, usage, vanished, versioning, watch, cgroups, native, pm2_sockets;
+    owner on_timer(key: u64) => reclaim, rollouts, commands, jobs, runtime, actions, collecting, autosave, autoscale, keeper_watch, channels, cluster, cron, health, home, lifetime, limits, line_times, sockets, readiness, rotation, usage, vanished, versioning, watch, cgroups, native, pm2_sockets;
 
     /// A descriptor of this feature is ready to be read, and perhaps to be written
     /// ([`crate::platform::reactor::Source::Feature`]).
-    owner on_ready(key: u64, writable: bool) => last_lines, log_writers, reclaim, sweeps, commands, keeper_watch, channels, cluster, cron, health, home, readiness, rotation, watch, native, pm2_sockets;
+    owner on_ready(key: u64, writable: bool) => last_lines, log_writers, reclaim, sweeps, commands, keeper_watch, channels, cluster, cron, health, home, line_times, readiness, rotation, sockets, watch, native, pm2_sockets;
 
     /// An effect of this feature can be performed ([`crate::engine::Work::Feature`]). Its cause is
     /// in the journal.
@@ -168,7 +173,7 @@ reactions! {
     each on_step(step: &InstanceStep<'_>) => last_lines, pid_files, log_writers, sweeps, remediation, jobs, order, autoscale, keeper_watch, cluster, cron, events, health, hooks, lifetime, limits, sockets, readiness, watch, cgroups;
 
     /// A transition of an instance is journaled, and is reported now.
-    each on_transition(id: u32, transition: &Transition) => drains, pm2_log, pid_files, log_writers, rollouts, remediation, jobs, channels, cluster, hooks, sockets;
+    each on_transition(id: u32, transition: &Transition) => drains, pm2_log, pid_files, log_writers, rollouts, remediation, jobs, channels, cluster, hooks, line_times, sockets;
 
     /// An instance serves from now on, in place of another process of the same number. It has not
     /// made a step.
@@ -197,7 +202,7 @@ reactions! {
     each on_birth(id: u32) => limits;
 
     /// A process of an instance is about to be requested from the keeper. Its log files are open.
-    each on_spawn(id: u32) => rotation, versioning, watch;
+    each on_spawn(id: u32) => line_times, rotation, versioning, watch;
 
     /// The daemon adopted a running process of an instance. No keeper held anything for it, because
     /// daemon and keeper were killed.
@@ -248,7 +253,7 @@ reactions! {
     offer on_request(; request: FeatureRequest) => last_lines, drains, handover, reclaim, sweeps, rollouts, remediation, commands, jobs, autosave, cluster, cron, usage;
 
     /// A request is done, or failed.
-    each on_answer(answer: &FeatureAnswer) => rollouts, commands, jobs, runtime, autoscale, health, hooks, limits, rotation;
+    each on_answer(answer: &FeatureAnswer) => rollouts, commands, jobs, runtime, autoscale, health, hooks, limits, line_times, rotation;
 
     /// A client's request was dispatched. Its socket takes the answers, to count the answers that
     /// wait for a slow client. They are sent when the turn is over.
@@ -257,6 +262,9 @@ reactions! {
     /// Keeper or daemon got this signal. True if a feature handles it; the features behind it are
     /// not asked.
     any on_signal(signal: i32) => runtime, home;
+
+    /// The daemon itself was stopped by a signal and continues. Events of this turn may be old.
+    each on_continued() => line_times;
 
     /// The settings of the home may have changed.
     each on_settings() => autosave, rotation;
@@ -295,12 +303,13 @@ impl Features {
         self.rollouts.restore(snapshot);
         self.commands.restore(snapshot);
         self.rotation.restore(snapshot);
+        self.clock.restore(snapshot);
     }
 
     /// Returns the records that a rewritten journal must have.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let logs = self.log_writers.records().into_iter().chain(self.reclaim.records()).chain(self.rotation.records());
-        logs.chain(self.rollouts.records()).chain(self.commands.records())
+        logs.chain(self.rollouts.records()).chain(self.commands.records()).chain(self.clock.records())
     }
 
     /// Returns the descriptors that the keeper holds for features, by name. They outlive the

@@ -40,6 +40,7 @@ pub(crate) mod carry;
 mod container_output;
 mod control;
 mod format;
+pub(crate) mod line_times;
 mod open;
 pub(crate) mod outputs;
 mod pipeline;

@@ -6,10 +6,10 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ostler_keeper::{DeathReporter, Link, ToKeeper};
+use ostler_keeper::{Link, LinkSender, ToKeeper};
 
 /// Sender on the link.
-static REPORTER: OnceLock<DeathReporter> = OnceLock::new();
+static REPORTER: OnceLock<LinkSender> = OnceLock::new();
 /// Instance that the daemon works on, plus one; 0 = none.
 static RECORD: AtomicU64 = AtomicU64::new(0);
 /// Time (since boot) until which each step is reported to the keeper. Earlier daemons died, and a
@@ -23,7 +23,7 @@ const WORDS_MAX: usize = 2000;
 /// Enables reports of the reason why the daemon exits.
 pub(crate) fn begin(link: &Link) {
     // If this fails, everything works; only the reason of a death may stay unknown.
-    if let Ok(words) = DeathReporter::of(link) {
+    if let Ok(words) = LinkSender::of(link) {
         let _ = REPORTER.set(words);
     }
     let loop_thread = std::thread::current().id();
@@ -60,7 +60,7 @@ pub(crate) fn be_careful() {
 
 fn send(message: &ToKeeper) {
     if let Some(reporter) = REPORTER.get() {
-        reporter.send(message);
+        reporter.send(message, &[]);
     }
 }
 

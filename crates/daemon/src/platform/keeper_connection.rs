@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use ostler_keeper::{FromKeeper, Link, ToKeeper};
+use ostler_keeper::{FromKeeper, Link, LinkSender, ToKeeper};
 use ostler_sys::process::activity;
 use ostler_sys::process::signal::CONT;
 use ostler_sys::{ProcRef, WaitStatus};
@@ -114,6 +114,11 @@ impl KeeperConnection {
     /// Signals a main process, or its whole group.
     pub(crate) fn kill(&mut self, key: u64, signal: i32, group: bool) {
         self.send(ToKeeper::Kill { key, signal, group });
+    }
+
+    /// Returns a sender for another thread.
+    pub(crate) fn sender(&self) -> Option<LinkSender> {
+        LinkSender::of(&self.link).ok()
     }
 
     /// Gives the keeper a copy of a descriptor, to outlive the daemon. It replaces one of the same

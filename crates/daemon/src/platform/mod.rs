@@ -8,6 +8,7 @@ pub(crate) mod ipc;
 pub(crate) mod keeper_connection;
 pub(crate) mod log;
 pub(crate) mod node_version;
+pub(crate) mod one_shot_watch;
 pub(crate) mod probe;
 pub(crate) mod reactor;
 pub(crate) mod rights;

@@ -146,7 +146,7 @@ mod tests {
         let wait = |binary: &Binary| {
             let until = Instant::now() + Duration::from_secs(20);
             while versions.get(binary).is_none() && Instant::now() < until {
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_millis(1));
             }
             versions.get(binary)
         };

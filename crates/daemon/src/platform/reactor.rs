@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 use rustix::time::Timespec;
@@ -74,6 +74,8 @@ pub(crate) struct Reactor {
     events: Vec<epoll::Event>,
     /// Names of features that have descriptors.
     names: &'static [&'static str],
+    /// Duration of the last wait.
+    waited: Duration,
 }
 
 impl Reactor {
@@ -85,7 +87,7 @@ impl Reactor {
 
     /// Creates a reactor for descriptors of these features.
     pub(crate) fn of_features(names: &'static [&'static str]) -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH), names })
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH), names, waited: Duration::ZERO })
     }
 
     /// Watches for input. Closing the descriptor stops that.
@@ -118,11 +120,20 @@ impl Reactor {
         let _ = epoll::delete(&self.epoll, fd);
     }
 
+    /// Returns the duration of the last wait. After a long wait, its events are recent.
+    /// Otherwise they may have happened before it.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// Waits until something is ready or the time is up. `None` waits without a limit.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
         self.events.clear();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+        let begun = Instant::now();
+        let result = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref());
+        self.waited = begun.elapsed();
+        match result {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -14,6 +14,7 @@ use ostler_sys::process::signal::SignalFd;
 use ostler_testkit::Rng;
 
 use super::apps::{UserCommand, descriptions};
+use super::clock_jumps::JUMPS_MS;
 use super::keeper::Keeper;
 use super::lines::Lines;
 use super::machine::{BOOT_MS, Killed, Machine, WALL_MS};
@@ -92,6 +93,13 @@ pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> E
 }
 
 impl Episode {
+    /// Moves the wall clock.
+    pub(super) fn clock_jumps(&mut self, rng: &mut Rng) {
+        let by_ms = rng.pick(&JUMPS_MS);
+        self.log(|| format!("the wall clock jumps by {by_ms} ms"));
+        self.machine.jump(by_ms);
+    }
+
     fn new(rng: &mut Rng, reach: Reach, traced: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -216,6 +224,9 @@ impl Episode {
         }
         if self.reach.has(Extra::Logs) {
             self.threads_act(rng);
+        }
+        if self.reach.has(Extra::Clock) && rng.percent(3) {
+            self.clock_jumps(rng);
         }
         match rng.below(100) {
             0..35 => self.managers_act(rng)?,

@@ -219,6 +219,7 @@ impl Keeper {
             ToKeeper::Ping => self.send(&FromKeeper::Pong),
             ToKeeper::Exit
             | ToKeeper::ExitWith { .. }
+            | ToKeeper::Inspect(_)
             | ToKeeper::Upgrade { .. }
             | ToKeeper::Pong
             | ToKeeper::Ready

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use ostler_core::time::Now;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::Target;
@@ -127,6 +128,18 @@ impl Machine {
         state.work(ms);
         drop(state);
         threads::simulated::pass(ms);
+    }
+
+    /// Sets the wall clock forward or back.
+    pub(super) fn jump(&self, by_ms: i64) {
+        let wall_ms = &mut self.state.borrow_mut().clocks.wall_ms;
+        *wall_ms = wall_ms.saturating_add_signed(by_ms);
+    }
+
+    /// Returns the lead of the wall clock over the boot clock.
+    pub(super) fn ahead_ms(&self) -> i64 {
+        let Clocks { boot_ms, wall_ms } = self.state.borrow().clocks;
+        Now { mono_ms: boot_ms, wall_ms }.ahead_ms()
     }
 }
 

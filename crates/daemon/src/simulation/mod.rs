@@ -29,6 +29,7 @@ macro_rules! ensure {
 mod acts;
 mod after_rest;
 mod apps;
+mod clock_jumps;
 mod episode;
 mod keeper;
 mod lines;

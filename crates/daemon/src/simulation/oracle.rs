@@ -11,6 +11,7 @@ use ostler_proto::event::{Event, EventKind, Position};
 
 use ostler_sys::WaitStatus;
 
+use super::clock_jumps::ClockJumps;
 use super::keeper::Keeper;
 use super::machine::Machine;
 use super::probes::Routing;
@@ -41,6 +42,7 @@ pub(super) struct Oracle {
     /// Length of the journal at the last check, and turns since then.
     last_check: (u64, u32),
     scaling: Scaling,
+    clock: ClockJumps,
     pub watching: Watching,
     /// Reported health changes of instances.
     pub found: Vec<Event>,
@@ -163,6 +165,7 @@ impl Oracle {
                 ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is reported twice: {ending:?}");
             }
             self.scaling.take(event)?;
+            self.clock.take(event)?;
             self.watching.take(event);
             if matches!(event.kind, EventKind::Health { .. }) {
                 self.found.push(event.clone());
@@ -172,7 +175,7 @@ impl Oracle {
             }
             self.events.insert(event.seq, event.clone());
         }
-        Ok(())
+        self.clock.are_told(written.clock)
     }
 
     /// Checks the state at rest, when every program behaves well.
@@ -207,6 +210,7 @@ impl Oracle {
         ensure!(reported.is_none(), "the end of {reported:?} was reported, but it lives");
         drop(state);
         self.scaling.at_rest(control, machine)?;
+        self.clock.at_rest(machine)?;
         for (app, intent) in user.intents() {
             let mut of_app = control.ctx.state.slots.iter().filter(|slot| slot.spec().name == app).peekable();
             match intent {
@@ -358,6 +362,7 @@ fn same(one: &Snapshot, other: &Snapshot, what: &str) -> Verdict {
         same_fields(&of(one), &of(other)).map_err(|differing| format!("command {number}: {what}: {differing}"))?;
     }
     ensure!(one.rollouts == other.rollouts, "reloads: {what}: {:?} and {:?}", one.rollouts, other.rollouts);
+    ensure!(one.clock == other.clock, "clock: {what}: {:?} and {:?}", one.clock, other.clock);
     ensure!(one.releases == other.releases, "releases: {what}: {:?} and {:?}", one.releases, other.releases);
     ensure!(one.log_tails == other.log_tails && one.reclaims == other.reclaims && one.carries == other.carries, "logs: {what}");
     Ok(())

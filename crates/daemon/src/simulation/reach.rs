@@ -20,13 +20,15 @@ pub(super) enum Extra {
     Logs,
     /// Apps that report by sd_notify, and hand over to another main process.
     Handover,
+    /// A wall clock that jumps.
+    Clock,
     /// Features that react in random orders, within the limits of their edges
     /// (`crate::features::edges`).
     Orders,
 }
 
 /// Name of each extra, and its share of the episodes with extras, in percent.
-const ALL: [(Extra, &str, u8); 7] = [
+const ALL: [(Extra, &str, u8); 8] = [
     (Extra::Autoscale, "autoscale", 25),
     (Extra::Cluster, "cluster", 25),
     (Extra::Watch, "watch", 15),
@@ -34,6 +36,7 @@ const ALL: [(Extra, &str, u8); 7] = [
     (Extra::Logs, "logs", 20),
     (Extra::Handover, "handover", 25),
     (Extra::Orders, "orders", 30),
+    (Extra::Clock, "clock", 20),
 ];
 
 /// Set of extras of an episode.
@@ -49,6 +52,8 @@ impl Reach {
         // most of the time.
         chosen.fold(Self::default(), |reach, (extra, ..)| match extra {
             Extra::Watch | Extra::Probes if reach.has(Extra::Autoscale) => reach,
+            // Their promises compare times of the wall clock.
+            Extra::Clock if [Extra::Autoscale, Extra::Watch, Extra::Probes].into_iter().any(|other| reach.has(other)) => reach,
             _ => reach.with(extra),
         })
     }

@@ -3,6 +3,7 @@
 use ostler_core::lifecycle::InstanceState;
 use ostler_testkit::Rng;
 
+use super::clock_jumps::APART_MS;
 use super::episode::Episode;
 use super::probes::is_healthy;
 use super::reach::Extra;
@@ -36,8 +37,11 @@ impl Episode {
         let (mut quiet, mut rests) = (0, 0);
         let looks = [Extra::Probes, Extra::Watch, Extra::Logs].into_iter().any(|extra| self.reach.has(extra));
         let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
-        let (steps, same_for_ms) =
-            if scales { (10 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, if looks { LOOKED_MS } else { 0 }) };
+        let (steps, same_for_ms) = match (scales, self.reach.has(Extra::Clock)) {
+            (true, _) => (10 * SILENCE_STEPS, SCALED_MS),
+            (false, true) => (10 * SILENCE_STEPS, APART_MS),
+            (false, false) => (SILENCE_STEPS, if looks { LOOKED_MS } else { 0 }),
+        };
         let (mut count, mut since) = (0, self.machine.now_ms());
         for _ in 0..steps {
             let anything = self.round(rng)?;

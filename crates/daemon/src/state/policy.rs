@@ -76,10 +76,10 @@ fn can_drain(spec: &AppSpec) -> bool {
 }
 
 /// Returns the proof of a candidate that declares none. A cluster worker reports that it listens,
-/// except in Bun, whose workers bind by themselves and report nothing. Other processes must run for
+/// and so does a process whose calls we see. The exception is Bun, whose workers bind by themselves and report nothing. Other processes must run for
 /// `min_uptime`, and so must the successor of a worker that does not listen.
 fn proof_of_candidate(spec: &AppSpec, by_running_ms: Option<u64>, policy: &Policy) -> ReadyBy {
-    let tells = spec.mode == ExecMode::Cluster && (spec.ends_in_node() || spec.runs_in_deno());
+    let tells = spec.mode == ExecMode::Cluster && (spec.ends_in_node() || spec.runs_in_deno()) || spec.shares_opened_port();
     let by_running = |ms: u64| ReadyBy::Uptime { ms: policy.min_uptime_ms.max(ms) };
     spec.ready.proof().unwrap_or_else(|| match by_running_ms {
         None if tells => ReadyBy::Listening,

@@ -3,7 +3,7 @@
 use ostler_core::lifecycle::{Event, ExitReport, ProcessEnding, SpawnFailure};
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_sys::ProcRef;
-use ostler_sys::process::signal::KILL;
+use ostler_sys::process::signal::{CONT, KILL};
 
 use crate::control::Control;
 use crate::engine::{ChildEvent, Work};
@@ -151,7 +151,10 @@ impl Control {
     /// Handles signals to the daemon itself.
     pub(crate) fn on_signals(&mut self) {
         while let Some(received) = self.signals.next() {
-            self.on_signal(received.signal);
+            match received.signal {
+                CONT => self.features.on_continued(&mut self.ctx),
+                signal => self.on_signal(signal),
+            }
         }
     }
 }

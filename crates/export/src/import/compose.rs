@@ -2,11 +2,12 @@
 //! reported.
 
 use ostler_core::app::args::split;
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use super::interpolate::references;
 use super::keys::compose::{KEYS, TOP_KEYS};
-use super::keys::{Key, KeySupport, reason_for_skipping};
+use super::keys::{Key, KeySupport, skipped_key};
 use super::{App, INTERPRETERS, millis, size};
 use crate::Notice;
 
@@ -20,18 +21,16 @@ const HEALTH_MS: u64 = 30_000;
 /// Reports the keys of the file that have no effect.
 pub(super) fn report_file_keys(file: &Value, notices: &mut Vec<Notice>) {
     for key in file.as_object().into_iter().flat_map(Map::keys) {
-        if let Some(why) = why_without_effect(TOP_KEYS, key) {
-            notices.push(Notice { app: "-".into(), key: key.clone(), why });
-        }
+        notices.extend(without_effect(TOP_KEYS, "-", key));
     }
 }
 
-/// Returns the reason why a key has no effect; none if it has an effect. Extensions are for other
-/// programs.
-fn why_without_effect(keys: &[Key], name: &str) -> Option<String> {
+/// Returns the report about a key that has no effect; none if it has an effect. Extensions are for
+/// other programs.
+fn without_effect(keys: &[Key], app: &str, name: &str) -> Option<Notice> {
     let has_effect = keys.iter().any(|key| key.name == name && !matches!(key.support, KeySupport::LeftOut(_)));
     let is_extension = name.rsplit('.').next().is_some_and(|last| last.starts_with("x-"));
-    (!has_effect && !is_extension).then(|| reason_for_skipping(keys, name))
+    (!has_effect && !is_extension).then(|| skipped_key(keys, app, name))
 }
 
 /// Reports the keys of a table without effect, and those of its inner tables.
@@ -39,8 +38,8 @@ fn report_keys(app: &mut App<'_>, parent: &str, table: &Map<String, Value>) {
     for (key, value) in table {
         let name = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
         let has_keys = KEYS.iter().any(|key| key.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.')));
-        match (why_without_effect(KEYS, &name), value) {
-            (Some(why), _) => app.report(&name, why),
+        match (without_effect(KEYS, &app.name, &name), value) {
+            (Some(notice), _) => app.notices.push(notice),
             (None, Value::Object(inner)) if has_keys => report_keys(app, &name, inner),
             _ => {}
         }
@@ -88,7 +87,10 @@ pub(super) fn app(
     let is_init = |word: &String| matches!(name_of(word), "ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini" | "docker-init");
     if words.first().is_some_and(is_init) {
         let first = words.remove(0);
-        app.report("command", format!("{first} is an init process, which ostler replaces: the command starts after it"));
+        app.report(
+            "command",
+            message!("{program} is an init process, which ostler replaces: the command starts after it", program = first),
+        );
         let options = words.iter().take_while(|word| word.starts_with('-') || *word == "runtime" || *word == "start").count();
         words.drain(..options);
     }
@@ -97,7 +99,7 @@ pub(super) fn app(
         *first = name_of(first).to_owned();
     }
     if !app.command(&words) {
-        app.report("command", "the command is empty without it");
+        app.report("command", message!("the command is empty without it"));
         return None;
     }
     let mut expands = false;
@@ -146,7 +148,10 @@ fn restart(app: &mut App<'_>, service: &Map<String, Value>) {
         "no" | "none" | "false" => return app.set("autorestart", false),
         "on-failure" => app.set("stop_exit_codes", vec![0]),
         "always" | "unless-stopped" | "any" | "true" => {}
-        word => return app.report(key, format!("expected no, always, on-failure or unless-stopped, found {word:?}")),
+        word => {
+            return app
+                .report(key, message!("expected no, always, on-failure or unless-stopped, found {found}", found = format!("{word:?}")));
+        }
     }
     let time = |name: &str| policy.and_then(|policy| policy.get(name)).map(shown).and_then(|text| millis(&text));
     match time("delay") {
@@ -176,7 +181,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
                 app.set("cwd", context);
             }
         }
-        "working_dir" => app.report(key, format!("{} is a folder inside the container", shown(value))),
+        "working_dir" => app.report(key, message!("{folder} is a folder inside the container", folder = shown(value))),
         "environment" => environment(app, value, keeps_references, expands),
         "env_file" => {
             let paths: Vec<Value> = match value {
@@ -192,7 +197,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
         "restart" => {}
         "stop_grace_period" => match value.as_str().and_then(millis) {
             Some(ms) => app.set("kill_timeout", ms),
-            None => app.report(key, "not a valid time"),
+            None => app.report(key, message!("not a valid time")),
         },
         "stop_signal" => app.set("kill_signal", value.clone()),
         "user" => {
@@ -217,7 +222,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
                 matches!((parts.next(), parts.next()), (Some(inside), Some(outside)) if inside != outside)
             });
             if let Some(port) = odd {
-                app.report(key, format!("{port}: the app opens its port itself; no other port is mapped to it"));
+                app.report(key, message!("{port}: the app opens its port itself; no other port is mapped to it", port));
             }
         }
         "volumes" => {
@@ -225,7 +230,10 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
             let is_here =
                 |mount: &Value| mount.as_str().or_else(|| mount.get("source")?.as_str()).is_some_and(|path| path.starts_with('.'));
             if let Some(mount) = value.as_array().into_iter().flatten().find(|mount| !is_here(mount)) {
-                app.report(key, format!("nothing is mounted: the app uses the folders of this machine instead of {}", shown(mount)));
+                app.report(
+                    key,
+                    message!("nothing is mounted: the app uses the folders of this machine instead of {mount}", mount = shown(mount)),
+                );
             }
         }
         _ => {}
@@ -295,7 +303,7 @@ fn depends_on(app: &mut App<'_>, value: &Value, all: &Map<String, Value>) {
                 condition.as_str().unwrap_or("started").replace("service_completed_successfully", "completed").replace("service_", "");
             table.insert(name, word.into());
         } else {
-            app.report("depends_on", format!("{name} is not an app of this file"));
+            app.report("depends_on", message!("{name} is not an app of this file", name));
         }
     }
     if !table.is_empty() {
@@ -308,14 +316,14 @@ fn quota(app: &mut App<'_>, value: &Value) {
         value.as_str().and_then(|text| text.trim().parse::<f64>().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
     match cpus {
         Some(cpus) => app.set("cpu_quota", (cpus * 100.0).round() as u64),
-        None => app.report("cpus", "not a number"),
+        None => app.report("cpus", message!("not a number")),
     }
 }
 
 fn memory(app: &mut App<'_>, key: &str, value: &Value) {
     match value.as_str().and_then(size) {
         Some(size) => app.set("memory_max", size),
-        None => app.report(key, "not a valid size"),
+        None => app.report(key, message!("not a valid size")),
     }
 }
 

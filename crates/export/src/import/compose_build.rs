@@ -1,5 +1,6 @@
 //! `build` of a service: reads the program from its Dockerfile.
 
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use super::compose_files::{ComposeContext, UnreadableFile, joined};
@@ -28,10 +29,8 @@ pub(super) struct ServiceInputs {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotRun {
     /// A program could run instead of the image, and it is not installed.
-    #[error(
-        "the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image with a container engine, or \
-         add `x-ostler: {{script: …}}`"
-    )]
+    #[error("{}", message!("the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image with a container engine, or \
+         add `x-ostler: {{script: …}}`", image, program))]
     MissingProgram {
         /// The image.
         image: String,
@@ -39,16 +38,16 @@ pub enum CannotRun {
         program: &'static str,
     },
     /// The command is in the image.
-    #[error("its command is in the image {0}: run it with a container engine, or add `x-ostler: {{script: …}}` to the service")]
+    #[error("{}", message!("its command is in the image {image}: run it with a container engine, or add `x-ostler: {{script: …}}` to the service", image = _0))]
     CommandInImage(String),
     /// It has no command.
-    #[error("{0}: write its command as `command`, or add `x-ostler: {{script: …}}` to the service")]
+    #[error("{}", message!("{reason}: write its command as `command`, or add `x-ostler: {{script: …}}` to the service", reason = _0))]
     NoCommand(NoCommand),
     /// The command names no program.
-    #[error("its command names no program: set `command`, or `x-ostler: {{script: …}}`")]
+    #[error("{}", message!("its command names no program: set `command`, or `x-ostler: {{script: …}}`"))]
     NoProgram,
     /// It starts an ecosystem file.
-    #[error("it runs the ecosystem file {0}: start it with `ostler start {0}`")]
+    #[error("{}", message!("it runs the ecosystem file {file}: start it with `ostler start {file}`", file = _0))]
     EcosystemFile(String),
 }
 
@@ -56,7 +55,7 @@ pub enum CannotRun {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCommand {
     /// Neither the service nor its Dockerfile has one.
-    #[error("the Dockerfile of {context} has no CMD, and the CMD of the image {image} is not read")]
+    #[error("{}", message!("the Dockerfile of {context} has no CMD, and the CMD of the image {image} is not read", context, image))]
     NoCmd {
         /// Folder of the Dockerfile.
         context: String,
@@ -67,7 +66,7 @@ pub enum NoCommand {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The service names nothing that has one.
-    #[error("it has neither a command nor an image")]
+    #[error("{}", message!("it has neither a command nor an image"))]
     NoImage,
 }
 
@@ -75,10 +74,10 @@ pub enum NoCommand {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// It is built from a repository.
-    #[error("it is built from the repository {0}, which is not cloned")]
+    #[error("{}", message!("it is built from the repository {repository}, which is not cloned", repository = _0))]
     Repository(String),
     /// The Dockerfile does not exist.
-    #[error("its Dockerfile {0} does not exist")]
+    #[error("{}", message!("its Dockerfile {path} does not exist", path = _0))]
     Missing(String),
     /// The Dockerfile cannot be read.
     #[error("{path}: {cause}")]
@@ -178,8 +177,8 @@ pub(super) fn from_stage(
         if runs_as(user) {
             service.insert("user".into(), user.as_str().into());
         } else {
-            let why = format!("USER {user} exists only in the image: the app runs as the caller, or as `user` of the service");
-            notices.push(Notice { app: name.to_owned(), key: "build".into(), why });
+            let why = message!("USER {user} exists only in the image: the app runs as the caller, or as `user` of the service", user);
+            notices.push(Notice::new(name, "build", why));
         }
     }
     if let Some(check) = &stage.healthcheck {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use super::compose_merge::{merge, rebase, without_tags};
@@ -94,7 +95,7 @@ fn file(
     depth: usize,
 ) -> Result<Value, ImportError> {
     if depth > DEEPEST {
-        return malformed(format!("{name}: more than {DEEPEST} files include or extend each other"));
+        return malformed(message!("{file}: more than {most} files include or extend each other", file = name, most = DEEPEST));
     }
     let mut value = parsed(text, around, loading)?;
     let services: Vec<String> = value.get("services").and_then(Value::as_object).into_iter().flat_map(|map| map.keys().cloned()).collect();
@@ -116,7 +117,7 @@ fn file(
             Ok(merge(all, value))
         }
         Some(Value::Null) | None => Ok(value),
-        Some(_) => malformed("include: expected a list of files"),
+        Some(_) => malformed(message!("include: expected a list of files")),
     }
 }
 
@@ -147,11 +148,11 @@ fn parsed(text: &str, around: &ComposeContext<'_>, loading: &mut LoadState) -> R
 fn read(path: &str, around: &ComposeContext<'_>, loading: &mut LoadState) -> Result<String, ImportError> {
     loading.files += 1;
     if loading.files > MOST_FILES {
-        return malformed(format!("{path}: more than {MOST_FILES} files are included or extended"));
+        return malformed(message!("{path}: more than {most} files are included or extended", path, most = MOST_FILES));
     }
     match (around.read)(path) {
         Ok(Some(text)) => Ok(text),
-        Ok(None) => malformed(format!("the file {path} does not exist")),
+        Ok(None) => malformed(message!("the file {path} does not exist", path)),
         Err(cause) => Err(unreadable(path, cause)),
     }
 }
@@ -171,15 +172,15 @@ fn extended(
     depth: usize,
 ) -> Result<Value, ImportError> {
     let Some(mut service) = value.get("services").and_then(|services| services.get(own)).cloned() else {
-        return malformed(format!("{name} has no service {own} to extend"));
+        return malformed(message!("{file} has no service {service} to extend", file = name, service = own));
     };
     rebase(&mut service, folder);
     let Some(extends) = service.as_object_mut().and_then(|map| map.shift_remove("extends")) else { return Ok(service) };
     if depth > DEEPEST {
-        return malformed(format!("services.{own}: more than {DEEPEST} services extend each other"));
+        return malformed(message!("services.{service}: more than {most} services extend each other", service = own, most = DEEPEST));
     }
     let base = extends.as_str().or_else(|| extends.get("service")?.as_str());
-    let Some(base) = base else { return malformed(format!("services.{own}.extends: expected a service")) };
+    let Some(base) = base else { return malformed(message!("services.{service}.extends: expected a service", service = own)) };
     let base = match extends.get("file").and_then(Value::as_str) {
         Some(file) => {
             let path = joined(folder, file);
@@ -197,7 +198,7 @@ fn include(entry: &Value, folder: &str, around: &ComposeContext<'_>, loading: &m
         Value::Array(paths) => paths.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let Some(first) = paths.first() else { return malformed("include: expected a path") };
+    let Some(first) = paths.first() else { return malformed(message!("include: expected a path")) };
     let first = joined(folder, first);
     let project =
         entry.get("project_directory").and_then(Value::as_str).map_or_else(|| parent(&first).to_owned(), |own| joined(folder, own));

@@ -1,14 +1,15 @@
 //! A compose file as the apps of a project: `ostler up` runs it and `ostler import compose` writes
 //! it. Each service reports whether it can run here.
 
+use ostler_core::{marked, message};
 use serde_json::{Map, Value};
 
 use super::compose_build::{CannotRun, NoCommand, ServiceInputs, built, from_stage};
 use super::compose_files::{ComposeContext, joined, load};
 use super::dotenv::EnvFileError;
 use super::{ImportError, Imported, compose, dotenv};
-use crate::Notice;
 use crate::base::OFFICIAL;
+use crate::{Notice, NoticeKind};
 
 /// A parsed compose file.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +63,7 @@ pub fn import_compose(files: &[(String, String)], around: &ComposeContext<'_>) -
                 }
                 imported.apps.push(app);
             }
-            Err(why) => imported.notices.push(Notice { app: service.name, key: "command".into(), why: why.to_string() }),
+            Err(why) => imported.notices.push(Notice::new(service.name, "command", why.to_string())),
         }
     }
     Ok(imported)
@@ -77,17 +78,20 @@ pub fn compose_project(files: &[(String, String)], around: &ComposeContext<'_>) 
     let (mut file, missing) = load(files, around)?;
     let mut notices: Vec<Notice> = missing
         .into_iter()
-        .map(|name| Notice { app: "-".into(), key: name.clone(), why: format!("the variable {name} is not set: it is empty") })
+        .map(|name| Notice {
+            kind: NoticeKind::UnsetVariable,
+            ..Notice::new("-", name.as_str(), message!("the variable {name} is not set: it is empty", name))
+        })
         .collect();
     let name = file.get("name").and_then(Value::as_str).map(str::to_owned);
     let mut services = match file.get_mut("services").map(Value::take) {
         Some(Value::Object(services)) if !services.is_empty() => services,
-        _ => return Err(ImportError::NoApps("service")),
+        _ => return Err(ImportError::NoApps(marked!("service"))),
     };
     let mut befores = Vec::new();
     for (name, service) in &mut services {
         let Some(service) = service.as_object_mut() else {
-            return Err(ImportError::Malformed(format!("services.{name}: expected a table")));
+            return Err(ImportError::Malformed(message!("services.{name}: expected a table", name)));
         };
         befores.push(read_inputs(name, service, around, &mut notices)?);
     }
@@ -301,7 +305,7 @@ fn finish_app(
     around: &ComposeContext<'_>,
     notices: &mut Vec<Notice>,
 ) -> Map<String, Value> {
-    let mut report = |key: &str, why: String| notices.push(Notice { app: name.to_owned(), key: key.to_owned(), why });
+    let mut report = |key: &str, why: String| notices.push(Notice::new(name, key, why));
     if let Some(folder) = &before.folder {
         app.insert("cwd".into(), folder.as_str().into());
     }
@@ -333,7 +337,11 @@ fn finish_app(
             if let Some(host) = host.filter(|host| *host != name) {
                 report(
                     "environment",
-                    format!("{variable} names the host {host}, which does not exist here: apps reach each other at localhost"),
+                    message!(
+                        "{variable} names the host {host}, which does not exist here: apps reach each other at localhost",
+                        variable,
+                        host
+                    ),
                 );
             }
         }

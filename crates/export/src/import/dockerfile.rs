@@ -2,6 +2,7 @@
 //! last stage, or of the stage that is built.
 
 use ostler_core::app::args::split;
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use super::interpolate::Variables;
@@ -61,13 +62,13 @@ fn join(folder: &str, rest: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DockerfileError {
     /// An instruction `FROM` is empty.
-    #[error("FROM names no image")]
+    #[error("{}", message!("FROM names no image"))]
     NoImage,
     /// It has no instruction `FROM`.
-    #[error("FROM is missing")]
+    #[error("{}", message!("FROM is missing"))]
     NoFrom,
     /// It has no stage of this name.
-    #[error("there is no build stage {0:?}")]
+    #[error("{}", message!("there is no build stage {name}", name = format!("{_0:?}")))]
     NoStage(String),
 }
 

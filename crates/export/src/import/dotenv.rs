@@ -1,6 +1,8 @@
 //! Reads env files as Compose does: references to earlier lines and to the caller's variables are
 //! resolved, unless the value is in single quotes.
 
+use ostler_core::message;
+
 use super::interpolate::Variables;
 
 /// Lookup of a variable's value by its name.
@@ -8,7 +10,7 @@ pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Line of an env file that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("{}", message!("line {line}: {reason}", line, reason))]
 pub struct EnvFileError {
     /// Number of the line, from 1.
     pub line: usize,
@@ -34,7 +36,10 @@ pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, Strin
         let end = line.find(['=', ':']).unwrap_or(line.len());
         let name = line[..end].trim_end();
         if name.is_empty() || name.contains(char::is_whitespace) {
-            return Err(failed(format!("expected NAME=value, found {:?}", line.chars().take(40).collect::<String>())));
+            return Err(failed(message!(
+                "expected NAME=value, found {found}",
+                found = format!("{:?}", line.chars().take(40).collect::<String>())
+            )));
         }
         let value = match line.get(end + 1..) {
             None => lookup(name),
@@ -49,7 +54,9 @@ pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, Strin
                             if let Some(end) = closing(&body, quote) {
                                 break &body[..end];
                             }
-                            let Some((_, more)) = lines.next() else { return Err(failed(format!("the quote after {name} is not closed"))) };
+                            let Some((_, more)) = lines.next() else {
+                                return Err(failed(message!("the quote after {name} is not closed", name)));
+                            };
                             body.push('\n');
                             body.push_str(more);
                         };

@@ -4,6 +4,7 @@
 //! Values are searched, keys are not; a default may contain variables itself. Source: the chapter
 //! "Interpolation" of the Compose specification.
 
+use ostler_core::message;
 use serde_json::Value;
 
 use super::ImportError;
@@ -60,7 +61,7 @@ impl Variables<'_> {
 
     fn text(&mut self, text: &str, depth: usize) -> Result<String, String> {
         if depth > DEEPEST {
-            return Err(format!("more than {DEEPEST} defaults within each other"));
+            return Err(message!("more than {most} defaults within each other", most = DEEPEST));
         }
         let mut out = String::new();
         let mut rest = text;
@@ -71,7 +72,7 @@ impl Variables<'_> {
                 out.push('$');
                 rest = after;
             } else if let Some(body) = rest.strip_prefix('{') {
-                let end = end_of(body).ok_or_else(|| format!("the brace of \"${}\" is not closed", start_of(rest)))?;
+                let end = end_of(body).ok_or_else(|| message!("the brace of \"${text}\" is not closed", text = start_of(rest)))?;
                 out.push_str(&self.reference(&body[..end], depth)?);
                 rest = &body[end + 1..];
             } else {
@@ -81,13 +82,13 @@ impl Variables<'_> {
                     continue;
                 }
                 if end == 0 {
-                    return Err(format!("a `$` before {:?}: write `$$` for a dollar sign", start_of(rest)));
+                    return Err(message!("a `$` before {text}: write `$$` for a dollar sign", text = format!("{:?}", start_of(rest))));
                 }
                 out.push_str(&self.plain(&rest[..end]));
                 rest = &rest[end..];
             }
             if out.len() > MOST_BYTES {
-                return Err("it becomes longer than 1 MiB".into());
+                return Err(message!("it becomes longer than 1 MiB"));
             }
         }
         out.push_str(rest);
@@ -107,14 +108,14 @@ impl Variables<'_> {
     fn reference(&mut self, body: &str, depth: usize) -> Result<String, String> {
         let (name, rest) = body.split_at(name_end(body));
         if name.is_empty() {
-            return Err(format!("\"${{{}}}\" names no variable", start_of(body)));
+            return Err(message!("\"${{{text}}}\" names no variable", text = start_of(body)));
         }
         if rest.is_empty() {
             return Ok(self.plain(name));
         }
         let (empty_is_none, rest) = rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
         let value = (self.lookup)(name).filter(|value| !(empty_is_none && value.is_empty()));
-        let Some(word) = rest.get(1..) else { return Err(format!("expected -, ? or + after {name}")) };
+        let Some(word) = rest.get(1..) else { return Err(message!("expected -, ? or + after {name}", name)) };
         match (&rest[..1], value) {
             ("-", Some(value)) | ("?", Some(value)) => Ok(value),
             ("-", None) | ("+", Some(_)) => self.text(word, depth + 1),
@@ -122,18 +123,20 @@ impl Variables<'_> {
             ("?", None) => {
                 let why = self.text(word, depth + 1)?;
                 Err(if why.is_empty() {
-                    format!("the variable {name} must be set")
+                    message!("the variable {name} must be set", name)
                 } else {
-                    format!("the variable {name} must be set: {why}")
+                    message!("the variable {name} must be set: {reason}", name, reason = why)
                 })
             }
-            _ => Err(format!("expected -, ? or + after {name}, found {:?}", start_of(rest))),
+            _ => Err(message!("expected -, ? or + after {name}, found {found}", name, found = format!("{:?}", start_of(rest)))),
         }
     }
 }
 
 /// References that stay in an ecosystem file, where `env_expand` resolves them.
 pub(super) mod references {
+    use ostler_core::message;
+
     use super::{end_of, name_end};
 
     /// A text with references in the form of an ecosystem file.
@@ -178,13 +181,14 @@ pub(super) mod references {
             let (name, rest) = body.split_at(name_end(body));
             let colon = match rest.chars().next() {
                 Some(sign @ ('-' | '?')) => {
-                    self.differs = Some(format!("${{{name}{sign}…}} becomes ${{{name}:{sign}…}}, which treats an empty {name} as unset"));
+                    self.differs =
+                        Some(message!("${{{name}{sign}…}} becomes ${{{name}:{sign}…}}, which treats an empty {name} as unset", name, sign));
                     ":"
                 }
                 _ => "",
             };
             if rest.starts_with([':', '+']) && (rest.contains('$') || rest.trim_start_matches(':').starts_with('+')) {
-                self.differs = Some(format!("${{{body}}} has no equivalent in an ecosystem file: write the value"));
+                self.differs = Some(message!("${{{text}}} has no equivalent in an ecosystem file: write the value", text = body));
             }
             self.text.extend(["${", name, colon, rest, "}"]);
         }

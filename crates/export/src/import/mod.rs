@@ -22,6 +22,8 @@ mod systemd_text;
 mod tests;
 mod yaml;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
 use serde_json::{Map, Value};
 
 use crate::Notice;
@@ -32,6 +34,7 @@ pub use compose_project::{ComposeProject, ComposeService, compose_project, compo
 pub use dockerfile::DockerfileError;
 pub use dotenv::EnvFileError;
 pub use keys::import_reference;
+pub(crate) use keys::key_texts;
 
 /// A kind of file that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +82,10 @@ pub enum ImportError {
         cause: UnreadableFile,
     },
     /// It contains no app.
-    #[error("it contains no {0}")]
+    #[error("{}", message!("it contains no {part}", part = translated(_0)))]
     NoApps(&'static str),
     /// It is larger than any real file.
-    #[error("it has {0} bytes, at most {MOST_BYTES} are read")]
+    #[error("{}", message!("it has {count} bytes, at most {most} are read", count = _0, most = MOST_BYTES))]
     TooLarge(usize),
 }
 
@@ -106,11 +109,8 @@ impl Imported {
         for app in &self.apps {
             let name = app.get("name").and_then(Value::as_str).unwrap_or_default();
             for notices in self.notices.iter().filter(|notices| notices.app == name) {
-                out.push_str(&format!(
-                    "    // Not carried over: {}: {}\n",
-                    crate::quote::line(&notices.key),
-                    crate::quote::line(&notices.why)
-                ));
+                let text = message!("Not carried over: {key}: {reason}", key = notices.key, reason = notices.why);
+                out.push_str(&format!("    // {}\n", crate::quote::line(&text)));
             }
             out.push_str("    ");
             value(&mut out, &Value::Object(app.clone()), 4);
@@ -118,7 +118,8 @@ impl Imported {
         }
         let is_of_app = |notices: &&Notice| self.apps.iter().any(|app| app.get("name").and_then(Value::as_str) == Some(&notices.app));
         for notices in self.notices.iter().filter(|notices| !is_of_app(notices)) {
-            out.push_str(&format!("    // Left out: {}: {}\n", crate::quote::line(&notices.app), crate::quote::line(&notices.why)));
+            let text = message!("Left out: {app}: {reason}", app = notices.app, reason = notices.why);
+            out.push_str(&format!("    // {}\n", crate::quote::line(&text)));
         }
         out.push_str("  ],\n};\n");
         out
@@ -226,7 +227,7 @@ impl<'a> App<'a> {
     }
 
     fn report(&mut self, key: &str, why: impl Into<String>) {
-        self.notices.push(Notice { app: self.name.clone(), key: key.to_owned(), why: why.into() });
+        self.notices.push(Notice::new(self.name.as_str(), key, why));
     }
 
     /// Adds a variable.

@@ -4,6 +4,7 @@
 //! which has only variables; its other changes are reported.
 
 use ostler_core::app::args::split;
+use ostler_core::{marked, message};
 use serde_json::{Map, Value};
 
 use super::keys::{has_effect, oxmgr::KEYS, reason_for_skipping};
@@ -24,22 +25,22 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
     let file: Value =
         toml::from_str(text).map_err(|error| ImportError::Malformed(error.message().lines().next().unwrap_or_default().to_owned()))?;
     if let Some(version) = file.get("version").filter(|version| version.as_u64() != Some(1)) {
-        return Err(ImportError::Malformed(format!("version {version} is not known, only 1 is")));
+        return Err(ImportError::Malformed(message!("version {version} is not known, only 1 is", version)));
     }
-    let apps = file.get("apps").and_then(Value::as_array).filter(|apps| !apps.is_empty()).ok_or(ImportError::NoApps("app"))?;
+    let apps = file.get("apps").and_then(Value::as_array).filter(|apps| !apps.is_empty()).ok_or(ImportError::NoApps(marked!("app")))?;
     let defaults = file.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut notices = Vec::new();
     let mut read = Vec::new();
     for (at, own) in apps.iter().enumerate() {
-        let Some(own) = own.as_object() else { return Err(ImportError::Malformed(format!("apps[{at}] is not a table"))) };
+        let Some(own) = own.as_object() else { return Err(ImportError::Malformed(message!("apps[{at}] is not a table", at))) };
         read.extend(app(at, &defaults, own, &mut notices));
     }
     let known = |key: &&String| matches!(key.as_str(), "version" | "defaults" | "apps");
     for key in file.as_object().into_iter().flat_map(Map::keys).filter(|key| !known(key)) {
-        let why = if key == "deploy" { "move it beside `apps` as `deploy`, with the same keys" } else { "unknown key" };
-        notices.push(Notice { app: "-".into(), key: key.clone(), why: why.into() });
+        let why = if key == "deploy" { message!("move it beside `apps` as `deploy`, with the same keys") } else { message!("unknown key") };
+        notices.push(Notice::new("-", key.as_str(), why));
     }
-    if read.is_empty() { Err(ImportError::NoApps("app that is not disabled")) } else { Ok(Imported { apps: read, notices }) }
+    if read.is_empty() { Err(ImportError::NoApps(marked!("app that is not disabled"))) } else { Ok(Imported { apps: read, notices }) }
 }
 
 /// Returns an app, completed by the defaults.
@@ -55,11 +56,11 @@ fn app(at: usize, defaults: &Map<String, Value>, own: &Map<String, Value>, notic
     let name = text("name").unwrap_or_else(|| format!("app-{at}"));
     let mut app = App::new(&name, notices);
     if all.get("disabled") == Some(&Value::Bool(true)) {
-        app.report("disabled", "it is left out there, and so it is here");
+        app.report("disabled", message!("it is left out there, and so it is here"));
         return None;
     }
     let Some(command) = text("command").filter(|command| !command.trim().is_empty()) else {
-        app.report("command", "it has no command");
+        app.report("command", message!("it has no command"));
         return None;
     };
     if command.contains(OF_SHELLS) {
@@ -72,7 +73,7 @@ fn app(at: usize, defaults: &Map<String, Value>, own: &Map<String, Value>, notic
         None | Some("on_failure" | "on-failure") => app.set("stop_exit_codes", vec![0]),
         Some("never") => app.set("autorestart", false),
         Some("always") => {}
-        Some(other) => app.report("restart_policy", format!("{other}: expected always, on_failure or never")),
+        Some(other) => app.report("restart_policy", message!("{found}: expected always, on_failure or never", found = other)),
     }
     for (key, usual) in [("stop_signal", "SIGTERM".into()), ("stop_timeout_secs", STOP_TIMEOUT_SECS.into())] {
         all.entry(key).or_insert(usual);
@@ -104,7 +105,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, is
         // OxMgr counts restarts, ostler counts starts.
         "max_restarts" => match value.as_u64() {
             Some(most) => app.set(key, most.saturating_add(1).min(1_000_000_000)),
-            None => app.report(key, "not a number"),
+            None => app.report(key, message!("not a number")),
         },
         "env" => {
             for (name, value) in value.as_object().into_iter().flatten() {
@@ -137,12 +138,12 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, is
         "max_memory_mb" => match value.as_u64() {
             Some(0) => {}
             Some(mb) => app.set(if is_hard { "memory_max" } else { "max_memory_restart" }, format!("{mb}M")),
-            None => app.report(key, "not a number"),
+            None => app.report(key, message!("not a number")),
         },
         "max_cpu_percent" => match value.as_f64().filter(|percent| (0.0..1e6).contains(percent)) {
             Some(0.0) => {}
             Some(percent) => app.set(if is_hard { "cpu_quota" } else { "max_cpu" }, percent.ceil() as u64),
-            None => app.report(key, "not a number"),
+            None => app.report(key, message!("not a number")),
         },
         "reuse_port" => {
             if value == &Value::Bool(true) {
@@ -158,7 +159,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, is
 fn seconds(app: &mut App<'_>, key: &str, own: &str, value: &Value) {
     match value.as_u64().and_then(|seconds| seconds.checked_mul(1000)) {
         Some(ms) => app.set(own, ms),
-        None => app.report(key, "not a number of seconds"),
+        None => app.report(key, message!("not a number of seconds")),
     }
 }
 
@@ -191,7 +192,9 @@ fn profiles(app: &mut App<'_>, value: &Value) {
         for (key, value) in profile.as_object().into_iter().flatten() {
             match (key.as_str(), value) {
                 ("env", Value::Object(env)) => app.set(&format!("env_{name}"), env.clone()),
-                _ => app.report(&format!("profiles.{name}.{key}"), "a profile has variables only; write the rest in its own file"),
+                _ => {
+                    app.report(&format!("profiles.{name}.{key}"), message!("a profile has variables only; write the rest in its own file"))
+                }
             }
         }
     }

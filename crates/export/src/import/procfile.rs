@@ -1,5 +1,6 @@
 //! A Procfile: a name and a command on each line.
 
+use ostler_core::{marked, message};
 use serde_json::{Map, Value};
 
 use super::{App, FileContext, ImportError, Imported};
@@ -24,11 +25,8 @@ pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, Impo
         let parts = line.split_once(':').map(|(name, command)| (name.trim(), command.trim()));
         let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         let Some((name, command)) = parts.filter(|(name, command)| is_name(name) && !command.is_empty()) else {
-            notices.push(Notice {
-                app: "-".into(),
-                key: format!("line {}", number + 1),
-                why: format!("line {} is not `name: command`", number + 1),
-            });
+            let line = number + 1;
+            notices.push(Notice::new("-", message!("line {line}", line), message!("line {line} is not `name: command`", line)));
             continue;
         };
         let port = u16::try_from(apps.len()).ok().and_then(|at| at.checked_mul(100)?.checked_add(first));
@@ -39,12 +37,12 @@ pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, Impo
             app.set("autorestart", false);
             app.report(
                 "release",
-                "it runs once at each start of the file: add it to depends_on of the others with the condition completed",
+                message!("it runs once at each start of the file: add it to depends_on of the others with the condition completed"),
             );
         }
         match port {
             Some(port) => app.variable("PORT", port),
-            None => app.report("PORT", "there are not enough ports for so many processes: set PORT in `env`"),
+            None => app.report("PORT", message!("there are not enough ports for so many processes: set PORT in `env`")),
         }
         if variables.is_some() {
             app.set("env_file", vec![Value::Object(env_file())]);
@@ -55,11 +53,11 @@ pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, Impo
         apps.push(app.map);
     }
     if apps.is_empty() {
-        return Err(ImportError::NoApps("`name: command`"));
+        return Err(ImportError::NoApps(marked!("`name: command`")));
     }
     if apps.len() > 1 {
-        let why = "foreman stops every process if one exits; here each process is restarted on its own";
-        notices.push(Notice { app: "-".into(), key: "name".into(), why: why.into() });
+        let why = message!("foreman stops every process if one exits; here each process is restarted on its own");
+        notices.push(Notice::new("-", "name", why));
     }
     Ok(Imported { apps, notices })
 }

@@ -1,5 +1,7 @@
 //! A file of supervisor: its programs.
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use serde_json::{Map, Value};
 
 use super::ini::{Assignment, Section, Syntax, sections};
@@ -19,7 +21,7 @@ pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, Impo
     for pattern in included(&all, place, &mut notices) {
         let files = (place.files)(&pattern);
         if files.is_empty() {
-            notices.push(Notice { app: "-".into(), key: "include".into(), why: format!("{pattern}: no readable file matches") });
+            notices.push(Notice::new("-", "include", message!("{pattern}: no readable file matches", pattern)));
         }
         for (_, text) in files {
             all.extend(sections(&text, Syntax::Supervisor));
@@ -31,7 +33,7 @@ pub(super) fn read(text: &str, place: &FileContext<'_>) -> Result<Imported, Impo
     for section in &all {
         let Some(name) = section.name.strip_prefix("program:") else {
             if let Some(why) = no_program(&section.name) {
-                notices.push(Notice { app: section.name.clone(), key: section.name.clone(), why: why.into() });
+                notices.push(Notice::new(section.name.as_str(), section.name.as_str(), translated(why)));
             }
             continue;
         };
@@ -51,7 +53,7 @@ fn included(all: &[Section], place: &FileContext<'_>, notices: &mut Vec<Notice>)
         let mut unknown = Vec::new();
         let text = format(&line.value, &values, &mut unknown).text;
         for word in unknown {
-            notices.push(Notice { app: "-".into(), key: "include".into(), why: format!("%({word}) is not supported") });
+            notices.push(Notice::new("-", "include", message!("%({word}) is not supported", word)));
         }
         patterns.extend(text.split_whitespace().map(str::to_owned));
     }
@@ -65,9 +67,9 @@ fn no_program(section: &str) -> Option<&'static str> {
     match kind {
         _ if OF_ITSELF.contains(&section) => None,
         "group" | "rpcinterface" | "ctlplugin" => None,
-        "eventlistener" => Some("ostler has no event listeners: see `alerts`, and `ostler events`"),
-        "fcgi-program" => Some("ostler opens no socket for FastCGI on standard input: see `listen`"),
-        _ => Some("supervisor has no such section"),
+        "eventlistener" => Some(marked!("ostler has no event listeners: see `alerts`, and `ostler events`")),
+        "fcgi-program" => Some(marked!("ostler opens no socket for FastCGI on standard input: see `listen`")),
+        _ => Some(marked!("supervisor has no such section")),
     }
 }
 
@@ -138,13 +140,13 @@ impl Program<'_> {
             let mut unknown = Vec::new();
             let value = format(&line.value, values, &mut unknown);
             for word in unknown {
-                app.report(&line.key, format!("%({word}) is not supported: write its value"));
+                app.report(&line.key, message!("%({word}) is not supported: write its value", word));
             }
             reader.expands |= value.has_variable;
             reader.one(&mut app, line, &value.text)?;
         }
         if !reader.has_command {
-            app.report("command", "it has no command");
+            app.report("command", message!("it has no command"));
             return Ok(None);
         }
         if count > 1 {
@@ -179,7 +181,7 @@ impl Program<'_> {
         if reader.redirects {
             match app.map.get("out_file").cloned() {
                 Some(file) => app.set("error_file", file),
-                None => app.report("redirect_stderr", "set out_file and error_file to the same file"),
+                None => app.report("redirect_stderr", message!("set out_file and error_file to the same file")),
             }
         }
         self.rotation(app);
@@ -204,7 +206,7 @@ impl Program<'_> {
                 let retain = self.value("stdout_logfile_backups").and_then(|count| count.parse::<u64>().ok()).unwrap_or(10);
                 app.set("log_rotate", Map::from_iter([("max_size".to_owned(), Value::from(max)), ("retain".to_owned(), retain.into())]));
             }
-            None => app.report("stdout_logfile_maxbytes", "not a valid size"),
+            None => app.report("stdout_logfile_maxbytes", message!("not a valid size")),
         }
     }
 }
@@ -223,7 +225,7 @@ struct Reader {
 impl Reader {
     fn one(&mut self, app: &mut App<'_>, line: &Assignment, value: &str) -> Result<(), ImportError> {
         let key = line.key.as_str();
-        let unclosed = || ImportError::Malformed(format!("line {}: a quote is not closed in {key}", line.number));
+        let unclosed = || ImportError::Malformed(message!("line {line}: a quote is not closed in {key}", line = line.number, key));
         match key {
             "command" => {
                 let words = split(value).ok_or_else(unclosed)?;
@@ -240,7 +242,7 @@ impl Reader {
             "autostart" => app.set("autostart", is_on(value)),
             "startsecs" => match value.parse::<u64>() {
                 Ok(seconds) => app.set("min_uptime", seconds.saturating_mul(1000)),
-                Err(_) => app.report(key, "not a number of seconds"),
+                Err(_) => app.report(key, message!("not a number of seconds")),
             },
             "stdout_logfile" | "stderr_logfile" => {
                 let own = if key == "stdout_logfile" { "out_file" } else { "error_file" };
@@ -254,7 +256,7 @@ impl Reader {
             // An invalid number counts as the default.
             "numprocs" | "numprocs_start" | "startretries" | "stopwaitsecs" | "stdout_logfile_backups" => {
                 if value.parse::<u64>().is_err() {
-                    app.report(key, "not a number: the default of supervisor is used");
+                    app.report(key, message!("not a number: the default of supervisor is used"));
                 }
             }
             "process_name" | "autorestart" | "exitcodes" | "stopsignal" | "stopasgroup" | "killasgroup" | "stdout_logfile_maxbytes" => {}

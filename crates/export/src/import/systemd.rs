@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
 use ostler_core::text::units;
 use serde_json::{Map, Value};
 
@@ -114,14 +116,14 @@ impl Unit<'_> {
         let mut unknown = Vec::new();
         let text = self.specifiers.resolve(text, &mut unknown);
         for letter in unknown {
-            self.app.report(key, format!("%{letter} is a specifier without a value here: write the value"));
+            self.app.report(key, message!("%{letter} is a specifier without a value here: write the value", letter));
         }
         text
     }
 
     fn words(&mut self, key: &str, text: &str, number: usize) -> Result<Vec<String>, ImportError> {
         let text = self.plain(key, text);
-        words(&text).ok_or_else(|| ImportError::Malformed(format!("line {number}: a quote is not closed in {key}")))
+        words(&text).ok_or_else(|| ImportError::Malformed(message!("line {line}: a quote is not closed in {key}", line = number, key)))
     }
 
     fn environment(&mut self) -> Result<(), ImportError> {
@@ -129,7 +131,9 @@ impl Unit<'_> {
             for word in self.words("Environment", &line.value, line.number)? {
                 match word.split_once('=') {
                     Some((name, value)) => self.app.variable(name, value),
-                    None => self.app.report("Environment", format!("line {}: {word:?} has no `=`", line.number)),
+                    None => self
+                        .app
+                        .report("Environment", message!("line {line}: {word} has no `=`", line = line.number, word = format!("{word:?}"))),
                 }
             }
         }
@@ -151,7 +155,7 @@ impl Unit<'_> {
             if self.app.map.contains_key("env") {
                 self.app.report(
                     "EnvironmentFile",
-                    "in systemd a file overrides Environment, here `env` overrides a file: remove duplicate variables from `env`",
+                    message!("in systemd a file overrides Environment, here `env` overrides a file: remove duplicate variables from `env`"),
                 );
             }
         }
@@ -162,9 +166,9 @@ impl Unit<'_> {
     fn matching(&mut self, pattern: &str) -> Vec<String> {
         let found: Vec<String> = (self.files)(pattern).into_iter().map(|(path, _)| path).collect();
         let why = if found.is_empty() {
-            format!("no file that can be read matches {pattern}: name the files in env_file")
+            message!("no file that can be read matches {pattern}: name the files in env_file", pattern)
         } else {
-            format!("{pattern} matches {} now: add later files to env_file", found.join(", "))
+            message!("{pattern} matches {files} now: add later files to env_file", pattern, files = found.join(", "))
         };
         self.app.report("EnvironmentFile", why);
         found
@@ -174,13 +178,17 @@ impl Unit<'_> {
     fn command_line(&mut self, key: &str, line: &Assignment) -> Result<(bool, ResolvedCommand), ImportError> {
         let (marks, rest) = line.value.split_at(line.value.find(|c: char| !"-@:+!|".contains(c)).unwrap_or(line.value.len()));
         if marks.contains(['+', '!', '|']) {
-            self.app.report(key, format!("line {}: the prefix {marks:?} has no equivalent here", line.number));
+            self.app.report(
+                key,
+                message!("line {line}: the prefix {prefix} has no equivalent here", line = line.number, prefix = format!("{marks:?}")),
+            );
         }
         let mut words = self.words(key, rest, line.number)?;
         // With `@`, the second word is the displayed name of the process.
         if marks.contains('@') && words.len() > 1 {
             let name = words.remove(1);
-            self.app.report(key, format!("line {}: the process is not shown as {name:?}", line.number));
+            self.app
+                .report(key, message!("line {line}: the process is not shown as {name}", line = line.number, name = format!("{name:?}")));
         }
         if marks.contains(':') {
             return Ok((marks.contains('-'), ResolvedCommand::Words(words)));
@@ -199,7 +207,7 @@ impl Unit<'_> {
         }
         let is_oneshot = self.last("Type") == Some("oneshot");
         if lines.len() > 1 && !is_oneshot {
-            self.app.report("ExecStart", "only Type=oneshot may have several commands: the last one is used");
+            self.app.report("ExecStart", message!("only Type=oneshot may have several commands: the last one is used"));
             lines.drain(..lines.len() - 1);
         }
         let mut commands = Vec::new();
@@ -226,7 +234,7 @@ impl Unit<'_> {
             }
         }
         if let [(true, _)] = commands[..] {
-            self.app.report("ExecStart", "the prefix \"-\" ignores failures; here the exit code counts");
+            self.app.report("ExecStart", message!("the prefix \"-\" ignores failures; here the exit code counts"));
         }
         Ok(())
     }
@@ -253,7 +261,7 @@ impl Unit<'_> {
         self.app.set("kill_timeout", limit.unwrap_or(VERY_LONG_MS));
         if limit.is_none() {
             let key = if is_killed { "TimeoutStopSec" } else { "SendSIGKILL" };
-            self.app.report(key, "in systemd a stop waits without a limit, here for one day; then SIGKILL follows");
+            self.app.report(key, message!("in systemd a stop waits without a limit, here for one day; then SIGKILL follows"));
         }
         let signal = self.last("KillSignal").unwrap_or("SIGTERM").to_owned();
         self.app.set("kill_signal", signal);
@@ -276,19 +284,22 @@ impl Unit<'_> {
             ["SuccessExitStatus", "RestartPreventExitStatus", "RestartForceExitStatus"].map(|key| (key, statuses(key)));
         for (key, statuses) in [&success, &prevent, &force] {
             if !statuses.unknown.is_empty() {
-                self.app.report(key, format!("{}: no exit status with this name", statuses.unknown.join(" ")));
+                self.app.report(key, message!("{names}: no exit status with this name", names = statuses.unknown.join(" ")));
             }
             if !statuses.signals.is_empty() {
-                self.app.report(key, format!("{}: after a signal the app is restarted if `autorestart` is on", statuses.signals.join(" ")));
+                self.app.report(
+                    key,
+                    message!("{signals}: after a signal the app is restarted if `autorestart` is on", signals = statuses.signals.join(" ")),
+                );
             }
         }
         let word = self.last("Restart").unwrap_or("no").to_owned();
         let Some(policy) = systemd_restart::policy(&word, &success.1.codes, &prevent.1.codes, &force.1.codes) else {
-            self.app.report("Restart", format!("{word}: unknown policy"));
+            self.app.report("Restart", message!("{policy}: unknown policy", policy = word));
             return self.app.set("autorestart", false);
         };
         if let Some(why) = policy.differs {
-            self.app.report("Restart", format!("{word}: {why}"));
+            self.app.report("Restart", format!("{word}: {}", translated(why)));
         }
         let Some(stops_at) = policy.stop_exit_codes else { return self.app.set("autorestart", false) };
         if !stops_at.is_empty() {
@@ -297,7 +308,7 @@ impl Unit<'_> {
         let delay = self.last("RestartSec").map_or(Some(100), millis);
         self.app.set("restart_delay", delay.unwrap_or(100));
         if delay.is_none() {
-            self.app.report("RestartSec", "not a valid time");
+            self.app.report("RestartSec", message!("not a valid time"));
         }
         self.start_limit();
     }
@@ -317,10 +328,10 @@ impl Unit<'_> {
             (None, _) if self.last("StartLimitIntervalSec") == Some("infinity") => {
                 let burst = burst.unwrap_or(5);
                 self.app.set("max_restarts", burst);
-                self.app.report("StartLimitIntervalSec", "infinity: here only short runs in a row count");
+                self.app.report("StartLimitIntervalSec", message!("infinity: here only short runs in a row count"));
             }
-            (None, _) => self.app.report("StartLimitIntervalSec", "not a valid time"),
-            (_, None) => self.app.report("StartLimitBurst", "not a number"),
+            (None, _) => self.app.report("StartLimitIntervalSec", message!("not a valid time")),
+            (_, None) => self.app.report("StartLimitBurst", message!("not a number")),
         }
     }
 
@@ -332,14 +343,14 @@ impl Unit<'_> {
             "SuccessExitStatus" | "RestartPreventExitStatus" | "RestartForceExitStatus" | "StartLimitIntervalSec" | "StartLimitBurst" => {}
             "KillMode" => {
                 if value == "none" {
-                    self.app.report(key, "none: here the main process is stopped");
+                    self.app.report(key, message!("none: here the main process is stopped"));
                 }
             }
             "ExecStartPre" | "ExecStartPost" | "ExecStop" | "ExecStopPost" => self.hook(key, lines)?,
             "WorkingDirectory" => {
                 let path = self.plain(key, value.trim_start_matches('-'));
                 if path == "~" && self.last("User").is_some() {
-                    self.app.report(key, "~ is the home of User in systemd and of the caller here: write the path");
+                    self.app.report(key, message!("~ is the home of User in systemd and of the caller here: write the path"));
                 }
                 self.app.set("cwd", path);
             }
@@ -350,40 +361,42 @@ impl Unit<'_> {
             "Type" => match value {
                 "simple" | "exec" | "idle" | "oneshot" => {}
                 "notify" | "notify-reload" => self.app.set("ready", "notify"),
-                "forking" => {
-                    self.app.report(key, "forking: keep the program in the foreground; the exit of its parent counts as an exit here")
+                "forking" => self
+                    .app
+                    .report(key, message!("forking: keep the program in the foreground; the exit of its parent counts as an exit here")),
+                other => {
+                    self.app.report(key, message!("{found}: expected simple, exec, idle, oneshot or notify; simple is used", found = other))
                 }
-                other => self.app.report(key, format!("{other}: expected simple, exec, idle, oneshot or notify; simple is used")),
             },
             "TimeoutStartSec" | "TimeoutSec" => match self.timeout("TimeoutStartSec") {
                 Some(Some(ms)) if self.is_notify() => self.app.set("listen_timeout", ms),
                 Some(None) if self.is_notify() => self.app.set("listen_timeout", VERY_LONG_MS),
                 Some(_) => {}
-                None => self.app.report(key, "not a valid time"),
+                None => self.app.report(key, message!("not a valid time")),
             },
             "WatchdogSec" | "RuntimeMaxSec" => match millis(value) {
                 Some(ms) => self.app.set(if key == "WatchdogSec" { "watchdog" } else { "max_lifetime" }, ms),
                 None if value == "infinity" => {}
-                None => self.app.report(key, "not a valid time"),
+                None => self.app.report(key, message!("not a valid time")),
             },
             "Nice" | "IOWeight" => match value.parse::<i32>() {
                 Ok(number) => self.app.set(if key == "Nice" { "nice" } else { "io_weight" }, number),
-                Err(_) => self.app.report(key, "not a number"),
+                Err(_) => self.app.report(key, message!("not a number")),
             },
             "UMask" => self.app.set("umask", value),
             "TasksMax" => match value.parse::<u32>() {
                 Ok(most) => self.app.set("pids_max", most),
                 Err(_) if value == "infinity" => {}
-                Err(_) => self.app.report(key, "only a number has an equivalent"),
+                Err(_) => self.app.report(key, message!("only a number has an equivalent")),
             },
             "MemoryMax" => match size(value).or_else(|| value.ends_with('%').then(|| value.to_owned())) {
                 Some(size) => self.app.set("memory_max", size),
                 None if value == "infinity" => {}
-                None => self.app.report(key, "not a valid size"),
+                None => self.app.report(key, message!("not a valid size")),
             },
             "CPUQuota" => match units::whole_percent(value) {
                 Some(percent) => self.app.set("cpu_quota", percent),
-                None => self.app.report(key, "not a number"),
+                None => self.app.report(key, message!("not a number")),
             },
             "StandardOutput" | "StandardError" => self.output(key, value),
             "Slice" => self.app.set("namespace", value.trim_end_matches(".slice")),
@@ -392,7 +405,7 @@ impl Unit<'_> {
                     lines.iter().flat_map(|line| line.value.split_whitespace()).filter(|unit| !is_of_system(unit)).collect();
                 if !others.is_empty() {
                     let names: Vec<&str> = others.into_iter().collect();
-                    self.app.report(key, format!("{}: name those that are apps in depends_on", names.join(" ")));
+                    self.app.report(key, message!("{units}: name those that are apps in depends_on", units = names.join(" ")));
                 }
             }
             key if key.starts_with("Limit") => limit(&mut self.app, key, value),
@@ -422,7 +435,10 @@ impl Unit<'_> {
             texts.push(if may_fail && lines.len() > 1 { format!("{{ {text} || true; }}") } else { text });
             single = Some(resolved);
             if line.value.contains("$MAINPID") || line.value.contains("${MAINPID}") {
-                self.app.report(key, format!("line {}: MAINPID is not set here; `kill_signal` names the signal of a stop", line.number));
+                self.app.report(
+                    key,
+                    message!("line {line}: MAINPID is not set here; `kill_signal` names the signal of a stop", line = line.number),
+                );
             }
         }
         let command: Value = match single {
@@ -451,7 +467,7 @@ impl Unit<'_> {
             }
             _ if value == "null" => self.app.set(own, "/dev/null"),
             _ if matches!(value, "journal" | "inherit" | "kmsg" | "journal+console" | "syslog") => {}
-            _ => self.app.report(key, format!("{value} has no equivalent")),
+            _ => self.app.report(key, message!("{value} has no equivalent", value)),
         }
     }
 }
@@ -491,7 +507,7 @@ fn limit(app: &mut App<'_>, key: &str, value: &str) {
         None => bound(value),
     };
     let name = key.trim_start_matches("Limit").to_ascii_lowercase();
-    let Some(bounds) = bounds else { return app.report(key, "not a number") };
+    let Some(bounds) = bounds else { return app.report(key, message!("not a number")) };
     let limits = app.map.entry("rlimits").or_insert_with(|| Value::Object(Map::new()));
     if let Some(limits) = limits.as_object_mut() {
         limits.insert(name, bounds);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ostler_core::marked;
+
 /// `max_restarts` that is never reached: systemd only limits starts within a time.
 pub(super) const NO_LIMIT: u32 = 1_000_000_000;
 
@@ -67,16 +69,16 @@ pub(super) fn policy(word: &str, success: &BTreeSet<i32>, prevent: &BTreeSet<i32
     let all = || 0..=255;
     let (stops, differs): (BTreeSet<i32>, _) = match word {
         "no" if force.is_empty() => return Some(RestartPolicy { stop_exit_codes: None, differs: None }),
-        "no" => (all().collect(), Some("with RestartForceExitStatus, here it is restarted after a signal")),
+        "no" => (all().collect(), Some(marked!("with RestartForceExitStatus, here it is restarted after a signal"))),
         "always" => (BTreeSet::new(), None),
         "on-success" => (
             all().filter(|code| !is_clean(code)).collect(),
-            Some("here it is restarted after every signal, in systemd only after SIGHUP, SIGINT, SIGTERM and SIGPIPE"),
+            Some(marked!("here it is restarted after every signal, in systemd only after SIGHUP, SIGINT, SIGTERM and SIGPIPE")),
         ),
         "on-failure" => (all().filter(is_clean).collect(), None),
         "on-abnormal" => (all().collect(), None),
-        "on-abort" => (all().collect(), Some("here it is also restarted after a timeout and by the watchdog")),
-        "on-watchdog" => (all().collect(), Some("here it is restarted after every signal, in systemd only by the watchdog")),
+        "on-abort" => (all().collect(), Some(marked!("here it is also restarted after a timeout and by the watchdog"))),
+        "on-watchdog" => (all().collect(), Some(marked!("here it is restarted after every signal, in systemd only by the watchdog"))),
         _ => return None,
     };
     let stops = stops.into_iter().chain(prevent.iter().copied()).filter(|code| !force.contains(code));

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use ostler_core::message;
 use serde_json::{Map, Value};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
@@ -61,28 +62,35 @@ impl<'a> Reader<'a> {
             }
             Some(Err(error)) => {
                 let at = error.marker();
-                Err(ImportError::Malformed(format!("line {} column {}: {}", at.line(), at.col() + 1, error.info())))
+                Err(ImportError::Malformed(message!(
+                    "line {line} column {column}: {reason}",
+                    line = at.line(),
+                    column = at.col() + 1,
+                    reason = error.info()
+                )))
             }
             None => Ok(Event::StreamEnd),
         }
     }
 
     fn error<T>(&self, why: impl std::fmt::Display) -> Result<T, ImportError> {
-        Err(ImportError::Malformed(format!("line {}: {why}", self.line)))
+        Err(ImportError::Malformed(message!("line {line}: {reason}", line = self.line, reason = why)))
     }
 
     fn add(&mut self, count: usize) -> Result<(), ImportError> {
         self.count = self.count.saturating_add(count);
-        if self.count > MOST_VALUES { self.error(format!("more than {MOST_VALUES} values")) } else { Ok(()) }
+        if self.count > MOST_VALUES { self.error(message!("more than {most} values", most = MOST_VALUES)) } else { Ok(()) }
     }
 
     fn node(&mut self, event: Event<'a>, place: ScalarPosition, is_typed: bool, depth: usize) -> Result<CountedValue, ImportError> {
         if depth > DEEPEST {
-            return self.error(format!("more than {DEEPEST} levels"));
+            return self.error(message!("more than {most} levels", most = DEEPEST));
         }
         let (anchor, tag, node) = match event {
             Event::Alias(id) => {
-                let Some((value, count)) = self.anchors.get(&id).cloned() else { return self.error("an alias within its own anchor") };
+                let Some((value, count)) = self.anchors.get(&id).cloned() else {
+                    return self.error(message!("an alias within its own anchor"));
+                };
                 self.add(count)?;
                 return Ok((value, count));
             }
@@ -94,7 +102,7 @@ impl<'a> Reader<'a> {
             }
             Event::SequenceStart(_, anchor, tag) => (anchor, tag.map(std::borrow::Cow::into_owned), self.list(is_typed, depth)?),
             Event::MappingStart(_, anchor, tag) => (anchor, tag.map(std::borrow::Cow::into_owned), self.map(is_typed, depth)?),
-            _ => return self.error("expected a value"),
+            _ => return self.error(message!("expected a value")),
         };
         let node = tagged(tag.as_ref(), node);
         if anchor > 0 {
@@ -126,7 +134,7 @@ impl<'a> Reader<'a> {
             let key = match self.next()? {
                 Event::MappingEnd => break,
                 Event::Scalar(text, ..) => text.into_owned(),
-                _ => return self.error("expected a key"),
+                _ => return self.error(message!("expected a key")),
             };
             let event = self.next()?;
             let (value, more) = self.node(event, ScalarPosition::Value, is_typed || key == "x-ostler", depth + 1)?;
@@ -134,14 +142,14 @@ impl<'a> Reader<'a> {
             if key == "<<" {
                 merged.extend(if let Value::Array(list) = value { list } else { vec![value] });
             } else if map.contains_key(&key) {
-                return self.error(format!("the key {key} is defined twice"));
+                return self.error(message!("the key {key} is defined twice", key));
             } else {
                 map.insert(key, value);
             }
         }
         // The map's own keys take precedence, then the earlier maps.
         for value in merged {
-            let Value::Object(other) = value else { return self.error("expected a map after <<") };
+            let Value::Object(other) = value else { return self.error(message!("expected a map after <<")) };
             for (key, value) in other {
                 map.entry(key).or_insert(value);
             }

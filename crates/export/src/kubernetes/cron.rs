@@ -1,6 +1,8 @@
 //! Schedules: jobs, and restarts of rollouts.
 
 use ostler_core::cron::{CronSpec, Overlap};
+use ostler_core::message;
+use ostler_core::text::language::translated;
 
 use crate::cron::Fields;
 use crate::service::Service;
@@ -43,8 +45,9 @@ fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, notices: &mut Vec
             Some(map)
         }
         Err(why) => {
-            let why = format!("{:?} cannot be a CronJob: {why}", cron.pattern);
-            notices.push(Notice { app: service.spec.name.clone(), key: key.into(), why });
+            let why =
+                message!("{pattern} cannot be a CronJob: {reason}", pattern = format!("{:?}", cron.pattern), reason = translated(why));
+            notices.push(Notice::new(service.spec.name.as_str(), key, why));
             None
         }
     }

@@ -1,6 +1,7 @@
 //! A base, and an overlay for each profile with only the changes of `env_production`.
 
 use ostler_core::app::EnvMap;
+use ostler_core::message;
 
 use crate::service::{Service, is_secret};
 use crate::yaml::{Dialect, Map, Yaml, documents};
@@ -91,8 +92,9 @@ fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, notices: &mut Ve
     let base = variables(plan, service);
     if !plain.is_empty() {
         if base.is_empty() {
-            let why = format!("env_{profile} has variables and env has none: add one to env, so that there is a ConfigMap to change");
-            notices.push(Notice { app: service.spec.name.clone(), key: "env".into(), why });
+            let why =
+                message!("env_{profile} has variables and env has none: add one to env, so that there is a ConfigMap to change", profile);
+            notices.push(Notice::new(service.spec.name.as_str(), "env", why));
             return all;
         }
         let mut data = Map::new();

@@ -12,6 +12,8 @@ mod pod;
 mod probes;
 mod workload;
 
+use ostler_core::message;
+
 use crate::base::Base;
 use crate::service::{Lifecycle, Replicas, Service};
 use crate::yaml::{Dialect, Map, Yaml, documents};
@@ -99,32 +101,32 @@ fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, notices: &mut V
 
 /// Reports differences of Kubernetes that the table does not cover.
 fn report(service: &Service<'_>, notices: &mut Vec<Notice>) {
-    let mut report =
-        |key: &str, why: &str| notices.push(Notice { app: service.spec.name.clone(), key: key.to_owned(), why: why.to_owned() });
+    let mut report = |key: &str, why: String| notices.push(Notice::new(service.spec.name.as_str(), key, why));
     if service.replicas == Replicas::PerCpu && service.kind == Lifecycle::Server {
-        report("instances", "one per CPU depends on the machine: 2 are set, change the number");
+        report("instances", message!("one per CPU depends on the machine: 2 are set, change the number"));
     }
     if let (Replicas::Range(range), Some(limit)) = (&service.replicas, service.cpu_percent())
         && let grows_above = workload::grows_above(service.cpu_request().unwrap_or(100), range.cpu)
         && grows_above >= u64::from(limit) * 10
     {
-        let why = format!(
-            "it never scales up: cpu_quota limits each pod to {}m of CPU, and it scales up above {grows_above}m; lower `cpu` or \
+        let why = message!(
+            "it never scales up: cpu_quota limits each pod to {limit}m of CPU, and it scales up above {grows_above}m; lower `cpu` or \
              export.requests.cpu",
-            u64::from(limit) * 10
+            limit = u64::from(limit) * 10,
+            grows_above
         );
-        report("instances", &why);
+        report("instances", why);
     }
     if let Some(cron) = service.cron() {
         if cron.zone.is_none() {
-            report("timezone", "without it, schedules follow the clock of the cluster, often UTC");
+            report("timezone", message!("without it, schedules follow the clock of the cluster, often UTC"));
         }
         if cron.overlap == ostler_core::cron::Overlap::Queue {
-            report("overlap", "Kubernetes cannot queue runs: an overlapping run is skipped");
+            report("overlap", message!("Kubernetes cannot queue runs: an overlapping run is skipped"));
         }
     }
     for name in service.env.keys().chain(&service.secrets).filter(|name| !is_key(name)) {
-        report("env", &format!("{name:?} is not a valid name in Kubernetes: it is skipped"));
+        report("env", message!("{name} is not a valid name in Kubernetes: it is skipped", name = format!("{name:?}")));
     }
 }
 

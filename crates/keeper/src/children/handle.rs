@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::process::{Target, ending_by_fd, is_refusal};
+use ostler_sys::seccomp::inspection::copy_in_thread;
 use ostler_sys::{
     ProcRef, Rlimit, SpawnStep, Usage, WaitStatus,
     process::{child, rlimit},
@@ -14,7 +15,7 @@ use crate::children::Watch;
 use crate::daemon::failures::DaemonReport;
 use crate::keeper::{Keeper, complain, ended, exited};
 use crate::link::codec::{Malformed, decode};
-use crate::link::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
+use crate::link::message::{CALLS_TARGET, CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::link::{Packet, invalid};
 
 impl Keeper {
@@ -61,6 +62,12 @@ impl Keeper {
             ToKeeper::Adopt { key, pid, start_ticks } => self.adopt_or_refuse(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Follow { key, pid, start_ticks } => self.follow(key, ProcRef { pid, start_ticks }, fds.pop()),
             ToKeeper::Verify { key, pid, start_ticks } => self.verify(key, ProcRef { pid, start_ticks }),
+            ToKeeper::Inspect(call) => match fds.pop() {
+                Some(answer) => copy_in_thread(call, answer),
+                // The daemon finds the end of its socket.
+                None if lost_fds => {}
+                None => return Err(Malformed("no socket for the copies")),
+            },
             ToKeeper::Upgrade { exe } => self.begin_upgrade(&exe),
             ToKeeper::Exit => self.end_with(0),
             ToKeeper::ExitWith { code } => self.end_with(code),
@@ -98,11 +105,14 @@ impl Keeper {
             spec.oom_score_adj.get_or_insert(adj);
         }
         add_missing(&mut spec.rlimits, self.originals.nofile);
-        let cgroup = targets.iter().position(|&target| target == CGROUP_TARGET).map(|at| {
+        let mut special = |wanted: i32| {
+            let at = targets.iter().position(|&target| target == wanted)?;
             targets.remove(at);
-            fds.remove(at)
-        });
-        let placement = Placement { cgroup: cgroup.as_ref().map(AsFd::as_fd), ..Placement::default() };
+            Some(fds.remove(at))
+        };
+        let (cgroup, calls) = (special(CGROUP_TARGET), special(CALLS_TARGET));
+        let [cgroup, call_reports] = [&cgroup, &calls].map(|fd| fd.as_ref().map(AsFd::as_fd));
+        let placement = Placement { cgroup, call_reports, ..Placement::default() };
         let placed: Vec<_> = fds.iter().map(AsFd::as_fd).zip(targets).collect();
         match spawn_at(&spec, &placed, placement) {
             Ok(process) => {

@@ -9,6 +9,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use ostler_sys::seccomp::inspection::BindCall;
 use ostler_sys::{CStrings, Credentials, Rlimit, SecretBytes, SpawnSpec, Usage, WaitStatus};
 
 use crate::link::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
@@ -212,6 +213,7 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
+record!(BindCall { thread, pid, fd, address, length });
 record!(Rlimit { resource, soft, hard });
 record!(Credentials { uid, gid, groups });
 record!(Usage { cpu_us, max_rss_bytes });
@@ -268,6 +270,7 @@ messages!(ToKeeper {
     14 => Ready,
     15 => At { record },
     16 => DeathReport { record, text },
+    17 => Inspect(call),
 });
 
 messages!(FromKeeper {
@@ -357,6 +360,7 @@ mod tests {
             ToKeeper::DeathReport { record: None, text: "why".into() },
             ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
             ToKeeper::Verify { key: 3, pid: 4, start_ticks: 5 },
+            ToKeeper::Inspect(BindCall { thread: 1, pid: 2, fd: 3, address: u64::MAX, length: 16 }),
         ];
         for message in messages {
             assert_eq!(decode::<ToKeeper>(&encode(&message)), Ok(message));
@@ -421,7 +425,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
+        fn decoding_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..18) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
                 *first = kind;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ostler_sys::seccomp::inspection::BindCall;
 use ostler_sys::{Rlimit, SpawnSpec, Usage, WaitStatus};
 
 /// Name of the held lock file, see [`crate::LOCK_FILE`].
@@ -14,6 +15,10 @@ pub const HELD_JOURNAL: &str = "journal";
 /// Special value in [`SpawnRequest::targets`]: this descriptor is the folder of the cgroup in which
 /// the program starts, if possible.
 pub const CGROUP_TARGET: i32 = -1;
+
+/// Special value in [`SpawnRequest::targets`]: to this socket, the program sends the listener for
+/// its calls of `bind` and `listen` (`ostler_sys::seccomp`).
+pub const CALLS_TARGET: i32 = -2;
 
 /// Key of the process that starts the runtime's program. No instance has this key.
 pub const STARTER_KEY: u64 = u64::MAX;
@@ -86,6 +91,9 @@ pub enum ToKeeper {
         /// Its start time.
         start_ticks: u64,
     },
+    /// Copy what this call names [socket for the copies]. The daemon may not do it itself: Yama lets
+    /// only ancestors of a process inspect it. The copies, or the end of the socket, arrive there.
+    Inspect(BindCall),
     /// Become this binary. Answer: `UpgradeFailed`, or `Retire` from the new keeper.
     Upgrade {
         /// Path of the new binary.
@@ -127,8 +135,8 @@ pub struct SpawnRequest {
     pub key: u64,
     /// The program.
     pub spec: SpawnSpec,
-    /// Descriptor numbers in the child, and at most one [`CGROUP_TARGET`]. Missing descriptors
-    /// among 0–2 are `/dev/null`.
+    /// Descriptor numbers in the child, and at most one [`CGROUP_TARGET`] and one
+    /// [`CALLS_TARGET`]. Missing descriptors among 0–2 are `/dev/null`.
     pub targets: Vec<i32>,
 }
 
@@ -193,7 +201,8 @@ pub enum FromKeeper {
     },
     /// The upgrade failed; everything is as before.
     UpgradeFailed {
-        /// `open`, `check` (the file is not an ostler binary that understands our state) or `exec`.
+        /// `open`, `check` (the file is not an ostler binary that understands our state), `read` (an
+        /// app blocks a thread that reads its memory) or `exec`.
         step: String,
         /// Its errno, or 0 if the step has none.
         errno: i32,

@@ -143,13 +143,14 @@ impl Link {
     }
 }
 
-/// Second sender on the link of a daemon, for its death report when everything else may be broken.
+/// Second sender on the link of a daemon: for its death report when everything else may be broken,
+/// and for its threads.
 #[derive(Debug)]
-pub struct DeathReporter {
+pub struct LinkSender {
     socket: OwnedFd,
 }
 
-impl DeathReporter {
+impl LinkSender {
     /// Creates the sender for the link that this daemon was started with, before or after
     /// [`Link::from_start`].
     ///
@@ -159,11 +160,11 @@ impl DeathReporter {
         Ok(Self { socket: rustix::io::fcntl_dupfd_cloexec(link, LINK_FD)? })
     }
 
-    /// Sends the message now, ahead of the queue. Waits for room in the socket, but only for a
-    /// limited time.
-    pub fn send(&self, message: &ToKeeper) {
+    /// Sends the message with its descriptors now, ahead of the queue. Waits for room in the socket,
+    /// but only for a limited time. If that fails, the keeper does not read, or is gone.
+    pub fn send(&self, message: &ToKeeper, fds: &[BorrowedFd<'_>]) {
         for _ in 0..100 {
-            match put(&self.socket, INLINE, &encode(message), &[]) {
+            match put(&self.socket, INLINE, &encode(message), fds) {
                 Err(errno) if is_full(errno) => {
                     let a_moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
                     let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&a_moment));

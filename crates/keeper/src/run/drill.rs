@@ -10,12 +10,13 @@
 use std::hint::black_box;
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use ostler_sys::process::Target;
 use ostler_sys::process::fork::{ForkSide, fork};
 use ostler_sys::process::signal::{KILL, STOP};
+use ostler_sys::seccomp::inspection::{BindCall, BindCopies};
 use ostler_sys::{ProcRef, WaitStatus, memory, net::socket, process::child, time::clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -42,6 +43,8 @@ const HANG: Range<u64> = 1..12;
 const ANCHORS: u64 = 5;
 /// Maximum number of polls of a process for which the kernel gives no pidfd.
 const LOOKS: u32 = 1000;
+/// Maximum wait for the copies from a process, in milliseconds.
+const COPIES_MS: u64 = 500;
 /// Time, in milliseconds, after which every delay has passed.
 const LATER_MS: u64 = 3_600_000;
 
@@ -90,7 +93,8 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
         Err(_) => keeper.adopt_by_looking(2, adopted),
     }
 
-    let (daemon, _link) = played.start_daemon(&mut keeper)?;
+    let (daemon, link) = played.start_daemon(&mut keeper)?;
+    inspect(&mut keeper, app, &link)?;
     app.signal(KILL)?;
     wait_for_exit(app);
     keeper.reap();
@@ -125,6 +129,19 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     keeper.update_interest();
     black_box(keeper.deadline_ms());
     complain("the drill is over");
+    Ok(())
+}
+
+/// Makes the daemon ask for copies from the memory of a process.
+fn inspect(keeper: &mut Keeper, process: ProcRef, link: &OwnedFd) -> io::Result<()> {
+    let (ours, theirs) = socket::packet_pair()?;
+    // The process is a copy of this one, so it has the same addresses.
+    let call = BindCall { thread: process.pid, pid: process.pid, fd: 0, address: NO_PROGRAM.as_ptr() as u64, length: 16 };
+    Channel::new(link.try_clone()?).offer(&encode(&ToKeeper::Inspect(call)), &[theirs.as_fd()])?;
+    drop(theirs);
+    keeper.on_daemon_link();
+    // Without the copies, the drill continues.
+    let _ = BindCopies::receive(&ours, COPIES_MS);
     Ok(())
 }
 

@@ -403,7 +403,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn on_daemon_link(&mut self) {
+    pub(crate) fn on_daemon_link(&mut self) {
         for _ in 0..REQUESTS_PER_TURN {
             let Some(received) = self.daemon.receive() else { return };
             match received {

@@ -17,6 +17,7 @@ use std::path::Path;
 use ostler_sys::process::Target;
 use ostler_sys::process::exec::replace;
 use ostler_sys::process::signal::KILL;
+use ostler_sys::seccomp::inspection::is_copying;
 use ostler_sys::{SpawnSpec, WaitStatus, process::child, spawn, time::clock};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -83,6 +84,11 @@ impl Keeper {
         let Some(check) = self.check.take() else { return };
         if ending != WaitStatus::Code(i32::from(EXIT_CHECKED)) {
             return self.upgrade_failed(("check", 0));
+        }
+        // `execve` waits for the end of every thread, and nothing ends a thread that is blocked in a
+        // file system without an answer.
+        if is_copying() {
+            return self.upgrade_failed(("read", Errno::BUSY.raw_os_error()));
         }
         let errno = match self.become_binary(&check.exe) {
             Ok(never) => match never {},

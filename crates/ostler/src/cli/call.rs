@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 use super::shared_options::OptionUse;
 use super::table::{AttributeEffect, Command, Opt};
 
+/// Commands that use only their first arguments, and how many.
+const USED_ARGUMENTS: &[(&str, usize)] =
+    &[("env", 1), ("flush", 1), ("id", 1), ("monit", 1), ("pid", 1), ("scale", 2), ("sendSignal", 2), ("stats", 1)];
+
 /// One parsed command line.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -36,6 +40,12 @@ impl Call {
     /// All its values.
     pub(crate) fn values(&self, long: &str) -> impl Iterator<Item = &str> {
         self.given.iter().filter(move |(opt, _)| opt.long == long).filter_map(|(_, value)| value.as_deref())
+    }
+
+    /// Returns the first argument that the command would ignore; as `pm2` it does ignore it.
+    pub(crate) fn superfluous(&self) -> Option<&str> {
+        let (_, used) = USED_ARGUMENTS.iter().find(|(command, _)| *command == self.command.name)?;
+        self.targets.get(*used).map(String::as_str)
     }
 
     /// Returns the first option that has no effect with the command.

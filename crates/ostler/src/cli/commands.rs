@@ -1,36 +1,22 @@
 //! Every command of ostler and of PM2.
 
+use super::arguments;
+use super::elsewhere::{INSTALLED, PROFILE, SAMPLES, SERVICE};
 use super::options::call;
 use super::own_options::{
-    ALERTS, DELETE, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE,
-    START, STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
+    ALERTS, DELETE, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
+    STARTUP, STOP, TOP, UP, UPDATE, USER_UNIT, WEB,
 };
 use super::shared_options::{APP_FILE, LAUNCH, MODULE, TABLE};
 use super::table::AppOptions::{Attributes, AttributesAndArguments};
-use super::table::{Arg, Command, CompletionKind, DaemonUse, Section, control, elsewhere, exit, keeps, reads, works};
+use super::table::{Arg, Command, DaemonUse, Section, control, elsewhere, exit, keeps, reads, works};
 use crate::error::Status;
-
-const FILES: CompletionKind = CompletionKind::Files;
-const NAMES: CompletionKind = CompletionKind::Names;
-
-/// The vendor's monitoring service.
-const SERVICE: &str =
-    "ostler has no monitoring service; its own dashboard shows apps, logs, metrics and alerts: `ostler web enable`, then `ostler web open`";
-
-/// Profiles of PM2's daemon, by V8.
-const PROFILE: &str = "ostler's daemon is not a Node program: profile it with `perf record -p`; `ostler profile <app>` profiles an app";
-
-/// PM2's sample projects.
-const SAMPLES: &str = "ostler has no sample projects; `ostler ecosystem` writes a sample config file, `ostler examples` shows commands";
-
-/// Installation and updates of ostler itself.
-const INSTALLED: &str = "ostler does not install itself; `ostler update --from <file>` installs a new ostler without restarting apps";
 
 /// Every command, in the order of the help.
 pub(crate) const COMMANDS: &[Command] = &[
     Command {
         options: START,
-        completes: FILES,
+        completes: arguments::START,
         examples: &[
             "start app.js --name api -- --port 3000",
             "start app.js -i max",
@@ -44,19 +30,21 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: DEV,
-        completes: FILES,
+        completes: arguments::FILES,
         examples: &["dev app.js", "dev ecosystem.config.js --timestamp", "dev app.js --post-exec \"make docs\""],
         shared: &[APP_FILE, &["env"]],
         app_options: AttributesAndArguments,
         ..control("dev", "[file]", 0, "development mode: watch, restart and show logs")
     },
     Command {
+        completes: arguments::PROJECT,
         options: UP,
         examples: &["up", "up -d --wait", "up api --scale api=3", "up -f compose.yaml --profile debug"],
         shared: &[APP_FILE, &["env"]],
         ..control("up", "[app...]", 0, "run the ecosystem or compose file of this folder, as Compose does")
     },
     Command {
+        completes: arguments::PROJECT,
         options: DOWN,
         examples: &["down", "down -f compose.yaml", "down --project-name shop"],
         shared: &[APP_FILE],
@@ -64,13 +52,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: STOP,
-        completes: NAMES,
+        completes: arguments::TARGETS_OR_FILE,
         examples: &["stop api", "stop all", "stop 0 1", "stop api --drain"],
         shared: &[APP_FILE, TABLE, &["namespace", "parallel", "attach", "no-daemon"]],
         ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop apps and keep them in the list")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::TARGETS_OR_FILE,
         examples: &["restart api --update-env", "restart all", "restart api -- --new --arguments"],
         shared: &[APP_FILE, LAUNCH, TABLE, &["update-env", "parallel", "no-wait", "attach", "no-daemon"]],
         app_options: AttributesAndArguments,
@@ -80,7 +68,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         aliases: &["gracefulReload"],
         options: RELOAD,
-        completes: NAMES,
+        completes: arguments::TARGETS_OR_FILE,
         examples: &["reload api", "reload ecosystem.config.js", "reload api --canary 30s", "reload api --update-env"],
         shared: &[APP_FILE, LAUNCH, &["update-env", "parallel", "no-wait", "attach", "no-daemon", "sort"]],
         app_options: AttributesAndArguments,
@@ -88,7 +76,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("reload", "<id|name|namespace|all|file>", 1, "replace instances without losing requests; roll back on failure")
     },
     Command {
-        completes: CompletionKind::Words(&["status", "history", "undo"]),
+        completes: arguments::ROLLOUT,
         options: ROLLOUT,
         examples: &["rollout status api", "rollout history api", "rollout undo api", "rollout undo api --to 3"],
         ..control("rollout", "<status|history|undo> [name]", 1, "show the progress and history of releases; roll back")
@@ -96,13 +84,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         options: DELETE,
         aliases: &["del"],
-        completes: NAMES,
+        completes: arguments::TARGETS_OR_FILE,
         examples: &["delete api", "delete all"],
         shared: &[APP_FILE, TABLE, &["namespace", "parallel", "attach", "no-daemon"]],
         ..control("delete", "<id|name|namespace|all|file|stdin...>", 1, "stop apps and remove them from the list")
     },
     Command {
-        completes: FILES,
+        completes: arguments::CONFIG_FILES,
         shared: &[APP_FILE, LAUNCH, TABLE, &["no-wait", "no-daemon"]],
         app_options: AttributesAndArguments,
         ignores: &["update-env", "force"],
@@ -111,7 +99,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         aliases: &["startOrGracefulReload"],
         options: RELOAD,
-        completes: FILES,
+        completes: arguments::CONFIG_FILES,
         shared: &[APP_FILE, LAUNCH, TABLE, &["parallel", "no-wait", "no-daemon"]],
         app_options: AttributesAndArguments,
         ignores: &["update-env", "force"],
@@ -119,7 +107,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: RUNTIME,
-        completes: FILES,
+        completes: arguments::FILES,
         examples: &["runtime ecosystem.config.js", "runtime app.js -i max --json", "runtime \"npm start\" --stop-timeout 8s"],
         shared: &[APP_FILE, LAUNCH],
         app_options: AttributesAndArguments,
@@ -134,7 +122,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         )
     },
     Command {
-        completes: NAMES,
+        completes: arguments::APPS,
         examples: &["scale api 4", "scale api +2", "scale api -1"],
         shared: &[TABLE, &["no-wait", "yes", "no-daemon"]],
         ..control("scale", "<name> <number>", 2, "change the number of instances")
@@ -142,35 +130,39 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         aliases: &["expose"],
         options: SERVE,
-        completes: FILES,
+        completes: arguments::FOLDERS,
         examples: &["serve", "serve dist 8080 --spa", "serve /srv/files 80 --ftp -i 2 --name files"],
         shared: &[LAUNCH, TABLE, &["allow-foreign-file", "force", "attach", "no-daemon"]],
         app_options: Attributes,
         ignores: &["update-env"],
         ..control("serve", "[path] [port]", 0, "serve a folder over HTTP as an app")
     },
-    Command { completes: NAMES, shared: &[TABLE, &["namespace"]], ..control("reset", "<id|name|all>", 1, "reset the restart counters") },
     Command {
-        completes: NAMES,
+        completes: arguments::INSTANCES_OR_ALL,
+        shared: &[TABLE, &["namespace"]],
+        ..control("reset", "<id|name|all>", 1, "reset the restart counters")
+    },
+    Command {
+        completes: arguments::SIGNALLED,
         examples: &["sendSignal SIGUSR1 api"],
         shared: &[TABLE],
         ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process of an app")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::TRIGGERED,
         max_args: Some(3),
         options: &[call("timeout", None, Arg::Required("time"), "time to wait for an answer (default 10s)")],
         examples: &["trigger api gc", "trigger api db:slow 200 --timeout 1m"],
         ..control("trigger", "<id|name|namespace|all> <action> [params]", 2, "call an action of an app")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::INSTANCES,
         examples: &["send 0 reload-config", "send api \"hello there\""],
         shared: &[TABLE],
         ..control("send", "<id|name> <line>", 2, "write a line to the standard input of an app")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::INSTANCES,
         max_args: Some(2),
         examples: &["attach 0", "attach api"],
         ignores: &["no-daemon"],
@@ -178,22 +170,27 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         aliases: &["ls", "l", "ps", "status"],
+        completes: arguments::SELECTED,
         options: LIST,
-        examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
+        examples: &["list", "list api worker", "list --sort memory:desc", "list --json"],
         shared: &[TABLE, &["allow-foreign-file"]],
-        ..reads("list", "", 0, "list all apps in a table")
+        ..reads("list", "[id|name|namespace...]", 0, "list all apps in a table")
     },
-    Command { examples: &["doctor", "doctor --json"], ..reads("doctor", "", 0, "check this machine for problems and suggest fixes") },
+    Command {
+        options: &[call("all", None, Arg::None, "also list the checks that passed")],
+        examples: &["doctor", "doctor --all", "doctor --json"],
+        ..reads("doctor", "", 0, "check this machine for problems and suggest fixes")
+    },
     Command { ..reads("jlist", "", 0, "print all apps as JSON in PM2's format") },
     Command {
-        completes: NAMES,
+        completes: arguments::SELECTED,
         max_args: Some(1),
         examples: &["inspect api"],
         ..reads("inspect", "<id|name|namespace>", 1, "enable the inspector of a running Node app and show its address")
     },
     Command {
         options: PROFILES,
-        completes: NAMES,
+        completes: arguments::SELECTED,
         max_args: Some(1),
         examples: &["profile api", "profile api --memory --for 1m", "profile api --heap --into /tmp"],
         ..reads("profile", "<id|name|namespace>", 1, "record a CPU, memory or heap profile of running Node apps")
@@ -206,18 +203,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         aliases: &["desc", "info", "show"],
-        completes: NAMES,
+        completes: arguments::INSTANCES,
         examples: &["describe api"],
         ..reads("describe", "<id|name>", 1, "show all details of an app")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::JOBS,
         examples: &["jobs", "jobs backup", "jobs run backup"],
         ..reads("jobs", "[run] [id|name...]", 0, "list jobs with their schedules and last runs; run a job now")
     },
     Command {
         options: &[call("all", None, Arg::None, "every exit and event")],
-        completes: NAMES,
+        completes: arguments::INSTANCES,
         examples: &["why api", "why api --all"],
         ..reads("why", "<id|name>", 1, "show why an instance last exited")
     },
@@ -225,10 +222,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: &[
             call("since", None, Arg::Required("time"), "events of this period: 90s, 10m, 2h"),
             call("follow", None, Arg::None, "keep following new events"),
+            call("all", None, Arg::None, "every event; do not fold repeats"),
             call("app", None, Arg::Required("name"), "only this app, or this instance if given by id"),
         ],
-        completes: NAMES,
-        examples: &["events", "events api --since 10m", "events --follow", "events --follow --json"],
+        completes: arguments::INSTANCES,
+        examples: &["events", "events api --since 10m", "events --all", "events --follow", "events --follow --json"],
         ..reads("events", "[id|name...]", 0, "show events of apps with their causes")
     },
     Command {
@@ -236,7 +234,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("resolve", None, Arg::Required("id"), "mark as resolved; a recurrence alerts as a regression"),
             call("all", None, Arg::None, "include resolved errors"),
         ],
-        completes: NAMES,
+        completes: arguments::ERRORS,
         max_args: Some(1),
         examples: &["errors", "errors api", "errors 3f9a1c02", "errors --resolve 3f9a1c02", "errors --json"],
         ..reads("errors", "[name|id]", 0, "show exceptions of apps in groups")
@@ -244,7 +242,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         aliases: &["log"],
         options: LOGS,
-        completes: NAMES,
+        completes: arguments::SELECTED,
         examples: &["logs", "logs api --lines 100", "logs --err --nostream", "logs api --grep timeout --since 2h"],
         shared: &[&["allow-foreign-file"]],
         ignores: &["no-daemon"],
@@ -252,14 +250,14 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         aliases: &["dashboard", "dash", "imonit"],
-        completes: NAMES,
+        completes: arguments::NAMED,
         examples: &["monit", "monit api --sort cpu:desc"],
         shared: &[&["sort"]],
         ignores: &["no-daemon"],
         ..reads("monit", "[name]", 0, "full-screen monitor: apps, logs, usage and events")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::APPS,
         options: &[
             call("since", None, Arg::Required("time"), "metrics of this period: 10m, 2h, 30d (1h)"),
             call("csv", None, Arg::None, "print CSV"),
@@ -268,18 +266,15 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..works("stats", "<name>", 1, DaemonUse::Unused, Section::Inspect, "show historical metrics of an app")
     },
     Command {
-        options: &[
-            call("since", None, Arg::Required("time"), "metrics of this period: 10m, 2h, 30d (15m)"),
-            call("once", None, Arg::None, "print once, even at a terminal"),
-        ],
-        examples: &["top", "top --since 24h", "top --once"],
+        options: TOP,
+        examples: &["top", "top --since 24h", "top --once --all"],
         ..works("top", "", 0, DaemonUse::Unused, Section::Inspect, "show live CPU and memory usage of all apps")
     },
-    Command { completes: NAMES, ..reads("env", "<id>", 1, "show the environment of an app") },
-    Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids") },
-    Command { completes: NAMES, ..reads("id", "<name>", 1, "print the ids of an app") },
+    Command { completes: arguments::INSTANCES, ..reads("env", "<id>", 1, "show the environment of an app") },
+    Command { completes: arguments::APPS, ..reads("pid", "[name]", 0, "process ids") },
+    Command { completes: arguments::APPS, ..reads("id", "<name>", 1, "print the ids of an app") },
     Command {
-        completes: NAMES,
+        completes: arguments::TARGETS,
         options: &[
             call("min", None, Arg::Required("n"), "number of healthy instances that suffice"),
             call("wait", None, Arg::Required("time"), "wait until all apps are healthy, at most this long"),
@@ -300,7 +295,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..reads("slist", "", 0, "show CPU, memory, network and disks of the machine")
     },
     Command { ..reads("ping", "", 0, "check that the daemon answers") },
-    Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, DaemonUse::Starts, "empty the log files") },
+    Command { completes: arguments::INSTANCES, ..keeps("flush", "[id|name]", 0, DaemonUse::Starts, "empty the log files") },
     Command { ..keeps("reloadLogs", "", 0, DaemonUse::Starts, "reopen the log files") },
     Command {
         max_args: Some(0),
@@ -326,7 +321,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: STARTUP,
-        completes: PLATFORMS,
+        completes: arguments::PLATFORMS,
         examples: &[
             "startup",
             "startup systemd -u deploy --hp /home/deploy",
@@ -339,14 +334,14 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: &[USER_UNIT],
-        completes: PLATFORMS,
+        completes: arguments::PLATFORMS,
         shared: &[&["user", "hp", "service-name"]],
         ignores: &["wait-ip"],
         ..keeps("unstartup", "[platform]", 0, DaemonUse::NoHome, "undo startup; running apps keep running")
     },
     Command {
         options: &[USER_UNIT],
-        completes: CompletionKind::Words(&["run", "reload"]),
+        completes: arguments::SERVICE,
         ..keeps("service", "<run|reload> [unit]", 1, DaemonUse::Starts, "internal: called by the service manager")
     },
     Command {
@@ -355,7 +350,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("schema", None, Arg::None, "print the JSON schema of config files"),
             call("reference", None, Arg::None, "print all config keys as Markdown"),
         ],
-        completes: FILES,
+        completes: arguments::CONFIG_FILES,
         examples: &["validate", "validate ecosystem.config.js --strict", "validate --schema > ostler.schema.json"],
         shared: &[APP_FILE, &["env"]],
         ..keeps("validate", "[file]", 0, DaemonUse::NoHome, "check a config file without starting anything")
@@ -366,7 +361,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("exit-code", None, Arg::None, "exit code 1 if something differs"),
             call("strict", None, Arg::None, "warnings are errors"),
         ],
-        completes: FILES,
+        completes: arguments::CONFIG_FILES,
         examples: &["diff", "diff ecosystem.config.js --env production", "diff --exit-code --json"],
         shared: &[APP_FILE, &["env"]],
         ..keeps("diff", "[file]", 0, DaemonUse::Unused, "show what starting a config file would change")
@@ -378,7 +373,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "partly exported",
             "`export --check`: all files are current, and something has no equal there",
         )],
-        completes: CompletionKind::Words(&["dockerfile", "compose", "kubernetes", "systemd", "nomad", "github-actions", "gitlab-ci"]),
+        completes: arguments::EXPORT,
         max_args: Some(2),
         examples: &[
             "export dockerfile",
@@ -398,7 +393,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: IMPORT,
-        completes: CompletionKind::Words(&["compose", "systemd", "procfile", "supervisor"]),
+        completes: arguments::IMPORT,
         max_args: Some(2),
         examples: &["import compose", "import systemd /etc/systemd/system/api.service", "import procfile --out -"],
         shared: &[&["allow-foreign-file", "force"]],
@@ -412,7 +407,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         aliases: &["init"],
-        completes: CompletionKind::Words(&["simple"]),
+        completes: arguments::ECOSYSTEM,
         shared: &[&["force"]],
         ..keeps("ecosystem", "[simple]", 0, DaemonUse::NoHome, "write a sample config file")
     },
@@ -424,7 +419,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("back", None, Arg::None, "move all apps back to PM2"),
             call("finish", None, Arg::None, "stop PM2 after all apps have moved"),
         ],
-        completes: FILES,
+        completes: arguments::FOLDERS,
         max_args: Some(1),
         examples: &["migrate --dry-run", "migrate", "migrate --back", "migrate --finish"],
         ..keeps("migrate", "[folder]", 0, DaemonUse::Starts, "take over the apps of a running PM2, one by one")
@@ -433,7 +428,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { ..keeps("uninstall-otel", "", 0, DaemonUse::Unused, "remove them") },
     Command {
         options: &[call("force", Some('f'), Arg::None, "deploy although local changes are not committed or pushed")],
-        completes: FILES,
+        completes: arguments::DEPLOY,
         exit_codes: &[exit(
             Status::RolledBack,
             "went back",
@@ -444,49 +439,62 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("deploy", "<file|environment> [env] [command]", 0, DaemonUse::Unused, "deploy releases to hosts by ssh and git")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::APPS,
         max_args: Some(2),
         examples: &["pull api", "pull api v1.4"],
         shared: &[&["parallel"]],
         ..control("pull", "<name> [commit]", 1, "git pull in the folder of an app, then reload")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::APPS,
         max_args: Some(1),
         shared: &[&["parallel"]],
         ..control("forward", "<name>", 1, "check out the next commit, then reload")
     },
     Command {
-        completes: NAMES,
+        completes: arguments::APPS,
         max_args: Some(1),
         shared: &[&["parallel"]],
         ..control("backward", "<name>", 1, "check out the previous commit, then reload")
     },
     Command {
+        completes: arguments::SETTING_AND_VALUE,
         examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
         ..keeps("set", "[key] [value]", 0, DaemonUse::Unused, "change a setting of log rotation, a module or an app")
     },
-    Command { ..keeps("get", "[key]", 0, DaemonUse::Unused, "show a setting") },
+    Command { completes: arguments::SETTING, ..keeps("get", "[key]", 0, DaemonUse::Unused, "show a setting") },
     Command {
         examples: &["multiset \"pm2-logrotate:max_size 10M pm2-logrotate:retain 30\""],
         ..keeps("multiset", "<pairs>", 1, DaemonUse::Unused, "change several settings")
     },
-    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, DaemonUse::Unused, "remove a setting") },
-    Command { ..keeps("config", "<key> [value]", 1, DaemonUse::Unused, "show or change a setting") },
-    Command { ..keeps("conf", "[key] [value]", 0, DaemonUse::Unused, "show all settings") },
+    Command {
+        completes: arguments::CHANGED_SETTING,
+        examples: &["unset api:LEVEL"],
+        ..keeps("unset", "<key>", 1, DaemonUse::Unused, "remove a setting")
+    },
+    Command {
+        completes: arguments::SETTING_AND_VALUE,
+        ..keeps("config", "<key> [value]", 1, DaemonUse::Unused, "show or change a setting")
+    },
+    Command { completes: arguments::SETTING_AND_VALUE, ..keeps("conf", "[key] [value]", 0, DaemonUse::Unused, "show all settings") },
     Command {
         aliases: &["module:install"],
         options: INSTALL,
-        completes: FILES,
+        completes: arguments::FILES,
         examples: &["install pm2-logrotate", "install pm2-metrics@latest --safe", "install ./my-module", "install ."],
         shared: &[TABLE, MODULE],
         ..keeps("install", "<module>", 1, DaemonUse::Starts, "install a module from npm, a folder, a tar file or git")
     },
-    Command { aliases: &["module:uninstall"], shared: &[TABLE], ..keeps("uninstall", "<module>", 1, DaemonUse::Unused, "remove a module") },
+    Command {
+        completes: arguments::MODULES,
+        aliases: &["module:uninstall"],
+        shared: &[TABLE],
+        ..keeps("uninstall", "<module>", 1, DaemonUse::Unused, "remove a module")
+    },
     Command {
         options: WEB,
         max_args: Some(2),
-        completes: CompletionKind::Words(&["enable", "disable", "open", "status", "passwd", "token"]),
+        completes: arguments::WEB,
         examples: &[
             "web enable",
             "web open",
@@ -499,7 +507,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: ALERTS,
-        completes: CompletionKind::Words(&["list", "history", "test", "silence", "unsilence", "channel"]),
+        completes: arguments::ALERTS,
         examples: &[
             "alerts channel add slack url=https://hooks.slack.com/services/T0/B0/x",
             "alerts test",
@@ -509,21 +517,22 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command { ..keeps("module:list", "", 0, DaemonUse::Unused, "list installed modules") },
     Command {
+        completes: arguments::MODULES_OR_ALL,
         options: SAFE,
         shared: &[TABLE, MODULE],
         ..keeps("module:update", "<module|all>", 1, DaemonUse::Starts, "update a module to its newest version")
     },
     Command { ..keeps("module:generate", "[name]", 0, DaemonUse::NoHome, "create a sample module in a new folder") },
-    Command { completes: FILES, ..keeps("package", "[folder]", 0, DaemonUse::NoHome, "pack a module into a tar file") },
+    Command { completes: arguments::FOLDERS, ..keeps("package", "[folder]", 0, DaemonUse::NoHome, "pack a module into a tar file") },
     Command {
         aliases: &["module:publish"],
         options: PUBLISH,
-        completes: FILES,
+        completes: arguments::FOLDERS,
         examples: &["publish --dry-run", "publish ./my-module -- --access public"],
         ..keeps("publish", "[folder]", 0, DaemonUse::NoHome, "publish a module by npm")
     },
     Command {
-        completes: CompletionKind::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
+        completes: arguments::COMPLETION,
         options: &[
             call("complete", None, Arg::None, "used by the shell scripts"),
             call("shell", None, Arg::Required("shell"), "bash, zsh or fish (default: from $SHELL)"),
@@ -532,7 +541,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, DaemonUse::NoHome, "print or install shell completion")
     },
     Command {
-        completes: CompletionKind::Words(&["install", "uninstall", "status"]),
+        completes: arguments::COMPAT,
         options: &[call("dir", None, Arg::Required("folder"), "folder of the links (default: the folder of this program)")],
         examples: &["compat install", "compat install --dir /usr/local/bin", "compat status", "compat uninstall"],
         shared: &[&["force"]],
@@ -545,9 +554,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         )
     },
     Command {
+        completes: arguments::COMMAND,
         options: &[
             call("reference", None, Arg::None, "print a reference as Markdown: cli, ecosystem or import"),
             call("man", None, Arg::None, "print the reference as a man page"),
+            call("texts", None, Arg::None, "print the texts of the tables as JSON, for translators"),
             call("all", None, Arg::None, "every command and option"),
         ],
         ..keeps("help", "[command]", 0, DaemonUse::NoHome, "help")
@@ -583,14 +594,3 @@ pub(crate) const COMMANDS: &[Command] = &[
         "ostler does not install programs; `ostler install <module>` installs a module",
     ),
 ];
-
-/// Returns the name of the command that the user probably meant.
-pub(crate) fn closest_name(word: &str) -> Option<&'static str> {
-    let names = COMMANDS.iter().flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()));
-    ostler_config::keys::closest(word, names)
-}
-
-/// Returns the command of this name.
-pub(crate) fn find(word: &str) -> Option<&'static Command> {
-    COMMANDS.iter().find(|command| command.name == word || command.aliases.contains(&word))
-}

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use unicode_width::UnicodeWidthStr;
 
 use super::commands::COMMANDS;
@@ -24,22 +26,22 @@ pub(crate) fn short_help(program: &str) -> String {
 /// Every option and command.
 pub(crate) fn full_help(program: &str, width: Option<usize>) -> String {
     let mut out = String::from("\n");
-    sentences(&mut out, &format!("Usage: {program} <command> [options] [-- arguments of the app]"), width);
+    sentences(&mut out, &message!("Usage: {program} <command> [options] [-- arguments of the app]", program), width);
     for section in SECTIONS.iter().filter(|section| **section != Section::Later) {
-        let _ = writeln!(out, "\n  {}:\n", section_title(*section));
-        pairs(&mut out, COMMANDS.iter().filter(|c| c.section == *section).map(|c| (usage(c), c.help.to_owned())), width);
+        title(&mut out, section_title(*section));
+        pairs(&mut out, COMMANDS.iter().filter(|c| c.section == *section).map(|c| (usage(c), translated(c.help).to_owned())), width);
     }
     out.push('\n');
-    sentences(&mut out, &format!("Options of one command, with examples: {program} <command> -h"), width);
+    sentences(&mut out, &message!("Options of one command, with examples: {program} <command> -h", program), width);
     for group in GROUPS {
-        let _ = writeln!(out, "\n  {}:\n", group_title(*group));
-        pairs(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group).map(|opt| (spelling(opt), opt.help.to_owned())), width);
+        title(&mut out, group_title(*group));
+        pairs(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group).map(|opt| (spelling(opt), translated(opt.help).to_owned())), width);
     }
-    let _ = writeln!(out, "\n  {}:\n", section_title(Section::Later));
+    title(&mut out, section_title(Section::Later));
     words(&mut out, COMMANDS.iter().filter(|command| command.section == Section::Later).map(|command| command.name.to_owned()), width);
-    let codes: Vec<_> = exit_codes().iter().map(|exit| format!("{} {}", exit.status.code(), exit.short)).collect();
+    let codes: Vec<_> = exit_codes().iter().map(|exit| format!("{} {}", exit.status.code(), translated(exit.short))).collect();
     out.push('\n');
-    sentences(&mut out, &format!("Exit codes: {} (called as pm2: 0 or 1)", codes.join(", ")), width);
+    sentences(&mut out, &message!("Exit codes: {codes} (called as pm2: 0 or 1)", codes = codes.join(", ")), width);
     out.push('\n');
     out
 }
@@ -47,18 +49,18 @@ pub(crate) fn full_help(program: &str, width: Option<usize>) -> String {
 /// Usage, examples and options of one command.
 pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize>) -> String {
     let mut out = String::from("\n");
-    sentences(&mut out, &format!("Usage: {program} {} [options]", usage(command)), width);
+    sentences(&mut out, &message!("Usage: {program} {command} [options]", program, command = usage(command)), width);
     out.push('\n');
-    sentences(&mut out, &sentence(command.help), width);
+    sentences(&mut out, &sentence(translated(command.help)), width);
     match command.state {
         Availability::Works => {}
         Availability::Elsewhere(what) => {
             out.push('\n');
-            sentences(&mut out, &sentence(what), width);
+            sentences(&mut out, &sentence(translated(what)), width);
         }
     }
     if !command.examples.is_empty() {
-        out.push_str("\n  Examples:\n\n");
+        title(&mut out, &message!("Examples"));
         for example in command.examples {
             let _ = writeln!(out, "    $ {program} {example}");
         }
@@ -68,27 +70,32 @@ pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize
     let own = command.options.iter().filter(|opt| !is_accepted(opt));
     let mut own = own.chain(others(Group::Call)).peekable();
     if own.peek().is_some() {
-        out.push_str("\n  Options:\n\n");
-        pairs(&mut out, own.map(|opt| (spelling(opt), opt.help.to_owned())), width);
+        title(&mut out, &message!("Options"));
+        pairs(&mut out, own.map(|opt| (spelling(opt), translated(opt.help).to_owned())), width);
     }
     for group in GROUPS.iter().filter(|group| !matches!(group, Group::Call | Group::Accepted)) {
         let mut options = others(*group).peekable();
         if options.peek().is_some() {
-            let _ = writeln!(out, "\n  {}:\n", group_title(*group));
-            pairs(&mut out, options.map(|opt| (spelling(opt), opt.help.to_owned())), width);
+            title(&mut out, group_title(*group));
+            pairs(&mut out, options.map(|opt| (spelling(opt), translated(opt.help).to_owned())), width);
         }
     }
     let own = command.options.iter().filter(is_accepted).map(|opt| opt.long);
     let mut accepted = own.chain(command.ignores.iter().copied()).peekable();
     if accepted.peek().is_some() {
-        let _ = writeln!(out, "\n  Known from PM2, without a meaning here:\n");
+        title(&mut out, &message!("Accepted for PM2, without effect"));
         words(&mut out, accepted.map(|long| format!("--{long}")), width);
     }
     if command.app_options == AppOptions::AttributesAndArguments {
-        out.push_str("\n  Everything after -- belongs to the app.");
+        out.push_str("\n  ");
+        out.push_str(&message!("Everything after -- belongs to the app."));
     }
     out.push('\n');
-    sentences(&mut out, &format!("Every command knows --json, -s, --no-color and -h; all options: {program} help --all"), width);
+    sentences(
+        &mut out,
+        &message!("Every command accepts --json, -s, --no-color and -h; all options: {program} help --all", program),
+        width,
+    );
     out.push('\n');
     out
 }
@@ -97,7 +104,7 @@ pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize
 pub(crate) fn examples(program: &str) -> String {
     let mut out = String::new();
     for command in COMMANDS.iter().filter(|command| !command.examples.is_empty()) {
-        let _ = writeln!(out, "\n- {}\n", sentence(command.help));
+        let _ = writeln!(out, "\n- {}\n", sentence(translated(command.help)));
         for example in command.examples {
             let _ = writeln!(out, "    $ {program} {example}");
         }
@@ -109,25 +116,27 @@ pub(crate) fn examples(program: &str) -> String {
 pub(super) const SECTIONS: &[Section] = &[Section::Control, Section::Inspect, Section::Keep, Section::Later];
 pub(super) const GROUPS: &[Group] = &[Group::Call, Group::App, Group::Env, Group::Lifecycle, Group::Logs, Group::Watch, Group::Accepted];
 
-pub(super) const fn section_title(section: Section) -> &'static str {
-    match section {
-        Section::Control => "Start and stop",
-        Section::Inspect => "Look",
-        Section::Keep => "Keep and maintain",
-        Section::Later => "Known from PM2, and not here",
-    }
+/// Returns the heading in the language of this process.
+pub(super) fn section_title(section: Section) -> &'static str {
+    translated(match section {
+        Section::Control => marked!("Start and stop"),
+        Section::Inspect => marked!("Look"),
+        Section::Keep => marked!("Keep and maintain"),
+        Section::Later => marked!("Known from PM2, and not here"),
+    })
 }
 
-pub(super) const fn group_title(group: Group) -> &'static str {
-    match group {
-        Group::Call => "Options of every command",
-        Group::App => "Program and arguments",
-        Group::Env => "Environment",
-        Group::Lifecycle => "Restart and stop",
-        Group::Logs => "Logs",
-        Group::Watch => "Watch",
-        Group::Accepted => "Accepted for PM2's sake",
-    }
+/// Returns the heading in the language of this process.
+pub(super) fn group_title(group: Group) -> &'static str {
+    translated(match group {
+        Group::Call => marked!("Options of every command"),
+        Group::App => marked!("Program and arguments"),
+        Group::Env => marked!("Environment"),
+        Group::Lifecycle => marked!("Restart and stop"),
+        Group::Logs => marked!("Logs"),
+        Group::Watch => marked!("Watch"),
+        Group::Accepted => marked!("Accepted for PM2's sake"),
+    })
 }
 
 /// `delete|del <id|name...>`.
@@ -155,6 +164,10 @@ pub(super) fn spelling(opt: &Opt) -> String {
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn title(out: &mut String, title: &str) {
+    let _ = writeln!(out, "\n  {title}:\n");
 }
 
 /// Words separated by commas, in lines.
@@ -196,7 +209,7 @@ fn pairs(out: &mut String, rows: impl Iterator<Item = (String, String)>, width: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::commands::find;
+    use crate::cli::lookup::find;
 
     fn help_of(name: &str) -> String {
         command_help("ostler", find(name).unwrap(), None)

@@ -6,6 +6,8 @@
 use std::fmt::Write;
 
 use ostler_core::environment::{SETTINGS, Setting};
+use ostler_core::message;
+use ostler_core::text::language::translated;
 
 use super::commands::COMMANDS;
 use super::exit_codes::exit_codes;
@@ -17,23 +19,26 @@ use crate::client::VERSION;
 /// Returns the page as roff.
 pub(crate) fn man_page(program: &str) -> String {
     let mut out = format!(".TH {} 1 \"\" \"{program} {VERSION}\" \"User Commands\"\n", program.to_uppercase());
-    heading(&mut out, "Name");
-    let _ = writeln!(out, "{} \\- process manager for production, a drop\\-in replacement of PM2", text(program));
-    heading(&mut out, "Synopsis");
-    let _ = writeln!(out, ".B {}\n.I command\n.RI [ options ]\n.RB [ \\-\\-\n.IR \"arguments of the app\" ]", text(program));
-    heading(&mut out, "Description");
+    heading(&mut out, &message!("Name"));
+    let about = message!("process manager for production, a drop-in replacement of PM2");
+    let _ = writeln!(out, "{} \\- {}", text(program), text(&about));
+    heading(&mut out, &message!("Synopsis"));
+    let [command, optional] = [message!("command"), message!("options")].map(|word| text(&word));
+    let arguments = quoted(&message!("arguments of the app"));
+    let _ = writeln!(out, ".B {}\n.I {command}\n.RI [ {optional} ]\n.RB [ \\-\\-\n.IR {arguments} ]", text(program));
+    heading(&mut out, &message!("Description"));
     paragraph(
         &mut out,
-        &format!("{program} starts apps, keeps them running, shows what they do and replaces them without losing a request."),
+        &message!("{program} starts apps, keeps them running, shows what they do and replaces them without losing a request.", program),
     );
-    paragraph(&mut out, "Options may come before or after the command. Everything after -- belongs to the app.");
+    paragraph(&mut out, &message!("Options may come before or after the command. Everything after -- belongs to the app."));
     for section in SECTIONS {
         heading(&mut out, section_title(*section));
         for command in COMMANDS.iter().filter(|command| command.section == *section) {
             let _ = writeln!(out, ".TP\n.B {}", quoted(&usage(command)));
             match command.state {
-                Availability::Works => sentence(&mut out, command.help),
-                Availability::Elsewhere(what) => sentence(&mut out, what),
+                Availability::Works => sentence(&mut out, translated(command.help)),
+                Availability::Elsewhere(what) => sentence(&mut out, translated(what)),
             }
             if !command.options.is_empty() {
                 out.push_str(".RS\n");
@@ -41,9 +46,9 @@ pub(crate) fn man_page(program: &str) -> String {
                 out.push_str(".RE\n");
             }
             let mut others: Vec<String> = command.listed_options().map(|opt| format!("--{}", opt.long)).collect();
-            others.extend((command.app_options != AppOptions::None).then(|| "the options of apps".to_owned()));
+            others.extend((command.app_options != AppOptions::None).then(|| message!("the options of apps")));
             if !others.is_empty() {
-                let _ = writeln!(out, ".IP\n{}", line(&format!("Also: {}.", others.join(", "))));
+                let _ = writeln!(out, ".IP\n{}", line(&message!("Also: {options}.", options = others.join(", "))));
             }
             if !command.examples.is_empty() {
                 out.push_str(".IP\n.nf\n");
@@ -58,18 +63,20 @@ pub(crate) fn man_page(program: &str) -> String {
         heading(&mut out, group_title(*group));
         options(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group));
     }
-    heading(&mut out, "Exit status");
+    heading(&mut out, &message!("Exit status"));
     for exit in exit_codes() {
-        let _ = writeln!(out, ".TP\n.B {}\n{}", exit.status.code(), line(exit.meaning));
+        let _ = writeln!(out, ".TP\n.B {}\n{}", exit.status.code(), line(translated(exit.meaning)));
     }
-    paragraph(&mut out, "Called as pm2, every failure is 1.");
-    heading(&mut out, "Environment");
+    paragraph(&mut out, &message!("Called as pm2, every failure is 1."));
+    heading(&mut out, &message!("Environment"));
     for Setting { name, values, default, meaning, .. } in SETTINGS {
-        let _ = writeln!(out, ".TP\n.B {}\n{}", text(name), line(&format!("{meaning}: {values} (default: {default})")));
+        let [values, default, meaning] = [values, default, meaning].map(translated);
+        let words = message!("{meaning}: {values} (default: {default})", meaning, values, default);
+        let _ = writeln!(out, ".TP\n.B {}\n{}", text(name), line(&words));
     }
-    heading(&mut out, "Files");
-    let _ = writeln!(out, ".TP\n.I {}\n{}", quoted(&format!("~/.{program}")), line("the home: sockets, logs, the saved list"));
-    heading(&mut out, "See also");
+    heading(&mut out, &message!("Files"));
+    let _ = writeln!(out, ".TP\n.I {}\n{}", quoted(&format!("~/.{program}")), line(&message!("the home: sockets, logs, the saved list")));
+    heading(&mut out, &message!("See also"));
     out.push_str(".BR systemd.service (5),\n.BR logrotate (8)\n");
     out
 }
@@ -90,7 +97,7 @@ fn sentence(out: &mut String, words: &str) {
 
 fn options<'a>(out: &mut String, options: impl Iterator<Item = &'a Opt>) {
     for opt in options {
-        let _ = writeln!(out, ".TP\n.B {}\n{}", quoted(&spelling(opt)), line(opt.help));
+        let _ = writeln!(out, ".TP\n.B {}\n{}", quoted(&spelling(opt)), line(translated(opt.help)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Options that belong to one command only.
 
 use super::options::{alias, call, known};
-use super::table::{Arg, CompletionKind, Opt};
+use super::table::{Arg, Opt};
 
 pub(super) const SERVE: &[Opt] = &[
     call("port", None, Arg::Required("port"), "port (8080)"),
@@ -122,7 +122,7 @@ pub(super) const DEV: &[Opt] = &[
     call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
     call("ignore", None, Arg::Required("files"), "paths that are not watched (a,b)"),
     call("post-exec", None, Arg::Required("command"), "command to run after each restart"),
-    call("silent-exec", None, Arg::None, "do not show the output of apps"),
+    call("silent-exec", None, Arg::None, "hide the output of --post-exec"),
     call("auto-exit", None, Arg::None, "exit when no app runs"),
     call("test-mode", None, Arg::None, "start and return, leaving apps running"),
 ];
@@ -139,9 +139,6 @@ pub(super) const RELOAD: &[Opt] =
 
 pub(super) const USER_UNIT: Opt = call("user-unit", None, Arg::None, "install a systemd user unit; needs no root");
 pub(super) const STARTUP: &[Opt] = &[USER_UNIT, call("check", None, Arg::None, "check that a boot would start all apps; change nothing")];
-
-pub(super) const PLATFORMS: CompletionKind =
-    CompletionKind::Words(&["systemd", "upstart", "systemv", "openrc", "launchd", "rcd", "rcd-openbsd", "smf"]);
 
 pub(super) const ROLLOUT: &[Opt] = &[call("to", None, Arg::Required("release"), "undo: roll back to this release")];
 
@@ -163,6 +160,12 @@ pub(super) const LOGS: &[Opt] = &[
     call("file", None, Arg::Required("file"), "only the project of this file"),
     call("project-name", None, Arg::Required("name"), "only this project"),
     call("after", None, Arg::Optional("places"), "with --json: add a cursor to each line; resume after a cursor"),
+];
+
+pub(super) const TOP: &[Opt] = &[
+    call("since", None, Arg::Required("time"), "metrics of this period: 10m, 2h, 30d (15m)"),
+    call("once", None, Arg::None, "print once, even at a terminal"),
+    call("all", Some('a'), Arg::None, "one line per instance"),
 ];
 
 const FILE: Opt = call("file", Some('f'), Arg::Required("file"), "ecosystem or compose file; repeat it to merge files");

@@ -13,8 +13,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use ostler_core::message;
+
 use super::call::Call;
-use super::commands::{COMMANDS, closest_name, find};
+use super::commands::COMMANDS;
+use super::lookup::{closest_name, find};
 use super::options::GLOBAL;
 use super::table::{Arg, Command, Opt};
 use crate::error::UsageError;
@@ -102,11 +105,18 @@ fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageEr
     Ok(Parsed::Run(call))
 }
 
+/// Returns the error about a missing argument, with an example of the command.
+pub(crate) fn missing_argument(name: String, command: &'static str) -> UsageError {
+    let example = find(command).and_then(|command| command.examples.first().copied());
+    UsageError::MissingArgument { name, command, example }
+}
+
 fn check_count(call: &Call) -> Result<(), UsageError> {
     let count = call.targets.len() + call.app_args.as_ref().map_or(0, |args| if call.command.name == "scale" { args.len() } else { 0 });
     if count < call.command.min_args {
         let name = call.command.args.split_whitespace().nth(count).unwrap_or(call.command.args);
-        return Err(UsageError::MissingArgument { name: name.trim_matches(['<', '>', '[', ']']).trim_end_matches("...").into() });
+        let name = name.trim_matches(['<', '>', '[', ']']).trim_end_matches("...").to_owned();
+        return Err(missing_argument(name, call.command.name));
     }
     match call.command.max_args.and_then(|most| call.targets.get(most)) {
         Some(word) => Err(UsageError::UnknownArgument { word: word.clone() }),
@@ -116,9 +126,9 @@ fn check_count(call: &Call) -> Result<(), UsageError> {
 
 /// One pass over the words.
 #[derive(Default)]
-struct Scan {
-    positional: Vec<String>,
-    given: Vec<(&'static Opt, Option<String>)>,
+pub(super) struct Scan {
+    pub(super) positional: Vec<String>,
+    pub(super) given: Vec<(&'static Opt, Option<String>)>,
     /// First unknown option. It is kept because only the second pass, which knows the command, can
     /// reject it.
     unknown: Option<UsageError>,
@@ -128,7 +138,11 @@ struct Scan {
 }
 
 impl Scan {
-    fn run(words: &[String], command: Option<&'static Command>) -> Result<Self, UsageError> {
+    /// Reads the words, for a command if it is known.
+    ///
+    /// # Errors
+    /// Returns a [`UsageError`] if an option has no value, or a value that it does not take.
+    pub(super) fn run(words: &[String], command: Option<&'static Command>) -> Result<Self, UsageError> {
         let mut scan = Self::default();
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(arg) = parser.next().map_err(in_words)? {
@@ -197,7 +211,10 @@ impl Scan {
             (Arg::Numbers(_), attached) => return self.take_numbers(opt, attached, parser),
             (Arg::None, _) | (Arg::Attached(_), None) => None,
             (Arg::Attached(only), Some(value)) if value != only => {
-                return Err(UsageError::BadValue { option: format!("--{}", opt.long), reason: format!("expected nothing, or `={only}`") });
+                return Err(UsageError::BadValue {
+                    option: format!("--{}", opt.long),
+                    reason: message!("expected nothing, or `={value}`", value = only),
+                });
             }
             (_, Some(value)) => Some(value),
             (Arg::Required(_), None) => Some(text(parser.value().map_err(|_| missing(opt))?)?),
@@ -261,7 +278,8 @@ impl Scan {
     }
 }
 
-fn lookup(command: Option<&'static Command>, matches: impl Fn(&Opt) -> bool) -> Option<&'static Opt> {
+/// Returns the option that matches: of the command, or a global one.
+pub(super) fn lookup(command: Option<&'static Command>, matches: impl Fn(&Opt) -> bool) -> Option<&'static Opt> {
     let own = command.map_or(&[] as &[Opt], |command| command.options);
     let found = own.iter().chain(GLOBAL).find(|opt| matches(opt));
     // Before the command is known, an option of any command is good enough to step over it.
@@ -493,10 +511,19 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count, "a command name is used twice");
-        // Letters that Compose or foreman has, and that mean something else for every other
+        // Letters that Compose, foreman or `list` has, and that mean something else for every other
         // command.
-        const OF_COMPOSE: &[(&str, char)] =
-            &[("up", 'f'), ("up", 'p'), ("down", 'f'), ("down", 'p'), ("down", 'v'), ("list", 'f'), ("list", 'a'), ("import", 'p')];
+        const OF_COMPOSE: &[(&str, char)] = &[
+            ("up", 'f'),
+            ("up", 'p'),
+            ("down", 'f'),
+            ("down", 'p'),
+            ("down", 'v'),
+            ("list", 'f'),
+            ("list", 'a'),
+            ("top", 'a'),
+            ("import", 'p'),
+        ];
         for command in COMMANDS {
             let spelled = |opt: &Opt, is_global: bool| {
                 let longs = std::iter::once(opt.long).chain(opt.aliases.iter().copied()).map(str::to_owned);

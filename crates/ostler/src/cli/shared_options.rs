@@ -134,7 +134,7 @@ mod tests {
         let has_line = |text: &str, opt: &Opt| text.lines().any(|line| is_row(line, opt));
         for command in COMMANDS.iter().filter(|command| matches!(command.state, Availability::Works)) {
             let help = command_help("ostler", command, None);
-            let (shown, unused) = help.split_once("Known from PM2").unwrap_or((&help, ""));
+            let (shown, unused) = help.split_once("Accepted for PM2").unwrap_or((&help, ""));
             let (_, section) = reference.split_once(&format!("\n### `{}`\n", usage(command))).unwrap();
             let section = section.split("\n#").next().unwrap();
             let is_completed = |opt: &Opt| {

@@ -86,17 +86,92 @@ pub(crate) enum DaemonUse {
     NoHome,
 }
 
-/// Words that completion offers for its arguments.
+/// Kind of word that fits at a place of a command line, for completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CompletionKind {
+pub(crate) enum Fits {
     /// Names of apps.
-    Names,
+    Apps,
+    /// Namespaces.
+    Namespaces,
+    /// Ids of instances.
+    Ids,
+    /// The word `all`.
+    All,
+    /// Apps of the project of this folder, by their names in the file.
+    ProjectApps,
+    /// Those, each with a `=` for a number.
+    ProjectAppCounts,
+    /// Profiles of compose services.
+    ComposeProfiles,
+    /// Profiles (`env_<name>`) of the config file.
+    Profiles,
+    /// Environments of the config file's `deploy` part.
+    DeployEnvironments,
     /// Files.
     Files,
+    /// Config files, and folders on the way to them.
+    ConfigFiles,
+    /// Folders.
+    Folders,
     /// These words.
-    Words(&'static [&'static str]),
-    /// No words.
-    Nothing,
+    Words(&'static [Word]),
+    /// Names of commands.
+    Commands,
+    /// Names of signals.
+    Signals,
+    /// Users of this machine.
+    Users,
+    /// Groups of this machine.
+    Groups,
+    /// Time zones.
+    Zones,
+    /// Hosts and groups of the hosts file.
+    Hosts,
+    /// Releases of the app before.
+    Releases,
+    /// Actions of the app before.
+    Actions,
+    /// Ids of grouped errors.
+    ErrorIds,
+    /// Settings that exist, whether set or not.
+    Settings,
+    /// Settings that are set.
+    ChangedSettings,
+    /// Values of the setting before.
+    SettingValues,
+    /// Installed modules.
+    Modules,
+    /// Types of alert channels.
+    ChannelTypes,
+    /// Configured alert channels.
+    Channels,
+    /// Ids of silences.
+    Silences,
+    /// Tokens of the dashboard.
+    Tokens,
+}
+
+/// Words that fit, by the place of an argument.
+pub(crate) type Places = &'static [&'static [Fits]];
+
+/// Fixed word of a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub word: &'static str,
+    /// One line.
+    pub about: &'static str,
+    /// Words that fit after it, if they differ from the others of the command.
+    pub then: Places,
+}
+
+/// Returns a word that changes nothing about later words.
+pub(super) const fn word(word: &'static str, about: &'static str) -> Word {
+    Word { word, about, then: &[] }
+}
+
+/// Returns a word with the words that follow it.
+pub(super) const fn leads(word: &'static str, about: &'static str, then: Places) -> Word {
+    Word { word, about, then }
 }
 
 /// One exit code.
@@ -177,8 +252,9 @@ pub(crate) struct Command {
     pub daemon: DaemonUse,
     /// Exit codes that only this command has.
     pub exit_codes: &'static [ExitCode],
-    /// Words that completion offers after it.
-    pub completes: CompletionKind,
+    /// Words that completion offers after it. If the command takes any number of arguments, the
+    /// last place repeats.
+    pub completes: Places,
     /// Headline under which it is listed.
     pub section: Section,
     /// Whether it works.
@@ -208,7 +284,7 @@ pub(super) const fn works(
         examples: &[],
         daemon,
         exit_codes: &[],
-        completes: CompletionKind::Nothing,
+        completes: &[],
         section,
         state: Availability::Works,
     }

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::commands::find;
+use super::lookup::find;
 use crate::text::wrap_words;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 
 /// The commands, below their headings.
 const SCREEN: &[(&str, &[&str])] = &[
-    ("Start and change", &["start", "restart", "reload", "scale", "stop", "delete"]),
-    ("Look", &["list", "logs", "monit", "describe", "why", "errors", "top"]),
-    ("Set up", &["validate", "up", "deploy", "save", "startup", "web", "doctor"]),
+    (marked!("Start and change"), &["start", "restart", "reload", "scale", "stop", "delete"]),
+    (marked!("Inspect"), &["list", "logs", "monit", "describe", "why", "errors", "top"]),
+    (marked!("Set up"), &["validate", "up", "deploy", "save", "startup", "web", "doctor"]),
 ];
 
 /// Width of the names.
@@ -17,20 +19,20 @@ const NAMES: usize = 10;
 
 /// Returns the help that fits one screen.
 pub(crate) fn usual_help(program: &str, width: Option<usize>) -> String {
-    let mut out = format!("Usage: {program} <command> [options]\n");
+    let mut out = format!("{}\n", message!("Usage: {program} <command> [options]", program));
     for (heading, names) in SCREEN {
-        let _ = writeln!(out, "\n{heading}:");
+        let _ = writeln!(out, "\n{}:", translated(heading));
         for command in names.iter().filter_map(|name| find(name)) {
-            pair(&mut out, command.name, command.help, NAMES, width);
+            pair(&mut out, command.name, translated(command.help), NAMES, width);
         }
     }
     out.push('\n');
     for (words, help) in [
-        ("help <command>", "options and examples of one command"),
-        ("help --all", "every command and option"),
-        ("examples", "examples of every command"),
+        ("help <command>", message!("options and examples of one command")),
+        ("help --all", message!("every command and option")),
+        ("examples", message!("examples of every command")),
     ] {
-        pair(&mut out, &format!("{program} {words}"), help, program.len() + 16, width);
+        pair(&mut out, &format!("{program} {words}"), &help, program.len() + 16, width);
     }
     out
 }

@@ -1,6 +1,8 @@
 //! Actions on existing instances: `stop`, `restart`, `reload`, `delete`.
 
 use ostler_config::{Context, Overlay};
+use ostler_core::app::select::{SelectError, select};
+use ostler_core::message;
 use ostler_proto::control::{Action, Existing, Failure};
 
 use super::change::{change, stop_change};
@@ -9,8 +11,9 @@ use super::files::{self, Source};
 use super::request::{reload_of, request, unknown_id};
 use super::{attach, launch, ports, table};
 use crate::cli::Call;
-use crate::cx::Cx;
+use crate::cx::{self, Cx};
 use crate::error::{CliError, Status};
+use crate::left_behind;
 use crate::render::{Wording, styles};
 
 /// Runs `stop`: stops instances and keeps them in the list.
@@ -44,6 +47,7 @@ fn each(cx: &mut Cx, call: &Call, action: Action) -> Result<Status, CliError> {
                 Some(source) => on_file(cx, call, action, &source)?,
                 None => on_target(cx, call, action, target)?,
             });
+            cx.done.push(target.clone());
         }
     } else {
         touched = down(cx, call, action, &context)?;
@@ -67,12 +71,15 @@ fn down(cx: &mut Cx, call: &Call, action: Action, context: &Context) -> Result<V
             }
         }
     }
-    if targets.is_empty() {
-        return Ok(Vec::new());
-    }
+    let Some(first) = targets.first() else { return Ok(Vec::new()) };
+    expect_apps(cx, first)?;
     cx.client()?;
     let change = if action == Action::Stop { stop_change(cx, call) } else { None };
-    cx.perform(&request(cx, action, call, targets, change)?, wording)
+    let result = cx.perform(&request(cx, action, call, targets.clone(), change)?, wording);
+    if let Err(CliError::Daemon(Failure::NotFound { target: missing })) = &result {
+        cx.done.extend(targets.into_iter().take_while(|target| target != missing));
+    }
+    result
 }
 
 /// Returns the targets for those apps of a config file that are in the list.
@@ -83,7 +90,23 @@ fn running_of(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<String>, 
     Ok(Present::from_file(cx, &apps, &Overlay::default())?.targets(&apps))
 }
 
+/// Returns an error if no daemon runs and no former daemon left apps behind. The target then selects
+/// nothing, and a daemon would be started in vain. PM2 starts one.
+fn expect_apps(cx: &mut Cx, target: &str) -> Result<(), CliError> {
+    let home = cx.home()?.to_owned();
+    if cx.program.is_pm2() || cx.running_client()?.is_some() || left_behind::of(&home).is_some() {
+        return Ok(());
+    }
+    cx.refuse_beside_pm2(&home, &message!("start a daemon"))?;
+    match select(target, &[], &cx::cwd()?) {
+        Err(SelectError::Empty) => Err(Failure::Empty.into()),
+        Err(error @ SelectError::BadRegex { .. }) => Err(CliError::Target(error)),
+        Ok(_) | Err(SelectError::NotFound(_)) => Err(Failure::NotFound { target: target.to_owned() }.into()),
+    }
+}
+
 fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<Vec<u32>, CliError> {
+    expect_apps(cx, target)?;
     cx.client()?;
     let starts_again = matches!(action, Action::Restart | Action::Reload);
     if cx.program.is_pm2() && starts_again && !call.has("update-env") {

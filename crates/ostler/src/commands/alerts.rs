@@ -5,8 +5,10 @@ use std::io::Read as _;
 
 use ostler_alerts::channel::SERVICES;
 use ostler_client::words::{shown, span};
+use ostler_core::text::language::translated;
 use ostler_core::text::units;
-use ostler_web::alerts::settings::read_channel;
+use ostler_core::{marked, message};
+use ostler_web::alerts::channels::read_channel;
 use ostler_web::alerts::{Overview, Settings, read_overview, test_blocking};
 use serde_json::{Map, Value, json};
 
@@ -34,8 +36,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Some("unsilence") => unsilence(cx, call),
         Some("channel") => channel(cx, call),
         Some(other) => {
-            let reason = format!("expected list, test, silence, unsilence, history or channel, found {other:?}");
-            Err(UsageError::BadValue { option: "alerts".into(), reason }.into())
+            let reason =
+                message!("expected list, test, silence, unsilence, history or channel, found {other}", other = format!("{other:?}"));
+            let known = ["list", "test", "silence", "unsilence", "history", "channel"];
+            Err(UsageError::unknown_among("alerts", reason, other, &known).into())
         }
     }
 }
@@ -49,32 +53,52 @@ fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = cx.program.name();
     for alert in &all.alerts {
         let app = shown(alert.app.as_deref().unwrap_or("ostler"));
-        let times = if alert.count > 1 { format!(", {} times", alert.count) } else { String::new() };
-        let notes = [(alert.status == "pending", "not yet sent"), (alert.silenced, "silenced"), (alert.flapping, "flapping")];
-        let notes: String = notes.iter().filter(|(is, _)| *is).map(|(_, note)| format!(" ({note})")).collect();
+        let notes = [
+            (alert.status == "pending", marked!("not yet sent")),
+            (alert.silenced, marked!("silenced")),
+            (alert.flapping, marked!("flapping")),
+        ];
+        let notes: String = notes.iter().filter(|(is, _)| *is).map(|(_, note)| message!(" ({note})", note = translated(note))).collect();
         let since = span(all.at.saturating_sub(alert.since));
-        cx.out.line(format_args!(
-            "{} {app} {}: {}{times}, for {since}{notes}",
-            alert.severity.word(),
-            shown(&alert.rule),
-            shown(&alert.text)
-        ));
+        let (severity, rule, text) = (translated(alert.severity.word()), shown(&alert.rule), shown(&alert.text));
+        cx.out.line(match alert.count {
+            0 | 1 => message!("{severity} {app} {rule}: {text}, for {since}{notes}", severity, app, rule, text, since, notes),
+            times => message!(
+                "{severity} {app} {rule}: {text}, {times} times, for {since}{notes}",
+                severity,
+                app,
+                rule,
+                text,
+                times,
+                since,
+                notes
+            ),
+        });
     }
     if all.alerts.is_empty() && !all.channels.is_empty() {
-        cx.out.line("no alert is firing");
+        cx.out.line(message!("no alert is firing"));
     }
     silences(cx, &all);
     for channel in &all.channels {
-        let waiting = if channel.waiting > 0 { format!(", {} waiting", channel.waiting) } else { String::new() };
-        let fault = channel.fault.as_ref().map(|fault| format!(", the last message was not sent: {}", shown(fault))).unwrap_or_default();
-        let least = channel.severity.word();
-        cx.out.line(format_args!("channel {}: {} at {}, from {least}{waiting}{fault}", channel.name, channel.service, channel.place));
+        let waiting = if channel.waiting > 0 { message!(", {count} waiting", count = channel.waiting) } else { String::new() };
+        let fault = channel.fault.as_ref().map(|fault| message!(", the last message was not sent: {error}", error = shown(fault)));
+        cx.out.line(message!(
+            "channel {name}: {service} at {place}, from {severity}{waiting}{fault}",
+            name = channel.name,
+            service = channel.service,
+            place = channel.place,
+            severity = translated(channel.severity.word()),
+            waiting,
+            fault = fault.unwrap_or_default()
+        ));
     }
     if all.channels.is_empty() {
-        cx.out
-            .line(format_args!("no channel is configured, so alerts are off; add one with `{name} alerts channel add <type> key=value…`"));
+        cx.out.line(message!(
+            "no channel is configured, so alerts are off; add one with `{name} alerts channel add <type> key=value…`",
+            name
+        ));
     } else if crate::web::row(cx)?.is_none() {
-        cx.out.warn_err(format_args!("the process that evaluates and sends alerts is not running; `{name} web enable` starts it"));
+        cx.out.warn_err(message!("the process that evaluates and sends alerts is not running; `{name} web enable` starts it", name));
     }
     for problem in &all.problems {
         cx.out.warn_err(shown(problem));
@@ -84,12 +108,20 @@ fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn silences(cx: &mut Cx, all: &Overview) {
     for silence in &all.silences {
-        let what = [("app", &silence.app), ("rule", &silence.rule)];
-        let what: Vec<String> = what.iter().filter_map(|(key, value)| Some(format!("{key} {}", shown(value.as_ref()?)))).collect();
-        let what = if what.is_empty() { "everything".to_owned() } else { what.join(", ") };
+        let app = silence.app.as_ref().map(|app| message!("app {app}", app = shown(app)));
+        let rule = silence.rule.as_ref().map(|rule| message!("rule {rule}", rule = shown(rule)));
+        let what: Vec<String> = app.into_iter().chain(rule).collect();
+        let what = if what.is_empty() { message!("everything") } else { what.join(", ") };
         let (left, by) = (span(silence.until_ms.saturating_sub(all.at)), shown(&silence.by));
         let reason = if silence.reason.is_empty() { String::new() } else { format!(": {}", shown(&silence.reason)) };
-        cx.out.line(format_args!("silence {}: {what}, for {left} more, by {by}{reason}", silence.id));
+        cx.out.line(message!(
+            "silence {id}: {what}, for {time} more, by {user}{reason}",
+            id = silence.id,
+            what,
+            time = left,
+            user = by,
+            reason
+        ));
     }
 }
 
@@ -100,18 +132,22 @@ fn history(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if all.history.is_empty() && all.sent.is_empty() {
-        cx.out.info("no alerts have been recorded");
+        cx.out.info(message!("no alerts have been recorded"));
     }
     for change in all.history.iter().take(LINES).rev() {
         let app = if change.app.is_empty() { "ostler" } else { &change.app };
         let ago = span(all.at.saturating_sub(change.at));
         let what = format!("{} {} {}: {}", change.status, shown(app), shown(&change.rule), shown(&change.text));
-        cx.out.line(format_args!("{ago} ago  {what}"));
+        cx.out.line(format_args!("{}  {what}", message!("{age} ago", age = ago)));
     }
     for sent in all.sent.iter().take(LINES).rev() {
         let ago = span(all.at.saturating_sub(sent.at));
-        let fault = sent.fault.as_ref().map_or_else(|| "sent".to_owned(), |fault| format!("not sent ({})", shown(fault)));
-        cx.out.line(format_args!("{ago} ago  {} {fault}: {}", sent.channel, shown(&sent.title)));
+        let (channel, title) = (&sent.channel, shown(&sent.title));
+        let what = match &sent.fault {
+            None => message!("{channel} sent: {title}", channel, title),
+            Some(fault) => message!("{channel} not sent ({error}): {title}", channel, error = shown(fault), title),
+        };
+        cx.out.line(format_args!("{}  {what}", message!("{age} ago", age = ago)));
     }
     Ok(Status::Ok)
 }
@@ -122,15 +158,16 @@ fn test(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let wanted = call.targets.get(1);
     let channels: Vec<_> = settings.channels.iter().filter(|channel| wanted.is_none_or(|name| *name == channel.policy.name)).collect();
     if channels.is_empty() {
-        let what = wanted.map_or_else(|| "no channel is configured".to_owned(), |name| format!("there is no channel {name:?}"));
-        return Err(CliError::NotFound(what));
+        let Some(name) = wanted else { return Err(CliError::NotFound(message!("no channel is configured"))) };
+        let known = settings.channels.iter().map(|channel| channel.policy.name.as_str());
+        return Err(CliError::unknown(message!("there is no channel {name}", name = format!("{name:?}")), name, known, ""));
     }
     let mut results = Vec::new();
     for channel in channels {
         let (name, result) = (&channel.policy.name, test_blocking(channel).map_err(|error| error.to_string()));
         if !call.has("json") {
             match &result {
-                Ok(()) => cx.out.info(format_args!("{name}: sent")),
+                Ok(()) => cx.out.info(message!("{name}: sent", name)),
                 Err(why) => cx.out.error(format_args!("{name}: {}", shown(why))),
             }
         }
@@ -148,7 +185,7 @@ fn silence(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         None => SILENCE_MS,
         Some(text) => units::millis(text).ok().filter(|ms| (1..=LONGEST_SILENCE_MS).contains(ms)).ok_or_else(|| UsageError::BadValue {
             option: "--for".into(),
-            reason: format!("expected a time up to 30d such as 30m or 2h, found {text:?}"),
+            reason: message!("expected a time up to 30d such as 30m or 2h, found {text}", text = format!("{text:?}")),
         })?,
     };
     let pattern = |text: Option<&str>| text.filter(|text| *text != "all").map(str::to_owned);
@@ -160,20 +197,23 @@ fn silence(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         render::json(&mut cx.out, &serde_json::to_value(&made).unwrap_or_default());
     } else {
         let name = cx.program.name();
-        cx.out.info(format_args!("Silence {} for {}; `{name} alerts unsilence {}` ends it", made.id, span(for_ms), made.id));
+        let (id, time) = (&made.id, span(for_ms));
+        cx.out.info(message!("Silence {id} for {time}; `{name} alerts unsilence {id}` ends it", id, time, name));
     }
     Ok(Status::Ok)
 }
 
 fn unsilence(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let Some(id) = call.targets.get(1) else {
-        return Err(UsageError::BadValue { option: "unsilence".into(), reason: "expected the id of a silence, or all".into() }.into());
+        return Err(UsageError::BadValue { option: "unsilence".into(), reason: message!("expected the id of a silence, or all") }.into());
     };
     let ended = Settings::of(cx.home()?).unsilence(id).map_err(DashboardError::from)?;
     if ended == 0 && id != "all" {
-        return Err(CliError::NotFound(format!("there is no silence {id:?}")));
+        let program = cx.program.name();
+        let hint = message!("`{program} alerts list` shows the silences", program);
+        return Err(CliError::Unknown { text: message!("there is no silence {id}; nothing was changed", id = format!("{id:?}")), hint });
     }
-    cx.out.info(format_args!("{ended} silence{} ended", if ended == 1 { "" } else { "s" }));
+    cx.out.info(if ended == 1 { message!("1 silence ended") } else { message!("{count} silences ended", count = ended) });
     Ok(Status::Ok)
 }
 
@@ -184,9 +224,16 @@ fn channel(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         ["remove", name] => {
             let removed = Settings::of(cx.home()?).remove_channel(name).map_err(DashboardError::from)?;
             if !removed {
-                return Err(CliError::NotFound(format!("there is no channel {name:?}")));
+                let all = Settings::of(cx.home()?).read().channels;
+                let known = all.iter().map(|channel| channel.policy.name.as_str());
+                return Err(CliError::unknown(
+                    message!("there is no channel {name}; nothing was changed", name = format!("{name:?}")),
+                    name,
+                    known,
+                    "",
+                ));
             }
-            cx.out.info(format_args!("Channel {name} was removed"));
+            cx.out.info(message!("Channel {name} was removed", name));
             Ok(Status::Ok)
         }
         [] | ["list"] => {
@@ -195,13 +242,19 @@ fn channel(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                 render::json(&mut cx.out, &serde_json::to_value(&all.channels).unwrap_or_default());
             }
             for channel in all.channels.iter().filter(|_| !call.has("json")) {
-                cx.out.line(format_args!("{}: {} at {}, from {}", channel.name, channel.service, channel.place, channel.severity.word()));
+                cx.out.line(message!(
+                    "{name}: {service} at {place}, from {severity}",
+                    name = channel.name,
+                    service = channel.service,
+                    place = channel.place,
+                    severity = translated(channel.severity.word())
+                ));
             }
             Ok(Status::Ok)
         }
         _ => Err(UsageError::BadValue {
             option: "alerts channel".into(),
-            reason: "expected list, add <type> key=value… or remove <name>".into(),
+            reason: message!("expected list, add <type> key=value… or remove <name>"),
         }
         .into()),
     }
@@ -213,8 +266,8 @@ fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
         ["-"] | [] => {
             let mut text = String::new();
             let read = std::io::stdin().lock().take(MAX_BYTES).read_to_string(&mut text);
-            read.map_err(|source| CliError::File { what: "read", path: "standard input".into(), source })?;
-            serde_json::from_str(&text).map_err(|error| bad(format!("standard input is not JSON: {error}")))?
+            read.map_err(|source| CliError::File { what: marked!("read"), path: message!("standard input"), source })?;
+            serde_json::from_str(&text).map_err(|error| bad(message!("standard input is not JSON: {error}", error)))?
         }
         [service, rest @ ..] => described(service, rest, call)?,
     };
@@ -225,9 +278,12 @@ fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
     let name = channel.policy.name;
     let replaced = Settings::of(cx.home()?).add_channel(&name, value).map_err(DashboardError::from)?;
     let program = cx.program.name();
-    cx.out.info(format_args!("Channel {name} was {}; `{program} alerts test {name}` tests it", if replaced { "changed" } else { "added" }));
+    cx.out.info(match replaced {
+        true => message!("Channel {name} was changed; `{program} alerts test {name}` tests it", name, program),
+        false => message!("Channel {name} was added; `{program} alerts test {name}` tests it", name, program),
+    });
     if crate::web::row(cx)?.is_none() {
-        cx.out.warn_err(format_args!("no alerts are sent until `{program} web enable` starts the process that evaluates them"));
+        cx.out.warn_err(message!("no alerts are sent until `{program} web enable` starts the process that evaluates them", program));
     }
     Ok(Status::Ok)
 }
@@ -244,7 +300,7 @@ fn described(service: &str, words: &[&str], call: &Call) -> Result<Value, CliErr
                 argv.push(word);
                 continue;
             }
-            return Err(bad(format!("expected key=value, found {word:?}")));
+            return Err(bad(message!("expected key=value, found {word}", word = format!("{word:?}"))));
         };
         let value = match key {
             "port" => value.parse::<u64>().map_or_else(|_| value.into(), Value::from),
@@ -259,7 +315,8 @@ fn described(service: &str, words: &[&str], call: &Call) -> Result<Value, CliErr
         map.insert("argv".into(), argv.into());
     }
     if !SERVICES.contains(&service) && words.is_empty() && service.starts_with('{') {
-        return serde_json::from_str(service).map_err(|error| bad(format!("{service:?} is not JSON: {error}")));
+        return serde_json::from_str(service)
+            .map_err(|error| bad(message!("{service} is not JSON: {error}", service = format!("{service:?}"), error)));
     }
     Ok(Value::Object(map))
 }

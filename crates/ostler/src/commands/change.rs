@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ostler_config::{Context, EnvOption, Normalized, Overlay, Problem, ProblemKind, load, merge, normalize_update};
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::message;
 use ostler_core::watch::WatchSpec;
 use ostler_proto::control::{Change, Detail};
 use serde_json::{Map, Value};
@@ -15,6 +16,7 @@ use super::{files, request};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, CommandError, UsageError};
+use crate::preflight::name_fault;
 use crate::text::shown;
 
 /// `--env`: a profile, or variables.
@@ -34,7 +36,8 @@ impl EnvChoice {
             match EnvOption::parse(text) {
                 EnvOption::Profile(name) => choice.profile = Some(name),
                 EnvOption::Vars(vars) if vars.is_empty() => {
-                    let reason = format!("expected NAME=VALUE,NAME=VALUE or the name of a profile, found {text:?}");
+                    let reason =
+                        message!("expected NAME=VALUE,NAME=VALUE or the name of a profile, found {found}", found = format!("{text:?}"));
                     return Err(UsageError::BadValue { option: "--env".into(), reason });
                 }
                 EnvOption::Vars(vars) => choice.vars.extend(vars),
@@ -56,6 +59,9 @@ pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Opt
     let mut change = Change { env: call.has("update-env").then(|| cx.env()), vars: choice.vars, ..Change::default() };
     // A description is found by its name, so it cannot carry a new name.
     if let Some(name) = attributes.shift_remove("name") {
+        if let Some(fault) = name.as_str().and_then(name_fault).filter(|_| !cx.program.is_pm2()) {
+            return Err(CommandError::ReservedName(fault).into());
+        }
         change.attributes.insert("name".into(), name);
     }
     if choice.profile.is_some() || !attributes.is_empty() || call.app_args.is_some() {
@@ -128,7 +134,7 @@ fn describe_each(cx: &mut Cx, specs: &mut [AppSpec], wanted: &RequestedChange<'_
     if let Some(profile) = wanted.profile {
         let apps = specs.iter().map(|spec| with_profile(cx, spec, profile, context)).collect::<Result<Vec<_>, _>>()?;
         files::check_profile(cx, wanted.profile, &apps, true)?;
-        apps.iter().for_each(|app| files::warn(cx, &app.warnings));
+        files::warn_all(cx, wanted.profile, &apps);
         specs.iter_mut().zip(apps).for_each(|(spec, app)| *spec = app.spec);
     }
     for spec in &mut *specs {
@@ -137,6 +143,14 @@ fn describe_each(cx: &mut Cx, specs: &mut [AppSpec], wanted: &RequestedChange<'_
             if wanted.toggles_watch {
                 let toggled = WatchSpec { on: !spec.watch.on, ..(*spec.watch).clone() };
                 attributes.insert("watch".into(), toggled.attribute());
+                if !cx.program.is_pm2() {
+                    // The option is a switch, which users do not expect.
+                    let app = shown(&spec.name);
+                    cx.out.info(match toggled.on {
+                        true => message!("{app} is watched for changes from now on", app),
+                        false => message!("{app} is not watched any more: `--watch` is a switch", app),
+                    });
+                }
             }
             let merged = merge(spec, &attributes, wanted.args, context).map_err(|problems| files::report(cx, None, &problems))?;
             files::warn(cx, &merged.warnings);
@@ -195,7 +209,7 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
     let mut spec = old.clone();
     if !old.env.profiles.contains_key(profile) {
         if !cx.program.is_pm2() {
-            let message = format!("Environment [{profile}] is not defined for {}", old.name);
+            let message = message!("Environment [{profile}] is not defined for {app}", profile, app = old.name);
             return Ok(Normalized { spec, warnings: vec![Problem::warning(ProblemKind::UnknownProfile, message)] });
         }
         return Err(CommandError::NoProfile { profile: profile.to_owned(), app: old.name.clone() }.into());

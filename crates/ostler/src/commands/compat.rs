@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ostler_core::{marked, message};
 use ostler_sys::fs::replace::replace_link;
 
 use crate::cli::Call;
@@ -28,21 +29,21 @@ enum LinkTarget {
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let program = own_path()?;
     let folder = match call.value("dir") {
-        Some(dir) => std::path::absolute(dir).map_err(|source| failed("find", Path::new(dir), source))?,
+        Some(dir) => std::path::absolute(dir).map_err(|source| failed(marked!("find"), Path::new(dir), source))?,
         None => program.parent().unwrap_or(Path::new("/")).to_owned(),
     };
     match call.target() {
         Some("install") => install(cx, &program, &folder, call.has("force")),
         Some("uninstall") => uninstall(cx, &program, &folder),
         Some("status") => status(cx, &program, &folder),
-        word => Err(UsageError::UnknownArgument { word: word.unwrap_or_default().into() }.into()),
+        word => Err(UsageError::unknown_value("compat", word.unwrap_or_default(), &["install", "uninstall", "status"]).into()),
     }
 }
 
 /// Returns the path of this program under the name by which it was found. A link to a link
 /// (`/usr/bin/ostler` of a package) thus survives an upgrade of the package.
 fn own_path() -> Result<PathBuf, CliError> {
-    let real = std::env::current_exe().map_err(|source| failed("find", Path::new("this program"), source))?;
+    let real = std::env::current_exe().map_err(|source| failed(marked!("find"), Path::new(&message!("this program")), source))?;
     let named = on_path("ostler").into_iter().find(|path| same_file(path, &real));
     Ok(named.unwrap_or(real))
 }
@@ -58,11 +59,11 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
             _ => {}
         }
     }
-    fs::create_dir_all(folder).map_err(|source| failed("create", folder, source))?;
+    fs::create_dir_all(folder).map_err(|source| failed(marked!("create"), folder, source))?;
     for (name, found) in NAMES.iter().zip(found) {
         let link = folder.join(name);
         if found != LinkTarget::Ours {
-            replace_link(&link, program).map_err(|source| failed("create the link", &link, source))?;
+            replace_link(&link, program).map_err(|source| failed(marked!("create the link"), &link, source))?;
         }
         cx.out.info(format_args!("{} -> {}", link.display(), program.display()));
     }
@@ -76,12 +77,14 @@ fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliEr
         let link = folder.join(name);
         match inspect(&link, program) {
             LinkTarget::Ours => {
-                fs::remove_file(&link).map_err(|source| failed("remove", &link, source))?;
-                cx.out.info(format_args!("{} removed", link.display()));
+                fs::remove_file(&link).map_err(|source| failed(marked!("remove"), &link, source))?;
+                cx.out.info(message!("{link} removed", link = link.display()));
             }
-            LinkTarget::Foreign(what) => {
-                cx.out.warn(format_args!("{} is not a link to this program ({}); unchanged", link.display(), what.display()))
-            }
+            LinkTarget::Foreign(what) => cx.out.warn(message!(
+                "{link} is not a link to this program ({found}); unchanged",
+                link = link.display(),
+                found = what.display()
+            )),
             LinkTarget::Nothing => {}
         }
     }
@@ -94,9 +97,9 @@ fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError
     for name in NAMES {
         let link = folder.join(name);
         let what = match inspect(&link, program) {
-            LinkTarget::Ours => format!("this program ({})", program.display()),
-            LinkTarget::Nothing => "missing".into(),
-            LinkTarget::Foreign(what) => format!("another file ({})", what.display()),
+            LinkTarget::Ours => message!("this program ({program})", program = program.display()),
+            LinkTarget::Nothing => message!("missing"),
+            LinkTarget::Foreign(what) => message!("another file ({found})", found = what.display()),
         };
         all &= inspect(&link, program) == LinkTarget::Ours;
         cx.out.line(format_args!("{}: {what}", link.display()));
@@ -111,11 +114,16 @@ fn shadows(cx: &mut Cx, folder: &Path) {
         let link = folder.join(name);
         match on_path(name).first() {
             Some(first) if !same_file(first, &link) => {
-                cx.out.warn(format_args!("`{name}` on PATH is {} and comes before {}", first.display(), link.display()));
+                cx.out.warn(message!(
+                    "`{name}` on PATH is {first} and comes before {link}",
+                    name,
+                    first = first.display(),
+                    link = link.display()
+                ));
             }
             Some(_) => {}
             None if link.exists() => {
-                cx.out.warn(format_args!("{} is not on PATH: `{name}` is not found", folder.display()));
+                cx.out.warn(message!("{folder} is not on PATH: `{name}` is not found", folder = folder.display(), name));
                 return;
             }
             None => {}

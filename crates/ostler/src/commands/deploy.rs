@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use ostler_config::find::is_config_name;
 use ostler_config::{Context, load};
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use serde_json::Value;
 
 use super::files::{self, Source};
@@ -30,25 +32,29 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     let environment = words.remove(0);
-    let action = Action::of(&words).map_err(|error| UsageError::BadValue { option: "deploy".into(), reason: error.to_string() })?;
+    let action = Action::of(&words).map_err(|error| match &error {
+        DeployError::UnknownCommand(word) => UsageError::unknown_among("deploy", error.to_string(), word, Action::WORDS),
+        _ => UsageError::BadValue { option: "deploy".into(), reason: error.to_string() },
+    })?;
     let (target, apps) = read(cx, call, &source, &environment, &mut context)?;
     let file = in_repository(source.shown());
 
     let several = target.hosts.len() > 1;
     if !matches!(action, Action::Exec(_)) {
         let names: Vec<&str> = target.hosts.iter().map(|host| host.name.as_str()).collect();
-        cx.out.line(format_args!("--> Deploying to {environment} environment"));
-        cx.out.line(format_args!("--> on host{} {}", if several { "s" } else { "" }, names.join(", ")));
+        cx.out.line(message!("--> Deploying to {environment} environment", environment));
+        let hosts = names.join(", ");
+        cx.out.line(if several { message!("--> on hosts {hosts}", hosts) } else { message!("--> on host {host}", host = hosts) });
     }
     if action.brings_local_work() && !call.has("force") {
         check_local_tree(&context).map_err(|why| failed(cx, why))?;
     }
     if let Some(hook) = deploy::hooks_local(&target).filter(|_| action.deploys()) {
-        cx.out.line("  ○ executing pre-deploy-local");
+        cx.out.line(message!("  ○ executing pre-deploy-local"));
         cx.out.flush();
         let status = Command::new("sh").arg("-c").arg(hook).current_dir(&context.cwd).stdin(Stdio::null()).status();
         if !status.is_ok_and(|status| status.success()) {
-            return Err(failed(cx, "pre-deploy-local hook failed; no host was touched"));
+            return Err(failed(cx, marked!("pre-deploy-local hook failed; no host was touched")));
         }
     }
     cx.out.flush();
@@ -69,18 +75,18 @@ fn conclude(cx: &mut Cx, names: &[String], outcomes: &[Outcome]) -> Status {
     for (name, outcome) in names.iter().zip(outcomes) {
         match outcome {
             Outcome::Failed(Some(why)) => cx.out.error(format_args!("{name}: {why}")),
-            Outcome::Failed(None) if names.len() > 1 => cx.out.error(format_args!("{name}: failed")),
+            Outcome::Failed(None) if names.len() > 1 => cx.out.error(message!("{name}: failed", name)),
             Outcome::RolledBack => {
-                cx.out.error(format_args!("{name}: the new release did not become healthy; the previous release was restored"))
+                cx.out.error(message!("{name}: the new release did not become healthy; the previous release was restored", name))
             }
             Outcome::Failed(None) | Outcome::Done => {}
         }
     }
     let status = status_of(outcomes);
     if status == Status::Ok {
-        cx.out.line("--> Success")
+        cx.out.line(message!("--> Success"))
     } else {
-        cx.out.err_line("Deploy failed")
+        cx.out.err_line(message!("Deploy failed"))
     }
     status
 }
@@ -95,8 +101,8 @@ fn status_of(outcomes: &[Outcome]) -> Status {
     }
 }
 
-fn failed(cx: &mut Cx, why: &str) -> CliError {
-    cx.out.err_line(format_args!("\n  {why}\n\nDeploy failed"));
+fn failed(cx: &mut Cx, why: &'static str) -> CliError {
+    cx.out.err_line(format_args!("\n  {}\n\n{}", translated(why), message!("Deploy failed")));
     CliError::Reported(Status::Failed)
 }
 
@@ -110,12 +116,12 @@ fn default_source(context: &Context) -> Result<Source, CliError> {
         None => package()?,
         found => found,
     };
-    found.ok_or_else(|| CliError::NotFound("no config file here: name one, or create one with `ecosystem`".into()))
+    found.ok_or_else(|| CliError::NotFound(message!("no config file here: name one, or create one with `ecosystem`")))
 }
 
 /// Returns the environment, and the names of the apps in the file.
 fn read(cx: &mut Cx, call: &Call, source: &Source, name: &str, context: &mut Context) -> Result<(Target, Vec<String>), CliError> {
-    let Source::File(path, shown) = source else { return Err(CliError::NotFound("deploy needs a file".into())) };
+    let Source::File(path, shown) = source else { return Err(CliError::NotFound(message!("deploy needs a file"))) };
     let loaded = load(path, shown, context).map_err(|problems| files::report(cx, Some(source), &problems))?;
     let section = loaded.deploy.as_ref().and_then(Value::as_object);
     let Some(value) = section.and_then(|section| section.get(name)) else {
@@ -125,7 +131,7 @@ fn read(cx: &mut Cx, call: &Call, source: &Source, name: &str, context: &mut Con
     let (target, unknown) =
         Target::of(name, value).map_err(|reason| DeployError::Environment { file: shown.clone(), name: name.to_owned(), reason })?;
     for key in unknown {
-        cx.out.warn(format_args!("deploy.{name}.{key}: no such key"));
+        cx.out.warn(message!("deploy.{name}.{key}: no such key", name, key));
     }
     let mut apps: Vec<String> = loaded.apps.iter().map(ostler_config::RawApp::name).collect();
     if let Some(only) = call.value("only") {
@@ -154,11 +160,11 @@ fn check_local_tree(context: &Context) -> Result<(), &'static str> {
     }
     let says_something = |words: &[&str]| git(words).is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
     if says_something(&["status", "--porcelain", "--untracked-files=no"]) {
-        return Err("commit or stash your changes before deploying (or --force)");
+        return Err(marked!("commit or stash your changes before deploying (or --force)"));
     }
     // Without an upstream, no commit can be ahead.
     if says_something(&["rev-list", "-n", "1", "@{upstream}..HEAD"]) {
-        return Err("push your changes before deploying (or --force)");
+        return Err(marked!("push your changes before deploying (or --force)"));
     }
     Ok(())
 }

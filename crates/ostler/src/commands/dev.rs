@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ostler_config::{Context, Overlay, from_options, merge, normalize};
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use ostler_proto::control::{Event, Existing, Failure, Request, Response, Summary};
 use ostler_proto::event::EventKind;
 use serde_json::{Map, Value, json};
@@ -24,6 +25,7 @@ use crate::home::{self, Program};
 use crate::logs::{self, LineFormat, Observer, StartPositions, StreamFormat};
 use crate::render::Out;
 use crate::signals::Signals;
+use crate::text::fit;
 
 /// Most sessions at a time; more are a mistake.
 const MAX_SESSIONS: u32 = 32;
@@ -82,7 +84,7 @@ fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
 fn describe(cx: &mut Cx, call: &Call, targets: &[String], mut context: Context) -> Result<Vec<AppSpec>, CliError> {
     let mut sources: Vec<(Option<Source>, &str)> = targets.iter().map(|target| (Source::of(target, &context), target.as_str())).collect();
     if sources.is_empty() {
-        let source = Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
+        let source = Source::required(cx, &context)?;
         sources.push((Some(source), ""));
     }
     let choice = EnvChoice::of(call)?;
@@ -163,15 +165,15 @@ fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError>
 /// Prints the head, in PM2's words.
 fn head(out: &mut Out, call: &Call, list: &[Summary]) {
     let names: Vec<&str> = list.iter().map(|row| row.name.as_str()).collect();
-    let title = format!("--- {} development mode ", out.label());
+    let title = message!("--- {program} development mode ", program = out.label());
     out.line(format!("{title:-<79}"));
-    out.line(format_args!("Apps started         : {}", names.join(",")));
-    out.line(format_args!("Processes started    : {}", list.len()));
-    out.line("Watch and Restart    : Enabled");
+    out.line(format_args!("{}: {}", fit(&message!("Apps started"), 21), names.join(",")));
+    out.line(format_args!("{}: {}", fit(&message!("Processes started"), 21), list.len()));
+    out.line(format_args!("{}: {}", fit(&message!("Watch and Restart"), 21), message!("Enabled")));
     let ignored: Vec<String> = named(call).into_iter().chain(["node_modules".to_owned()]).collect();
-    out.line(format_args!("Ignored folder       : {}", ignored.join(",")));
+    out.line(format_args!("{}: {}", fit(&message!("Ignored folder"), 21), ignored.join(",")));
     if let Some(command) = call.value("post-exec") {
-        out.line(format_args!("Post restart cmd     : {command}"));
+        out.line(format_args!("{}: {command}", fit(&message!("Post restart cmd"), 21)));
     }
     out.line("=".repeat(79));
 }
@@ -213,16 +215,16 @@ impl Session {
 impl Observer for Session {
     fn on_event(&mut self, out: &mut Out, event: &Event) {
         if let (EventKind::Online { .. }, Some(app)) = (&event.kind, &event.app) {
-            out.line(format_args!("[rundev] App {app} restarted"));
+            out.line(message!("[rundev] App {app} restarted", app));
             out.flush();
             if let Some(Err(error)) = self.post.as_mut().map(PostExec::run) {
-                out.error(format_args!("cannot run the command of --post-exec: {error}"));
+                out.error(message!("cannot run the command of --post-exec: {error}", error));
             }
         }
     }
 
     fn on_stopping(&mut self, out: &mut Out, list: &[Summary]) {
-        out.line(format_args!(">>>>> [{} DEV] Stopping current development session", self.label.to_uppercase()));
+        out.line(message!(">>>>> [{program} DEV] Stopping current development session", program = self.label.to_uppercase()));
         if !self.is_pm2 {
             out.line(stopping_line(list, None));
         }

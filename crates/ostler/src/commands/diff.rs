@@ -21,7 +21,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut context = files::context(cx, call)?;
     let source = match call.target() {
         Some(target) => Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.into())),
-        None => Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
+        None => Source::required(cx, &context)?,
     };
     let loaded = files::read(cx, call, &source, &mut context)?;
     let choice = EnvChoice::of(call)?;
@@ -33,7 +33,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         wanted.push(again.app);
     }
     files::check_profile(cx, overlay.profile.as_deref(), &wanted, false)?;
-    wanted.iter().for_each(|app| files::warn(cx, &app.warnings));
+    files::warn_all(cx, overlay.profile.as_deref(), &wanted);
     let wanted: Vec<AppSpec> = wanted.into_iter().map(|app| app.spec).collect();
     let running = match cx.running_client()? {
         Some(client) => client.inspect(&[])?,

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, CommandError, Status, UsageError};
+use ostler_core::{marked, message};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 const SIMPLE: &str = r#"module.exports = {
@@ -73,7 +74,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Some("simple") => SIMPLE,
         // As PM2: any other word is the full one.
         Some(_) if cx.program.is_pm2() => FULL,
-        Some(word) => return Err(UsageError::UnknownArgument { word: word.into() }.into()),
+        Some(word) => return Err(UsageError::unknown_value("ecosystem", word, &["full", "simple"]).into()),
     };
     let path = std::path::Path::new(&cx::cwd()?).join("ecosystem.config.js");
     let written = if call.has("force") {
@@ -82,9 +83,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()))
     };
     written.map_err(|source| match source.kind() {
-        ErrorKind::AlreadyExists => CommandError::Exists { path: path.clone(), instead: "add -f to overwrite it" }.into(),
-        _ => CliError::File { what: "write", path: path.display().to_string(), source },
+        ErrorKind::AlreadyExists => CommandError::Exists { path: path.clone(), instead: marked!("add -f to overwrite it") }.into(),
+        _ => CliError::File { what: marked!("write"), path: path.display().to_string(), source },
     })?;
-    cx.out.line(format_args!("File {} generated", path.display()));
+    cx.out.line(message!("File {file} generated", file = path.display()));
     Ok(Status::Ok)
 }

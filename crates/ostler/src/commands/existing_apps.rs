@@ -8,6 +8,7 @@ use ostler_proto::control::Detail;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::left_behind;
+use crate::preflight::name_fault;
 
 /// Descriptions of the existing instances with certain names.
 pub(super) struct Present {
@@ -45,6 +46,17 @@ impl Present {
         let is_same = |old: &AppSpec| old.script == spec.script && (self.is_pm2 || old.namespace == spec.namespace);
         let last = self.details.iter().rfind(|detail| is_same(&detail.spec))?;
         last.instance.state.is_down().then_some(&last.spec)
+    }
+
+    /// Returns why the app of a file cannot be started under its name, or none.
+    pub(super) fn name_fault(&self, raw: &RawApp, overlay: &Overlay) -> Option<String> {
+        self.name_fault_of(&overlay.name_of(raw))
+    }
+
+    /// Returns why no new app can have this name, or none. PM2 has no such rule.
+    pub(super) fn name_fault_of(&self, name: &str) -> Option<String> {
+        let is_new = self.details.iter().all(|detail| detail.spec.name != name);
+        name_fault(name).filter(|_| is_new && !self.is_pm2)
     }
 
     /// Describes an app of a file: again if it exists, else for its first start.

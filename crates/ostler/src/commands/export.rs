@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use ostler_config::{Overlay, Problems, finish_order, normalize, select, variables_in};
 use ostler_core::app::AppSpec;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_export::{EnvFile, Exported, File, FileAction, Folder, ManifestForm, Options, Package, Project, Target, decide, export};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
@@ -33,9 +35,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let word = call.target().unwrap_or_default();
     let target = Target::named(word).ok_or_else(|| {
         let known: Vec<&str> = Target::ALL.iter().map(|(word, _)| *word).collect();
-        let meant =
-            ostler_config::keys::closest(word, known.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        UsageError::BadValue { option: "export".into(), reason: format!("expected {}, found {word:?}{meant}", known.join(", ")) }
+        UsageError::unknown_value("export", word, &known)
     })?;
     let mut context = files::context(cx, call)?;
     context.elsewhere = true;
@@ -49,7 +49,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     context.lowest_nice = -20;
     let source = match call.targets.get(1) {
         Some(target) => Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.clone())),
-        None => Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
+        None => Source::required(cx, &context)?,
     };
     let dir = folder_of(&source, &context)?;
     // Relative paths in the file start at its folder, wherever the command is called from.
@@ -84,7 +84,7 @@ fn folder_of(source: &Source, context: &ostler_config::Context) -> Result<PathBu
         Source::File(path, _) => tidy(&context.cwd.join(path)).parent().map(Path::to_owned).unwrap_or_else(|| context.cwd.clone()),
     };
     if dir.to_str().is_none() {
-        return Err(CliError::NotUtf8(format!("the path of {}", dir.display())));
+        return Err(CliError::NotUtf8(message!("the path of {path}", path = dir.display())));
     }
     Ok(dir)
 }
@@ -99,7 +99,13 @@ fn apps(cx: &mut Cx, call: &Call, source: &Source, mut context: ostler_config::C
             let found = select(&all, name);
             if found.is_empty() {
                 let known: Vec<String> = all.iter().map(ostler_config::RawApp::name).collect();
-                return Err(CliError::NotFound(format!("{} has no app {name:?}; its apps: {}", source.shown(), known.join(", "))));
+                let text = message!(
+                    "{file} has no app {name}; its apps: {names}",
+                    file = source.shown(),
+                    name = format!("{name:?}"),
+                    names = known.join(", ")
+                );
+                return Err(CliError::unknown(text, name, known.iter().map(String::as_str), ""));
             }
             loaded.apps.extend(found);
         }
@@ -111,7 +117,7 @@ fn apps(cx: &mut Cx, call: &Call, source: &Source, mut context: ostler_config::C
         all.push(normalize(app, &context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?);
     }
     files::check_profile(cx, overlay.profile.as_deref(), &all, false)?;
-    all.iter().for_each(|app| files::warn(cx, &app.warnings));
+    files::warn_all(cx, overlay.profile.as_deref(), &all);
     let mut specs: Vec<AppSpec> = all.into_iter().map(|app| app.spec).collect();
     // The set of all apps is known only if no filter is given.
     if call.value("only").is_none() && call.value("app").is_none() {
@@ -128,7 +134,7 @@ fn options(call: &Call, out: &Path, dir: &Path) -> Result<Options, CliError> {
     let text = |name: &str| call.value(name).map(str::to_owned);
     let form = match (call.has("helm"), call.has("kustomize")) {
         (true, true) => {
-            let reason = "it cannot be combined with --kustomize".to_owned();
+            let reason = message!("it cannot be combined with --kustomize");
             return Err(UsageError::BadValue { option: "--helm".into(), reason }.into());
         }
         (true, false) => ManifestForm::Helm,
@@ -204,7 +210,7 @@ fn project(dir: &Path, apps: Vec<AppSpec>) -> Result<Project, CliError> {
 }
 
 fn folder(path: &Path) -> Result<Folder, CliError> {
-    let failed = |source| CliError::File { what: "read", path: path.display().to_string(), source };
+    let failed = |source| CliError::File { what: marked!("read"), path: path.display().to_string(), source };
     let mut folder = Folder::default();
     match fs::read_dir(path) {
         Ok(entries) => {
@@ -236,7 +242,7 @@ fn bounded(path: &Path) -> std::io::Result<Option<String>> {
 
 fn step(out: &Path, file: &File) -> Result<FileAction, CliError> {
     let path = out.join(&file.path);
-    let there = bounded(&path).map_err(|source| CliError::File { what: "read", path: path.display().to_string(), source })?;
+    let there = bounded(&path).map_err(|source| CliError::File { what: marked!("read"), path: path.display().to_string(), source })?;
     Ok(decide(there.as_deref(), &file.text))
 }
 
@@ -265,25 +271,27 @@ fn beside(path: &Path) -> PathBuf {
 fn put(path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |what: &'static str| move |source| CliError::File { what, path: path.display().to_string(), source };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed("create the folder of"))?;
+        fs::create_dir_all(folder).map_err(failed(marked!("create the folder of")))?;
     }
     let mode = fs::metadata(path).map_or(MODE, |there| there.permissions().mode() & 0o777);
-    replace(path, text.as_bytes(), Durability::Process, Writers::Many).map_err(|error| error.source).map_err(failed("write"))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the mode of"))
+    replace(path, text.as_bytes(), Durability::Process, Writers::Many).map_err(|error| error.source).map_err(failed(marked!("write")))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed(marked!("set the mode of")))
 }
 
 /// Words of a step: what was done, what would be done.
 fn words(step: FileAction, is_check: bool, has_conflict: bool) -> (&'static str, &'static str) {
     match (step, is_check) {
-        (FileAction::Same, _) => ("same", "unchanged"),
-        (FileAction::Keep, _) => ("kept", "edited; nothing new to write; kept"),
-        (FileAction::Conflict, false) => ("conflict", "was edited, or was not written by export; kept. The new text is in its .new file"),
-        (FileAction::Conflict, true) => ("conflict", "was edited, or was not written by export, and differs"),
-        (FileAction::Create, true) => ("create", "missing"),
-        (FileAction::Replace, true) => ("replace", "outdated"),
-        (FileAction::Create | FileAction::Replace, false) if has_conflict => ("waits", "not written, because of the conflicts"),
-        (FileAction::Create, false) => ("create", "written"),
-        (FileAction::Replace, false) => ("replace", "updated"),
+        (FileAction::Same, _) => ("same", marked!("unchanged")),
+        (FileAction::Keep, _) => ("kept", marked!("edited; nothing new to write; kept")),
+        (FileAction::Conflict, false) => {
+            ("conflict", marked!("was edited, or was not written by export; kept. The new text is in its .new file"))
+        }
+        (FileAction::Conflict, true) => ("conflict", marked!("was edited, or was not written by export, and differs")),
+        (FileAction::Create, true) => ("create", marked!("missing")),
+        (FileAction::Replace, true) => ("replace", marked!("outdated")),
+        (FileAction::Create | FileAction::Replace, false) if has_conflict => ("waits", marked!("not written, because of the conflicts")),
+        (FileAction::Create, false) => ("create", marked!("written")),
+        (FileAction::Replace, false) => ("replace", marked!("updated")),
     }
 }
 
@@ -303,7 +311,7 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
         return;
     }
     for (file, step) in steps {
-        let (_, what) = words(*step, is_check, has_conflict);
+        let what = translated(words(*step, is_check, has_conflict).1);
         let path = crate::text::shown(&file.path);
         if *step == FileAction::Conflict {
             cx.out.error(format_args!("{path} {what}"))
@@ -312,7 +320,9 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
         }
     }
     if has_conflict && !is_check {
-        cx.out.err_line("Merge your edits into each .new file, then rename it over the old file. The next export then detects your edits.");
+        cx.out.err_line(message!(
+            "Merge your edits into each .new file, then rename it over the old file. The next export then detects your edits."
+        ));
     }
     if !exported.notices.is_empty() {
         let text = render::not_carried(&exported.notices, cx.out.width(), cx.out.paint_err());

@@ -1,5 +1,6 @@
 //! `flush`: empty the log files.
 
+use ostler_core::message;
 use ostler_proto::control::{Failure, Request, Response};
 
 use crate::cli::Call;
@@ -7,6 +8,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
+use crate::text::shown;
 
 /// Empties files and prints which. PM2 accepts an unknown target; ostler rejects it.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -20,6 +22,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     if call.has("json") {
         json(&mut cx.out, &paths);
+        return Ok(Status::Ok);
+    }
+    if !cx.program.is_pm2() {
+        cx.out.info(match paths.len() {
+            0 => message!("no log file to empty"),
+            1 => message!("emptied 1 log file:"),
+            count => message!("emptied {count} log files:", count),
+        });
+        paths.iter().for_each(|path| cx.out.info(format_args!("  {}", shown(path))));
         return Ok(Status::Ok);
     }
     // As PM2 does: the daemon's own log in one line, the logs of apps below a heading.

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use ostler_core::message;
 use ostler_proto::control::{Action, Event, Request, Summary};
 use ostler_sys::process::signal::KILL;
 
@@ -27,7 +28,7 @@ const TRIES: u32 = 3;
 /// Runs the command, then stays in the foreground until a signal arrives or the daemon has exited.
 pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Result<Status, CliError>) -> Result<Status, CliError> {
     let name = cx.program.name();
-    cx.out.line(format_args!("{name} launched in no-daemon mode"));
+    cx.out.line(message!("{name} launched in no-daemon mode", name));
     let past = logs::StartPositions::now(cx)?;
     if cx.running_client()?.is_some() {
         let status = command(cx, call)?;
@@ -83,9 +84,9 @@ fn running<'a>(list: &'a [Summary], names: Option<&'a [String]>) -> impl Iterato
 /// Returns the line that explains the effect of a first Ctrl-C on these apps.
 pub(super) fn stopping_line(list: &[Summary], names: Option<&[String]>) -> String {
     match running(list, names).map(|row| &row.name).collect::<BTreeSet<_>>().len() {
-        0 => "stopping".to_owned(),
-        1 => "stopping 1 app; press Ctrl-C again to kill it".to_owned(),
-        count => format!("stopping {count} apps; press Ctrl-C again to kill them"),
+        0 => message!("stopping"),
+        1 => message!("stopping 1 app; press Ctrl-C again to kill it"),
+        count => message!("stopping {count} apps; press Ctrl-C again to kill them", count),
     }
 }
 
@@ -134,8 +135,8 @@ fn watch(cx: &mut Cx, past: logs::StartPositions, mut signals: Option<&mut Signa
     // The daemon sends its own details with its first response.
     client.list()?;
     let keeper = client.peer().map_or(0, |peer| peer.keeper_pid);
-    out.line("[--no-daemon] Continue to stream logs");
-    out.line(format_args!("[--no-daemon] Exit on target {label} exit pid={keeper}"));
+    out.line(message!("[--no-daemon] Continue to stream logs"));
+    out.line(message!("[--no-daemon] Exit on target {label} exit pid={keeper}", label, keeper));
     out.flush();
     cx.disconnect();
     let has_keys = signals.is_some() && !cx.program.is_pm2();
@@ -148,7 +149,7 @@ fn watch(cx: &mut Cx, past: logs::StartPositions, mut signals: Option<&mut Signa
         return Ok(Status::Ok);
     }
     let name = cx.program.name();
-    cx.out.error(format_args!("the daemon and its keeper were killed; `{name} resurrect` finds the apps that still run"));
+    cx.out.error(message!("the daemon and its keeper were killed; `{name} resurrect` finds the apps that still run", name));
     Ok(Status::Failed)
 }
 

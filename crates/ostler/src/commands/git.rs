@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
 use ostler_proto::control::Action;
 use ostler_sys::users::user::{Identity, identity};
@@ -72,14 +73,14 @@ fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wante
     let Ok(former) = folder.git(&["rev-parse", "--verify", "HEAD^{commit}"]) else {
         // PM2's words; there it is no failure.
         if cx.program.is_pm2() {
-            cx.out.info(format_args!("No versioning system found for process {name}"));
+            cx.out.info(message!("No versioning system found for process {name}", name));
             return Ok(());
         }
         return Err(PullError::NoRepository { app: name, folder: shown(&spec.cwd) }.into());
     };
     let Some(new) = folder.commit(wanted).map_err(|source| PullError::Commit { app: name.clone(), source })?.filter(|new| *new != former)
     else {
-        cx.out.info(format_args!("{name} is at {} already: nothing to do", short(&former)));
+        cx.out.info(message!("{name} is at {commit} already: nothing to do", name, commit = short(&former)));
         return Ok(());
     };
     // `--keep` fails if a local change would be lost. A file that was only touched is not changed,
@@ -91,10 +92,10 @@ fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wante
     cx.out.flush();
     let done = after(cx, &folder, spec).and_then(|()| reload(cx, call, names.clone()));
     let Err(error) = done else { return Ok(()) };
-    cx.out.error(format_args!("{}; restoring {}", with_causes(&error), short(&former)));
+    cx.out.error(message!("{error}; restoring {commit}", error = with_causes(&error), commit = short(&former)));
     folder.git(&["reset", "--keep", &former]).map_err(|source| PullError::NoWayBack { app: name.clone(), source })?;
     after(cx, &folder, spec).and_then(|()| reload(cx, call, names))?;
-    cx.out.info(format_args!("{name} is at {} again", short(&former)));
+    cx.out.info(message!("{name} is at {commit} again", name, commit = short(&former)));
     Err(CliError::Reported(Status::Failed))
 }
 
@@ -112,7 +113,7 @@ fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliErro
     let limit =
         spec.given.open().get("exec_timeout").and_then(ostler_core::text::units::millis_of).filter(|ms| *ms > 0).map(Duration::from_millis);
     for text in commands(spec.given.open().get("post_update")) {
-        cx.out.info(format_args!("post_update: {}", shown(&text)));
+        cx.out.info(message!("post_update: {command}", command = shown(&text)));
         cx.out.flush();
         match run_within(folder.command("sh").args(["-c", &text]), limit) {
             Ok(Some(status)) if status.success() => {}

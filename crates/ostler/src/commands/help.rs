@@ -8,6 +8,7 @@ use crate::error::{CliError, Status, UsageError};
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = cx.program.name();
     let text = match call.target() {
+        None if call.has("texts") => format!("{}\n", serde_json::json!(cli::table_texts())),
         None if call.has("man") => cli::man_page(name),
         #[cfg(feature = "export")]
         Some("import") if call.has("reference") => ostler_export::import_reference(),

@@ -9,11 +9,12 @@ use crate::render::{id_list, json};
 /// Prints `[ 0, 1 ]` as Node does; `[]` for an unknown name.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let rows = cx.client()?.list()?;
-    let ids: Vec<u32> = selected(&rows, call.target().unwrap_or_default()).iter().map(|row| row.id).collect();
+    let target = call.target().unwrap_or_default();
+    let ids: Vec<u32> = selected(&rows, target).iter().map(|row| row.id).collect();
     if call.has("json") {
         json(&mut cx.out, &ids);
     } else {
         cx.out.line(id_list(&ids, false));
     }
-    Ok(if ids.is_empty() { missing(cx) } else { Status::Ok })
+    if ids.is_empty() { missing(cx, call, target) } else { Ok(Status::Ok) }
 }

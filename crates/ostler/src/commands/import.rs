@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Origin};
 use ostler_core::watch::{Glob, is_glob};
+use ostler_core::{marked, message};
 use ostler_export::{FileContext, ImportFormat, Imported, import, import_compose};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
 use super::files;
 use super::project::{ComposeFiles, override_of};
-use crate::cli::Call;
+use crate::cli::{Call, missing_argument};
 use crate::cx::Cx;
 use crate::error::{CliError, CommandError, ProjectError, Status, UsageError};
+use crate::near_file::near_one_of;
 use crate::render;
 
 /// Longest file that is read; `ostler-export` also rejects longer files.
@@ -32,10 +34,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let word = call.target().unwrap_or_default();
     let from = ImportFormat::named(word).ok_or_else(|| {
         let known: Vec<&str> = ImportFormat::ALL.iter().map(|(word, _)| *word).collect();
-        UsageError::BadValue { option: "import".into(), reason: format!("expected {}, found {word:?}", known.join(", ")) }
+        UsageError::unknown_value("import", word, &known)
     })?;
     if call.has("port") && from != ImportFormat::Procfile {
-        return Err(UsageError::BadValue { option: "--port".into(), reason: format!("only a Procfile needs ports, not {word}") }.into());
+        return Err(UsageError::BadValue {
+            option: "--port".into(),
+            reason: message!("only a Procfile needs ports, not {format}", format = word),
+        }
+        .into());
     }
     let context = files::context(cx, call)?;
     let cwd = &context.cwd;
@@ -43,12 +49,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (imported, shown) = if from == ImportFormat::Compose {
         let (files, shown) = match target {
             Some("-") => (ComposeFiles::of_text(String::from_utf8_lossy(&files::stdin()?).into_owned(), &context)?, "-".to_owned()),
-            Some(path) => (ComposeFiles::read(&[cwd.join(path)], &context)?, path.to_owned()),
+            Some(path) => (ComposeFiles::read(&[cwd.join(path)], &context).map_err(CliError::no_file)?, path.to_owned()),
             None => {
                 let (_, shown) = usual(from, &context, word)?;
                 let file = cwd.join(&shown);
                 let over = override_of(&file);
-                (ComposeFiles::read(&std::iter::once(file).chain(over).collect::<Vec<_>>(), &context)?, shown)
+                let files: Vec<_> = std::iter::once(file).chain(over).collect();
+                (ComposeFiles::read(&files, &context).map_err(CliError::no_file)?, shown)
             }
         };
         (files.with(&context, import_compose), shown)
@@ -70,7 +77,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         };
         (import(from, &text, &place), shown)
     };
-    let imported = imported.map_err(|source| ProjectError::Import { file: shown.clone(), source })?;
+    let imported = imported.map_err(|source| CliError::no_file(ProjectError::Import { file: shown.clone(), source }))?;
     // A file without apps would have no effect, and the user would get no message.
     if imported.apps.is_empty() {
         let text = render::not_carried(&imported.notices, cx.out.width(), cx.out.paint_err());
@@ -87,7 +94,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// Returns the port of the first process of a Procfile.
 fn port(call: &Call) -> Result<Option<u16>, UsageError> {
-    let bad = |text: &str| UsageError::BadValue { option: "--port".into(), reason: format!("expected a port, found {text:?}") };
+    let bad = |text: &str| UsageError::BadValue {
+        option: "--port".into(),
+        reason: message!("expected a port, found {text}", text = format!("{text:?}")),
+    };
     call.value("port").map(|text| text.parse().map_err(|_| bad(text))).transpose()
 }
 
@@ -132,8 +142,15 @@ fn usual(from: ImportFormat, context: &Context, word: &str) -> Result<(String, S
     let names: &[&str] = USUAL.iter().find(|(own, _)| *own == from).map_or(&[], |(_, names)| names);
     match names.iter().find(|name| context.cwd.join(name).is_file()) {
         Some(name) => Ok((read(context, name, Origin::CurrentFolder)?, (*name).to_owned())),
-        None if names.is_empty() => Err(UsageError::MissingArgument { name: "file".into() }.into()),
-        None => Err(CliError::NotFound(format!("there is no {} here: name the file, `import {word} <file>`", names.join(", ")))),
+        None if names.is_empty() => Err(missing_argument("file".into(), "import").into()),
+        None => Err(CliError::Unknown {
+            text: message!(
+                "there is no {files} in {folder}; no file was written",
+                files = names.join(", "),
+                folder = context.cwd.display()
+            ),
+            hint: near_one_of(&context.cwd, names).unwrap_or_else(|| message!("name the file: `import {format} <file>`", format = word)),
+        }),
     }
 }
 
@@ -141,20 +158,21 @@ fn read(context: &Context, shown: &str, origin: Origin) -> Result<String, CliErr
     let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
     let mut bytes = Vec::new();
     let path = Path::new(shown);
-    let (file, _) = context.open(path, origin).map_err(|source| CliError::Opened { file: shown.to_owned(), source })?;
+    let opened = context.open(path, origin).map_err(|source| CliError::Opened { file: shown.to_owned(), source: source.into() });
+    let (file, _) = opened.map_err(CliError::no_file)?;
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     String::from_utf8(bytes).map_err(|_| CliError::NotUtf8(shown.to_owned()))
 }
 
 fn write(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
-    let failed = |source: std::io::Error| CliError::File { what: "write", path: path.display().to_string(), source };
+    let failed = |source: std::io::Error| CliError::File { what: marked!("write"), path: path.display().to_string(), source };
     if force {
         return replace(path, text.as_bytes(), Durability::Process, Writers::Many).map_err(|error| failed(error.source));
     }
     let made = fs::OpenOptions::new().write(true).create_new(true).open(path);
     match made.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(CommandError::Exists { path: path.to_owned(), instead: "add -f to overwrite it, or --out to name another" }.into())
+            Err(CommandError::Exists { path: path.to_owned(), instead: marked!("add -f to overwrite it, or --out to name another") }.into())
         }
         other => other.map_err(failed),
     }
@@ -174,7 +192,10 @@ fn report(cx: &mut Cx, call: &Call, imported: &Imported, out: &str) {
         cx.out.data(imported.text().as_bytes());
     } else {
         let count = imported.apps.len();
-        cx.out.line(format_args!("File {out} written: {count} app{}", if count == 1 { "" } else { "s" }));
+        cx.out.line(match count {
+            1 => message!("File {file} written: 1 app", file = out),
+            _ => message!("File {file} written: {count} apps", file = out, count),
+        });
     }
     if !imported.notices.is_empty() {
         let text = render::not_carried(&imported.notices, cx.out.width(), cx.out.paint_err());

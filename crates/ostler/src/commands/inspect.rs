@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::AppSpec;
+use ostler_core::message;
 use ostler_proto::control::{Detail, Request};
 
 use crate::app_files::with_rights_of;
@@ -44,7 +45,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                 cx.out.error(format_args!("[{name}]({id}) {}", shown(&line)));
                 status = Status::Failed;
             }
-            None => cx.out.warn(format_args!("[{name}]({id}) received the request; its error output shows the address of the inspector")),
+            None => {
+                cx.out.warn(message!("[{name}]({id}) received the request; its error output shows the address of the inspector", name, id))
+            }
         }
     }
     Ok(status)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ostler_config::{Overlay, Problems, finish_order, from_options};
 use ostler_core::app::select::{Selectable, select};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::message;
 use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
 use serde_json::{Map, Value};
 
@@ -19,7 +20,7 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, CommandError};
-use crate::render::{ProgressPrinter, Wording};
+use crate::render::{ProgressPrinter, Wording, shell_word};
 use crate::text::shown;
 
 /// Starts the target of `runtime`. A target is never the name of an existing app here. Returns
@@ -32,8 +33,8 @@ pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     };
     match source {
         Some(source) => {
-            if from_file(cx, call, &source, Existing::Restart)?.is_empty() {
-                return Err(CommandError::NothingToStart(format!("no app of {} is selected", source.shown())).into());
+            if selected(cx, call, &source, Existing::Restart)?.is_none() {
+                return Err(CommandError::NothingToStart(message!("no app of {source} is selected", source = source.shown())).into());
             }
         }
         None if target.is_empty() => return Ok(false),
@@ -44,14 +45,25 @@ pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     Ok(true)
 }
 
-/// Starts every app of a config file; existing apps get its description.
+/// Starts every app of a config file; existing apps get its description. A selection without apps
+/// is a warning.
 pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Existing) -> Result<Vec<u32>, CliError> {
+    let ids = selected(cx, call, source, existing)?;
+    if ids.is_none() && !cx.program.is_pm2() {
+        cx.out.warn_err(message!("no app of {file} is selected; nothing was started", file = source.shown()));
+    }
+    Ok(ids.unwrap_or_default())
+}
+
+/// Starts the selected apps of a config file; `None` if no app is selected.
+fn selected(cx: &mut Cx, call: &Call, source: &Source, existing: Existing) -> Result<Option<Vec<u32>>, CliError> {
     let mut context = files::context(cx, call)?;
     let loaded = files::read(cx, call, source, &mut context)?;
     let overlay = overlay(call, loaded.apps.len())?;
     let present = Present::from_file(cx, &loaded.apps, &overlay)?;
-    let (mut apps, mut raw, mut notes, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), None);
+    let (mut apps, mut raw, mut notes, mut left_out, mut refused) = (Vec::new(), Vec::new(), Vec::new(), None, Vec::new());
     for app in &loaded.apps {
+        refused.extend(present.name_fault(app, &overlay).map(|fault| app.mistake("name", fault)));
         match present.describe(app, &context, &overlay) {
             Ok(restart_listed) => {
                 notes.extend(restart_listed.notes);
@@ -62,13 +74,17 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
             Err(problems) if cx.program.is_pm2() && files::is_missing(&problems) => {
                 left_out = Some(files::report(cx, Some(source), &problems))
             }
-            // All apps are checked before any of them starts: one invalid app, and none is started.
-            Err(problems) => return Err(files::report(cx, Some(source), &problems)),
+            Err(problems) if cx.program.is_pm2() => return Err(files::report(cx, Some(source), &problems)),
+            Err(problems) => refused.extend(problems.0),
         }
+    }
+    // All apps are checked before any of them starts: one invalid app, and none is started.
+    if !refused.is_empty() {
+        return Err(files::report(cx, Some(source), &Problems(refused)));
     }
     files::check_profile(cx, overlay.profile.as_deref(), &apps, false)?;
     apps.iter().for_each(|app| files::print_cron(cx, &app.spec));
-    apps.iter().for_each(|app| files::warn(cx, &app.warnings));
+    files::warn_all(cx, overlay.profile.as_deref(), &apps);
     notes.iter().for_each(|note| cx.out.info(shown(note)));
     let mut apps: Vec<AppSpec> = apps.into_iter().map(|app| app.spec).collect();
     apps.iter().try_for_each(cx::check_working_directory)?;
@@ -78,7 +94,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
         return Err(files::report(cx, Some(source), &problems));
     }
     if apps.is_empty() {
-        return left_out.map_or(Ok(Vec::new()), Err);
+        return left_out.map_or(Ok(None), Err);
     }
     apps.iter().try_for_each(|app| instance_limit::check(cx, call, &app.name, app.instances))?;
     write::config(cx, call, &apps)?;
@@ -87,7 +103,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let (command, confirm, as_pm2) = (call.word.clone(), proof(cx, call), cx.program.is_pm2());
     let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: as_pm2, as_pm2 };
     let ids = ports::perform(cx, &request, wording)?;
-    left_out.map_or(Ok(ids), Err)
+    left_out.map_or(Ok(Some(ids)), Err)
 }
 
 /// Returns the options of the command line as an overlay for the apps of a file. A name makes sense
@@ -127,7 +143,11 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
         return Err(Failure::NotFound { target: target.to_owned() }.into());
     }
     let spec = plain_spec(cx, call, target)?;
-    match Present::of(cx, std::slice::from_ref(&spec.name))?.down(&spec) {
+    let present = Present::of(cx, std::slice::from_ref(&spec.name))?;
+    if let Some(fault) = present.name_fault_of(&spec.name) {
+        return Err(CommandError::ReservedName(fault).into());
+    }
+    match present.down(&spec) {
         // The settings from the app's file or from an earlier command are kept.
         Some(old) => {
             let spec = updated_spec(cx, call, old)?;
@@ -176,13 +196,19 @@ fn described(cx: &mut Cx, call: &Call, target: &str, mut attributes: Map<String,
 /// Starts a new app, or a stopped app with the same script and name.
 fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result<Vec<u32>, CliError> {
     let mode = if spec.mode == ExecMode::Fork { "fork_mode" } else { "cluster_mode" };
-    let script = spec.script.clone();
+    let (script, name) = (spec.script.clone(), spec.name.clone());
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
     let (command, confirm, as_pm2) = (call.word.clone(), proof(cx, call), cx.program.is_pm2());
     let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false, as_pm2 };
     if !as_pm2 {
-        return cx.perform(&request, Wording::PlainStart);
+        return match cx.perform(&request, Wording::PlainStart) {
+            Err(CliError::Daemon(Failure::AlreadyLaunched)) => {
+                let error = CommandError::AlreadyRuns { app: shown(&name), word: shell_word(&name), program: cx.program.name() };
+                Err(if cx.done.is_empty() { CliError::unchanged(error) } else { error.into() })
+            }
+            result => result,
+        };
     }
     let (out, client) = cx.parts()?;
     out.flush();

@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render;
 
-/// Prints all instances.
+/// Prints all instances, or those that the user names. As `pm2`, names are ignored.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     // In the folder of a project that is up, `ps` is Compose's; everywhere else it is PM2's.
     #[cfg(feature = "export")]
@@ -24,7 +24,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if call.has("quiet") {
-        let ids = cx.client()?.list()?.iter().map(|row| row.id).collect::<Vec<_>>();
+        let ids = match named(cx, call)? {
+            Some(ids) => ids,
+            None => cx.client()?.list()?.iter().map(|row| row.id).collect(),
+        };
         show_ids(cx, call, &ids);
         return Ok(Status::Ok);
     }
@@ -37,8 +40,26 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.client()?.list()?;
         return Ok(Status::Ok);
     }
-    table::show(cx, call)?;
+    print(cx, call)?;
     Ok(Status::Ok)
+}
+
+fn print(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
+    match named(cx, call)? {
+        Some(ids) => table::show_only(cx, call, &ids),
+        None => table::show(cx, call),
+    }
+}
+
+/// Returns the instances that the user names; none without a name.
+///
+/// # Errors
+/// Returns an error if a name matches no app.
+fn named(cx: &mut Cx, call: &Call) -> Result<Option<Vec<u32>>, CliError> {
+    if cx.program.is_pm2() || call.targets.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(cx.find(&call.targets)?.iter().map(|detail| detail.id).collect()))
 }
 
 fn show_ids(cx: &mut Cx, call: &Call, ids: &[u32]) {
@@ -54,7 +75,7 @@ fn follow(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         if cx.out.width().is_some() {
             cx.out.control("\x1b[2J\x1b[H");
         }
-        table::show(cx, call)?;
+        print(cx, call)?;
         cx.out.flush();
         if cx.out.is_closed() {
             return Ok(Status::Ok);

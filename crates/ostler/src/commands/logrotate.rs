@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ostler_core::message;
 use ostler_sys::users::user::{User, group_by_id};
 
 use crate::cli::Call;
@@ -32,14 +33,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let installed = path.parent().is_some_and(Path::is_dir);
     let write = SetupStep::Write { path: path.clone(), text, mode: 0o644 };
     steps::perform(&[write], &mut |_| {}).map_err(CliError::unchanged)?;
-    cx.out.info(format_args!("Logs in {home} are rotated by logrotate: {}", path.display()));
+    cx.out.info(message!("Logs in {home} are rotated by logrotate: {path}", home, path = path.display()));
     if !installed {
-        cx.out.warn("logrotate does not seem to be installed on this machine: nothing will happen until it is");
+        cx.out.warn(message!("logrotate does not seem to be installed on this machine: nothing will happen until it is"));
     }
     let name = cx.program.name();
-    cx.out.info(format_args!(
+    cx.out.info(message!(
         "{name} already rotates logs; use only one of the two: `{name} set log_rotate:enabled false`, or `log_rotate: false` \
-         of an app, leaves it to logrotate"
+         of an app, leaves it to logrotate",
+        name
     ));
     Ok(Status::Ok)
 }

@@ -1,5 +1,7 @@
 //! `logs`: chooses the apps; [`crate::logs`] shows their lines.
 
+use ostler_core::message;
+
 use super::project::{app_names, is_named, project_members};
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -24,7 +26,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         targets
     };
     if targets.is_empty() {
-        return Err(CliError::NotFound("no app of this project is running: `ostler up` starts it".into()));
+        return Err(CliError::NotFound(message!("no app of this project is running: `ostler up` starts it")));
     }
     let Some(call) = call.as_command("logs", targets) else { return crate::logs::run(cx, call) };
     crate::logs::run(cx, &call)

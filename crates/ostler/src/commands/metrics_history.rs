@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
+use ostler_core::message;
 use ostler_core::text::units;
 use ostler_history::{Figure, Folder, History, QueryResult};
 use ostler_web::history::{self, Key, SeriesSubject};
@@ -49,7 +50,7 @@ impl MetricsHistory {
             _ => DashboardError::History { folder: history::folder(&home), source: error },
         })?;
         if !is_enabled {
-            cx.out.warn_err(format_args!("the dashboard is off, so no new metrics are recorded: `{name} web enable` turns it on"));
+            cx.out.warn_err(message!("the dashboard is off, so no new metrics are recorded: `{name} web enable` turns it on", name));
         }
         Ok(past)
     }
@@ -98,7 +99,7 @@ impl MetricsHistory {
 /// Returns an error if the value is no time.
 pub(super) fn since(call: &Call, usual_ms: u64) -> Result<u64, CliError> {
     let Some(text) = call.value("since") else { return Ok(usual_ms) };
-    let reason = format!("expected a time such as 90s, 10m, 2h or 7d, found {text:?}");
+    let reason = message!("expected a time such as 90s, 10m, 2h or 7d, found {found}", found = format!("{text:?}"));
     let since = units::millis(text).ok().filter(|ms| *ms > 0);
     Ok(since.ok_or(UsageError::BadValue { option: "--since".into(), reason })?)
 }

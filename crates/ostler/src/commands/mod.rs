@@ -90,7 +90,6 @@ mod start;
 mod startup;
 #[cfg(feature = "web")]
 mod stats;
-mod steady;
 mod table;
 #[cfg(feature = "web")]
 mod top;
@@ -103,6 +102,7 @@ mod update;
 #[cfg(feature = "machine")]
 mod update_from;
 mod validate;
+mod wait_healthy;
 #[cfg(feature = "web")]
 mod web;
 mod why;
@@ -112,6 +112,8 @@ use crate::cli::{Availability, COMMANDS, Call};
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
+#[cfg(all(test, feature = "machine"))]
+pub(crate) use doctor::doctor_report;
 pub(crate) use foreground::run as in_foreground;
 pub(crate) use overview::run as overview;
 

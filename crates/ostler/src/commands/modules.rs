@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_proto::control::TableRow;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::table;
 use crate::cli::Call;
@@ -16,15 +18,15 @@ use crate::modules::{self, BuiltIn, INSTALLED, InstallRequest, Installed, Module
 
 /// Packages that PM2 installs into its own folder, with the alternatives in ostler.
 const FOR_PM2: &[(&str, &str)] = &[
-    ("deep-monitoring", "ostler measures apps by itself: see `describe`"),
-    ("gc-stats", "ostler measures apps by itself: see `describe`"),
-    ("event-loop-inspector", "ostler measures apps by itself: see `describe`"),
-    ("v8-profiler", "`inspect <app>` opens the debugger of an app, which records profiles"),
-    ("profiler", "`inspect <app>` opens the debugger of an app, which records profiles"),
-    ("typescript", "name the interpreter of an app (`--interpreter ts-node`), or use a Node that runs TypeScript"),
-    ("livescript", "name the interpreter of an app (`--interpreter lsc`)"),
-    ("coffee-script", "name the interpreter of an app (`--interpreter coffee`)"),
-    ("coffeescript", "name the interpreter of an app (`--interpreter coffee`)"),
+    ("deep-monitoring", marked!("ostler measures apps by itself: see `describe`")),
+    ("gc-stats", marked!("ostler measures apps by itself: see `describe`")),
+    ("event-loop-inspector", marked!("ostler measures apps by itself: see `describe`")),
+    ("v8-profiler", marked!("`inspect <app>` opens the debugger of an app, which records profiles")),
+    ("profiler", marked!("`inspect <app>` opens the debugger of an app, which records profiles")),
+    ("typescript", marked!("name the interpreter of an app (`--interpreter ts-node`), or use a Node that runs TypeScript")),
+    ("livescript", marked!("name the interpreter of an app (`--interpreter lsc`)")),
+    ("coffee-script", marked!("name the interpreter of an app (`--interpreter coffee`)")),
+    ("coffeescript", marked!("name the interpreter of an app (`--interpreter coffee`)")),
 ];
 
 /// Time of `--safe` when none is given, as in PM2.
@@ -70,10 +72,10 @@ fn take(cx: &mut Cx, call: &Call, source: &Source) -> Result<Value, CliError> {
         uid: text("uid").or_else(|| text("user")),
         gid: text("gid"),
     };
-    cx.out.info(format_args!("Installing module {}", source.shown()));
+    cx.out.info(message!("Installing module {name}", name = source.shown()));
     let package = modules::install(cx, &request)?;
     let version = package.version.as_deref().unwrap_or("N/A");
-    cx.out.info(format_args!("Module {} {version} installed and started", package.name));
+    cx.out.info(message!("Module {name} {version} installed and started", name = package.name, version));
     show_settings(cx, &package.name)?;
     Ok(json!({ "name": package.name, "version": package.version, "built_in": false }))
 }
@@ -83,7 +85,10 @@ fn safe(call: &Call) -> Result<Option<Duration>, UsageError> {
         None => Ok(call.has("safe").then_some(SAFE)),
         Some(text) => match text.parse() {
             Ok(ms) => Ok(Some(Duration::from_millis(ms))),
-            Err(_) => Err(UsageError::BadValue { option: "--safe".into(), reason: format!("expected milliseconds, found {text:?}") }),
+            Err(_) => Err(UsageError::BadValue {
+                option: "--safe".into(),
+                reason: message!("expected milliseconds, found {text}", text = format!("{text:?}")),
+            }),
         },
     }
 }
@@ -102,7 +107,7 @@ fn take_built_in(cx: &mut Cx, module: &BuiltIn) -> Result<Value, CliError> {
         Ok(())
     })?;
     notify_daemon(cx)?;
-    cx.out.info(format_args!("Module {} is built in: {}", module.name, module.does));
+    cx.out.info(message!("Module {name} is built in: {description}", name = module.name, description = translated(module.does)));
     show_settings(cx, module.name)?;
     Ok(json!({ "name": module.name, "built_in": true }))
 }
@@ -126,15 +131,25 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let name = built_in(word).map_or(word.as_str(), |module| module.name);
         let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, name).into_iter().collect() };
         if found.is_empty() && word != "all" && !stop_developed(cx, name)? {
-            return Err(ModuleError::Unknown(word.to_owned()).into());
+            return Err(unknown(word, &settings).into());
         }
         for module in found {
             modules::uninstall(cx, &module)?;
-            let rest = if module.kind == ModuleKind::BuiltIn { "; the built-in replacement keeps running with its defaults" } else { "" };
-            cx.out.info(format_args!("Module {} uninstalled{rest}", module.name));
+            let name = &module.name;
+            cx.out.info(match module.kind {
+                ModuleKind::BuiltIn => {
+                    message!("Module {name} uninstalled; the built-in replacement keeps running with its defaults", name)
+                }
+                _ => message!("Module {name} uninstalled", name),
+            });
         }
     }
     Ok(Status::Ok)
+}
+
+fn unknown(word: &str, settings: &Map<String, Value>) -> ModuleError {
+    let known = modules::all(settings);
+    ModuleError::unknown(word, known.iter().map(|module| module.name.as_str()))
 }
 
 /// Deletes the app that `install .` has started. Returns false if no such module exists.
@@ -142,7 +157,7 @@ fn stop_developed(cx: &mut Cx, name: &str) -> Result<bool, CliError> {
     let is_there = rows(cx)?.iter().any(|row| module_conf::is_of(row, name));
     if is_there {
         modules::uninstall(cx, &Installed { name: name.into(), kind: ModuleKind::BuiltIn, uid: None, gid: None, address: None })?;
-        cx.out.info(format_args!("Module {name} uninstalled"));
+        cx.out.info(message!("Module {name} uninstalled", name));
     }
     Ok(is_there)
 }
@@ -157,11 +172,15 @@ pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for word in &call.targets {
         let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, word).into_iter().collect() };
         if found.is_empty() && word != "all" {
-            return Err(ModuleError::Unknown(word.to_owned()).into());
+            return Err(unknown(word, &settings).into());
         }
         for module in found {
             if module.kind == ModuleKind::BuiltIn {
-                cx.out.info(format_args!("Module {} is built in: it is updated with {}", module.name, cx.program.name()));
+                cx.out.info(message!(
+                    "Module {name} is built in: it is updated with {program}",
+                    name = module.name,
+                    program = cx.program.name()
+                ));
                 continue;
             }
             let source = modules::newest(cx, &module)?;
@@ -189,12 +208,15 @@ pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     for module in &found {
         let version = version(cx, module)?.unwrap_or_default();
-        let state =
-            if module.kind == ModuleKind::BuiltIn { "built in".to_owned() } else { status(module).unwrap_or_else(|| "not running".into()) };
+        let state = if module.kind == ModuleKind::BuiltIn {
+            message!("built in")
+        } else {
+            status(module).unwrap_or_else(|| message!("not running"))
+        };
         cx.out.line(format_args!("{}  {}", module.name, [version, state].join("  ").trim_start()));
     }
     if found.is_empty() {
-        cx.out.info("no modules are installed");
+        cx.out.info(message!("no modules are installed"));
     }
     Ok(Status::Ok)
 }
@@ -204,14 +226,14 @@ pub(crate) fn generate(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.target().unwrap_or("sample-module").to_owned();
     let folder = modules::generate(&name, Path::new(&cx::cwd()?))?;
     let program = cx.program.name();
-    cx.out.info(format_args!("Module sample created in folder: {}", folder.display()));
+    cx.out.info(message!("Module sample created in folder: {folder}", folder = folder.display()));
     for line in [
-        "Start module in development mode:".to_owned(),
+        message!("Start module in development mode:"),
         format!("$ cd {} && npm install", folder.file_name().unwrap_or_default().to_string_lossy()),
         format!("$ {program} install ."),
-        "Module Log:".to_owned(),
+        message!("Module Log:"),
         format!("$ {program} logs {name}"),
-        "Uninstall module:".to_owned(),
+        message!("Uninstall module:"),
         format!("$ {program} uninstall {name}"),
     ] {
         cx.out.line(line);
@@ -226,7 +248,7 @@ pub(crate) fn package(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("json") {
         crate::render::json(&mut cx.out, &json!({ "file": file }));
     } else {
-        cx.out.info(format_args!("Module packaged in {}", file.display()));
+        cx.out.info(message!("Module packaged in {file}", file = file.display()));
     }
     Ok(Status::Ok)
 }
@@ -242,7 +264,7 @@ pub(crate) fn publish(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     words.extend(call.app_args.iter().flatten().map(String::as_str));
     modules::run_npm(cx, &folder, &words)?;
-    cx.out.info(if call.has("dry-run") { "Nothing was published: --dry-run" } else { "Module published" });
+    cx.out.info(if call.has("dry-run") { message!("Nothing was published: --dry-run") } else { message!("Module published") });
     Ok(Status::Ok)
 }
 
@@ -250,5 +272,5 @@ pub(crate) fn publish(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// package.
 fn folder(call: &Call) -> Result<PathBuf, CliError> {
     let folder = Path::new(&cx::cwd()?).join(call.target().unwrap_or("."));
-    std::fs::canonicalize(&folder).map_err(|source| CliError::File { what: "read", path: folder.display().to_string(), source })
+    std::fs::canonicalize(&folder).map_err(|source| CliError::File { what: marked!("read"), path: folder.display().to_string(), source })
 }

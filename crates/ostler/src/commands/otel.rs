@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
+use ostler_core::{marked, message};
+
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
@@ -19,7 +21,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     crate::home::prepare(&home, cx.program)?;
     let (place, fresh) = (home.join("otel"), home.join("otel.new"));
     remove(&fresh)?;
-    fs::create_dir(&fresh).map_err(|source| failed("make", &fresh, source))?;
+    fs::create_dir(&fresh).map_err(|source| failed(marked!("make"), &fresh, source))?;
     cx.out.info(format_args!("npm install {}", PACKAGES.join(" ")));
     let prefix = fresh.display().to_string();
     let mut words = vec!["install", "--no-audit", "--no-fund", "--omit=dev", "--prefix", &prefix];
@@ -29,14 +31,15 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Err(CliError::unchanged(why));
     }
     remove(&place)?;
-    fs::rename(&fresh, &place).map_err(|source| failed("rename", &fresh, source))?;
+    fs::rename(&fresh, &place).map_err(|source| failed(marked!("rename"), &fresh, source))?;
     if call.has("json") {
         crate::render::json(&mut cx.out, &json!({ "packages": PACKAGES, "folder": place.display().to_string() }));
         return Ok(Status::Ok);
     }
-    cx.out.info("[v] Node apps with `trace: true` (or started with --trace) are traced from their next start on");
-    cx.out
-        .info("Destination of traces: OTEL_EXPORTER_OTLP_ENDPOINT in the app's env, otherwise the dashboard while it is on (`web enable`)");
+    cx.out.info(message!("[v] Node apps with `trace: true` (or started with --trace) are traced from their next start on"));
+    cx.out.info(message!(
+        "Destination of traces: OTEL_EXPORTER_OTLP_ENDPOINT in the app's env, otherwise the dashboard while it is on (`web enable`)"
+    ));
     Ok(Status::Ok)
 }
 
@@ -44,16 +47,16 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 pub(crate) fn uninstall(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let place = cx.home()?.join("otel");
     if !place.exists() {
-        return Err(CliError::NotFound("OpenTelemetry is not installed".into()));
+        return Err(CliError::NotFound(message!("OpenTelemetry is not installed")));
     }
     remove(&place)?;
-    cx.out.info("[v] OpenTelemetry is removed; apps run without it from their next start on");
+    cx.out.info(message!("[v] OpenTelemetry is removed; apps run without it from their next start on"));
     Ok(Status::Ok)
 }
 
 fn remove(folder: &Path) -> Result<(), CliError> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", folder, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(marked!("remove"), folder, error)),
         _ => Ok(()),
     }
 }

@@ -1,11 +1,14 @@
 //! `ostler` without a command: the number of apps by state, and the apps that need attention.
 
-use ostler_core::lifecycle::Trouble;
+use ostler_client::Client;
+use ostler_core::message;
+use ostler_proto::control::{InstanceFigures, Request, Response};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::client::VERSION;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
+use crate::left_behind;
 use crate::render::face::{AppGroup, Cell, Column, Mark, grid, overview_counts};
 use crate::render::{SortOrder, View, shell_word, styles};
 use crate::text::{fit, shown, wrap_words};
@@ -19,31 +22,38 @@ const MOST: usize = 10;
 /// Returns an error if the home cannot be used, or if the daemon does not answer.
 pub(crate) fn run(cx: &mut Cx) -> Result<Status, CliError> {
     let program = cx.program.name();
-    let rows = match cx.running_client()? {
-        Some(client) => client.table()?,
+    let (rows, figures) = match cx.running_client()? {
+        Some(client) => (client.table()?, measured(client)),
         None => {
-            print(cx, &format!("ostler {VERSION} · no daemon is running"));
-            print(cx, &format!("Start an app: `{program} start app.js`. Help: `{program} help`, `{program} help --all`."));
+            print(cx, &format!("ostler {VERSION} · {}", message!("no daemon is running")));
+            let home = cx.home()?.to_owned();
+            let lost = left_behind::of(&home).map(|left| left_behind::lost_message(&left, &home, program));
+            if let Some(text) = lost.or_else(|| left_behind::saved_hint(&home, program)) {
+                print(cx, &text);
+            }
+            print(cx, &message!("Start an app: `{program} start app.js`. Help: `{program} help`, `{program} help --all`.", program));
             return Ok(Status::Ok);
         }
     };
-    let groups = AppGroup::all(rows.into_iter().filter(|row| !row.module).collect(), false, SortOrder::BY_NAME);
+    let (modules, apps): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.module);
+    let groups = AppGroup::measured(apps, &figures, false, SortOrder::BY_NAME);
+    let modules = AppGroup::measured(modules, &figures, false, SortOrder::BY_NAME);
     if groups.is_empty() {
-        print(cx, &format!("ostler {VERSION} · no apps yet"));
-        print(cx, &format!("Start one: `{program} start app.js`. Help: `{program} help`, `{program} help --all`."));
+        print(cx, &format!("ostler {VERSION} · {}", message!("no apps yet")));
+        print(cx, &message!("Start one: `{program} start app.js`. Help: `{program} help`, `{program} help --all`.", program));
         return Ok(Status::Ok);
     }
     print(cx, &format!("ostler {VERSION} · {}", overview_counts(&groups)));
-    let unwell: Vec<&AppGroup> = groups.iter().filter(|group| needs_attention(group)).collect();
+    let unwell: Vec<&AppGroup> = groups.iter().chain(&modules).filter(|group| !group.reasons.is_empty()).collect();
     let words: Vec<String> = unwell.iter().take(MOST).map(|group| attention(cx, group)).collect();
     let table = attention_list(&unwell, words, program, &cx.out.view());
     if !table.is_empty() {
         cx.out.line(table.trim_end_matches('\n'));
     }
     if let Some(more) = unwell.len().checked_sub(MOST).filter(|more| *more > 0) {
-        print(cx, &format!("and {more} more: `{program} list`"));
+        print(cx, &message!("and {more} more: `{program} list`", more, program));
     }
-    print(cx, &format!("Help: `{program} help`, `{program} help --all`."));
+    print(cx, &message!("Help: `{program} help`, `{program} help --all`.", program));
     Ok(Status::Ok)
 }
 
@@ -74,18 +84,25 @@ fn attention_list(unwell: &[&AppGroup], words: Vec<String>, program: &str, view:
     grid(columns, view)
 }
 
-fn needs_attention(group: &AppGroup) -> bool {
-    group.state.mark >= Mark::Warning || group.row.trouble.is_some()
+/// Returns the measurements of the Node apps that measure at this moment. The request starts no
+/// measurement.
+fn measured(client: &mut Client) -> Vec<InstanceFigures> {
+    match client.request(&Request::Collect { for_ms: 0 }, &mut |_| {}) {
+        Ok(Response::Figures(figures)) => figures,
+        _ => Vec::new(),
+    }
 }
 
-/// Describes the trouble of an app: the first line of its last error, else its state.
+/// Describes the trouble of an app: the first line of its last error if it is down, else the
+/// reasons.
 fn attention(cx: &mut Cx, group: &AppGroup) -> String {
-    if group.row.trouble == Some(Trouble::KeepsRestarting) {
-        return group.recent_exits_text();
+    if let Some(id) = group.down_id {
+        let details = cx.client().and_then(|client| Ok(client.inspect(&[id.to_string()])?)).unwrap_or_default();
+        if let Some(error) = details.first().and_then(|detail| detail.instance.exits.last()?.last_lines.first()) {
+            return shown(error.trim());
+        }
     }
-    let details = cx.client().and_then(|client| Ok(client.inspect(&[group.row.id.to_string()])?)).unwrap_or_default();
-    let error = details.first().and_then(|detail| detail.instance.exits.last()?.last_lines.first());
-    error.map_or_else(|| group.state.text.clone(), |line| shown(line.trim()))
+    group.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

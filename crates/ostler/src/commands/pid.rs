@@ -19,5 +19,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     } else {
         cx.out.line(pids.iter().map(i32::to_string).collect::<Vec<_>>().join("\n"));
     }
-    Ok(if call.target().is_some() && rows.is_empty() { missing(cx) } else { Status::Ok })
+    match call.target() {
+        Some(target) if rows.is_empty() => missing(cx, call, target),
+        _ => Ok(Status::Ok),
+    }
 }

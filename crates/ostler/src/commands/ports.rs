@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use ostler_core::app::ExecMode;
+use ostler_client::ports::PortScan;
 use ostler_core::app::select::{Selectable, select};
+use ostler_core::message;
 use ostler_proto::control::{Confirm, Detail, Request};
-use ostler_sys::{ProcTable, net::listening};
 
 use crate::cx::{self, Cx};
 use crate::error::CliError;
@@ -72,12 +72,12 @@ fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<OldProcess
     }
     let targets: Vec<String> = ids.iter().map(u32::to_string).collect();
     let details = client.inspect_in(&targets, here)?;
-    let (processes, ephemeral) = (ProcTable::scan(), listening::ephemeral_ports());
+    let mut scan = PortScan::take();
     let old = |detail: Detail| {
-        let pid = detail.instance.pid().filter(|_| detail.spec.mode == ExecMode::Fork)?;
-        let mut ports = ports_of(&processes, pid);
+        let pid = detail.instance.pid().filter(|_| !detail.spec.has_workers())?;
+        let mut ports = scan.ports_of_tree(pid);
         // The kernel chose these ports, and chooses others for the next process.
-        ports.retain(|port| !ephemeral.as_ref().is_some_and(|range| range.contains(port)));
+        ports.retain(|port| !scan.is_ephemeral(*port));
         let within = detail.spec.ready.listen_timeout_ms.map_or(LISTEN_TIMEOUT, Duration::from_millis);
         (!ports.is_empty()).then_some(OldProcess { id: detail.id, name: detail.spec.name, pid, ports, within })
     };
@@ -92,12 +92,12 @@ fn wait(cx: &mut Cx, mut waiting: Vec<OldProcess>) -> Result<(), CliError> {
         let Some(client) = cx.running_client()?.filter(|_| !waiting.is_empty()) else { return Ok(()) };
         let targets: Vec<String> = waiting.iter().map(|old| old.id.to_string()).collect();
         let details = client.inspect_in(&targets, here.clone())?;
-        let processes = ProcTable::scan();
+        let mut scan = PortScan::take();
         waiting.retain_mut(|old| {
             // An instance that was stopped, deleted or not replaced need not prove itself.
             let detail = details.iter().find(|detail| detail.id == old.id);
             let Some(pid) = detail.and_then(|detail| detail.instance.pid()).filter(|pid| *pid != old.pid) else { return false };
-            let ports = ports_of(&processes, pid);
+            let ports = scan.ports_of_tree(pid);
             old.ports.retain(|port| !ports.contains(port));
             !old.ports.is_empty()
         });
@@ -108,18 +108,14 @@ fn wait(cx: &mut Cx, mut waiting: Vec<OldProcess>) -> Result<(), CliError> {
         };
         for old in waiting.extract_if(.., |old| is_over(old)) {
             let ports: Vec<String> = old.ports.iter().map(u16::to_string).collect();
-            let plural = if ports.len() == 1 { "" } else { "s" };
-            let (name, id, ports) = (shown(&old.name), old.id, ports.join(", "));
-            cx.out.warn_err(format_args!("[{name}]({id}) does not listen on port{plural} {ports}, unlike its old process"));
+            let (name, id, all) = (shown(&old.name), old.id, ports.join(", "));
+            cx.out.warn_err(match ports.len() {
+                1 => message!("[{name}]({id}) does not listen on port {port}, unlike its old process", name, id, port = all),
+                _ => message!("[{name}]({id}) does not listen on ports {ports}, unlike its old process", name, id, ports = all),
+            });
         }
         if !waiting.is_empty() {
             std::thread::sleep(PAUSE);
         }
     }
-}
-
-/// Returns the TCP ports on which a process and its descendants listen.
-fn ports_of(processes: &ProcTable, pid: i32) -> BTreeSet<u16> {
-    let tree: Vec<i32> = processes.descendants(pid).iter().map(|entry| entry.pid).chain([pid]).collect();
-    listening::tcp_ports_of(&tree)
 }

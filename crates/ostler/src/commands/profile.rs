@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_client::app_rights::AppRights;
 use ostler_client::profile_file::{extension, take_over};
+use ostler_core::message;
 use ostler_proto::control::{Failure, Profile, Progress, Request, Response};
 use ostler_proto::instance::Detail;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (kind, ms) = (kind(call)?, length(call)?);
     let folder = Path::new(&cx::cwd()?).join(call.value("into").unwrap_or("."));
     if !folder.is_dir() {
-        return Err(CliError::NotFound(format!("\"{}\" is not a folder", folder.display())));
+        return Err(CliError::NotFound(message!("\"{path}\" is not a folder", path = folder.display())));
     }
     let target = call.targets[0].clone();
     let mut files: Vec<(u32, String, String)> = Vec::new();
@@ -39,10 +40,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let answer = client.request(&request, &mut |progress| {
         match progress {
             Progress::Selected { ids, .. } if kind == Profile::Heap => {
-                out.info(format_args!("Taking heap snapshots of {} processes", ids.len()))
+                out.info(message!("Taking heap snapshots of {count} processes", count = ids.len()))
             }
             Progress::Selected { ids, .. } => {
-                out.info(format_args!("Profiling {} processes for {} s", ids.len(), ms as f64 / 1000.0));
+                out.info(message!("Profiling {count} processes for {seconds} s", count = ids.len(), seconds = ms as f64 / 1000.0));
             }
             Progress::Returned { id, name, value, .. } => files.push((id, name, value.as_str().unwrap_or_default().to_owned())),
             Progress::InstanceFailed { id, name, reason } => out.error(format_args!("[{}]({id}) {}", shown(&name), shown(&reason))),
@@ -68,7 +69,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("json") {
         crate::render::json(&mut cx.out, &all);
     } else if !all.is_empty() {
-        cx.out.info("Chrome's developer tools open it, and editors with a profile viewer");
+        cx.out.info(message!("Chrome's developer tools open it, and editors with a profile viewer"));
     }
     match answer {
         Ok(Response::Done { .. }) => Ok(status),
@@ -80,7 +81,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn kind(call: &Call) -> Result<Profile, UsageError> {
     match (call.has("heap"), call.has("memory")) {
-        (true, true) => Err(UsageError::BadValue { option: "--heap".into(), reason: "use only one of --heap and --memory".into() }),
+        (true, true) => Err(UsageError::BadValue { option: "--heap".into(), reason: message!("use only one of --heap and --memory") }),
         (true, false) => Ok(Profile::Heap),
         (false, true) => Ok(Profile::Memory),
         (false, false) => Ok(Profile::Cpu),
@@ -93,7 +94,7 @@ fn length(call: &Call) -> Result<u64, UsageError> {
         Some(text) => ostler_core::text::units::millis(text).map_err(|error| bad(error.to_string()))?,
         None => MS,
     };
-    if (1..=3_600_000).contains(&ms) { Ok(ms) } else { Err(bad("expected a time up to an hour".into())) }
+    if (1..=3_600_000).contains(&ms) { Ok(ms) } else { Err(bad(message!("expected a time up to an hour"))) }
 }
 
 /// Returns the rights of each instance's user. An instance that cannot be profiled has no entry:
@@ -107,7 +108,7 @@ fn rights_of(client: &mut Client, target: &str) -> Vec<(u32, AppRights)> {
 /// Moves the file that an app names into this folder. The app may name any path, so the file is
 /// accessed with the rights of the app's user.
 fn fetch(file: &Path, kind: Profile, rights: Option<&AppRights>, folder: &Path, name: &str, id: u32) -> io::Result<PathBuf> {
-    let rights = rights.ok_or_else(|| io::Error::other("the instance was replaced during the profile"))?;
+    let rights = rights.ok_or_else(|| io::Error::other(message!("the instance was replaced during the profile")))?;
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
     let (to, mut copy) = fresh(folder, &format!("{plain}-{id}"), extension(kind))?;
     match take_over(file, kind, rights, &mut copy, MOST_BYTES) {
@@ -129,5 +130,5 @@ fn fresh(folder: &Path, name: &str, ending: &str) -> io::Result<(PathBuf, File)>
             opened => return Ok((path, opened?)),
         }
     }
-    Err(io::Error::other("there are too many profiles of it already"))
+    Err(io::Error::other(message!("there are too many profiles of it already")))
 }

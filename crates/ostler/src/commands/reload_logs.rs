@@ -1,5 +1,6 @@
 //! `reloadLogs`: reopen the log files.
 
+use ostler_core::message;
 use ostler_proto::control::{LogOutcome, Request, Response};
 
 use crate::cli::Call;
@@ -14,7 +15,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
     let quiet = call.has("json");
     if !quiet {
-        cx.out.line("Reloading all logs...");
+        cx.out.line(message!("Reloading all logs..."));
     }
     let Response::LogsReloaded(logs) = cx.client()?.request(&Request::ReloadLogs, &mut |_| {})? else {
         return Err(ClientError::Unexpected.into());
@@ -27,13 +28,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         match &log.outcome {
             LogOutcome::Reopened => {}
             LogOutcome::Reclaimed { .. } if quiet => {}
-            LogOutcome::Reclaimed { rotated, .. } => cx.out.info(format_args!("{} was reopened; its old lines are in {rotated}", log.path)),
+            LogOutcome::Reclaimed { rotated, .. } => {
+                cx.out.info(message!("{path} was reopened; its old lines are in {rotated}", path = log.path, rotated))
+            }
             LogOutcome::Failed { reason } => failed.push(format!("{}: {reason}", log.path)),
         }
     }
     if failed.is_empty() {
         if !quiet {
-            cx.out.line("All logs reloaded");
+            cx.out.line(message!("All logs reloaded"));
         }
         return Ok(Status::Ok);
     }

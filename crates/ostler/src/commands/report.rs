@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use ostler_core::logs::masking::{mask, masked, secrets};
+use ostler_core::message;
 use serde_json::{Map, Value, json};
 
 use crate::cli::Call;
@@ -62,7 +63,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     heading(cx, "Daemon logs");
     log.iter().for_each(|line| cx.out.line(line));
     cx.out.line(&fence);
-    cx.out.line("Put this into an issue. Values that look like secrets are masked; read the report before you share it.");
+    cx.out.line(message!("Put this into an issue. Values that look like secrets are masked; read the report before you share it."));
     Ok(Status::Ok)
 }
 

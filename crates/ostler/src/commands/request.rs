@@ -1,6 +1,7 @@
 //! Requests that act on instances, built from the options that all such commands share.
 
 use ostler_core::environment::START_WATCH;
+use ostler_core::message;
 use ostler_proto::control::{Action, Change, Confirm, Existing, Request};
 
 use crate::cli::Call;
@@ -83,7 +84,10 @@ fn parallel(call: &Call) -> Result<u32, UsageError> {
         let variable = std::env::var("PM2_CONCURRENT_ACTIONS").ok();
         return Ok(variable.and_then(|text| text.trim().parse().ok()).unwrap_or(0));
     };
-    text.parse().map_err(|_| UsageError::BadValue { option: "--parallel".into(), reason: format!("expected a number, found {text:?}") })
+    text.parse().map_err(|_| UsageError::BadValue {
+        option: "--parallel".into(),
+        reason: message!("expected a number, found {found}", found = format!("{text:?}")),
+    })
 }
 
 /// Returns PM2's error for an id that does not exist. Its words depend on the action, and scripts

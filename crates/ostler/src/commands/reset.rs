@@ -11,7 +11,9 @@ use crate::render::Wording;
 
 /// Resets counters. PM2 differs: every kind of target works.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let request = request(cx, Action::Reset, call, call.targets[..1].to_vec(), None)?;
+    // PM2 ignores all targets except the first.
+    let targets = if cx.program.is_pm2() { &call.targets[..1] } else { &call.targets[..] };
+    let request = request(cx, Action::Reset, call, targets.to_vec(), None)?;
     match cx.perform(&request, Wording::Reset) {
         Err(CliError::Daemon(Failure::NotFound { .. })) if cx.program.is_pm2() => {
             cx.out.err_line("Unknown process name");

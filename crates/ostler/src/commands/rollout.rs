@@ -1,11 +1,15 @@
 //! `rollout`: releases in progress, earlier releases, and the rollback to one.
 
-use ostler_proto::control::{Failure, Request, Response, RolloutReport, RolloutState};
+use std::collections::BTreeSet;
 
-use crate::cli::Call;
+use ostler_core::message;
+use ostler_proto::control::{Failure, Request, Response, RolloutReport, RolloutState, TableRow};
+
+use crate::cli::{Call, missing_argument};
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
+use crate::render::face::{history_own, rollout_own};
 use crate::render::{Wording, history, json, rollout};
 
 /// Runs `status [name]`, `history [name]`, `undo <name> [--to release]`.
@@ -17,9 +21,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         "history" => past(cx, call, app),
         "undo" => match app {
             Some(app) => undo(cx, call, app),
-            None => Err(UsageError::MissingArgument { name: "name".into() }.into()),
+            None => Err(missing_argument("name".into(), "rollout").into()),
         },
-        other => Err(UsageError::UnknownArgument { word: other.to_owned() }.into()),
+        other => Err(UsageError::unknown_value("rollout", other, &["status", "history", "undo"]).into()),
     }
 }
 
@@ -37,7 +41,13 @@ fn status(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliEr
     if call.has("json") {
         json(&mut cx.out, &newest);
     } else if !newest.is_empty() {
-        let texts: Vec<String> = newest.iter().map(|report| rollout(report, &cx.out.view())).collect();
+        let (view, program) = (cx.out.view(), cx.program);
+        let running = running_apps(cx)?;
+        let one = |report: &RolloutReport| match program.is_pm2() {
+            true => rollout(report, &view),
+            false => rollout_own(report, running.contains(&report.app), program.name(), &view),
+        };
+        let texts: Vec<String> = newest.iter().map(one).collect();
         cx.out.line(texts.join("\n").trim_end_matches('\n'));
     }
     Ok(if failed { Status::Failed } else { Status::Ok })
@@ -48,9 +58,20 @@ fn past(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliErro
     if call.has("json") {
         json(&mut cx.out, &reports);
     } else if !reports.is_empty() {
-        cx.out.line(history(&reports, &cx.out.view()).trim_end_matches('\n'));
+        let view = cx.out.view();
+        let running = running_apps(cx)?;
+        let text = match cx.program.is_pm2() {
+            true => history(&reports, &view),
+            false => history_own(&reports, &|app| running.contains(app), &view),
+        };
+        cx.out.line(text.trim_end_matches('\n'));
     }
     Ok(Status::Ok)
+}
+
+/// Returns the names of the apps with a process.
+fn running_apps(cx: &mut Cx) -> Result<BTreeSet<String>, CliError> {
+    Ok(cx.client()?.table()?.into_iter().filter(|row| row.pid > 0).map(|row| row.name).collect())
 }
 
 /// Requests the reports. An app that was never reloaded has no report; an app that does not exist
@@ -63,14 +84,18 @@ fn ask(cx: &mut Cx, app: Option<String>) -> Result<Vec<RolloutReport>, CliError>
     if reports.is_empty() {
         let rows = cx.client()?.table()?;
         match app {
-            Some(app) if rows.iter().all(|row| row.name != app && format!("{}/{}", row.namespace, row.name) != app) => {
+            Some(app) if !has_app(&rows, &app) => {
                 return Err(Failure::NotFound { target: app }.into());
             }
-            Some(app) => cx.out.info(format_args!("{app} has not been reloaded since it was started")),
-            None => cx.out.info("nothing has been reloaded yet"),
+            Some(app) => cx.out.info(message!("{app} has not been reloaded since it was started", app)),
+            None => cx.out.info(message!("nothing has been reloaded yet")),
         }
     }
     Ok(reports)
+}
+
+fn has_app(rows: &[TableRow], app: &str) -> bool {
+    rows.iter().any(|row| row.name == app || format!("{}/{}", row.namespace, row.name) == app)
 }
 
 fn undo(cx: &mut Cx, call: &Call, app: String) -> Result<Status, CliError> {
@@ -78,9 +103,13 @@ fn undo(cx: &mut Cx, call: &Call, app: String) -> Result<Status, CliError> {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| UsageError::BadValue {
             option: "--to".into(),
-            reason: format!("expected the number of a release, found {text:?}"),
+            reason: message!("expected the number of a release, found {text}", text = format!("{text:?}")),
         })?),
     };
+    let rows = cx.client()?.table()?;
+    if !has_app(&rows, &app) {
+        return Err(Failure::NotFound { target: app }.into());
+    }
     cx.perform(&Request::Undo { app, to, command: "rollout undo".into() }, Wording::Action)?;
     Ok(Status::Ok)
 }

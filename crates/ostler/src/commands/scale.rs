@@ -1,5 +1,6 @@
 //! `scale`: more or fewer instances.
 
+use ostler_core::message;
 use ostler_proto::control::{Failure, Request, ScaleTo};
 
 use super::request::proof;
@@ -17,7 +18,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Some(to) => to,
         None if cx.program.is_pm2() => return Err(Failure::NothingToDo.into()),
         None => {
-            let reason = format!("expected a whole number, +N, -N or max, found {number:?}");
+            let reason = message!("expected a whole number, +N, -N or max, found {found}", found = format!("{number:?}"));
             return Err(UsageError::BadValue { option: "number".into(), reason }.into());
         }
     };
@@ -32,11 +33,20 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     )?;
     let request = Request::Scale { name: name.clone(), cwd: cx::cwd()?, to, oldest_first: cx.program.is_pm2(), confirm: proof(cx, call) };
     match cx.perform(&request, Wording::Scale) {
-        Err(CliError::Daemon(Failure::NotFound { .. })) if cx.program.is_pm2() => {
-            return Err(CliError::NotFound(format!("Application {name} not found")));
+        Err(CliError::Daemon(Failure::Other(reason))) if !cx.program.is_pm2() => {
+            return Err(CliError::unchanged(CliError::Daemon(Failure::Other(reason))));
         }
-        Ok(ids) if ids.is_empty() && !cx.program.is_pm2() => {
-            cx.out.info(format_args!("{} already has that many instances", crate::text::shown(&name)))
+        Err(CliError::Daemon(Failure::NotFound { .. })) if cx.program.is_pm2() => {
+            return Err(CliError::NotFound(message!("Application {name} not found", name)));
+        }
+        // The app is as the caller wants it, so a script may repeat the command.
+        Err(CliError::Daemon(Failure::NothingToDo)) if !cx.program.is_pm2() => {
+            let name = crate::text::shown(&name);
+            cx.out.info(match to {
+                ScaleTo::Exactly(1) => message!("{name} already has 1 instance", name),
+                ScaleTo::Exactly(count) => message!("{name} already has {count} instances", name, count),
+                ScaleTo::By(_) => message!("{name} keeps its number of instances", name),
+            });
         }
         other => drop(other?),
     }

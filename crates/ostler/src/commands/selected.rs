@@ -1,9 +1,10 @@
 //! Instances that a name or an id in a script selects.
 
-use ostler_proto::control::Summary;
+use ostler_proto::control::{Failure, Summary};
 
+use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::Status;
+use crate::error::{CliError, Status};
 
 /// Returns the instances with this name, else with this id.
 pub(super) fn selected<'a>(rows: &'a [Summary], target: &str) -> Vec<&'a Summary> {
@@ -11,7 +12,12 @@ pub(super) fn selected<'a>(rows: &'a [Summary], target: &str) -> Vec<&'a Summary
     if named.is_empty() { rows.iter().filter(|row| target.parse() == Ok(row.id)).collect() } else { named }
 }
 
-/// Returns the exit code if nothing matches: 0 in PM2, and scripts rely on it.
-pub(super) fn missing(cx: &Cx) -> Status {
-    if cx.program.is_pm2() { Status::Ok } else { Status::NotFound }
+/// Returns the result if nothing matches: success in PM2, and scripts rely on it. With `--json`,
+/// stdout has its answer already, so only the exit code is left.
+pub(super) fn missing(cx: &Cx, call: &Call, target: &str) -> Result<Status, CliError> {
+    match cx.program.is_pm2() {
+        true => Ok(Status::Ok),
+        false if call.has("json") => Ok(Status::NotFound),
+        false => Err(Failure::NotFound { target: target.to_owned() }.into()),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Write, stderr, stdin};
 
+use ostler_core::message;
 use ostler_proto::control::Request;
 
 use super::table;
@@ -48,7 +49,7 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Sends each typed line. Stops at the end of the input, or if the app does not accept a line.
 fn type_lines(home: &std::path::Path, id: u32, separator: &str) -> Result<(), CliError> {
     for line in stdin().lock().lines() {
-        let line = line.map_err(CliError::system("read standard input"))?;
+        let line = line.map_err(CliError::system(message!("read standard input")))?;
         let text = format!("{line}{separator}");
         client::connect(home)?.request(&Request::Input { id, text }, &mut |_| {})?;
     }

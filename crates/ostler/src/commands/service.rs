@@ -1,5 +1,6 @@
 //! `service`: commands that a service manager calls; not for users.
 
+use ostler_core::message;
 use ostler_sys::process::ProcRef;
 use ostler_sys::process::signal::HUP;
 
@@ -27,13 +28,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// main process.
 fn reload(cx: &mut Cx) -> Result<Status, CliError> {
     match cx.replace_daemon()? {
-        Some(version) => cx.out.info(format_args!("daemon version {version}, all apps kept")),
-        None => cx.out.info("no daemon is running"),
+        Some(version) => cx.out.info(message!("daemon version {version}, all apps kept", version)),
+        None => cx.out.info(message!("no daemon is running")),
     }
     let main = std::env::var("MAINPID").ok().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 1);
     if let Some(main) = main {
         let result = ProcRef::of(main).and_then(|main| main.signal(HUP));
-        result.map_err(CliError::system(format!("signal the main process {main}")))?;
+        result.map_err(CliError::system(message!("signal the main process {pid}", pid = main)))?;
     }
     Ok(Status::Ok)
 }

@@ -1,12 +1,18 @@
 //! `set`, `get`, `unset`, `multiset`, `config`, `conf`: settings of the home, of modules and of
 //! apps.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use ostler_core::app::args;
+use ostler_core::logs::rotate::settings::{MODULE as PM2_LOGROTATE, SECTION as LOG_ROTATE};
+use ostler_core::message;
+use ostler_core::text::suggest::did_you_mean;
 use ostler_proto::control::Action;
 use serde_json::{Map, Value};
 
 use super::request::request;
-use crate::cli::Call;
+use crate::cli::{Call, missing_argument};
 use crate::cx::Cx;
 use crate::error::{CliError, CommandError, Status, UsageError};
 use crate::module_conf::{self, parts, shown};
@@ -21,7 +27,13 @@ pub(crate) fn set(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         [key, value, rest @ ..] if rest.is_empty() || cx.program.is_pm2() => store(cx, call, &[(key.clone(), value.clone())]),
         [key, words @ ..] => {
             let whole = quoted(&words.join(" "));
-            let reason = format!("expected one value, found {} words: write `{} set {key} {whole}`", words.len(), cx.program.name());
+            let reason = message!(
+                "expected one value, found {count} words: write `{program} set {key} {whole}`",
+                count = words.len(),
+                program = cx.program.name(),
+                key,
+                whole
+            );
             Err(UsageError::BadValue { option: "set".into(), reason }.into())
         }
     }
@@ -50,7 +62,10 @@ pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let parts = parts(key)?;
     let Some(value) = module_conf::get(&all, &parts) else {
         // As in PM2, for scripts: stdout stays empty.
-        cx.out.err_line(format_args!("no setting {key}"));
+        cx.out.err_line(message!("no setting {key}", key));
+        if let Some(question) = did_you_mean(key, all_keys(&all).iter().map(String::as_str)) {
+            cx.out.hint(question);
+        }
         return Ok(Status::Failed);
     };
     if call.has("json") {
@@ -58,12 +73,12 @@ pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     } else if let [module, rest @ ..] = parts.as_slice()
         && !rest.is_empty()
     {
-        cx.out.line(format_args!("Value for module {module} key {}: {}", rest.join("."), shown(value)));
+        cx.out.line(message!("Value for module {module} key {key}: {value}", module, key = rest.join("."), value = shown(value)));
     } else if let Value::Object(section) = value {
         show_section(cx, key, section);
-        cx.out.line("Modules configuration. Copy/Paste line to edit values.");
+        cx.out.line(message!("Modules configuration. Copy/Paste line to edit values."));
     } else {
-        cx.out.line(format_args!("Value for module {key}: {}", shown(value)));
+        cx.out.line(message!("Value for module {key}: {value}", key, value = shown(value)));
     }
     Ok(Status::Ok)
 }
@@ -90,18 +105,35 @@ pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     })?;
     // As in PM2: if scripts call `pm2`, unsetting a missing key is no error.
     if !was_there && !cx.program.is_pm2() {
-        return Err(CliError::NotFound(format!("no setting {key}; `{} conf` lists them", cx.program.name())));
+        let (known, program) = (all_keys(&module_conf::read(&path)?), cx.program.name());
+        let text = message!("no setting {key}; nothing was changed", key);
+        return Err(CliError::unknown(
+            text,
+            &key,
+            known.iter().map(String::as_str),
+            message!("`{program} conf` lists the settings", program),
+        ));
     }
     module_conf::notify_daemon(cx)?;
     // As in PM2, which prints this message only for `set`.
     if !cx.program.is_pm2() {
-        cx.out.info("Setting changed");
+        cx.out.info(message!("Setting changed"));
     }
     conf(cx, call)
 }
 
+/// Returns the keys of all settings, as a user types them.
+fn all_keys(all: &Map<String, Value>) -> Vec<String> {
+    let settings = all.iter().filter(|(name, _)| !module_conf::INTERNAL.contains(&name.as_str()));
+    let keys = |(name, value): (&String, &Value)| match value {
+        Value::Object(section) => section.keys().map(|key| format!("{name}:{key}")).chain([name.clone()]).collect(),
+        _ => vec![name.clone()],
+    };
+    settings.flat_map(keys).collect()
+}
+
 fn missing_value(key: &str) -> CliError {
-    UsageError::MissingArgument { name: format!("value of {key}") }.into()
+    missing_argument(message!("value of {key}", key), "set").into()
 }
 
 fn all(cx: &mut Cx) -> Result<Map<String, Value>, CliError> {
@@ -111,9 +143,13 @@ fn all(cx: &mut Cx) -> Result<Map<String, Value>, CliError> {
 
 /// Stores all pairs or none of them.
 fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status, CliError> {
-    let pairs: Vec<(Vec<String>, &String)> = pairs.iter().map(|(key, value)| Ok((parts(key)?, value))).collect::<Result<_, CliError>>()?;
+    let as_pm2 = cx.program.is_pm2();
+    let refused = |error: CliError| if as_pm2 { error } else { CliError::unchanged(error) };
+    let pairs: Vec<(Vec<String>, &String)> =
+        pairs.iter().map(|(key, value)| Ok((parts(key)?, value))).collect::<Result<_, CliError>>().map_err(refused)?;
     let path = module_conf::writable(cx)?;
-    module_conf::change(&path, |all| pairs.iter().try_for_each(|(parts, value)| module_conf::set(all, parts, value)))?;
+    module_conf::change(&path, |all| pairs.iter().try_for_each(|(parts, value)| module_conf::set(all, parts, value))).map_err(refused)?;
+    warn_of_unknown(cx, &path, &pairs)?;
     module_conf::notify_daemon(cx)?;
     let mut sections: Vec<&String> = pairs.iter().filter(|(parts, _)| parts.len() > 1).filter_map(|(parts, _)| parts.first()).collect();
     sections.dedup();
@@ -123,9 +159,37 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
     // As in PM2, which prints this message only for settings of modules.
     let is_said = !cx.program.is_pm2() || pairs.iter().any(|(parts, _)| parts.len() > 1);
     if is_said && !call.has("json") {
-        cx.out.info("Setting changed");
+        cx.out.info(message!("Setting changed"));
     }
     conf(cx, call)
+}
+
+/// Warns of sections that are neither ostler's nor those of a module or an app, but have a similar
+/// name. The setting is stored, because the module may be installed later.
+fn warn_of_unknown(cx: &mut Cx, path: &Path, pairs: &[(Vec<String>, &String)]) -> Result<(), CliError> {
+    if cx.program.is_pm2() {
+        return Ok(());
+    }
+    let settings = module_conf::read(path)?;
+    let rows = cx.running_client().ok().flatten().and_then(|client| client.table().ok()).unwrap_or_default();
+    let modules = module_conf::INTERNAL.iter().filter_map(|list| settings.get(*list)?.as_object()).flat_map(Map::keys);
+    let known: BTreeSet<&str> = [LOG_ROTATE, PM2_LOGROTATE]
+        .into_iter()
+        .chain(modules.map(String::as_str))
+        .chain(rows.iter().map(|row| row.name.as_str()))
+        .collect();
+    for section in pairs.iter().filter(|(parts, _)| parts.len() > 1).filter_map(|(parts, _)| parts.first()) {
+        if !known.contains(section.as_str())
+            && let Some(question) = did_you_mean(section, known.iter().copied())
+        {
+            cx.out.warn_err(message!(
+                "no module and no app is named {name}: the setting was stored; {question}",
+                name = crate::text::shown(section),
+                question
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Restarts an app with that name: it gets its settings as variables.
@@ -139,7 +203,7 @@ fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
     }
     cx.perform(&request(cx, Action::Restart, call, names, None)?, Wording::Names)?;
     if !call.has("json") {
-        cx.out.info(format_args!("Module {name} restarted"));
+        cx.out.info(message!("Module {name} restarted", name));
     }
     Ok(())
 }
@@ -157,7 +221,7 @@ fn list(cx: &mut Cx, call: &Call, all: &Map<String, Value>) -> Result<Status, Cl
 
 fn show_section(cx: &mut Cx, name: &str, section: &Map<String, Value>) {
     let program = cx.program.name();
-    cx.out.line(format_args!("Module: {name}"));
+    cx.out.line(message!("Module: {name}", name));
     for (key, value) in section {
         let value = shown(value);
         // PM2 prints the value as it is.
@@ -177,7 +241,7 @@ fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     use std::io::IsTerminal as _;
     // Without a terminal, an editor would never exit.
     if !std::io::stdin().is_terminal() {
-        return Err(UsageError::MissingArgument { name: "key".into() }.into());
+        return Err(missing_argument("key".into(), "set").into());
     }
     let path = module_conf::writable(cx)?;
     let editor = ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()));
@@ -189,7 +253,7 @@ fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         .args(arguments)
         .arg(&path)
         .status()
-        .map_err(CliError::system(format!("start the editor {program:?} ($VISUAL, $EDITOR)")))?;
+        .map_err(CliError::system(message!("start the editor {program} ($VISUAL, $EDITOR)", program = format!("{program:?}"))))?;
     if !status.success() {
         return Err(CommandError::Editor { program: program.clone(), status }.into());
     }

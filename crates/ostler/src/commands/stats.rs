@@ -1,6 +1,7 @@
 //! `stats`: historical metrics, from the files that the dashboard's process keeps. The command
 //! reads them directly: no daemon has to run.
 
+use ostler_core::message;
 use ostler_core::text::units;
 use ostler_history::{Figure, QueryResult};
 use ostler_web::history::{Key, SeriesSubject};
@@ -81,23 +82,25 @@ impl MetricsHistory {
     }
 
     fn show(&self, cx: &mut Cx, app: &App) {
-        let (width, is_ascii) = (cx.out.width(), cx.out.is_ascii());
+        let width = cx.out.width();
         let columns = metrics::room(width, STATS_TEXT);
         let series = self.series(app);
-        let mut head = format!("{}, the last {}", ostler_client::words::shown(&app.1), units::millis_text(self.to - self.from));
-        if series.is_empty() {
-            head.push_str(": no metrics");
-        }
+        let (name, time) = (ostler_client::words::shown(&app.1), units::millis_text(self.to - self.from));
+        let head = match series.is_empty() {
+            true => message!("{app}, the last {time}: no metrics", app = name, time),
+            false => message!("{app}, the last {time}", app = name, time),
+        };
         let head = width.map_or(head.clone(), |width| crate::text::fit(&head, width));
         cx.out.text(format_args!("{head}\n"));
         for (instance, metric, answer) in series {
-            let own = metric.strip_prefix("own:").unwrap_or(&metric);
-            let name = instance.map_or_else(|| ostler_client::words::shown(own), |id| format!("{id} {}", ostler_client::words::shown(own)));
+            let name = ostler_client::words::shown(metrics::name(&metric));
+            let name = instance.map_or(name.clone(), |id| format!("{id} {name}"));
             let said = metrics::extremes(&answer.figures).map(|(min, average, max)| {
                 let value = |number| metrics::value(&metric, number);
-                format!("min {:<8} avg {:<8} max {}", value(min), value(average), value(max))
+                let [min, average] = [min, average].map(|number| format!("{:<8}", value(number)));
+                message!("min {min} avg {average} max {max}", min, average, max = value(max))
             });
-            let bars = metrics::bars(&answer.figures, self.from, self.to, columns, is_ascii);
+            let bars = metrics::bars(&answer.figures, self.from, self.to, columns);
             cx.out.text(format_args!("{}\n", metrics::line(&name, &bars, &said.unwrap_or_default(), width).trim_end()));
         }
     }

@@ -1,6 +1,8 @@
 //! The list, as `list` and every changing command show it.
 
 use ostler_core::home::home_paths::HomePaths;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_proto::control::{HostReport, Request, Response, TableRow};
 
 use crate::cli::Call;
@@ -29,7 +31,7 @@ pub(crate) fn show_only(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<(), Cli
         if call.has("json") {
             json(&mut cx.out, &Vec::<u32>::new());
         } else if !cx.program.is_pm2() {
-            cx.out.line("no apps");
+            cx.out.line(message!("no apps"));
         } else {
             cx.out.line(list_table(&[], &cx.out.view()).trim_end_matches('\n'));
         }
@@ -85,7 +87,8 @@ fn own(cx: &mut Cx, call: &Call, order: SortOrder, (apps, modules): (Vec<TableRo
     let modules = AppGroup::all(modules.into_iter().filter(shown).collect(), is_each, order);
     let mut text = String::new();
     if groups.is_empty() {
-        text += &format!("no apps yet: `{} start app.js` starts one\n", cx.program.name());
+        text += &message!("no apps yet: `{program} start app.js` starts one", program = cx.program.name());
+        text.push('\n');
     } else {
         text += &app_list(&groups, "NAME", is_each, &view);
         text += &overview_line(&groups, dashboard.as_deref(), &view);
@@ -132,13 +135,13 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {
         let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-        let name = kept.as_ref().and_then(|kept| kept["app"]["name"].as_str()).unwrap_or("an app");
-        let why = kept.as_ref().and_then(|kept| kept["why"].as_str()).unwrap_or("for an unknown reason");
-        cx.out.warn_err(format_args!(
-            "{} is not in the list, because the daemon crashed on its record ({}): start it again, and remove \"{}\"",
-            crate::text::shown(name),
-            crate::text::shown(why),
-            path.display()
+        let name = kept.as_ref().and_then(|kept| kept["app"]["name"].as_str()).unwrap_or(translated(marked!("an app")));
+        let why = kept.as_ref().and_then(|kept| kept["why"].as_str()).unwrap_or(translated(marked!("for an unknown reason")));
+        cx.out.warn_err(message!(
+            "{app} is not in the list, because the daemon crashed on its record ({reason}): start it again, and remove \"{path}\"",
+            app = crate::text::shown(name),
+            reason = crate::text::shown(why),
+            path = path.display()
         ));
     }
     Ok(())
@@ -149,9 +152,11 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
 pub(super) fn order(call: &Call) -> Result<SortOrder, CliError> {
     let Some(text) = call.value("sort") else { return Ok(SortOrder::BY_NAME) };
     SortOrder::parse(text).ok_or_else(|| {
-        let reason =
-            format!("unknown field {text:?}; one of name, namespace, id, pid, cpu, memory, uptime, status, with :desc for descending");
-        UsageError::BadValue { option: "--sort".into(), reason }.into()
+        let reason = message!(
+            "unknown field {text}; one of name, namespace, id, pid, cpu, memory, uptime, status, with :desc for descending",
+            text = format!("{text:?}")
+        );
+        UsageError::unknown_among("--sort", reason, text.split(':').next().unwrap_or(text), SortOrder::FIELDS).into()
     })
 }
 

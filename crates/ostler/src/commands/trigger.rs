@@ -1,5 +1,6 @@
 //! `trigger`: call an action that an app offers.
 
+use ostler_core::message;
 use ostler_proto::control::{Failure, Progress, Request, Response};
 use serde_json::{Value, json};
 
@@ -26,7 +27,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (out, client) = cx.parts()?;
     let answer = client.request(&request, &mut |progress| {
         match progress {
-            Progress::Selected { ids, .. } if !is_json => out.line(format_args!("{} processes have received command {action}", ids.len())),
+            Progress::Selected { ids, .. } if !is_json => {
+                out.line(message!("{count} processes have received command {action}", count = ids.len(), action))
+            }
             Progress::Returned { id, name, namespace, value } if is_json => {
                 all.push(json!({ "pm_id": id, "name": name, "namespace": namespace, "return": value }));
             }

@@ -1,6 +1,7 @@
 //! `update`: replace the running daemon and keeper with this program, or with a new program that is
 //! installed first. Apps keep running.
 
+use ostler_core::message;
 use ostler_proto::control::{Failure, Request};
 
 use super::table;
@@ -17,7 +18,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         _ => {
             if let Some(option) = ["sha256", "downgrade"].into_iter().find(|option| call.has(option)) {
                 return Err(
-                    UsageError::BadValue { option: format!("--{option}"), reason: "only together with --from <file>".into() }.into()
+                    UsageError::BadValue { option: format!("--{option}"), reason: message!("only together with --from <file>") }.into()
                 );
             }
             cx.replace_daemon()?
@@ -28,12 +29,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let Some(version) = updated else {
         let home = cx.home()?.to_owned();
-        cx.refuse_beside_pm2(&home, "update")?;
-        cx.out.info("no daemon is running, nothing to update");
+        cx.refuse_beside_pm2(&home, &message!("update"))?;
+        cx.out.info(message!("no daemon is running, nothing to update"));
         return Ok(Status::Ok);
     };
-    cx.out.line(format_args!(">>>>>>>>>> {} updated", cx.program.label()));
-    cx.out.info(format_args!("daemon version {version}, all apps kept"));
+    if cx.program.is_pm2() {
+        cx.out.line(format_args!(">>>>>>>>>> {} updated", cx.program.label()));
+    }
+    cx.out.info(message!("daemon version {version}, all apps kept", version));
     #[cfg(feature = "web")]
     crate::web::renew(cx)?;
     table::after_change(cx, call)?;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ostler_core::message;
+
 use crate::cli::Call;
 use crate::client::VERSION;
 use crate::cx::{self, Cx};
@@ -15,7 +17,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<
     let exe = cx::path_text(path.clone())?;
     let request = ReplaceRequest { from, sha256: call.value("sha256"), ours: VERSION, may_be_older: call.has("downgrade") };
     let replaced = replace(&path, &request)?;
-    cx.out.info(format_args!("{} is version {} now", replaced.path.display(), replaced.version));
+    cx.out.info(message!("{path} is version {version} now", path = replaced.path.display(), version = replaced.version));
     match cx.replace_daemon_by(exe.clone()) {
         Ok(version) => {
             replaced.keep();

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ostler_core::text::causes::with_causes;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_sys::net::listening;
 use ostler_web::access::{self, Role, Store};
 use ostler_web::settings::otlp::{Otlp, OtlpError, Push};
@@ -31,8 +33,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Some("passwd") => passwd(cx, call),
         Some("token") => token(cx, call),
         Some(other) => {
-            let reason = format!("expected enable, disable, open, status, passwd, token or a port, found {other:?}");
-            Err(UsageError::BadValue { option: "web".into(), reason }.into())
+            let known = ["enable", "disable", "open", "status", "passwd", "token"];
+            let reason = message!("expected {words} or a port, found {other}", words = known.join(", "), other = format!("{other:?}"));
+            Err(UsageError::unknown_among("web", reason, other, &known).into())
         }
     }
 }
@@ -48,8 +51,10 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
         settings.listen = listen.trim_matches(['[', ']']).to_owned();
     }
     if let Some(text) = call.value("history-mb") {
-        let bad =
-            || UsageError::BadValue { option: "--history-mb".into(), reason: format!("expected megabytes, at least 1, found {text:?}") };
+        let bad = || UsageError::BadValue {
+            option: "--history-mb".into(),
+            reason: message!("expected megabytes, at least 1, found {text}", text = format!("{text:?}")),
+        };
         settings.history_mb = Some(text.parse::<u32>().ok().filter(|mb| *mb > 0).ok_or_else(bad)?);
     }
     settings.otlp = otlp(call, settings.otlp)?;
@@ -80,16 +85,16 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     }
     let name = cx.program.name();
     match settings.url() {
-        Some(url) => cx.out.info(format_args!("Dashboard at {url}")),
-        None => cx.out.info(format_args!("Dashboard at the socket {}", settings.listen)),
+        Some(url) => cx.out.info(message!("Dashboard at {url}", url)),
+        None => cx.out.info(message!("Dashboard at the socket {socket}", socket = settings.listen)),
     }
     if let Some(port) = settings.otlp.receiver_port() {
-        cx.out.info(format_args!("Traces of apps with `trace` go to http://127.0.0.1:{port}/"));
+        cx.out.info(message!("Traces of apps with `trace` go to http://127.0.0.1:{port}/", port));
     }
     if let Some(port) = settings.pm2_port {
-        cx.out.info(format_args!("PM2's JSON page at http://127.0.0.1:{port}/, without values of variables"));
+        cx.out.info(message!("PM2's JSON page at http://127.0.0.1:{port}/, without values of variables", port));
     }
-    cx.out.info(format_args!("`{name} web open` creates a link for the first login, `{name} web token <name>` a token for programs"));
+    cx.out.info(message!("`{name} web open` creates a link for the first login, `{name} web token <name>` a token for programs", name));
     Ok(Status::Ok)
 }
 
@@ -108,10 +113,10 @@ fn free_ports(before: &Settings, settings: &Settings, takes_traces: bool) -> Res
             let why = match (error.kind(), port) {
                 (io::ErrorKind::AddrInUse, Some(port)) if own.contains(&port) => continue,
                 (io::ErrorKind::AddrInUse, Some(port)) => holder(port),
-                (io::ErrorKind::AddrNotAvailable, _) => "not an address of this machine".into(),
+                (io::ErrorKind::AddrNotAvailable, _) => message!("not an address of this machine"),
                 _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
             };
-            return Err(format!("cannot listen at {address}: {why}"));
+            return Err(message!("cannot listen at {address}: {why}", address, why));
         }
     }
     Ok(())
@@ -128,15 +133,19 @@ fn without_errno(text: &str) -> String {
 fn holder(port: u16) -> String {
     let process = listening::holder_of(&listening::sockets_at(port), &[]);
     match process.map(|pid| (pid, listening::program(pid).unwrap_or_default())) {
-        Some((pid, program)) => format!("the port is taken by process {pid} ({program})"),
-        None => "the port is taken by a process of another user or container".into(),
+        Some((pid, program)) => message!("the port is taken by process {pid} ({program})", pid, program),
+        None => message!("the port is taken by a process of another user or container"),
     }
 }
 
 /// Describes the state of the dashboard after a rejected change.
 fn still_serves(before: &Settings) -> String {
     let place = before.url().unwrap_or_else(|| before.listen.clone());
-    if before.enabled { format!("nothing was changed; the dashboard still serves at {place}") } else { "the dashboard stays off".into() }
+    if before.enabled {
+        message!("nothing was changed; the dashboard still serves at {place}", place)
+    } else {
+        message!("the dashboard stays off")
+    }
 }
 
 /// Returns the settings of both directions of OpenTelemetry, with the options of this call applied.
@@ -166,7 +175,7 @@ fn otlp(call: &Call, mut otlp: Otlp) -> Result<Otlp, UsageError> {
         }
         (None, None) if call.has("otlp-logs") || !headers.is_empty() => {
             let option = if headers.is_empty() { "--otlp-logs" } else { "--otlp-header" };
-            return Err(bad(option, "--otlp-to is also required: the receiver's address".into()));
+            return Err(bad(option, message!("--otlp-to is also required: the receiver's address")));
         }
         (None, None) => {}
     }
@@ -186,8 +195,8 @@ fn tls(call: &Call, before: Option<Tls>) -> Result<Option<Tls>, UsageError> {
         _ if call.has("no-tls") => Ok(None),
         (None, None) => Ok(before),
         (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
-        (Some(_), None) => Err(UsageError::BadValue { option: "--tls-cert".into(), reason: "--tls-key is also required".into() }),
-        (None, Some(_)) => Err(UsageError::BadValue { option: "--tls-key".into(), reason: "--tls-cert is also required".into() }),
+        (Some(_), None) => Err(UsageError::BadValue { option: "--tls-cert".into(), reason: message!("--tls-key is also required") }),
+        (None, Some(_)) => Err(UsageError::BadValue { option: "--tls-key".into(), reason: message!("--tls-cert is also required") }),
     }
 }
 
@@ -201,7 +210,10 @@ fn add<'a>(list: &mut Vec<String>, values: impl Iterator<Item = &'a str>) {
 
 fn number(call: &Call, option: &str) -> Result<Option<u16>, UsageError> {
     let Some(text) = call.value(option) else { return Ok(None) };
-    let bad = || UsageError::BadValue { option: format!("--{option}"), reason: format!("expected a port, 1 to 65535, found {text:?}") };
+    let bad = || UsageError::BadValue {
+        option: format!("--{option}"),
+        reason: message!("expected a port, 1 to 65535, found {text}", text = format!("{text:?}")),
+    };
     text.parse::<u16>().ok().filter(|port| *port > 0).map(Some).ok_or_else(bad)
 }
 
@@ -213,7 +225,7 @@ fn disable(cx: &mut Cx) -> Result<Status, CliError> {
         Settings { enabled: false, ..settings }.write(&home).map_err(DashboardError::from)?;
     }
     web::stop(cx)?;
-    cx.out.info(if was { "Dashboard is off; its settings and tokens are kept" } else { "Dashboard was off already" });
+    cx.out.info(if was { message!("Dashboard is off; its settings and tokens are kept") } else { message!("Dashboard was off already") });
     Ok(Status::Ok)
 }
 
@@ -245,26 +257,32 @@ fn status(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let name = cx.program.name();
     if !settings.enabled {
-        cx.out.line(format_args!("dashboard is off; `{name} web enable` switches it on"));
+        cx.out.line(message!("dashboard is off; `{name} web enable` switches it on", name));
         return Ok(Status::Ok);
     }
     let place = settings.url().unwrap_or_else(|| settings.listen.clone());
-    let state = row.as_ref().map_or("not running", |row| row.status.as_str());
-    cx.out.line(format_args!("dashboard: {state}, {place}"));
+    let state = row.as_ref().map_or(translated(marked!("not running")), |row| row.status.as_str());
+    cx.out.line(message!("dashboard: {state}, {place}", state, place));
     if let Some(port) = settings.pm2_port {
-        cx.out.line(format_args!("PM2's JSON page: http://127.0.0.1:{port}/"));
+        cx.out.line(message!("PM2's JSON page: http://127.0.0.1:{port}/", port));
     }
     match settings.otlp.receiver_port() {
-        Some(port) => cx.out.line(format_args!("traces: received at http://127.0.0.1:{port}/v1/traces")),
-        None => cx.out.line("traces: not received"),
+        Some(port) => cx.out.line(message!("traces: received at http://127.0.0.1:{port}/v1/traces", port)),
+        None => cx.out.line(message!("traces: not received")),
     }
     if let Some(push) = settings.otlp.shown().push {
-        cx.out.line(format_args!("OTLP: metrics and events{} go to {}", if push.logs { ", lines" } else { "" }, push.to));
+        cx.out.line(match push.logs {
+            true => message!("OTLP: metrics and events, lines go to {address}", address = push.to),
+            false => message!("OTLP: metrics and events go to {address}", address = push.to),
+        });
     }
-    cx.out.line(format_args!("password: {}", if access.password.is_some() { "set" } else { "none" }));
+    cx.out.line(if access.password.is_some() { message!("password: set") } else { message!("password: none") });
     for token in &access.tokens {
-        let only = if token.namespaces.is_empty() { String::new() } else { format!(", only {}", token.namespaces.join(", ")) };
-        cx.out.line(format_args!("token {}: {}{only}", token.name, token.role.word()));
+        let (name, role) = (&token.name, token.role.word());
+        cx.out.line(match token.namespaces.join(", ") {
+            all if all.is_empty() => message!("token {name}: {role}", name, role),
+            namespaces => message!("token {name}: {role}, only {namespaces}", name, role, namespaces),
+        });
     }
     Ok(Status::Ok)
 }
@@ -290,7 +308,11 @@ fn open(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     } else {
         cx.out.line(&link);
         if io::stdout().is_terminal() {
-            cx.out.err_line(format_args!("valid once, within {} minutes, as {}", access::LINK_MS / 60_000, role.word()));
+            cx.out.err_line(message!(
+                "valid once, within {minutes} minutes, as {role}",
+                minutes = access::LINK_MS / 60_000,
+                role = role.word()
+            ));
         }
     }
     Ok(Status::Ok)
@@ -298,17 +320,25 @@ fn open(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn role(call: &Call) -> Result<Option<Role>, UsageError> {
     let Some(word) = call.value("role") else { return Ok(None) };
-    let bad = || UsageError::BadValue { option: "--role".into(), reason: format!("expected viewer, operator or admin, found {word:?}") };
+    let bad = || {
+        let reason = message!("expected viewer, operator or admin, found {word}", word = format!("{word:?}"));
+        UsageError::unknown_among("--role", reason, word, &["viewer", "operator", "admin"])
+    };
     Role::parse(word).map(Some).ok_or_else(bad)
 }
 
 fn token(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     if let Some(name) = call.value("revoke") {
-        if !change(&home, |access| access.revoke(name))? {
-            return Err(CliError::NotFound(format!("there is no token {name:?}")));
+        let (is_revoked, known) = change(&home, |access| {
+            let known: Vec<String> = access.tokens.iter().map(|token| token.name.clone()).collect();
+            (access.revoke(name), known)
+        })?;
+        if !is_revoked {
+            let text = message!("there is no token {name}; nothing was changed", name = format!("{name:?}"));
+            return Err(CliError::unknown(text, name, known.iter().map(String::as_str), ""));
         }
-        cx.out.info(format_args!("Token {name} is no longer valid"));
+        cx.out.info(message!("Token {name} is no longer valid", name));
         return Ok(Status::Ok);
     }
     let role = role(call)?.unwrap_or(Role::Viewer);
@@ -321,7 +351,11 @@ fn token(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     } else {
         cx.out.line(secret.text());
         if io::stdout().is_terminal() {
-            cx.out.err_line(format_args!("token {name}, {}; shown this once. Send it as `Authorization: Bearer …`", role.word()));
+            cx.out.err_line(message!(
+                "token {name}, {role}; shown this once. Send it as `Authorization: Bearer …`",
+                name,
+                role = role.word()
+            ));
         }
     }
     Ok(Status::Ok)
@@ -337,7 +371,11 @@ fn passwd(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     let is_set = hash.is_some();
     change(&home, |access| access.set_password(hash))?;
-    cx.out.info(if is_set { "Password is set; all existing sessions are signed out" } else { "Password was removed; log in with links" });
+    cx.out.info(if is_set {
+        message!("Password is set; all existing sessions are signed out")
+    } else {
+        message!("Password was removed; log in with links")
+    });
     Ok(Status::Ok)
 }
 
@@ -345,7 +383,7 @@ fn passwd(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// input.
 fn read_password(cx: &mut Cx) -> Result<String, CliError> {
     let stdin = io::stdin();
-    let failed = |source| CliError::File { what: "read", path: "standard input".into(), source };
+    let failed = |source| CliError::File { what: marked!("read"), path: message!("standard input"), source };
     if !stdin.is_terminal() {
         let mut text = String::new();
         stdin.lock().take(4096).read_to_string(&mut text).map_err(failed)?;
@@ -358,7 +396,7 @@ fn read_password(cx: &mut Cx) -> Result<String, CliError> {
         let mut line = String::new();
         stdin.read_line(&mut line).map(|_| line.trim_end_matches(['\r', '\n']).to_owned()).map_err(failed)
     };
-    let (first, second) = (ask("New password:")?, ask("Repeat it:")?);
+    let (first, second) = (ask(&message!("New password:"))?, ask(&message!("Repeat it:"))?);
     if first == second { Ok(first) } else { Err(DashboardError::Passwords.into()) }
 }
 

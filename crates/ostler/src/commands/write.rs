@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ostler_core::app::AppSpec;
+use ostler_core::{marked, message};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Call;
@@ -15,12 +16,12 @@ pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), C
     let Some(first) = apps.first().filter(|_| call.has("write")) else { return Ok(()) };
     let name: String = first.name.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
     let path = Path::new(&cx::cwd()?).join(format!("{name}-pm2.json"));
-    cx.out.info(format_args!("Writing configuration to {}", path.display()));
+    cx.out.info(message!("Writing configuration to {path}", path = path.display()));
     let apps: Vec<Value> = apps.iter().map(|app| Value::Object(attributes(app))).collect();
     let mut text = serde_json::to_string_pretty(&json!({ "apps": apps })).unwrap_or_default();
     text.push('\n');
     replace(&path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| CliError::File {
-        what: "write",
+        what: marked!("write"),
         path: path.display().to_string(),
         source: error.source,
     })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use ostler_core::{marked, message};
 use ostler_keeper::ROLE_VAR;
 use ostler_proto::control::{Request, Response};
 use ostler_sys::process::tree::marker;
@@ -55,7 +56,7 @@ impl Cx {
 /// # Errors
 /// Returns an error if the file no longer exists.
 pub(crate) fn own_path() -> Result<PathBuf, CliError> {
-    let exe = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
+    let exe = std::env::current_exe().map_err(|source| CliError::File { what: marked!("find"), path: message!("this program"), source })?;
     if !exe.is_file() {
         return Err(CliError::ProgramGone(exe));
     }
@@ -67,7 +68,7 @@ pub(crate) fn own_path() -> Result<PathBuf, CliError> {
 /// # Errors
 /// Returns an error if the path is not UTF-8.
 pub(crate) fn text(exe: PathBuf) -> Result<String, CliError> {
-    exe.into_os_string().into_string().map_err(|path| CliError::NotText { what: "the path of this program", path })
+    exe.into_os_string().into_string().map_err(|path| CliError::NotText { what: marked!("the path of this program"), path })
 }
 
 /// Waits for the successor. The keeper holds the socket, so a connection waits until a daemon
@@ -125,7 +126,11 @@ pub(crate) fn wait_for_exit(pid: i32) -> Result<(), CliError> {
     if keeper.has_ended() {
         return Ok(());
     }
-    let fault = keeper_fault(pid).map_or_else(String::new, |fault| format!(": {}; hint: {}", fault.found, fault.remedy));
     let seconds = KEEPER_EXIT_TIMEOUT.as_secs();
-    Err(ClientError::Silent(format!("all apps were stopped, but the keeper (pid {pid}) has not exited within {seconds} s{fault}")).into())
+    let problem = message!("all apps were stopped, but the keeper (pid {pid}) has not exited within {seconds} s", pid, seconds);
+    let text = match keeper_fault(pid) {
+        None => problem,
+        Some(fault) => message!("{problem}: {reason}; hint: {hint}", problem, reason = fault.found, hint = fault.remedy),
+    };
+    Err(ClientError::Silent(text).into())
 }

@@ -10,9 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ostler_proto::control::{Detail, Request, Response};
-use ostler_sys::ProcTable;
-use ostler_sys::net::listening;
+use ostler_client::ports::PortScan;
+use ostler_proto::control::{Request, Response};
 
 use crate::client::{self, Client, ClientError};
 use crate::render::{Board, InstanceFacts, MessageStyle, Volume};
@@ -46,7 +45,8 @@ impl Shared {
     }
 }
 
-/// Sends the request and prints its progress on stderr.
+/// Sends the request and prints its progress on stderr. Adds the apps whose failure was printed to
+/// `failed`.
 ///
 /// # Errors
 /// Returns the errors of [`Client::request`].
@@ -56,6 +56,7 @@ pub(super) fn request(
     board: Board,
     style: MessageStyle,
     home: PathBuf,
+    failed: &mut BTreeSet<String>,
 ) -> Result<Response, ClientError> {
     let shared = Shared { board: Mutex::new((board, false)), over: Condvar::new(), began: Instant::now() };
     let thread_of = |stage: Stage| {
@@ -82,6 +83,7 @@ pub(super) fn request(
             // No thread is left for this user: the lines are printed at the end.
             Err(_) => Stage { home, style, facts: BTreeMap::new(), client: None, drawn: 0 }.print(&shared, true),
         }
+        failed.extend(shared.lock().0.failed().iter().cloned());
         result
     })
 }
@@ -124,7 +126,8 @@ impl Stage {
         // The request may have ended in the meantime; then its last lines come with the next call.
         board.0.name(&self.facts);
         let finished = board.0.finished(&self.facts, is_over, &view);
-        let live = if self.style.is_terminal && !is_over { board.0.live(shared.elapsed_ms(), &self.facts, &view) } else { Vec::new() };
+        let is_live = self.style.is_terminal && !is_over;
+        let live = if is_live { board.0.live(shared.elapsed_ms(), &self.facts, self.style.rows(), &view) } else { Vec::new() };
         drop(board);
         let mut text = String::new();
         if self.drawn > 0 {
@@ -154,19 +157,7 @@ impl Stage {
         }
         let targets: Vec<String> = ids.iter().map(u32::to_string).collect();
         let Some(Ok(details)) = self.client.as_mut().map(|client| client.inspect_in(&targets, "/".into())) else { return };
-        let processes = ProcTable::scan();
-        self.facts.extend(details.iter().map(|detail| (detail.id, InstanceFacts::of(detail, &listening_ports(&processes, detail)))));
+        let mut scan = PortScan::take();
+        self.facts.extend(details.iter().map(|detail| (detail.id, InstanceFacts::of(detail, &scan.lasting_ports(detail)))));
     }
-}
-
-/// Returns the ports on which an instance listens: those that its cluster workers share, and the TCP
-/// ports of its own processes, except those that the kernel chose.
-pub(crate) fn listening_ports(processes: &ProcTable, detail: &Detail) -> BTreeSet<u16> {
-    let Some(pid) = detail.instance.pid() else { return BTreeSet::new() };
-    let tree: Vec<i32> = processes.descendants(pid).iter().map(|entry| entry.pid).chain([pid]).collect();
-    let ephemeral = listening::ephemeral_ports();
-    let mut ports = listening::tcp_ports_of(&tree);
-    ports.retain(|port| !ephemeral.as_ref().is_some_and(|range| range.contains(port)));
-    ports.extend(&detail.learned.ports);
-    ports
 }

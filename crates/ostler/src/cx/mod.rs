@@ -4,6 +4,7 @@
 mod daemon;
 mod live;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use ostler_core::app::inherit::OF_ONE_PROCESS;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::home::home_paths::HomePaths;
 use ostler_core::text::os_text;
+use ostler_core::{marked, message};
 use ostler_proto::control::{Detail, Failure, Request, Response};
+use ostler_sys::users::user::user_by_id;
 
 use crate::cli::DaemonUse;
 use crate::client::{self, Client, ClientError, RETRIES};
@@ -20,10 +23,9 @@ use crate::error::{CliError, CommandError};
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::other_pm2;
-use crate::render::{Board, Change, Out, ProgressPrinter, Wording};
+use crate::render::{Board, Change, InstancesBefore, Out, ProgressPrinter, ProjectLook, Wording};
 
 pub(crate) use daemon::{own_path, text as path_text, wait_for_exit};
-pub(crate) use live::listening_ports;
 
 /// Variables that describe a managed app to itself. They must not reach an app that this app starts
 /// by calling ostler.
@@ -87,6 +89,8 @@ pub(crate) struct Cx {
     pub needs: DaemonUse,
     /// Keeper that this call has started.
     pub launched: Option<i32>,
+    /// Targets that this call has changed already, so that a later failure can name them.
+    pub done: Vec<String>,
     /// Whether a daemon may start in a home in which PM2's own daemon runs. This is allowed only to
     /// take over its apps.
     pub takes_over_pm2: bool,
@@ -101,6 +105,8 @@ pub(crate) struct Cx {
     coming: Option<OwnedFd>,
     /// Whether a warning about an ignored file variable was printed.
     has_warned: bool,
+    /// Apps whose failure was printed while a request was in progress.
+    failed: BTreeSet<String>,
 }
 
 impl Cx {
@@ -111,6 +117,7 @@ impl Cx {
             out,
             needs,
             launched: None,
+            done: Vec::new(),
             takes_over_pm2: false,
             on_launch: None,
             home: None,
@@ -118,6 +125,22 @@ impl Cx {
             alarm: None,
             coming: None,
             has_warned: false,
+            failed: BTreeSet::new(),
+        }
+    }
+
+    /// Returns the end of an error line for a command that changes apps: what it has changed before
+    /// the error. Called as `pm2`, ostler prints PM2's words only.
+    pub(crate) fn changed_words(&self) -> String {
+        if self.program.is_pm2() || self.needs != DaemonUse::Starts {
+            return String::new();
+        }
+        let mut done: Vec<String> = self.done.iter().map(|target| crate::text::shown(target)).collect();
+        done.dedup();
+        if done.is_empty() {
+            message!("; nothing was changed")
+        } else {
+            message!("; changed before that: {names}", names = done.join(", "))
         }
     }
 
@@ -164,7 +187,12 @@ impl Cx {
             && !std::mem::replace(&mut self.has_warned, true)
         {
             let (used, own) = (used.display(), own.display());
-            self.out.warn_err(format_args!("the running daemon uses {used}: {variable} ({own}) takes effect when a daemon starts"));
+            self.out.warn_err(message!(
+                "the running daemon uses {used}: {variable} ({own}) takes effect when a daemon starts",
+                used,
+                variable,
+                own
+            ));
         }
         Ok(paths)
     }
@@ -214,7 +242,7 @@ impl Cx {
                 }
                 None if self.needs == DaemonUse::Reads && self.take_over(&home)? => return self.client(),
                 None => {
-                    self.refuse_beside_pm2(&home, &format!("run `{}` here", self.program.name()))?;
+                    self.refuse_beside_pm2(&home, &message!("run `{program}` here", program = self.program.name()))?;
                     return Err(ClientError::NotRunning { home: home.display().to_string() }.into());
                 }
             };
@@ -288,26 +316,49 @@ impl Cx {
         }
     }
 
+    /// Works like [`Cx::perform`], and shows the apps as those of a project.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Cx::client`], and the daemon's error.
+    pub(crate) fn perform_for(&mut self, look: &ProjectLook, request: &Request, wording: Wording) -> Result<(), CliError> {
+        self.request_for(look.clone(), request, wording).map(drop)
+    }
+
     /// Works like [`Cx::perform`], for any response.
     ///
     /// # Errors
     /// Returns the errors of [`Cx::client`], and the daemon's error.
     pub(crate) fn request(&mut self, request: &Request, wording: Wording) -> Result<Response, CliError> {
+        self.request_for(ProjectLook::default(), request, wording)
+    }
+
+    fn request_for(&mut self, look: ProjectLook, request: &Request, wording: Wording) -> Result<Response, CliError> {
         let program = self.program;
         let home = self.home()?.to_owned();
-        let (out, client) = self.parts()?;
+        self.client()?;
+        let client = self.client.as_mut().ok_or(CliError::NoConnection)?;
+        let out = &mut self.out;
         out.flush();
         let own = Change::of(request).filter(|_| !program.is_pm2() && wording != Wording::Signal);
         Ok(match own {
             Some(change) => {
                 let style = out.message_style();
-                live::request(client, request, Board::new(change, program.name(), style.is_terminal), style, home)?
+                // Without an answer, the lines do not compare with the state before.
+                let before = change.compares().then(|| client.table().ok()).flatten().map(InstancesBefore::of);
+                let board = Board::new(change, program.name(), style.is_terminal).of_project(look);
+                let board = board.with_before(before).with_detached(request);
+                live::request(client, request, board, style, home, &mut self.failed)?
             }
             None => {
                 let mut printer = ProgressPrinter::new(out, wording);
                 client.request(request, &mut |progress| printer.print(progress))?
             }
         })
+    }
+
+    /// Returns true if the failure of this app was printed.
+    pub(crate) fn has_shown_failure(&self, app: &str) -> bool {
+        self.failed.contains(app)
     }
 
     /// Returns the instances that the targets select. An empty list is "not found", too.
@@ -333,7 +384,7 @@ impl Cx {
     /// # Errors
     /// Returns an error if no descriptor is left.
     pub(crate) fn interrupt_on(&mut self, alarm: BorrowedFd<'_>) -> Result<(), CliError> {
-        self.alarm = Some(alarm.try_clone_to_owned().map_err(CliError::system("receive signals"))?);
+        self.alarm = Some(alarm.try_clone_to_owned().map_err(CliError::system(message!("receive signals")))?);
         Ok(())
     }
 
@@ -397,7 +448,7 @@ impl Cx {
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
         // Apps of ostler that still run need a daemon, even if PM2's daemon runs too.
         if left_behind::of(home).is_none_or(|left| left.alive == 0) {
-            self.refuse_beside_pm2(home, "start a daemon")?;
+            self.refuse_beside_pm2(home, &message!("start a daemon"))?;
         }
         self.report_left_behind(home);
         self.out.spawning(home);
@@ -442,13 +493,17 @@ pub(crate) fn cwd() -> Result<String, CliError> {
     if is_cwd_removed() {
         return Ok(REMOVED_FOLDER.to_owned());
     }
-    let real = std::env::current_dir().map_err(|source| CliError::File { what: "read", path: "the current directory".into(), source })?;
+    let real = std::env::current_dir().map_err(|source| CliError::File {
+        what: marked!("read"),
+        path: message!("the current directory"),
+        source,
+    })?;
     let named = std::env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute() && same_file(pwd, &real));
     named
         .unwrap_or(real)
         .into_os_string()
         .into_string()
-        .map_err(|path| CliError::NotText { what: "the path of the current directory", path })
+        .map_err(|path| CliError::NotText { what: marked!("the path of the current directory"), path })
 }
 
 /// Returns true if a daemon listens in this home although the home is not writable: most requests
@@ -456,6 +511,11 @@ pub(crate) fn cwd() -> Result<String, CliError> {
 fn is_served(home: &Path) -> bool {
     use rustix::fs::{Access, access};
     access(home, Access::WRITE_OK | Access::EXEC_OK).is_err() && client::connect(home).is_ok()
+}
+
+/// Returns the name of a user of this machine.
+pub(crate) fn user_name(uid: u32) -> Option<String> {
+    Some(user_by_id(uid).ok()??.name)
 }
 
 /// Returns true if both paths lead to the same file.

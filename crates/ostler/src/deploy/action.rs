@@ -22,6 +22,9 @@ pub(crate) enum Action {
 }
 
 impl Action {
+    /// Words of the commands.
+    pub(crate) const WORDS: &[&str] = &["setup", "update", "revert", "current", "previous", "exec", "list", "ref"];
+
     /// Parses the words after the environment.
     ///
     /// # Errors

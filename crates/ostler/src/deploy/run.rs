@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use ostler_core::message;
 use ostler_fleet::ssh::{Host, LOST, retry};
 
 use super::action::Action;
@@ -41,13 +42,13 @@ fn outcome(is_job: bool, code: i32) -> Outcome {
     let why = match (is_job, code) {
         (_, 0) => return Outcome::Done,
         (true, 5) => return Outcome::RolledBack,
-        (true, 70) => "it was killed on the host; run it again",
-        (true, OTHER_RUN) => "another deployment was already running; this deployment was not started",
+        (true, 70) => message!("it was killed on the host; run it again"),
+        (true, OTHER_RUN) => message!("another deployment was already running; this deployment was not started"),
         (true, 1 | 77) => return Outcome::Failed(None),
-        (_, LOST) => "no connection",
-        (_, code) => return Outcome::Failed(Some(format!("exit code {code}"))),
+        (_, LOST) => message!("no connection"),
+        (_, code) => return Outcome::Failed(Some(message!("exit code {code}", code))),
     };
-    Outcome::Failed(Some(why.to_owned()))
+    Outcome::Failed(Some(why))
 }
 
 /// Performs the action on all hosts at once. `on_line` receives each line of output with the number of
@@ -89,13 +90,15 @@ pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String],
         for (number, line) in lines {
             on_line(number, &line);
         }
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Outcome::Failed(Some("it panicked".into())))).collect()
+        threads.into_iter().map(|thread| thread.join().unwrap_or(Outcome::Failed(Some(message!("it panicked"))))).collect()
     })
 }
 
 fn not_started(error: &io::Error) -> Outcome {
-    let hint = if error.kind() == io::ErrorKind::NotFound { ": is it installed?" } else { "" };
-    Outcome::Failed(Some(format!("cannot run ssh: {error}{hint}")))
+    Outcome::Failed(Some(match error.kind() {
+        io::ErrorKind::NotFound => message!("cannot run ssh: {error}: is it installed?", error),
+        _ => message!("cannot run ssh: {error}", error),
+    }))
 }
 
 /// Sender of a host's lines to the terminal.
@@ -144,13 +147,13 @@ fn follow(target: &Target, host: &Host, job: &str, lines: &LineSender) -> Outcom
         in_vain = if run.received > before { 0 } else { in_vain + 1 };
         let Some(wait) = retry(was_there, in_vain) else {
             let what = if was_there {
-                "connection lost; the deployment continues on the host. Run the same command to follow it again"
+                message!("connection lost; the deployment continues on the host. Run the same command to follow it again")
             } else {
-                "no connection; nothing was changed"
+                message!("no connection; nothing was changed")
             };
-            return Outcome::Failed(Some(what.to_owned()));
+            return Outcome::Failed(Some(what));
         };
-        lines.line("--> connection lost; the deployment continues on the host. Connecting again");
+        lines.line(&message!("--> connection lost; the deployment continues on the host. Connecting again"));
         thread::sleep(wait);
     }
 }
@@ -177,7 +180,7 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut JobRun, was_the
             } else if let Some((id, kind)) = line.strip_prefix(RUN_LINE).and_then(|rest| rest.split_once(' ')) {
                 is_answer_there = true;
                 if run.may_start && kind != "mine" {
-                    lines.line("--> a deployment is already running here: following it");
+                    lines.line(&message!("--> a deployment is already running here: following it"));
                 }
                 run.is_other |= kind == "other";
                 // From now on the client follows only that run.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ostler_core::message;
 use ostler_fleet::ssh::{self, Host};
 use serde_json::{Map, Value};
 
@@ -92,17 +93,17 @@ impl Target {
     /// # Errors
     /// Returns an error that names the key and the problem.
     pub(crate) fn of(name: &str, value: &Value) -> Result<(Self, Vec<String>), String> {
-        let map = value.as_object().ok_or("expected a table with host, repo, path and ref")?;
+        let map = value.as_object().ok_or_else(|| message!("expected a table with host, repo, path and ref"))?;
         let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?;
         let port = map.get("port").filter(|port| !port.is_null()).map(ssh_port).transpose()?;
         let hosts = hosts(map.get("host"), user.as_ref(), port)?;
         let path = needed(map, "path")?;
         if path.contains('\0') || path.trim_matches('/').is_empty() || path.starts_with('-') {
-            return Err(format!("path: {path:?} is not a folder to deploy to"));
+            return Err(message!("path: {path} is not a folder to deploy to", path = format!("{path:?}")));
         }
         let repo = needed(map, "repo")?;
         if repo.starts_with('-') {
-            return Err(format!("repo: {repo:?} is not a repository"));
+            return Err(message!("repo: {repo} is not a repository", repo = format!("{repo:?}")));
         }
         let target = Self {
             name: name.to_owned(),
@@ -148,18 +149,18 @@ fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Res
                 Ok(Host { name: ssh_name("host", name)?, user, port })
             }
             Value::Object(map) => {
-                let name = text(map, "host")?.ok_or("host: each entry of the list needs a `host`")?;
+                let name = text(map, "host")?.ok_or_else(|| message!("host: each entry of the list needs a `host`"))?;
                 let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?.or(default.user);
                 let port = map.get("port").map(ssh_port).transpose()?.or(port);
                 Ok(Host { name: ssh_name("host", &name)?, user, port })
             }
-            other => Err(format!("host: expected a name, found {other}")),
+            other => Err(message!("host: expected a name, found {other}", other)),
         }
     };
     let mut hosts: Vec<Host> = Vec::new();
     let found = match value {
         Some(Value::Array(items)) => items.iter().map(one).collect::<Result<Vec<_>, _>>()?,
-        None | Some(Value::Null) => return Err("host: is missing".into()),
+        None | Some(Value::Null) => return Err(message!("host: is missing")),
         Some(value) => vec![one(value)?],
     };
     for host in found {
@@ -168,9 +169,9 @@ fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Res
         }
     }
     match hosts.len() {
-        0 => Err("host: the list is empty".into()),
+        0 => Err(message!("host: the list is empty")),
         1..=MAX_HOSTS => Ok(hosts),
-        many => Err(format!("host: {many} are too many, at most {MAX_HOSTS}")),
+        many => Err(message!("host: {count} are too many, at most {most}", count = many, most = MAX_HOSTS)),
     }
 }
 
@@ -180,16 +181,16 @@ fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
-        Some(other) => return Err(format!("{key}: expected a text, found {other}")),
+        Some(other) => return Err(message!("{key}: expected a text, found {other}", key, other)),
     };
     if text.contains('\0') {
-        return Err(format!("{key}: contains a NUL byte"));
+        return Err(message!("{key}: contains a NUL byte", key));
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 fn needed(map: &Map<String, Value>, key: &str) -> Result<String, String> {
-    text(map, key)?.ok_or_else(|| format!("{key}: is missing"))
+    text(map, key)?.ok_or_else(|| message!("{key}: is missing", key))
 }
 
 /// Reads a command. A list of commands runs in order, and stops when one fails.
@@ -208,7 +209,7 @@ fn list(map: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
                 item.as_str()
                     .filter(|text| !text.contains('\0'))
                     .map(str::to_owned)
-                    .ok_or_else(|| format!("{key}: expected texts, found {item}"))
+                    .ok_or_else(|| message!("{key}: expected texts, found {item}", key, item))
             })
             .collect(),
         _ => Ok(text(map, key)?.into_iter().collect()),
@@ -221,7 +222,7 @@ fn flag(map: &Map<String, Value>, key: &str) -> Result<bool, String> {
         Some(Value::Bool(on)) => Ok(*on),
         Some(Value::String(text)) if matches!(text.as_str(), "true" | "yes") => Ok(true),
         Some(Value::String(text)) if matches!(text.as_str(), "false" | "no" | "") => Ok(false),
-        Some(other) => Err(format!("{key}: expected true or false, found {other}")),
+        Some(other) => Err(message!("{key}: expected true or false, found {other}", key, other)),
     }
 }
 
@@ -229,21 +230,21 @@ fn flag(map: &Map<String, Value>, key: &str) -> Result<bool, String> {
 fn variables(value: Option<&Value>) -> Result<BTreeMap<String, String>, String> {
     let map = match value {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
-        Some(value) => value.as_object().ok_or("env: expected a table of variables")?,
+        Some(value) => value.as_object().ok_or_else(|| message!("env: expected a table of variables"))?,
     };
     let mut variables = BTreeMap::new();
     for (name, value) in map {
         let is_name =
             |name: &str| !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if name.is_empty() || !is_name(name) {
-            return Err(format!("env: {name:?} is not a valid variable name"));
+            return Err(message!("env: {name} is not a valid variable name", name = format!("{name:?}")));
         }
         let value = match value {
-            Value::String(text) if text.contains('\0') => return Err(format!("env.{name}: contains a NUL byte")),
+            Value::String(text) if text.contains('\0') => return Err(message!("env.{name}: contains a NUL byte", name)),
             Value::String(text) => text.clone(),
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             Value::Null => continue,
-            other => return Err(format!("env.{name}: expected a text, found {other}")),
+            other => return Err(message!("env.{name}: expected a text, found {other}", name, other)),
         };
         variables.insert(name.to_ascii_uppercase(), value);
     }

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ostler_core::app::AppSpec;
+use ostler_core::serving::interception::OwnSocket;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_proto::control::Detail;
 use serde_json::Value;
 
@@ -33,8 +36,8 @@ const PATTERNS: &[Pattern] = &[
         unless: &[],
         sticky: false,
         level: Level::Warning,
-        what: "runs its schedules in every instance",
-        remedy: "make them jobs of ostler (docs/cron-and-jobs.md), or move them to an app with one instance",
+        what: marked!("runs its schedules in every instance"),
+        remedy: marked!("make them jobs of ostler (docs/cron-and-jobs.md), or move them to an app with one instance"),
     },
     Pattern {
         packages: &["express-session"],
@@ -49,8 +52,8 @@ const PATTERNS: &[Pattern] = &[
         ],
         sticky: true,
         level: Level::Warning,
-        what: "keeps sessions in the memory of one instance",
-        remedy: "use a store that all instances share (connect-redis, …), or sticky: \"cookie\" (docs/cluster.md)",
+        what: marked!("keeps sessions in the memory of one instance"),
+        remedy: marked!("use a store that all instances share (connect-redis, …), or sticky: \"cookie\" (docs/cluster.md)"),
     },
     Pattern {
         packages: &["socket.io"],
@@ -63,36 +66,57 @@ const PATTERNS: &[Pattern] = &[
         ],
         sticky: false,
         level: Level::Warning,
-        what: "knows only the connections of its own instance",
-        remedy: "use an adapter (@socket.io/redis-adapter, …) and sticky sessions (docs/cluster.md)",
+        what: marked!("knows only the connections of its own instance"),
+        remedy: marked!("use an adapter (@socket.io/redis-adapter, …) and sticky sessions (docs/cluster.md)"),
     },
     Pattern {
         packages: &["ws", "@nestjs/platform-ws"],
         unless: &["ioredis", "redis", "nats", "amqplib", "kafkajs"],
         sticky: false,
         level: Level::Warning,
-        what: "may know only the WebSockets of its own instance",
-        remedy: "send messages for all connections through a broker that all instances share (Redis, …)",
+        what: marked!("may know only the WebSockets of its own instance"),
+        remedy: marked!("send messages for all connections through a broker that all instances share (Redis, …)"),
     },
     Pattern {
         packages: &["express-rate-limit", "rate-limiter-flexible", "@nestjs/throttler"],
         unless: &["rate-limit-redis", "rate-limit-memcached", "ioredis", "redis", "nestjs-throttler-storage-redis"],
         sticky: false,
         level: Level::Warning,
-        what: "counts requests in each instance separately",
-        remedy: "use a store that all instances share, or divide the limits by the number of instances",
+        what: marked!("counts requests in each instance separately"),
+        remedy: marked!("use a store that all instances share, or divide the limits by the number of instances"),
     },
     Pattern {
         packages: &["node-cache", "memory-cache", "lru-cache"],
         unless: &[],
         sticky: false,
         level: Level::Note,
-        what: "has a separate cache in each instance",
-        remedy: "fine for data that may be stale or fetched twice; otherwise use a shared cache",
+        what: marked!("has a separate cache in each instance"),
+        remedy: marked!("fine for data that may be stale or fetched twice; otherwise use a shared cache"),
     },
 ];
 
+/// Reports apps that share their port, but have processes with their own sockets.
+fn own_sockets(details: &[Detail]) -> impl Iterator<Item = Finding> {
+    let mut apps: BTreeMap<&str, (&OwnSocket, usize)> = BTreeMap::new();
+    for detail in details {
+        if let Some(own) = detail.learned.own_sockets.first() {
+            apps.entry(&detail.spec.name).or_insert((own, 0)).1 += 1;
+        }
+    }
+    apps.into_iter().map(|(name, (own, count))| {
+        let reason = own.reason;
+        let found = match count {
+            1 => message!("1 instance keeps a socket of its own: {reason}", reason),
+            _ => message!("{count} instances keep sockets of their own: {reason}", count, reason),
+        };
+        let remedy =
+            message!("its instances cannot share a port; declare the port in `listen`, or use `increment_var` (docs/any-program.md)");
+        Finding::new(Level::Warning, format!("app {name}"), found, remedy)
+    })
+}
+
 pub(super) fn inspect(details: &[Detail], findings: &mut Vec<Finding>) {
+    findings.extend(own_sockets(details));
     let mut copies: BTreeMap<&str, (&AppSpec, usize)> = BTreeMap::new();
     for detail in details {
         copies.entry(&detail.spec.name).or_insert((&detail.spec, 0)).1 += 1;
@@ -102,12 +126,20 @@ pub(super) fn inspect(details: &[Detail], findings: &mut Vec<Finding>) {
     for (spec, count) in &several {
         let packages = with_rights_of(spec, || packages(spec)).unwrap_or_default();
         findings.extend(judge(&packages, spec.sticky.is_some()).into_iter().map(|(package, pattern)| {
-            let found = format!("{package} {} ({count} instance{})", pattern.what, if *count == 1 { "" } else { "s" });
-            Finding::new(pattern.level, format!("app {}", spec.name), found, pattern.remedy)
+            let problem = translated(pattern.what);
+            let found = match *count {
+                1 => message!("{package} {problem} (1 instance)", package, problem),
+                _ => message!("{package} {problem} ({count} instances)", package, problem, count),
+            };
+            Finding::new(pattern.level, format!("app {}", spec.name), found, translated(pattern.remedy))
         }));
     }
     if findings.len() == before {
-        let found = if several.is_empty() { "no app runs several instances" } else { "no package with known problems in clusters" };
+        let found = if several.is_empty() {
+            message!("no app runs several instances")
+        } else {
+            message!("no package with known problems in clusters")
+        };
         findings.push(Finding::fine("apps", found));
     }
 }

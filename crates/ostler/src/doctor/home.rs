@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ostler_core::message;
+
 use super::{DaemonState, Finding, Level};
 use crate::left_behind;
 use crate::render::bytes;
@@ -30,66 +32,78 @@ fn folder(home: &Path) -> Finding {
     let what = "home";
     let shown = home.display();
     let Ok(meta) = std::fs::metadata(home) else {
-        return Finding::new(Level::Note, what, format!("{shown} does not exist yet"), "the first command that needs a daemon creates it");
+        return Finding::new(
+            Level::Note,
+            what,
+            message!("{shown} does not exist yet", shown),
+            message!("the first command that needs a daemon creates it"),
+        );
     };
     let kind = rustix::fs::statfs(home).ok().and_then(|stat| {
         let number = stat.f_type as u64 & 0xffff_ffff;
         NETWORK_FILE_SYSTEMS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
     });
     if let Some(kind) = kind {
-        let found = format!("{shown} is on {kind}");
+        let found = message!("{shown} is on {kind}", shown, kind);
         return Finding::new(
             Level::Warning,
             what,
             found,
-            "two machines that share a home start each app twice: set OSTLER_HOME to a local folder",
+            message!("two machines that share a home start each app twice: set OSTLER_HOME to a local folder"),
         );
     }
     if meta.uid() != rustix::process::geteuid().as_raw() {
         return Finding::new(
             Level::Wrong,
             what,
-            format!("{shown} belongs to user {}", meta.uid()),
-            "run ostler as that user, or set OSTLER_HOME",
+            message!("{shown} belongs to user {uid}", shown, uid = meta.uid()),
+            message!("run ostler as that user, or set OSTLER_HOME"),
         );
     }
     if meta.mode() & 0o022 != 0 {
-        return Finding::new(Level::Warning, what, format!("other users can write to {shown}"), format!("chmod 700 {shown}"));
+        return Finding::new(Level::Warning, what, message!("other users can write to {shown}", shown), format!("chmod 700 {shown}"));
     }
-    Finding::fine(what, format!("{shown}, mode {:o}", meta.mode() & 0o7777))
+    Finding::fine(what, message!("{shown}, mode {mode}", shown, mode = format!("{:o}", meta.mode() & 0o7777)))
 }
 
 fn daemon_finding(home: &Path, daemon: &DaemonState) -> Finding {
     let what = "daemon";
     match daemon {
         DaemonState::Runs(peer, _) if peer.version != env!("CARGO_PKG_VERSION") => {
-            let found = format!("the daemon is version {}, this program is {}", peer.version, env!("CARGO_PKG_VERSION"));
-            Finding::new(Level::Warning, what, found, "ostler update  (no app is restarted)")
+            let found = message!(
+                "the daemon is version {daemon}, this program is {program}",
+                daemon = peer.version,
+                program = env!("CARGO_PKG_VERSION")
+            );
+            Finding::new(Level::Warning, what, found, message!("ostler update  (no app is restarted)"))
         }
         DaemonState::Runs(peer, _) if let Some(fault) = keeper_fault(peer.keeper_pid) => Finding::new(
             Level::Wrong,
             "keeper",
             fault.found,
-            format!("{}, if the daemon does not replace it within a few seconds", fault.remedy),
+            message!("{remedy}, if the daemon does not replace it within a few seconds", remedy = fault.remedy),
         ),
         DaemonState::Runs(peer, details) => {
             let count = details.len();
             Finding::fine(
                 what,
-                format!("runs, pid {}, keeper {}, {count} instance{}", peer.pid, peer.keeper_pid, if count == 1 { "" } else { "s" }),
+                match count {
+                    1 => message!("runs, pid {pid}, keeper {keeper}, 1 instance", pid = peer.pid, keeper = peer.keeper_pid),
+                    _ => message!("runs, pid {pid}, keeper {keeper}, {count} instances", pid = peer.pid, keeper = peer.keeper_pid, count),
+                },
             )
         }
         DaemonState::None => match left_behind::of(home) {
             Some(left) if !left.other_boot => Finding::new(
                 Level::Wrong,
                 what,
-                "it was killed together with its keeper while apps ran",
-                "ostler list  (takes over the apps that still run)",
+                message!("it was killed together with its keeper while apps ran"),
+                message!("ostler list  (takes over the apps that still run)"),
             ),
-            _ => Finding::new(Level::Note, what, "not running", "ostler start, or ostler resurrect"),
+            _ => Finding::new(Level::Note, what, message!("not running"), message!("ostler start, or ostler resurrect")),
         },
         DaemonState::Faulty(why) => {
-            Finding::new(Level::Wrong, what, why.clone(), "see `ostler list` and the daemon's log, pm2.log in the home")
+            Finding::new(Level::Wrong, what, why.clone(), message!("see `ostler list` and the daemon's log, pm2.log in the home"))
         }
     }
 }
@@ -106,16 +120,17 @@ fn disks(folders: &BTreeSet<PathBuf>) -> Vec<Finding> {
         let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
         let what = format!("disk of {}", folder.display());
         findings.push(match level(free, all, stat.f_favail, stat.f_files) {
-            Level::Fine => Finding::fine(what, format!("{} of {} free", bytes(free), bytes(all))),
+            Level::Fine => Finding::fine(what, message!("{free} of {total} free", free = bytes(free), total = bytes(all))),
             level if free > LOW_BYTES => Finding::new(
                 level,
                 what,
-                "almost no files can be created: the inodes are used up",
-                "remove unneeded files: logs and the state need inodes",
+                message!("almost no files can be created: the inodes are used up"),
+                message!("remove unneeded files: logs and the state need inodes"),
             ),
             level => {
-                let remedy = "logs are delayed while the disk is full: ostler flush, or `ostler set pm2-logrotate:retain`, `max_size`";
-                Finding::new(level, what, format!("{} of {} free", bytes(free), bytes(all)), remedy)
+                let remedy =
+                    message!("logs are delayed while the disk is full: ostler flush, or `ostler set pm2-logrotate:retain`, `max_size`");
+                Finding::new(level, what, message!("{free} of {total} free", free = bytes(free), total = bytes(all)), remedy)
             }
         });
     }

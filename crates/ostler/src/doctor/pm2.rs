@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ostler_core::message;
 use ostler_keeper::ROLE_VAR;
 
 use super::{Finding, Level};
@@ -10,26 +11,26 @@ use crate::pm2_units::units;
 pub(super) fn inspect(home: &Path, findings: &mut Vec<Finding>) {
     let running = daemons();
     for (pid, folder) in &running {
-        let found = format!("its daemon runs (pid {pid}) in {folder}");
+        let found = message!("its daemon runs (pid {pid}) in {folder}", pid, folder);
         findings.push(Finding::new(
             Level::Warning,
             "PM2",
             found,
-            format!("ostler migrate {folder}  (one app after the other; --dry-run shows how)"),
+            message!("ostler migrate {folder}  (one app after the other; --dry-run shows how)", folder),
         ));
     }
     let pm2_home = crate::home::pm2_home();
     for unit in pm2_home.iter().flat_map(|folder| units(folder)) {
-        let remedy = format!("sudo systemctl disable {}  (ostler migrate does it, too)", unit.name);
-        findings.push(Finding::new(Level::Warning, "PM2", format!("{} starts it at boot", unit.name), remedy));
+        let remedy = message!("sudo systemctl disable {unit}  (ostler migrate does it, too)", unit = unit.name);
+        findings.push(Finding::new(Level::Warning, "PM2", message!("{unit} starts it at boot", unit = unit.name), remedy));
     }
     let lock = crate::home::shell_paths(home).reload_lock;
     if running.is_empty() && lock.exists() {
         let remedy = format!("rm {}", lock.display());
-        findings.push(Finding::new(Level::Note, "PM2", "it left a lock file behind, which ostler ignores", remedy));
+        findings.push(Finding::new(Level::Note, "PM2", message!("it left a lock file behind, which ostler ignores"), remedy));
     }
     if !findings.iter().any(|finding| finding.what == "PM2") {
-        findings.push(Finding::fine("PM2", "not running here"));
+        findings.push(Finding::fine("PM2", message!("not running here")));
     }
 }
 

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
+
 /// Reason why a command refuses its arguments, or cannot run here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -10,13 +13,13 @@ pub(crate) enum CommandError {
     #[error("{0}")]
     Elsewhere(String),
     /// Start without anything that could be started.
-    #[error("nothing to start: {0}")]
+    #[error("{}", message!("nothing to start: {reason}", reason = _0))]
     NothingToStart(String),
     /// App without a working directory.
-    #[error("{0} has no working directory: name one with --cwd or in its file")]
+    #[error("{}", message!("{app} has no working directory: name one with --cwd or in its file", app = _0))]
     NoWorkingDirectory(String),
     /// Options for images, which ostler does not build.
-    #[error("--{option}: {program} does not build images; {instead}")]
+    #[error("{}", message!("--{option}: {program} does not build images; {instead}", option, program, instead = translated(instead)))]
     NoImages {
         /// The option.
         option: &'static str,
@@ -25,8 +28,11 @@ pub(crate) enum CommandError {
         /// Advice.
         instead: &'static str,
     },
+    /// Name that selects other apps in commands. The text contains it.
+    #[error("{0}")]
+    ReservedName(String),
     /// Number of instances that is probably a typing error.
-    #[error("{instances} instances of {app} are too many for this machine, which has {processors}; nothing was changed")]
+    #[error("{}", message!("{instances} instances of {app} are too many for this machine, which has {processors}; nothing was changed", instances, app, processors))]
     TooManyInstances {
         /// The number.
         instances: u32,
@@ -36,15 +42,25 @@ pub(crate) enum CommandError {
         processors: String,
     },
     /// Profile that the app does not have.
-    #[error("Using --env {profile} without passing the ecosystem.config.js does not work: {app} has no such profile")]
+    #[error("{}", message!("Using --env {profile} without passing the ecosystem.config.js does not work: {app} has no such profile", profile, app))]
     NoProfile {
         /// As typed.
         profile: String,
         /// Name of the app.
         app: String,
     },
+    /// App that runs already.
+    #[error("{}", message!("{app} already runs", app))]
+    AlreadyRuns {
+        /// Name of the app.
+        app: String,
+        /// Its name as a word of a command.
+        word: String,
+        /// Name of this program.
+        program: &'static str,
+    },
     /// Target with several instances, of which the command needs one.
-    #[error("{target} has several instances, choose one: {}", ids.join(", "))]
+    #[error("{}", message!("{target} has several instances, choose one: {ids}", target, ids = ids.join(", ")))]
     SeveralInstances {
         /// As typed.
         target: String,
@@ -52,16 +68,16 @@ pub(crate) enum CommandError {
         ids: Vec<String>,
     },
     /// Target without a running process of Node.
-    #[error("{0} is not a running Node app")]
+    #[error("{}", message!("{app} is not a running Node app", app = _0))]
     NoNodeApp(String),
     /// Log files that were not opened again, each with its reason.
-    #[error("not every log could be reopened: {}", .0.join("; "))]
+    #[error("{}", message!("not every log could be reopened: {reasons}", reasons = _0.join("; ")))]
     LogsNotReopened(Vec<String>),
     /// Development sessions that run at the same time; the largest number.
-    #[error("{0} development sessions are running already")]
+    #[error("{}", message!("{count} development sessions are running already", count = _0))]
     TooManySessions(u32),
     /// Home in which a daemon runs already.
-    #[error("a daemon is running in {} already: `{program} start` starts apps there", .home.display())]
+    #[error("{}", message!("a daemon is running in {home} already: `{program} start` starts apps there", home = home.display(), program))]
     Running {
         /// The home.
         home: PathBuf,
@@ -69,7 +85,7 @@ pub(crate) enum CommandError {
         program: &'static str,
     },
     /// File that would be overwritten.
-    #[error("{} exists already, {instead}", .path.display())]
+    #[error("{}", message!("{path} exists already, {instead}", path = path.display(), instead = translated(instead)))]
     Exists {
         /// Its path.
         path: PathBuf,
@@ -77,7 +93,7 @@ pub(crate) enum CommandError {
         instead: &'static str,
     },
     /// File of another program in the place of a link.
-    #[error("{} exists and is not a link to this program ({}); add --force to replace it", .link.display(), .found.display())]
+    #[error("{}", message!("{link} exists and is not a link to this program ({found}); add --force to replace it", link = link.display(), found = found.display()))]
     Foreign {
         /// Path of the link.
         link: PathBuf,
@@ -85,16 +101,16 @@ pub(crate) enum CommandError {
         found: PathBuf,
     },
     /// Config file on standard input that is too long.
-    #[error("standard input is too long for a config file")]
+    #[error("{}", message!("standard input is too long for a config file"))]
     LongInput,
     /// User without a home folder.
-    #[error("cannot find the home directory of this user: set HOME")]
+    #[error("{}", message!("cannot find the home directory of this user: set HOME"))]
     NoUserHome,
     /// Variable `EDITOR` without a word.
-    #[error("$EDITOR is empty")]
+    #[error("{}", message!("$EDITOR is empty"))]
     NoEditor,
     /// Editor that failed.
-    #[error("the editor {program:?} failed ({status})")]
+    #[error("{}", message!("the editor {program} failed ({status})", program = format!("{program:?}"), status))]
     Editor {
         /// Its command.
         program: String,
@@ -102,7 +118,7 @@ pub(crate) enum CommandError {
         status: ExitStatus,
     },
     /// Command that needs a terminal.
-    #[error("{command} needs a terminal; {instead}")]
+    #[error("{}", message!("{command} needs a terminal; {instead}", command, instead = translated(instead)))]
     NoTerminal {
         /// The command.
         command: &'static str,
@@ -110,13 +126,20 @@ pub(crate) enum CommandError {
         instead: &'static str,
     },
     /// Terminal that cannot move its cursor.
-    #[error("{0} needs a terminal that can move the cursor, but TERM is dumb")]
+    #[error("{}", message!("{command} needs a terminal that can move the cursor, but TERM is dumb", command = _0))]
     DumbTerminal(&'static str),
 }
 
 impl CommandError {
     /// Returns the next step, or none.
     pub(super) fn hint(&self) -> Option<String> {
-        matches!(self, Self::TooManyInstances { .. }).then(|| "use --yes to start them anyway".to_owned())
+        match self {
+            Self::ReservedName(_) => Some(message!("`--name <name>` sets another name")),
+            Self::TooManyInstances { .. } => Some(message!("use --yes to start them anyway")),
+            Self::AlreadyRuns { word, program, .. } => {
+                Some(message!("`{program} restart {app}` restarts it; `--force` starts a second one", program, app = word))
+            }
+            _ => None,
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use ostler_core::message;
+use ostler_core::text::suggest::did_you_mean;
 use ostler_web::access::{PasswordError, TokenError};
 use ostler_web::alerts::settings::AlertsError;
 use ostler_web::json_file::FileError;
@@ -27,10 +29,10 @@ pub(crate) enum DashboardError {
     #[error(transparent)]
     Alerts(#[from] AlertsError),
     /// Two passwords that differ.
-    #[error("the two passwords differ; nothing was changed")]
+    #[error("{}", message!("the two passwords differ; nothing was changed"))]
     Passwords,
     /// New settings that cannot be used. The former ones stay.
-    #[error("{reason}; {state}")]
+    #[error("{}", message!("{reason}; {state}", reason, state))]
     Kept {
         /// The fault.
         reason: String,
@@ -38,40 +40,40 @@ pub(crate) enum DashboardError {
         state: String,
     },
     /// App of the dashboard that cannot be described.
-    #[error("cannot create the app of the dashboard: {0}")]
+    #[error("{}", message!("cannot create the app of the dashboard: {error}", error = _0))]
     App(String),
     /// Dashboard that is switched off.
-    #[error("the dashboard is off; `{program} web enable` switches it on")]
+    #[error("{}", message!("the dashboard is off; `{program} web enable` switches it on", program))]
     Off {
         /// Name of this program.
         program: &'static str,
     },
     /// Dashboard that is switched on and does not run.
-    #[error("the dashboard is not running; `{program} web enable` starts it again, `{program} logs ostler-web` shows its log")]
+    #[error("{}", message!("the dashboard is not running; `{program} web enable` starts it again, `{program} logs ostler-web` shows its log", program))]
     Down {
         /// Name of this program.
         program: &'static str,
     },
     /// Dashboard without an address.
-    #[error("the dashboard listens on the socket {0}, which browsers cannot open; use a proxy")]
+    #[error("{}", message!("the dashboard listens on the socket {socket}, which browsers cannot open; use a proxy", socket = _0))]
     Socket(String),
     /// Dashboard that has not collected errors.
-    #[error("no errors have been collected yet; `{program} web enable` turns collection on")]
+    #[error("{}", message!("no errors have been collected yet; `{program} web enable` turns collection on", program))]
     NothingCollected {
         /// Name of this program.
         program: &'static str,
     },
     /// Dashboard that is switched on and has recorded nothing.
-    #[error("no history yet: the dashboard has not recorded anything")]
+    #[error("{}", message!("no history yet: the dashboard has not recorded anything"))]
     NoHistory,
     /// Dashboard that is switched off and has recorded nothing.
-    #[error("no history is recorded; `{program} web enable` turns it on with the dashboard")]
+    #[error("{}", message!("no history is recorded; `{program} web enable` turns it on with the dashboard", program))]
     HistoryOff {
         /// Name of this program.
         program: &'static str,
     },
     /// History that cannot be read.
-    #[error("cannot read the history in \"{}\": {source}", .folder.display())]
+    #[error("{}", message!("cannot read the history in \"{folder}\": {source}", folder = folder.display(), source))]
     History {
         /// Its folder.
         folder: PathBuf,
@@ -79,7 +81,7 @@ pub(crate) enum DashboardError {
         source: io::Error,
     },
     /// App without figures.
-    #[error("no metrics of {app} yet{}", listed(known))]
+    #[error("{}", message!("no metrics of {app} yet{list}", app, list = listed(known)))]
     NoFigures {
         /// As typed.
         app: String,
@@ -87,10 +89,20 @@ pub(crate) enum DashboardError {
         known: Vec<String>,
     },
     /// Neither the daemon nor the history can be shown; the reason why the daemon is not.
-    #[error("nothing to show: {0}")]
+    #[error("{}", message!("nothing to show: {reason}", reason = _0))]
     Nothing(String),
 }
 
+impl DashboardError {
+    /// Returns the next step, or none.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoFigures { app, known } => did_you_mean(app, known.iter().map(String::as_str)),
+            _ => None,
+        }
+    }
+}
+
 fn listed(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!("; apps with metrics: {}", known.join(", ")) }
+    if known.is_empty() { String::new() } else { message!("; apps with metrics: {names}", names = known.join(", ")) }
 }

@@ -2,11 +2,13 @@
 
 use std::io;
 
+use ostler_core::message;
+
 /// Reason why a deployment cannot begin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DeployError {
     /// Environment that the file does not have.
-    #[error("{name} environment is not defined in {file} file{}", listed(known))]
+    #[error("{}", unknown(name, file, known))]
     Unknown {
         /// As typed.
         name: String,
@@ -26,13 +28,13 @@ pub(crate) enum DeployError {
         reason: String,
     },
     /// `exec` or `run` without a command.
-    #[error("{0} needs a command")]
+    #[error("{}", message!("{command} needs a command", command = _0))]
     NoCommand(String),
     /// Word that is no command of `deploy`.
-    #[error("unknown command {0:?}: expected setup, update, revert [n], curr, prev, exec <command>, list or ref [ref]")]
+    #[error("{}", message!("unknown command {word}: expected setup, update, revert [n], curr, prev, exec <command>, list or ref [ref]", word = format!("{_0:?}")))]
     UnknownCommand(String),
     /// Word that the command does not take.
-    #[error("{command} does not take {word:?}")]
+    #[error("{}", message!("{command} does not take {word}", command, word = format!("{word:?}")))]
     Unwanted {
         /// The command.
         command: String,
@@ -40,22 +42,25 @@ pub(crate) enum DeployError {
         word: String,
     },
     /// `revert` by something else than a number of deployments.
-    #[error("revert: expected a number of deployments, 1 or more, found {0:?}")]
+    #[error("{}", message!("revert: expected a number of deployments, 1 or more, found {found}", found = format!("{_0:?}")))]
     Count(String),
     /// Text that names no commit, or that git would take for an option.
-    #[error("{0:?} is not a name of a branch, tag or commit")]
+    #[error("{}", message!("{name} is not a name of a branch, tag or commit", name = format!("{_0:?}")))]
     Ref(String),
 }
 
-fn listed(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!(" (defined: {})", known.join(", ")) }
+fn unknown(name: &str, file: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return message!("{name} environment is not defined in {file} file", name, file);
+    }
+    message!("{name} environment is not defined in {file} file (defined: {known})", name, file, known = known.join(", "))
 }
 
 /// Reason why a command of git failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GitError {
     /// git cannot be run.
-    #[error("cannot run git: {0}")]
+    #[error("{}", message!("cannot run git: {reason}", reason = _0))]
     Run(#[source] io::Error),
     /// git failed.
     #[error("git {command}: {words}")]
@@ -66,7 +71,7 @@ pub(crate) enum GitError {
         words: String,
     },
     /// Branch with commits that its remote branch does not have.
-    #[error("the local branch has commits that the remote branch does not have; name the commit to check out")]
+    #[error("{}", message!("the local branch has commits that the remote branch does not have; name the commit to check out"))]
     Ahead,
 }
 
@@ -74,7 +79,7 @@ pub(crate) enum GitError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullError {
     /// Folder without a repository.
-    #[error("No versioning system found for process {app}: {folder} is not in a git repository with a commit")]
+    #[error("{}", message!("No versioning system found for process {app}: {folder} is not in a git repository with a commit", app, folder))]
     NoRepository {
         /// Name of the app.
         app: String,
@@ -90,7 +95,7 @@ pub(crate) enum PullError {
         source: GitError,
     },
     /// The working tree cannot be changed.
-    #[error("{app} stays at {commit}: {source}")]
+    #[error("{}", message!("{app} stays at {commit}: {source}", app, commit, source))]
     Stays {
         /// Name of the app.
         app: String,
@@ -100,7 +105,7 @@ pub(crate) enum PullError {
         source: GitError,
     },
     /// The former commit cannot be restored.
-    #[error("cannot restore the previous commit of {app}: {source}")]
+    #[error("{}", message!("cannot restore the previous commit of {app}: {source}", app, source))]
     NoWayBack {
         /// Name of the app.
         app: String,
@@ -108,7 +113,7 @@ pub(crate) enum PullError {
         source: GitError,
     },
     /// Command of `post_update` that cannot be run.
-    #[error("cannot run post_update ({cause}): {command}")]
+    #[error("{}", message!("cannot run post_update ({cause}): {command}", cause, command))]
     HookNotRun {
         /// The command.
         command: String,
@@ -116,9 +121,9 @@ pub(crate) enum PullError {
         cause: io::Error,
     },
     /// Command of `post_update` that failed.
-    #[error("post_update failed: {0}")]
+    #[error("{}", message!("post_update failed: {command}", command = _0))]
     HookFailed(String),
     /// Command of `post_update` that was killed.
-    #[error("post_update took longer than exec_timeout and was killed: {0}")]
+    #[error("{}", message!("post_update took longer than exec_timeout and was killed: {command}", command = _0))]
     HookTimedOut(String),
 }

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use ostler_core::message;
 use ostler_fleet::{HostOutcome, HostsError};
 
 /// Reason why a command cannot be sent to hosts.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetError {
     /// Home with two hosts files.
-    #[error("there are two hosts files, {} and {}: remove one", .0.display(), .1.display())]
+    #[error("{}", message!("there are two hosts files, {first} and {second}: remove one", first = _0.display(), second = _1.display()))]
     TwoFiles(PathBuf, PathBuf),
     /// Hosts file that makes no sense.
     #[error("{file}: {source}")]

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
 use ostler_export::{CannotRun, EnvFileError, ImportError};
 
 /// Text that cannot be the name of a project.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected lowercase letters, digits, `-` and `_`, starting with a letter or digit, found {0:?}")]
+#[error("{}", message!("expected lowercase letters, digits, `-` and `_`, starting with a letter or digit, found {found}", found = format!("{_0:?}")))]
 pub(crate) struct NameError(pub(crate) String);
 
 /// Reason why a project or a file of another engine cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProjectError {
     /// Name that is none.
-    #[error("{from}: {source}")]
+    #[error("{}: {source}", translated(from))]
     Name {
         /// Place of the name.
         from: &'static str,
@@ -21,10 +23,10 @@ pub(crate) enum ProjectError {
         source: NameError,
     },
     /// Folder whose name has no letter or digit.
-    #[error("cannot derive a project name from the folder {0:?}: set one with --project-name")]
+    #[error("{}", message!("cannot derive a project name from the folder {folder}: set one with --project-name", folder = format!("{_0:?}")))]
     Folder(String),
     /// File that is too long.
-    #[error("{file} has more than {most} bytes")]
+    #[error("{}", message!("{file} has more than {most} bytes", file, most))]
     TooLong {
         /// The file.
         file: String,
@@ -48,10 +50,10 @@ pub(crate) enum ProjectError {
         source: ImportError,
     },
     /// File without anything that can be an app.
-    #[error("no service of {0} can run here as an app; no file was written")]
+    #[error("{}", message!("no service of {file} can run here as an app; no file was written", file = _0))]
     NothingToImport(String),
     /// Service that cannot be an app.
-    #[error("{service} cannot run here: {reason}")]
+    #[error("{}", message!("{service} cannot run here: {reason}", service, reason))]
     Service {
         /// Its name.
         service: String,
@@ -59,10 +61,10 @@ pub(crate) enum ProjectError {
         reason: CannotRun,
     },
     /// Project without an app that can run.
-    #[error("no service of {} can run here, or its profiles are not enabled", .0.display())]
+    #[error("{}", message!("no service of {path} can run here, or its profiles are not enabled", path = _0.display()))]
     NothingToRun(PathBuf),
     /// App outside of the project that has the name of one of its apps.
-    #[error("{name} exists already and {}: name this project with --project-name, or delete it", .of.as_ref().map_or_else(|| "is not part of this project".to_owned(), |of| format!("belongs to {of}")))]
+    #[error("{}", taken(name, of.as_deref()))]
     Taken {
         /// Name of the app.
         name: String,
@@ -70,6 +72,18 @@ pub(crate) enum ProjectError {
         of: Option<String>,
     },
     /// App of the project's file that `start` started.
-    #[error("{0} of this file was started with `start`: delete it first, or keep using `start`")]
+    #[error("{}", message!("{app} of this file was started with `start`: delete it first, or keep using `start`", app = _0))]
     Started(String),
+}
+
+/// Returns the text of [`ProjectError::Taken`].
+fn taken(name: &str, of: Option<&str>) -> String {
+    match of {
+        None => {
+            message!("{name} exists already and is not part of this project: name this project with --project-name, or delete it", name)
+        }
+        Some(owner) => {
+            message!("{name} exists already and belongs to {owner}: name this project with --project-name, or delete it", name, owner)
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ostler_core::message;
 use ostler_proto::pm2::ConfError;
 
 /// Reason why settings cannot be read or changed.
@@ -11,10 +12,10 @@ pub(crate) enum SettingError {
     #[error(transparent)]
     File(#[from] ConfError),
     /// Lock that another command holds.
-    #[error("another command holds the lock \"{}\"", .0.display())]
+    #[error("{}", message!("another command holds the lock \"{path}\"", path = _0.display()))]
     Locked(PathBuf),
     /// Key that names no setting.
-    #[error("\"{key}\" is not a valid setting name: {part:?} is not allowed")]
+    #[error("{}", message!("\"{key}\" is not a valid setting name: {part} is not allowed", key, part = format!("{part:?}")))]
     Key {
         /// As typed, escaped.
         key: String,
@@ -32,7 +33,7 @@ pub(crate) enum SettingError {
         reason: String,
     },
     /// Setting that the section does not have.
-    #[error("{section} has no setting {key:?}{}", near.map_or_else(|| format!("; expected one of {}", known.join(", ")), |near| format!(", did you mean {near}?")))]
+    #[error("{}", unknown(section, key, *near, known))]
     Unknown {
         /// The section.
         section: String,
@@ -43,4 +44,13 @@ pub(crate) enum SettingError {
         /// All known keys.
         known: Vec<&'static str>,
     },
+}
+
+/// Returns the text of [`SettingError::Unknown`].
+fn unknown(section: &str, key: &str, near: Option<&str>, known: &[&str]) -> String {
+    let key = format!("{key:?}");
+    match near {
+        None => message!("{section} has no setting {key}; expected one of {known}", section, key, known = known.join(", ")),
+        Some(near) => message!("{section} has no setting {key}, did you mean {near}?", section, key, near),
+    }
 }

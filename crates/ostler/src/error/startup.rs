@@ -3,17 +3,21 @@
 use std::io;
 use std::path::PathBuf;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
+use ostler_core::text::suggest::did_you_mean;
+
 /// Reason why nothing can be set up for the boot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartupError {
     /// Machine whose init system is not known; the names of those that are.
-    #[error("Init system not found; name one: {0}")]
+    #[error("{}", message!("Init system not found; name one: {names}", names = _0))]
     NoInit(String),
     /// Machine whose init system is not known, and a check of it.
-    #[error("Init system not found: nothing starts at boot here")]
+    #[error("{}", message!("Init system not found: nothing starts at boot here"))]
     NothingToCheck,
     /// Word that names no init system.
-    #[error("Unknown platform / init system name: {word}; expected one of {names}")]
+    #[error("{}", message!("Unknown platform / init system name: {word}; expected one of {names}", word, names))]
     UnknownPlatform {
         /// As typed.
         word: String,
@@ -21,13 +25,13 @@ pub(crate) enum StartupError {
         names: String,
     },
     /// `--user-unit` with another init system than systemd.
-    #[error("--user-unit needs systemd, but this machine uses {0}")]
+    #[error("{}", message!("--user-unit needs systemd, but this machine uses {system}", system = _0))]
     UserUnit(&'static str),
     /// `--user-unit` for another user.
-    #[error("only {0} can create a user unit of {0}: leave out --user-unit")]
+    #[error("{}", message!("only {user} can create a user unit of {user}: leave out --user-unit", user = _0))]
     OtherUser(String),
     /// User whose name or home has a control character.
-    #[error("the name or home of the user {name:?} contains {character:?}, which is not possible in a start script")]
+    #[error("{}", message!("the name or home of the user {name} contains {character}, which is not possible in a start script", name = format!("{name:?}"), character = format!("{character:?}")))]
     UserCharacter {
         /// Name of the user.
         name: String,
@@ -35,24 +39,34 @@ pub(crate) enum StartupError {
         character: char,
     },
     /// User without a home folder.
-    #[error("the user {0:?} has no home folder: set one with --hp")]
+    #[error("{}", message!("the user {user} has no home folder: set one with --hp", user = format!("{_0:?}")))]
     NoHome(String),
     /// Home whose path has a control character.
-    #[error("the home {0:?} contains a control character, which is not possible in a start script")]
+    #[error("{}", message!("the home {path} contains a control character, which is not possible in a start script", path = format!("{_0:?}")))]
     HomeCharacter(String),
     /// Program whose path has a control character.
-    #[error("the path of this program {0:?} contains a control character")]
+    #[error("{}", message!("the path of this program {path} contains a control character", path = format!("{_0:?}")))]
     ProgramCharacter(String),
     /// Name of a service that is too long.
-    #[error("the service name {0} is too long: choose one with --service-name")]
+    #[error("{}", message!("the service name {name} is too long: choose one with --service-name", name = _0))]
     LongName(String),
+}
+
+impl StartupError {
+    /// Returns the next step, or none.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownPlatform { word, names } => did_you_mean(word, names.split(", ")),
+            _ => None,
+        }
+    }
 }
 
 /// Step that failed. All steps before it were undone.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
     /// A file.
-    #[error("cannot {what} {}: {source}", .path.display())]
+    #[error("{}", message!("cannot {what} {path}: {source}", what = translated(what), path = path.display(), source))]
     File {
         /// The step.
         what: &'static str,
@@ -62,7 +76,7 @@ pub(crate) enum StepError {
         source: io::Error,
     },
     /// A command.
-    #[error("{command} failed: {reason}")]
+    #[error("{}", message!("{command} failed: {reason}", command, reason))]
     Command {
         /// As it would be typed.
         command: String,

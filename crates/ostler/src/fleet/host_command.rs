@@ -1,6 +1,7 @@
 //! Translation of a command to the command for a host.
 
 use ostler_config::find::is_config_name;
+use ostler_core::message;
 use ostler_fleet::Member;
 use ostler_fleet::script::{RemoteCommand, script};
 
@@ -63,15 +64,20 @@ pub(super) fn host_command(call: &Call, hosts: usize, in_batches: bool, color: b
     // Commands for inspecting change something only as `jobs run`, `jobs pause` and `jobs resume`.
     let changes = !reads || name == "jobs" && call.targets.first().is_some_and(|word| matches!(word.as_str(), "run" | "pause" | "resume"));
     if kind == AnswerKind::Screen && hosts > 1 {
-        return Err(usage(format!("`{}` is a full-screen command: name one host", call.word)));
+        return Err(usage(message!("`{command}` is a full-screen command: name one host", command = call.word)));
     }
     if in_batches && !changes {
-        return Err(UsageError::BadValue { option: "--batch".into(), reason: format!("`{}` changes nothing", call.word) }.into());
+        return Err(UsageError::BadValue {
+            option: "--batch".into(),
+            reason: message!("`{command}` changes nothing", command = call.word),
+        }
+        .into());
     }
     let left_out = |more: &[&str]| call.words_without(&[FLEET_OPTIONS, more].concat());
     let mut words = match kind {
         AnswerKind::Rows => left_out(&["sort", "silent"]),
         AnswerKind::Logs { .. } => left_out(&["raw", "after"]),
+        AnswerKind::Events { .. } => left_out(&["all"]),
         _ => left_out(&[]),
     };
     let is_json = matches!(kind, AnswerKind::Rows | AnswerKind::Json | AnswerKind::Logs { .. } | AnswerKind::Events { .. });
@@ -100,15 +106,18 @@ pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[Strin
 }
 
 fn kind(call: &Call) -> Result<AnswerKind, CliError> {
-    let refused = |why: &str| Err(usage(format!("`{}` {why}", call.word)));
+    let command = &call.word;
     let json = call.has("json");
     if call.has("no-daemon") || call.has("attach") {
-        return refused("runs in the foreground with --no-daemon and --attach: log in to the host for that");
+        let reason = message!("`{command}` runs in the foreground with --no-daemon and --attach: log in to the host for that", command);
+        return Err(usage(reason));
     }
     Ok(match call.command.name {
-        "deploy" => return refused("takes its hosts from the ecosystem file"),
-        "help" | "examples" | "completion" | "service" | "runtime" => return refused("runs on this machine only"),
-        "ecosystem" | "export" | "import" => return refused("works on local files only"),
+        "deploy" => return Err(usage(message!("`{command}` takes its hosts from the ecosystem file", command))),
+        "help" | "examples" | "completion" | "service" | "runtime" => {
+            return Err(usage(message!("`{command}` runs on this machine only", command)));
+        }
+        "ecosystem" | "export" | "import" => return Err(usage(message!("`{command}` works on local files only", command))),
         "web" if call.targets.iter().any(|word| word == "passwd") => AnswerKind::Screen,
         "monit" | "attach" | "dev" => AnswerKind::Screen,
         "top" if !call.has("once") && !json => AnswerKind::Screen,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 
+use ostler_core::message;
 use ostler_fleet::script::{Greeting, greeting};
 use ostler_fleet::ssh::LOST;
 use ostler_fleet::{HostOutcome, Member};
@@ -73,6 +74,11 @@ impl<'a> HostStates<'a> {
         format!("{} ", paint.with(styles::HEADER, format_args!("{} |", fit(&self.name(host), self.width))))
     }
 
+    /// Returns the number of columns of [`Self::prefix`].
+    pub(super) fn prefix_width(&self) -> usize {
+        self.width + " | ".len()
+    }
+
     /// Handles an event of a host; error output is shown at once.
     pub(super) fn take(&mut self, out: &mut Out, host: usize, event: HostEvent) -> HostUpdate {
         match event {
@@ -101,11 +107,17 @@ impl<'a> HostStates<'a> {
                 let changes = self.changes;
                 if let Some(state) = self.states.get_mut(host) {
                     state.outcome = Some(match end {
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => HostOutcome::NotStarted("it is not installed".into()),
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                            HostOutcome::NotStarted(message!("it is not installed"))
+                        }
                         Err(error) => HostOutcome::NotStarted(error.to_string()),
                         Ok(code) => match &state.greeting {
                             None if code == LOST => HostOutcome::NoConnection(reason(&state.held)),
-                            None => HostOutcome::NoConnection(format!("its shell exited with code {code}: {}", reason(&state.held))),
+                            None => HostOutcome::NoConnection(message!(
+                                "its shell exited with code {code}: {reason}",
+                                code,
+                                reason = reason(&state.held)
+                            )),
                             Some(Greeting::Absent) => HostOutcome::Absent,
                             Some(Greeting::Here(_)) if code == LOST => HostOutcome::Lost { changes },
                             Some(Greeting::Here(_)) => HostOutcome::Ended(code),
@@ -147,7 +159,7 @@ impl<'a> HostStates<'a> {
             && version != VERSION
             && !was_lost
         {
-            out.warn_err(format_args!("{}: ostler {version} there, {VERSION} here", self.name(host)));
+            out.warn_err(message!("{host}: ostler {version} there, {own} here", host = self.name(host), version, own = VERSION));
         }
         if was_lost { HostUpdate::Back } else { HostUpdate::Nothing }
     }

@@ -6,16 +6,21 @@
 
 use std::collections::BTreeMap;
 
+use ostler_core::logs::line_date::without_date;
+use ostler_core::message;
 use ostler_fleet::{HostOutcome, Member};
 use ostler_proto::pm2::{LogPlace, LogPlaces};
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::connect::ConnectRules;
 use super::host_command::{AnswerKind, HostCommand, script_for};
 use super::host_states::HostStates;
 use super::ordered::{self, HostOutput, LineKind};
 use crate::cli::Call;
-use crate::render::{Out, styles};
+use crate::render::face::{AppLabels, LogColumns, LogLabel, TIME_WIDTHS, app_style};
+use crate::render::{Out, View};
+use crate::text::shown;
 
 /// Longest list of positions that fits into one quoted word of a command line (128 KiB).
 const MAX_PLACES_BYTES: usize = 100 << 10;
@@ -36,7 +41,8 @@ pub(super) fn run(
     }
     let script = |member: &Member| script_for(member, &words, None, false);
     let places = members.iter().map(|_| HostPositions::default()).collect();
-    let logs = LogLines { members, words: &words, places, raw: call.has("raw") };
+    let labels = members.iter().map(|_| AppLabels::default()).collect();
+    let logs = LogLines { members, words: &words, places, labels, names: 0, raw: call.has("raw") };
     ordered::run(HostOutput { host_states, out, json: call.has("json"), follows }, logs, members, &script, rules)
 }
 
@@ -80,6 +86,10 @@ struct LogLines<'a> {
     members: &'a [Member],
     words: &'a [String],
     places: Vec<HostPositions>,
+    /// Labels of the apps of each host.
+    labels: Vec<AppLabels>,
+    /// Width of the widest name so far.
+    names: usize,
     raw: bool,
 }
 
@@ -98,29 +108,22 @@ impl LineKind for LogLines<'_> {
         {
             places.advance(place);
         }
-        let time = object.get("timestamp").and_then(Value::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let at_ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-        Some((at_ms, Value::Object(object)))
+        let object = Value::Object(object);
+        Some((time_of(&object), object))
     }
 
-    fn print(&self, output: &mut HostOutput<'_, '_>, host: usize, line: Value) {
+    fn print(&mut self, output: &mut HostOutput<'_, '_>, host: usize, line: Value) {
         // Only the JSON form shows events.
         let Some(message) = line.get("message").and_then(Value::as_str) else { return };
-        let paint = output.out.paint();
-        let mut text = output.host_states.prefix(host, paint);
+        let view = output.out.view().narrower(output.host_states.prefix_width());
+        output.out.data(output.host_states.prefix(host, view.paint).as_bytes());
+        let at_ms = time_of(&line);
         if !self.raw {
-            let name = line.get("app_name").and_then(Value::as_str).unwrap_or_default();
-            let label = match line.get("process_id") {
-                Some(Value::Number(id)) => format!("{id}|{name} |"),
-                _ => format!("{name} |"),
-            };
-            let style = match line.get("type").and_then(Value::as_str) {
-                Some("err") => styles::RED,
-                _ => styles::GREEN,
-            };
-            text += &format!("{} ", paint.with(style, label));
+            output.out.text(self.label(host, &line, at_ms, &view));
         }
-        output.out.data(format!("{text}{message}\n").as_bytes());
+        // The time is in its column already.
+        let message = if self.raw || at_ms.is_none() { message } else { without_date(message) };
+        output.out.data(format!("{message}\n").as_bytes());
     }
 
     /// Returns the script that continues at the positions of a host.
@@ -129,17 +132,45 @@ impl LineKind for LogLines<'_> {
         let name = output.host_states.name(host);
         let after = match places.word() {
             Some(word) => {
-                output.out.warn_err(format_args!("{name}: connection lost; connecting again"));
+                output.out.warn_err(message!("{host}: connection lost; connecting again", host = name));
                 format!("--after={word}")
             }
             None => {
-                output.out.warn_err(format_args!("{name}: connection lost; connecting again. Lines from this gap may be missing"));
+                output.out.warn_err(message!("{host}: connection lost; connecting again. Lines from this gap may be missing", host = name));
                 "--after".into()
             }
         };
         let kept = |word: &&String| !word.starts_with("--after") && !word.starts_with("--lines");
         let words: Vec<String> = self.words.iter().filter(kept).cloned().chain([after]).collect();
         Some(script_for(member, &words, None, false))
+    }
+}
+
+/// Returns the time of a line, ms since the epoch.
+fn time_of(line: &Value) -> Option<u64> {
+    let time = line.get("timestamp")?.as_str()?.parse::<jiff::Timestamp>().ok()?;
+    u64::try_from(time.as_millisecond()).ok()
+}
+
+impl LogLines<'_> {
+    /// Returns the columns before the text of a line: time, app, and a mark for standard error.
+    fn label(&mut self, host: usize, line: &Value, at_ms: Option<u64>, view: &View) -> String {
+        let app = line.get("app_name").and_then(Value::as_str).unwrap_or_default();
+        let id = line.get("process_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+        let name = match self.labels.get_mut(host) {
+            Some(labels) => {
+                labels.add(app, id.unwrap_or(0));
+                labels.of(app, id)
+            }
+            None => shown(app),
+        };
+        self.names = self.names.max(name.width());
+        let is_today = |at_ms: u64| view.date(at_ms) == view.date(view.now_ms);
+        let time = |at_ms: u64| if is_today(at_ms) { view.time_of_day_ms(at_ms) } else { view.short_time(at_ms) };
+        let time = at_ms.map(time).unwrap_or_default();
+        let is_error = line.get("type").and_then(Value::as_str) == Some("err");
+        let label = LogLabel { time: &time, name: &name, style: app_style(app), is_error, is_continued: false };
+        LogColumns::new(view.width, &TIME_WIDTHS, self.names).label(&label, view.paint)
     }
 }
 

@@ -19,4 +19,7 @@ mod ordered;
 mod run;
 mod text;
 
+#[cfg(feature = "web")]
+pub(crate) use file::dashboard_hosts;
+pub(crate) use file::known_hosts;
 pub(crate) use run::run;

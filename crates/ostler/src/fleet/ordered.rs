@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use ostler_core::message;
 use ostler_fleet::{HostOutcome, Interleave, Member, TimedLine, merge};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
@@ -16,7 +17,7 @@ pub(super) trait LineKind {
     fn parse(&mut self, output: &mut HostOutput<'_, '_>, host: usize, line: &[u8]) -> Option<(Option<u64>, Value)>;
 
     /// Prints a line for readers.
-    fn print(&self, output: &mut HostOutput<'_, '_>, host: usize, line: Value);
+    fn print(&mut self, output: &mut HostOutput<'_, '_>, host: usize, line: Value);
 
     /// Reports that a connection broke. Returns the script that continues.
     fn on_lost(&mut self, output: &mut HostOutput<'_, '_>, host: usize) -> Option<String>;
@@ -83,7 +84,7 @@ impl<K: LineKind> HostListener for OrderedReceiver<'_, '_, K> {
                     let _ = answer.send(script);
                 }
             }
-            HostUpdate::Back => output.out.warn_err(format_args!("{}: connected again", output.host_states.name(host))),
+            HostUpdate::Back => output.out.warn_err(message!("{host}: connected again", host = output.host_states.name(host))),
             // A command that follows never prints a summary, so the outcome is printed at once.
             HostUpdate::Ended if output.follows => output.host_states.report(output.out, host),
             HostUpdate::Ended | HostUpdate::Nothing => {}

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ostler_core::message;
 use ostler_fleet::{Batches, Code, HostOutcome, Member, merge, worst};
 use ostler_proto::control::TableRow;
 use serde_json::Value;
@@ -37,10 +38,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let command = host_command(call, members.len(), batch.is_some(), cx.out.paint().0)?;
     let order = match call.value("sort") {
         None => None,
-        Some(text) => Some(
-            SortOrder::parse(text)
-                .ok_or_else(|| UsageError::BadValue { option: "--sort".into(), reason: format!("unknown field {text:?}") })?,
-        ),
+        Some(text) => Some(SortOrder::parse(text).ok_or_else(|| {
+            UsageError::unknown_among("--sort", message!("unknown field {text}", text = format!("{text:?}")), text, SortOrder::FIELDS)
+        })?),
     };
     // Two hosts must not ask for a password on one terminal at the same time.
     let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
@@ -95,7 +95,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 fn number(call: &Call, option: &str) -> Result<Option<usize>, UsageError> {
     let Some(text) = call.value(option) else { return Ok(None) };
     let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
-    let reason = || format!("expected a number of hosts from 1 to 1024, found {text:?}");
+    let reason = || message!("expected a number of hosts from 1 to 1024, found {text}", text = format!("{text:?}"));
     number.map(Some).ok_or_else(|| UsageError::BadValue { option: format!("--{option}"), reason: reason() })
 }
 
@@ -124,7 +124,12 @@ fn in_batches(listener: &mut impl Collector, members: &[Member], command: &HostC
     while let Some(range) = batches.next(healthy) {
         if batch.is_some() {
             let (out, host_states) = listener.parts();
-            out.info(format_args!("now {} ({} of {})", names(host_states, range.clone()), range.end, members.len()));
+            out.info(message!(
+                "now {hosts} ({done} of {total})",
+                hosts = names(host_states, range.clone()),
+                done = range.end,
+                total = members.len()
+            ));
             out.flush();
         }
         let script = |member: &Member| script_for(member, &command.words, command.then.as_deref(), false);
@@ -138,12 +143,12 @@ fn in_batches(listener: &mut impl Collector, members: &[Member], command: &HostC
         let of = |wanted: bool| {
             (0..left.start).filter(move |host| host_states.outcome(*host).succeeded() == wanted).map(|host| host_states.name(host))
         };
-        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        out.error(format_args!(
-            "stopped, because not all hosts became healthy. Done: {}; failed: {}; not started: {}",
-            list(of(true).collect()),
-            list(of(false).collect()),
-            names(host_states, left.clone())
+        let list = |names: Vec<String>| if names.is_empty() { message!("none") } else { names.join(", ") };
+        out.error(message!(
+            "stopped, because not all hosts became healthy. Done: {done}; failed: {failed}; not started: {left}",
+            done = list(of(true).collect()),
+            failed = list(of(false).collect()),
+            left = names(host_states, left.clone())
         ));
     }
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod cells;
 pub(crate) mod input;
+pub(crate) mod key_lines;
 pub(crate) mod paint;
+pub(crate) mod row_cells;
 pub(crate) mod screen;
 pub(crate) mod terminal;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use ostler_core::message;
+
 use super::cells::Picture;
 use super::input::{Input, Reader};
 use super::paint::changes;
@@ -103,7 +105,7 @@ impl Screen {
         let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(now)).ok());
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(CliError::system("wait")(errno)),
+            Err(errno) => return Err(CliError::system(message!("wait"))(errno)),
         }
         let is_ready = |place: usize| fds.get(place).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Wake { typed: is_ready(0), signalled: is_ready(1), sources: places.map(|place| place.is_some_and(is_ready)) })

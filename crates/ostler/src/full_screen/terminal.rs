@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, Once, PoisonError};
 
+use ostler_core::message;
 use ostler_sys::process::signal::{CONT, HUP, INT, QUIT, SignalFd, TERM, TSTP, WINCH, stop_self};
 use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr};
@@ -50,12 +51,13 @@ impl Terminal {
     /// Returns an error if no terminal is available.
     pub(crate) fn take() -> Result<Self, CliError> {
         let failed = |what, source: io::Error| CliError::system(what)(source);
-        let signals = SignalFd::new(&[HUP, INT, QUIT, TERM, TSTP, CONT, WINCH]).map_err(|errno| failed("receive signals", errno.into()))?;
+        let signals =
+            SignalFd::new(&[HUP, INT, QUIT, TERM, TSTP, CONT, WINCH]).map_err(|errno| failed(message!("receive signals"), errno.into()))?;
         restore_when_it_panics();
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
         let output = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/1").ok();
         let mut terminal = Self { signals, output, pending: Vec::new() };
-        terminal.begin().map_err(|error| failed("set the terminal up", error))?;
+        terminal.begin().map_err(|error| failed(message!("set the terminal up"), error))?;
         Ok(terminal)
     }
 
@@ -160,7 +162,7 @@ impl Terminal {
         self.pending.clear();
         restore();
         stop_self();
-        self.begin().map_err(CliError::system("set the terminal up again"))
+        self.begin().map_err(CliError::system(message!("set the terminal up again")))
     }
 }
 

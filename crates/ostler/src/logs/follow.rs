@@ -9,9 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ostler_core::logs::line_times::line::LineTime;
 use rustix::fs::SeekFrom;
 
 use super::content::{Content, compressed, content, hidden_length};
+use super::line_times::{FileTimes, LineClock};
 use super::lines::{LinePiece, Lines, count_lines, start_of_last};
 use super::past;
 use super::source::Source;
@@ -45,6 +47,8 @@ pub(super) struct Line<'a> {
     pub place: Option<ReadPosition>,
     /// True if the line continues after this piece.
     pub is_partial: bool,
+    /// Time of a line of the past, if the reader asked for times.
+    pub time: LineTime,
 }
 
 impl<'a> Line<'a> {
@@ -54,11 +58,12 @@ impl<'a> Line<'a> {
             start: piece.start,
             place: Some(ReadPosition { key, end: piece.end, since_ms }),
             is_partial: piece.is_partial,
+            time: LineTime::Unknown,
         }
     }
 
     pub(super) const fn past(text: &'a [u8]) -> Self {
-        Self { text, start: 0, place: None, is_partial: false }
+        Self { text, start: 0, place: None, is_partial: false, time: LineTime::Unknown }
     }
 }
 
@@ -260,6 +265,8 @@ pub(super) struct Follower {
     returned: Option<ReturnedLog>,
     /// Time since which the source is followed, ms since the epoch.
     since_ms: u64,
+    /// Home with the receive times of lines; none if lines of the past need no times.
+    home: Option<PathBuf>,
 }
 
 impl Follower {
@@ -280,7 +287,12 @@ impl Follower {
     /// the last file will get in a moment; that file was already shortened.
     pub(super) fn resumed(source: Source, open: Vec<OpenLog>, returning: Option<PathBuf>) -> Self {
         let returned = returning.zip(open.last()).map(|(rotated, last)| ReturnedLog { key: last.key, rotated, since: Instant::now() });
-        Self { source, open, seen: 0, returned, since_ms: ms(SystemTime::now()) }
+        Self { source, open, seen: 0, returned, since_ms: ms(SystemTime::now()), home: None }
+    }
+
+    /// Gives lines of the past their times, if a home with receive times is given.
+    pub(super) fn with_times(self, home: Option<PathBuf>) -> Self {
+        Self { home, ..self }
     }
 
     /// Returns the positions from which reading continues, the oldest first.
@@ -312,9 +324,10 @@ impl Follower {
 
     /// Passes the last `count` lines to `each`; [`Self::advance`] handles later lines.
     pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: LineSink<'_>) -> io::Result<()> {
-        let source = &self.source;
+        let (source, home) = (&self.source, self.home.as_deref());
         let mut before = |count: u64| {
-            past::lines_before(&source.path, count, &|path| source.open_rotated(path)).iter().all(|line| each(source, &Line::past(line)))
+            let lines = past::lines_before(&source.path, count, home, &|path| source.open_rotated(path));
+            lines.iter().all(|line| each(source, &Line { time: line.time, ..Line::past(&line.text) }))
         };
         let Some(open) = self.open.last_mut() else {
             before(count);
@@ -329,7 +342,9 @@ impl Follower {
             }
         }
         let key = (open.key, open.since_ms);
-        let mut each_line = |piece: LinePiece<'_>| each(source, &Line::of(key, piece));
+        let mut clock = home.map(|home| LineClock::new(FileTimes::of(home, &open.file, false)));
+        let mut time = |piece: &LinePiece<'_>| clock.as_mut().map_or(LineTime::Unknown, |clock| clock.time(piece.text, piece.start));
+        let mut each_line = |piece: LinePiece<'_>| each(source, &Line { time: time(&piece), ..Line::of(key, piece) });
         open.lines.read(&open.file, &mut open.position, length, &mut |_, _| true, &mut each_line)?;
         if is_last_look {
             open.lines.flush(open.position, &mut each_line);

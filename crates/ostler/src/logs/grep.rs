@@ -2,13 +2,16 @@
 //! too.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use ostler_core::message;
 use ostler_core::text::units;
 
+use super::follow::Line;
+use super::merge::PastLines;
 use super::printer::Printer;
 use super::search::{FoundLine, Hit, Pattern, Receiver, Search, moment, search};
-use super::source::Source;
+use super::source::{Source, changed_ms};
 use crate::cli::Call;
 use crate::error::{CliError, UsageError};
 use crate::render::Out;
@@ -34,7 +37,7 @@ impl Terms {
         if !["grep", "since", "until"].iter().any(|name| call.value(name).is_some()) {
             let alone = ["regex", "ignore-case"].into_iter().find(|name| call.has(name));
             return match alone {
-                Some(name) => Err(bad(&format!("--{name}"), "it needs --grep".into())),
+                Some(name) => Err(bad(&format!("--{name}"), message!("it needs --grep"))),
                 None => Ok(None),
             };
         }
@@ -42,14 +45,17 @@ impl Terms {
         let time = |name: &str| match call.value(name) {
             None => Ok(None),
             Some(text) => moment(text, &now).map(Some).ok_or_else(|| {
-                bad(&format!("--{name}"), format!("expected a time such as 10m, 14:30 or \"2026-11-24 14:30\", found {text:?}"))
+                bad(
+                    &format!("--{name}"),
+                    message!("expected a time such as 10m, 14:30 or \"2026-11-24 14:30\", found {text}", text = format!("{text:?}")),
+                )
             }),
         };
         let (since_ms, until_ms) = (time("since")?, time("until")?);
         if since_ms.zip(until_ms).is_some_and(|(since, until)| since > until) {
             return Err(bad(
                 "--until",
-                format!("it is {} before --since", units::millis_text(since_ms.unwrap_or(0) - until_ms.unwrap_or(0))),
+                message!("it is {time} before --since", time = units::millis_text(since_ms.unwrap_or(0) - until_ms.unwrap_or(0))),
             ));
         }
         let pattern = Pattern::new(call.value("grep").unwrap_or_default(), call.has("regex"), call.has("ignore-case"));
@@ -57,12 +63,13 @@ impl Terms {
     }
 
     /// Shows the last `count` matching lines, in the order of each file. A log is searched up to
-    /// the position in `ends_at`.
+    /// the position in `ends_at`. `home` has the receive times of lines.
     ///
     /// # Errors
     /// Returns an error if a file cannot be read.
     pub(super) fn show_past(
         &self,
+        home: Option<&Path>,
         sources: &[Source],
         count: u64,
         ends_at: &HashMap<PathBuf, u64>,
@@ -74,6 +81,7 @@ impl Terms {
             return Ok(());
         }
         let query = Search {
+            home: home.map(Path::to_owned),
             pattern: self.pattern.clone(),
             since_ms: self.since_ms,
             until_ms: self.until_ms,
@@ -87,17 +95,12 @@ impl Terms {
         };
         let mut matches = MatchBuffer { lines: Vec::new(), bytes: 0 };
         let result = search(sources, &query, &mut matches)?;
-        for (path, found) in matches.lines.iter().rev() {
-            let Some(source) = sources.iter().find(|source| source.path == *path) else { continue };
-            printer.found(out, source, &found.text, found.at_ms);
-            if out.is_closed() {
-                return Ok(());
-            }
+        let count = matches.lines.len();
+        matches.show(sources, printer, out);
+        if result.more.is_some() && count < limit {
+            out.warn_err(message!("more than {most} MiB match; showing the last {count} lines", most = MOST_BYTES >> 20, count));
         }
-        if result.more.is_some() && matches.lines.len() < limit {
-            out.warn_err(format_args!("more than {} MiB match; showing the last {} lines", MOST_BYTES >> 20, matches.lines.len()));
-        }
-        result.trouble.iter().for_each(|trouble| out.warn_err(format_args!("not searched: {trouble}")));
+        result.trouble.iter().for_each(|trouble| out.warn_err(message!("not searched: {trouble}", trouble)));
         Ok(())
     }
 }
@@ -106,6 +109,22 @@ impl Terms {
 struct MatchBuffer {
     lines: Vec<(PathBuf, FoundLine)>,
     bytes: usize,
+}
+
+impl MatchBuffer {
+    /// Shows the lines: for readers in the order of their times.
+    fn show(self, sources: &[Source], printer: &mut Printer, out: &mut Out) {
+        let mut past = PastLines::new(sources.iter().map(|source| changed_ms(&source.path)).collect());
+        for (path, found) in self.lines.into_iter().rev() {
+            let Some(log) = sources.iter().position(|source| source.path == path) else { continue };
+            if printer.merges() {
+                past.push(log, &found.text, found.time, false);
+            } else if !out.is_closed() {
+                printer.past(out, &sources[log], &Line { time: found.time, ..Line::past(&found.text) });
+            }
+        }
+        past.drain(&mut |log, line| printer.past(out, &sources[log], line));
+    }
 }
 
 impl Receiver for MatchBuffer {

@@ -7,11 +7,16 @@
 mod bus;
 mod bus_packets;
 mod content;
+mod daemon_connection;
 mod feed;
 mod follow;
 mod grep;
+mod line_times;
 mod lines;
+mod markers;
+mod merge;
 mod observer;
+mod own;
 mod past;
 mod printer;
 mod resume;

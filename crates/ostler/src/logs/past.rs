@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use flate2::read::MultiGzDecoder;
+use ostler_core::logs::line_times::line::LineTime;
 use ostler_core::logs::rotate::name::may_be_rotated;
+
+use super::line_times::{FileTimes, LineClock};
 
 /// Most bytes of a line in a compressed file that are shown.
 const LONGEST: u64 = 1 << 20;
@@ -15,9 +18,18 @@ const LONGEST: u64 = 1 << 20;
 /// Function that opens a rotated file.
 pub(super) type OpenRotated<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
 
-/// Returns the last `count` lines before those of this log, the oldest first.
-pub(super) fn lines_before(log: &Path, count: u64, open: OpenRotated<'_>) -> Vec<Vec<u8>> {
-    let mut found: Vec<Vec<u8>> = Vec::new();
+/// Line of a rotated file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PastLine {
+    pub text: Vec<u8>,
+    /// Its time, if the caller requested times.
+    pub time: LineTime,
+}
+
+/// Returns the last `count` lines before those of this log, the oldest first. If a home with
+/// receive times is given, they have their times.
+pub(super) fn lines_before(log: &Path, count: u64, home: Option<&Path>, open: OpenRotated<'_>) -> Vec<PastLine> {
+    let mut found: Vec<PastLine> = Vec::new();
     for path in rotated(log) {
         let missing = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(found.len());
         if missing == 0 {
@@ -25,7 +37,7 @@ pub(super) fn lines_before(log: &Path, count: u64, open: OpenRotated<'_>) -> Vec
         }
         // The file was just removed or compressed, or this user cannot read it. The other files are
         // still shown.
-        let Ok(mut lines) = last_lines(&path, missing, open) else { continue };
+        let Ok(mut lines) = last_lines(&path, missing, home, open) else { continue };
         lines.append(&mut found);
         found = lines;
     }
@@ -55,14 +67,16 @@ pub(super) fn rotated(log: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn last_lines(path: &Path, count: usize, open: OpenRotated<'_>) -> io::Result<Vec<Vec<u8>>> {
+fn last_lines(path: &Path, count: usize, home: Option<&Path>, open: OpenRotated<'_>) -> io::Result<Vec<PastLine>> {
     let file = open(path)?;
-    if path.extension().is_some_and(|end| end == "gz") {
-        return keep_last(MultiGzDecoder::new(file), count);
+    let is_compressed = path.extension().is_some_and(|end| end == "gz");
+    let clock = home.map(|home| LineClock::new(FileTimes::of(home, &file, is_compressed)));
+    if is_compressed {
+        return Ok(timed(keep_last(MultiGzDecoder::new(file), 0, count)?, clock));
     }
     let length = file.metadata()?.len();
     let start = super::lines::start_of_last(&file, length, count as u64)?;
-    keep_last(from(file, start)?, count)
+    Ok(timed(keep_last(from(file, start)?, start, count)?, clock))
 }
 
 fn from(mut file: File, start: u64) -> io::Result<File> {
@@ -70,13 +84,16 @@ fn from(mut file: File, start: u64) -> io::Result<File> {
     Ok(file)
 }
 
-fn keep_last(content: impl Read, count: usize) -> io::Result<Vec<Vec<u8>>> {
+/// Returns the last lines of a content that begins at this position, each with its position.
+fn keep_last(content: impl Read, start: u64, count: usize) -> io::Result<VecDeque<(u64, Vec<u8>)>> {
     let mut content = BufReader::with_capacity(64 << 10, content);
-    let mut kept: VecDeque<Vec<u8>> = VecDeque::new();
+    let mut kept: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+    let mut position = start;
     loop {
         let mut line = Vec::new();
-        if content.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
-            return Ok(kept.into());
+        let length = content.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
+        if length == 0 {
+            return Ok(kept);
         }
         if line.last() == Some(&b'\n') {
             line.pop();
@@ -84,8 +101,14 @@ fn keep_last(content: impl Read, count: usize) -> io::Result<Vec<Vec<u8>>> {
         if kept.len() == count {
             kept.pop_front();
         }
-        kept.push_back(line);
+        kept.push_back((position, line));
+        position += length as u64;
     }
+}
+
+fn timed(lines: VecDeque<(u64, Vec<u8>)>, mut clock: Option<LineClock>) -> Vec<PastLine> {
+    let mut time = |start, text: &[u8]| clock.as_mut().map_or(LineTime::Unknown, |clock| clock.time(text, start));
+    lines.into_iter().map(|(start, text)| PastLine { time: time(start, &text), text }).collect()
 }
 
 #[cfg(test)]
@@ -118,9 +141,9 @@ mod tests {
         write("a-out.log", "7\n", 0);
         let log = folder.join("a-out.log");
         let lines = |count| {
-            lines_before(&log, count, &|path| File::open(path))
+            lines_before(&log, count, None, &|path| File::open(path))
                 .into_iter()
-                .map(|line| String::from_utf8(line).unwrap())
+                .map(|line| String::from_utf8(line.text).unwrap())
                 .collect::<Vec<_>>()
                 .join(" ")
         };

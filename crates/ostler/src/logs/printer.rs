@@ -8,15 +8,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use ostler_core::logs::date_format::{DateFormat, Stamper};
-use ostler_proto::control::Event;
+use ostler_core::logs::line_times::line::LineTime;
+use ostler_proto::control::{Event, Summary};
 use ostler_proto::pm2::{LogPlace, LogPlaces, rpc};
 use serde_json::json;
 
 use super::bus_packets::BusPackets;
 use super::follow::{Follower, Line, ReadPosition};
-use super::search::Pattern;
-use super::source::{LogKind, Source};
-use crate::render::{Out, styles};
+use super::own::{DatedText, OwnLines};
+use super::search::{Pattern, line_time};
+use super::source::{LogFilter, LogKind, Source};
+use crate::render::face::app_style;
+use crate::render::{Out, View, styles};
 use crate::text::shown;
 
 const BLUE: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Blue)));
@@ -29,6 +32,8 @@ const TIMESTAMP: &str = "YYYY-MM-DD-HH:mm:ss";
 /// Format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineFormat {
+    /// `13:14:58.120 api   line`, in ostler's own look.
+    Own,
     /// `0|api | line`.
     Labelled,
     /// `api-0  | line`.
@@ -62,6 +67,8 @@ pub(super) struct Printer {
     reported: Option<HashMap<PathBuf, Vec<ReadPosition>>>,
     /// Log whose line was printed without its end, and whether that was on stderr.
     open: Option<(PathBuf, bool)>,
+    /// State of ostler's own look; none for PM2's.
+    own: Option<OwnLines>,
 }
 
 impl Printer {
@@ -80,6 +87,53 @@ impl Printer {
             only: None,
             reported: None,
             open: None,
+            own: None,
+        }
+    }
+
+    /// Prints in ostler's own look.
+    #[must_use]
+    pub(super) fn in_own_look(self, out: &Out) -> Self {
+        self.with_view(&out.view())
+    }
+
+    /// Prints in ostler's own look, for this view.
+    #[must_use]
+    pub(super) fn with_view(mut self, view: &View) -> Self {
+        self.own = Some(OwnLines::new(view.clone(), self.stamper.take()));
+        self
+    }
+
+    /// Returns the state of ostler's own look, if it is used for lines.
+    pub(super) fn own(&mut self) -> Option<&mut OwnLines> {
+        self.own.as_mut().filter(|_| self.form == LineFormat::Own)
+    }
+
+    /// Returns true if lines of the past are shown in the order of their times.
+    pub(super) fn merges(&self) -> bool {
+        self.own.is_some() && matches!(self.form, LineFormat::Own | LineFormat::Raw)
+    }
+
+    /// Adds the instances that the filter selects, and the logs that may be shown.
+    pub(super) fn add_instances<'a>(&mut self, list: &[Summary], filter: &LogFilter, sources: impl Iterator<Item = &'a Source>) {
+        if let Some(own) = self.own() {
+            own.add_sources(sources);
+            own.add_instances(filter.instances(list).into_iter());
+        }
+    }
+
+    /// Applies the present size of the terminal.
+    pub(super) fn refresh(&mut self, out: &Out) {
+        self.own().into_iter().for_each(|own| own.refresh(out));
+    }
+
+    /// Returns the time that a line carries or at which it was received; none in PM2's look. The
+    /// time of an earlier line is not shown as that of this one.
+    fn past_time(&self, line: &Line<'_>) -> Option<u64> {
+        let zone = self.own.as_ref()?.zone();
+        match line.time {
+            LineTime::After(_) | LineTime::Unknown => line_time(line.text, zone),
+            LineTime::Carried(_) | LineTime::Received(_) => line.time.at_ms(),
         }
     }
 
@@ -91,14 +145,6 @@ impl Printer {
     /// Reports the position of each line, and from where files are read.
     pub(super) fn report_positions(&mut self) {
         self.reported = Some(HashMap::new());
-    }
-
-    /// Prints a line that a search found, with its time if that is known.
-    pub(super) fn found(&mut self, out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
-        match self.form {
-            LineFormat::Json => json_line(out, source, &Line::past(line), at_ms),
-            _ => self.past(out, source, &Line::past(line)),
-        }
     }
 
     /// Removes the daemon's own dates, because the date before each line already covers the
@@ -124,16 +170,18 @@ impl Printer {
         out.line(text);
     }
 
-    /// Prints a line of the past, whose time is unknown.
+    /// Prints a line of the past.
     pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
         match self.form {
+            LineFormat::Own => self.own_line(out, source, line, self.past_time(line)),
+            LineFormat::Pairs if self.own.is_some() => self.pairs(out, source, line, self.past_time(line)),
             LineFormat::Labelled | LineFormat::Session | LineFormat::Project | LineFormat::Pairs => {
                 let label = label(source);
                 let cut: String = label.chars().take(TAIL_LABEL).collect();
                 self.labelled(out, source, &format!("{cut:<TAIL_LABEL$} | "), line);
             }
             LineFormat::Raw => self.raw(out, source, line),
-            LineFormat::Json => json_line(out, source, line, None),
+            LineFormat::Json => past_json_line(out, source, line),
             // The bus carries no lines of the past.
             LineFormat::Bus => {}
         }
@@ -146,6 +194,7 @@ impl Printer {
         }
         let now = now_ms();
         match self.form {
+            LineFormat::Own => self.own_line(out, source, read, Some(now)),
             LineFormat::Labelled => {
                 let label = label(source);
                 self.widest = self.widest.max(label.chars().count());
@@ -164,8 +213,9 @@ impl Printer {
                 self.date(out, source, now);
                 let width = self.widest;
                 let paint = out.paint();
-                let bar = if source.kind == LogKind::Error { styles::RED } else { style_of(&source.name) };
-                let head = format!("{} {} ", paint.with(style_of(&source.name), format!("{label:<width$}")), paint.with(bar, '|'));
+                let style = app_style(&source.name);
+                let bar = if source.kind == LogKind::Error { styles::RED } else { style };
+                let head = format!("{} {} ", paint.with(style, format!("{label:<width$}")), paint.with(bar, '|'));
                 if !self.continues(source) {
                     self.end_open(out);
                     out.data(head.as_bytes());
@@ -175,8 +225,8 @@ impl Printer {
             }
             LineFormat::Raw => self.raw(out, source, read),
             LineFormat::Json if self.reported.is_some() => json_line_at(out, source, read, now),
-            LineFormat::Json => json_line(out, source, read, Some(now)),
-            LineFormat::Pairs => self.pairs(out, source, read, now),
+            LineFormat::Json => json_line(out, source, read, now),
+            LineFormat::Pairs => self.pairs(out, source, read, Some(now)),
             LineFormat::Bus => self.packets.line(out, &source.path, read, &frame(source, read, now)),
         }
     }
@@ -218,13 +268,32 @@ impl Printer {
         }
     }
 
-    /// Prints an event of an app, in the formats for programs.
-    pub(super) fn happened(&self, out: &mut Out, event: &Event) {
+    /// Prints an event of an app in the formats for programs. In ostler's own look, it becomes a
+    /// marker between lines.
+    pub(super) fn happened(&mut self, out: &mut Out, event: &Event) {
+        if self.only.is_none()
+            && let Some(own) = self.own()
+        {
+            own.apply(event);
+        }
         if self.form == LineFormat::Json
             && let Some(word) = event.kind.pm2_word()
         {
             let line = json!({ "timestamp": iso(event.at_ms), "type": "process_event", "status": word, "app_name": event.app });
             out.data(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Returns true if markers are to be shown.
+    pub(super) fn has_markers(&mut self) -> bool {
+        self.own().is_some_and(|own| own.has_markers())
+    }
+
+    /// Shows the markers of the events so far, after the lines before them.
+    pub(super) fn show_markers(&mut self, out: &mut Out) {
+        if self.has_markers() {
+            self.end_open(out);
+            self.own().into_iter().for_each(|own| own.show_markers(out));
         }
     }
 
@@ -282,7 +351,33 @@ impl Printer {
             self.end_open(out);
             out.data(paint.with(style, label).to_string().as_bytes());
         }
-        let text = line.text;
+        self.text(out, line.text);
+        self.end(out, source, line);
+    }
+
+    /// Prints a line in ostler's own look. `received_ms`: its time, unless it starts with another
+    /// date.
+    pub(super) fn own_line(&mut self, out: &mut Out, source: &Source, line: &Line<'_>, received_ms: Option<u64>) {
+        let is_rest = self.continues(source);
+        if !is_rest {
+            self.end_open(out);
+        }
+        let Some(own) = &mut self.own else { return };
+        let dated = match is_rest {
+            true => DatedText::rest(source.kind, line.text),
+            false => DatedText::of(source.kind, line.text, own.zone()),
+        };
+        if !is_rest {
+            own.label(out, source, &dated, OwnLines::time_of(&dated, received_ms));
+        }
+        self.text(out, dated.text);
+        self.own.iter().for_each(|own| own.end_colours(out, dated.text));
+        self.end(out, source, line);
+    }
+
+    /// Prints the text of a line, with the highlighted word.
+    fn text(&self, out: &mut Out, text: &[u8]) {
+        let paint = out.paint();
         let marked = self.highlight.as_ref().and_then(|word| Some((memchr::memmem::find(text, word.as_bytes())?, word)));
         match marked {
             Some((at, word)) => {
@@ -292,12 +387,11 @@ impl Printer {
             }
             None => out.data(text),
         }
-        self.end(out, source, line);
     }
 
-    fn pairs(&mut self, out: &mut Out, source: &Source, line: &Line<'_>, now: u64) {
+    fn pairs(&mut self, out: &mut Out, source: &Source, line: &Line<'_>, at_ms: Option<u64>) {
         let mut head = b"timestamp=".to_vec();
-        head.extend_from_slice(self.pairs_stamper.stamp(now));
+        head.extend_from_slice(at_ms.map(|at_ms| self.pairs_stamper.stamp(at_ms)).unwrap_or_default());
         let mut rest = String::new();
         let partial = if line.is_partial { " partial=true" } else { "" };
         let _ = match source.kind {
@@ -344,14 +438,6 @@ fn service_label(source: &Source) -> String {
     format!("{}-{}", shown(own.unwrap_or(&source.name)), source.id)
 }
 
-/// Returns the colour of an app: always the same for the same name.
-fn style_of(name: &str) -> Style {
-    const COLORS: [AnsiColor; 6] =
-        [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::BrightCyan];
-    let sum = name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
-    Style::new().fg_color(Some(anstyle::Color::Ansi(COLORS[sum % COLORS.len()])))
-}
-
 /// Returns the wall clock, ms since the epoch.
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
@@ -376,13 +462,33 @@ fn json_line_at(out: &mut Out, source: &Source, line: &Line<'_>, at_ms: u64) {
     out.data(format!("{object}\n").as_bytes());
 }
 
-fn json_line(out: &mut Out, source: &Source, line: &Line<'_>, at_ms: Option<u64>) {
+fn json_line(out: &mut Out, source: &Source, line: &Line<'_>, now: u64) {
+    json_or_own(out, line, || json_object(source, line, Some(now)));
+}
+
+/// Prints a line of the past, with its time and how that is known.
+fn past_json_line(out: &mut Out, source: &Source, line: &Line<'_>) {
+    let is_pm2 = out.is_pm2();
+    json_or_own(out, line, || {
+        let mut object = json_object(source, line, line.time.at_ms());
+        if !is_pm2 {
+            object["time_from"] = json!(line.time.word());
+        }
+        if let Some((from, to)) = line.time.interval_ms() {
+            object["received_between"] = json!([iso(from), iso(to)]);
+        }
+        object
+    });
+}
+
+/// Prints an object, unless the line itself is such an object.
+fn json_or_own(out: &mut Out, line: &Line<'_>, object: impl FnOnce() -> serde_json::Value) {
     if is_ours(line.text) {
         out.data(line.text);
         out.data(b"\n");
         return;
     }
-    out.data(format!("{}\n", json_object(source, line, at_ms)).as_bytes());
+    out.data(format!("{}\n", object()).as_bytes());
 }
 
 fn json_object(source: &Source, line: &Line<'_>, at_ms: Option<u64>) -> serde_json::Value {
@@ -411,7 +517,7 @@ fn is_ours(line: &[u8]) -> bool {
             .is_ok_and(|map| ["message", "timestamp", "type", "process_id", "app_name"].iter().all(|key| map.contains_key(*key)))
 }
 
-fn iso(ms: u64) -> String {
+pub(super) fn iso(ms: u64) -> String {
     let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
     format!("{stamp:.3}")
 }

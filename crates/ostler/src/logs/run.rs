@@ -7,20 +7,23 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ostler_core::home::home_paths::HomePaths;
-use ostler_proto::control::{Event, Request, Response, Summary};
+use ostler_core::{marked, message};
+use ostler_proto::control::Summary;
 use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::daemon_connection::DaemonConnection;
 use super::follow::{Follower, Line};
 use super::grep::Terms;
+use super::merge::PastLines;
 use super::observer::Observer;
 use super::printer::{LineFormat, Printer};
 use super::resume::resume;
-use super::source::{LogFilter, Source, Streams, by_age};
+use super::source::{LogFilter, Source, Streams, by_age, changed_ms};
 use super::start_positions::StartPositions;
 use super::watch::Watch;
 use crate::cli::Call;
-use crate::client::{self, Client, ClientError};
+use crate::client::Client;
 use crate::cx::{Cx, cwd};
 use crate::error::{CliError, Status, UsageError};
 use crate::render::Out;
@@ -29,9 +32,6 @@ use crate::signals::Signals;
 const DEFAULT_LINES: u64 = 15;
 /// Time between two checks if files cannot be watched.
 const BLIND: Duration = Duration::from_millis(250);
-/// Time between two attempts to find a lost daemon, and delay after an event before the list is
-/// requested again.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Time without events after which memory is returned to the system, and time between two such
 /// moments.
 const FIRST_TRIM_DELAY: Duration = Duration::from_secs(2);
@@ -46,12 +46,21 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if in_usual_form {
         cx.out.data_and_messages();
     }
-    let form = if in_usual_form { LineFormat::Labelled } else { form(call) };
+    let form = match form(call) {
+        LineFormat::Labelled if !cx.program.is_pm2() => LineFormat::Own,
+        _ if in_usual_form => LineFormat::Labelled,
+        form => form,
+    };
     let timestamp = (call.has("timestamp") || call.has("timestamps")).then(|| call.value("timestamp").unwrap_or_default());
     let mut printer = Printer::new(form, timestamp, call.value("highlight"));
+    if !cx.program.is_pm2() {
+        printer = printer.in_own_look(&cx.out);
+    }
     let terms = Terms::of(call)?;
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };
     let home = cx.home()?.to_owned();
+    // PM2's lines of the past have no times.
+    let home_of_times = (!cx.program.is_pm2()).then(|| home.clone());
     let streams = Streams::new(call.has("out"), call.has("err"));
     // A process that reads on behalf of other users opens files with the rights of each app's user.
     #[cfg(feature = "web")]
@@ -71,10 +80,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let list = cx.client()?.list()?;
     if filter.waits {
         for target in filter.missing(&list) {
-            cx.out.warn_err(format_args!("no app is named {} yet; its lines appear once it starts", crate::text::shown(target)));
+            cx.out.warn_err(message!("no app is named {name} yet; its lines appear once it starts", name = crate::text::shown(target)));
         }
     }
     let mut sources = filter.sources(&list)?;
+    printer.add_instances(&list, &filter, sources.iter());
     let places = places(call)?;
     if places.is_some() {
         printer.report_positions();
@@ -91,7 +101,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         // Lines that arrive during the search are shown after its results.
         let past = StartPositions::now(cx)?;
         let ends_at: HashMap<PathBuf, u64> = sources.iter().map(|source| (source.path.clone(), past.position(&source.path))).collect();
-        terms.show_past(&sources, count, &ends_at, &mut printer, &mut cx.out)?;
+        terms.show_past(home_of_times.as_deref(), &sources, count, &ends_at, &mut printer, &mut cx.out)?;
         cx.out.flush();
         if !ends && terms.until_ms.is_none() {
             let follower = |source: Source| {
@@ -107,11 +117,16 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     by_age(&mut sources);
-    let mut followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
+    let follower = |source| Follower::new(source).with_times(home_of_times.clone());
+    let mut followers: Vec<Follower> = sources.into_iter().map(follower).collect();
     // Programs want new lines only, unless they give a number of past lines. With --nostream past
     // lines are the only output.
     let past = if !ends && matches!(form, LineFormat::Json | LineFormat::Pairs) && call.value("lines").is_none() { 0 } else { count };
-    tail(cx, &mut printer, &mut followers, past, ends, &filter.targets)?;
+    if cx.program.is_pm2() {
+        tail(cx, &mut printer, &mut followers, past, ends, &filter.targets)?;
+    } else {
+        merged_tail(cx, &mut printer, &mut followers, past, ends)?;
+    }
     if !ends {
         let past = StartPositions::now(cx)?;
         follow(cx, &mut printer, followers, &filter, FollowLoop { home, past, stays: false, signals: None, observer: None });
@@ -242,7 +257,7 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
             each(&source.name, source.id, line.text);
             true
         };
-        Follower::new(source).tail(count, true, &mut each_line).map_err(|source| CliError::File { what: "read", path, source })?;
+        Follower::new(source).tail(count, true, &mut each_line).map_err(|source| CliError::File { what: marked!("read"), path, source })?;
     }
     Ok(())
 }
@@ -258,7 +273,10 @@ fn form(call: &Call) -> LineFormat {
 
 fn line_count(call: &Call) -> Result<u64, UsageError> {
     let Some(text) = call.value("lines") else { return Ok(DEFAULT_LINES) };
-    let bad = |_| UsageError::BadValue { option: "--lines".into(), reason: format!("expected a number of lines, found {text:?}") };
+    let bad = |_| UsageError::BadValue {
+        option: "--lines".into(),
+        reason: message!("expected a number of lines, found {text}", text = format!("{text:?}")),
+    };
     text.trim().parse::<i64>().map(i64::unsigned_abs).map_err(bad)
 }
 
@@ -268,11 +286,11 @@ fn places(call: &Call) -> Result<Option<Option<LogPlaces>>, UsageError> {
     let bad = |reason: String| UsageError::BadValue { option: "--after".into(), reason };
     match (call.has("after"), call.value("after")) {
         (false, _) => Ok(None),
-        (true, _) if !call.has("json") || call.has("nostream") => Err(bad("it works only with --json and for new lines".into())),
+        (true, _) if !call.has("json") || call.has("nostream") => Err(bad(message!("it works only with --json and for new lines"))),
         (true, None) => Ok(Some(None)),
         (true, Some(text)) => serde_json::from_str(text)
             .map(|positions| Some(Some(positions)))
-            .map_err(|error| bad(format!("these are not cursors: {error}"))),
+            .map_err(|error| bad(message!("these are not cursors: {error}", error))),
     }
 }
 
@@ -297,7 +315,7 @@ fn tail(
             printer.past(&mut cx.out, source, line);
             !cx.out.is_closed()
         };
-        follower.tail(count, ends, &mut each).map_err(|source| CliError::File { what: "read", path, source })?;
+        follower.tail(count, ends, &mut each).map_err(|source| CliError::File { what: marked!("read"), path, source })?;
         if shows {
             cx.out.line("");
         }
@@ -306,108 +324,37 @@ fn tail(
     Ok(())
 }
 
-/// Connection to the daemon, while the daemon exists.
-struct DaemonConnection {
-    home: PathBuf,
-    client: Option<Client>,
-    /// Time of the next request for the list, or of the next attempt to find the daemon.
-    ask_at: Option<Instant>,
-    /// Whether no process listens any more, not even a keeper that would start another daemon.
-    gone: bool,
-    /// Pid of the last keeper.
-    keeper: Option<i32>,
-    /// Requests that stop the shown apps; the responses are in the daemon's log.
-    orders: Vec<Request>,
-    /// Connection on which these requests were sent.
-    stopping: Option<Client>,
+/// Shows the last lines of all logs: for readers in the order of their times, unless there are very
+/// many of them.
+fn merged_tail(cx: &mut Cx, printer: &mut Printer, followers: &mut [Follower], count: u64, ends: bool) -> Result<(), CliError> {
+    let sources: Vec<Source> = followers.iter().map(|follower| follower.source.clone()).collect();
+    let mut past = PastLines::new(sources.iter().map(|source| changed_ms(&source.path)).collect());
+    let mut is_empty = true;
+    for (place, follower) in followers.iter_mut().enumerate() {
+        let path = follower.source.path.display().to_string();
+        let mut each = |source: &Source, line: &Line<'_>| {
+            is_empty = false;
+            if !printer.merges() || past.is_full() {
+                show_past(&mut past, &sources, printer, &mut cx.out);
+                printer.past(&mut cx.out, source, line);
+            } else {
+                past.push(place, line.text, line.time, line.is_partial);
+            }
+            !cx.out.is_closed()
+        };
+        follower.tail(count, ends, &mut each).map_err(|source| CliError::File { what: marked!("read"), path, source })?;
+    }
+    show_past(&mut past, &sources, printer, &mut cx.out);
+    if is_empty && ends && printer.merges() {
+        cx.out.info(message!("no log lines yet"));
+    }
+    cx.out.flush();
+    Ok(())
 }
 
-impl DaemonConnection {
-    fn subscribe(&mut self) {
-        let connected = client::connect(&self.home);
-        self.gone = matches!(connected, Err(ClientError::NotRunning { .. }));
-        self.client = connected.ok().and_then(|mut client| {
-            client.subscribe(None).ok()?;
-            Some(client)
-        });
-        if !self.orders.is_empty() {
-            // The daemon that received the requests may have been killed before it carried them
-            // out.
-            self.stopping = self.ask();
-        }
-        // An app may have started between the last list and this moment.
-        self.ask_at = Some(Instant::now() + if self.client.is_some() { Duration::ZERO } else { RETRY_DELAY });
-    }
-
-    /// Sends these requests, unless they were already sent.
-    fn order(&mut self, orders: Vec<Request>) {
-        if self.orders != orders {
-            self.orders = orders;
-            self.stopping = self.ask();
-        }
-    }
-
-    /// Sends all requests on one connection, which keeps their order.
-    fn ask(&self) -> Option<Client> {
-        let mut client = client::connect(&self.home).ok()?;
-        self.orders.iter().try_for_each(|request| client.send(request.clone()).map(drop)).ok()?;
-        Some(client)
-    }
-
-    /// Handles the frames that the daemon has sent.
-    fn on_readable(&mut self, mut each: impl FnMut(Event)) {
-        match self.client.as_mut().map(Client::received_frames) {
-            Some(Ok(frames)) => {
-                self.keeper = self.client.as_ref().and_then(Client::peer).map(|peer| peer.keeper_pid).or(self.keeper);
-                for frame in frames {
-                    if let Response::Happened(event) = frame.response {
-                        self.ask_at = Some(Instant::now());
-                        each(event);
-                    }
-                }
-            }
-            Some(Err(_)) => {
-                self.client = None;
-                self.ask_at = Some(Instant::now());
-            }
-            None => {}
-        }
-    }
-
-    /// Returns the current list; empty if the daemon does not answer.
-    fn list_now(&self) -> Vec<Summary> {
-        client::connect(&self.home).ok().and_then(|mut client| client.list().ok()).unwrap_or_default()
-    }
-
-    /// Lets the observer check the list. Returns true if it is time to stop.
-    fn observe(&self, observer: Option<&mut (dyn Observer + '_)>) -> bool {
-        observer.is_some_and(|observer| observer.observe(&self.list_now()))
-    }
-
-    /// Stops the shown apps, as the nth signal requires.
-    fn stop(&mut self, out: &mut Out, observer: Option<&mut (dyn Observer + '_)>, nth: u32) {
-        let Some(observer) = observer else { return self.order(vec![Request::Kill]) };
-        let list = self.list_now();
-        if self.orders.is_empty() {
-            observer.on_stopping(out, &list);
-        }
-        self.order(observer.stops(nth, &list).unwrap_or_else(|| vec![Request::Kill]));
-    }
-
-    /// Returns the list, if it is time to request it.
-    fn list(&mut self) -> Option<Vec<Summary>> {
-        if self.ask_at.is_none_or(|at| Instant::now() < at) {
-            return None;
-        }
-        self.ask_at = None;
-        if self.client.is_none() {
-            self.subscribe();
-            self.client.as_ref()?;
-            self.ask_at = None;
-        }
-        // This needs a separate connection, because events may arrive on the other connection at any time.
-        client::connect(&self.home).ok()?.list().ok()
-    }
+/// Shows the lines that were collected.
+fn show_past(past: &mut PastLines, sources: &[Source], printer: &mut Printer, out: &mut Out) {
+    past.drain(&mut |log, line| printer.past(out, &sources[log], line));
 }
 
 /// Parameters of a follow loop, apart from its followers.
@@ -426,8 +373,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     for follower in &followers {
         follower.watch(&mut watch);
     }
-    let mut daemon = DaemonConnection { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: None };
-    daemon.subscribe();
+    let mut daemon = DaemonConnection::open(home);
     // A signal may have arrived before the loop started.
     if let Some(nth) = signals.as_ref().map(|signals| signals.count()).filter(|count| *count > 0) {
         daemon.stop(&mut cx.out, observer.as_deref_mut(), nth);
@@ -441,19 +387,12 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
             is_over = observer.as_mut().is_some_and(|observer| observer.is_over(&list));
             past.take_more();
             add_new(&mut followers, &list, filter, &past, &mut watch);
+            printer.add_instances(&list, filter, followers.iter().map(|follower| &follower.source));
             printer.places(&mut cx.out, &followers);
             printer.begin(&mut cx.out, &past.places);
             look_for_new = true;
         }
-        for follower in &mut followers {
-            let mut each = |source: &_, line: &Line<'_>| {
-                printer.present(&mut cx.out, source, line);
-                !cx.out.is_closed()
-            };
-            // A file that cannot be read now may be readable later.
-            let _ = follower.advance(look_for_new || watch.blind, &mut watch, &mut each);
-            follower.flush_due(&mut each);
-        }
+        show_new(cx, printer, &mut followers, look_for_new, &mut watch);
         printer.places(&mut cx.out, &followers);
         if let Some(observer) = &mut observer {
             observer.on_lines(&mut cx.out);
@@ -505,7 +444,27 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
                     observer.on_event(&mut cx.out, &event);
                 }
             });
+            // The lines of the process that has exited come before the marker, those of the next
+            // process after it.
+            if printer.has_markers() {
+                show_new(cx, printer, &mut followers, false, &mut watch);
+                printer.show_markers(&mut cx.out);
+            }
         }
+    }
+}
+
+/// Shows the new lines of all logs.
+fn show_new(cx: &mut Cx, printer: &mut Printer, followers: &mut [Follower], look_for_new: bool, watch: &mut Watch) {
+    printer.refresh(&cx.out);
+    for follower in followers {
+        let mut each = |source: &_, line: &Line<'_>| {
+            printer.present(&mut cx.out, source, line);
+            !cx.out.is_closed()
+        };
+        // A file that cannot be read now may be readable later.
+        let _ = follower.advance(look_for_new || watch.blind, watch, &mut each);
+        follower.flush_due(&mut each);
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use ostler_core::app::select::{SelectError, Selectable, select};
 use ostler_core::logs::files::own_stream;
+use ostler_core::message;
 use ostler_proto::control::{Failure, Summary};
 use ostler_sys::users::rights::as_user;
 use ostler_sys::users::user::{Credentials, identity};
@@ -158,6 +159,13 @@ impl LogFilter {
         Ok(sources)
     }
 
+    /// Returns the selected instances.
+    pub(super) fn instances<'a>(&self, list: &'a [Summary]) -> Vec<&'a Summary> {
+        let ids: Vec<u32> = self.targets.iter().filter_map(|target| meant(target, list, &self.cwd).ok()).flatten().collect();
+        let is_named = |row: &&Summary| self.names.as_ref().is_none_or(|names| names.contains(&row.name));
+        list.iter().filter(|row| ids.contains(&row.id)).filter(is_named).collect()
+    }
+
     fn add(&self, row: &Summary, sources: &mut Vec<Source>) {
         // `/dev/stdout` is our own output here: following it would never end.
         let is_file = |path: &String| path != "/dev/null" && path != "NULL" && path.starts_with('/') && own_stream(path).is_none();
@@ -224,7 +232,7 @@ fn meant(target: &str, list: &[Summary], cwd: &str) -> Result<Vec<u32>, SelectEr
 fn not_found(error: SelectError) -> CliError {
     match error {
         SelectError::NotFound(target) => Failure::NotFound { target }.into(),
-        SelectError::Empty => CliError::NotFound("no process found".into()),
+        SelectError::Empty => CliError::NotFound(message!("no process found")),
         SelectError::BadRegex { .. } => CliError::Target(error),
     }
 }
@@ -232,8 +240,17 @@ fn not_found(error: SelectError) -> CliError {
 /// Sorts by the time of the last change, the oldest first, as PM2 does. The daemon's log stays at
 /// the front.
 pub(super) fn by_age(sources: &mut [Source]) {
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     sources.sort_by_cached_key(|source| (source.kind != LogKind::Daemon, changed(&source.path)));
+}
+
+fn changed(path: &Path) -> SystemTime {
+    std::fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Returns the time of the last change of a log, ms since the epoch; 0 if it is not known.
+pub(super) fn changed_ms(path: &Path) -> u64 {
+    let since = changed(path).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -263,6 +280,8 @@ mod tests {
                 trouble: None,
                 last_exit: None,
                 recent_exits: 0,
+                exceeded: None,
+                memory_limit: None,
                 module: false,
             },
             unstable: 0,

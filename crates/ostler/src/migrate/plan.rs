@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use serde_json::{Map, Value};
 
 /// Attributes for PM2's probes, which ostler ignores.
@@ -66,11 +68,11 @@ pub(crate) enum MoveMethod {
 impl MoveMethod {
     /// Returns the description for users.
     pub(crate) fn words(self) -> &'static str {
-        match self {
-            Self::Beside => "start beside the old one, then stop it",
-            Self::InPlace => "stop, then start",
-            Self::Listed => "stopped; added to the list",
-        }
+        translated(match self {
+            Self::Beside => marked!("start beside the old one, then stop it"),
+            Self::InPlace => marked!("stop, then start"),
+            Self::Listed => marked!("stopped; added to the list"),
+        })
     }
 
     /// Returns the word in JSON.
@@ -155,11 +157,11 @@ fn notes(map: &Map<String, Value>) -> Vec<String> {
         let is_variable = env.is_some_and(|env| env.contains_key(**key));
         !is_variable && map.get(**key).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
     };
-    let mut notes: Vec<String> = FOR_PROBES.iter().filter(is_on).map(|key| format!("{key} is kept, but has no effect")).collect();
+    let mut notes: Vec<String> = FOR_PROBES.iter().filter(is_on).map(|key| message!("{key} is kept, but has no effect", key)).collect();
     if map.get("status").and_then(Value::as_str) == Some("stopped")
         && map.get("exit_code").and_then(Value::as_i64).is_some_and(|code| code != 0)
     {
-        notes.push("was not running in PM2".into());
+        notes.push(message!("was not running in PM2"));
     }
     notes
 }

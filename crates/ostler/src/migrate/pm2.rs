@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use ostler_core::{marked, message};
 use ostler_keeper::ROLE_VAR;
 use ostler_proto::pm2::amp::Decoder;
 use ostler_proto::pm2::rpc::{answer, invocation};
@@ -39,7 +40,7 @@ impl Pm2 {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
-            Err(source) => return Err(CliError::File { what: "connect to", path: path.display().to_string(), source }),
+            Err(source) => return Err(CliError::File { what: marked!("connect to"), path: path.display().to_string(), source }),
         };
         let peer = ostler_sys::net::socket::peer(&stream).ok().filter(|peer| peer.pid > 0);
         let process = peer.as_ref().and_then(|peer| ProcRef::of(peer.pid).ok());
@@ -54,7 +55,7 @@ impl Pm2 {
             return Err(MigrateError::Ostler(home.to_owned()).into());
         }
         let limits = stream.set_read_timeout(Some(RESPONSE_TIMEOUT)).and_then(|()| stream.set_write_timeout(Some(RESPONSE_TIMEOUT)));
-        limits.map_err(|source| CliError::File { what: "use", path: path.display().to_string(), source })?;
+        limits.map_err(|source| CliError::File { what: marked!("use"), path: path.display().to_string(), source })?;
         Ok(Some(Self { stream, decoder: Decoder::with_limit(MAX_ANSWER_BYTES), last: 0, process }))
     }
 
@@ -66,7 +67,9 @@ impl Pm2 {
 
     /// Returns its list: `pm2_env` of each instance.
     pub(crate) fn list(&mut self) -> Result<Vec<Value>, CliError> {
-        let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else { return Err(connection_error("its list is invalid")) };
+        let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else {
+            return Err(connection_error(&message!("its list is invalid")));
+        };
         let with_pid = |mut item: Value| {
             let pid = item["pid"].take();
             let mut env = item["pm2_env"].take();
@@ -115,11 +118,11 @@ impl Pm2 {
                 return Ok(values.into_iter().next().unwrap_or_default());
             }
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(connection_error("it closed the connection")),
+                Ok(0) => return Err(connection_error(&message!("it closed the connection"))),
                 Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Err(connection_error(&format!("no response to {method}")));
+                    return Err(connection_error(&message!("no response to {method}", method)));
                 }
                 Err(error) => return Err(connection_error(&error.to_string())),
             }

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use ostler_core::marked;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ impl Record {
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|cause| MigrateError::Record { path, cause }.into()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(CliError::File { what: "read", path: path.display().to_string(), source }),
+            Err(source) => Err(CliError::File { what: marked!("read"), path: path.display().to_string(), source }),
         }
     }
 
@@ -54,7 +55,7 @@ impl Record {
     /// Returns an error if the file cannot be written; it is then unchanged.
     pub(crate) fn write(&self, home: &Path) -> Result<(), CliError> {
         let path = Self::path(home);
-        let failed = |source| CliError::File { what: "write", path: path.display().to_string(), source };
+        let failed = |source| CliError::File { what: marked!("write"), path: path.display().to_string(), source };
         if self.apps.is_empty() && self.units.is_empty() {
             return match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),

@@ -1,6 +1,7 @@
 //! Modules of PM2 whose functions are built into ostler.
 
 use ostler_core::logs::rotate::settings::{MODULE as LOGROTATE, MODULE_DEFAULTS};
+use ostler_core::marked;
 
 /// A module of PM2 that ostler does not need.
 pub(crate) struct BuiltIn {
@@ -13,10 +14,14 @@ pub(crate) struct BuiltIn {
 
 /// All built-in modules.
 pub(crate) const BUILT_IN: &[BuiltIn] = &[
-    BuiltIn { name: LOGROTATE, does: "log rotation is built in and follows the settings of pm2-logrotate", defaults: MODULE_DEFAULTS },
+    BuiltIn {
+        name: LOGROTATE,
+        does: marked!("log rotation is built in and follows the settings of pm2-logrotate"),
+        defaults: MODULE_DEFAULTS,
+    },
     BuiltIn {
         name: "pm2-server-monit",
-        does: "host metrics are built in: see `slist`, and the last line of `list`",
+        does: marked!("host metrics are built in: see `slist`, and the last line of `list`"),
         defaults: &[("drive", "/")],
     },
 ];

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
+use ostler_core::{marked, message};
+
 use super::source::Source;
 use super::{name, npm};
 use crate::cx::Cx;
@@ -28,7 +30,7 @@ pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_depend
         Source::Local(path) if path.exists() => by_npm(cx, path.as_os_str(), folder),
         Source::Local(path) => Err(ModuleError::Missing(path.clone())),
         Source::Tarball(path) => {
-            let file = File::open(path).map_err(|source| ModuleError::File { what: "read", path: path.clone(), source })?;
+            let file = File::open(path).map_err(|source| ModuleError::File { what: marked!("read"), path: path.clone(), source })?;
             by_tar(cx, file, folder, installs_dependencies)
         }
         Source::TarballAt(address) => {
@@ -77,10 +79,10 @@ fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_dependencies: bool) -
         let mut entry = entry?;
         count += 1;
         if count > MAX_FILES {
-            return Err(io::Error::other(format!("it contains more than {MAX_FILES} files")).into());
+            return Err(io::Error::other(message!("it contains more than {most} files", most = MAX_FILES)).into());
         }
         if !entry.unpack_in(&parts)? {
-            return Err(io::Error::other("it contains files outside of its folder").into());
+            return Err(io::Error::other(message!("it contains files outside of its folder")).into());
         }
     }
     let tops: Vec<PathBuf> = fs::read_dir(&parts)?.flatten().map(|entry| entry.path()).collect();

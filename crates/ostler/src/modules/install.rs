@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ostler_core::text::causes::with_causes;
+use ostler_core::{marked, message};
 use ostler_proto::control::{Confirm, TableRow};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Map, Value};
@@ -56,7 +57,7 @@ pub(crate) fn install(cx: &mut Cx, request: &InstallRequest) -> Result<Package, 
     let fresh = modules.join(installed::FRESH);
     // Removes the rest of an installation that was killed.
     installed::remove(&fresh)?;
-    fs::create_dir(&fresh).map_err(|source| CliError::File { what: "make", path: fresh.display().to_string(), source })?;
+    fs::create_dir(&fresh).map_err(|source| CliError::File { what: marked!("make"), path: fresh.display().to_string(), source })?;
     let done = exchange(cx, request, &conf, &modules, &fresh);
     // The folder now has the former module, or the files of a failed installation.
     let removed = installed::remove(&fresh);
@@ -104,7 +105,7 @@ fn exchange(cx: &mut Cx, request: &InstallRequest, conf: &Path, modules: &Path, 
     let module = Installed { name: package.name.clone(), kind, uid, gid, address };
     let target = module.folder(modules);
     if let Some(scope) = target.parent() {
-        fs::create_dir_all(scope).map_err(|source| CliError::File { what: "make", path: scope.display().to_string(), source })?;
+        fs::create_dir_all(scope).map_err(|source| CliError::File { what: marked!("make"), path: scope.display().to_string(), source })?;
     }
     let is_swapped = swap(fresh, &target)?;
     let taken = add_defaults(conf, &package)
@@ -120,7 +121,7 @@ fn exchange(cx: &mut Cx, request: &InstallRequest, conf: &Path, modules: &Path, 
         // Removes apps that only the former version had.
         .and_then(|()| installed::delete(cx, &module.name, &package.names()));
     let Err(error) = taken else { return Ok(package) };
-    cx.out.error(format_args!("module {} does not become healthy: {}", module.name, with_causes(&error)));
+    cx.out.error(message!("module {name} does not become healthy: {error}", name = module.name, error = with_causes(&error)));
     // The processes are deleted first, because they run from the folder that is removed. Files and
     // settings are restored even if this fails.
     let deleted = installed::delete(cx, &module.name, &[]);
@@ -137,11 +138,10 @@ fn exchange(cx: &mut Cx, request: &InstallRequest, conf: &Path, modules: &Path, 
         let folder = former.package(modules);
         let package = Package::read(&folder)?;
         start::start(cx, &former, &package, &folder, None)?;
-        cx.out.info(format_args!(
-            "module {} was rolled back to {}",
-            former.name,
-            package.version.as_deref().unwrap_or("its previous version")
-        ));
+        cx.out.info(match &package.version {
+            Some(version) => message!("module {name} was rolled back to {version}", name = former.name, version),
+            None => message!("module {name} was rolled back to its previous version", name = former.name),
+        });
     }
     Err(ModuleError::Undone(request.source.shown()).into())
 }
@@ -149,7 +149,8 @@ fn exchange(cx: &mut Cx, request: &InstallRequest, conf: &Path, modules: &Path, 
 /// Moves a folder to a path, and exchanges it with an existing folder there. Returns false if no
 /// folder existed there.
 fn swap(from: &Path, to: &Path) -> Result<bool, CliError> {
-    let failed = |errno: rustix::io::Errno| CliError::File { what: "rename", path: from.display().to_string(), source: errno.into() };
+    let failed =
+        |errno: rustix::io::Errno| CliError::File { what: marked!("rename"), path: from.display().to_string(), source: errno.into() };
     match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::NOENT) => rustix::fs::rename(from, to).map(|()| false).map_err(failed),

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ostler_core::marked;
 use ostler_proto::control::{Action, Request, TableRow};
 use serde_json::{Map, Value, json};
 
@@ -200,7 +201,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
 pub(super) fn remove(folder: &Path) -> Result<(), CliError> {
     match fs::remove_dir_all(folder) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(CliError::File { what: "remove", path: folder.display().to_string(), source })
+            Err(CliError::File { what: marked!("remove"), path: folder.display().to_string(), source })
         }
         _ => Ok(()),
     }
@@ -212,11 +213,11 @@ pub(super) fn remove(folder: &Path) -> Result<(), CliError> {
 /// Returns an error if it cannot be created, or if another installation is running.
 pub(super) fn lock(modules: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     let failed = |what, source| CliError::File { what, path: modules.display().to_string(), source };
-    fs::create_dir_all(modules).map_err(|source| failed("make", source))?;
+    fs::create_dir_all(modules).map_err(|source| failed(marked!("make"), source))?;
     match ostler_sys::fs::lock::try_lock(&modules.join(".lock")) {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(ModuleError::Locked(modules.to_owned()).into()),
-        Err(errno) => Err(failed("lock", errno.into())),
+        Err(errno) => Err(failed(marked!("lock"), errno.into())),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use ostler_core::message;
+
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::module_conf::{INTERNAL, path, read};
@@ -20,9 +22,9 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     let settings = read(&path).unwrap_or_default();
     let lists = INTERNAL.iter().filter_map(|list| settings.get(*list)).filter_map(Value::as_object);
     for name in lists.flat_map(|list| list.keys()).filter(|name| !BUILT_IN.contains(&name.as_str())) {
-        cx.out.warn_err(format_args!(
-            "cannot start module {}: this program was built without the feature `machine`",
-            crate::text::shown(name)
+        cx.out.warn_err(message!(
+            "cannot start module {name}: this program was built without the feature `machine`",
+            name = crate::text::shown(name)
         ));
     }
     Ok(())

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use ostler_core::marked;
+
 use super::package::Package;
 use crate::error::ModuleError;
 
@@ -34,7 +36,7 @@ pub(crate) fn pack(folder: &Path, into: &Path) -> Result<PathBuf, ModuleError> {
     let done = written.and_then(|()| std::fs::rename(&fresh, &target));
     done.map_err(|source| {
         let _ = std::fs::remove_file(&fresh);
-        ModuleError::File { what: "pack", path: folder.to_owned(), source }
+        ModuleError::File { what: marked!("pack"), path: folder.to_owned(), source }
     })?;
     Ok(target)
 }

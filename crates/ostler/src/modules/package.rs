@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use ostler_core::marked;
+
 use super::name;
 use crate::error::ModuleError;
 
@@ -36,7 +38,7 @@ impl Package {
         let mut text = String::new();
         let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
         match read.map(|_| serde_json::from_str(&text)) {
-            Err(source) => Err(ModuleError::File { what: "read", path, source }),
+            Err(source) => Err(ModuleError::File { what: marked!("read"), path, source }),
             Ok(Err(source)) => Err(ModuleError::Json { path, source }),
             Ok(Ok(value)) => Self::of(&value).map_err(|source| ModuleError::Package { path, source: Box::new(source) }),
         }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ostler_core::marked;
+
 use super::name;
 use crate::error::ModuleError;
 
@@ -35,7 +37,7 @@ io.initModule({}, (error, conf) => {
 pub(crate) fn generate(name: &str, into: &Path) -> Result<PathBuf, ModuleError> {
     name::check(name)?;
     let folder = into.join(name.rsplit('/').next().unwrap_or(name));
-    let failed = |source| ModuleError::File { what: "make", path: folder.clone(), source };
+    let failed = |source| ModuleError::File { what: marked!("make"), path: folder.clone(), source };
     fs::create_dir(&folder).map_err(failed)?;
     let package = serde_json::json!({
         "name": name,

@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use ostler_core::marked;
+
 use crate::error::ModuleError;
 
 /// Longest source that is accepted.
@@ -31,13 +33,13 @@ impl Source {
     pub(crate) fn of(word: &str, is_tarball: bool, cwd: &Path, home: &Path) -> Result<Self, ModuleError> {
         let refused = |reason| Err(ModuleError::Source { word: word.chars().take(80).collect(), reason });
         if word.is_empty() || word.len() > MAX {
-            return refused("expected a name, a folder, a file or an address");
+            return refused(marked!("expected a name, a folder, a file or an address"));
         }
         if word.chars().any(|c| c.is_control() || c.is_whitespace()) || word.contains([';', '|', '`', '$', '<', '>', '\\', '"', '\'']) {
-            return refused("it contains characters that are not allowed in a module name");
+            return refused(marked!("it contains characters that are not allowed in a module name"));
         }
         if word.starts_with('-') {
-            return refused("it is an option");
+            return refused(marked!("it is an option"));
         }
         let is_address = word.starts_with("http://") || word.starts_with("https://");
         let is_tarball = is_tarball || word.ends_with(".tar.gz");

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ostler_config::{Context, Overlay, load_stdin, normalize};
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::message;
 use ostler_proto::control::{Confirm, Existing, Request};
 use serde_json::{Map, Value, json};
 
@@ -38,10 +39,12 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
             .map_err(CliError::from)
             .and_then(|package| start(cx, &module, &package, &module.package(&folder), None));
         match started {
-            Ok(_) => cx.out.info(format_args!("Started module {}", module.name)),
-            Err(error) => {
-                cx.out.error(format_args!("cannot start module {}: {}", module.name, ostler_core::text::causes::with_causes(&error)))
-            }
+            Ok(_) => cx.out.info(message!("Started module {name}", name = module.name)),
+            Err(error) => cx.out.error(message!(
+                "cannot start module {name}: {error}",
+                name = module.name,
+                error = ostler_core::text::causes::with_causes(&error)
+            )),
         }
     }
     Ok(())
@@ -89,7 +92,7 @@ fn described(cx: &Cx, package: &Package, folder: &Path, more: &Map<String, Value
     let text = json!({ "apps": apps }).to_string();
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {
         Some(problem) => failed(problem.message.clone()),
-        None => failed("its package.json is invalid".into()),
+        None => failed(message!("its package.json is invalid")),
     };
     let loaded = load_stdin(text.as_bytes(), &context).map_err(first)?;
     let specs = loaded.apps.iter().map(|app| normalize(app, &context, &Overlay::default()).map(|app| app.spec).map_err(first));

@@ -8,11 +8,16 @@ use ostler_core::app::secrets::Secrets;
 use ostler_core::app::{CombinedLog, ExecMode};
 use ostler_core::lifecycle::order::Dependencies;
 use ostler_core::lifecycle::{ExitRecord, InstanceState};
+use ostler_core::marked;
+use ostler_core::text::language::translated;
 use ostler_proto::control::Detail;
+use ostler_proto::instance::OpenSocket;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use super::age::age;
+use super::connections::connections;
+use super::face::UserName;
 use super::jobs::next_run;
 use super::style::{Paint, styles};
 use super::table::status_style;
@@ -24,6 +29,8 @@ use crate::text::{fit, shown, wrap};
 pub(crate) struct DescribeContext<'a> {
     /// Name to type.
     pub program: &'a str,
+    /// Name of a user.
+    pub user: UserName<'a>,
     /// Environment of the caller.
     pub env: &'a ostler_core::app::EnvMap,
     /// View for which the description is rendered.
@@ -84,7 +91,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
     let env = spec.env.merged();
     let mode = if spec.mode == ExecMode::Fork { "fork_mode" } else { "cluster_mode" };
     let sockets = &detail.learned.sockets;
-    let listens = || sockets.iter().map(|socket| format!("{} ({})", shown(&socket.address), shown(&socket.name))).collect::<Vec<_>>();
+    let listens = || sockets.iter().map(open_socket).collect::<Vec<_>>();
     let all = [
         ("status", Some(detail.instance.status().to_owned())),
         ("name", Some(shown(&spec.name))),
@@ -114,7 +121,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
         ("script id", Some(detail.id.to_string())),
         ("exec cwd", Some(shown(&spec.cwd))),
         ("exec mode", Some(mode.into())),
-        ("cluster worker", spec.lacks_workers().then(|| "no: its program is not Node, Deno or Bun".into())),
+        ("connections", connections(detail)),
         ("node.js version", Some(or_none(detail.learned.node_version.clone()))),
         ("node env", Some(or_none(env.get("NODE_ENV").cloned()))),
         ("watch & reload", Some(if watches(spec.given.open().get("watch")) { "✔" } else { "✘" }.into())),
@@ -124,17 +131,24 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
     all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
+/// Describes a socket that processes of the app got.
+pub(super) fn open_socket(socket: &OpenSocket) -> String {
+    let address = shown(&socket.address);
+    // A socket that a program opened by itself has no name.
+    if socket.name.is_empty() { address } else { format!("{address} ({})", shown(&socket.name)) }
+}
+
 /// Returns the rows about the commit in the app's folder.
 pub(super) fn revision(of: &WorkingTree) -> Vec<(String, String)> {
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "N/A".into(), shown);
     let all = [
-        ("revision control", "git".to_owned()),
-        ("remote url", or_none(&of.url)),
-        ("repository root", shown(&of.root.to_string_lossy())),
-        ("revision", of.revision.clone()),
-        ("branch", or_none(&of.branch)),
+        (marked!("revision control"), "git".to_owned()),
+        (marked!("remote url"), or_none(&of.url)),
+        (marked!("repository root"), shown(&of.root.to_string_lossy())),
+        (marked!("revision"), of.revision.clone()),
+        (marked!("branch"), or_none(&of.branch)),
     ];
-    all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    all.into_iter().map(|(key, value)| (translated(key).to_owned(), value)).collect()
 }
 
 /// Formats dependencies as `db (healthy), cache (ready)`.

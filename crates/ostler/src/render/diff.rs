@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use ostler_config::keys::Accept;
 use ostler_core::app::diff::{Difference, Key, looks_secret};
+use ostler_core::message;
 use ostler_core::text::units;
 use serde_json::{Value, json};
 
@@ -64,15 +65,19 @@ pub(crate) fn diff(diffs: &[AppDiff], values: ValueDisplay, paint: Paint) -> Str
     let mut out = String::new();
     for app in diffs {
         let (mark, style, what) = match app.standing {
-            AppChange::New => ("+", styles::GREEN, "is new: `start` starts it".to_owned()),
-            AppChange::Changed => ("~", styles::YELLOW, "changes: `reload` or `restart` with this file".to_owned()),
-            AppChange::Same => ("=", styles::GREY, "matches the file".to_owned()),
-            AppChange::Gone => ("-", styles::RED, format!("runs, but is no longer in the file: `delete {}` stops it", shown(&app.name))),
+            AppChange::New => ("+", styles::GREEN, message!("is new: `start` starts it")),
+            AppChange::Changed => ("~", styles::YELLOW, message!("changes: `reload` or `restart` with this file")),
+            AppChange::Same => ("=", styles::GREY, message!("matches the file")),
+            AppChange::Gone => {
+                ("-", styles::RED, message!("runs, but is no longer in the file: `delete {name}` stops it", name = shown(&app.name)))
+            }
         };
         let _ = writeln!(out, "{} {} {}", paint.with(style, mark), paint.with(styles::BOLD, shown(&app.name)), what);
         let (there, declared) = app.instances;
         if matches!(app.standing, AppChange::Changed | AppChange::Same) && there != declared {
-            let _ = writeln!(out, "    {there} instances, {declared} in the file: `scale {} {declared}`", shown(&app.name));
+            let name = shown(&app.name);
+            let text = message!("{count} instances, {declared} in the file: `scale {name} {declared}`", count = there, declared, name);
+            let _ = writeln!(out, "    {text}");
         }
         for change in &app.changes {
             let (mark, style) = match (&change.was, &change.is) {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 use ostler_client::words::span;
+use ostler_core::message;
 use ostler_web::errors::{Group, GroupState, Release, ResolvedMark};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -18,7 +19,10 @@ pub(crate) fn errors(groups: &[(&Group, GroupState)], view: &View) -> String {
     for (group, state) in groups {
         let (words, style) = state_words(group, *state);
         let app = shown(&group.app);
-        let times = format!("{} ×{}", group.count, ago(group.last, view).map(|ago| format!(", {ago}")).unwrap_or_default());
+        let times = match group.last {
+            0 => format!("{} ×", group.count),
+            last => message!("{count} ×, {age} ago", count = group.count, age = span(view.since(last))),
+        };
         let title = titled(&group.kind, &group.message);
         let room = view.width.map(|width| width.saturating_sub(app.width() + times.width() + 4).max(LEAST));
         let paint = view.paint;
@@ -55,17 +59,19 @@ pub(crate) fn error(group: &Group, state: GroupState, mark: Option<&ResolvedMark
     let mut out = String::new();
     let _ =
         writeln!(out, "{}  {}", paint.with(styles::BOLD, shown(&group.app)), paint.with(styles::RED, titled(&group.kind, &group.message)));
-    let by = mark.map(|mark| format!(", marked {} by {}", view.local(mark.at), shown(&mark.by))).unwrap_or_default();
+    let by = mark.map(|mark| message!(", marked {time} by {user}", time = view.local(mark.at), user = shown(&mark.by))).unwrap_or_default();
     let _ = writeln!(out, "  {} {}{by}", group.id, paint.with(style, words));
     if group.last > 0 {
-        let _ = writeln!(out, "  {} ×, first {}, last {}", group.count, view.local(group.first), view.local(group.last));
+        let (first, last) = (view.local(group.first), view.local(group.last));
+        let _ = writeln!(out, "  {}", message!("{count} ×, first {first}, last {last}", count = group.count, first, last));
     } else {
         let _ = writeln!(out, "  {} ×", group.count);
     }
     for seen in group.releases.iter().rev() {
         let name = release(&seen.release);
         if !name.is_empty() {
-            let _ = writeln!(out, "  {name}: {} ×, first {}", seen.count, view.local(seen.first));
+            let text = message!("{release}: {count} ×, first {time}", release = name, count = seen.count, time = view.local(seen.first));
+            let _ = writeln!(out, "  {text}");
         }
     }
     for frame in &group.sample.exception.frames {
@@ -81,26 +87,27 @@ pub(crate) fn error(group: &Group, state: GroupState, mark: Option<&ResolvedMark
     out
 }
 
-fn titled(kind: &str, message: &str) -> String {
+pub(super) fn titled(kind: &str, message: &str) -> String {
     if message.is_empty() { shown(kind) } else { format!("{}: {}", shown(kind), shown(message)) }
 }
 
-fn state_words(group: &Group, state: GroupState) -> (String, Style) {
+pub(super) fn state_words(group: &Group, state: GroupState) -> (String, Style) {
     match (state, &group.returned) {
-        (GroupState::Open, _) => ("open".into(), styles::YELLOW),
-        (GroupState::Resolved, _) => ("resolved".into(), styles::GREEN),
+        (GroupState::Open, _) => (message!("unresolved"), styles::YELLOW),
+        (GroupState::Resolved, _) => (message!("resolved"), styles::GREEN),
         (GroupState::Returned, Some(returned)) if returned.release.release > 0 => {
-            (format!("recurred in {}", release(&returned.release)), styles::RED)
+            (message!("recurred in {release}", release = release(&returned.release)), styles::RED)
         }
-        (GroupState::Returned, _) => ("recurred".into(), styles::RED),
+        (GroupState::Returned, _) => (message!("recurred"), styles::RED),
     }
 }
 
-fn release(release: &Release) -> String {
-    let version = release.version.as_ref().map(|version| format!(" ({})", shown(version))).unwrap_or_default();
-    if release.release == 0 { String::new() } else { format!("release {}{version}", release.release) }
+pub(super) fn release(release: &Release) -> String {
+    if release.release == 0 { String::new() } else { message!("release {release}", release = release_number(release)) }
 }
 
-fn ago(at: u64, view: &View) -> Option<String> {
-    (at > 0).then(|| format!("{} ago", span(view.since(at))))
+/// Returns the number of a release, with its version.
+pub(super) fn release_number(release: &Release) -> String {
+    let version = release.version.as_ref().map(|version| format!(" ({})", shown(version))).unwrap_or_default();
+    format!("{}{version}", release.release)
 }

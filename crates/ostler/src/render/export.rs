@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use ostler_core::message;
 use ostler_export::Notice;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -20,12 +21,12 @@ pub(crate) fn not_carried(all: &[Notice], width: Option<usize>, paint: Paint) ->
         let widest = all.iter().map(|told| shown(of(told)).width()).max().unwrap_or(0);
         widest.max(title.width()).min(NAME)
     };
-    let (app, key) = (column("app", |told| &told.app), column("attribute", |told| &told.key));
+    let (app_title, key_title, why_title) = (message!("app"), message!("attribute"), message!("not carried over"));
+    let (app, key) = (column(&app_title, |told| &told.app), column(&key_title, |told| &told.key));
     let indent = app + key + 4;
     let is_wide = width >= indent + REASON;
     let mut out = String::new();
-    let heading =
-        if is_wide { format!("{}  {}  not carried over", fit("app", app), fit("attribute", key)) } else { "not carried over".to_owned() };
+    let heading = if is_wide { format!("{}  {}  {why_title}", fit(&app_title, app), fit(&key_title, key)) } else { why_title };
     let _ = writeln!(out, "{}", paint.with(styles::HEADER, heading));
     for told in all {
         let why = shown(&told.why);
@@ -52,7 +53,7 @@ mod tests {
 
     #[test]
     fn table_fits_the_terminal() {
-        let told = |app: &str, key: &str, why: &str| Notice { app: app.into(), key: key.into(), why: why.into() };
+        let told = |app: &str, key: &str, why: &str| Notice::new(app, key, why);
         let all = [
             told("api", "watch", "what is deployed does not change under it"),
             told(

@@ -6,6 +6,8 @@ use anstyle::Style;
 use ostler_client::words::span;
 use ostler_core::cron::{CronSpec, Overlap, RunOn};
 use ostler_core::lifecycle::{ExitCause, ExitRecord, InstanceState, Origin, PolicyName, ProcessEnding};
+use ostler_core::text::language::{fill, translated};
+use ostler_core::{marked, message};
 use ostler_proto::control::Detail;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -17,11 +19,14 @@ use crate::text::shown;
 /// Formats one line for each job, below a heading. If the lines are too wide, the next run loses
 /// its date; if they are still too wide, the last run is left out.
 pub(crate) fn jobs(details: &[Detail], view: &View) -> String {
-    const HEAD: [&str; 6] = ["id", "job", "schedule", "next run", "state", "last run"];
+    const HEAD: [&str; 6] = ["id", marked!("job"), marked!("schedule"), marked!("next run"), marked!("state"), marked!("last run")];
     let room = view.width.unwrap_or(usize::MAX);
     let table = |is_short: bool, columns: usize| -> Vec<Vec<String>> {
         let rows = details.iter().filter_map(|detail| row(detail, view, is_short));
-        std::iter::once(HEAD.map(str::to_owned)).chain(rows).map(|row| row.into_iter().take(columns).collect()).collect()
+        std::iter::once(HEAD.map(|head| translated(head).to_owned()))
+            .chain(rows)
+            .map(|row| row.into_iter().take(columns).collect())
+            .collect()
     };
     let forms = [table(false, HEAD.len()), table(true, HEAD.len())];
     let cells = forms.into_iter().find(|table| total(table) <= room).unwrap_or_else(|| table(true, HEAD.len() - 1));
@@ -61,12 +66,15 @@ fn total(table: &[Vec<String>]) -> usize {
 fn row(detail: &Detail, view: &View, is_short: bool) -> Option<[String; 6]> {
     let cron = detail.spec.cron.as_ref()?;
     let last = detail.instance.exits.last().map_or_else(
-        || "never".into(),
-        |run| format!("{}, {} ago, took {}", outcome(run), span(view.since(run.ended.wall_ms)), span(duration_ms(run))),
+        || message!("never"),
+        |run| {
+            let (age, duration) = (span(view.since(run.ended.wall_ms)), span(duration_ms(run)));
+            message!("{outcome}, {age} ago, took {duration}", outcome = outcome_text(run), age, duration)
+        },
     );
     let next = if is_short { next_ms(detail).map(|next| in_time(next, view)) } else { next_run(detail, view) };
-    let next = next.unwrap_or_else(|| "none".into());
-    Some([detail.id.to_string(), shown(&detail.spec.name), schedule(cron), next, state(detail).0.into(), last])
+    let next = next.unwrap_or_else(|| message!("none"));
+    Some([detail.id.to_string(), shown(&detail.spec.name), schedule(cron), next, translated(state(detail).0).into(), last])
 }
 
 /// Formats everything about one job: its rules and its last runs, the newest first.
@@ -76,17 +84,22 @@ pub(crate) fn job(detail: &Detail, view: &View) -> String {
     let Some(cron) = &detail.spec.cron else { return out };
     let (word, style) = state(detail);
     let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
-    let _ = writeln!(out, "{name} {}, by {}{}", paint.with(style, word), schedule(cron), rules(cron));
+    let state = paint.with(style, translated(word));
+    let _ =
+        writeln!(out, "{}", message!("{name} {state}, by {schedule}{rules}", name, state, schedule = schedule(cron), rules = rules(cron)));
     if let Some(next) = next_run(detail, view) {
-        let _ = writeln!(out, "  next run {next}");
+        let _ = writeln!(out, "  {}", message!("next run {time}", time = next));
     }
     if detail.instance.exits.is_empty() {
-        let _ = writeln!(out, "  it has not run yet");
+        let _ = writeln!(out, "  {}", message!("it has not run yet"));
     }
     for run in detail.instance.exits.iter().rev() {
         let style = if succeeded(run) { styles::GREEN } else { styles::RED };
-        let what = paint.with(style, format!("{:<12}", outcome(run))).to_string();
-        let _ = writeln!(out, "  {}  {what} took {} (pid {})", view.local(run.started.wall_ms), span(duration_ms(run)), run.pid);
+        let outcome = outcome_text(run);
+        let pad = 12_usize.saturating_sub(outcome.width());
+        let outcome = paint.with(style, format!("{outcome}{:pad$}", "")).to_string();
+        let took = message!("took {duration} (pid {pid})", duration = span(duration_ms(run)), pid = run.pid);
+        let _ = writeln!(out, "  {}  {outcome} {took}", view.local(run.started.wall_ms));
     }
     let newest = detail.instance.exits.last().map(|run| run.last_lines.as_slice()).unwrap_or_default();
     for line in newest {
@@ -104,7 +117,7 @@ pub(crate) fn job_json(detail: &Detail) -> Value {
             "started": run.started.wall_ms,
             "duration_ms": duration_ms(run),
             "ok": succeeded(run),
-            "outcome": outcome(run),
+            "outcome": outcome_word(run),
             "exit_code": match run.ending { ProcessEnding::Code(code) => Some(code), _ => None },
             "signal": match run.ending { ProcessEnding::Signal { signal, .. } => Some(ostler_sys::process::signal::name(signal)), _ => None },
             "pid": run.pid,
@@ -137,23 +150,23 @@ fn rules(cron: &CronSpec) -> String {
     let mut rules = Vec::new();
     match cron.overlap {
         Overlap::Skip => {}
-        Overlap::Kill => rules.push("a new run stops the previous one".to_owned()),
-        Overlap::Queue => rules.push("a new run waits for the previous one".to_owned()),
+        Overlap::Kill => rules.push(message!("a new run stops the previous one")),
+        Overlap::Queue => rules.push(message!("a new run waits for the previous one")),
     }
     if cron.run_on == RunOn::All {
-        rules.push("on every instance".to_owned());
+        rules.push(message!("on every instance"));
     }
     if cron.catch_up {
-        rules.push("missed runs are caught up".to_owned());
+        rules.push(message!("missed runs are caught up"));
     }
     let job = cron.job.as_ref();
     if let Some(retries) = job.map(|job| job.retries).filter(|retries| *retries > 0) {
-        rules.push(format!("{retries} retries"));
+        rules.push(message!("{count} retries", count = retries));
     }
     if let Some(timeout_ms) = job.and_then(|job| job.timeout_ms) {
-        rules.push(format!("at most {}", span(timeout_ms)));
+        rules.push(message!("at most {time}", time = span(timeout_ms)));
     }
-    rules.iter().map(|rule| format!(", {rule}")).collect()
+    rules.iter().map(|rule| message!(", {rule}", rule)).collect()
 }
 
 /// Formats the next run: `2026-11-22 03:00:00 CET (in 14 h 3 min)`.
@@ -168,7 +181,7 @@ fn next_ms(detail: &Detail) -> Option<u64> {
 
 /// Formats `in 14 h 3 min`.
 fn in_time(next_ms: u64, view: &View) -> String {
-    format!("in {}", span(next_ms.saturating_sub(view.now_ms)))
+    message!("in {time}", time = span(next_ms.saturating_sub(view.now_ms)))
 }
 
 fn state(detail: &Detail) -> (&'static str, Style) {
@@ -178,15 +191,15 @@ fn state(detail: &Detail) -> (&'static str, Style) {
         | InstanceState::Spawning { .. }
         | InstanceState::Starting { .. }
         | InstanceState::Completing { .. }
-        | InstanceState::Running { .. } => ("running", styles::GREEN),
+        | InstanceState::Running { .. } => (marked!("running"), styles::GREEN),
         InstanceState::Leaving { .. }
         | InstanceState::Draining { .. }
         | InstanceState::Stopping { .. }
-        | InstanceState::Clearing { .. } => ("ending", styles::YELLOW),
-        InstanceState::Backoff { .. } => ("retrying", styles::YELLOW),
-        _ if !detail.ticks.armed => ("stopped", styles::RED),
-        InstanceState::Errored => ("failed", styles::RED),
-        InstanceState::Stopped | InstanceState::Gone => ("waiting", Style::new()),
+        | InstanceState::Clearing { .. } => (marked!("ending"), styles::YELLOW),
+        InstanceState::Backoff { .. } => (marked!("retrying"), styles::YELLOW),
+        _ if !detail.ticks.armed => (marked!("stopped"), styles::RED),
+        InstanceState::Errored => (marked!("failed"), styles::RED),
+        InstanceState::Stopped | InstanceState::Gone => (marked!("waiting"), Style::new()),
     }
 }
 
@@ -194,22 +207,36 @@ fn succeeded(run: &ExitRecord) -> bool {
     run.ending == ProcessEnding::Code(0) && run.cause == ExitCause::Itself
 }
 
-fn outcome(run: &ExitRecord) -> String {
+/// Returns the outcome for people.
+fn outcome_text(run: &ExitRecord) -> String {
+    let (text, value) = outcome(run);
+    fill(translated(text), &[("value", &value as &dyn std::fmt::Display)])
+}
+
+/// Returns the outcome for programs.
+fn outcome_word(run: &ExitRecord) -> String {
+    let (text, value) = outcome(run);
+    fill(text, &[("value", &value as &dyn std::fmt::Display)])
+}
+
+/// Returns the text of the outcome, and the value of its parameter.
+fn outcome(run: &ExitRecord) -> (&'static str, String) {
+    let plain = |text| (text, String::new());
     match (&run.cause, run.ending) {
         (ExitCause::Requested(Origin::Policy(by)) | ExitCause::KilledAfterTimeout(Origin::Policy(by)), _)
             if by.name == PolicyName::Timeout =>
         {
-            "timeout".into()
+            plain(marked!("timeout"))
         }
-        (ExitCause::NotStarted { why }, _) => format!("not started: {}", shown(why)),
-        (ExitCause::CouldNotStart { step }, _) => format!("not started: {}", shown(step)),
-        (ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
-        (ExitCause::OutOfMemory, _) => "out of memory".into(),
-        (ExitCause::NotReady, _) => "not ready".into(),
-        (ExitCause::Itself, ProcessEnding::Code(0)) => "ok".into(),
-        (ExitCause::Itself, ProcessEnding::Code(code)) => format!("exit code {code}"),
-        (ExitCause::Itself, ProcessEnding::Signal { signal, .. }) => ostler_sys::process::signal::name(signal).to_string(),
-        (ExitCause::Itself, ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. }) => "unknown".into(),
+        (ExitCause::NotStarted { why }, _) => (marked!("not started: {value}"), shown(why)),
+        (ExitCause::CouldNotStart { step }, _) => (marked!("not started: {value}"), shown(step)),
+        (ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_), _) => plain(marked!("stopped")),
+        (ExitCause::OutOfMemory, _) => plain(marked!("out of memory")),
+        (ExitCause::NotReady, _) => plain(marked!("not ready")),
+        (ExitCause::Itself, ProcessEnding::Code(0)) => plain(marked!("ok")),
+        (ExitCause::Itself, ProcessEnding::Code(code)) => (marked!("exit code {value}"), code.to_string()),
+        (ExitCause::Itself, ProcessEnding::Signal { signal, .. }) => ("{value}", ostler_sys::process::signal::name(signal).to_string()),
+        (ExitCause::Itself, ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. }) => plain(marked!("unknown")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod age;
 mod blocks;
+mod connections;
 mod describe;
 mod diff;
 #[cfg(feature = "web")]
@@ -40,7 +41,9 @@ pub(crate) use inspect::{id_list, inspect};
 pub(crate) use jobs::{job, job_json, jobs};
 pub(crate) use json::json;
 pub(crate) use out::{MessageStyle, Out, Volume};
-pub(crate) use progress::{Board, Change, InstanceFacts, ProgressMessage, ProgressPrinter, Wording, shell_word};
+pub(crate) use progress::{
+    Board, Change, InstanceFacts, InstancesBefore, ProgressMessage, ProgressPrinter, ProjectLook, Wording, shell_word, waits_for,
+};
 pub(crate) use rollout::{history, rollout};
 #[cfg(test)]
 pub(crate) use screen::Screen;

@@ -9,10 +9,13 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
+use ostler_core::message;
+use unicode_width::UnicodeWidthStr as _;
+
 use super::style::{Paint, styles};
 use super::view::View;
 use crate::home::Program;
-use crate::text::{ascii, is_ascii_wanted, safe};
+use crate::text::{ascii, is_ascii_wanted, safe, wrap_message};
 
 /// Output streams, with the settings that filter and convert the output.
 pub(crate) struct Out {
@@ -60,7 +63,16 @@ impl MessageStyle {
     pub(crate) fn view(&self) -> View {
         let size = self.is_terminal.then(|| rustix::termios::tcgetwinsize(io::stderr()).ok()).flatten();
         let width = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        // Without UTF-8, some marks are wider.
+        let width = width.map(|columns| if self.is_ascii { columns.saturating_sub(ASCII_MARKS).max(1) } else { columns });
         View::now(width, self.paint)
+    }
+
+    /// Returns the number of lines that a live part may have, so that the cursor can move back to its
+    /// first line.
+    pub(crate) fn rows(&self) -> usize {
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| usize::from(size.ws_row));
+        size.filter(|rows| *rows > 0).map_or(usize::MAX, |rows| rows.saturating_sub(1))
     }
 
     /// Returns the text in characters that stderr supports, safe for a terminal.
@@ -69,6 +81,9 @@ impl MessageStyle {
         if self.is_terminal { String::from_utf8_lossy(&safe(text.as_bytes())).into_owned() } else { text.into_owned() }
     }
 }
+
+/// Columns that the marks of a line need in ASCII, in addition to their usual width (`✓` is `ok`).
+const ASCII_MARKS: usize = 2;
 
 /// Bytes that are buffered before they are written.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -143,7 +158,7 @@ impl Out {
     }
 
     /// Returns true if the program is called as PM2.
-    pub(super) fn is_pm2(&self) -> bool {
+    pub(crate) fn is_pm2(&self) -> bool {
         self.program.is_pm2()
     }
 
@@ -314,7 +329,16 @@ impl Out {
             let head = self.head(styles::GREEN, "");
             self.line(format_args!("{head} {text}"));
         } else if !(self.silent || self.hushed || self.only_trouble) {
-            self.write_err(&text);
+            self.write_err(&self.wrapped(&text, 0));
+        }
+    }
+
+    /// Wraps a message of ostler for the terminal on stderr. `label`: columns before the message.
+    fn wrapped(&self, text: &impl Display, label: usize) -> String {
+        let text = text.to_string();
+        match self.message_style().view().width.filter(|_| !self.program.is_pm2()) {
+            Some(width) => wrap_message(&text, label, width),
+            None => text,
         }
     }
 
@@ -330,13 +354,17 @@ impl Out {
     /// Works like [`warn`](Self::warn), on stderr: PM2 prints such warnings there if no target
     /// exists.
     pub(crate) fn warn_err(&mut self, text: impl Display) {
-        let head = self.paint_err.with(styles::YELLOW, self.prefix("[WARN]", "warning:"));
-        self.err_line(format_args!("{head} {text}"));
+        let label = self.prefix("[WARN]", &message!("warning:"));
+        let (head, text) = (self.paint_err.with(styles::YELLOW, &label), self.wrapped(&text, label.width() + 1));
+        if !self.silent {
+            self.write_err(&format_args!("{head} {text}"));
+        }
     }
 
     /// Prints `error: text` on stderr; as `pm2` `[PM2][ERROR] text`.
     pub(crate) fn error(&mut self, text: impl Display) {
-        let head = self.paint_err.with(styles::RED, self.prefix("[ERROR]", "error:"));
+        let label = self.prefix("[ERROR]", &message!("error:"));
+        let (head, text) = (self.paint_err.with(styles::RED, &label), self.wrapped(&text, label.width() + 1));
         // As in PM2 if called as `pm2`. Otherwise errors are printed even with `--silent`, because
         // an exit code alone does not explain a failure.
         if !self.silent || !self.program.is_pm2() {
@@ -348,7 +376,8 @@ impl Out {
     /// it prints nothing.
     pub(crate) fn hint(&mut self, text: impl Display) {
         if !self.program.is_pm2() {
-            let head = self.paint_err.with(styles::BOLD_BLUE, "hint:");
+            let label = message!("hint:");
+            let (head, text) = (self.paint_err.with(styles::BOLD_BLUE, &label), self.wrapped(&text, label.width() + 1));
             self.write_err(&format_args!("{head} {text}"));
         }
     }
@@ -361,7 +390,7 @@ impl Out {
     /// Prints a line without prefix on stderr.
     pub(crate) fn err_line(&mut self, text: impl Display) {
         if !self.silent {
-            self.write_err(&text);
+            self.write_err(&self.wrapped(&text, 0));
         }
     }
 
@@ -380,7 +409,7 @@ impl Out {
             self.info(format_args!("{} Successfully daemonized", self.program.label()));
         } else {
             let paint = self.paint_err;
-            self.info(paint.with(styles::DIM, format_args!("started the daemon of {}", home.display())));
+            self.info(paint.with(styles::DIM, message!("started the daemon of {home}", home = home.display())));
         }
     }
 

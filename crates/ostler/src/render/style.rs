@@ -21,12 +21,14 @@ pub(crate) mod styles {
     pub(crate) const HEADER: Style = bold(AnsiColor::Cyan);
     pub(crate) const BORDER: Style = plain(AnsiColor::BrightBlack);
     pub(crate) const FORK: Style = Style::new().invert().bold();
+    pub(crate) const PLAIN: Style = Style::new();
     pub(crate) const DIM: Style = Style::new().dimmed();
     pub(crate) const BOLD: Style = Style::new().bold();
     pub(crate) const BOLD_GREEN: Style = bold(AnsiColor::Green);
     pub(crate) const BOLD_BLUE: Style = bold(AnsiColor::Blue);
     pub(crate) const BOLD_RED: Style = bold(AnsiColor::Red);
     pub(crate) const GREEN: Style = plain(AnsiColor::Green);
+    pub(crate) const BLUE: Style = plain(AnsiColor::Blue);
     pub(crate) const YELLOW: Style = plain(AnsiColor::Yellow);
     pub(crate) const RED: Style = plain(AnsiColor::Red);
     pub(crate) const GREY: Style = plain(AnsiColor::BrightBlack);

@@ -37,6 +37,9 @@ impl SortOrder {
     /// By name, as PM2 does without `--sort`.
     pub(crate) const BY_NAME: Self = Self { field: SortField::Name, descending: false };
 
+    /// Names of the fields.
+    pub(crate) const FIELDS: &[&str] = &["name", "namespace", "pid", "id", "cpu", "memory", "uptime", "status"];
+
     /// Parses `memory:desc`; returns none for an unknown field.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (field, direction) = text.split_once(':').unwrap_or((text, "asc"));

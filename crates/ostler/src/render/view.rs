@@ -40,9 +40,37 @@ impl View {
         Self { paint: Paint(false), ..self.clone() }
     }
 
+    /// Returns the same view with this number of columns less.
+    pub(crate) fn narrower(&self, columns: usize) -> Self {
+        Self { width: self.width.map(|width| width.saturating_sub(columns).max(1)), ..self.clone() }
+    }
+
     /// Formats a local time of day: `03:55:45`.
     pub(crate) fn time_of_day(&self, ms: u64) -> String {
         self.local(ms).split_off("2026-11-21 ".len())
+    }
+
+    /// Formats a local time of day with milliseconds: `03:55:45.120`.
+    pub(crate) fn time_of_day_ms(&self, ms: u64) -> String {
+        format!("{}.{:03}", self.time_of_day(ms), ms % 1000)
+    }
+
+    /// Formats the local date: `2026-11-21`.
+    pub(crate) fn date(&self, ms: u64) -> String {
+        let mut text = self.local(ms);
+        text.truncate("2026-11-21".len());
+        text
+    }
+
+    /// Formats a local time for a narrow column: `03:55:45` today, `11-20 03:55` this year, else
+    /// `2025-11-20`.
+    pub(crate) fn short_time(&self, ms: u64) -> String {
+        let (date, today) = (self.date(ms), self.date(self.now_ms));
+        match date {
+            date if date == today => self.time_of_day(ms),
+            date if date.get(..4) == today.get(..4) => self.zoned(ms).strftime("%m-%d %H:%M").to_string(),
+            date => date,
+        }
     }
 
     /// Formats a local time for users: `2026-11-21 03:55:45`.
@@ -71,4 +99,19 @@ impl View {
 fn wall_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_times_name_the_day_unless_it_is_today() {
+        // 2026-11-21 03:56:40 UTC
+        let now_ms = 1_795_233_400_000;
+        let view = View::played(now_ms, None);
+        let at = |days_ago: u64| view.short_time(now_ms - days_ago * 86_400_000);
+        assert_eq!((at(0), at(1), at(400)), ("03:56:40".into(), "11-20 03:56".into(), "2025-10-17".into()));
+        assert_eq!(view.time_of_day_ms(now_ms + 7), "03:56:40.007");
+    }
 }

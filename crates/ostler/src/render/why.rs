@@ -5,9 +5,11 @@ use std::fmt::Write;
 use ostler_client::words::{cause_text, event_and_cause, exit_cause_text, exit_text, span};
 use ostler_core::health::HealthState as Health;
 use ostler_core::lifecycle::{ExitCause, ExitRecord, InstanceState, ProcessEnding};
+use ostler_core::message;
 use ostler_proto::control::{Detail, HealthReport};
 use ostler_proto::event::{Event, EventKind};
 
+use super::connections::own_sockets;
 use super::style::styles;
 use super::table::status_style;
 use super::view::View;
@@ -23,23 +25,28 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     let mut out = String::new();
     let status = detail.instance.status();
     let name = paint.with(styles::BOLD, format!("{} ({})", shown(&detail.spec.name), detail.id)).to_string();
-    let _ = writeln!(out, "{name} is {}{}", paint.with(status_style(status), status), circumstances(detail, view));
+    let shown_status = paint.with(status_style(status), status);
+    let _ = writeln!(out, "{}", message!("{name} is {status}{more}", name, status = shown_status, more = circumstances(detail, view)));
     for dependency in &detail.waits_for {
-        let _ = writeln!(out, "  waiting: {}", shown(dependency));
+        let _ = writeln!(out, "  {}", message!("waiting: {dependency}", dependency = shown(dependency)));
     }
     if let Some((_, hook)) = detail.instance.hook() {
-        let _ = writeln!(out, "  running its {hook}");
+        let _ = writeln!(out, "  {}", message!("running its {hook}", hook));
     }
     if let Some(health) = &detail.health {
         let _ = writeln!(out, "  {}", health_line(health, view));
     }
+    if let Some(own) = own_sockets(detail) {
+        let _ = writeln!(out, "  {own}");
+    }
     for note in detail.observations.iter().rev() {
-        let _ = writeln!(out, "  {} ago ({}) it {}", span(view.since(note.at.wall_ms)), view.local(note.at.wall_ms), shown(&note.text));
+        let (age, time) = (span(view.since(note.at.wall_ms)), view.local(note.at.wall_ms));
+        let _ = writeln!(out, "  {}", message!("{age} ago ({time}) it {text}", age, time, text = shown(&note.text)));
     }
     let mut exits = detail.instance.exits.iter().rev();
     match exits.next() {
         None => {
-            let _ = writeln!(out, "  it has not exited since it was added");
+            let _ = writeln!(out, "  {}", message!("it has not exited since it was added"));
         }
         Some(newest) => {
             let _ = writeln!(out, "  {}", headline(newest, view));
@@ -50,7 +57,7 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     }
     let earlier: Vec<&ExitRecord> = exits.collect();
     if !earlier.is_empty() {
-        let _ = writeln!(out, "  before that:");
+        let _ = writeln!(out, "  {}", message!("before that:"));
     }
     for exit in earlier {
         let _ = writeln!(out, "    {}", headline(exit, view));
@@ -66,11 +73,11 @@ fn write_events(out: &mut String, detail: &Detail, events: &[Event], view: &View
     if !known.iter().any(|event| event.id.is_some())
         && let Some(cause) = &detail.cause
     {
-        let _ = writeln!(out, "  last changed {}", cause_text(cause));
+        let _ = writeln!(out, "  {}", message!("last changed {cause}", cause = cause_text(cause)));
     }
     let shown: Vec<&Event> = known.into_iter().filter(|event| !is_in_detail(detail, event)).take(EVENTS).collect();
     if !shown.is_empty() {
-        let _ = writeln!(out, "  what happened:");
+        let _ = writeln!(out, "  {}", message!("what happened:"));
     }
     for event in shown {
         // The absolute time is printed instead of an age: the clock may have been changed since.
@@ -114,19 +121,21 @@ fn is_in_detail(detail: &Detail, event: &Event) -> bool {
 /// s ago: HTTP request to localhost:80: 503`.
 pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
     let since = span(view.since(health.since.wall_ms));
-    let mut line = match health.state {
-        Health::Broken => format!("its health check has been broken for {since}"),
-        state => format!("it has been {} for {since}", state.as_str()),
+    let state = match health.state {
+        Health::Broken => message!("its health check has been broken for {since}", since),
+        Health::Starting => message!("it has been starting for {since}", since),
+        Health::Healthy => message!("it has been healthy for {since}", since),
+        Health::Unready => message!("it has been unready for {since}", since),
+        Health::Unhealthy => message!("it has been unhealthy for {since}", since),
     };
-    if health.failures > 0 {
-        let answers = if health.failures == 1 { "check" } else { "checks in a row" };
-        let _ = write!(line, " ({} failed {answers})", health.failures);
-    }
-    if let Some(last) = &health.last {
-        let words = if last.good { "as expected".into() } else { shown(&last.words) };
-        let _ = write!(line, "; last check {} ago: {words}", span(view.since(last.at.wall_ms)));
-    }
-    line
+    let state = match health.failures {
+        0 => state,
+        1 => message!("{state} (1 failed check)", state),
+        count => message!("{state} ({count} failed checks in a row)", state, count),
+    };
+    let Some(last) = &health.last else { return state };
+    let answer = if last.good { message!("as expected") } else { shown(&last.words) };
+    message!("{state}; last check {age} ago: {answer}", state, age = span(view.since(last.at.wall_ms)), answer)
 }
 
 /// Formats the circumstances: `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
@@ -137,15 +146,15 @@ fn circumstances(detail: &Detail, view: &View) -> String {
         parts.push(format!("pid {pid}"));
     }
     if let (InstanceState::Running { .. } | InstanceState::Starting { .. }, Some(start)) = (&detail.instance.state, counters.last_start) {
-        parts.push(format!("for {}", span(view.since(start.wall_ms))));
+        parts.push(message!("for {duration}", duration = span(view.since(start.wall_ms))));
     }
     match counters.restarts {
         0 => {}
-        1 => parts.push("1 restart".into()),
-        n => parts.push(format!("{n} restarts")),
+        1 => parts.push(message!("1 restart")),
+        count => parts.push(message!("{count} restarts", count)),
     }
     if counters.unstable > 0 {
-        parts.push(format!("{} unstable in a row", counters.unstable));
+        parts.push(message!("{count} unstable in a row", count = counters.unstable));
     }
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
 }
@@ -158,20 +167,28 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
     let how = match exit.ending {
         ProcessEnding::SpawnFailed { errno } => {
             if let ExitCause::NotStarted { why } = &exit.cause {
-                return format!("{ago} ago ({when}) it was not started: {}", shown(why));
+                return message!("{age} ago ({time}) it was not started: {reason}", age = ago, time = when, reason = shown(why));
             }
             let step = match &exit.cause {
                 ExitCause::CouldNotStart { step } => step.as_str(),
                 _ => "exec",
             };
             let reason = std::io::Error::from_raw_os_error(errno).to_string();
-            return format!("{ago} ago ({when}) it could not be started: {step}: {reason}");
+            return message!("{age} ago ({time}) it could not be started: {step}: {reason}", age = ago, time = when, step, reason);
         }
         ProcessEnding::Code(_) | ProcessEnding::Signal { .. } => exit_text(exit.ending),
-        ProcessEnding::Unknown => format!("{} (its keeper was killed)", exit_text(exit.ending)),
+        ProcessEnding::Unknown => message!("{exit} (its keeper was killed)", exit = exit_text(exit.ending)),
     };
     let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-    format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", exit_cause_text(&exit.cause), exit.pid)
+    message!(
+        "{age} ago ({time}) it {exit}, {cause}, after {duration} (pid {pid})",
+        age = ago,
+        time = when,
+        exit = how,
+        cause = exit_cause_text(&exit.cause),
+        duration = ran,
+        pid = exit.pid
+    )
 }
 
 #[cfg(test)]

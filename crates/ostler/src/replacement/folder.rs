@@ -7,6 +7,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
@@ -35,27 +37,30 @@ impl Folder {
     /// Returns an error for the user if others may write there, if another update is running, or if
     /// the folder cannot be opened.
     pub(super) fn of(program: &Path) -> Result<Self, String> {
-        let (Some(path), Some(name)) = (program.parent(), program.file_name()) else { return Err("it has no path".into()) };
-        let cannot = |what: &str, error: Errno| format!("cannot {what} {}: {}", path.display(), io::Error::from(error));
+        let (Some(path), Some(name)) = (program.parent(), program.file_name()) else { return Err(message!("it has no path")) };
+        let cannot = |what: &'static str, error: Errno| {
+            message!("cannot {what} {path}: {error}", what = translated(what), path = path.display(), error = io::Error::from(error))
+        };
         for above in path.ancestors() {
             is_safe(above)?;
         }
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = fs::open(path, flags, Mode::empty()).map_err(|error| cannot("open", error))?;
+        let fd = fs::open(path, flags, Mode::empty())
+            .map_err(|error| message!("cannot open {path}: {error}", path = path.display(), error = io::Error::from(error)))?;
         match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err("another update is running".into()),
-            Err(error) => return Err(cannot("lock", error)),
+            Err(Errno::WOULDBLOCK) => return Err(message!("another update is running")),
+            Err(error) => return Err(cannot(marked!("lock"), error)),
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let program = fs::openat(&fd, name, flags, Mode::empty()).map_err(|error| match error {
-            Errno::LOOP => "it is a link; run the program that it points to".to_owned(),
-            error => format!("cannot open it: {}", io::Error::from(error)),
+            Errno::LOOP => message!("it is a link; run the program that it points to"),
+            error => message!("cannot open it: {error}", error = io::Error::from(error)),
         })?;
         let program = File::from(program);
         let is_file = program.metadata().is_ok_and(|meta| meta.is_file());
         if !is_file {
-            return Err("it is not a regular file".into());
+            return Err(message!("it is not a regular file"));
         }
         let sibling = |end: &str| {
             let mut sibling = OsString::from(".");
@@ -144,14 +149,15 @@ impl Folder {
 /// Checks that only root, this user and the folder's owner can replace files in this folder. A file
 /// that others can replace cannot be updated safely.
 fn is_safe(folder: &Path) -> Result<(), String> {
-    let meta = std::fs::symlink_metadata(folder).map_err(|error| format!("cannot inspect {}: {error}", folder.display()))?;
+    let meta =
+        std::fs::symlink_metadata(folder).map_err(|error| message!("cannot inspect {path}: {error}", path = folder.display(), error))?;
     let us = rustix::process::geteuid().as_raw();
     // In a folder with the sticky bit, others can add names but cannot replace ours.
     if meta.mode() & 0o002 != 0 && meta.mode() & 0o1000 == 0 {
-        return Err(format!("any user can write to {}", folder.display()));
+        return Err(message!("any user can write to {folder}", folder = folder.display()));
     }
     if us != meta.uid() && meta.uid() != 0 {
-        return Err(format!("{} belongs to another user", folder.display()));
+        return Err(message!("{folder} belongs to another user", folder = folder.display()));
     }
     Ok(())
 }

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
+
 use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
@@ -53,7 +56,7 @@ pub(crate) struct ReplaceRequest<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplaceError {
     /// The file is not acceptable.
-    #[error("cannot install {}: {why}", path.display())]
+    #[error("{}", message!("cannot install {path}: {why}", path = path.display(), why))]
     Refused {
         /// The file.
         path: PathBuf,
@@ -61,7 +64,7 @@ pub(crate) enum ReplaceError {
         why: String,
     },
     /// The program's own folder cannot be used.
-    #[error("cannot replace {}: {why}", path.display())]
+    #[error("{}", message!("cannot replace {path}: {why}", path = path.display(), why))]
     Place {
         /// The program.
         path: PathBuf,
@@ -74,7 +77,7 @@ pub(crate) enum ReplaceError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpdateError {
     /// The previous program was restored, and its daemon runs.
-    #[error("{why}; the previous program was restored at {}; all apps keep running", path.display())]
+    #[error("{}", message!("{why}; the previous program was restored at {path}; all apps keep running", why, path = path.display()))]
     PutBack {
         /// The fault of the new program.
         why: String,
@@ -82,7 +85,7 @@ pub(crate) enum UpdateError {
         path: PathBuf,
     },
     /// The previous program was restored, but its daemon does not respond.
-    #[error("{why}; the previous program was restored at {}, but its daemon does not respond: {also}", path.display())]
+    #[error("{}", message!("{why}; the previous program was restored at {path}, but its daemon does not respond: {also}", why, path = path.display(), also))]
     NoDaemon {
         /// The fault of the new program.
         why: String,
@@ -92,7 +95,7 @@ pub(crate) enum UpdateError {
         also: String,
     },
     /// The previous program could not be restored.
-    #[error("{why}; cannot restore the previous program at {}: {source}", path.display())]
+    #[error("{}", message!("{why}; cannot restore the previous program at {path}: {source}", why, path = path.display(), source))]
     NotPutBack {
         /// The fault of the new program.
         why: String,
@@ -162,19 +165,20 @@ pub(crate) fn replace(program: &Path, request: &ReplaceRequest<'_>) -> Result<Re
 /// Returns the checksum that the file must have.
 fn expected_sum(request: &ReplaceRequest<'_>) -> Result<[u8; 32], String> {
     if let Some(text) = request.sha256 {
-        return package::checksum(text).map_err(|why| format!("--sha256: {why}"));
+        return package::checksum(text).map_err(|why| message!("--sha256: {why}", why = translated(why)));
     }
-    let Some(name) = request.from.file_name().and_then(|name| name.to_str()) else { return Err("its name is not valid UTF-8".into()) };
+    let Some(name) = request.from.file_name().and_then(|name| name.to_str()) else { return Err(message!("its name is not valid UTF-8")) };
     let list = request.from.with_file_name(CHECKSUM_FILE);
     let mut text = String::new();
     match File::open(&list).and_then(|file| file.take(CHECKSUM_FILE_MAX).read_to_string(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(format!("there is no {CHECKSUM_FILE} beside it; give its checksum with --sha256"));
+            return Err(message!("there is no {list} beside it; give its checksum with --sha256", list = CHECKSUM_FILE));
         }
-        Err(error) => return Err(format!("cannot read {}: {error}", list.display())),
+        Err(error) => return Err(message!("cannot read {path}: {error}", path = list.display(), error)),
     }
-    package::listed(&text, name).ok_or_else(|| format!("{} has no line for it; give its checksum with --sha256", list.display()))
+    package::listed(&text, name)
+        .ok_or_else(|| message!("{list} has no line for it; give its checksum with --sha256", list = list.display()))
 }
 
 /// Reader that adds the bytes to a checksum.
@@ -194,15 +198,15 @@ impl<R: Read> Read for HashingReader<R> {
 /// Copies the program from a plain file or an archive; returns its first bytes. The copy must not
 /// be run before this function has returned.
 fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8; HEAD], String> {
-    let cannot = |error: io::Error| format!("cannot read it: {error}");
+    let cannot = |error: io::Error| message!("cannot read it: {error}", error);
     let file = File::open(from).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
-        return Err("it is not a regular file".into());
+        return Err(message!("it is not a regular file"));
     }
     let mut summed = HashingReader { inner: file.take(MAX_BYTES), sum: Sha256::new() };
     let mut begin = Vec::new();
     (&mut summed).take(HEAD as u64).read_to_end(&mut begin).map_err(cannot)?;
-    let form = package::form(&begin)?;
+    let form = package::form(&begin).map_err(translated)?;
     let mut whole = io::Cursor::new(begin).chain(&mut summed);
     let head = match form {
         PackageForm::Plain => copy(&mut whole, to)?,
@@ -212,10 +216,10 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
     io::copy(&mut whole, &mut io::sink()).map_err(cannot)?;
     drop(whole);
     if summed.inner.limit() == 0 {
-        return Err(format!("it is longer than {} MB", MAX_BYTES >> 20));
+        return Err(message!("it is longer than {size} MB", size = MAX_BYTES >> 20));
     }
     if summed.sum.finalize().as_slice() != expected {
-        return Err("its SHA-256 does not match: the file is damaged or was modified".into());
+        return Err(message!("its SHA-256 does not match: the file is damaged or was modified"));
     }
     Ok(head)
 }
@@ -223,32 +227,32 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
 /// Copies a program; returns its first bytes.
 fn copy(from: &mut impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
     let mut head = [0; HEAD];
-    from.read_exact(&mut head).map_err(|error| format!("cannot read it: {error}"))?;
-    to.write_all(&head).and_then(|()| io::copy(from, to)).map_err(|error| format!("cannot copy it: {error}"))?;
+    from.read_exact(&mut head).map_err(|error| message!("cannot read it: {error}", error))?;
+    to.write_all(&head).and_then(|()| io::copy(from, to)).map_err(|error| message!("cannot copy it: {error}", error))?;
     Ok(head)
 }
 
 /// Copies the program out of an archive.
 fn unpack(archive: impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
-    let cannot = |error: io::Error| format!("cannot unpack it: {error}");
+    let cannot = |error: io::Error| message!("cannot unpack it: {error}", error);
     let mut archive = tar::Archive::new(archive);
     for (count, entry) in archive.entries().map_err(cannot)?.enumerate() {
         let mut entry = entry.map_err(cannot)?;
         if count >= MAX_FILES {
-            return Err(format!("it contains more than {MAX_FILES} files"));
+            return Err(message!("it contains more than {most} files", most = MAX_FILES));
         }
         let is_program = entry.path().map_err(cannot)?.file_name().is_some_and(|name| name == PROGRAM);
         if is_program && entry.header().entry_type().is_file() {
             return copy(&mut entry, to);
         }
     }
-    Err(format!("it contains no program `{PROGRAM}`"))
+    Err(message!("it contains no program `{name}`", name = PROGRAM))
 }
 
 /// Returns the program's output for `--version`. Its environment is empty, so that no variable of
 /// the caller affects it.
 fn version_of(program: &Path) -> Result<String, String> {
-    let cannot = |error: io::Error| format!("it cannot be run: {error}");
+    let cannot = |error: io::Error| message!("it cannot be run: {error}", error);
     let mut child = Command::new(program)
         .arg0(PROGRAM)
         .arg("--version")
@@ -268,7 +272,7 @@ fn version_of(program: &Path) -> Result<String, String> {
                 // The child is not reaped yet, so the pid is still its own.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("its `--version` did not finish within {} s", VERSION_TIMEOUT.as_secs()));
+                return Err(message!("its `--version` did not finish within {seconds} s", seconds = VERSION_TIMEOUT.as_secs()));
             }
         }
     };
@@ -282,7 +286,7 @@ fn version_of(program: &Path) -> Result<String, String> {
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     match Version::of(&text) {
         Some(_) if status.success() => Ok(text),
-        _ => Err(format!("its `--version` is not that of ostler ({status})")),
+        _ => Err(message!("its `--version` is not that of ostler ({status})", status)),
     }
 }
 
@@ -291,7 +295,7 @@ fn is_new_enough(version: &str, request: &ReplaceRequest<'_>) -> Result<(), Stri
     let order = Version::of(version).zip(Version::of(request.ours)).map(|(new, old)| new.compare(&old));
     match order {
         Some(Ordering::Less) if !request.may_be_older => {
-            Err(format!("it is version {version}, older than {}; use --downgrade to install it anyway", request.ours))
+            Err(message!("it is version {version}, older than {ours}; use --downgrade to install it anyway", version, ours = request.ours))
         }
         _ => Ok(()),
     }

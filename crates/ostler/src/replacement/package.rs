@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
+
 /// Longest list of checksums, bytes.
 pub(super) const CHECKSUM_FILE_MAX: u64 = 1 << 20;
 /// Bytes at the start of a file that identify it.
@@ -24,7 +27,7 @@ pub(super) fn form(head: &[u8]) -> Result<PackageForm, &'static str> {
     match head {
         [0x1f, 0x8b, ..] => Ok(PackageForm::Archive),
         [0x7f, b'E', b'L', b'F', ..] => Ok(PackageForm::Plain),
-        _ => Err("it is neither a program nor a .tar.gz"),
+        _ => Err(marked!("it is neither a program nor a .tar.gz")),
     }
 }
 
@@ -36,14 +39,14 @@ pub(super) fn form(head: &[u8]) -> Result<PackageForm, &'static str> {
 /// # Errors
 /// Returns an error for the user if it does not.
 pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
-    let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return Err("it is not an ELF program".into()) };
+    let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return Err(message!("it is not an ELF program")) };
     if (class, order) != (2, 1) {
-        return Err("it is not a 64-bit little-endian program".into());
+        return Err(message!("it is not a 64-bit little-endian program"));
     }
     let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
     // The type must be an executable, or a position-independent executable.
     if !matches!(half(16), 2 | 3) {
-        return Err("it is an ELF file but not a program".into());
+        return Err(message!("it is an ELF file but not a program"));
     }
     let machine = match half(18) {
         62 => "x86_64",
@@ -51,9 +54,13 @@ pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
         243 => "riscv64",
         21 => "powerpc64",
         22 => "s390x",
-        _ => "another machine",
+        _ => marked!("another machine"),
     };
-    if machine == arch { Ok(()) } else { Err(format!("it is for {machine}, but this machine is {arch}")) }
+    if machine == arch {
+        Ok(())
+    } else {
+        Err(message!("it is for {machine}, but this machine is {arch}", machine = translated(machine), arch))
+    }
 }
 
 /// Parses a SHA-256 of 64 hexadecimal digits.
@@ -64,10 +71,10 @@ pub(super) fn checksum(text: &str) -> Result<[u8; 32], &'static str> {
     let digits = text.as_bytes();
     let mut sum = [0; 32];
     if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err("expected 64 hexadecimal digits");
+        return Err(marked!("expected 64 hexadecimal digits"));
     }
     for (byte, at) in sum.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| "expected 64 hexadecimal digits")?;
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| marked!("expected 64 hexadecimal digits"))?;
     }
     Ok(sum)
 }

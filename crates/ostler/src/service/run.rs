@@ -19,6 +19,7 @@ use super::watch::{self, Health};
 use super::{node_versions, stop};
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
 
 /// Heartbeats within the period that the service manager allows.
@@ -45,7 +46,7 @@ enum NextAction {
 /// # Errors
 /// Returns an error if the start or stop failed; running apps keep running.
 pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, mode: TakeoverMode) -> Result<Status, CliError> {
-    let failed = |errno: rustix::io::Errno| CliError::system("receive signals")(errno);
+    let failed = |errno: rustix::io::Errno| CliError::system(message!("receive signals"))(errno);
     node_versions::enter_present();
     let unit = unit.map(|name| Unit { name: name.to_owned(), of_user });
     let notify = Notify::from_env();
@@ -71,13 +72,13 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, mode: Takeover
         match main.wait_beating(cx, keeper.as_ref())? {
             NextAction::Leave => return Ok(Status::Ok),
             NextAction::Stop if main.is_restart(unit.as_ref()) => {
-                cx.out.info("the service is restarted: apps keep running");
+                cx.out.info(message!("the service is restarted: apps keep running"));
                 return Ok(Status::Ok);
             }
             NextAction::Stop => return stop::stop(cx, &home, &main.notify).map(|()| Status::Ok),
             NextAction::Reexec => main.reexec(cx),
             NextAction::KeeperExited if !home.join(SOCKET_FILE).exists() => {
-                cx.out.info("all apps were stopped, the service exits");
+                cx.out.info(message!("all apps were stopped, the service exits"));
                 credentials::withdraw(&home);
                 return Ok(Status::Ok);
             }
@@ -156,7 +157,7 @@ impl MainProcess<'_> {
                 Ok(_) if !fds[0].revents().is_empty() => {}
                 Ok(_) if !fds[1].revents().is_empty() => return Ok(Some(NextAction::KeeperExited)),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(CliError::system("wait")(errno)),
+                Err(errno) => return Err(CliError::system(message!("wait"))(errno)),
             }
         }
     }
@@ -188,6 +189,6 @@ impl MainProcess<'_> {
         let Some(program) = node_versions::c_string(exe.as_os_str().as_encoded_bytes()) else { return };
         cx.out.flush();
         let errno = replace(&program, &argv, &node_versions::environment(None));
-        cx.out.error(format_args!("cannot become {}: {}", exe.display(), with_causes(&std::io::Error::from(errno))));
+        cx.out.error(message!("cannot become {path}: {error}", path = exe.display(), error = with_causes(&std::io::Error::from(errno))));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Failure, Request};
 
@@ -42,25 +43,25 @@ pub(super) fn start_service(cx: &mut Cx, mode: TakeoverMode, unit: Option<&Unit>
     if home.exists()
         && let Err(error) = credentials::announce(&home)
     {
-        cx.out.warn(format_args!("the credentials of this service cannot be announced in {}: {error}", home.display()));
+        cx.out.warn(message!("the credentials of this service cannot be announced in {home}: {error}", home = home.display(), error));
     }
     if mode == TakeoverMode::Replace && cx.running_client()?.is_some() {
         // The daemon may come from another login or version; its apps keep running. It is moved
         // into the unit before it is replaced, so that the new daemon is in the right place.
         if unit.is_some_and(|unit| !takeover::take_into(unit, &home)) {
-            cx.out.warn("the running daemon stays part of the login that started it");
+            cx.out.warn(message!("the running daemon stays part of the login that started it"));
         }
         if takeover::sees_other_files(&home) {
-            cx.out.warn(
+            cx.out.warn(message!(
                 "this service has a file system view of its own (PrivateTmp=, ProtectSystem= or the like), and running processes keep the \
-                 previous one, with its files and credentials: stop and start the service to change that",
-            );
+                 previous one, with its files and credentials: stop and start the service to change that"
+            ));
         }
         match cx.replace_daemon() {
-            Ok(Some(version)) => cx.out.info(format_args!("took over the running apps, daemon version {version}")),
+            Ok(Some(version)) => cx.out.info(message!("took over the running apps, daemon version {version}", version)),
             Ok(None) => {}
             // The old daemon still runs, and that is sufficient.
-            Err(error) => cx.out.warn(format_args!("the running daemon was not replaced: {}", with_causes(&error))),
+            Err(error) => cx.out.warn(message!("the running daemon was not replaced: {error}", error = with_causes(&error))),
         }
     }
     cx.disconnect();
@@ -75,8 +76,8 @@ pub(super) fn start_service(cx: &mut Cx, mode: TakeoverMode, unit: Option<&Unit>
     let online = rows.iter().filter(|row| row.status == "online").count();
     cx.out.flush();
     Ok(match rows.len() {
-        0 => "no apps: nothing was saved".into(),
-        all => format!("{online} of {all} instances online when it became ready"),
+        0 => message!("no apps: nothing was saved"),
+        all => message!("{online} of {total} instances online when it became ready", online, total = all),
     })
 }
 
@@ -85,7 +86,7 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
         Ok(_) => Ok(()),
         Err(CliError::Daemon(Failure::NothingSaved)) => {
             let name = cx.program.name();
-            cx.out.warn(format_args!("nothing was saved, so nothing is started: `{name} save` saves the list of apps"));
+            cx.out.warn(message!("nothing was saved, so nothing is started: `{name} save` saves the list of apps", name));
             Ok(())
         }
         // The other apps run, and the failed ones are retried by their own rules.
@@ -110,13 +111,16 @@ fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
 
 /// Kills the hung process. Returns true if one of the two was hung.
 pub(super) fn replace_hung(cx: &mut Cx, home: &Path, health: Health) -> bool {
-    let (who, killed) = match health {
+    let (process, killed) = match health {
         Health::Alive | Health::Gone => return false,
-        Health::DaemonHangs => ("daemon", watch::kill_daemon(home)),
-        Health::KeeperHangs => ("keeper", watch::kill_keeper(home)),
+        Health::DaemonHangs => (message!("the daemon"), watch::kill_daemon(home)),
+        Health::KeeperHangs => (message!("the keeper"), watch::kill_keeper(home)),
     };
-    let outcome = if killed { "it was killed and is restarting; apps keep running" } else { "its process was not found" };
-    cx.out.error(format_args!("the {who} does not respond: {outcome}"));
+    cx.out.error(if killed {
+        message!("{process} does not respond: it was killed and is restarting; apps keep running", process)
+    } else {
+        message!("{process} does not respond: its process was not found", process)
+    });
     cx.out.flush();
     true
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use ostler_core::message;
 use ostler_proto::control::Request;
 use ostler_sys::process::signal::KILL;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
@@ -35,7 +36,7 @@ pub(super) fn alarm(after: Duration) -> Result<OwnedFd, CliError> {
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: value })?;
         Ok(timer)
     };
-    set().map_err(CliError::system::<rustix::io::Errno>("set a timer"))
+    set().map_err(CliError::system::<rustix::io::Errno>(message!("set a timer")))
 }
 
 /// Checks once; takes at most twice this time.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ostler_core::{marked, message};
 use ostler_sys::users::user::{User, user_by_id, user_by_name};
 
 use super::platform::Platform;
@@ -133,7 +134,7 @@ fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
         }
     };
     let shown = given.map(str::to_owned).or_else(|| variable("USER")).or_else(|| variable("LOGNAME")).unwrap_or_default();
-    found.ok_or_else(|| CliError::NotFound(format!("the user {shown:?} does not exist; nothing was changed")))
+    found.ok_or_else(|| CliError::NotFound(message!("the user {shown} does not exist; nothing was changed", shown = format!("{shown:?}"))))
 }
 
 /// Returns the home of `--hp`, which is the user's folder, as in PM2. Without `--hp`, it is the
@@ -144,7 +145,7 @@ fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
         Some(folder) => {
             let folder = Path::new(folder);
             if !folder.is_absolute() || !folder.is_dir() {
-                let reason = format!("{} is not the absolute path of a folder", folder.display());
+                let reason = message!("{path} is not the absolute path of a folder", path = folder.display());
                 return Err(UsageError::BadValue { option: "--hp".into(), reason }.into());
             }
             below(folder)
@@ -154,7 +155,8 @@ fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
         None if user.home.starts_with('/') => below(Path::new(&user.home)),
         None => return Err(StartupError::NoHome(user.name.clone()).into()),
     };
-    let text = home::fitting(home)?.into_os_string().into_string().map_err(|home| CliError::NotText { what: "the home", path: home })?;
+    let text =
+        home::fitting(home)?.into_os_string().into_string().map_err(|home| CliError::NotText { what: marked!("the home"), path: home })?;
     if text.chars().any(char::is_control) {
         return Err(StartupError::HomeCharacter(text).into());
     }
@@ -169,7 +171,8 @@ fn name(call: &Call, program: Program, platform: Platform, user: &User) -> Resul
             let variable = matches!(platform, Platform::Rcd | Platform::RcdOpenbsd);
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (!variable && "-.".contains(c));
             if name.is_empty() || !name.chars().all(fits) || name.starts_with(['-', '.']) {
-                let reason = format!("{given:?} is not a valid service name: use letters, digits, `_`, `-` and `.`");
+                let reason =
+                    message!("{name} is not a valid service name: use letters, digits, `_`, `-` and `.`", name = format!("{given:?}"));
                 return Err(UsageError::BadValue { option: "--service-name".into(), reason }.into());
             }
             name.to_owned()
@@ -193,7 +196,7 @@ fn name(call: &Call, program: Program, platform: Platform, user: &User) -> Resul
 /// # Errors
 /// Returns an error if the path is not UTF-8, or cannot be written into a script.
 pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
-    let own = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
+    let own = std::env::current_exe().map_err(|source| CliError::File { what: marked!("find"), path: message!("this program"), source })?;
     let same = |path: &PathBuf| path.is_absolute() && same_file(path, &own);
     let word = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&word);
@@ -201,7 +204,7 @@ pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let on_path = || std::env::split_paths(&folders).map(|folder| folder.join(program.name())).find(|path| same(path));
     let path = by_word.filter(|path| same(path)).or_else(on_path).unwrap_or(own);
-    let text = path.into_os_string().into_string().map_err(|path| CliError::NotText { what: "the path of this program", path })?;
+    let text = path.into_os_string().into_string().map_err(|path| CliError::NotText { what: marked!("the path of this program"), path })?;
     if text.chars().any(char::is_control) {
         return Err(StartupError::ProgramCharacter(text).into());
     }

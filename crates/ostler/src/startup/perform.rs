@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ostler_core::message;
+
 use super::facts::{Scope, own_program};
 use super::plan::Plan;
 use super::platform::Platform;
@@ -27,7 +29,7 @@ pub(crate) fn prepare(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<
     }
     if platform == Platform::Systemd {
         let name = cx.program.name();
-        cx.out.err_line(format_args!("without root, in your own systemd: {name} {command} --user-unit"));
+        cx.out.err_line(message!("without root, in your own systemd: {name} {command} --user-unit", name, command));
     }
     print_root_command(cx, call, &[command, platform.name()])?;
     Ok(None)
@@ -36,7 +38,7 @@ pub(crate) fn prepare(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<
 fn platform(cx: &mut Cx, call: &Call) -> Result<Platform, CliError> {
     let here = Platform::here();
     if let Some(here) = here {
-        cx.out.info(format_args!("Init System found: {}", here.name()));
+        cx.out.info(message!("Init System found: {name}", name = here.name()));
     }
     let Some(word) = call.target() else {
         return here.ok_or_else(|| StartupError::NoInit(names()).into());
@@ -44,9 +46,15 @@ fn platform(cx: &mut Cx, call: &Call) -> Result<Platform, CliError> {
     let given = Platform::parse(word).ok_or_else(|| StartupError::UnknownPlatform { word: word.to_owned(), names: names() })?;
     if let Some(here) = here.filter(|here| *here != given) {
         let (label, name, line) = (cx.program.label(), cx.program.name(), "-".repeat(59));
-        cx.out.line(format_args!("{line}\n {label} detected {} but you precised {}", here.name(), given.name()));
-        cx.out.line(" Please verify that your choice is indeed your init system");
-        cx.out.line(format_args!(" If you arent sure, just run : {name} startup\n{line}"));
+        cx.out.line(message!(
+            "{line}\n {label} detected {detected} but you precised {given}",
+            line,
+            label,
+            detected = here.name(),
+            given = given.name()
+        ));
+        cx.out.line(message!(" Please verify that your choice is indeed your init system"));
+        cx.out.line(message!(" If you arent sure, just run : {name} startup\n{line}", name, line));
     }
     Ok(given)
 }
@@ -82,9 +90,9 @@ pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> 
         words.push("--wait-ip".into());
     }
     cx.out.info(match command.first() {
-        Some(&"startup") => "To setup the Startup Script, copy/paste the following command:",
-        Some(&"unstartup") => "To unsetup the Startup Script, copy/paste the following command:",
-        _ => "You have to run this command as root. Execute the following command:",
+        Some(&"startup") => message!("To setup the Startup Script, copy/paste the following command:"),
+        Some(&"unstartup") => message!("To unsetup the Startup Script, copy/paste the following command:"),
+        _ => message!("You have to run this command as root. Execute the following command:"),
     });
     cx.out.data(format!("{}\n", words.join(" ")).as_bytes());
     Ok(())
@@ -95,14 +103,14 @@ pub(crate) fn perform(cx: &mut Cx, plan: &Plan) -> Result<(), CliError> {
     let out = &mut cx.out;
     steps::perform(&plan.steps, &mut |progress| match progress {
         steps::SetupProgress::Writing(path) => {
-            out.info(format_args!("Writing init configuration in {}", path.display()));
-            out.info("Making script booting at startup...");
+            out.info(message!("Writing init configuration in {path}", path = path.display()));
+            out.info(message!("Making script booting at startup..."));
         }
-        steps::SetupProgress::Removing(path) => out.info(format_args!("Removing {}", path.display())),
-        steps::SetupProgress::Executing(command) => out.info(format_args!("[-] Executing: {command}...")),
-        steps::SetupProgress::Executed => out.info("[v] Command successfully executed."),
-        steps::SetupProgress::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
-        steps::SetupProgress::Undoing => out.warn("undoing the steps that were done"),
+        steps::SetupProgress::Removing(path) => out.info(message!("Removing {path}", path = path.display())),
+        steps::SetupProgress::Executing(command) => out.info(message!("[-] Executing: {command}...", command)),
+        steps::SetupProgress::Executed => out.info(message!("[v] Command successfully executed.")),
+        steps::SetupProgress::Passed(reason) => out.info(message!("[v] Nothing to do ({reason}).", reason)),
+        steps::SetupProgress::Undoing => out.warn(message!("undoing the steps that were done")),
     })
     .map_err(CliError::unchanged)
 }

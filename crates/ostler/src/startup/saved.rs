@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ostler_core::message;
 use rustix::fs::OFlags;
 
 /// Largest list; ostler and PM2 write no larger one.
@@ -22,7 +23,7 @@ pub(super) fn read(home: &Path) -> io::Result<String> {
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path(home))?;
     let meta = file.metadata()?;
     if !meta.is_file() || meta.len() > MOST_BYTES {
-        return Err(io::Error::other("it is not a file, or it is too large"));
+        return Err(io::Error::other(message!("it is not a file, or it is too large")));
     }
     let mut text = String::new();
     file.take(MOST_BYTES).read_to_string(&mut text)?;

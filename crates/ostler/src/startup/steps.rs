@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::quote::sh;
 use crate::error::StepError;
+use ostler_core::{marked, message};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// One step.
@@ -76,7 +77,7 @@ fn one(step: &SetupStep, undo: &mut Vec<Undo>, report: &mut dyn FnMut(SetupProgr
             report(SetupProgress::Removing(path));
             match fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
-                    Err(StepError::File { what: "remove", path: path.clone(), source: error })
+                    Err(StepError::File { what: marked!("remove"), path: path.clone(), source: error })
                 }
                 _ => Ok(()),
             }
@@ -100,23 +101,23 @@ fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(),
     let failed = |what| move |source| StepError::File { what, path: path.to_owned(), source };
     let old = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(failed("read")(error)),
+        Err(error) => return Err(failed(marked!("read"))(error)),
         // `systemctl mask` creates a link to nothing: an administrator has disabled this service on
         // purpose.
         Ok(meta) if meta.is_symlink() => {
-            return Err(failed("replace")(std::io::Error::other(
-                "it is a symbolic link, perhaps because the service is masked; remove it first",
-            )));
+            return Err(failed(marked!("replace"))(std::io::Error::other(message!(
+                "it is a symbolic link, perhaps because the service is masked; remove it first"
+            ))));
         }
-        Ok(meta) => Some((fs::read(path).map_err(failed("read"))?, meta.permissions().mode() & 0o7777)),
+        Ok(meta) => Some((fs::read(path).map_err(failed(marked!("read")))?, meta.permissions().mode() & 0o7777)),
     };
     for folder in missing_folders(path) {
-        fs::create_dir(&folder).map_err(|source| StepError::File { what: "create", path: folder.clone(), source })?;
+        fs::create_dir(&folder).map_err(|source| StepError::File { what: marked!("create"), path: folder.clone(), source })?;
         undo.push(Undo::RemoveFolder(folder));
     }
     undo.push(Undo::Restore { path: path.to_owned(), old });
-    replace(path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| failed("write")(error.source))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the rights of"))
+    replace(path, text.as_bytes(), Durability::Power, Writers::Many).map_err(|error| failed(marked!("write"))(error.source))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed(marked!("set the rights of")))
 }
 
 /// Returns the missing folders, from the top.

@@ -35,6 +35,8 @@ pub(crate) fn row(id: u32, name: &str) -> TableRow {
         trouble: None,
         last_exit: None,
         recent_exits: 0,
+        exceeded: None,
+        memory_limit: None,
         module: false,
     }
 }
@@ -262,4 +264,19 @@ pub(crate) fn rollouts() -> [RolloutReport; 2] {
     };
     let serving = RolloutReport { release: 2, state: RolloutState::Done, current: true, fault: None, cut: 0, ..failed.clone() };
     [serving, failed]
+}
+
+/// Names that are hard to lay out: wide, long, from right to left, with sequences of a terminal.
+pub(crate) fn hostile_names() -> Vec<String> {
+    vec![
+        "订单服务".repeat(50),
+        "👨\u{200d}👩\u{200d}👧\u{200d}👦".repeat(40),
+        "\u{2764}\u{fe0f}".repeat(60),
+        "חנות\u{202e}".repeat(40),
+        "\u{1b}[31m\u{1b}[2Jred\u{7}\n\t".repeat(10),
+        "x".repeat(200),
+        "two words ".repeat(20),
+        "e\u{301}".repeat(90),
+        String::new(),
+    ]
 }

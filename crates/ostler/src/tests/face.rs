@@ -1,11 +1,12 @@
 //! ostler's own look: the list, one instance, the reasons of its state.
 
+use ostler_client::source_line::SourceLine;
 use ostler_core::lifecycle::ProcessEnding;
 use ostler_proto::control::{Detail, LastExit, Monit, TableRow};
 use ostler_proto::event::EventCause;
 
 use super::{data, golden_at_each_width};
-use crate::render::face::{AppGroup, SourceLine, WhyContext, app_list, describe_own, overview_line, why_short};
+use crate::render::face::{AppGroup, UserName, WhyContext, app_list, describe_own, overview_line, why_short};
 use crate::render::{DescribeContext, SortOrder, View};
 
 fn listed(rows: Vec<TableRow>, is_each: bool, view: &View) -> String {
@@ -82,6 +83,9 @@ fn reasons_fit_and_match_golden_files() {
 fn description_fits_and_matches_golden_files() {
     let env = [("PORT", "81"), ("HOME", "/root")].map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
     for (name, detail) in [("own-describe", data::stopped()), ("own-describe-troubled", data::troubled())] {
-        golden_at_each_width(name, |view| describe_own(&detail, &DescribeContext { program: "ostler", env: &env, view, versioning: None }));
+        let user: UserName<'_> = &|_| Some("deploy".into());
+        golden_at_each_width(name, |view| {
+            describe_own(&detail, &DescribeContext { program: "ostler", user, env: &env, view, versioning: None })
+        });
     }
 }

@@ -35,7 +35,7 @@ fn description_of_troubled_instance_matches_golden_files() {
 
 fn described(detail: &Detail, view: &View) -> String {
     let env = [("PORT", "81"), ("HOME", "/root"), ("DATABASE_URL", "none")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-    describe(detail, &DescribeContext { program: "ostler", env: &env.into_iter().collect(), view, versioning: None })
+    describe(detail, &DescribeContext { program: "ostler", user: &|_| None, env: &env.into_iter().collect(), view, versioning: None })
 }
 
 #[test]

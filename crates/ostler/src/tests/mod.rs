@@ -3,6 +3,8 @@
 //!
 //! Everything is rendered from [`data`], at a fixed moment in UTC, so the output never varies.
 
+#[cfg(feature = "machine")]
+mod checks;
 pub(crate) mod data;
 mod documented;
 mod environment;
@@ -14,6 +16,7 @@ mod exceptions;
 mod face;
 mod help;
 mod instances;
+mod rollouts;
 
 use unicode_width::UnicodeWidthStr;
 
@@ -22,6 +25,11 @@ use crate::text::ascii;
 
 /// Widths of the tested terminals.
 const WIDTHS: [usize; 4] = [60, 80, 120, 200];
+
+/// Widths for tests without golden files: each narrow one, and some wide ones.
+fn many_widths() -> impl Iterator<Item = usize> {
+    (20..=80).chain((85..=200).step_by(5))
+}
 
 /// Compares with the accepted output.
 fn golden(name: &str, text: &str) {
@@ -33,7 +41,7 @@ fn golden(name: &str, text: &str) {
 
 /// Compares at each width, without a terminal, in colours, and without UTF-8. A line that is wider
 /// than its terminal fails.
-fn golden_at_each_width(name: &str, rendered: impl Fn(&View) -> String) {
+pub(crate) fn golden_at_each_width(name: &str, rendered: impl Fn(&View) -> String) {
     for width in WIDTHS {
         let text = rendered(&View::played(data::NOW_MS, Some(width)));
         assert_fits(&text, width);
@@ -56,7 +64,7 @@ fn golden_in_colours_and_ascii(name: &str, view: &View, rendered: impl Fn(&View)
 }
 
 /// Checks that no line is wider than its terminal, except commands, which users copy as a whole.
-fn assert_fits(text: &str, width: usize) {
+pub(crate) fn assert_fits(text: &str, width: usize) {
     const COMMANDS: [&str; 3] = ["    $ ", " Use `", " Trigger via: "];
     for line in text.lines().filter(|line| COMMANDS.iter().all(|begin| !line.starts_with(begin))) {
         assert!(line.width() <= width, "{} columns in a terminal of {width}: {line}\n{text}", line.width());
@@ -70,7 +78,7 @@ fn without_colours(text: &str) -> String {
 }
 
 #[test]
-fn assert_fits_rejects_too_wide_table() {
+pub(crate) fn assert_fits_rejects_too_wide_table() {
     assert!(std::panic::catch_unwind(|| assert_fits("│ twelve    │", 12)).is_err());
     assert_fits("│ twelve   │", 12);
 }

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
+/// Bars for `▁` to `█`.
+const BARS: [char; 8] = ['_', '.', ':', '-', '=', '+', '*', '#'];
+
 /// Returns true if the variables of the locale name a character set other than UTF-8 (`C` and
 /// `POSIX` do). If none of them is set, as in most containers, the terminal is assumed to support
 /// UTF-8.
@@ -30,8 +33,8 @@ pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
             '•' => out.push('*'),
             '▶' => out.push('>'),
             '↺' => out.push('#'),
-            '⇓' => out.push('v'),
-            '⇑' => out.push('^'),
+            '⇓' | '↓' => out.push('v'),
+            '⇑' | '↑' => out.push('^'),
             '✔' => out.push('y'),
             '✘' => out.push('n'),
             '✓' => out.push_str("ok"),
@@ -41,6 +44,7 @@ pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
             '◐' => out.push('~'),
             '↻' => out.push('@'),
             '→' => out.push_str("->"),
+            '▁'..='█' => out.push(BARS[c as usize - '▁' as usize]),
             other => out.extend(std::iter::repeat_n('?', other.width().unwrap_or(1))),
         }
     }
@@ -69,6 +73,7 @@ mod tests {
 
     #[test]
     fn wide_characters_keep_their_width_in_ascii() {
+        assert_eq!(ascii("▁▂▃▄▅▆▇█"), "_.:-=+*#");
         assert_eq!(ascii("│ 日本 ↺ é…│ [web](0) ✓ a → b"), "| ???? # ?~| [web](0) ok a -> b");
     }
 }

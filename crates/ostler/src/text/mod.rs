@@ -2,12 +2,13 @@
 
 mod ascii;
 mod fit;
+pub(crate) mod language;
 mod safe;
 
 pub(crate) use ascii::{ascii, is_ascii_wanted};
 pub(crate) use ostler_client::words::shown;
 pub(crate) use safe::safe;
 
-pub(crate) use fit::{fit, wrap, wrap_words};
+pub(crate) use fit::{fit, wrap, wrap_all, wrap_commands, wrap_indented, wrap_message, wrap_words};
 #[cfg(any(feature = "fleet", feature = "machine"))]
 pub(crate) use ostler_fleet::{always_sh, sh};

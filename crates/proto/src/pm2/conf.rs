@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 /// Maximum size of the file in bytes; real settings are smaller.
@@ -13,7 +14,7 @@ const MAX_BYTES: u64 = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfError {
     /// The file cannot be read.
-    #[error("cannot read the settings in \"{}\": {cause}", .path.display())]
+    #[error("{}", message!("cannot read the settings in \"{path}\": {cause}", path = path.display(), cause))]
     Read {
         /// The file.
         path: PathBuf,
@@ -21,7 +22,7 @@ pub enum ConfError {
         cause: io::Error,
     },
     /// The file does not contain a JSON object.
-    #[error("the settings in \"{}\" are invalid ({cause}); correct or remove the file", .path.display())]
+    #[error("{}", message!("the settings in \"{path}\" are invalid ({cause}); correct or remove the file", path = path.display(), cause))]
     Broken {
         /// The file.
         path: PathBuf,

@@ -20,6 +20,8 @@
 use ostler_core::app::AppSpec;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{DesiredState, InstanceState};
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -60,10 +62,10 @@ pub struct DumpEntry {
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// The file is not JSON. PM2 would evaluate it as JavaScript, which is unsafe.
-    #[error("the saved list is not valid JSON")]
+    #[error("{}", message!("the saved list is not valid JSON"))]
     Syntax(#[source] serde_json::Error),
     /// The file is JSON, but not a list.
-    #[error("the saved list is not a list of apps but {found}")]
+    #[error("{}", message!("the saved list is not a list of apps but {found}", found = translated(found)))]
     NotAList {
         /// Its JSON type.
         found: &'static str,
@@ -72,7 +74,7 @@ pub enum DumpError {
 
 /// Reason why an entry of a dump is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("entry {position} of the saved list{}: {reason}", .name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default())]
+#[error("{}", entry_text(*position, name.as_deref(), reason))]
 pub struct EntryError {
     /// Position in the list, from 0.
     pub position: usize,
@@ -80,6 +82,13 @@ pub struct EntryError {
     pub name: Option<String>,
     /// The reason.
     pub reason: String,
+}
+
+fn entry_text(position: usize, name: Option<&str>, reason: &str) -> String {
+    match name {
+        None => message!("entry {position} of the saved list: {reason}", position, reason),
+        Some(name) => message!("entry {position} of the saved list ({name}): {reason}", position, name, reason),
+    }
 }
 
 /// The part of an entry that only ostler understands.
@@ -171,7 +180,9 @@ pub fn of_entries(list: Vec<Value>) -> Dump {
 }
 
 fn from_entry(value: Value) -> Result<DumpEntry, (Option<String>, String)> {
-    let Value::Object(mut map) = value else { return Err((None, format!("expected an object, found {}", kind(&value)))) };
+    let Value::Object(mut map) = value else {
+        return Err((None, message!("expected an object, found {found}", found = translated(kind(&value)))));
+    };
     let own = map.shift_remove(OWN_KEY);
     let name = map.get("name").and_then(Value::as_str).map(str::to_owned);
     let (spec, ticks) = match own.and_then(|own| own_spec(own, &map)) {
@@ -212,12 +223,12 @@ fn seal(map: &Map<String, Value>) -> String {
 
 fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Value::Null => marked!("null"),
+        Value::Bool(_) => marked!("a boolean"),
+        Value::Number(_) => marked!("a number"),
+        Value::String(_) => marked!("text"),
+        Value::Array(_) => marked!("a list"),
+        Value::Object(_) => marked!("an object"),
     }
 }
 

@@ -5,6 +5,7 @@ use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
 use ostler_core::cron::{CronSpec, JobSpec, Schedule};
 use ostler_core::health::limits::MemoryAmount;
 use ostler_core::health::safeguards::Safeguards;
+use ostler_core::message;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -20,10 +21,10 @@ pub enum AttributeError {
         reason: String,
     },
     /// Variable with a NUL character, which no process can have.
-    #[error("variable {0} contains a NUL character")]
+    #[error("{}", message!("variable {name} contains a NUL character", name = _0))]
     NulInVariable(String),
     /// Path or argument with a NUL character.
-    #[error("a path or argument contains a NUL character")]
+    #[error("{}", message!("a path or argument contains a NUL character"))]
     Nul,
 }
 
@@ -135,10 +136,10 @@ impl<'a> Entry<'a> {
             None => Ok(Vec::new()),
             Some(Value::Array(list)) => {
                 let words: Option<Vec<String>> = list.iter().map(to_text).collect();
-                words.ok_or_else(|| AttributeError::value(key, "expected a list of strings"))
+                words.ok_or_else(|| AttributeError::value(key, message!("expected a list of strings")))
             }
             Some(Value::String(text)) => Ok(ostler_core::app::args::split(text)),
-            Some(_) => Err(AttributeError::value(key, "expected a list or a string")),
+            Some(_) => Err(AttributeError::value(key, message!("expected a list or a string"))),
         }
     }
 }
@@ -165,7 +166,7 @@ fn read(entry: &Entry<'_>) -> Result<AppSpec, AttributeError> {
     let script = path(map, "pm_exec_path")?;
     let name = map.get("name").and_then(to_text).filter(|name| !name.is_empty()).unwrap_or_else(|| stem(&script));
     if name.chars().any(char::is_control) {
-        return Err(AttributeError::value("name", "contains control characters"));
+        return Err(AttributeError::value("name", message!("contains control characters")));
     }
     let interpreter = entry.text("exec_interpreter").filter(|name| name != "none" && !name.is_empty());
     let args = entry.list("args")?;
@@ -253,7 +254,7 @@ fn exit_codes(entry: &Entry<'_>) -> Result<Vec<i32>, AttributeError> {
         None => Ok(Vec::new()),
         Some(Value::Array(list)) => {
             let codes: Option<Vec<i32>> = list.iter().map(code).collect();
-            codes.ok_or_else(|| AttributeError::value("stop_exit_codes", "expected a list of numbers"))
+            codes.ok_or_else(|| AttributeError::value("stop_exit_codes", message!("expected a list of numbers")))
         }
         Some(single) => Ok(code(single).into_iter().collect()),
     }
@@ -324,9 +325,11 @@ fn options(entry: &Entry<'_>) -> Map<String, Value> {
 fn path(map: &Map<String, Value>, key: &str) -> Result<String, AttributeError> {
     match map.get(key) {
         Some(Value::String(text)) if text.starts_with('/') => Ok(text.clone()),
-        Some(Value::String(text)) => Err(AttributeError::value(key, format!("expected an absolute path, found {text:?}"))),
-        Some(_) => Err(AttributeError::value(key, "expected a string")),
-        None => Err(AttributeError::value(key, "missing")),
+        Some(Value::String(text)) => {
+            Err(AttributeError::value(key, message!("expected an absolute path, found {found}", found = format!("{text:?}"))))
+        }
+        Some(_) => Err(AttributeError::value(key, message!("expected a string"))),
+        None => Err(AttributeError::value(key, message!("missing"))),
     }
 }
 

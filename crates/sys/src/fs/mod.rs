@@ -1,6 +1,7 @@
-//! Files: access, changes, locks and replacement.
+//! Files: access, facts, changes, locks and replacement.
 
 pub mod access;
+pub mod facts;
 pub mod inotify;
 pub mod lock;
 pub mod replace;

@@ -1,9 +1,10 @@
 //! Listeners on a TCP port of this network namespace, as far as `/proc` shows them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::RangeInclusive;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -75,18 +76,23 @@ pub fn holder_of(sockets: &[Listener], first: &[i32]) -> Option<i32> {
 }
 
 fn has_open(pid: i32, links: &[String]) -> bool {
-    descriptors(pid).any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
+    descriptors(pid).any(|(_, target)| links.iter().any(|link| target.as_os_str() == link.as_str()))
 }
 
-/// Returns the link targets of the process's descriptors.
-fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
+/// Returns the numbers and link targets of the process's descriptors.
+fn descriptors(pid: i32) -> impl Iterator<Item = (RawFd, PathBuf)> {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok())
+    descriptors.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, std::fs::read_link(entry.path()).ok()?)))
+}
+
+/// Returns the descriptors of sockets that the process has open, with the inodes of these.
+pub(crate) fn socket_descriptors(pid: i32) -> impl Iterator<Item = (RawFd, u64)> {
+    descriptors(pid).filter_map(|(number, target)| Some((number, socket_inode(&target)?)))
 }
 
 /// Returns the inodes of the sockets that the process has open.
 pub(crate) fn socket_inodes(pid: i32) -> impl Iterator<Item = u64> {
-    descriptors(pid).filter_map(|target| socket_inode(&target))
+    socket_descriptors(pid).map(|(_, inode)| inode)
 }
 
 /// Returns the addresses on which these processes listen: TCP and UDP ports (`3000`, `udp 53`) and
@@ -110,16 +116,40 @@ pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
     places
 }
 
-/// Returns the TCP ports on which these processes listen, each in its own network namespace. Only
-/// root sees those of other users.
+/// Returns the TCP ports on which these processes listen, as [`TcpTables::ports_of`] does.
 pub fn tcp_ports_of(pids: &[i32]) -> BTreeSet<u16> {
-    let of = |pid: &i32| {
-        let sockets: BTreeSet<u64> = socket_inodes(*pid).collect();
-        let names: &[&str] = if sockets.is_empty() { &[] } else { &["tcp", "tcp6"] };
-        let open = names.iter().flat_map(|name| tcp_listeners(&table_of(*pid, name)));
-        open.filter(|(_, listener)| sockets.contains(&listener.inode)).map(|(port, _)| port).collect::<Vec<_>>()
-    };
-    pids.iter().flat_map(of).collect()
+    TcpTables::default().ports_of(pids)
+}
+
+/// Listening TCP sockets of network namespaces, each read once. With a thousand servers, each of
+/// them would otherwise read the sockets of all.
+#[derive(Debug, Default)]
+pub struct TcpTables {
+    /// Ports by inode, for each namespace.
+    ports: HashMap<PathBuf, HashMap<u64, u16>>,
+}
+
+impl TcpTables {
+    /// Returns the TCP ports on which these processes listen, each in its own network namespace.
+    /// Only root sees those of other users.
+    pub fn ports_of(&mut self, pids: &[i32]) -> BTreeSet<u16> {
+        pids.iter().flat_map(|pid| self.ports_of_process(*pid)).collect()
+    }
+
+    fn ports_of_process(&mut self, pid: i32) -> Vec<u16> {
+        let mut sockets = socket_inodes(pid).peekable();
+        if sockets.peek().is_none() {
+            return Vec::new();
+        }
+        // Some sandboxes have no links to namespaces.
+        let own_table = || format!("of process {pid}").into();
+        let namespace = std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap_or_else(|_| own_table());
+        let ports = self.ports.entry(namespace).or_insert_with(|| {
+            let open = ["tcp", "tcp6"].into_iter().flat_map(|name| tcp_listeners(&table_of(pid, name)));
+            open.map(|(port, listener)| (listener.inode, port)).collect()
+        });
+        sockets.filter_map(|inode| ports.get(&inode).copied()).collect()
+    }
 }
 
 /// Returns the ports from which the kernel picks if a socket requests none.
@@ -127,6 +157,12 @@ pub fn ephemeral_ports() -> Option<RangeInclusive<u16>> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
     Some(bounds.next()?..=bounds.next()?)
+}
+
+/// Returns the first port that every user may open.
+pub fn first_unprivileged_port() -> u16 {
+    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    setting.ok().and_then(|port| port.trim().parse().ok()).unwrap_or(1024)
 }
 
 /// Returns the inodes of the sockets that listen on a TCP port in the network namespace of a
@@ -216,7 +252,9 @@ mod tests {
             assert_eq!(by_proc(port), expected, "{address}");
             assert_eq!(holder_of(&expected, &[]), Some(us));
             assert_eq!(holder_of(&expected, &[1, us]), Some(us));
-            assert!(tcp_ports_of(&[us]).contains(&port), "{address}");
+            let mut tables = TcpTables::default();
+            assert!(tables.ports_of(&[us]).contains(&port) && tables.ports_of(&[us, 1]).contains(&port), "{address}");
+            assert_eq!(tables.ports.len(), 1, "{address}: both processes are in one namespace");
             assert!(ephemeral_ports().unwrap().contains(&port), "{address}");
             drop(listener);
             assert!(sockets_at(port).is_empty(), "{address}");

@@ -3,6 +3,11 @@
 
 use rustix::io::Errno;
 
+use crate::seccomp::inspection::copying_threads;
+
+/// Number of times to wait for threads that exit.
+const TRIES: usize = 1000;
+
 /// The process in which a call of [`fork`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForkSide {
@@ -16,15 +21,19 @@ pub enum ForkSide {
 /// the pending ones. It shares our memory until either process writes.
 ///
 /// # Errors
-/// Returns `EBUSY` if this process has more than one thread, because locks that other threads hold
-/// during the copy would never be released. Returns `EAGAIN` or `ENOMEM` if processes or memory are
-/// short.
+/// Returns `EBUSY` if this process has another thread, because locks that it holds during the copy
+/// would never be released. Threads that inspect processes ([`crate::seccomp::inspection`]) hold
+/// none except those of the C library, of which `fork` takes care. Returns `EAGAIN` or `ENOMEM` if
+/// processes or memory are short.
 pub fn fork() -> Result<ForkSide, Errno> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads != 1 {
-        return Err(Errno::BUSY);
+    let others = || std::fs::read_dir("/proc/self/task").map_or(0, |threads| threads.count().saturating_sub(1));
+    // A thread that has finished its work may need a moment to exit.
+    let mut tries = 0..TRIES;
+    while others() > copying_threads() {
+        tries.next().ok_or(Errno::BUSY)?;
+        rustix::thread::sched_yield();
     }
-    // SAFETY: this is the only thread, so the copy is a complete process that may do anything.
+    // SAFETY: no other thread holds a lock, so the copy is a complete process that may do anything.
     match unsafe { libc::fork() } {
         -1 => Err(crate::process::last_errno()),
         0 => Ok(ForkSide::Child),

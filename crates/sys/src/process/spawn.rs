@@ -24,6 +24,7 @@ use crate::process::cstrings::{CStrings, PidTexts};
 use crate::process::rlimit::Rlimit;
 use crate::process::signal::{self, AllSignalsBlocked, SIGSET_BYTES};
 use crate::process::{self, ProcRef};
+use crate::seccomp::filter::CallFilter;
 use crate::users::user::Credentials;
 
 pub use crate::process::clone::Parent;
@@ -88,6 +89,8 @@ pub enum SpawnStep {
     Receive = 12,
     /// The key of the request is in use (a bug of the caller).
     Key = 13,
+    /// The filter of system calls was installed, but its listener could not be sent.
+    Filter = 14,
     /// A code that this version does not know.
     Unknown = 255,
 }
@@ -109,6 +112,7 @@ impl SpawnStep {
             Self::Exec => "exec",
             Self::Receive => "receive",
             Self::Key => "key",
+            Self::Filter => "seccomp",
             Self::Unknown => "spawn",
         }
     }
@@ -120,7 +124,7 @@ impl SpawnStep {
 
     /// Returns the step of a [`SpawnStep::code`]; unknown codes give `Unknown`.
     pub fn from_code(code: u8) -> Self {
-        const ALL: [SpawnStep; 13] = [
+        const ALL: [SpawnStep; 14] = [
             SpawnStep::Clone,
             SpawnStep::Session,
             SpawnStep::Descriptors,
@@ -134,6 +138,7 @@ impl SpawnStep {
             SpawnStep::Exec,
             SpawnStep::Receive,
             SpawnStep::Key,
+            SpawnStep::Filter,
         ];
         ALL.into_iter().find(|step| step.code() == code).unwrap_or(Self::Unknown)
     }
@@ -163,6 +168,9 @@ pub struct Placement<'a> {
     /// Folder of the version 2 cgroup in which the process starts. If that fails (it vanished, we
     /// may not use it, the kernel is too old), the process starts in our own cgroup.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// Socket to which the process sends the listener for its calls of `bind` and `listen`, see
+    /// [`crate::seccomp`].
+    pub call_reports: Option<BorrowedFd<'a>>,
 }
 
 /// Starts a program as our child, leader of a new session and process group, with exactly the given
@@ -185,6 +193,12 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
     let (envp, pid_texts) = spec.envp.environment();
     let oom = spec.oom_score_adj.map(|adj| adj.to_string());
     let mut moves: Vec<FdMove> = fds.iter().map(|&(fd, target)| FdMove { source: fd.as_raw_fd(), target }).collect();
+    let beyond = |moves: &[FdMove]| moves.iter().map(|m| m.target).max().unwrap_or(2).max(2).saturating_add(1);
+    let interception = placement.call_reports.map(|socket| {
+        let target = beyond(&moves);
+        moves.push(FdMove { source: socket.as_raw_fd(), target });
+        Interception { filter: CallFilter::new(), reports: target }
+    });
     // SAFETY: these read our own ids and cannot fail.
     let ours = unsafe { (libc::geteuid(), libc::getegid()) };
     let mut plan = ChildPlan {
@@ -192,11 +206,12 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         pid_texts,
-        spare: moves.iter().map(|m| m.target).max().unwrap_or(2).max(2).saturating_add(1),
+        spare: beyond(&moves),
         moves: &mut moves,
         oom: oom.as_deref().unwrap_or("").as_bytes(),
         ignored: signal::ignored(),
         already_that_user: spec.user.as_ref().is_some_and(|user| (user.uid, user.gid) == ours),
+        interception,
         failure: None,
     };
     let dumpable = spec.user.is_some() && prctl_get_dumpable() == 1;
@@ -231,7 +246,15 @@ struct ChildPlan<'a> {
     /// Signals that we ignore, one bit each.
     ignored: u64,
     already_that_user: bool,
+    interception: Option<Interception>,
     failure: Option<SpawnError>,
+}
+
+/// Interception of the program's calls.
+struct Interception {
+    filter: CallFilter,
+    /// Number of the socket for the listener.
+    reports: RawFd,
 }
 
 struct FdMove {
@@ -291,6 +314,13 @@ unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> Spaw
             }
             if let Some(mask) = plan.spec.umask {
                 libc::umask(mask as libc::mode_t);
+            }
+            // Before the change of user: root may install a filter without further restrictions.
+            if let Some(interception) = &plan.interception {
+                if !interception.filter.install_and_report(interception.reports) {
+                    break 'steps SpawnStep::Filter;
+                }
+                libc::close(interception.reports);
             }
             if let Some(user) = &plan.spec.user
                 && let Err(step) = become_user(user, plan.already_that_user)

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
@@ -17,6 +18,9 @@ use rustix::io::Errno;
 
 use crate::SecretBytes;
 use crate::process::{ProcPath, ProcRef, ProcessEntry, STAT_BYTES, Stat, number};
+
+/// Most processes in the list of [`with_descendants`].
+const MOST_PROCESSES: usize = 1000;
 
 impl ProcessEntry {
     /// Reads the current process with this pid.
@@ -250,6 +254,22 @@ fn read_entries(root: &str, known: &HashMap<i32, ProcessEntry>) -> Result<Vec<Pr
         entries.extend(line.get(..n).and_then(Stat::parse).map(ProcessEntry::from));
     }
     Ok(entries)
+}
+
+/// Returns a process and its descendants of all threads, without a scan of all processes. The list
+/// may lack processes that start or exit during the call, and ends after [`MOST_PROCESSES`].
+pub(crate) fn with_descendants(pid: i32) -> Vec<i32> {
+    let mut pids = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = pids.get(at).copied().filter(|_| pids.len() < MOST_PROCESSES) {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            pids.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        }
+        at += 1;
+    }
+    pids
 }
 
 /// Returns the children of a process that has one thread, zombies included, as the kernel lists

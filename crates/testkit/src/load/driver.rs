@@ -276,7 +276,8 @@ impl Driver {
             let body: String = String::from_utf8_lossy(client.answer.body()).chars().take(100).collect();
             return self.fail(number, &format!("the body {body:?}"));
         }
-        self.report.good_answer(client.answer.body());
+        let now = Instant::now();
+        self.report.good_answer(client.answer.body(), now.duration_since(client.begun));
         self.shared.good.fetch_add(1, Ordering::Relaxed);
         client.state = ClientState::Idle;
         client.request = client.request.wrapping_add(1);
@@ -284,8 +285,6 @@ impl Driver {
         if !client.kept {
             client.stream = None;
         }
-        let now = Instant::now();
-        self.report.slowest_ms = self.report.slowest_ms.max(ms(now.duration_since(client.begun)));
         self.busy -= 1;
         // The first answer ends no gap: a server that starts slowly was not up yet.
         if self.report.good() > 1 {
@@ -301,9 +300,10 @@ impl Driver {
         client.state = ClientState::Idle;
         client.request = client.request.wrapping_add(1);
         client.stream = None;
+        let kept = client.kept;
         self.busy -= 1;
         let now = Instant::now();
-        self.report.failure(now.duration_since(self.begin), &why);
+        self.report.failure(now.duration_since(self.begin), kept, &why);
         self.shared.failed.fetch_add(1, Ordering::Relaxed);
         self.penalties.push_back((now + AFTER_FAILURE.max(Duration::from_micros(self.spec.pause_us)), number));
     }

@@ -3,15 +3,14 @@ import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { dateTime, fullTime, safe } from "../format.js";
-import { openDialog, state, toast } from "../store.js";
+import { state } from "../store.js";
 import { api, segment } from "../api.js";
 import { Ago, Empty, Skeleton } from "../parts.js";
-import { isAdmin, mayAct } from "../act.js";
+import { mayAct } from "../act.js";
+import { AddChannel, Channels, managesChannels, refused } from "./channels.js";
 
 const ALERTS_EVERY = 5000;
 const SPANS = ["30m", "1h", "4h", "24h"];
-
-const complain = (error) => toast(error.status === 0 ? t("offline") : error.message, "bad");
 
 function AppLink({ name }) {
   const app = name && state.table && state.table.apps.find((one) => one.name === name);
@@ -19,35 +18,28 @@ function AppLink({ name }) {
 }
 
 function Firing({ all, reload }) {
-  const silence = (alert) => api("alerts/silences", { method: "POST", body: { app: alert.app || undefined, rule: alert.rule, for: "1h" } }).then(reload, complain);
-  if (!all.alerts.length) return html`<${Empty} title=${t(all.channels.length || !isAdmin() ? "nothingFires" : "noChannels")}>${!all.channels.length && isAdmin() && html`<p class="sub">${t("noChannelsHint")}</p><code>ostler alerts channel add slack url=…</code>`}<//>`;
+  const silence = (alert) => api("alerts/silences", { method: "POST", body: { app: alert.app || undefined, rule: alert.rule, for: "1h" } }).then(reload, refused);
+  if (!all.alerts.length) return html`<${Empty} title=${t(all.channels.length || !managesChannels() ? "nothingFires" : "noChannels")}>${!all.channels.length && managesChannels() && html`<p class="sub">${t("noChannelsHint")}</p><${AddChannel} all=${all} reload=${reload} />`}<//>`;
   return html`<ol class="events">${all.alerts.map((alert) => html`<li key=${`${alert.rule} ${alert.app}`} class=${alert.severity}><span class="dot" aria-label=${alert.severity}></span><span class="when" title=${fullTime(alert.since)}>${dateTime(alert.since)}</span>
       <span class="what"><strong><${AppLink} name=${alert.app} /></strong> ${safe(alert.text)} <span class="sub">${safe(alert.rule)}${alert.count > 1 ? ` · ${alert.count} ×` : ""}${alert.status === "pending" ? ` · ${t("pending")}` : ""}${alert.silenced ? ` · ${t("silenced")}` : ""}${alert.flapping ? ` · ${t("flapping")}` : ""}</span></span>
       ${mayAct() && !alert.silenced ? html`<button onClick=${() => silence(alert)}>${t("silence1h")}</button>` : html`<span class="ago sub"><${Ago} at=${alert.since} /></span>`}</li>`)}</ol>`;
 }
 
 function Silences({ all, reload }) {
-  const end = (id) => api(`alerts/silences/${segment(id)}`, { method: "DELETE" }).then(reload, complain);
+  const end = (id) => api(`alerts/silences/${segment(id)}`, { method: "DELETE" }).then(reload, refused);
   const make = (event) => {
     event.preventDefault();
     const { app, span, reason } = event.target.elements;
-    api("alerts/silences", { method: "POST", body: { app: app.value || undefined, for: span.value, reason: reason.value } }).then(() => { event.target.reset(); reload(); }, complain);
+    api("alerts/silences", { method: "POST", body: { app: app.value || undefined, for: span.value, reason: reason.value } }).then(() => { event.target.reset(); reload(); }, refused);
   };
   return html`<section class="card"><h2>${t("silences")}</h2>
     ${all.silences.length ? html`<ul class="plain-list">${all.silences.map((one) => html`<li key=${one.id} class="row"><span class="grow"><strong>${safe(one.app || t("everything"))}</strong> ${safe(one.rule || "")} <span class="sub">${t("until")} ${dateTime(one.until_ms)} · ${safe(one.by)}${one.reason ? ` · ${safe(one.reason)}` : ""}</span></span>${mayAct() && html`<button onClick=${() => end(one.id)}>${t("endSilence")}</button>`}</li>`)}</ul>` : html`<p class="sub">${t("noSilences")}</p>`}
     ${mayAct() && html`<form class="row" onSubmit=${make}><input name="app" maxlength="200" placeholder=${t("silenceApp")} aria-label=${t("silenceApp")} class="grow" /><input name="reason" maxlength="200" placeholder=${t("reason")} aria-label=${t("reason")} class="grow" /><select name="span" aria-label=${t("duration")}>${SPANS.map((span) => html`<option key=${span} value=${span} selected=${span === "1h"}>${span}</option>`)}</select><button type="submit">${t("silence")}</button></form>`}</section>`;
 }
 
-function Channels({ all, reload }) {
-  const test = (name) => api("alerts/test", { method: "POST", body: { channel: name } }).then((answer) => answer.results.forEach((one) => toast(`${safe(one.channel)}: ${one.sent ? t("testSent") : safe(one.error)}`, one.sent ? "good" : "bad")), complain);
-  const remove = (name) => openDialog({ title: t("removeChannel"), text: `${t("removeChannel")}: ${name}?`, danger: true, action: () => api(`alerts/channels/${segment(name)}`, { method: "DELETE" }).then(reload, complain) });
-  if (!all.channels.length) return null;
-  return html`<section class="card"><h2>${t("channels")}</h2><ul class="plain-list">${all.channels.map((one) => html`<li key=${one.name} class="row"><span class="grow"><strong>${safe(one.name)}</strong> <span class="sub">${safe(one.type)} · ${safe(one.place)} · ≥ ${one.severity}${one.waiting ? ` · ${one.waiting} ${t("waiting")}` : ""}${one.fault ? ` · ${safe(one.fault)}` : ""}</span></span>${isAdmin() && html`<button onClick=${() => test(one.name)}>${t("test")}</button><button class="danger-text" onClick=${() => remove(one.name)}>${t("remove")}</button>`}</li>`)}</ul></section>`;
-}
-
 export function Alerts() {
   const [all, setAll] = useState(null);
-  const reload = () => api("alerts").then(setAll, complain);
+  const reload = () => api("alerts").then(setAll, refused);
   useEffect(() => {
     reload();
     // Only while the page is visible.

@@ -2,11 +2,16 @@
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
-import { bytes, dateTime, percent, safe, span } from "../format.js";
+import { bytes, dateTime, millis, percent, rate, safe, span } from "../format.js";
+import { address, formatAddress, goTo, listHref } from "../address.js";
 import { state } from "../store.js";
 import { api, segment } from "../api.js";
-import { Ago, Badge, Empty, Skeleton, Tabs } from "../parts.js";
+import { Badge, Empty, Skeleton, Tabs, instanceTerm } from "../parts.js";
 import { PastCharts } from "./past.js";
+import { Metrics } from "./metrics.js";
+import { FailureBanner } from "./failure.js";
+import { Exits } from "./exits.js";
+import { Config } from "./config.js";
 import { LogView } from "../logview.js";
 import { LogTabs } from "../logsearch.js";
 import { mayAct, runCommand } from "../act.js";
@@ -16,46 +21,21 @@ import { ErrorList } from "./errors.js";
 import { TraceList } from "./traces.js";
 import { Profiles } from "./profiles.js";
 
-// Time between two reports of a Node app.
-const FIGURES_MS = 2000;
+// Time between two reads of the custom metrics.
+const METRICS_MS = 10000;
 
 function NodeFigures({ node }) {
-  const tiles = [[t("requestRate"), `${node.rate.toFixed(node.rate < 10 ? 1 : 0)}/s`], [t("p95"), node.p95 === null ? "–" : span(node.p95 * 1000)], [t("failedShare"), node.failed_share === null ? "–" : percent(node.failed_share * 100)], [t("loopUse"), percent(node.loop_use * 100)]];
+  const tiles = [[t("requests"), `${rate(node.rate)}${t("perSecond")}`], [`${t("responseTime")} p95`, node.p95 === null ? "–" : millis(node.p95 * 1000)], [t("responses5xx"), node.failed_share === null ? "–" : percent(node.failed_share * 100)], [t("loopUse"), percent(node.loop_use * 100)]];
   return html`<div class="tiles">${tiles.map(([label, value]) => html`<div class="tile" key=${label}><span class="tile-title">${label}</span><span class="tile-value">${value}</span></div>`)}</div>`;
 }
 
 function Instances({ app }) {
+  const chosen = instanceTerm(app);
+  const name = (one) => (app.instances.length > 1 ? html`<a href=${formatAddress(address.parts, { ...address.terms, instance: one.id })} aria-current=${chosen === String(one.id) ? "true" : undefined}>${one.id}</a>` : one.id);
   return html`<section class="card flush"><h2 class="pad">${t("instances")}</h2><table class="apps"><thead><tr>
       <th scope="col">${t("instance")}</th><th scope="col">${t("state")}</th><th scope="col">${t("health")}</th><th scope="col" class="num">${t("pid")}</th><th scope="col" class="num">${t("cpu")}</th><th scope="col" class="num">${t("memory")}</th><th scope="col" class="num">${t("restarts")}</th><th scope="col" class="num">${t("uptime")}</th><th scope="col"><span class="hidden">${t("actions")}</span></th></tr></thead>
-    <tbody>${app.instances.map((one) => html`<tr key=${one.id}><th scope="row">${one.id}</th><td data-label=${t("state")}><${Badge} word=${one.state} /></td><td data-label=${t("health")}>${one.health ? html`<${Badge} word=${one.health} />` : "–"}</td><td data-label=${t("pid")} class="num">${one.pid || "–"}</td><td data-label=${t("cpu")} class="num">${percent(one.cpu)}</td><td data-label=${t("memory")} class="num">${bytes(one.memory)}</td><td data-label=${t("restarts")} class="num">${one.restarts}</td><td data-label=${t("uptime")} class="num">${span(one.uptime)}</td>
+    <tbody>${app.instances.map((one) => html`<tr key=${one.id} class=${chosen === String(one.id) ? "selected" : ""}><th scope="row">${name(one)}</th><td data-label=${t("state")}><${Badge} word=${one.state} /></td><td data-label=${t("health")}>${one.health ? html`<${Badge} word=${one.health} />` : "–"}</td><td data-label=${t("pid")} class="num">${one.pid || "–"}</td><td data-label=${t("cpu")} class="num">${percent(one.cpu)}</td><td data-label=${t("memory")} class="num">${bytes(one.memory)}</td><td data-label=${t("restarts")} class="num">${one.restarts}</td><td data-label=${t("uptime")} class="num">${span(one.uptime)}</td>
       <td class="act">${mayAct() && app.instances.length > 1 && html`<button onClick=${() => runCommand(app, "restart", { instance: one.id })}>${t("restart")}</button>`}</td></tr>`)}</tbody></table></section>`;
-}
-
-function Exits({ detail }) {
-  if (!detail.exits.length) return html`<${Empty} title=${t("noExits")} />`;
-  return html`<ol class="plain-list">${detail.exits.map((exit) => html`<li key=${`${exit.at}-${exit.pid}`} class="exit"><div><strong>${exit.instance}</strong> ${safe(exit.text)} <span class="sub">${t("ran", { time: span(exit.ran_ms) })} · ${dateTime(exit.at)} · <${Ago} at=${exit.at} /></span></div>
-    ${exit.last_words.length > 0 && html`<details open><summary>${t("lastWords")}</summary><pre>${exit.last_words.map(safe).join("\n")}</pre></details>`}</li>`)}</ol>`;
-}
-
-function Metrics({ app, detail }) {
-  const [answers, setAnswers] = useState({});
-  const run = (event, action) => {
-    event.preventDefault();
-    const field = event.target.elements.param;
-    runCommand(app, "trigger", { action: action.name, param: field && field.value ? field.value : undefined }, (answer) => setAnswers({ ...answers, [action.name]: answer.output }));
-  };
-  return html`<div class="two">
-    ${detail.routes.length > 0 && html`<section class="card"><h2>${t("routes")}</h2><table class="routes"><thead><tr><th scope="col">${t("route")}</th><th scope="col" class="num">${t("requestRate")}</th><th scope="col" class="num">${t("failedShare")}</th><th scope="col" class="num">${t("p95")}</th></tr></thead>
-      <tbody>${detail.routes.map((one) => html`<tr key=${one.route}><th scope="row">${safe(one.route)}</th><td class="num">${(one.rate * 60).toFixed(one.rate < 1 ? 1 : 0)} ${t("aMinute")}</td><td class="num ${one.failed_share > 0.01 ? "bad" : ""}">${one.failed_share === null ? "–" : percent(one.failed_share * 100)}</td><td class="num">${one.p95 === null ? "–" : span(one.p95 * 1000)}</td></tr>`)}</tbody></table></section>`}
-    <section class="card"><h2>${t("metrics")}</h2>${detail.metrics.length ? html`<dl class="pairs">${detail.metrics.map((metric) => html`<div key=${`${metric.instance} ${metric.name}`}><dt>${safe(metric.name)}${app.instances.length > 1 ? ` · ${metric.instance}` : ""}</dt><dd>${safe(typeof metric.value === "object" ? JSON.stringify(metric.value) : metric.value)}${metric.unit ? ` ${safe(metric.unit)}` : ""}</dd></div>`)}</dl>` : html`<${Empty} title=${t("noMetrics")} />`}</section>
-    ${detail.actions.length > 0 && html`<section class="card"><h2>${t("actions")}</h2>${detail.actions.map((action) => html`<form key=${action.name} class="row action" onSubmit=${(event) => run(event, action)}><span class="grow">${safe(action.name)}${action.comment && html`<span class="sub">${safe(action.comment)}</span>`}</span>${action.arity > 1 && html`<input name="param" placeholder=${t("parameter")} aria-label=${`${t("parameter")}: ${action.name}`} />`}${mayAct() && html`<button type="submit">${t("run")}</button>`}
-      ${answers[action.name] && html`<pre class="answer">${safe(JSON.stringify(answers[action.name].map((one) => one.value), null, 2))}</pre>`}</form>`)}</section>`}
-  </div>`;
-}
-
-function Config({ detail }) {
-  return html`<div class="two"><section class="card"><h2>${t("config")}</h2><pre class="config">${safe(JSON.stringify(detail.config, null, 2))}</pre></section>
-    <section class="card"><h2>${t("variables")}</h2><p class="names">${detail.env.map((name) => html`<code key=${name}>${safe(name)}</code>`)}</p></section></div>`;
 }
 
 function Releases({ detail }) {
@@ -78,11 +58,11 @@ export function AppView({ namespace, name, tab, range }) {
     };
     read();
     if (tab !== "metrics") return;
-    const timer = setInterval(() => document.hidden || read(), FIGURES_MS);
+    const timer = setInterval(() => document.hidden || read(), METRICS_MS);
     return () => clearInterval(timer);
   }, [name, namespace, stamp, tab === "metrics"]);
   if (!table) return html`<${Skeleton} rows=${6} />`;
-  if (!app) return html`<section class="card"><${Empty} title=${t("noSuchApp")}><a class="button" href="#/">${t("back")}</a></${Empty}></section>`;
+  if (!app) return html`<section class="card"><${Empty} isPage title=${t("noSuchApp")}><a class="button" href="#/">${t("back")}</a></${Empty}></section>`;
   const base = `#/app/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
   const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["errors", t("errors")], ["traces", t("traces")], ["exits", t("exits")], ["metrics", t("metrics")], ["profiles", t("profiles")], ["releases", t("releases")], ["config", t("config")]];
   const body = () => {
@@ -91,18 +71,18 @@ export function AppView({ namespace, name, tab, range }) {
     if (tab === "errors") return html`<section class="card flush"><${ErrorList} app=${name} /></section>`;
     if (tab === "traces") return html`<section class="card flush"><${TraceList} app=${name} /></section>`;
     if (!tabs.some(([key]) => key === tab)) return html`<section class="card"><${Empty} title=${t("noSuchPage")}><a class="button" href=${base}>${t("overview")}</a></${Empty}></section>`;
-    if (tab === "charts") return html`${app.node && html`<${NodeFigures} node=${app.node} />`}<${PastCharts} app=${app} word=${range} /><${Instances} app=${app} />`;
+    if (tab === "charts") return html`<${FailureBanner} app=${app} failure=${detail && detail.failure} />${app.node && html`<${NodeFigures} node=${app.node} />`}<${PastCharts} app=${app} word=${range} /><${Instances} app=${app} />`;
+    if (tab === "metrics") return html`<${Metrics} app=${app} detail=${detail} word=${range} />`;
     if (!detail) return html`<${Skeleton} rows=${4} />`;
-    if (tab === "exits") return html`<section class="card"><${Exits} detail=${detail} /></section>`;
-    if (tab === "metrics") return html`<${Metrics} app=${app} detail=${detail} />`;
+    if (tab === "exits") return html`<section class="card"><${Exits} exits=${detail.exits} /></section>`;
     if (tab === "profiles") return html`<${Profiles} app=${app} detail=${detail} open=${range} go=${(id) => (location.hash = `${base}/profiles/${id}`)} />`;
     if (tab === "releases") return html`<section class="card"><${Releases} detail=${detail} /></section>`;
     return html`<${Config} detail=${detail} />`;
   };
   return html`
-    <div class="app-head"><a class="button quiet-button" href="#/" aria-label=${t("back")}>←</a>
+    <div class="app-head"><a class="button quiet-button" href=${listHref("")} aria-label=${t("back")}>←</a>
       <div class="grow"><h1>${safe(name)}</h1><span class="sub">${detail ? safe(detail.script) : "\u00a0"}</span></div>
       <${Badge} word=${app.state} />${app.health && html`<${Badge} word=${app.health} />`}<${Verbs} app=${app} /></div>
-    <${Tabs} tabs=${tabs} now=${tab} label=${safe(name)} go=${(key) => (location.hash = `${base}/${key}`)} />
+    <${Tabs} tabs=${tabs} now=${tab} label=${safe(name)} go=${(key) => goTo(["app", namespace, name, key], { instance: instanceTerm(app) })} />
     ${body()}`;
 }

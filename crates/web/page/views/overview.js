@@ -2,17 +2,17 @@
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { stateText, t } from "../i18n.js";
-import { bytes, percent, safe, span } from "../format.js";
+import { bytes, millis, percent, rate, safe, span } from "../format.js";
+import { setSortTerm, setTerms, sortTerm, term, typeTerms } from "../address.js";
 import { appKey, state } from "../store.js";
-import { Badge, Copy, Empty, Skeleton, tone } from "../parts.js";
+import { Badge, Chips, Copy, Empty, Head, Skeleton, tone } from "../parts.js";
 import { Meter, Sparkline } from "../chart.js";
 import { runCommand, availableCommands } from "../act.js";
+import { reasonTab, reasonText } from "../reasons.js";
+import { appBase } from "./base.js";
 import { HostCharts } from "./past.js";
 
-const WHY = { errored: "whyErrored", unhealthy: "whyUnhealthy", restarting: "whyRestarting", crashed: "whyCrashed", keeps_restarting: "whyKeepsRestarting", launching: "whyLaunching" };
 const RANK = { errored: 0, "waiting restart": 1, stopping: 2, launching: 3, online: 4, stopped: 5 };
-
-export const appHref = (app) => `#/app/${encodeURIComponent(app.namespace)}/${encodeURIComponent(app.name)}`;
 
 const COLUMNS = [
   ["name", (app) => app.name.toLowerCase()],
@@ -20,7 +20,7 @@ const COLUMNS = [
   ["health", (app) => app.health || "~"],
   ["cpu", (app) => -app.cpu],
   ["memory", (app) => -app.memory],
-  ["requestRate", (app) => -(app.node ? app.node.rate : -1)],
+  ["requests", (app) => -(app.node ? app.node.rate : -1)],
   ["restarts", (app) => -app.restarts],
   ["uptime", (app) => app.uptime ?? Infinity],
 ];
@@ -44,10 +44,10 @@ function Host({ table }) {
 }
 
 function Attention({ apps }) {
-  const all = apps.filter((app) => app.attention.some((one) => one !== "launching"));
+  const all = apps.filter((app) => app.reasons);
   if (!all.length) return null;
   return html`<section class="card attention" aria-labelledby="attention"><h2 id="attention">${t("needsAttention")}</h2>
-    <ul>${all.map((app) => html`<li key=${appKey(app)}><a href=${appHref(app)}>${safe(app.name)}</a> ${app.attention.map((one) => t(WHY[one])).join("; ")}</li>`)}</ul></section>`;
+    <ul>${all.map((app) => html`<li key=${appKey(app)}><a href=${appBase(app)}>${safe(app.name)}</a> ${app.reasons.map((reason, at) => html`${at ? " · " : ""}<a class="reason" key=${reason.kind} href=${`${appBase(app)}/${reasonTab(reason)}`}>${reasonText(reason)}</a>`)}</li>`)}</ul></section>`;
 }
 
 export function Verbs({ app, small }) {
@@ -69,8 +69,8 @@ export function Verbs({ app, small }) {
 // Requests, as measured by a Node app itself.
 function Served({ node }) {
   if (!node) return html`<span class="quiet">–</span>`;
-  const parts = [node.p95 !== null && `p95 ${span(node.p95 * 1000)}`, node.failed_share !== null && `5xx ${percent(node.failed_share * 100)}`, `${t("loopUse")} ${percent(node.loop_use * 100)}`];
-  return html`${node.rate.toFixed(node.rate < 10 ? 1 : 0)}/s<span class="sub below ${node.failed_share > 0.01 ? "bad" : ""}">${parts.filter(Boolean).join(" · ")}</span>`;
+  const parts = [node.p95 !== null && `p95 ${millis(node.p95 * 1000)}`, node.failed_share !== null && `5xx ${percent(node.failed_share * 100)}`, `${t("loopUse")} ${percent(node.loop_use * 100)}`];
+  return html`${rate(node.rate)}${t("perSecond")}<span class="sub below ${node.failed_share > 0.01 ? "bad" : ""}">${parts.filter(Boolean).join(" · ")}</span>`;
 }
 
 function Row({ app, selected, hasNode }) {
@@ -80,13 +80,13 @@ function Row({ app, selected, hasNode }) {
     if (selected && ref.current) ref.current.scrollIntoView({ block: "nearest" });
   }, [selected]);
   return html`<tr ref=${ref} class=${selected ? "selected" : ""}>
-    <th scope="row"><a href=${appHref(app)}>${safe(app.name)}</a><span class="sub">${app.namespace === "default" ? "" : `${safe(app.namespace)} · `}${app.mode}${app.instances.length > 1 ? ` × ${app.instances.length}` : ""}${app.version && app.version !== "N/A" ? ` · ${safe(app.version)}` : ""}</span></th>
+    <th scope="row"><a href=${appBase(app)}>${safe(app.name)}</a><span class="sub">${app.namespace === "default" ? "" : `${safe(app.namespace)} · `}${app.mode}${app.instances.length > 1 ? ` × ${app.instances.length}` : ""}${app.version && app.version !== "N/A" ? ` · ${safe(app.version)}` : ""}</span></th>
     <td data-label=${t("state")}><${Badge} word=${app.state} />${app.instances.length > 1 && html`<span class="strip" aria-hidden="true">${app.instances.slice(0, 32).map((one) => html`<i key=${one.id} class=${tone(one.state)} title=${`${one.id}: ${one.state}`}></i>`)}</span>`}</td>
     <td data-label=${t("health")}>${app.health ? html`<${Badge} word=${app.health} />` : html`<span class="quiet">–</span>`}</td>
     <td data-label=${t("cpu")} class="num">${percent(app.cpu)}<${Sparkline} list=${samples} name="cpu" label="" /></td>
     <td data-label=${t("memory")} class="num">${bytes(app.memory)}<${Sparkline} list=${samples} name="memory" label="" /></td>
-    ${hasNode && html`<td data-label=${t("requestRate")} class="num served"><${Served} node=${app.node} /></td>`}
-    <td data-label=${t("restarts")} class="num ${app.restarts ? "" : "quiet"}">${app.restarts}</td>
+    ${hasNode && html`<td data-label=${t("requests")} class="num served"><${Served} node=${app.node} /></td>`}
+    <td data-label=${t("restarts")} class="num ${app.restarts ? "" : "quiet"}" title=${t("restartsTotal")}>${app.restarts}</td>
     <td data-label=${t("uptime")} class="num">${span(app.uptime)}</td>
     <td class="act"><${Verbs} app=${app} small /></td>
   </tr>`;
@@ -94,9 +94,10 @@ function Row({ app, selected, hasNode }) {
 
 export function Overview() {
   const { table } = state;
-  const [filter, setFilter] = useState("");
-  const [only, setOnly] = useState("all");
-  const [sort, setSort] = useState(["name", 1]);
+  const filter = term("q");
+  const only = term("state", "all", ["all", "online", "stopped", "problems"]);
+  const sort = sortTerm(COLUMNS.map(([key]) => key), "name");
+  const setSort = (to) => setSortTerm(to, "name");
   const [selected, setSelected] = useState(-1);
   const value = COLUMNS.find(([key]) => key === sort[0])[1];
   const word = filter.toLowerCase();
@@ -114,24 +115,23 @@ export function Overview() {
       if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey || state.dialog) return;
       const { shown: list, selected: at } = keys.current;
       if (event.key === "j" || event.key === "k") setSelected(Math.max(0, Math.min(list.length - 1, at + (event.key === "j" ? 1 : -1))));
-      else if (event.key === "Enter" && list[at] && event.target === document.body) location.hash = appHref(list[at]);
+      else if (event.key === "Enter" && list[at] && event.target === document.body) location.hash = appBase(list[at]);
     };
     addEventListener("keydown", onKeyDown);
     return () => removeEventListener("keydown", onKeyDown);
   }, []);
   if (!table) return html`<${Skeleton} rows=${6} />`;
-  const order = (key) => setSort(sort[0] === key ? [key, -sort[1]] : [key, 1]);
   const hasNode = [...table.apps, ...table.modules].some((app) => app.node);
   const moduleRows = modules.length > 0 && only === "all" && html`<tbody><tr class="group"><th scope="rowgroup" colspan="9">${t("modules")}</th></tr>${modules.map((app) => html`<${Row} key=${appKey(app)} app=${app} hasNode=${hasNode} />`)}</tbody>`;
-  const heads = html`<tr>${COLUMNS.filter(([key]) => hasNode || key !== "requestRate").map(([key]) => html`<th key=${key} scope="col" aria-sort=${sort[0] === key ? (sort[1] > 0 ? "ascending" : "descending") : "none"} class=${["name", "state", "health"].includes(key) ? "" : "num"}><button class="plain" onClick=${() => order(key)}>${t(key)}${sort[0] === key ? (sort[1] > 0 ? " ↑" : " ↓") : ""}</button></th>`)}<th scope="col"><span class="hidden">${t("actions")}</span></th></tr>`;
+  const heads = html`<tr>${COLUMNS.filter(([key]) => hasNode || key !== "requests").map(([key]) => html`<${Head} key=${key} name=${key} title=${t(key)} isText=${["name", "state", "health"].includes(key)} isRising=${key === "uptime"} sort=${sort} setSort=${setSort} />`)}<th scope="col"><span class="hidden">${t("actions")}</span></th></tr>`;
   return html`
     <h1 class="hidden">${t("overview")}</h1>
     <${Host} table=${table} />
     <${Attention} apps=${[...table.apps, ...table.modules]} />
     <section class="card flush">
       <div class="toolbar">
-        <input id="filter" type="search" placeholder=${`${t("filterApps")}  /`} aria-label=${t("filterApps")} value=${filter} onInput=${(event) => setFilter(event.target.value)} />
-        <div class="chips" role="group" aria-label=${t("state")}>${[["all", t("all")], ["online", stateText("online")], ["stopped", stateText("stopped")], ["problems", t("problems")]].map(([key, text]) => html`<button key=${key} class="chip ${only === key ? "on" : ""}" aria-pressed=${only === key} onClick=${() => setOnly(key)}>${text}</button>`)}</div>
+        <input id="filter" type="search" placeholder=${`${t("filterApps")}  /`} aria-label=${t("filterApps")} value=${filter} onInput=${(event) => typeTerms({ q: event.target.value })} />
+        <${Chips} label=${t("state")} now=${only} pick=${(key) => setTerms({ state: key === "all" ? "" : key })} options=${[["all", t("all")], ["online", stateText("online")], ["stopped", stateText("stopped")], ["problems", t("problems")]]} />
       </div>
       ${table.apps.length === 0
         ? html`<${Empty} title=${t("noApps")}><p>${t("noAppsHint")}</p><${Copy} text="ostler start app.js" /></${Empty}>`

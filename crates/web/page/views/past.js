@@ -1,13 +1,15 @@
-// Charts of an app or of the machine, from minutes to a year. The range of an app's charts is in
-// the address, so it survives a reload of the page.
+// Charts of an app or of the machine, from minutes to a year.
 import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
-import { bytes, percent, safe } from "../format.js";
+import { safe } from "../format.js";
+import { address, goTo, setTerms, term } from "../address.js";
 import { state } from "../store.js";
 import { api } from "../api.js";
-import { Empty } from "../parts.js";
-import { Chart } from "../chart.js";
+import { Empty, InstanceChoice, instanceTerm } from "../parts.js";
+import { Chart, FlagLegend } from "../chart.js";
+import { appBase } from "./base.js";
+import { APP_FIGURES, HOST_FIGURES, labelOf, metricsOf, plainNumber } from "../figures.js";
 
 const MINUTE = 60000;
 const DAY = 1440 * MINUTE;
@@ -15,48 +17,57 @@ const RANGES = [["10m", 10 * MINUTE], ["1h", 60 * MINUTE], ["6h", 360 * MINUTE],
 const MARKED = ["exit", "reload_done", "reload_failed", "errored", "online"];
 // Number of charts of custom metrics that are shown at first.
 const OWN_SHOWN = 8;
-const OWN_STEP = 10000;
-
-const decimal = (value) => (value >= 100 ? String(Math.round(value)) : value.toFixed(1));
-const hundredths = (value) => value.toFixed(2);
-const millis = (value) => `${decimal(value)} ms`;
-// Format of a custom metric, whose unit is unknown.
-const plainNumber = (value) => (Math.abs(value) >= 1e6 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
-
-// Metric, title, format, and whether the chart is shown without values.
-const CHARTS = [["cpu", "cpu", percent, true], ["memory", "memory", bytes, true], ["requests", "requests", decimal, false], ["p95", "p95", millis, false], ["errors", "errorShare", percent, false], ["loop", "loop", millis, false], ["restarts", "restarts", decimal, false]];
-const HOST_CHARTS = [["cpu", "cpu", percent], ["memory", "memory", bytes], ["load", "load", hundredths], ["disk", "disk", bytes]];
+// Time between two samples of the history while no page is open.
+export const HISTORY_STEP = 10000;
+// Number and length of the metrics in a request.
+const AT_ONCE = 32;
+const LONGEST_QUERY = 4000;
 
 // Time range in the address: the name of a range, or two instants.
-function spanOf(word) {
+export function spanOf(word) {
   const ends = /^(\d{10,14})-(\d{10,14})$/.exec(word || "");
   if (ends && Number(ends[1]) < Number(ends[2])) return { word, fixed: [Number(ends[1]), Number(ends[2])] };
   const range = RANGES.find(([key]) => key === word) || RANGES[1];
   return { word: range[0], length: range[1] };
 }
 
-const asSamples = (answer) => answer.figures.map(([at, min, avg, max]) => ({ at, min, avg, max }));
-const ofApp = (app) => `app=${encodeURIComponent(app.name)}&namespace=${encodeURIComponent(app.namespace)}`;
+const asSamples = (figures) => figures.map(([at, min, avg, max]) => ({ at, min, avg, max }));
+export const ofApp = (app) => `app=${encodeURIComponent(app.name)}&namespace=${encodeURIComponent(app.namespace)}`;
 
-// Returns the values of several queries over a time range. It reads them again about as often as a
-// step of the chart ends.
-function usePast(questions, span, least) {
+// Reads the metrics of one subject. Returns {lists, marks}; a missing series is empty.
+async function readHistory({ query, metrics }, from, to, points, signal) {
+  const parts = [];
+  for (const metric of metrics) {
+    const word = `&metric=${encodeURIComponent(metric)}`;
+    const last = parts[parts.length - 1];
+    if (last && last.count < AT_ONCE && last.text.length + word.length < LONGEST_QUERY) Object.assign(last, { text: last.text + word, count: last.count + 1 });
+    else parts.push({ text: word, count: 1 });
+  }
+  const read = ({ text }) =>
+    api(`history?${query}&from=${from}&to=${to}&points=${points}${text}`, { signal }).catch((error) => (error.status === 404 ? { series: [], marks: [] } : Promise.reject(error)));
+  const answers = await Promise.all(parts.map(read));
+  const series = answers.flatMap((answer) => answer.series || [answer]);
+  return { lists: new Map(series.map((one) => [one.metric, asSamples(one.figures)])), marks: answers.length ? answers[0].marks : [] };
+}
+
+// Returns the values of several subjects ({query, metrics}) over a time range: {from, to, marks,
+// list(metric, subject)}. It reads them again about as often as a step of the chart ends.
+export function usePast(subjects, span, least, points = 300) {
   const [past, setPast] = useState(null);
-  const key = `${questions.join("\n")} ${span.word}`;
+  const key = `${subjects.map(({ query, metrics }) => `${query} ${metrics.join("\n")}`).join("\n\n")} ${span.word}`;
   useEffect(() => {
     const stop = new AbortController();
     const read = async () => {
       const [from, to] = span.fixed || [Date.now() - span.length, Date.now()];
-      const fetchHistory = (question) => api(`history?${question}&from=${from}&to=${to}&points=300`, { signal: stop.signal });
       try {
-        const answers = await Promise.all(questions.map((question) => fetchHistory(question).catch((error) => (error.status === 404 ? { figures: [], marks: [] } : Promise.reject(error)))));
-        setPast({ key, from, to, lists: answers.map(asSamples), marks: answers.length ? answers[0].marks : [] });
+        const all = await Promise.all(subjects.map((subject) => readHistory(subject, from, to, points, stop.signal)));
+        setPast({ key, from, to, marks: all.length ? all[0].marks : [], list: (metric, subject = 0) => (all[subject] && all[subject].lists.get(metric)) || [] });
       } catch {
         // The next read retries it; the page itself reports that the server is gone.
       }
     };
     read();
-    const timer = span.fixed ? 0 : setInterval(() => document.hidden || read(), Math.max(least, Math.min(MINUTE, span.length / 300)));
+    const timer = span.fixed ? 0 : setInterval(() => document.hidden || read(), Math.max(least, Math.min(MINUTE, span.length / points)));
     return () => {
       stop.abort();
       clearInterval(timer);
@@ -65,13 +76,19 @@ function usePast(questions, span, least) {
   return past && past.key === key ? past : null;
 }
 
-function RangeChips({ span, go }) {
+export function RangeChips({ span, go }) {
   return html`<div class="chips" role="group" aria-label=${t("range")}>${span.fixed && html`<button class="chip" onClick=${() => go("1h")}>${t("zoomOut")}</button>`}${RANGES.map(([key]) => html`<button key=${key} class="chip ${span.word === key ? "on" : ""}" aria-pressed=${span.word === key} onClick=${() => go(key)}>${key}</button>`)}</div>`;
+}
+
+// Charts of figures (figures.js) of the first subject of `past`.
+export function FigureCharts({ figures, past, marks, isSmall, zoom, pick }) {
+  const isShown = ({ always, series }) => always || (past && Object.keys(series).some((metric) => past.list(metric).some((sample) => sample.max > 0)));
+  return html`<div class=${isSmall ? "three" : "two"}>${figures.filter(isShown).map(({ title, unit, series, format, isBytes, bars }) => html`<${Chart} key=${title} title=${t(title)} unit=${unit && t(unit)} series=${past && Object.entries(series).map(([metric, label]) => ({ label: labelOf(label, title), list: past.list(metric) }))} format=${format} isBytes=${isBytes} bars=${bars} isSmall=${isSmall} marks=${marks || (past && past.marks)} span=${past && [past.from, past.to]} zoom=${zoom} pick=${pick} />`)}</div>`;
 }
 
 // Custom metrics that the app reports or serves on its own Prometheus page. Their names are not
 // known in advance.
-function OwnCharts({ app, span, zoom, pick }) {
+export function OwnCharts({ app, span, zoom, pick }) {
   const [known, setKnown] = useState([]);
   const [whole, setWhole] = useState(false);
   useEffect(() => {
@@ -91,40 +108,53 @@ function OwnCharts({ app, span, zoom, pick }) {
   const isHere = (one) => one.instance === null || app.instances.some((instance) => instance.id === one.instance);
   const all = known.filter(isHere).sort((one, other) => one.metric.localeCompare(other.metric) || (one.instance ?? -1) - (other.instance ?? -1));
   const shown = whole ? all : all.slice(0, OWN_SHOWN);
-  const past = usePast(shown.map((one) => `${ofApp(app)}&metric=${encodeURIComponent(one.metric)}${one.instance === null ? "" : `&instance=${one.instance}`}`), span, OWN_STEP);
+  const ids = [...new Set(shown.map((one) => one.instance))];
+  const subjects = ids.map((id) => ({ query: `${ofApp(app)}${id === null ? "" : `&instance=${id}`}`, metrics: shown.filter((one) => one.instance === id).map((one) => one.metric) }));
+  const past = usePast(subjects, span, HISTORY_STEP);
   if (!all.length) return null;
-  return html`<section class="card"><h2>${t("ownFigures")}</h2><div class="two">
-      ${shown.map((one, at) => html`<${Chart} key=${`${one.metric} ${one.instance}`} title=${`${safe(one.metric.slice(4))}${one.instance === null || app.instances.length < 2 ? "" : ` · ${one.instance}`}`} list=${past && past.lists[at]} name="avg" format=${plainNumber} marks=${past && past.marks} span=${past && [past.from, past.to]} zoom=${zoom} pick=${pick} />`)}</div>
+  return html`<section class="card"><h2>${t("ownFigures")}</h2><div class="three">
+      ${shown.map((one) => {
+        const title = `${safe(one.metric.slice(4))}${one.instance === null || app.instances.length < 2 ? "" : ` · ${one.instance}`}`;
+        return html`<${Chart} key=${`${one.metric} ${one.instance}`} isSmall title=${title} series=${past && [{ label: title, list: past.list(one.metric, ids.indexOf(one.instance)) }]} format=${plainNumber} marks=${past && past.marks} span=${past && [past.from, past.to]} zoom=${zoom} pick=${pick} />`;
+      })}</div>
     ${all.length > shown.length && html`<div class="row center"><button onClick=${() => setWhole(true)}>${t("allFigures", { n: all.length })}</button></div>`}
   </section>`;
 }
 
+// Shows the log lines of a moment: the time range of one chart point, and a few seconds.
+export function pickLines(app, past) {
+  return (at) => {
+    const around = Math.round(Math.max(15000, past ? (past.to - past.from) / 200 : 0));
+    location.hash = `${appBase(app)}/logs/${at - around}-${at + around}`;
+  };
+}
+
+// Marks of the past, and of events since then.
+export function marksOf(app, past) {
+  if (!past) return [];
+  return [...past.marks, ...state.events.filter((event) => event.app === app.name && MARKED.includes(event.kind) && event.at > past.to)];
+}
+
 export function PastCharts({ app, word }) {
   const span = spanOf(word);
-  const base = `#/app/${encodeURIComponent(app.namespace)}/${encodeURIComponent(app.name)}`;
-  const go = (to) => (location.hash = `${base}/charts/${to}`);
-  const shown = usePast(CHARTS.map(([metric]) => `${ofApp(app)}&metric=${metric}`), span, 2000);
-  const recent = shown ? state.events.filter((event) => event.app === app.name && MARKED.includes(event.kind) && event.at > shown.to) : [];
-  const marks = shown ? [...shown.marks, ...recent] : [];
-  const isEmpty = shown && shown.lists.every((list) => list.length === 0);
-  const zoom = (ends) => go(ends.join("-"));
-  // Shows the log lines of a moment: the time range of one chart point, and a few seconds.
-  const pick = (at) => {
-    const around = Math.round(Math.max(15000, shown ? (shown.to - shown.from) / 200 : 0));
-    location.hash = `${base}/logs/${at - around}-${at + around}`;
-  };
-  return html`<section class="card"><div class="row chart-head"><h2 class="grow">${t("charts")} <span class="sub">${t("zoomHint")}</span></h2><${RangeChips} span=${span} go=${go} /></div>
-    ${isEmpty ? html`<${Empty} title=${t("noFigures")} />` : html`<div class="two">${CHARTS.map(([metric, title, format, always], at) => (always || (shown && shown.lists[at].some((sample) => sample.max > 0))) && html`<${Chart} key=${metric} title=${t(title)} list=${shown && shown.lists[at]} name="avg" format=${format} isBytes=${metric === "memory"} marks=${marks} span=${shown && [shown.from, shown.to]} zoom=${zoom} pick=${pick} />`)}</div>`}
-  </section>
-  <${OwnCharts} app=${app} span=${span} zoom=${zoom} pick=${pick} />`;
+  const instance = instanceTerm(app);
+  const go = (to) => goTo(["app", app.namespace, app.name, "charts", to], address.terms);
+  const past = usePast([{ query: `${ofApp(app)}${instance && `&instance=${instance}`}`, metrics: metricsOf(APP_FIGURES) }], span, 2000);
+  const marks = marksOf(app, past);
+  const isEmpty = past && metricsOf(APP_FIGURES).every((metric) => past.list(metric).length === 0);
+  return html`<section class="card"><div class="row chart-head"><h2 class="grow">${t("charts")} <span class="sub">${t("zoomHint")}</span></h2><${InstanceChoice} app=${app} now=${instance} /><${RangeChips} span=${span} go=${go} /></div>
+    <${FlagLegend} marks=${marks} />
+    ${isEmpty ? html`<${Empty} title=${t("noFigures")} />` : html`<${FigureCharts} figures=${APP_FIGURES} past=${past} marks=${marks} zoom=${(ends) => go(ends.join("-"))} pick=${pickLines(app, past)} />`}
+  </section>`;
 }
 
 // Charts of the machine; empty if the user may not see them.
 export function HostCharts() {
-  const [word, setWord] = useState("1h");
-  const span = spanOf(word);
-  const shown = usePast(HOST_CHARTS.map(([metric]) => `metric=${metric}`), span, 10000);
-  if (shown && shown.lists.every((list) => list.length === 0)) return null;
+  const span = spanOf(term("range"));
+  const setWord = (range) => setTerms({ range: range === "1h" ? "" : range });
+  const past = usePast([{ query: "", metrics: metricsOf(HOST_FIGURES) }], span, HISTORY_STEP);
+  if (past && metricsOf(HOST_FIGURES).every((metric) => past.list(metric).length === 0)) return null;
   return html`<section class="card" id="machine"><div class="row chart-head"><h2 class="grow">${t("machine")} <span class="sub">${t("zoomHintOnly")}</span></h2><${RangeChips} span=${span} go=${setWord} /></div>
-    <div class="two">${HOST_CHARTS.map(([metric, title, format], at) => html`<${Chart} key=${metric} title=${t(title)} list=${shown && shown.lists[at]} name="avg" format=${format} isBytes=${metric === "memory" || metric === "disk"} marks=${shown && shown.marks} span=${shown && [shown.from, shown.to]} zoom=${(ends) => setWord(ends.join("-"))} />`)}</div></section>`;
+    <${FlagLegend} marks=${past ? past.marks : []} />
+    <${FigureCharts} figures=${HOST_FIGURES} past=${past} zoom=${(ends) => setWord(ends.join("-"))} /></section>`;
 }

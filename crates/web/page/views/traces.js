@@ -2,10 +2,11 @@
 import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
-import { dateTime, safe } from "../format.js";
+import { dateTime, millis, safe } from "../format.js";
+import { listHref, setTerms, term, typeTerms } from "../address.js";
 import { state } from "../store.js";
 import { api, segment } from "../api.js";
-import { Ago, Copy, Empty, Skeleton } from "../parts.js";
+import { Ago, Chips, Copy, Empty, Skeleton } from "../parts.js";
 import { usePolled } from "./errors.js";
 
 const AT_LEAST = [0, 100, 500, 1000, 5000];
@@ -14,8 +15,6 @@ const KEPT_WORDS = { failed: "traceFailed", slow: "traceSlow", sample: "traceSam
 // Time before and after a trace that its charts show.
 const AROUND_MS = 300000;
 const SEARCHED_LINES = 50000;
-
-export const took = (ms) => (ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : ms >= 1000 ? `${(ms / 1000).toFixed(2)} s` : ms >= 10 ? `${Math.round(ms)} ms` : `${ms.toFixed(ms >= 0.1 ? 1 : 3)} ms`);
 
 const senderName = (one) => (one.app === null ? `${safe(one.service) || "?"} (${t("foreign")})` : safe(one.app));
 
@@ -26,7 +25,7 @@ function Kept({ one }) {
 
 // Bar that compares a duration with the longest duration shown.
 function Length({ ms, most, tone }) {
-  return html`<span class="length"><span>${took(ms)}</span><svg aria-hidden="true"><rect class=${tone} height="100%" width=${`${Math.max(1, (ms / most) * 100).toFixed(1)}%`} /></svg></span>`;
+  return html`<span class="length"><span>${millis(ms)}</span><svg aria-hidden="true"><rect class=${tone} height="100%" width=${`${Math.max(1, (ms / most) * 100).toFixed(1)}%`} /></svg></span>`;
 }
 
 function NoTraces({ receiver }) {
@@ -57,13 +56,13 @@ function SpanRow({ span, sender, from, length }) {
   return html`<li class="span ${span.failed ? "failed" : ""}">
     <button class="plain span-row" aria-expanded=${open} onClick=${() => setOpen(!open)}>
       <span class="span-name depth-${Math.min(span.depth, 12)}">${open ? "▾" : "▸"} <strong>${safe(span.name) || "–"}</strong> <span class="sub">${senderName(sender)}</span></span>
-      <span class="span-bar"><svg aria-hidden="true"><rect class=${span.failed ? "bad" : `from-${span.from % 6}`} x=${`${x.toFixed(2)}%`} width=${`${width.toFixed(2)}%`} height="100%" rx="2" /></svg><span class="sub">${took(span.took_ms)}</span></span>
+      <span class="span-bar"><svg aria-hidden="true"><rect class=${span.failed ? "bad" : `from-${span.from % 6}`} x=${`${x.toFixed(2)}%`} width=${`${width.toFixed(2)}%`} height="100%" rx="2" /></svg><span class="sub">${millis(span.took_ms)}</span></span>
     </button>
     ${open && html`<div class="span-more">
       ${span.message && html`<p class="bad wrap">${safe(span.message)}</p>`}
-      <p class="sub">${span.kind} · +${took(Math.max(0, span.at_ms))} · ${span.id}${sender.instance !== null ? ` · ${t("instance")} ${sender.instance}` : ""}${span.skewed ? ` · ${t("clockDiffers")}` : ""}${span.left_out ? ` · ${t("leftOut", { n: span.left_out })}` : ""}</p>
+      <p class="sub">${span.kind} · +${millis(Math.max(0, span.at_ms))} · ${span.id}${sender.instance !== null ? ` · ${t("instance")} ${sender.instance}` : ""}${span.skewed ? ` · ${t("clockDiffers")}` : ""}${span.left_out ? ` · ${t("leftOut", { n: span.left_out })}` : ""}</p>
       ${span.attributes.length > 0 && html`<${Pairs} list=${span.attributes} />`}
-      ${span.events.map(([at, name, pairs], n) => html`<div key=${n}><h3>${safe(name)} <span class="sub">+${took(Math.max(0, at))}</span></h3><${Pairs} list=${pairs} /></div>`)}
+      ${span.events.map(([at, name, pairs], n) => html`<div key=${n}><h3>${safe(name)} <span class="sub">+${millis(Math.max(0, at))}</span></h3><${Pairs} list=${pairs} /></div>`)}
     </div>`}
   </li>`;
 }
@@ -85,7 +84,7 @@ function TraceLines({ one }) {
 
 function TraceDetail({ id }) {
   const [one] = usePolled(`traces/${segment(id)}`);
-  if (one === false) return html`<section class="card"><${Empty} title=${t("noSuchTrace")}><a class="button" href="#/traces">${t("back")}</a></${Empty}></section>`;
+  if (one === false) return html`<section class="card"><${Empty} isPage title=${t("noSuchTrace")}><a class="button" href="#/traces">${t("back")}</a></${Empty}></section>`;
   if (!one) return html`<${Skeleton} rows=${6} />`;
   const timed = one.tree.filter((span) => !span.skewed);
   const from = Math.min(0, ...timed.map((span) => span.at_ms));
@@ -94,27 +93,25 @@ function TraceDetail({ id }) {
   const charts = (sender) => `#/app/${encodeURIComponent(sender.namespace)}/${encodeURIComponent(sender.app)}/charts/${one.at - AROUND_MS}-${one.at + AROUND_MS}`;
   const unique = ours.filter((sender, at) => ours.findIndex((other) => other.app === sender.app && other.namespace === sender.namespace) === at);
   return html`
-    <div class="app-head"><a class="button quiet-button" href="#/traces" aria-label=${t("back")}>←</a>
-      <div class="grow"><h1>${safe(one.route) || "–"}</h1><span class="sub wrap">${dateTime(one.at)} · ${took(one.took_ms)} · ${t("nSpans", { n: one.spans })} · ${one.id}</span></div><${Kept} one=${one} /></div>
+    <div class="app-head"><a class="button quiet-button" href=${listHref("traces")} aria-label=${t("back")}>←</a>
+      <div class="grow"><h1>${safe(one.route) || "–"}</h1><span class="sub wrap">${dateTime(one.at)} · ${millis(one.took_ms)} · ${t("nSpans", { n: one.spans })} · ${one.id}</span></div><${Kept} one=${one} /></div>
     ${one.message && html`<div class="banner bad-banner wrap">${safe(one.message)}</div>`}
     <section class="card flush"><div class="row pad"><h2 class="grow">${t("waterfall")}</h2>${unique.map((sender) => html`<a class="button" key=${sender.app} href=${charts(sender)}>${t("chartsThen", { name: safe(sender.app) })}</a>`)}</div>
-      <div class="span-scale sub" aria-hidden="true"><span></span><span class="row"><span class="grow">0</span><span class="grow center-text">${took(length / 2)}</span><span>${took(length)}</span></span></div>
+      <div class="span-scale sub" aria-hidden="true"><span></span><span class="row"><span class="grow">0</span><span class="grow center-text">${millis(length / 2)}</span><span>${millis(length)}</span></span></div>
       <ol class="waterfall">${one.tree.map((span) => html`<${SpanRow} key=${span.id} span=${span} sender=${one.from[span.from] || one.from[0]} from=${from} length=${length} />`)}</ol>
       ${one.left_out > 0 && html`<p class="pad sub">${t("leftOut", { n: one.left_out })}</p>`}</section>
     <section class="card"><h2>${t("linesOfTrace")}</h2><${TraceLines} one=${one} /></section>`;
 }
 
 export function Traces({ id }) {
-  const [route, setRoute] = useState("");
-  const [app, setApp] = useState("");
-  const [failed, setFailed] = useState(false);
-  const [atLeast, setAtLeast] = useState(0);
+  const [route, app, failed] = [term("q"), term("app"), term("failed") === "1"];
+  const atLeast = Number(term("min", "0", AT_LEAST.map(String)));
   if (id) return html`<${TraceDetail} key=${id} id=${id} />`;
   const all = state.table ? state.table.apps : [];
-  return html`<div class="view-head"><h1>${t("traces")}</h1><input id="filter" type="search" placeholder=${`${t("filterTraces")}  /`} aria-label=${t("filterTraces")} value=${route} onInput=${(event) => setRoute(event.target.value)} /></div>
+  return html`<div class="view-head"><h1>${t("traces")}</h1><input id="filter" type="search" placeholder=${`${t("filterTraces")}  /`} aria-label=${t("filterTraces")} value=${route} onInput=${(event) => typeTerms({ q: event.target.value })} /></div>
     <section class="card flush"><div class="toolbar">
-        <div class="chips" role="group" aria-label=${t("state")}>${[[false, t("all")], [true, t("traceFailed")]].map(([is, text]) => html`<button key=${text} class="chip ${failed === is ? "on" : ""}" aria-pressed=${failed === is} onClick=${() => setFailed(is)}>${text}</button>`)}</div>
-        <select aria-label=${t("duration")} value=${atLeast} onChange=${(event) => setAtLeast(Number(event.target.value))}>${AT_LEAST.map((ms) => html`<option key=${ms} value=${ms}>${ms ? `≥ ${took(ms)}` : t("anyDuration")}</option>`)}</select>
-        <select aria-label=${t("apps")} value=${app} onChange=${(event) => setApp(event.target.value)}><option value="">${t("allApps")}</option>${all.map((one) => html`<option key=${`${one.namespace} ${one.name}`} value=${one.name}>${safe(one.name)}</option>`)}</select></div>
+        <${Chips} label=${t("state")} options=${[[false, t("all")], [true, t("traceFailed")]]} now=${failed} pick=${(is) => setTerms({ failed: is ? "1" : "" })} />
+        <select aria-label=${t("duration")} value=${atLeast} onChange=${(event) => setTerms({ min: event.target.value === "0" ? "" : event.target.value })}>${AT_LEAST.map((ms) => html`<option key=${ms} value=${ms}>${ms ? `≥ ${millis(ms)}` : t("anyDuration")}</option>`)}</select>
+        <select aria-label=${t("apps")} value=${app} onChange=${(event) => setTerms({ app: event.target.value })}><option value="">${t("allApps")}</option>${all.map((one) => html`<option key=${`${one.namespace} ${one.name}`} value=${one.name}>${safe(one.name)}</option>`)}</select></div>
       <${TraceList} app=${app} route=${route} failed=${failed} atLeast=${atLeast} /></section>`;
 }

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 mod secret;
 mod store;
 
+use ostler_core::message;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use attempts::Attempts;
@@ -132,13 +133,13 @@ struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The name is taken.
-    #[error("a token with that name exists already; --revoke removes it")]
+    #[error("{}", message!("a token with that name exists already; --revoke removes it"))]
     Exists,
     /// The name is empty, too long, or contains forbidden characters.
-    #[error("the name of a token has 1 to 64 letters, digits, - _ . or @")]
+    #[error("{}", message!("the name of a token has 1 to 64 letters, digits, - _ . or @"))]
     Name,
     /// The maximum number is reached.
-    #[error("there are 256 tokens already; --revoke removes one")]
+    #[error("{}", message!("there are 256 tokens already; --revoke removes one"))]
     TooMany,
 }
 

@@ -1,6 +1,7 @@
 //! Secrets: 256 random bits, and passwords.
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version};
+use ostler_core::message;
 use sha2::{Digest as _, Sha256};
 
 /// Minimum length of a password.
@@ -63,10 +64,10 @@ fn hex(bytes: &[u8]) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// Too short or much too long.
-    #[error("a password has 8 to 1024 bytes")]
+    #[error("{}", message!("a password has 8 to 1024 bytes"))]
     Length,
     /// The hash could not be computed.
-    #[error("the password cannot be hashed")]
+    #[error("{}", message!("the password cannot be hashed"))]
     Hash,
 }
 

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use ostler_core::marked;
+
 use super::Access;
 use crate::json_file::{FileError, FileVersion, JsonFile};
 
@@ -16,7 +18,7 @@ pub struct Store {
 impl Store {
     /// Returns the store of a home.
     pub fn of(home: &Path) -> Self {
-        let advice = "; remove it, then create a new link with `ostler web open`";
+        let advice = marked!("; remove it, then create a new link with `ostler web open`");
         Self { file: JsonFile::edited(home, "access.json", advice), last: None }
     }
 

@@ -73,6 +73,7 @@ fn kind(event: &Event, is_job: bool) -> Option<OccurrenceKind> {
         | EventKind::Scaled { .. }
         | EventKind::UpdateBegun
         | EventKind::Updated { .. }
+        | EventKind::ClockMoved { .. }
         | EventKind::ListSaved { .. } => return None,
     })
 }

@@ -7,6 +7,7 @@ use ostler_alerts::input::{InstanceState, MetricSample};
 use ostler_alerts::rule::{Rule, rule};
 use ostler_core::health::HealthState;
 use ostler_core::logs::masking::secrets;
+use ostler_core::message;
 use ostler_proto::control::Detail;
 use serde_json::Value;
 
@@ -82,7 +83,10 @@ fn own_rules(app: &str, given: Option<&Value>, all: &mut AppDescriptions) {
     for (at, value) in list.iter().enumerate().take(100) {
         match rule(value, Some(app)) {
             Ok(made) if all.rules.len() < MOST_RULES && all.rules.iter().all(|other| other.name != made.name) => all.rules.push(made),
-            Ok(made) => all.problems.push(format!("{app}: alerts[{at}]: another rule is named {:?}; set another `name`", made.name)),
+            Ok(made) => {
+                let name = format!("{:?}", made.name);
+                all.problems.push(message!("{app}: alerts[{at}]: another rule is named {name}; set another `name`", app, at, name));
+            }
             Err(problems) => all.problems.extend(problems.iter().map(|problem| format!("{app}: alerts[{at}].{problem}"))),
         }
     }

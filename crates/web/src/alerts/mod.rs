@@ -10,6 +10,7 @@
 //! Each channel is sent to independently ([`send`]), so a channel that hangs does not delay the
 //! others. Without a channel nothing is evaluated, and the daemon is not queried.
 
+pub mod channels;
 mod check;
 mod classify;
 mod descriptions;

@@ -3,6 +3,7 @@
 use ostler_alerts::engine::{Alert, AlertChange, EngineState, Phase, Silence};
 use ostler_alerts::journal::{FinishedMessage, OutboxContents};
 use ostler_alerts::rule::Severity;
+use ostler_core::message;
 use serde::Serialize;
 
 use super::settings::AlertSettings;
@@ -93,7 +94,7 @@ pub fn overview(contents: &OutboxContents, state: Option<&EngineState>, settings
     };
     let mut problems = settings.problems.clone();
     if contents.dropped > 0 {
-        problems.push(format!("{} messages were dropped because the queue was full", contents.dropped));
+        problems.push(message!("{count} messages were dropped because the queue was full", count = contents.dropped));
     }
     Overview {
         at: now,
@@ -140,7 +141,7 @@ mod tests {
     impl Overview {
         /// Returns an overview with an entry in every list.
         pub(crate) fn sample() -> Self {
-            let channel = super::super::settings::read_channel(&json!({ "type": "slack", "url": "https://h/SECRET" })).unwrap();
+            let channel = super::super::channels::read_channel(&json!({ "type": "slack", "url": "https://h/SECRET" })).unwrap();
             let silence = Silence {
                 id: "a".into(),
                 rule: Some("crash".into()),

@@ -4,15 +4,15 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
-use ostler_alerts::Problem;
-use ostler_alerts::channel::{Channel, channel};
+use ostler_alerts::channel::Channel;
 use ostler_alerts::engine::Silence;
 use ostler_alerts::rule::{Rule, defaults, rule};
 use ostler_core::text::suggest::closest;
+use ostler_core::{marked, message};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::channels::{ChangeError, changed, read_channel};
 use crate::json_file::{FileError, FileVersion, JsonFile};
 
 /// Maximum number of channels, of rules and of silences.
@@ -58,7 +58,7 @@ pub enum AlertsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// There are too many channels, rules or silences.
-    #[error("there are {MOST} already")]
+    #[error("{}", message!("there are {most} already", most = MOST))]
     TooMany,
 }
 
@@ -72,7 +72,7 @@ pub struct Settings {
 impl Settings {
     /// Returns the settings file of a home.
     pub fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), file: JsonFile::edited(home, "alerts.json", "; correct or remove it") }
+        Self { home: home.to_owned(), file: JsonFile::edited(home, "alerts.json", marked!("; correct or remove it")) }
     }
 
     /// Returns the version of the file; none if it is missing or cannot be examined.
@@ -164,6 +164,18 @@ impl Settings {
         })
     }
 
+    /// Changes settings of a channel. The inner error is the reason why the change is refused.
+    ///
+    /// # Errors
+    /// Returns an error in the same cases as [`Settings::change`].
+    pub(crate) fn change_channel(&self, name: &str, change: &Map<String, Value>) -> Result<Result<(), ChangeError>, AlertsError> {
+        self.change(|file| {
+            let channel = file.channels.iter_mut().find(|channel| is_named(channel, name)).ok_or(ChangeError::Missing)?;
+            *channel = changed(channel, change)?;
+            Ok(())
+        })
+    }
+
     /// Removes a channel. Returns false if it does not exist.
     ///
     /// # Errors
@@ -182,25 +194,12 @@ fn is_named(channel: &Value, name: &str) -> bool {
     channel.get("name").or_else(|| channel.get("type")).and_then(Value::as_str) == Some(name)
 }
 
-/// Returns a time zone by its name; an empty name is the machine's zone.
-pub(super) fn zone(name: &str) -> Option<TimeZone> {
-    if name.is_empty() { Some(TimeZone::system()) } else { TimeZone::get(name).ok() }
-}
-
-/// Reads a channel.
-///
-/// # Errors
-/// Returns every problem that was found.
-pub fn read_channel(value: &Value) -> Result<Channel, Vec<Problem>> {
-    channel(value, zone)
-}
-
 fn from_file(file: &SettingsFile) -> AlertSettings {
     let mut settings = AlertSettings { silences: file.silences.iter().take(MOST).cloned().collect(), ..AlertSettings::default() };
     for (at, value) in file.channels.iter().take(MOST).enumerate() {
         match read_channel(value) {
             Ok(made) if settings.channels.iter().any(|other| other.policy.name == made.policy.name) => {
-                settings.problems.push(format!("channels[{at}]: another channel has the name {}", made.policy.name));
+                settings.problems.push(message!("channels[{at}]: another channel has the name {name}", at, name = made.policy.name));
             }
             Ok(made) => settings.channels.push(made),
             Err(problems) => settings.problems.extend(problems.iter().map(|problem| format!("channels[{at}].{problem}"))),
@@ -210,7 +209,8 @@ fn from_file(file: &SettingsFile) -> AlertSettings {
     for (at, value) in file.rules.iter().take(MOST).enumerate() {
         match rule(value, None) {
             Ok(made) if settings.rules.iter().any(|other| other.name == made.name) => {
-                settings.problems.push(format!("rules[{at}]: another rule is named {:?}; set another `name`", made.name));
+                let name = format!("{:?}", made.name);
+                settings.problems.push(message!("rules[{at}]: another rule is named {name}; set another `name`", at, name));
             }
             Ok(made) => settings.rules.push(made),
             Err(problems) => settings.problems.extend(problems.iter().map(|problem| format!("rules[{at}].{problem}"))),
@@ -230,8 +230,10 @@ impl AlertSettings {
         let named = rules.iter().flat_map(|rule| rule.channels.iter().map(move |channel| (rule, channel)));
         let unknown = named.filter(|(_, channel)| !known().any(|name| name == *channel));
         let words = |(rule, channel): (&Rule, &String)| {
-            let near = closest(channel, known()).map(|near| format!(", did you mean {near:?}?")).unwrap_or_default();
-            format!("rule {:?}: unknown channel {channel:?}{near}", rule.name)
+            let near =
+                closest(channel, known()).map(|near| message!(", did you mean {name}?", name = format!("{near:?}"))).unwrap_or_default();
+            let (rule, channel) = (format!("{:?}", rule.name), format!("{channel:?}"));
+            message!("rule {rule}: unknown channel {channel}{near}", rule, channel, near)
         };
         unknown.map(words).collect()
     }

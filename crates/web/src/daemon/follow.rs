@@ -55,7 +55,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
             if connections.is_none() {
                 let snapshot = Snapshot { at_ms: now_ms(), refresh, host: host.take(), ..Snapshot::default() };
                 if shared.recorder.is_due(snapshot.at_ms) {
-                    shared.recorder.take(&snapshot, &ReportedMetrics::default(), false);
+                    shared.recorder.take(&snapshot, Some(&ReportedMetrics::default()), false);
                 }
                 shared.snapshot.send_replace(Arc::new(snapshot));
                 answered = refresh;
@@ -81,7 +81,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
                     answered = refresh;
                     table_at = now + TABLE;
                     if is_due || is_watched {
-                        shared.recorder.take(&snapshot, &reported, is_watched);
+                        shared.recorder.take(&snapshot, is_due.then_some(&reported), is_watched);
                     }
                     if is_due {
                         // An error means only that there is no receiver.

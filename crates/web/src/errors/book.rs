@@ -10,6 +10,9 @@ use super::Resolved;
 const GROUPS: usize = 300;
 /// Maximum number of releases per group. Beyond it, the oldest is merged into the next one.
 const RELEASES: usize = 20;
+/// Number of hours of which exceptions are counted.
+const HOURS: usize = 24;
+const HOUR_MS: u64 = 3_600_000;
 /// Time between two samples of a group, in ms.
 const SAMPLE_MS: u64 = 10_000;
 
@@ -50,6 +53,9 @@ pub struct Group {
     /// First exception after the group was marked as resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned: Option<Recurrence>,
+    /// Number of exceptions by hour since 1970, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<(u64, u64)>,
 }
 
 /// Exceptions in one release.
@@ -131,6 +137,27 @@ impl Group {
             (Some(_), _) => GroupState::Resolved,
         }
     }
+
+    /// Returns the number of exceptions in each of the last 24 hours, the oldest first.
+    pub fn trend(&self, now_ms: u64) -> Vec<u64> {
+        let now = now_ms / HOUR_MS;
+        let count = |ago: usize| {
+            let hour = now.checked_sub(u64::try_from(ago).ok()?)?;
+            self.hours.iter().find(|(at, _)| *at == hour).map(|(_, count)| *count)
+        };
+        (0..HOURS).rev().map(|ago| count(ago).unwrap_or(0)).collect()
+    }
+
+    fn count_hour(&mut self, at_ms: u64) {
+        let hour = at_ms / HOUR_MS;
+        match self.hours.iter_mut().find(|(at, _)| *at == hour) {
+            Some((_, count)) => *count += 1,
+            None => self.hours.push((hour, 1)),
+        }
+        self.hours.sort_unstable();
+        let more = self.hours.len().saturating_sub(HOURS);
+        self.hours.drain(..more);
+    }
 }
 
 /// Returns the id of the group of an exception.
@@ -158,6 +185,7 @@ impl ErrorBook {
         let group = self.groups.get_mut(at)?;
         group.count += 1;
         group.last = group.last.max(seen.at);
+        group.count_hour(seen.at);
         if group.sample.at.saturating_add(SAMPLE_MS) <= seen.at {
             group.sample = sample(seen, &masked);
             group.message.clone_from(&group.sample.exception.message);
@@ -188,6 +216,15 @@ impl ErrorBook {
         }
     }
 
+    /// Returns the group of an exception of an app. The exception may lack its outer frames; then
+    /// it is the newest group with its type and message.
+    pub(crate) fn of_exception(&self, app: &str, exception: &Exception) -> Option<&Group> {
+        let id = id_of(app, exception);
+        let is_alike = |group: &&Group| group.app == app && group.kind == exception.kind && group.message == exception.message;
+        let exact = self.groups.iter().find(|group| group.id == id);
+        exact.or_else(|| self.groups.iter().filter(is_alike).max_by_key(|group| group.last))
+    }
+
     fn add_group(&mut self, id: String, seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> usize {
         while self.groups.len() >= GROUPS {
             let oldest = self.groups.iter().enumerate().min_by_key(|(_, group)| group.last).map(|(at, _)| at);
@@ -206,6 +243,7 @@ impl ErrorBook {
             releases: Vec::new(),
             sample,
             returned: None,
+            hours: Vec::new(),
         });
         self.groups.len() - 1
     }
@@ -252,6 +290,7 @@ impl Group {
 fn sample(seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> ExceptionSample {
     let mut exception = seen.exception.clone();
     exception.message = masked(&exception.message);
+    exception.route = exception.route.map(|route| masked(&route));
     ExceptionSample { at: seen.at, instance: seen.instance, exception, before: seen.before.iter().map(|line| masked(line)).collect() }
 }
 
@@ -283,7 +322,7 @@ pub(crate) mod tests {
 
     fn exception(kind: &str, function: &str) -> Exception {
         let frame = Frame { function: function.into(), file: "/srv/a.js".into(), line: Some(3), own: true };
-        Exception { kind: kind.into(), message: "no row 7 for s3cret".into(), frames: vec![frame] }
+        Exception { kind: kind.into(), message: "no row 7 for s3cret".into(), frames: vec![frame], route: None }
     }
 
     /// Returns whether the exception has returned; none if it was already known.
@@ -312,6 +351,29 @@ pub(crate) mod tests {
         let text = serde_json::to_string(&book).unwrap();
         assert!(!text.contains("s3cret") && text.contains("token=******"), "{text}");
         assert_eq!(serde_json::from_str::<ErrorBook>(&text).unwrap(), book);
+    }
+
+    #[test]
+    fn trend_counts_the_last_hours() {
+        let (mut book, none) = (ErrorBook::default(), Resolved::default());
+        let error = exception("E", "f");
+        let start = 1_000 * HOUR_MS;
+        for (hours, count) in [(0, 3), (23, 2), (24, 5), (25, 1), (24, 1)] {
+            for n in 0..count {
+                add(&mut book, &none, start + hours * HOUR_MS + n, 1, &error);
+            }
+        }
+        let group = &book.groups[0];
+        let trend = |hours| group.trend(start + hours * HOUR_MS + 5);
+        assert_eq!((trend(25).len(), &trend(25)[21..], trend(25)[0]), (HOURS, &[2, 6, 1][..], 0));
+        assert_eq!((trend(46)[0], trend(100).iter().sum::<u64>()), (2, 0));
+        assert_eq!(trend(23)[0], 3);
+        // A restored clock, and many hours.
+        assert!(Group { hours: vec![(5, 1)], ..group.clone() }.trend(0).iter().all(|count| *count == 0));
+        for n in 0..500 {
+            let _ = add(&mut book, &none, start + n * HOUR_MS, 1, &error);
+        }
+        assert_eq!(book.groups[0].hours.len(), HOURS);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod key;
 mod marks;
+mod measured;
 mod sample;
 
 use std::io;
@@ -14,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ostler_history::{Folder, History, Options, QueryResult, SampleInterval};
+use ostler_history::{Figure, Folder, History, Options, QueryResult, SampleInterval};
 
 pub use key::{Key, SeriesSubject};
 pub(crate) use marks::{ChartMark, ChartMarks};
-pub(crate) use sample::ScrapedValue;
+pub(crate) use sample::{ROUTE, ScrapedValue};
 
 use crate::snapshot::{ReportedMetrics, Snapshot};
 
@@ -104,8 +105,9 @@ impl Recorder {
         self.state().last * 1000 / STEP_MS != at_ms / STEP_MS
     }
 
-    /// Records a snapshot and the custom metrics of apps, if they were queried.
-    pub(crate) fn take(&self, snapshot: &Snapshot, reported: &ReportedMetrics, is_watched: bool) {
+    /// Records a snapshot. `reported` has the custom metrics of apps, if they were queried; without
+    /// them, only the usage of resources is recorded.
+    pub(crate) fn take(&self, snapshot: &Snapshot, reported: Option<&ReportedMetrics>, is_watched: bool) {
         let mut state = self.state();
         let second = snapshot.at_ms / 1000;
         if second == state.last {
@@ -190,15 +192,52 @@ impl RecorderState {
 
 /// Passes each value of a moment to `sink`, with the key of its series ([`Key`]).
 pub(crate) fn figures_of(snapshot: &Snapshot, reported: &ReportedMetrics, mut sink: impl FnMut(&str, f64)) {
-    sample::of(snapshot, reported, &mut |key, _, value| sink(key, value));
+    sample::of(snapshot, Some(reported), &mut |key, _, value| sink(key, value));
 }
+
+/// Metric that is computed from the counter `restarts`: the number of restarts in each step.
+const RESTARTED: &str = "restarted";
 
 /// Returns the values of a series. The only instance of an app has no series of its own; its values
 /// are those of the app.
 pub fn figures(history: &History<Folder>, key: &Key, from_ms: u64, to_ms: u64, points: u64) -> QueryResult {
+    if key.metric == RESTARTED {
+        let counter = Key { metric: "restarts".to_owned(), ..key.clone() };
+        let mut answer = figures(history, &counter, from_ms, to_ms, points);
+        answer.figures = increments(&answer.figures);
+        return answer;
+    }
     let answer = history.query(&key.text(), from_ms, to_ms, points);
     match key.of_app() {
         Some(app) if answer.figures.is_empty() => history.query(&app.text(), from_ms, to_ms, points),
         _ => answer,
+    }
+}
+
+/// Returns by how much a counter grew in each step. If it fell, it was reset, or an instance with
+/// its part of the sum was removed.
+fn increments(counter: &[Figure]) -> Vec<Figure> {
+    let grown = |at: usize, figure: &Figure| {
+        let before = at.checked_sub(1).and_then(|at| counter.get(at)).map(|before| before.max);
+        figure.max - before.filter(|before| *before <= figure.max).unwrap_or(figure.min)
+    };
+    let step = |(at, figure): (usize, &Figure)| {
+        let value = grown(at, figure);
+        Figure { at_ms: figure.at_ms, min: value, avg: value, max: value }
+    };
+    counter.iter().enumerate().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counter_becomes_its_increments() {
+        let figure = |(at_ms, min, max): (u64, f64, f64)| Figure { at_ms, min, avg: f64::midpoint(min, max), max };
+        let counter = [(0, 900.0, 902.0), (10, 902.0, 902.0), (20, 903.0, 905.0), (90, 0.0, 1.0), (100, 1.0, 1.0)].map(figure);
+        let grown: Vec<(u64, f64)> = increments(&counter).iter().map(|figure| (figure.at_ms, figure.avg)).collect();
+        assert_eq!(grown, [(0, 2.0), (10, 0.0), (20, 3.0), (90, 1.0), (100, 0.0)]);
+        assert!(increments(&[]).is_empty());
     }
 }

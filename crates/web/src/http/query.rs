@@ -5,8 +5,14 @@ const LONGEST: usize = 4096;
 
 /// Returns the value of a key; none if it is missing or invalid.
 pub(crate) fn value(query: Option<&str>, key: &str) -> Option<String> {
-    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(|(name, _)| *name == key).find_map(|(_, value)| decoded(&value.replace('+', "%20"))).filter(|value| value.len() <= LONGEST)
+    values(query, key).next()
+}
+
+/// Returns the values of a key that is given several times, without invalid ones.
+pub(crate) fn values(query: Option<&str>, key: &str) -> impl Iterator<Item = String> {
+    let pairs = query.into_iter().flat_map(|query| query.split('&')).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let given = pairs.filter(move |(name, _)| *name == key);
+    given.filter_map(|(_, value)| decoded(&value.replace('+', "%20"))).filter(|value| value.len() <= LONGEST)
 }
 
 /// Returns a number up to a maximum.
@@ -41,6 +47,7 @@ mod tests {
         assert_eq!(value(query, "plus").as_deref(), Some("a b"));
         assert_eq!((value(query, "nothing"), value(None, "app"), value(Some("a=%zz"), "a")), (None, None, None));
         assert_eq!((number(query, "lines", 5, 10), number(query, "none", 5, 10), number(Some("lines=-1"), "lines", 5, 10)), (10, 5, 5));
+        assert_eq!(values(query, "app").collect::<Vec<_>>(), ["a&b", "other"]);
         assert_eq!(value(Some(&format!("a={}", "x".repeat(5000))), "a"), None);
     }
 

@@ -18,25 +18,25 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
     }
     let seconds = Some("seconds");
     let plain: [(&str, FamilyKind, Option<&str>, &str, Value); 8] = [
-        ("ostler_node_http_requests", FamilyKind::Counter, None, "Requests answered since measuring started.", |one| {
-            Some(one.requests as f64)
-        }),
-        ("ostler_node_http_failed_requests", FamilyKind::Counter, None, "Requests answered with 5xx since measuring started.", |one| {
+        ("ostler_node_http_requests", FamilyKind::Counter, None, "Requests since measuring started.", |one| Some(one.requests as f64)),
+        ("ostler_node_http_failed_requests", FamilyKind::Counter, None, "Responses 5xx since measuring started.", |one| {
             Some(one.failed as f64)
         }),
         (
             "ostler_node_event_loop_usage_ratio",
             FamilyKind::Gauge,
             Some("ratio"),
-            "Share of time in which the event loop was busy.",
+            "Event loop use: share of the last 2 s in which it was busy.",
             |one| Some(one.loop_use),
         ),
-        ("ostler_node_heap_used_bytes", FamilyKind::Gauge, Some("bytes"), "Used heap of V8.", |one| Some(one.heap_used as f64)),
-        ("ostler_node_heap_size_bytes", FamilyKind::Gauge, Some("bytes"), "Total heap of V8.", |one| Some(one.heap_total as f64)),
-        ("ostler_node_gc_seconds", FamilyKind::Counter, seconds, "Time spent in garbage collection since measuring started.", |one| {
+        ("ostler_node_heap_used_bytes", FamilyKind::Gauge, Some("bytes"), "Heap used, of V8.", |one| Some(one.heap_used as f64)),
+        ("ostler_node_heap_size_bytes", FamilyKind::Gauge, Some("bytes"), "Heap total, of V8.", |one| Some(one.heap_total as f64)),
+        ("ostler_node_gc_seconds", FamilyKind::Counter, seconds, "GC time: time in garbage collection since measuring started.", |one| {
             Some(one.gc_seconds)
         }),
-        ("ostler_node_handles", FamilyKind::Gauge, None, "Active handles and requests of the process.", |one| Some(one.handles as f64)),
+        ("ostler_node_handles", FamilyKind::Gauge, None, "Handles and requests that keep the process alive.", |one| {
+            Some(one.handles as f64)
+        }),
         (
             "ostler_node_measured_seconds",
             FamilyKind::Gauge,
@@ -53,7 +53,7 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
     }
     out.family("ostler_node_http_response_seconds", FamilyKind::Gauge, seconds, "Response time over the last 10 to 20 s.");
     percentiles(out, &workers, &[("50", |one| one.p50), ("95", |one| one.p95), ("99", |one| one.p99)]);
-    out.family("ostler_node_event_loop_delay_seconds", FamilyKind::Gauge, seconds, "Delay of the event loop.");
+    out.family("ostler_node_event_loop_delay_seconds", FamilyKind::Gauge, seconds, "Event loop delay over the last 2 to 10 s.");
     percentiles(out, &workers, &[("50", |one| Some(one.loop_delay_p50)), ("99", |one| Some(one.loop_delay_p99))]);
     let mut routes = |name: &str, kind: FamilyKind, unit: Option<&str>, help: &str, value: fn(&RouteFigures) -> Option<f64>| {
         out.family(name, kind, unit, help);
@@ -64,10 +64,16 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
             }
         }
     };
-    routes("ostler_node_http_route_requests", FamilyKind::Counter, None, "Requests by route.", |route| Some(route.requests as f64));
-    routes("ostler_node_http_route_failed_requests", FamilyKind::Counter, None, "Requests answered with 5xx, by route.", |route| {
-        Some(route.failed as f64)
+    routes("ostler_node_http_route_requests", FamilyKind::Counter, None, "Requests by route since measuring started.", |route| {
+        Some(route.requests as f64)
     });
+    routes(
+        "ostler_node_http_route_failed_requests",
+        FamilyKind::Counter,
+        None,
+        "Responses 5xx by route since measuring started.",
+        |route| Some(route.failed as f64),
+    );
     routes(
         "ostler_node_http_route_response_seconds",
         FamilyKind::Gauge,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ostler_otlp::encode::{Figure, MetricKind, Origin};
 
-use crate::history::{Key, SeriesSubject, figures_of};
+use crate::history::{Key, ROUTE, SeriesSubject, figures_of};
 use crate::snapshot::RecordedSnapshot;
 
 /// Prefix of the name of a custom metric.
@@ -16,12 +16,18 @@ const APPS: &[(&str, &str, &str, f64, MetricKind)] = &[
     ("memory", "ostler.app.memory.usage", "By", 1.0, MetricKind::Gauge),
     ("restarts", "ostler.app.restarts", "{restart}", 1.0, MetricKind::Total),
     ("requests", "ostler.app.http.requests", "{request}/s", 1.0, MetricKind::Gauge),
+    ("p50", "ostler.app.http.response.p50", "s", 0.001, MetricKind::Gauge),
     ("p95", "ostler.app.http.response.p95", "s", 0.001, MetricKind::Gauge),
+    ("p99", "ostler.app.http.response.p99", "s", 0.001, MetricKind::Gauge),
     ("errors", "ostler.app.http.failed", "1", 0.01, MetricKind::Gauge),
     ("loop", "ostler.app.event_loop.delay", "s", 0.001, MetricKind::Gauge),
     ("loop-p95", "ostler.app.event_loop.delay.p95", "s", 0.001, MetricKind::Gauge),
+    ("loop-p99", "ostler.app.event_loop.delay.p99", "s", 0.001, MetricKind::Gauge),
     ("loop-use", "ostler.app.event_loop.usage", "1", 0.01, MetricKind::Gauge),
     ("heap", "ostler.app.heap.usage", "By", 1.0, MetricKind::Gauge),
+    ("heap-total", "ostler.app.heap.size", "By", 1.0, MetricKind::Gauge),
+    ("gc", "ostler.app.gc.usage", "1", 0.01, MetricKind::Gauge),
+    ("handles", "ostler.app.handles", "{handle}", 1.0, MetricKind::Gauge),
 ];
 
 /// Same for the machine.
@@ -33,7 +39,7 @@ const HOST: &[(&str, &str, &str, f64, MetricKind)] = &[
 ];
 
 /// Returns the metrics of a moment by source. Each is of one instance: an app with several has no
-/// separate metrics, because the receiver can sum them. `origin` returns the source for an
+/// separate metrics, because the receiver can sum them. Only routes are of the app. `origin` returns the source for an
 /// instance.
 pub(super) fn figures(moment: &RecordedSnapshot, origin: impl Fn(u32) -> Option<Origin>) -> Vec<(Origin, Vec<Figure>)> {
     let mut all: BTreeMap<Origin, Vec<Figure>> = BTreeMap::new();
@@ -50,11 +56,16 @@ pub(super) fn figures(moment: &RecordedSnapshot, origin: impl Fn(u32) -> Option<
                 all.entry(host()).or_default().extend(known(HOST, &metric, value));
             }
             SeriesSubject::App { namespace, name, instance } => {
-                let Some(number) = instance.or_else(|| only(&namespace, &name)) else { return };
-                let unknown = || Origin { service: name, namespace: Some(namespace), instance: None, number: Some(number) };
-                let origin = origin(number).unwrap_or_else(unknown);
+                let route = metric.strip_prefix(ROUTE);
+                let number = instance.or_else(|| only(&namespace, &name));
+                if number.is_none() && route.is_none() {
+                    return;
+                }
+                let unknown = || Origin { service: name, namespace: Some(namespace), instance: None, number };
+                let origin = number.and_then(&origin).unwrap_or_else(unknown);
                 let own = || metric.strip_prefix(OWN).map(|name| own(name, value));
-                all.entry(origin).or_default().extend(known(APPS, &metric, value).or_else(own));
+                let of_route = || route.map(|route| of_route(route, value));
+                all.entry(origin).or_default().extend(known(APPS, &metric, value).or_else(own).or_else(of_route));
             }
         }
     });
@@ -72,9 +83,17 @@ fn own(name: &str, value: f64) -> Figure {
     Figure { name: "ostler.app.own".into(), unit: "", kind: MetricKind::Gauge, value, attributes: vec![("name", name.to_owned())] }
 }
 
+/// Returns the requests of a route, whose name is an attribute.
+fn of_route(route: &str, value: f64) -> Figure {
+    let attributes = vec![("http.route", route.to_owned())];
+    Figure { name: "ostler.app.http.route.requests".into(), unit: "{request}/s", kind: MetricKind::Gauge, value, attributes }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use ostler_proto::control::{Figures, InstanceFigures, RouteFigures};
 
     use super::*;
     use crate::snapshot::ReportedMetrics;
@@ -85,7 +104,9 @@ mod tests {
     fn metrics_appear_once_per_instance() {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
-        let snapshot = Arc::new(Snapshot { rows, peer, ..Snapshot::default() });
+        let route = RouteFigures { route: "GET /".into(), requests: 1, rate: Some(4.0), ..RouteFigures::default() };
+        let figures_of = |id| InstanceFigures { id, figures: Figures { routes: vec![route.clone()], ..Figures::default() } };
+        let snapshot = Arc::new(Snapshot { rows, figures: vec![figures_of(0), figures_of(1)], peer, ..Snapshot::default() });
         let reported = ReportedMetrics::for_test(1, &[("HTTP P95 Latency", 7.5), ("queue <b>", 3.0)]);
         let origin = |id| (id != 2).then(|| Origin { service: "api".into(), number: Some(id), ..Origin::default() });
         let all = figures(&RecordedSnapshot { snapshot, reported }, origin);
@@ -93,7 +114,10 @@ mod tests {
             let (_, figures) = all.iter().find(|(origin, _)| origin.number == Some(number)).unwrap();
             figures.iter().filter(|figure| figure.name == name).map(|figure| figure.value).collect::<Vec<_>>()
         };
-        assert_eq!(all.len(), 3, "{all:?}");
+        assert_eq!(all.len(), 4, "{all:?}");
+        let of_app = all.iter().find(|(origin, _)| origin.service == "api" && origin.number.is_none()).map(|(_, figures)| &figures[..]);
+        let Some([routes]) = of_app else { panic!("{all:?}") };
+        assert_eq!((routes.name.as_str(), routes.value, &routes.attributes[0].1[..]), ("ostler.app.http.route.requests", 8.0, "GET /"));
         assert_eq!((find(0, "ostler.app.memory.usage"), find(0, "ostler.app.restarts")), (vec![10.0], vec![0.0]));
         assert_eq!(find(1, "ostler.app.http.response.p95"), [0.0075]);
         assert_eq!(find(2, "ostler.app.restarts").len(), 1, "of an only instance the app's are its own");

@@ -5,11 +5,13 @@ use hyper::{Response, StatusCode};
 use ostler_core::text::causes::with_causes;
 use ostler_core::text::units;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::access::Identity;
 use crate::access::audit::AuditEntry;
-use crate::alerts::settings::{AlertsError, Settings, read_channel};
+use crate::alerts::channels::read_channel;
+use crate::alerts::channels::{ChangeError, ChannelSettings, without_secrets};
+use crate::alerts::settings::{AlertsError, Settings};
 use crate::alerts::{Overview, test as try_channel};
 use crate::clock::now_ms;
 use crate::http::body;
@@ -142,6 +144,45 @@ pub(super) async fn add_channel(site: &Site, request: ClientRequest, identity: &
         Ok(replaced) => {
             audit(site, identity, from, &format!("set alert channel {}", channel.policy.name), None);
             reply::json(&json!({ "name": channel.policy.name, "replaced": replaced }))
+        }
+        Err(problem) => settings_error(&problem),
+    }
+}
+
+pub(super) fn channels(site: &Site, identity: &Identity) -> Response<Body> {
+    if let Some(response) = require_all_namespaces(identity) {
+        return response;
+    }
+    match Settings::of(&site.home).file() {
+        Ok(file) => {
+            let channels: Vec<ChannelSettings> = file.channels.iter().filter_map(without_secrets).collect();
+            reply::json(&json!({ "channels": channels }))
+        }
+        Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &with_causes(&problem)),
+    }
+}
+
+pub(super) async fn change_channel(site: &Site, request: ClientRequest, identity: &Identity, name: &str) -> Response<Body> {
+    let from = request.from;
+    if let Some(response) = require_all_namespaces(identity) {
+        return response;
+    }
+    let change: Map<String, Value> = match body::json(request.body).await {
+        Ok(change) => change,
+        Err(response) => return response,
+    };
+    match Settings::of(&site.home).change_channel(name, &change) {
+        Ok(Ok(())) => {
+            audit(site, identity, from, &format!("change alert channel {name}"), None);
+            reply::json(&json!({ "done": true }))
+        }
+        Ok(Err(refusal)) => {
+            let status = match refusal {
+                ChangeError::Missing => StatusCode::NOT_FOUND,
+                ChangeError::Program => StatusCode::FORBIDDEN,
+                ChangeError::Fixed(_) | ChangeError::Kept(_) | ChangeError::Invalid(_) => StatusCode::BAD_REQUEST,
+            };
+            error(status, &refusal.to_string())
         }
         Err(problem) => settings_error(&problem),
     }

@@ -1,6 +1,9 @@
 //! `/api/apps`: the list, and one app in full.
 
+use std::time::Duration;
+
 use hyper::{Response, StatusCode};
+use ostler_client::source_line::{SourceLine, of_error};
 use ostler_client::{Client, ClientError};
 use ostler_proto::control::{Detail, Failure, Request, Response as Answer};
 
@@ -30,16 +33,38 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
         // A rollout names its app without a namespace, so it is ambiguous if several namespaces
         // have the app.
         Ok((details, rollouts)) => {
+            let source = source_line(&app, &details).await;
             let snapshot = site.daemon.latest();
             let is_its = |id: u32| app.instances.iter().any(|instance| instance.id == id);
-            let figures: Vec<_> = snapshot.figures.iter().filter(|one| is_its(one.id)).map(|one| &one.figures).collect();
-            match view::detail(app.clone(), &details, &rollouts, &figures) {
-                Some(detail) => json(&detail),
-                None => not_found(name),
+            let figures: Vec<_> = snapshot.figures.iter().filter(|one| is_its(one.id)).collect();
+            let Some(mut detail) = view::detail(app.clone(), &details, &rollouts, &figures, source) else { return not_found(name) };
+            if let Some(error) = detail.failure.as_mut().and_then(|failure| failure.error.as_mut()) {
+                error.id = site.errors.book().of_exception(name, &error.exception).map(|group| group.id.clone());
             }
+            json(&detail)
         }
         Err(problem) => daemon_error(&problem),
     }
+}
+
+/// Maximum wait for the source line of an error. The answer comes without it if the disk is slow.
+const SOURCE: Duration = Duration::from_millis(500);
+
+/// Returns the source line of the last failure, if it is shown and can be read.
+async fn source_line(app: &view::App, details: &[Detail]) -> Option<SourceLine> {
+    let detail = view::failed(app, details)?.clone();
+    let read = tokio::task::spawn_blocking(move || of_error(&detail));
+    tokio::time::timeout(SOURCE, read).await.ok()?.ok()?
+}
+
+/// Answers with the routes of a Node app. A page reads them every two seconds, and the app in full
+/// only now and then.
+pub(super) async fn routes(site: &Site, identity: &Identity, name: &str) -> Response<Body> {
+    let Some((app, _)) = find(site, identity, name).await else { return not_found(name) };
+    let snapshot = site.daemon.latest();
+    let is_its = |id: u32| app.instances.iter().any(|instance| instance.id == id);
+    let figures: Vec<_> = snapshot.figures.iter().filter(|one| is_its(one.id)).collect();
+    json(&serde_json::json!({ "at": snapshot.at_ms, "routes": view::routes(&figures) }))
 }
 
 /// Returns those of these instances that still exist. A scale-down may continue after the table was

@@ -1,7 +1,12 @@
 //! `/api/errors`: exceptions of apps in groups.
 
+use std::time::Duration;
+
 use hyper::{Response, StatusCode};
+use ostler_client::source_line::around;
 use ostler_client::words::shown;
+use ostler_core::logs::masking::{masked, secrets};
+use ostler_otlp::store::{Filter, Summary};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -33,6 +38,8 @@ pub(super) struct GroupSummary<'a> {
     release: Option<&'a ReleaseCount>,
     /// First exception after it was resolved.
     returned: Option<&'a Recurrence>,
+    /// Exceptions in each of the last 24 hours, the oldest first.
+    trend: Vec<u64>,
 }
 
 /// A group in full.
@@ -45,6 +52,25 @@ pub(super) struct GroupDetail<'a> {
     sample: &'a ExceptionSample,
     /// User who marked it as resolved, and the time.
     resolved: Option<&'a errors::ResolvedMark>,
+    #[serde(flatten)]
+    found: FoundContext,
+}
+
+/// Data about the sample of a group from other sources.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct FoundContext {
+    /// Request that failed with it; none = unknown.
+    route: Option<String>,
+    /// Kept trace of that request.
+    trace: Option<String>,
+    /// Source lines around the place that threw it, as they are now.
+    source: Vec<Source>,
+}
+
+#[derive(Debug, Serialize)]
+struct Source {
+    number: u32,
+    text: String,
 }
 
 pub(super) fn summary<'a>(group: &'a Group, resolved: &Resolved) -> GroupSummary<'a> {
@@ -61,16 +87,60 @@ pub(super) fn summary<'a>(group: &'a Group, resolved: &Resolved) -> GroupSummary
         state,
         release: group.releases.last(),
         returned: group.returned.as_ref().filter(|_| state == GroupState::Returned),
+        trend: group.trend(now_ms()),
     }
 }
 
-pub(super) fn detail<'a>(group: &'a Group, resolved: &'a Resolved) -> GroupDetail<'a> {
+pub(super) fn detail<'a>(group: &'a Group, resolved: &'a Resolved, found: FoundContext) -> GroupDetail<'a> {
     GroupDetail {
         summary: summary(group, resolved),
         releases: &group.releases,
         sample: &group.sample,
         resolved: resolved.mark_of(&group.id),
+        found,
     }
+}
+
+/// Maximum difference between the times of an exception and of its trace.
+const TRACE_MS: u64 = 5000;
+/// Number of failed traces that are searched.
+const TRACES: usize = 500;
+/// Lines before and after the place that threw an exception.
+const LINES: u32 = 3;
+/// Maximum wait for these lines. The answer comes without them if the disk is slow.
+const SOURCE: Duration = Duration::from_millis(500);
+
+/// Returns the kept trace of the request that failed with the sample: its id and its route.
+fn trace_of(site: &Site, identity: &Identity, group: &Group) -> Option<(String, String)> {
+    let sample = &group.sample;
+    let filter = Filter { app: Some(group.app.clone()), failed: true, limit: TRACES, ..Filter::default() };
+    let (traces, _) = site.otlp.traces.store.borrow().list(&filter, &|sender| super::traces::sees(identity, sender));
+    let message = Some(&sample.exception.message).filter(|message| !message.is_empty())?;
+    let is_it = |trace: &&Summary| {
+        let near = sample.at.saturating_sub(TRACE_MS)..=sample.at.saturating_add(TRACE_MS);
+        near.contains(&trace.at) && trace.message.contains(message.as_str())
+    };
+    traces.iter().find(is_it).map(|trace| (trace.id.clone(), trace.route.clone()))
+}
+
+/// Returns the source lines around the place that threw the sample, without secrets.
+async fn source(site: &Site, group: &Group) -> Vec<Source> {
+    let Some((path, line)) = group.sample.exception.culprit().and_then(|frame| Some((frame.file.clone(), frame.line?))) else {
+        return Vec::new();
+    };
+    let snapshot = site.daemon.latest();
+    let mut rows = snapshot.rows.iter().filter(|row| row.name == group.app);
+    let Some(id) = rows.clone().find(|row| row.id == group.sample.instance).or_else(|| rows.next()).map(|row| row.id) else {
+        return Vec::new();
+    };
+    let read = site.daemon.query(move |client| {
+        let details = super::apps::still_existing(client, vec![id.to_string()])?;
+        let Some(detail) = details.first() else { return Ok(Vec::new()) };
+        let hidden = secrets(&serde_json::to_value(&detail.spec).unwrap_or_default());
+        let lines = around(&detail.spec, &path, line, LINES);
+        Ok(lines.into_iter().map(|line| Source { number: line.number, text: masked(&line.text, &hidden) }).collect())
+    });
+    tokio::time::timeout(SOURCE, read).await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 pub(super) async fn list(site: &Site, request: &ClientRequest, identity: &Identity) -> Response<Body> {
@@ -84,11 +154,12 @@ pub(super) async fn list(site: &Site, request: &ClientRequest, identity: &Identi
 
 pub(super) async fn one(site: &Site, identity: &Identity, id: &str) -> Response<Body> {
     let table_watch = watch_visible(site, identity).await;
-    let (book, resolved) = (site.errors.book(), site.errors.resolved());
-    match book.find(id).filter(|group| sees(identity, &table_watch, group)) {
-        Some(group) => reply(&detail(group, &resolved)),
-        None => not_found(id),
-    }
+    let group = site.errors.book().find(id).filter(|group| sees(identity, &table_watch, group)).cloned();
+    let Some(group) = group else { return not_found(id) };
+    let source = source(site, &group).await;
+    let (trace, route) = trace_of(site, identity, &group).unzip();
+    let route = group.sample.exception.route.clone().or(route);
+    reply(&detail(&group, &site.errors.resolved(), FoundContext { route, trace, source }))
 }
 
 /// Body without parameters.

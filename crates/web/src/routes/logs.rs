@@ -210,13 +210,12 @@ mod tests {
     #[test]
     fn partial_lines_are_joined_in_downloads() {
         let piece = |app: &str, text: &str, partial| LogLine {
-            at: None,
             app: Some(app.into()),
             instance: Some(1),
             stream: "out",
             text: text.into(),
-            cut: false,
             partial,
+            ..LogLine::default()
         };
         let download = |lines: Vec<LogLine>| {
             let mut text = String::new();

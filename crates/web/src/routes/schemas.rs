@@ -17,6 +17,17 @@ pub(super) fn session_body() -> Value {
     })
 }
 
+pub(super) fn app_routes() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "at": { "type": "integer", "description": "wall clock, milliseconds since 1970" },
+            "routes": { "type": "array", "items": { "$ref": "#/components/schemas/AppRoute" } },
+        },
+        "required": ["at", "routes"],
+    })
+}
+
 pub(super) fn one_instance() -> Value {
     json!({
         "type": "object",
@@ -82,6 +93,30 @@ pub(super) fn events() -> Value {
             },
         },
         "required": ["events", "more", "begins"],
+    })
+}
+
+pub(super) fn ports() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "ports": {
+                "type": "array",
+                "description": "by port, then app; several apps may share a port",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "port": { "type": "integer", "description": "TCP port" },
+                        "ephemeral": { "type": "boolean", "description": "the port is in the range from which the kernel picks ports itself" },
+                        "app": { "type": "string" },
+                        "namespace": { "type": "string" },
+                        "instances": { "type": "array", "items": { "type": "integer" } },
+                    },
+                    "required": ["port", "ephemeral", "app", "namespace", "instances"],
+                },
+            },
+        },
+        "required": ["ports"],
     })
 }
 
@@ -170,6 +205,60 @@ pub(super) fn alerts_test_body() -> Value {
     json!({ "type": "object", "properties": { "channel": { "type": "string" } }, "required": [] })
 }
 
+pub(super) fn hosts() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "hosts": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "name": { "type": "string" },
+                        "host": { "type": "string", "description": "name or address for ssh" },
+                        "user": { "type": ["string", "null"] },
+                        "port": { "type": ["integer", "null"] },
+                        "here": { "type": "boolean", "description": "true: this machine" },
+                        "dashboard": { "type": ["string", "null"], "description": "address for browsers; null: unknown" },
+                    },
+                    "required": ["name", "host", "user", "port", "here", "dashboard"],
+                },
+            },
+            "problem": { "type": ["string", "null"], "description": "why the hosts file cannot be used" },
+        },
+        "required": ["hosts", "problem"],
+    })
+}
+
+pub(super) fn alerts_channels() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "channels": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "name": { "type": "string" },
+                        "type": { "type": "string" },
+                        "severity": { "type": "string", "enum": ["info", "warning", "critical"] },
+                        "resolved": { "type": "boolean" },
+                        "quiet": { "type": ["object", "null"], "description": "from, to, zone" },
+                        "settings": { "type": "object", "description": "settings of the service that are not secret" },
+                        "secrets": { "type": "array", "description": "names of the secret settings that are set", "items": { "type": "string" } },
+                    },
+                    "required": ["name", "type", "severity", "resolved", "quiet", "settings", "secrets"],
+                },
+            },
+        },
+        "required": ["channels"],
+    })
+}
+
+pub(super) fn alerts_channel_body() -> Value {
+    json!({ "type": "object", "description": "the settings to change, as in alerts.json; not name and type" })
+}
+
 pub(super) fn alerts_channels_answer() -> Value {
     json!({
         "type": "object",
@@ -201,21 +290,33 @@ pub(super) fn alerts_silences_body() -> Value {
 }
 
 pub(super) fn history() -> Value {
+    let metric = json!({ "type": "string" });
+    let step = json!({ "type": "integer", "description": "ms" });
+    let figures = json!({
+        "type": "array",
+        "items": {
+            "type": "array",
+            "description": "start of the step in ms, minimum, average, maximum",
+            "items": { "type": "number" },
+            "minItems": 4,
+            "maxItems": 4,
+        },
+    });
     json!({
         "type": "object",
+        "description": "metric, step and figures for one metric, series for several; a series without values is empty",
         "properties": {
-            "metric": { "type": "string" },
             "from": { "type": "integer" },
             "to": { "type": "integer" },
-            "step": { "type": "integer", "description": "ms" },
-            "figures": {
+            "metric": metric,
+            "step": step,
+            "figures": figures,
+            "series": {
                 "type": "array",
                 "items": {
-                    "type": "array",
-                    "description": "start of the step in ms, minimum, average, maximum",
-                    "items": { "type": "number" },
-                    "minItems": 4,
-                    "maxItems": 4,
+                    "type": "object",
+                    "properties": { "metric": metric, "step": step, "figures": figures },
+                    "required": ["metric", "step", "figures"],
                 },
             },
             "marks": {
@@ -232,7 +333,7 @@ pub(super) fn history() -> Value {
                 },
             },
         },
-        "required": ["metric", "from", "to", "step", "figures", "marks"],
+        "required": ["from", "to", "marks"],
     })
 }
 

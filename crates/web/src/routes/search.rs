@@ -166,7 +166,8 @@ fn as_text(record: &[u8]) -> String {
     if !hit.is_object() {
         return String::new();
     }
-    let at = hit["at"].as_str().map_or_else(String::new, |at| format!("{at} "));
+    let mark = if text("time_from") == "estimated" { "~" } else { "" };
+    let at = hit["at"].as_str().map_or_else(String::new, |at| format!("{mark}{at} "));
     format!("{}|{}|{} {at}{}\n", hit["instance"], text("app"), text("stream"), text("text"))
 }
 
@@ -227,6 +228,8 @@ mod tests {
     fn hits_are_formatted_as_text() {
         let hit = br#"{"hit":{"at":"2026-11-24T00:00:00.000Z","app":"api","instance":3,"stream":"err","text":"a|b"}}"#;
         assert_eq!(as_text(hit), "3|api|err 2026-11-24T00:00:00.000Z a|b\n");
+        let estimated = String::from_utf8_lossy(hit).replace(r#""app""#, r#""time_from":"estimated","app""#);
+        assert_eq!(as_text(estimated.as_bytes()), "3|api|err ~2026-11-24T00:00:00.000Z a|b\n");
         assert_eq!(as_text(br#"{"progress":{"looked":1}}"#) + &as_text(b"nonsense"), "");
     }
 }

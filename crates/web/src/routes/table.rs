@@ -7,7 +7,9 @@ use super::operation::ResponseContent::{Json, Other};
 use super::operation::Schema::{Inline, Named};
 use super::operation::about;
 use super::route::{Handler, Route, delete, get, open, post, run};
-use super::{access, alerts, apps, errors, events, history, live, logs, metrics, openapi, profiles, schemas, search, session, traces};
+use super::{
+    access, alerts, apps, errors, events, history, hosts, live, logs, metrics, openapi, ports, profiles, schemas, search, session, traces,
+};
 use crate::access::Role::{Admin, Operator, Viewer};
 
 const NO_APP: &str = "no such app, or not visible to you";
@@ -63,6 +65,12 @@ pub(super) static ROUTES: &[Route] = &[
         run!(|call| apps::one(&call.site, &call.identity, &call.name).await),
         about("Details of one app", Json(Named("AppDetail"))).errors(&[(404, NO_APP), (503, NO_DAEMON)]),
     ),
+    get(
+        "/api/apps/{name}/routes",
+        Viewer,
+        run!(|call| apps::routes(&call.site, &call.identity, &call.name).await),
+        about("Routes of a Node app in the last 10 to 20 s, busiest first", Json(Inline(schemas::app_routes))).errors(&[(404, NO_APP)]),
+    ),
     order!("start", Operator, AppCommand::Start, Inline(schemas::one_instance)),
     order!("stop", Operator, AppCommand::Stop, Inline(schemas::one_instance)),
     order!("restart", Operator, AppCommand::Restart, Inline(schemas::one_instance)),
@@ -74,6 +82,18 @@ pub(super) static ROUTES: &[Route] = &[
     order!("send", Operator, AppCommand::Send, Inline(schemas::send)),
     order!("delete", Admin, AppCommand::Delete, Inline(schemas::one_instance)),
     order!("flush", Admin, AppCommand::Flush, Inline(schemas::one_instance)),
+    get(
+        "/api/hosts",
+        Viewer,
+        run!(|call| hosts::list(&call.site, &call.identity)),
+        about("Hosts of the hosts file, with the addresses of their dashboards", Json(Inline(schemas::hosts))),
+    ),
+    get(
+        "/api/ports",
+        Viewer,
+        run!(|call| ports::answer(&call.site, &call.identity).await),
+        about("TCP ports on which apps listen", Json(Inline(schemas::ports))).errors(&[(503, NO_DAEMON)]),
+    ),
     get(
         "/api/live",
         Viewer,
@@ -161,7 +181,7 @@ pub(super) static ROUTES: &[Route] = &[
             Parameter("q", "string", "the text; omitted: every line"),
             Parameter("regex", "integer", "1: the text is a regular expression"),
             Parameter("ignore_case", "integer", "1: case-insensitive"),
-            Parameter("timed", "integer", "1: lines without a timestamp are skipped and counted as `untimed`"),
+            Parameter("timed", "integer", "1: lines whose time is unknown or too uncertain are skipped and counted as `untimed`"),
             Parameter("from", "integer", "ms since 1970"),
             Parameter("to", "integer", "ms since 1970"),
             Parameter("stream", "string", "out or err; omitted: both"),
@@ -222,12 +242,26 @@ pub(super) static ROUTES: &[Route] = &[
             .body(Inline(schemas::alerts_test_body))
             .errors(&[(404, NO_CHANNEL)]),
     ),
+    get(
+        "/api/alerts/channels",
+        Admin,
+        run!(|call| alerts::channels(&call.site, &call.identity)),
+        about("Settings of channels without their secrets", Json(Inline(schemas::alerts_channels))),
+    ),
     post(
         "/api/alerts/channels",
         Admin,
         run!(|call| alerts::add_channel(&call.site, call.request, &call.identity).await),
         about("Adds a channel, or replaces the channel with that name", Json(Inline(schemas::alerts_channels_answer)))
             .body(Inline(schemas::alerts_channels_body)),
+    ),
+    post(
+        "/api/alerts/channels/{name}",
+        Admin,
+        run!(|call| alerts::change_channel(&call.site, call.request, &call.identity, &call.name).await),
+        about("Changes settings of a channel: null removes a setting, and missing settings stay", Json(Named("Done")))
+            .body(Inline(schemas::alerts_channel_body))
+            .errors(&[(404, NO_CHANNEL), (400, "an invalid setting, or a saved secret must be entered again for a new address")]),
     ),
     delete(
         "/api/alerts/channels/{name}",
@@ -256,8 +290,10 @@ pub(super) static ROUTES: &[Route] = &[
                 Parameter(
                     "metric",
                     "string",
-                    "cpu, memory, restarts, requests, p95, errors, loop, loop-p95, loop-use, heap, own:<name>; for the machine cpu, \
-                     memory, load, disk",
+                    "repeat it for up to 32 metrics; `route:*` and `own:*` stand for all of them that have values. cpu (percent of one core), memory, heap, heap-total (bytes), requests (a second), p50, p95, p99, loop, loop-p95, \
+                     loop-p99 (ms), errors (percent of requests with 5xx), loop-use, gc (percent of time), handles, restarts (counter), \
+                     restarted (restarts in each step), route:<route> (requests a second), own:<name>; for the machine cpu (percent of \
+                     all cores), memory, disk (bytes), load",
                 ),
                 Parameter("app", "string", "omitted: the machine"),
                 Parameter("namespace", "string", "namespace of the app"),

@@ -70,6 +70,11 @@ fn each_route_requires_its_role() {
     for (method, path, needs) in [
         (Method::GET, "/api/apps", Some(Role::Viewer)),
         (Method::POST, "/api/apps", None),
+        (Method::GET, "/api/ports", Some(Role::Viewer)),
+        (Method::GET, "/api/hosts", Some(Role::Viewer)),
+        (Method::POST, "/api/hosts", None),
+        (Method::POST, "/api/ports", None),
+        (Method::GET, "/api/apps/a/routes", Some(Role::Viewer)),
         (Method::GET, "/api/logs/live", Some(Role::Viewer)),
         (Method::GET, "/api/logs/search", Some(Role::Viewer)),
         (Method::POST, "/api/logs/search", None),
@@ -103,7 +108,9 @@ fn each_route_requires_its_role() {
         (Method::DELETE, "/api/alerts/channels/x", Some(Role::Admin)),
         (Method::POST, "/api/alerts/silences", Some(Role::Operator)),
         (Method::DELETE, "/api/alerts/silences/x", Some(Role::Operator)),
-        (Method::GET, "/api/alerts/channels", None),
+        (Method::GET, "/api/alerts/channels", Some(Role::Admin)),
+        (Method::POST, "/api/alerts/channels/x", Some(Role::Admin)),
+        (Method::GET, "/api/alerts/channels/x", None),
     ] {
         assert_eq!(role(&method, path), needs, "{method} {path}");
     }
@@ -155,12 +162,13 @@ fn routes_are_documented() {
 #[test]
 fn responses_have_the_documented_properties() {
     let document = openapi::document(ROUTES);
-    let rows = vec![crate::view::tests_row(0, "api", "default", "online")];
+    let trouble = Some(ostler_core::lifecycle::Trouble::Crashed);
+    let rows = vec![ostler_proto::control::TableRow { trouble, ..crate::view::tests_row(0, "api", "default", "stopped") }];
     let all = crate::view::apps(&crate::snapshot::Snapshot { rows, ..Default::default() }, |_| true);
     let all = serde_json::to_value(&all).unwrap();
     let group = crate::errors::tests_group();
     let resolved = crate::errors::Resolved::default();
-    let (short, full) = (errors::summary(&group, &resolved), errors::detail(&group, &resolved));
+    let (short, full) = (errors::summary(&group, &resolved), errors::detail(&group, &resolved, errors::FoundContext::default()));
     let (short, full) = (serde_json::to_value(short).unwrap(), serde_json::to_value(full).unwrap());
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
     let subject = crate::profiles::tests_subject();

@@ -49,6 +49,6 @@ pub(super) fn one(site: &Site, identity: &Identity, id: &str) -> Response<Body> 
 
 /// Returns true if the user sees this sender. Senders that match no app are visible only to users
 /// who see all namespaces.
-fn sees(identity: &Identity, sender: &Sender) -> bool {
+pub(super) fn sees(identity: &Identity, sender: &Sender) -> bool {
     identity.sees_all() || sender.app.as_ref().is_some_and(|(namespace, _)| identity.sees(namespace))
 }

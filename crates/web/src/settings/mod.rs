@@ -9,6 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ostler_core::{marked, message};
 use serde::{Deserialize, Serialize};
 
 use crate::json_file::{FileError, JsonFile};
@@ -79,8 +80,12 @@ pub enum SettingsError {
     File(#[from] FileError),
     /// The address is reachable from other machines, without encryption.
     #[error(
-        "{0} is reachable from other machines without encryption, so passwords could be read on the network; listen on 127.0.0.1 behind a \
-         proxy with TLS, confirm such a proxy with --behind-proxy, or set --tls-cert and --tls-key"
+        "{}",
+        message!(
+            "{address} is reachable from other machines without encryption, so passwords could be read on the network; listen on 127.0.0.1 \
+             behind a proxy with TLS, confirm such a proxy with --behind-proxy, or set --tls-cert and --tls-key",
+            address = _0
+        )
     )]
     Public(String),
     /// Certificate or key cannot be used.
@@ -90,7 +95,7 @@ pub enum SettingsError {
     #[error(transparent)]
     Otlp(#[from] OtlpError),
     /// The file with the port for traces cannot be written.
-    #[error("cannot write \"{}\"", path.display())]
+    #[error("{}", message!("cannot write \"{path}\"", path = path.display()))]
     PortFile {
         /// The file.
         path: PathBuf,
@@ -98,13 +103,13 @@ pub enum SettingsError {
         source: io::Error,
     },
     /// The value is neither an address nor a path.
-    #[error("{0:?} is not an address to listen on: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket")]
+    #[error("{}", message!("{address} is not an address to listen on: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket", address = format!("{_0:?}")))]
     Address(String),
 }
 
 impl Settings {
     fn file(home: &Path) -> JsonFile {
-        JsonFile::edited(home, "settings.json", "; correct it, or remove it and run `ostler web enable`")
+        JsonFile::edited(home, "settings.json", marked!("; correct it, or remove it and run `ostler web enable`"))
     }
 
     /// Returns the path of the settings file.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_alerts::channel::Url;
 use ostler_core::logs::masking::MASK;
+use ostler_core::message;
 use serde::{Deserialize, Serialize};
 
 /// Default port for traces, the standard port of OTLP over HTTP.
@@ -64,15 +65,18 @@ impl fmt::Debug for Push {
 pub enum OtlpError {
     /// The address is invalid.
     #[error(
-        "expected the address of an OTLP over HTTP receiver, such as https://otel.example.com:4318, without user and password: use a \
-         header to authenticate"
+        "{}",
+        message!(
+            "expected the address of an OTLP over HTTP receiver, such as https://otel.example.com:4318, without user and password: use a \
+             header to authenticate"
+        )
     )]
     Address,
     /// A header is invalid. Its content is not shown, because it may be a secret.
-    #[error("header {0} is invalid: expected Name=value, in ASCII, at most {HEADERS} headers, and no header that HTTP itself uses")]
+    #[error("{}", message!("header {number} is invalid: expected Name=value, in ASCII, at most {most} headers, and no header that HTTP itself uses", number = _0, most = HEADERS))]
     Header(usize),
     /// Too many megabytes.
-    #[error("expected 1 to {MOST_MB} megabytes")]
+    #[error("{}", message!("expected 1 to {most} megabytes", most = MOST_MB))]
     Megabytes,
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ostler_core::message;
 use ostler_http::{Encryption, PlainStream};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -28,7 +29,7 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file cannot be read, or is not PEM.
-    #[error("cannot read \"{}\"", path.display())]
+    #[error("{}", message!("cannot read \"{path}\"", path = path.display()))]
     Read {
         /// The file.
         path: PathBuf,
@@ -36,13 +37,13 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// The file contains no certificate.
-    #[error("no certificate in \"{}\"", path.display())]
+    #[error("{}", message!("no certificate in \"{path}\"", path = path.display()))]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
     /// The files do not match, or their kind is not supported.
-    #[error("\"{}\" and \"{}\" cannot be used together", cert.display(), key.display())]
+    #[error("{}", message!("\"{cert}\" and \"{key}\" cannot be used together", cert = cert.display(), key = key.display()))]
     Unusable {
         /// The certificate.
         cert: PathBuf,

@@ -9,7 +9,7 @@ use ostler_client::Peer;
 use ostler_proto::control::{InstanceFigures, TableRow};
 
 pub(crate) use host::Host;
-pub(crate) use reported::ReportedMetrics;
+pub(crate) use reported::{ReportedMetrics, is_measured};
 
 /// State at one instant.
 #[derive(Clone, Debug, Default)]

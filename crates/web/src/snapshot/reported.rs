@@ -1,4 +1,5 @@
-//! Custom metrics that apps report (`axm_monitor`), by instance. Pure.
+//! Custom metrics that apps report (`axm_monitor`), by instance. The daemon adds its own
+//! measurements to them; these are not custom metrics. Pure.
 
 use std::collections::BTreeMap;
 
@@ -40,8 +41,16 @@ impl ReportedMetrics {
     }
 }
 
+/// Returns true if ostler has measured this metric.
+pub(crate) fn is_measured(metric: &Value) -> bool {
+    metric.get("type").and_then(Value::as_str) == Some("ostler")
+}
+
 /// Parses a metric: a number, or a text with a number.
 fn figure((name, metric): (&String, &Value)) -> Option<(String, f64)> {
+    if is_measured(metric) {
+        return None;
+    }
     let value = metric.get("value")?;
     let value = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|value| value.is_finite())?;
     (name.len() <= LONGEST && !name.is_empty()).then(|| (name.clone(), value))
@@ -63,6 +72,8 @@ mod tests {
     fn metric_values_are_read_from_numbers_and_texts() {
         for (metric, found) in [
             (json!({ "value": 7 }), Some(7.0)),
+            (json!({ "value": 7, "type": "histogram" }), Some(7.0)),
+            (json!({ "value": 7, "type": "ostler" }), None),
             (json!({ "value": "9.48", "unit": "MiB" }), Some(9.48)),
             (json!({ "value": " -1 " }), Some(-1.0)),
             (json!({ "value": "much" }), None),

@@ -3,14 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ostler_client::source_line::SourceLine;
 use ostler_client::words;
 use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::logs::masking::{mask, secrets};
-use ostler_proto::control::{Detail, Figures, RolloutReport, RolloutState};
+use ostler_proto::control::{Detail, InstanceFigures, RolloutReport, RolloutState};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::App;
+use super::config::settings;
+use super::failure::{Failure, failed, failure};
+use super::routes::{Route, routes};
+use crate::snapshot::is_measured;
 
 /// Maximum number of custom metrics and actions that are shown per instance.
 const MOST: usize = 256;
@@ -24,14 +30,21 @@ pub(crate) struct AppDetail {
     cwd: String,
     /// True if the app can take profiles of itself.
     profiles: bool,
-    /// Effective configuration, masked.
-    config: Value,
+    /// Configuration by the keys of its ecosystem file, masked.
+    config: Map<String, Value>,
+    /// Source of each key of `config`: `file`, `option`, `default`.
+    config_from: BTreeMap<String, &'static str>,
+    /// Its ecosystem file.
+    config_file: Option<String>,
     /// Names of its environment variables.
     env: BTreeSet<String>,
     metrics: Vec<Metric>,
     /// Routes of a Node app, sorted by number of requests, the largest first.
     routes: Vec<Route>,
     actions: Vec<Action>,
+    /// Last failure, if the app is down because of it or restarts often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<Failure>,
     /// Exits of its processes, the newest first.
     exits: Vec<Exit>,
     releases: Vec<Release>,
@@ -46,18 +59,9 @@ struct Metric {
     name: String,
     value: Value,
     unit: Option<String>,
-}
-
-/// Metrics of a route over all Node processes of an app, of the last 10 to 20 s.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-struct Route {
-    route: String,
-    /// Requests per second, total.
-    rate: f64,
-    /// Share of the requests with 5xx, 0 to 1; none without a request.
-    failed_share: Option<f64>,
-    /// 95th percentile of the response time in seconds, of the slowest instance.
-    p95: Option<f64>,
+    /// True if ostler has measured it; false if the app reports it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    measured: bool,
 }
 
 /// An action that the app offers.
@@ -77,6 +81,8 @@ struct Exit {
     /// Text about the exit and its reason, which follows "it".
     text: String,
     ran_ms: u64,
+    /// `failed`, `requested`, or `exited` (by itself, without an error).
+    kind: &'static str,
     last_words: Vec<String>,
 }
 
@@ -97,30 +103,45 @@ struct Logs {
     error: Option<String>,
 }
 
-/// Returns the app of these instances, which all have one name.
-pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport], figures: &[&Figures]) -> Option<AppDetail> {
+/// Returns the app of these instances, which all have one name. `source` is the source line of its
+/// last failure.
+pub(crate) fn detail(
+    app: App,
+    details: &[Detail],
+    rollouts: &[RolloutReport],
+    figures: &[&InstanceFigures],
+    source: Option<SourceLine>,
+) -> Option<AppDetail> {
     let first = details.first()?;
-    let mut config = serde_json::to_value(&first.spec).unwrap_or_default();
     let hidden = secrets(&serde_json::to_value(details.iter().map(|detail| &detail.spec).collect::<Vec<_>>()).unwrap_or_default());
-    mask(&mut config, &hidden);
-    if let Value::Object(map) = &mut config {
-        map.remove("env");
+    let (mut config, mut config_from) = (Map::new(), BTreeMap::new());
+    for setting in settings(&first.spec, &first.files) {
+        config_from.insert(setting.key.clone(), setting.from);
+        config.insert(setting.key, setting.value);
     }
+    let mut config = Value::Object(config);
+    mask(&mut config, &hidden);
+    let Value::Object(config) = config else { return None };
     let env = first.spec.env.layers().flat_map(|layer| layer.keys().cloned()).collect();
     let mut exits: Vec<Exit> = details.iter().flat_map(exits_of).collect();
     exits.sort_by_key(|exit| std::cmp::Reverse(exit.at));
     for line in exits.iter_mut().flat_map(|exit| &mut exit.last_words) {
         *line = ostler_core::logs::masking::masked(line, &hidden);
     }
+    let masked = |text: &str| ostler_core::logs::masking::masked(text, &hidden);
+    let failure = failed(&app, details).and_then(|detail| failure(detail, source, masked));
     Some(AppDetail {
+        failure,
         script: first.spec.script.clone(),
         cwd: first.spec.cwd.clone(),
         profiles: is_profiled(&first.spec),
         app,
         config,
+        config_from,
+        config_file: first.spec.config_file.clone(),
         env,
         metrics: details.iter().flat_map(metrics_of).collect(),
-        routes: routes_of(figures),
+        routes: routes(figures),
         actions: actions_of(first),
         exits,
         releases: rollouts.iter().rev().map(release).collect(),
@@ -144,6 +165,11 @@ fn exits_of(detail: &Detail) -> impl Iterator<Item = Exit> + use<'_> {
         pid: exit.pid,
         text: format!("{}, {}", words::exit_text(exit.ending), words::exit_cause_text(&exit.cause)),
         ran_ms: exit.ended.mono_ms.saturating_sub(exit.started.mono_ms),
+        kind: match exit.ending {
+            _ if exit.is_requested() => "requested",
+            ProcessEnding::Code(0) => "exited",
+            _ => "failed",
+        },
         last_words: exit.last_lines.clone(),
     })
 }
@@ -152,33 +178,14 @@ fn metrics_of(detail: &Detail) -> impl Iterator<Item = Metric> + use<'_> {
     let text =
         |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     detail.learned.axm_monitor.iter().take(MOST).filter_map(move |(name, metric)| {
+        let measured = is_measured(metric);
         let metric = metric.as_object()?;
         // The metrics of routes have a table of their own.
-        if text(metric, "type").as_deref() == Some("ostler") && text(metric, "unit").as_deref() == Some("req/min") {
+        if measured && text(metric, "unit").as_deref() == Some("req/min") {
             return None;
         }
-        Some(Metric { instance: detail.id, name: name.clone(), value: metric.get("value")?.clone(), unit: text(metric, "unit") })
+        Some(Metric { instance: detail.id, name: name.clone(), value: metric.get("value")?.clone(), unit: text(metric, "unit"), measured })
     })
-}
-
-fn routes_of(figures: &[&Figures]) -> Vec<Route> {
-    let mut all: BTreeMap<&str, (Route, f64)> = BTreeMap::new();
-    for route in figures.iter().flat_map(|figures| &figures.routes) {
-        let (sum, failed) = all.entry(&route.route).or_default();
-        let rate = route.rate.unwrap_or(0.0);
-        sum.rate += rate;
-        *failed += rate * route.failed_share.unwrap_or(0.0);
-        sum.p95 = sum.p95.into_iter().chain(route.p95).reduce(f64::max);
-    }
-    let whole = |(name, (sum, failed)): (&str, (Route, f64))| Route {
-        route: name.to_owned(),
-        failed_share: (sum.rate > 0.0).then(|| failed / sum.rate),
-        ..sum
-    };
-    let mut routes: Vec<Route> = all.into_iter().map(whole).collect();
-    routes.sort_by(|one, other| other.rate.total_cmp(&one.rate));
-    routes.truncate(MOST);
-    routes
 }
 
 fn actions_of(detail: &Detail) -> Vec<Action> {
@@ -202,27 +209,17 @@ fn release(report: &RolloutReport) -> Release {
 }
 
 #[cfg(test)]
-mod tests {
-    use ostler_proto::control::RouteFigures;
+pub(crate) mod tests {
+    use ostler_core::lifecycle::{ExitRecord, Instance, InstanceState};
+    use ostler_core::time::Now;
 
     use super::*;
 
-    #[test]
-    fn routes_of_instances_are_summed() {
-        let of = |route: &str, rate, failed_share, p95| RouteFigures {
-            route: route.into(),
-            rate: Some(rate),
-            failed_share,
-            p95,
-            ..RouteFigures::default()
-        };
-        let figures = |routes| Figures { routes, ..Figures::default() };
-        let one = figures(vec![of("GET /", 30.0, Some(0.1), Some(0.2)), of("GET /idle", 0.0, None, None)]);
-        let other = figures(vec![of("GET /", 10.0, Some(0.5), Some(0.1)), of("GET /x", 1.0, Some(0.0), None)]);
-        let routes = routes_of(&[&one, &other]);
-        let names: Vec<&str> = routes.iter().map(|route| route.route.as_str()).collect();
-        assert_eq!(names, ["GET /", "GET /x", "GET /idle"]);
-        assert_eq!((routes[0].rate, routes[0].failed_share, routes[0].p95), (40.0, Some(0.2), Some(0.2)));
-        assert_eq!((routes[2].rate, routes[2].failed_share, routes[2].p95), (0.0, None, None));
+    pub(crate) fn detail(id: u32, spec: AppSpec, state: InstanceState, exits: Vec<ExitRecord>) -> Detail {
+        let value = serde_json::json!({
+            "id": id, "index": 0, "unique_id": "", "spec": spec, "instance": Instance { state, exits, ..Instance::new(Now::at(1)) },
+            "learned": {}, "monit": { "cpu_pct": 0.0, "memory_bytes": 0, "processes": 0 }, "files": {}, "user": "", "home": "",
+        });
+        serde_json::from_value(value).unwrap()
     }
 }

@@ -67,6 +67,7 @@ fn severity(event: &Event) -> &'static str {
         | EventKind::Health { state: Health::Unready | Health::Broken }
         | EventKind::LimitExceeded { warning: true, .. }
         | EventKind::Recovered { .. }
+        | EventKind::ClockMoved { .. }
         | EventKind::ReloadOverruled { .. }
         | EventKind::UpdateFailed { .. } => "warning",
         _ => "info",
@@ -93,5 +94,6 @@ mod tests {
         assert_eq!(severity_of(exit(1), EventCause::policy(PolicyName::Cron, None)), ("info", "exit".into()));
         assert_eq!(severity_of(EventKind::Errored { unstable: 16 }, EventCause::App), ("critical", "errored".into()));
         assert_eq!(severity_of(EventKind::Stopped, EventCause::App), ("info", "stopped".into()));
+        assert_eq!(severity_of(EventKind::ClockMoved { by_ms: 5_000 }, EventCause::System), ("warning", "clock_moved".into()));
     }
 }

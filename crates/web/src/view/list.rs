@@ -1,11 +1,15 @@
 //! List of apps with their instances.
 
+use std::collections::BTreeMap;
+
+use ostler_client::attention::{AttentionReason, attention};
 use ostler_core::app::ExecMode;
 use ostler_core::health;
-use ostler_core::lifecycle::Trouble;
 use ostler_proto::control::{Figures, TableRow};
 use serde::Serialize;
 
+use super::node::NodeSums;
+use super::reason::Reason;
 use crate::snapshot::Host;
 use crate::snapshot::Snapshot;
 
@@ -33,8 +37,9 @@ pub(crate) struct App {
     pub(crate) state: String,
     /// `healthy`, `unready`, `unhealthy`, `starting`, `broken`; none = no health checks.
     pub(crate) health: Option<&'static str>,
+    /// Restarts since it was added or its counters were reset.
     pub(crate) restarts: u64,
-    /// CPU usage of all instances in percent of one core.
+    /// CPU usage of all instances in percent of one core, over the last seconds.
     pub(crate) cpu: f64,
     /// Memory of all instances in bytes.
     pub(crate) memory: u64,
@@ -42,39 +47,14 @@ pub(crate) struct App {
     pub(crate) uptime: Option<u64>,
     pub(crate) user: String,
     pub(crate) watching: bool,
-    /// Reasons for attention: `errored`, `unhealthy`, `crashed`, `keeps_restarting`, `restarting`,
-    /// `launching`.
+    /// Kinds of `reasons`.
     pub(crate) attention: Vec<&'static str>,
+    /// Reasons for attention, the most serious first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reasons: Vec<Reason>,
     /// Combined measurements of its Node processes; none = no measurements.
     pub(crate) node: Option<NodeSums>,
     pub(crate) instances: Vec<Instance>,
-}
-
-/// Combined measurements of the Node processes of an app.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct NodeSums {
-    /// Requests per second, total.
-    pub(crate) rate: f64,
-    /// 95th percentile of the response time in seconds, of the slowest instance.
-    pub(crate) p95: Option<f64>,
-    /// Share of the requests with 5xx, 0 to 1.
-    pub(crate) failed_share: Option<f64>,
-    /// Event loop utilization, 0 to 1, of the busiest instance.
-    pub(crate) loop_use: f64,
-}
-
-impl NodeSums {
-    /// Returns the sums with one more instance.
-    fn with(mut self, figures: &Figures) -> Self {
-        let failed = |rate: f64, share: Option<f64>| share.map(|share| rate * share);
-        let all = failed(self.rate, self.failed_share).unwrap_or(0.0) + failed(figures.rate, figures.failed_share).unwrap_or(0.0);
-        self.rate += figures.rate;
-        self.failed_share =
-            (self.failed_share.is_some() || figures.failed_share.is_some()).then(|| if self.rate > 0.0 { all / self.rate } else { 0.0 });
-        self.p95 = self.p95.into_iter().chain(figures.p95).reduce(f64::max);
-        self.loop_use = self.loop_use.max(figures.loop_use);
-        self
-    }
 }
 
 /// Instance in the list.
@@ -93,94 +73,62 @@ pub(crate) struct Instance {
 
 /// Returns the overview of a snapshot, for the visible namespaces.
 pub(crate) fn apps(snapshot: &Snapshot, sees: impl Fn(&str) -> bool) -> Apps {
-    let mut all: Vec<App> = Vec::new();
+    let figures: BTreeMap<u32, &Figures> = snapshot.figures.iter().map(|one| (one.id, &one.figures)).collect();
+    let mut groups: Vec<Vec<&TableRow>> = Vec::new();
+    let mut places = BTreeMap::new();
     for row in snapshot.rows.iter().filter(|row| sees(&row.namespace)) {
-        let found = all.iter_mut().find(|app| app.name == row.name && app.namespace == row.namespace);
-        match found {
-            Some(app) => app.add(row),
-            None => all.push(App::of(row)),
-        }
-        let figures = snapshot.figures.iter().find(|one| one.id == row.id);
-        let app = all.iter_mut().find(|app| app.name == row.name && app.namespace == row.namespace);
-        if let (Some(one), Some(app)) = (figures, app) {
-            app.node = Some(app.node.unwrap_or_default().with(&one.figures));
+        let place = *places.entry((&row.name, &row.namespace)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
         }
     }
-    let (modules, apps) = all.into_iter().partition(|app| app.kind == "module");
+    let all = groups.iter().filter_map(|rows| App::of(rows, &figures));
+    let (modules, apps) = all.partition(|app| app.kind == "module");
     Apps { at: snapshot.at_ms, daemon: snapshot.peer.is_some(), host: snapshot.host.clone(), apps, modules }
 }
 
 impl App {
-    fn of(row: &TableRow) -> Self {
-        let mut app = Self {
-            name: row.name.clone(),
-            namespace: row.namespace.clone(),
-            kind: if row.module { "module" } else { "app" },
-            mode: if row.mode == ExecMode::Cluster { "cluster" } else { "fork" },
-            version: row.version.clone(),
-            state: row.status.clone(),
-            health: None,
-            restarts: 0,
-            cpu: 0.0,
-            memory: 0,
-            uptime: None,
-            user: row.user.clone(),
-            watching: row.watching,
-            attention: Vec::new(),
-            node: None,
-            instances: Vec::new(),
-        };
-        app.add(row);
-        app
+    /// Combines the rows of its instances.
+    fn of(rows: &[&TableRow], figures: &BTreeMap<u32, &Figures>) -> Option<Self> {
+        let first = *rows.first()?;
+        let found = attention(rows, |id| figures.get(&id).copied());
+        let sum: f64 = rows.iter().map(|row| row.monit.cpu_pct).sum();
+        Some(Self {
+            name: first.name.clone(),
+            namespace: first.namespace.clone(),
+            kind: if first.module { "module" } else { "app" },
+            mode: if first.mode == ExecMode::Cluster { "cluster" } else { "fork" },
+            version: first.version.clone(),
+            state: rows.iter().rev().max_by_key(|row| severity(&row.status))?.status.clone(),
+            health: rows.iter().map(|row| row.health.map(word)).max_by_key(|health| rank(*health)).flatten(),
+            restarts: rows.iter().map(|row| u64::from(row.restarts)).sum(),
+            cpu: (sum * 10.0).round() / 10.0,
+            memory: rows.iter().map(|row| row.monit.memory_bytes).sum(),
+            uptime: rows.iter().filter_map(|row| row.uptime_ms).min(),
+            user: first.user.clone(),
+            watching: first.watching,
+            attention: found.iter().map(AttentionReason::word).collect(),
+            reasons: found.into_iter().map(Reason::of).collect(),
+            node: NodeSums::of(rows.iter().filter_map(|row| figures.get(&row.id).copied())),
+            instances: rows.iter().map(|row| Instance::of(row)).collect(),
+        })
     }
+}
 
-    fn add(&mut self, row: &TableRow) {
-        let health = row.health.map(word);
-        if severity(&row.status) > severity(&self.state) {
-            self.state.clone_from(&row.status);
-        }
-        if rank(health) > rank(self.health) {
-            self.health = health;
-        }
-        self.restarts += u64::from(row.restarts);
-        self.cpu = ((self.cpu + row.monit.cpu_pct) * 10.0).round() / 10.0;
-        self.memory += row.monit.memory_bytes;
-        self.uptime = match (self.uptime, row.uptime_ms) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        for cause in causes(row, health) {
-            if !self.attention.contains(&cause) {
-                self.attention.push(cause);
-            }
-        }
-        self.instances.push(Instance {
+impl Instance {
+    fn of(row: &TableRow) -> Self {
+        Self {
             id: row.id,
             pid: row.pid,
             state: row.status.clone(),
-            health,
+            health: row.health.map(word),
             uptime: row.uptime_ms,
             restarts: row.restarts,
             cpu: row.monit.cpu_pct,
             memory: row.monit.memory_bytes,
-        });
+        }
     }
-}
-
-/// Returns the reasons why an instance needs attention.
-fn causes(row: &TableRow, health: Option<&str>) -> impl Iterator<Item = &'static str> {
-    let state = match (row.status.as_str(), health) {
-        ("errored", _) => Some("errored"),
-        (_, Some("unhealthy")) => Some("unhealthy"),
-        ("waiting restart", _) if row.trouble.is_none() => Some("restarting"),
-        ("launching", _) => Some("launching"),
-        _ => None,
-    };
-    let trouble = row.trouble.map(|trouble| match trouble {
-        Trouble::Crashed => "crashed",
-        Trouble::KeepsRestarting => "keeps_restarting",
-    });
-    state.into_iter().chain(trouble)
 }
 
 /// Returns the word for a health state.
@@ -219,6 +167,7 @@ fn severity(status: &str) -> u8 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use ostler_core::lifecycle::Trouble;
     use ostler_proto::control::{InstanceFigures, Monit};
 
     pub(crate) fn row(id: u32, name: &str, namespace: &str, status: &str) -> TableRow {
@@ -239,6 +188,8 @@ pub(crate) mod tests {
             trouble: None,
             last_exit: None,
             recent_exits: 0,
+            exceeded: None,
+            memory_limit: None,
             module: name.starts_with("pm2-"),
         }
     }
@@ -265,25 +216,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn crashed_and_restarting_apps_need_attention() {
-        let of = |status: &str, trouble| TableRow { trouble, ..row(0, "api", "default", status) };
-        let attention = |rows: Vec<TableRow>| apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps[0].attention.clone();
-        assert_eq!(attention(vec![of("stopped", Some(Trouble::Crashed))]), ["crashed"]);
-        assert_eq!(attention(vec![of("online", Some(Trouble::KeepsRestarting))]), ["keeps_restarting"]);
-        let both = vec![of("waiting restart", Some(Trouble::KeepsRestarting)), of("online", Some(Trouble::KeepsRestarting))];
-        assert_eq!(attention(both), ["keeps_restarting"], "each once");
-        assert_eq!(attention(vec![of("waiting restart", None), of("stopped", None)]), ["restarting"]);
-    }
-
-    #[test]
-    fn metrics_of_instances_are_summed() {
-        let of = |id, rate, p95, failed_share, loop_use| InstanceFigures {
-            id,
-            figures: Figures { rate, p95, failed_share, loop_use, ..Figures::default() },
-        };
-        let rows = (0..3).map(|id| row(id, "api", "default", "online")).collect();
-        let figures = vec![of(0, 30.0, Some(0.1), Some(0.1), 0.5), of(1, 10.0, Some(0.3), Some(0.5), 0.2), of(2, 0.0, None, None, 0.9)];
-        let all = apps(&Snapshot { rows, figures, ..Snapshot::default() }, |_| true);
-        assert_eq!(all.apps[0].node, Some(NodeSums { rate: 40.0, p95: Some(0.3), failed_share: Some(0.2), loop_use: 0.9 }));
+    fn app_has_the_reasons_of_its_instances() {
+        let crashed = TableRow { trouble: Some(Trouble::Crashed), ..row(0, "api", "default", "stopped") };
+        let figures = Figures { rate: 5.0, failed_share: Some(0.5), ..Figures::default() };
+        let rows = vec![crashed, row(1, "api", "default", "online"), row(2, "calm", "default", "launching")];
+        let figures = vec![InstanceFigures { id: 1, figures: figures.clone() }, InstanceFigures { id: 7, figures }];
+        let all = apps(&Snapshot { rows, figures, ..Snapshot::default() }, |_| true).apps;
+        assert_eq!(all[0].attention, ["crashed", "failing_requests"]);
+        assert_eq!(
+            serde_json::to_value(&all[0].reasons).unwrap()[1],
+            serde_json::json!({ "kind": "failing_requests", "text": "50.0% 5xx", "share": 0.5 })
+        );
+        assert!(all[1].attention.is_empty() && all[1].reasons.is_empty());
     }
 }

@@ -17,6 +17,7 @@ mod log;
 mod memory;
 mod monit;
 mod pm2_sockets;
+pub(crate) mod program;
 mod rotate;
 mod serve;
 mod start;

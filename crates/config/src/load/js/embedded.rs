@@ -12,6 +12,8 @@ use rquickjs::promise::PromiseState;
 use rquickjs::{Context as JsContext, Ctx, Function, Module, Object, Promise, Runtime, Value};
 use serde_json::json;
 
+use ostler_core::message;
+
 use super::super::source;
 use super::{ENCODE, EvalFailure, Evaluand, Evaluation, Refusal, package_type, read_answer};
 use crate::context::{Context, tidy};
@@ -32,7 +34,7 @@ pub(super) fn run(job: &Evaluand<'_>, context: &Context) -> Result<Evaluation, B
     let interrupted = Rc::new(Cell::new(false));
     let outcome = engine(job, context, &missing, &interrupted);
     if interrupted.get() {
-        let message = format!("time limit: the file did not finish within {} s", TIME_LIMIT.as_secs());
+        let message = message!("time limit: the file did not finish within {seconds} s", seconds = TIME_LIMIT.as_secs());
         return Err(Box::new((EvalFailure::Limit(message), None)));
     }
     let missing = missing.borrow_mut().take();
@@ -49,7 +51,7 @@ fn engine(
     missing: &MissingFeature,
     interrupted: &Rc<Cell<bool>>,
 ) -> Result<Evaluation, EvalFailure> {
-    let internal = |error: rquickjs::Error| EvalFailure::Unsupported(format!("the embedded engine ({error})"));
+    let internal = |error: rquickjs::Error| EvalFailure::Unsupported(message!("the embedded engine ({error})", error));
     let runtime = Runtime::new().map_err(internal)?;
     runtime.set_memory_limit(MEMORY_LIMIT);
     runtime.set_max_stack_size(STACK_LIMIT);
@@ -67,7 +69,7 @@ fn engine(
             let caught = ctx.catch();
             let what = caught.as_exception().and_then(rquickjs::Exception::message).unwrap_or_else(|| error.to_string());
             if what.contains("out of memory") {
-                EvalFailure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20))
+                EvalFailure::Limit(message!("memory limit: the file needs more than {size} MiB", size = MEMORY_LIMIT >> 20))
             } else {
                 EvalFailure::Unsupported(what)
             }
@@ -76,7 +78,7 @@ fn engine(
     let answer = read_answer(&text, &job.file);
     match answer {
         Err(EvalFailure::Threw(message, _)) if message.contains("out of memory") => {
-            Err(EvalFailure::Limit(format!("memory limit: the file needs more than {} MiB", MEMORY_LIMIT >> 20)))
+            Err(EvalFailure::Limit(message!("memory limit: the file needs more than {size} MiB", size = MEMORY_LIMIT >> 20)))
         }
         answer => answer,
     }
@@ -89,7 +91,7 @@ fn call<'js>(ctx: &Ctx<'js>, job: &Evaluand<'_>, context: &Context, missing: &Mi
     let kind = match job.kind {
         // Without a file name, the text shows whether it is an ES module.
         "stdin" if job.source.contains("export default") || job.source.contains("export const") => {
-            missing.borrow_mut().get_or_insert_with(|| "an ES module on standard input".into());
+            missing.borrow_mut().get_or_insert_with(|| message!("an ES module on standard input"));
             "stdin"
         }
         kind => kind,
@@ -99,7 +101,7 @@ fn call<'js>(ctx: &Ctx<'js>, job: &Evaluand<'_>, context: &Context, missing: &Mi
     match promise.result::<String>() {
         Some(result) => result,
         None => {
-            missing.borrow_mut().get_or_insert_with(|| "waiting for a promise".into());
+            missing.borrow_mut().get_or_insert_with(|| message!("waiting for a promise"));
             Err(rquickjs::Error::Unknown)
         }
     }
@@ -228,7 +230,7 @@ impl Resolver for Modules {
             return Ok(name.to_owned());
         }
         if !name.starts_with("./") && !name.starts_with("../") || name.contains(['?', '#', '%']) {
-            return self.refuse(format!("the module \"{name}\""));
+            return self.refuse(message!("the module \"{name}\"", name));
         }
         let dir = Path::new(base).parent().unwrap_or(Path::new("/"));
         Ok(tidy(&dir.join(name)).to_string_lossy().into_owned())
@@ -245,12 +247,12 @@ impl Loader for Modules {
         let is_json = name.ends_with(".json");
         let with_json = attributes.and_then(|attributes| attributes.get_type().ok().flatten()).as_deref() == Some("json");
         if is_json != with_json {
-            return self.refuse(format!("the import of {name}"));
+            return self.refuse(message!("the import of {name}", name));
         }
         let path = Path::new(name);
         let module = name.ends_with(".mjs") || name.ends_with(".js") && package_type(path) == "module";
         if module {
-            let Ok(text) = source::read(path) else { return self.refuse(format!("the import of {name}")) };
+            let Ok(text) = source::read(path) else { return self.refuse(message!("the import of {name}", name)) };
             let module = Module::declare(ctx.clone(), name, text)?;
             let meta = module.meta()?;
             meta.set("url", format!("file://{name}"))?;
@@ -263,7 +265,7 @@ impl Loader for Modules {
             let names = if is_json { Object::new(ctx.clone())? } else { value.into_object().unwrap_or(Object::new(ctx.clone())?) };
             return wrap(ctx, name, "load", name, &names);
         }
-        self.refuse(format!("the import of {name}"))
+        self.refuse(message!("the import of {name}", name))
     }
 }
 

@@ -17,7 +17,8 @@
   };
 
   const plain = (root) => {
-    const notes = [];
+    // Values that are no settings: path and type.
+    const ignored = [];
     // Paths of variables without a value, which JSON cannot represent.
     const undefinedVariables = [];
     const open = new Set();
@@ -30,7 +31,7 @@
         case 'undefined': return undefined;
         case 'function':
         case 'symbol':
-          if (depth > 1) notes.push(`${path}: a ${typeof v} is not a setting, it is ignored`);
+          if (depth > 1) ignored.push([path, typeof v]);
           return undefined;
         case 'bigint': return String(v);
         // JSON has no NaN or Infinity; the checks reject them as texts.
@@ -65,7 +66,7 @@
       return out;
     };
     const value = walk(root, '', 0);
-    return { value: value === undefined ? null : value, notes, undefinedVariables };
+    return { value: value === undefined ? null : value, ignored, undefinedVariables };
   };
 
   const changes = (before, after) => {

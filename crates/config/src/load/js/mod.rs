@@ -14,10 +14,11 @@ mod runtime;
 
 use std::path::Path;
 
+use ostler_core::message;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Document, Origin, Positions};
+use super::{Document, Origin, Positions, positions};
 use crate::context::{Context, Engine};
 use crate::problem::{Position, Problem, ProblemKind};
 
@@ -34,7 +35,7 @@ struct Evaluand<'a> {
 
 /// Reason why an engine returned no value.
 #[derive(Debug)]
-enum EvalFailure {
+pub(super) enum EvalFailure {
     /// The file needs a feature that this engine lacks.
     Unsupported(String),
     /// Time or memory ran out.
@@ -52,13 +53,17 @@ type Refusal = (EvalFailure, Option<Evaluation>);
 pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<Document, Problem> {
     let job = match origin {
         Origin::File(path) => {
-            let file = path.to_str().ok_or_else(|| Problem::error(ProblemKind::Unreadable, "the path of the file is not UTF-8"))?;
+            let file =
+                path.to_str().ok_or_else(|| Problem::error(ProblemKind::Unreadable, message!("the path of the file is not UTF-8")))?;
             Evaluand { kind: "file", file: file.to_owned(), source: text }
         }
         Origin::Stdin => Evaluand { kind: "stdin", file: stdin_name(context), source: text },
     };
-    let outcome = evaluate(&job, context);
+    let mut outcome = evaluate(&job, context).map_err(EvalFailure::into_problem);
     let Origin::File(path) = origin else { return outcome };
+    if let Ok(document) = &mut outcome {
+        scan_loaded(document, path, text);
+    }
     // The engines differ: some throw, some return an empty module. None of them suggests a fix.
     let is_empty = match &outcome {
         Ok(document) => document.value.as_object().is_some_and(serde_json::Map::is_empty),
@@ -67,6 +72,23 @@ pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<
     match as_es_module(path, text).filter(|_| is_empty) {
         Some(message) => Err(Problem::error(ProblemKind::Malformed, message)),
         None => outcome,
+    }
+}
+
+/// Most files that a program loads and whose positions are known.
+const MOST_LOADED: usize = 32;
+
+/// Adds the positions in the files that a program loads itself. It was just evaluated, so these
+/// files have been read before.
+fn scan_loaded(document: &mut Document, program: &Path, text: &str) {
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    for path in positions::loaded_paths(text).into_iter().take(MOST_LOADED) {
+        let names = ["", ".js", ".cjs", ".mjs", ".ts", ".json", "/index.js"].map(|end| format!("{path}{end}"));
+        if let Some(name) = names.iter().find(|name| folder.join(name).is_file())
+            && let Ok(text) = super::source::read(&folder.join(name))
+        {
+            document.positions.scan_loaded(name.trim_start_matches("./"), &text);
+        }
     }
 }
 
@@ -80,8 +102,9 @@ fn as_es_module(path: &Path, text: &str) -> Option<String> {
     }
     let renamed = path.with_extension(format!("c{extension}"));
     let renamed = renamed.file_name().unwrap_or_default().to_string_lossy();
-    Some(format!(
-        "its package.json has \"type\": \"module\", so `module.exports` has no effect: rename it to {renamed}, or use `export default`"
+    Some(message!(
+        "its package.json has \"type\": \"module\", so `module.exports` has no effect: rename it to {renamed}, or use `export default`",
+        renamed
     ))
 }
 
@@ -100,7 +123,7 @@ fn package_type(file: &Path) -> String {
 }
 
 /// Evaluates one expression (`.json` that is JavaScript, standard input).
-pub(super) fn expression(text: &str, origin: &Origin, context: &Context) -> Result<Document, Problem> {
+pub(super) fn expression(text: &str, origin: &Origin, context: &Context) -> Result<Document, EvalFailure> {
     let file = match origin {
         Origin::File(path) => path.to_string_lossy().into_owned(),
         Origin::Stdin => stdin_name(context),
@@ -115,7 +138,7 @@ fn stdin_name(context: &Context) -> String {
     context.cwd.join("[stdin].js").to_string_lossy().into_owned()
 }
 
-fn evaluate(job: &Evaluand<'_>, context: &Context) -> Result<Document, Problem> {
+fn evaluate(job: &Evaluand<'_>, context: &Context) -> Result<Document, EvalFailure> {
     let outcome = match context.engine {
         Engine::Embedded => embedded::run(job, context).map_err(|refusal| refusal.0),
         Engine::Runtime => runtime::run(job, context),
@@ -130,11 +153,11 @@ fn evaluate(job: &Evaluand<'_>, context: &Context) -> Result<Document, Problem> 
             },
         },
     };
-    let answer = outcome.map_err(EvalFailure::into_problem)?;
+    let answer = outcome?;
     Ok(Document {
         value: answer.value,
         positions: Positions::scan(job.source),
-        notes: answer.notes,
+        notes: answer.ignored.into_iter().map(|(path, kind)| ignored_note(&path, &kind)).collect(),
         undefined_variables: answer.undefined_variables,
         env_changes: answer
             .env
@@ -149,25 +172,37 @@ fn evaluate(job: &Evaluand<'_>, context: &Context) -> Result<Document, Problem> 
 impl EvalFailure {
     fn without_runtime(self, why: &str) -> Self {
         match self {
-            Self::Unsupported(what) => Self::Threw(format!("{what} needs a JavaScript runtime: {why}"), None),
+            Self::Unsupported(what) => Self::Threw(message!("{what} needs a JavaScript runtime: {why}", what, why), None),
             other => other,
         }
     }
 
-    fn into_problem(self) -> Problem {
+    /// Returns true if time or memory ran out.
+    pub(super) const fn is_limit(&self) -> bool {
+        matches!(self, Self::Limit(_))
+    }
+
+    /// Returns the problem for the user.
+    pub(super) fn into_problem(self) -> Problem {
         match self {
-            Self::Unsupported(what) => Problem::error(ProblemKind::Malformed, format!("{what} needs a JavaScript runtime")),
+            Self::Unsupported(what) => Problem::error(ProblemKind::Malformed, message!("{what} needs a JavaScript runtime", what)),
             Self::Limit(what) | Self::Unavailable(what) => Problem::error(ProblemKind::Malformed, what),
             Self::Threw(message, position) => Problem::error(ProblemKind::Malformed, message).in_file(None, position),
         }
     }
 }
 
+/// Returns the note about a value that is no setting.
+fn ignored_note(path: &str, kind: &str) -> String {
+    message!("{path}: a {kind} is not a setting, it is ignored", path, kind)
+}
+
 /// Output of both engines.
 #[derive(Debug, Deserialize)]
 struct Evaluation {
     value: Value,
-    notes: Vec<String>,
+    /// Paths of values that are no settings, and their types in JavaScript.
+    ignored: Vec<(String, String)>,
     #[serde(rename = "undefinedVariables")]
     undefined_variables: Vec<String>,
     env: EnvChanges,
@@ -205,7 +240,7 @@ fn read_answer(text: &str, file: &str) -> Result<Evaluation, EvalFailure> {
             let message = if error.name == "Error" { message.to_owned() } else { format!("{}: {message}", error.name) };
             Err(EvalFailure::Threw(message, position))
         }
-        Err(error) => Err(EvalFailure::Threw(format!("cannot read what the file evaluates to: {error}"), None)),
+        Err(error) => Err(EvalFailure::Threw(message!("cannot read what the file evaluates to: {error}", error), None)),
     }
 }
 

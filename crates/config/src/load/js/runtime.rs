@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use ostler_core::message;
+
 use super::{ENCODE, EvalFailure, Evaluand, Evaluation, read_answer};
 use crate::context::{Context, find_program};
 
@@ -22,20 +24,28 @@ pub(super) fn run(job: &Evaluand<'_>, context: &Context) -> Result<Evaluation, E
     let (name, program) = names
         .into_iter()
         .find_map(|name| Some((name, find_program(name, path)?)))
-        .ok_or_else(|| EvalFailure::Unavailable("neither node, bun nor deno is on PATH".into()))?;
+        .ok_or_else(|| EvalFailure::Unavailable(message!("neither node, bun nor deno is on PATH")))?;
     let marker = marker();
     let child = start(name, &program, &marker, job, context)
-        .map_err(|error| EvalFailure::Unavailable(format!("cannot start {}: {error}", program.display())))?;
+        .map_err(|error| EvalFailure::Unavailable(message!("cannot start {program}: {error}", program = program.display(), error)))?;
     let output = collect(child, job)?;
     match between(&output.text, &marker) {
         Some(answer) => read_answer(answer, &job.file).map_err(|failure| match failure {
             EvalFailure::Threw(message, position) if name == "node" && is_typed(&job.file) => {
-                EvalFailure::Threw(format!("{message} (TypeScript needs bun, deno or Node.js >= 22.18)"), position)
+                EvalFailure::Threw(message!("{message} (TypeScript needs bun, deno or Node.js >= 22.18)", message), position)
             }
             failure => failure,
         }),
-        None if output.timed_out => Err(EvalFailure::Limit(format!("time limit: {name} did not finish within {} s", TIME_LIMIT.as_secs()))),
-        None => Err(EvalFailure::Threw(format!("{name} exited before the file was evaluated{}", output.status), None)),
+        None if output.timed_out => {
+            Err(EvalFailure::Limit(message!("time limit: {name} did not finish within {seconds} s", name, seconds = TIME_LIMIT.as_secs())))
+        }
+        None => Err(EvalFailure::Threw(
+            match output.status {
+                None => message!("{name} exited before the file was evaluated", name),
+                Some(code) => message!("{name} exited before the file was evaluated (exit code {code})", name, code),
+            },
+            None,
+        )),
     }
 }
 
@@ -76,7 +86,8 @@ fn start(name: &str, program: &Path, marker: &str, job: &Evaluand<'_>, context: 
 struct RuntimeOutput {
     text: String,
     timed_out: bool,
-    status: String,
+    /// Exit code; none after a signal.
+    status: Option<i32>,
 }
 
 fn collect(mut child: Child, job: &Evaluand<'_>) -> Result<RuntimeOutput, EvalFailure> {
@@ -100,9 +111,9 @@ fn collect(mut child: Child, job: &Evaluand<'_>) -> Result<RuntimeOutput, EvalFa
     if timed_out {
         let _ = child.kill();
     }
-    let status = child.wait().map_err(|error| EvalFailure::Unavailable(format!("cannot wait for the runtime: {error}")))?;
+    let status = child.wait().map_err(|error| EvalFailure::Unavailable(message!("cannot wait for the runtime: {error}", error)))?;
     let text = String::from_utf8_lossy(&received.unwrap_or_default()).into_owned();
-    Ok(RuntimeOutput { text, timed_out, status: status.code().map_or_else(String::new, |code| format!(" (exit code {code})")) })
+    Ok(RuntimeOutput { text, timed_out, status: status.code() })
 }
 
 fn between<'a>(text: &'a str, marker: &str) -> Option<&'a str> {

@@ -1,6 +1,8 @@
 //! Stand-in for the embedded engine in a build without it (feature `js`): the runtime on `PATH`
 //! evaluates each file.
 
+use ostler_core::message;
+
 use super::{EvalFailure, Evaluand, Evaluation, Refusal};
 use crate::context::Context;
 
@@ -10,5 +12,8 @@ use crate::context::Context;
 /// Always returns an error: the missing feature, as a part of the sentence "… needs a JavaScript
 /// runtime".
 pub(super) fn run(_: &Evaluand<'_>, _: &Context) -> Result<Evaluation, Box<Refusal>> {
-    Err(Box::new((EvalFailure::Unsupported("this program is built without its JavaScript engine (feature `js`): the file".into()), None)))
+    Err(Box::new((
+        EvalFailure::Unsupported(message!("this program is built without its JavaScript engine (feature `js`): the file")),
+        None,
+    )))
 }

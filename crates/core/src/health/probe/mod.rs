@@ -129,7 +129,7 @@ pub fn addresses(host: &str) -> Option<Vec<IpAddr>> {
     if host.eq_ignore_ascii_case("localhost") {
         return Some(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
-    host.parse().ok().map(|address| vec![address])
+    host.parse().ok().map(|address: IpAddr| vec![address.to_canonical()])
 }
 
 impl HttpProbeRequest {
@@ -184,6 +184,7 @@ mod tests {
     fn only_ip_addresses_and_localhost_resolve_without_dns() {
         assert_eq!(addresses("127.0.0.1").unwrap().len(), 1);
         assert_eq!(addresses("LocalHost").unwrap().len(), 2);
+        assert_eq!(addresses("::ffff:127.0.0.1"), addresses("127.0.0.1"));
         assert_eq!(addresses("example.org"), None);
     }
 }

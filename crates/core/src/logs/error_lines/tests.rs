@@ -97,6 +97,8 @@ fn error_lines_are_picked_from_real_outputs() {
         // Other output does not hide the report.
         let before = "GET / 200\n".repeat(300);
         assert_eq!(picked(&format!("{before}{output}")), expected, "{name}, after other lines");
+        let dated: String = output.lines().map(|line| format!("2026-11-24 08:19:45 +01:00: {line}\n")).collect();
+        assert_eq!(picked(&dated), expected, "{name}, with dates");
         assert_eq!(picked(&format!("{output}bye\n")).last().map(String::as_str), Some("bye"), "{name}, with a last word");
     }
 }

@@ -9,6 +9,7 @@ pub mod settings;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::switch;
+use crate::message;
 use crate::text::units;
 pub use schedule::{Schedule, ScheduleError};
 
@@ -149,7 +150,7 @@ impl RotateSpec {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RotateError {
     /// Name that is none.
-    #[error("no such setting")]
+    #[error("{}", message!("no such setting"))]
     Unknown,
     /// Time that is none.
     #[error(transparent)]
@@ -172,7 +173,7 @@ pub(crate) fn flag(text: &str) -> Result<bool, String> {
     if text.is_empty() {
         return Ok(false);
     }
-    switch(text).ok_or_else(|| format!("expected true or false, found {text:?}"))
+    switch(text).ok_or_else(|| message!("expected true or false, found {found}", found = format!("{text:?}")))
 }
 
 pub(crate) fn bound(text: &str) -> Result<u64, String> {
@@ -182,7 +183,9 @@ pub(crate) fn bound(text: &str) -> Result<u64, String> {
     match units::bytes(text) {
         Ok(0) => Ok(NO_BOUND),
         Ok(bytes) => Ok(bytes),
-        Err(_) => Err(format!("expected a size such as 10M, 1G or a number of bytes, or \"none\", found {text:?}")),
+        Err(_) => {
+            Err(message!("expected a size such as 10M, 1G or a number of bytes, or \"none\", found {found}", found = format!("{text:?}")))
+        }
     }
 }
 
@@ -190,7 +193,7 @@ fn retain(text: &str) -> Result<u32, String> {
     if matches!(text.to_ascii_lowercase().as_str(), "all" | "none") {
         return Ok(ALL);
     }
-    text.parse().map_err(|_| format!("expected a number of files or \"all\", found {text:?}"))
+    text.parse().map_err(|_| message!("expected a number of files or \"all\", found {found}", found = format!("{text:?}")))
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Times;
 use crate::cron::{self, CronError};
+use crate::message;
 use crate::text::units;
 
 /// Reason why a text is no time of rotation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// Text that is no cron pattern.
-    #[error("expected a cron pattern, found {text:?}: {source}")]
+    #[error("{}", message!("expected a cron pattern, found {found}: {source}", found = format!("{text:?}"), source))]
     Cron {
         /// The text.
         text: String,
@@ -19,9 +20,7 @@ pub enum ScheduleError {
         source: CronError,
     },
     /// Text that is neither a word nor a time that divides an hour, a day or a week.
-    #[error(
-        "expected hourly, daily, weekly, monthly, never, or minutes that divide an hour, hours that divide a day (\"15m\", \"6h\"), found {0:?}"
-    )]
+    #[error("{}", message!("expected hourly, daily, weekly, monthly, never, or minutes that divide an hour, hours that divide a day (\"15m\", \"6h\"), found {found}", found = format!("{_0:?}")))]
     Interval(String),
 }
 

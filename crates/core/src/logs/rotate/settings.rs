@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{RotateError, RotateSpec, Rule, Times, bound, flag, schedule};
 use crate::app::AppSpec;
+use crate::message;
 
 /// ostler's own section.
 pub const SECTION: &str = "log_rotate";
@@ -132,7 +133,7 @@ fn seconds(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let seconds = text.parse::<u64>().ok().map(|seconds| seconds.saturating_mul(1000));
     let ms = seconds.or_else(|| crate::text::units::millis(text).ok()).filter(|ms| (1000..=86_400_000).contains(ms));
-    ms.ok_or_else(|| format!("expected a number of seconds from 1 to 86400, found {text:?}"))
+    ms.ok_or_else(|| message!("expected a number of seconds from 1 to 86400, found {found}", found = format!("{text:?}")))
 }
 
 fn text_of(value: &Value) -> String {

@@ -76,7 +76,7 @@ impl Lifetime {
         let ids = due_of(ctx, spec.key());
         ids.iter().for_each(|id| ctx.outbox.timers.set((Self::NAME, u64::from(*id)), Some(retry_ms)));
         let origin = Origin::found(PolicyName::MaxLifetime, format!("it has run for {}", in_seconds(lifetime_ms)));
-        if spec.shares_its_ports() {
+        if spec.shares_its_ports() || spec.shares_opened_port() {
             ctx.request(FeatureRequest::Replace { app: spec.key().to_owned(), ids, origin, canary_ms: None, what: "max_lifetime" });
         } else {
             ctx.request(FeatureRequest::Act { action: Action::Restart, ids, origin });

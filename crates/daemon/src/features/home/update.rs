@@ -67,6 +67,7 @@ impl Update {
             FromKeeper::UpgradeFailed { step, errno } => {
                 let why = match (step.as_str(), *errno) {
                     ("check", 0) => "it does not accept the state of the running program".to_owned(),
+                    ("read", _) => "an app blocks the keeper while it reads the app's memory; stop the app first".to_owned(),
                     (step, errno) => format!("{step}: {}", std::io::Error::from_raw_os_error(errno)),
                 };
                 self.failed(ctx, &why);

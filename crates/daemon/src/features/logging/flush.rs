@@ -3,7 +3,7 @@
 use ostler_core::logs::files::own_stream;
 use ostler_proto::control::{Failure, Request, Response};
 
-use crate::engine::{ClientRequest, Ctx};
+use crate::engine::{ClientRequest, Ctx, FeatureAnswer};
 use crate::platform::rights::Rights;
 
 /// Handler of `flush`. It has no state.
@@ -52,7 +52,10 @@ fn flush(ctx: &mut Ctx, target: Option<&str>, own: Option<String>) -> Response {
             continue;
         }
         match rights.empty(path.as_ref()) {
-            Ok(true) => paths.push(path),
+            Ok(true) => {
+                ctx.answer(FeatureAnswer::LogRestarted { path: path.clone() });
+                paths.push(path);
+            }
             Ok(false) => {}
             Err(error) => return Response::Failed(Failure::Other(format!("cannot empty \"{path}\": {error}"))),
         }

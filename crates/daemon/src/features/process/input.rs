@@ -4,7 +4,6 @@
 //! has both ends of its pipe (`ostler_sys::fd::input`). The daemon therefore holds nothing of it,
 //! and the death of a daemon or keeper does not close it.
 
-use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::{Failure, Request, Response};
 use ostler_sys::fd::input;
@@ -26,7 +25,7 @@ impl Input {
 
 impl Input {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
-        if ctx.state.slots.get(id).is_none_or(|slot| slot.spec().mode == ExecMode::Cluster) {
+        if ctx.state.slots.get(id).is_none_or(|slot| slot.spec().has_workers()) {
             return Ok(());
         }
         match input::pipe() {
@@ -55,7 +54,7 @@ impl Input {
 fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
     let slot =
         ctx.state.slots.serving().find(|slot| slot.durable.pm_id == pm_id).ok_or_else(|| format!("Process with ID <{pm_id}> unknown."))?;
-    if slot.spec().mode == ExecMode::Cluster {
+    if slot.spec().has_workers() {
         return Err("Cannot send line to processes in cluster mode".into());
     }
     if text.len() > MAX_BYTES {
@@ -69,17 +68,25 @@ fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::engine::{TestContext, reacts};
-    use ostler_core::app::AppSpec;
+    use ostler_core::app::{AppSpec, ExecMode};
 
     #[test]
-    fn only_fork_mode_processes_have_stdin() {
+    fn all_processes_but_cluster_workers_have_stdin() {
         let (mut played, mut input) = (TestContext::new(&[]), Input);
-        let app = |name: &str, mode| AppSpec { name: name.into(), script: "/srv/app".into(), mode, ..AppSpec::default() };
-        for (mode, has) in [(ExecMode::Fork, true), (ExecMode::Cluster, false)] {
-            let id = played.instance(app("app", mode));
+        let app = |interpreter: &str, mode| AppSpec {
+            name: interpreter.into(),
+            script: "/srv/app".into(),
+            interpreter: Some(interpreter.into()),
+            mode,
+            ..AppSpec::default()
+        };
+        for (interpreter, mode, has) in
+            [("node", ExecMode::Fork, true), ("node", ExecMode::Cluster, false), ("python3", ExecMode::Cluster, true)]
+        {
+            let id = played.instance(app(interpreter, mode));
             let mut extras = SpawnExtras::default();
             input.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
-            assert_eq!(extras.fds.iter().any(|(_, number)| *number == STDIN), has, "{mode:?}");
+            assert_eq!(extras.fds.iter().any(|(_, number)| *number == STDIN), has, "{interpreter} {mode:?}");
         }
         assert_eq!(write(&played.ctx, 9, "x"), Err("Process with ID <9> unknown.".into()));
         assert_eq!(write(&played.ctx, 1, "x"), Err("Cannot send line to processes in cluster mode".into()));

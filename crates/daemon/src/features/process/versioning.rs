@@ -116,11 +116,11 @@ mod tests {
         played.pass(&mut versioning, COLLECT_MS);
         let until = Instant::now() + Duration::from_secs(20);
         while revision(&mut played, with).is_none() && Instant::now() < until {
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
         let until = Instant::now() + Duration::from_secs(20);
         while revision(&mut played, without).is_some() && Instant::now() < until {
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!((revision(&mut played, with).as_deref(), revision(&mut played, without)), (Some(HASH), None));
         std::fs::write(cwd.join(".git/HEAD"), HASH.replace('8', "9")).unwrap();

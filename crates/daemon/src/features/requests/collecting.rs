@@ -246,11 +246,11 @@ mod tests {
             &mut played,
             &mut collecting,
             id,
-            &json!({"seconds": 60.0, "requests": 600, "rate": 10.0, "p95": 0.0125, "routes": [{"route": "GET /", "requests": 600}]}),
+            &json!({"seconds": 10.0, "requests": 100, "rate": 10.0, "p95": 0.0125, "routes": [{"route": "GET /", "requests": 100}]}),
         );
         let monitor_of = monitor(&played, id);
         assert_eq!((&monitor_of["Response time p95"]["value"], &monitor_of["GET /"]["value"]), (&json!(12.5), &json!(600.0)));
-        assert_eq!(ask(&mut played, &mut collecting, 1)[0].figures.requests, 600);
+        assert_eq!(ask(&mut played, &mut collecting, 1)[0].figures.requests, 100);
         played.pass(&mut collecting, 23_001);
         assert!(monitor(&played, id).is_empty() && played.ctx.outbox.timers.next_ms().is_none(), "nothing is left");
         collecting.on_message(&mut played.ctx, late, 1, &runs);

@@ -144,7 +144,9 @@ fn differs(replica: &Replica) -> bool {
 pub(super) fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
     let slot = slots.get(replica.serving).filter(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. }));
     let (old, new) = (&replica.old.app.spec, &replica.new.app.spec);
-    old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports() && slot.is_some_and(|slot| !child_has_port(slot))
+    let may_share = |spec: &AppSpec| spec.shares_its_ports() || spec.shares_opened_port();
+    let shares = |slot: &Slot| slot.shares_its_ports() && !child_has_port(slot);
+    old.mode == new.mode && may_share(old) && may_share(new) && slot.is_some_and(shares)
 }
 
 /// Returns true if a cluster worker listens nowhere and a child of it has a port. `npm start`, for

@@ -165,7 +165,11 @@ impl Rollouts {
             (None, _) => Err(format!("{app} has no earlier release: see `ostler rollout history {app}`")),
             (Some(number), done) => match done.iter().find(|release| release.number == number) {
                 Some(release) => Ok(release.parts.clone()),
-                None => Err(format!("{app} has no release {number} that served: see `ostler rollout history {app}`")),
+                None => {
+                    let known: Vec<String> = done.iter().map(|release| release.number.to_string()).collect();
+                    let known = if known.is_empty() { "none did".to_owned() } else { format!("{} did", known.join(", ")) };
+                    Err(format!("{app} has no release {number} that served ({known}): see `ostler rollout history {app}`"))
+                }
             },
         }
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ostler_sys::ProcRef;
+use ostler_sys::fs::facts::FileFacts;
 use ostler_sys::process::descriptors::has_open_for_writing;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -19,6 +20,7 @@ use super::plan::{LONGEST_LINE, RemainingWork, cut, rest};
 use super::{
     Copied, LogFindings, PathEntry, ReclaimDecision, ReclaimFailure, ReclaimRecord, ReclaimResult, ReclaimStage, Work, decide, inspect_path,
 };
+use crate::logs::line_times::id_of;
 
 /// Writer of the record to the journal.
 type Store<'a> = &'a mut dyn FnMut(&ReclaimRecord) -> io::Result<()>;
@@ -236,11 +238,13 @@ fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, Recla
     let length = copy.as_ref().and_then(|copy| copy.metadata().ok()).map(|meta| meta.len());
     match (copy, rest(end, length)) {
         (None, _) | (_, RemainingWork::Nothing) => {}
-        (Some(copy), RemainingWork::Shorten) => {
-            shorten(source, &copy, cut, end).map_err(ReclaimFailure::system("shorten", &record.target))?;
+        (Some(copy), work) => {
+            if work == RemainingWork::Shorten {
+                shorten(source, &copy, cut, end).map_err(ReclaimFailure::system("shorten", &record.target))?;
+            }
+            pass_times_on(record, source, &copy, cut);
             renamed = name(record)?;
         }
-        (Some(_), RemainingWork::Name) => renamed = name(record)?,
     }
     if let Some((mode, uid, gid)) = like {
         // Applies owner and mode of the new file. If the owner cannot be set, the file is still
@@ -249,6 +253,15 @@ fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, Recla
         let _ = record.rights.act(|| Ok(rustix::fs::fchmod(source, Mode::from_raw_mode(mode))?));
     }
     Ok(renamed)
+}
+
+/// Gives the receive times of the lines up to the cut to the copy. Without them, the lines have no
+/// exact time.
+fn pass_times_on(record: &ReclaimRecord, source: &File, copy: &File, cut: u64) {
+    let ids = FileFacts::of(source).and_then(|source| Ok((id_of(&source), id_of(&FileFacts::of(copy)?))));
+    if let (Some(times), Ok((source, copy))) = (&record.times, ids) {
+        times.content_moved(source, copy, Some(cut));
+    }
 }
 
 fn rename(record: &ReclaimRecord, from: &str, to: &str) -> io::Result<()> {

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::logs::line_times::TimesFolder;
 use crate::platform::rights::Rights;
 
 pub(crate) use copier::{Copier, CopierOutcome, CopierReport};
@@ -83,6 +84,9 @@ pub(crate) struct ReclaimRecord {
     /// Rights with which the reclaim is done.
     #[serde(default, skip_serializing_if = "Rights::is_daemon_user")]
     pub rights: Rights,
+    /// Receive times of lines, which move with the lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<TimesFolder>,
 }
 
 impl ReclaimRecord {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use ostler_core::logs::line_times::growth::Sighting;
+use ostler_sys::fs::facts::FileFacts;
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::descriptors::is_stopped;
 use ostler_sys::{ProcRef, ProcTable};
@@ -17,6 +19,7 @@ use super::super::testing::Folder;
 use super::copier::copy;
 use super::copy::{copy_on, open_source};
 use super::*;
+use crate::logs::line_times::{TimesFolder, id_of};
 use crate::platform::rights::follow_links;
 
 pub(super) struct Scene {
@@ -44,6 +47,7 @@ impl Scene {
             stays: false,
             emptied: false,
             rights: Rights::default(),
+            times: None,
         };
         Self { folder, record }
     }
@@ -121,7 +125,7 @@ pub(super) fn wait(mut condition: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(std::time::Instant::now() < until, "waited in vain");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -221,6 +225,27 @@ pub(super) fn noted_until_killed(
         });
     }));
     noted
+}
+
+/// The index has the name of the file that the lines are in.
+#[test]
+fn receive_times_move_with_the_lines() {
+    for after in 0..4 {
+        let mut scene = at_its_path("rotate-times", "a\nb");
+        let times = TimesFolder::of_home(&scene.path("home"));
+        fs::create_dir(scene.path("home")).unwrap();
+        let id = |path: PathBuf| id_of(&FileFacts::at(&path).unwrap());
+        times.record(id(scene.path("out.log")), &Sighting { length: 3, modified_ms: 7, now_ms: 7, before: None, is_new: false }).unwrap();
+        scene.record.times = Some(times);
+        let noted = noted_until_killed(after, scene.record.clone(), |note| drop(scene.reclaim(note)));
+        let holder = if recover(&noted).unwrap() { "out.log" } else { "out.log.1" };
+        let indexes = fs::read_dir(scene.path("home/line-times")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(
+            indexes.collect::<Vec<_>>(),
+            [std::ffi::OsString::from(id(scene.path(holder)).index_name())],
+            "killed after {after} notes"
+        );
+    }
 }
 
 #[test]

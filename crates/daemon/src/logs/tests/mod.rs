@@ -127,7 +127,7 @@ pub(super) fn until(condition: impl Fn() -> bool, what: impl Fn() -> String) {
     let deadline = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < deadline, "{}", what());
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -1,10 +1,11 @@
 //! One attempt of a probe: connect, send, read the first line. No step blocks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use ostler_core::health::ProbeVerdict;
 use ostler_core::health::probe::{HttpProbeRequest, ProbeRequest, ProbeResponse, Status};
+use ostler_core::serving::probe_route::ProbeRoute;
 use ostler_sys::net::dial;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -13,6 +14,24 @@ use crate::platform::reactor::{Reactor, Source};
 
 /// Reactor that watches the socket; `None` if the caller polls by itself.
 pub(super) type Watcher<'a> = Option<(&'a Reactor, Source)>;
+
+/// Address of the server, and the socket to reach there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub peer: SocketAddr,
+    pub route: ProbeRoute,
+}
+
+impl Target {
+    /// Starts a connection.
+    fn connect(self) -> Result<OwnedFd, Errno> {
+        match self.route {
+            ProbeRoute::Common => dial::connect(self.peer, None),
+            ProbeRoute::Position(position) => dial::connect(self.peer, Some(position)),
+            ProbeRoute::NotOpened => Err(Errno::CONNREFUSED),
+        }
+    }
+}
 
 /// Connection of an attempt, and its progress.
 #[derive(Debug)]
@@ -76,17 +95,17 @@ impl Failure {
 impl Attempt {
     /// Begins with the first reachable address. Call [`Attempt::advance`] next: a connection on
     /// this machine is open at once.
-    pub(super) fn begin(question: &ProbeRequest, addresses: &[IpAddr]) -> Result<Self, Failure> {
-        Self::begin_at(question, addresses, 0, None)
+    pub(super) fn begin(targets: &[Target]) -> Result<Self, Failure> {
+        Self::begin_at(targets, 0, None)
     }
 
-    fn begin_at(question: &ProbeRequest, addresses: &[IpAddr], mut tried: usize, mut earlier: Option<Failure>) -> Result<Self, Failure> {
-        while let Some(address) = addresses.get(tried) {
+    fn begin_at(targets: &[Target], mut tried: usize, mut earlier: Option<Failure>) -> Result<Self, Failure> {
+        while let Some(target) = targets.get(tried) {
             tried += 1;
-            let peer = SocketAddr::new(*address, question.port);
-            match dial::connect(peer) {
+            match target.connect() {
                 Ok(socket) => {
-                    return Ok(Self { socket, peer, phase: AttemptPhase::Connecting, tried, watched: None, local: None, earlier });
+                    let phase = AttemptPhase::Connecting;
+                    return Ok(Self { socket, peer: target.peer, phase, tried, watched: None, local: None, earlier });
                 }
                 Err(errno) => earlier = Some(Failure::of(errno).or(earlier)),
             }
@@ -111,7 +130,7 @@ impl Attempt {
     }
 
     /// Advances as far as possible without waiting.
-    pub(super) fn advance(&mut self, question: &ProbeRequest, addresses: &[IpAddr], watcher: Watcher<'_>) -> Progress {
+    pub(super) fn advance(&mut self, question: &ProbeRequest, targets: &[Target], watcher: Watcher<'_>) -> Progress {
         loop {
             let step = match (&mut self.phase, &question.http) {
                 (AttemptPhase::Connecting, None) => self.connected(),
@@ -137,7 +156,7 @@ impl Attempt {
                         return Progress::Failed(failure);
                     }
                     // The host name has a further address.
-                    match Self::begin_at(question, addresses, self.tried, Some(failure)) {
+                    match Self::begin_at(targets, self.tried, Some(failure)) {
                         Ok(next) => *self = next,
                         Err(failure) => return Progress::Failed(failure),
                     }
@@ -296,8 +315,9 @@ mod tests {
     fn attempt_once(question: &ProbeRequest) -> Progress {
         let mut reactor = Reactor::of_features(&["probes"]).unwrap();
         let until = Instant::now() + Duration::from_secs(10);
-        let all = addresses(&question.host).unwrap();
-        let mut attempt = match Attempt::begin(question, &all) {
+        let target = |ip| Target { peer: SocketAddr::new(ip, question.port), route: ProbeRoute::Common };
+        let all: Vec<Target> = addresses(&question.host).unwrap().into_iter().map(target).collect();
+        let mut attempt = match Attempt::begin(&all) {
             Ok(attempt) => attempt,
             Err(failure) => return Progress::Failed(failure),
         };

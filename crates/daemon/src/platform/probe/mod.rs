@@ -4,10 +4,11 @@
 //!
 //! `ostler_core::health::probe` decides when an attempt begins and when it has timed out, and
 //! parses the answer. This module has the sockets. Each probe belongs to an instance and has at
-//! most one connection, watched by the daemon's one epoll. An attempt on this machine takes five
-//! system calls: socket, connect, send, receive, close. Probes without urgency are at first not
-//! even watched. All answers to probes that were sent together are read together a moment later, so
-//! a hundred answers wake the daemon once.
+//! most one connection, watched by the daemon's one epoll. If processes share a port, the caller
+//! chooses which of them the connection reaches ([`ProbeRoute`]). An attempt on this machine takes
+//! five system calls: socket, connect, send, receive, close. Probes without urgency are at first
+//! not even watched. All answers to probes that were sent together are read together a moment
+//! later, so a hundred answers wake the daemon once.
 
 mod attempt;
 
@@ -15,9 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ostler_core::health::probe::{ProbeAction, ProbeRequest, Schedule, addresses};
+use ostler_core::serving::probe_route::ProbeRoute;
 
 use crate::platform::reactor::{Reactor, Source};
-use attempt::{Attempt, Failure, Progress};
+use attempt::{Attempt, Failure, Progress, Target};
 
 /// Probes by a number that the caller chooses.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ struct Probe {
     instance: u32,
     question: ProbeRequest,
     addresses: Vec<IpAddr>,
+    /// Destinations of the present attempt.
+    targets: Vec<Target>,
     schedule: Schedule,
     attempt: Option<Attempt>,
 }
@@ -70,7 +74,7 @@ impl Probes {
         self.end(id);
         let schedule = Schedule::new(first_ms);
         self.due.insert((schedule.due_ms(), id));
-        self.all.insert(id, Probe { instance, question, addresses, schedule, attempt: None });
+        self.all.insert(id, Probe { instance, question, addresses, targets: Vec::new(), schedule, attempt: None });
         Ok(())
     }
 
@@ -118,14 +122,19 @@ impl Probes {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Begins attempts that are due, and ends those that timed out. Returns the results of
-    /// attempts.
-    pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, ProbeOutcome)> {
+    /// Begins attempts that are due, and ends those that timed out. Returns the results of attempts.
+    /// `route` returns the destination of an instance's probe that connects to this address.
+    pub(crate) fn tick(
+        &mut self,
+        reactor: &Reactor,
+        now_ms: u64,
+        route: impl Fn(u32, SocketAddr) -> ProbeRoute,
+    ) -> Vec<(u32, ProbeOutcome)> {
         let due: Vec<u32> = self.due.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect();
-        due.into_iter().filter_map(|id| Some((id, self.advance(id, reactor, now_ms)?))).collect()
+        due.into_iter().filter_map(|id| Some((id, self.advance(id, reactor, now_ms, &route)?))).collect()
     }
 
-    fn advance(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<ProbeOutcome> {
+    fn advance(&mut self, id: u32, reactor: &Reactor, now_ms: u64, route: impl Fn(u32, SocketAddr) -> ProbeRoute) -> Option<ProbeOutcome> {
         let source = (self.source)(id);
         self.with(id, |probe| match probe.schedule.tick(&probe.question, now_ms) {
             ProbeAction::Nothing => None,
@@ -135,16 +144,19 @@ impl Probes {
                 Some(ProbeOutcome::Bad(probe.describe(&trouble)))
             }
             ProbeAction::Read => probe.advance(reactor, source, now_ms),
-            ProbeAction::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
-                Ok(attempt) => {
-                    probe.attempt = Some(attempt);
-                    probe.advance(reactor, source, now_ms)
+            ProbeAction::Begin => {
+                probe.set_targets(route);
+                match Attempt::begin(&probe.targets) {
+                    Ok(attempt) => {
+                        probe.attempt = Some(attempt);
+                        probe.advance(reactor, source, now_ms)
+                    }
+                    Err(failure) => {
+                        probe.schedule.failed(&probe.question, now_ms);
+                        Some(probe.failed(failure))
+                    }
                 }
-                Err(failure) => {
-                    probe.schedule.failed(&probe.question, now_ms);
-                    Some(probe.failed(failure))
-                }
-            },
+            }
         })
     }
 
@@ -180,9 +192,15 @@ impl Probes {
 }
 
 impl Probe {
+    /// Sets the destinations of an attempt. Sockets of the process may come and go between two.
+    fn set_targets(&mut self, route: impl Fn(u32, SocketAddr) -> ProbeRoute) {
+        let peers = self.addresses.iter().map(|address| SocketAddr::new(*address, self.question.port));
+        self.targets = peers.map(|peer| Target { peer, route: route(self.instance, peer) }).collect();
+    }
+
     fn advance(&mut self, reactor: &Reactor, source: Source, now_ms: u64) -> Option<ProbeOutcome> {
         let teller = (!self.schedule.is_patient()).then_some((reactor, source));
-        let progress = self.attempt.as_mut()?.advance(&self.question, &self.addresses, teller);
+        let progress = self.attempt.as_mut()?.advance(&self.question, &self.targets, teller);
         let answer = match progress {
             Progress::Waiting => return None,
             Progress::Good => ProbeOutcome::Good,
@@ -234,6 +252,30 @@ mod tests {
             .unwrap()
     }
 
+    fn common(_: u32, _: SocketAddr) -> ProbeRoute {
+        ProbeRoute::Common
+    }
+
+    /// The common port answers, but not for the process that has not opened it.
+    #[test]
+    fn probe_of_a_port_that_the_process_has_not_opened_fails() {
+        let reactor = Reactor::of_features(&["probes"]).unwrap();
+        let mut probes = Probes::new(|id| Source::Feature("probes", id.into()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let tcp = ProbeRequest { http: None, patience_ms: 0, ..question(at.port()) };
+        for id in [1, 2] {
+            probes.begin(id, id + 10, tcp.clone(), 1000).unwrap();
+        }
+        let route = |instance, to| {
+            assert_eq!(to, at);
+            if instance == 11 { ProbeRoute::NotOpened } else { ProbeRoute::Position(0) }
+        };
+        let answers = probes.tick(&reactor, 1000, route);
+        let refused = format!("connection to {at}: Connection refused");
+        assert_eq!(answers, [(1, ProbeOutcome::Bad(refused)), (2, ProbeOutcome::Good)]);
+    }
+
     #[test]
     fn patient_probes_are_polled_together_and_late_answers_count() {
         let mut reactor = Reactor::of_features(&["probes"]).unwrap();
@@ -254,9 +296,9 @@ mod tests {
             });
             servers.push((asked, go));
         }
-        assert_eq!(probes.tick(&reactor, 999), []);
+        assert_eq!(probes.tick(&reactor, 999, common), []);
         assert!(!probes.is_asking());
-        assert_eq!(probes.tick(&reactor, 1000), []);
+        assert_eq!(probes.tick(&reactor, 1000, common), []);
         assert!(probes.is_asking());
         for (id, (asked, go)) in (0..).zip(&servers) {
             let client = asked.recv().unwrap();
@@ -269,7 +311,7 @@ mod tests {
         }
         assert_eq!(reactor.wait(Some(Duration::ZERO)).unwrap(), [], "nobody is to be told of an answer yet");
         assert_eq!(probes.deadline_ms(), Some(1020));
-        let mut answers = probes.tick(&reactor, 1020);
+        let mut answers = probes.tick(&reactor, 1020, common);
         assert!(answers.iter().all(|(id, _)| *id < 2));
         servers[2].1.send(()).unwrap();
         while answers.len() < 3 {

@@ -15,6 +15,10 @@ pub(crate) enum Topic {
     Kept,
     /// Too much data by sd_notify.
     Notify,
+    /// A socket that the instances of its app cannot share.
+    OwnSocket,
+    /// A listener of system calls, beside ours.
+    OwnListener,
 }
 
 /// Complaints that were logged, by instance.

@@ -37,7 +37,7 @@ impl Slot {
 
     /// Returns facts that the daemon found out about the process, and reports of the app itself.
     fn app_facts(&self) -> AppFacts {
-        let LearnedRecord { node_version, sockets, status, working_tree } = (*self.durable.learned).clone();
+        let LearnedRecord { node_version, sockets, own_sockets, status, working_tree } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();
         AppFacts {
             node_version,
@@ -45,6 +45,7 @@ impl Slot {
             axm_monitor: monitor,
             axm_options: options,
             sockets,
+            own_sockets,
             status,
             working_tree,
             ports: Vec::new(),

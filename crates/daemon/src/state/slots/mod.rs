@@ -10,7 +10,7 @@ mod hard_limits;
 pub(crate) mod inherited;
 mod last_lines;
 pub(crate) mod listening;
-mod log_files;
+pub(crate) mod log_files;
 pub(crate) mod needs;
 mod node_versions;
 pub(crate) mod processes;

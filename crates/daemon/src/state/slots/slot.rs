@@ -13,6 +13,7 @@ use ostler_core::serving::shards::{RankFacts, ShardRank};
 use ostler_core::text::units::in_seconds;
 use ostler_core::time::Now;
 use ostler_proto::control::{Files, HealthReport};
+use ostler_proto::event::LimitKind;
 use ostler_sys::ProcRef;
 use serde_json::{Map, Value};
 
@@ -94,6 +95,8 @@ pub(crate) struct LiveState {
     pub health: Option<Box<HealthReport>>,
     /// CPU readings.
     pub cpu: CpuHistory,
+    /// Limit that it exceeded last, and the time (`mono_ms`).
+    pub exceeded: Option<(LimitKind, u64)>,
     /// True while the daemon looks up the process that holds a port, to complete the last lines of
     /// an exit.
     pub seeks_port_holder: bool,
@@ -143,6 +146,7 @@ impl LiveState {
             unready: false,
             health: None,
             cpu: CpuHistory::default(),
+            exceeded: None,
             seeks_port_holder: false,
             spawned_ms: None,
             drain_began_ms: None,
@@ -332,7 +336,18 @@ impl Slot {
 
     /// Returns true if it holds no listening socket in either way.
     pub(crate) fn never_listened(&self) -> bool {
-        self.durable.listening.is_empty() && self.durable.served.is_empty()
+        self.durable.listening.is_empty() && self.durable.served.is_empty() && !self.has_opened_port()
+    }
+
+    /// Returns true if its process has opened a port and got the socket of its app for it.
+    fn has_opened_port(&self) -> bool {
+        self.spec().shares_opened_port() && !self.durable.learned.sockets.is_empty()
+    }
+
+    /// Returns true if a second process can share its ports, see [`AppSpec::shares_its_ports`]. A
+    /// process that opens its port by itself shows that only when it has opened it.
+    pub(crate) fn shares_its_ports(&self) -> bool {
+        self.spec().shares_its_ports() || self.has_opened_port()
     }
 
     /// Returns true if it holds that key in either way. If one worker got the same key twice, an
@@ -385,6 +400,7 @@ mod tests {
     use ostler_core::app::EnvMap;
     use ostler_core::lifecycle::observation::Observation;
     use ostler_core::lifecycle::{Instance, PolicyName};
+    use ostler_core::serving::interception::{OwnSocket, OwnSocketReason};
     use ostler_proto::control::OpenSocket;
     use ostler_proto::event::EventCause;
 
@@ -406,6 +422,7 @@ mod tests {
         let learned = LearnedRecord {
             node_version: Some("22.1.0".into()),
             sockets: vec![OpenSocket { name: "http".into(), address: "port 80".into() }],
+            own_sockets: vec![OwnSocket { address: None, reason: OwnSocketReason::FilterRefused(16) }],
             status: Some("warm".into()),
             working_tree: Some(Arc::new(WorkingTree { root: "/srv".into(), revision: "8bd0".into(), branch: None, url: None })),
         };
@@ -475,13 +492,15 @@ mod tests {
     #[test]
     fn live_fields_are_reset_by_a_daemon_restart() {
         let mut slots = with(every_field());
-        let LiveState { trouble, script_runs, worker, group_ooms, axm, unready, health, spawned_ms, drain_began_ms, due_ms, .. } =
-            &mut slots.get_mut(ID).unwrap().live;
+        let LiveState {
+            trouble, script_runs, worker, group_ooms, axm, unready, health, exceeded, spawned_ms, drain_began_ms, due_ms, ..
+        } = &mut slots.get_mut(ID).unwrap().live;
         *trouble = Some("port 80 is taken".into());
         (*script_runs, *unready) = (true, true);
         worker.served_by.push(1);
         axm.actions.push(Value::Null);
         *health = Some(Box::new(HealthReport { state: HealthState::Healthy, since: Now::at(5), failures: 0, last: None }));
+        *exceeded = Some((LimitKind::Cpu, 5));
         (*group_ooms, *spawned_ms, *drain_began_ms, *due_ms) = (1, Some(5), Some(5), Some(5));
         let mut next = next_daemon(&slots);
         let LiveState {
@@ -502,6 +521,7 @@ mod tests {
             unready,
             health,
             cpu: _,
+            exceeded,
             spawned_ms,
             pid_file_written,
             due_ms,
@@ -511,7 +531,7 @@ mod tests {
         assert!(trouble.is_none() && node.is_none() && ipc.is_none() && piped.is_none() && health.is_none());
         assert!(worker.own_mut().is_none() && axm.own_mut().is_none());
         assert_eq!((script_runs, unready, group_ooms, spawned_ms, drain_began_ms, due_ms), (false, false, 0, None, None, None));
-        assert!(!seeks_port_holder);
+        assert!(!seeks_port_holder && exceeded.is_none());
         assert!(!group_fresh, "somebody else made it");
         assert!(!pid_file_written, "a candidate has none");
     }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::text::fnv::fnv_32;
 use ostler_core::text::ring::Bounds;
+use ostler_core::time::ReportedClock;
 use ostler_proto::event::{Event, Position};
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,8 @@ pub(crate) enum Record<'a> {
         /// Wall clock, ms.
         wall_ms: u64,
     },
+    /// Wall clock as events reported it last.
+    Clock(ReportedClock),
     /// A running reload; replaces the former record of that number.
     Rollout(Box<RolloutRecord>),
     /// The reload is over.
@@ -165,6 +168,8 @@ pub(crate) struct Snapshot {
     pub numbers: SlotNumbers,
     /// Time until which schedules of log rotation were checked.
     pub rotated_until: Option<u64>,
+    /// Wall clock as events reported it last.
+    pub clock: Option<ReportedClock>,
     /// The ring of events.
     pub event_ring: Option<Position>,
     /// Events of the ring, at most as many as it keeps.
@@ -259,6 +264,7 @@ impl Snapshot {
                 self.carries.remove(&file);
             }
             Record::RotatedUntil { wall_ms } => self.rotated_until = Some(wall_ms),
+            Record::Clock(clock) => self.clock = Some(clock),
             Record::Rollout(rollout) => {
                 self.rollouts.insert(rollout.number, *rollout);
             }

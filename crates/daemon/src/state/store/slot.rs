@@ -8,6 +8,7 @@ use ostler_core::app::git::WorkingTree;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_core::lifecycle::observation::Observation;
+use ostler_core::serving::interception::OwnSocket;
 use ostler_core::time::Now;
 use ostler_proto::control::OpenSocket;
 use ostler_proto::event::EventCause;
@@ -224,6 +225,9 @@ pub(crate) struct LearnedRecord {
     /// Sockets that the process got (`listen`), in their present state.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<OpenSocket>,
+    /// Sockets of its own that the process keeps, although its app shares the ports that it opens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own_sockets: Vec<OwnSocket>,
     /// Last status that the process sent by sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,

@@ -7,7 +7,11 @@ pub(super) mod procfile;
 pub(super) mod supervisor;
 pub(super) mod systemd;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
 use ostler_core::text::suggest::closest;
+
+use crate::{Notice, NoticeKind};
 
 /// A key of a foreign format.
 #[derive(Clone, Copy, Debug)]
@@ -55,12 +59,27 @@ const FORMATS: &[Format] = &[compose::TOP_LEVEL, compose::FORMAT, systemd::FORMA
 pub(super) fn reason_for_skipping(keys: &[Key], name: &str) -> String {
     let known = keys.iter().find(|key| key.name == name);
     match known.map(|key| key.support) {
-        Some(KeySupport::LeftOut(why) | KeySupport::Differs(why) | KeySupport::Done(why)) => why.to_owned(),
+        Some(KeySupport::LeftOut(why) | KeySupport::Differs(why) | KeySupport::Done(why)) => translated(why).to_owned(),
         None => match closest(name, keys.iter().map(|key| key.name)) {
-            Some(near) => format!("unknown key, did you mean `{near}`?"),
-            None => "unknown key".to_owned(),
+            Some(near) => message!("unknown key, did you mean `{near}`?", near),
+            None => message!("unknown key"),
         },
     }
+}
+
+/// Returns the report about a key that has no effect.
+pub(super) fn skipped_key(keys: &[Key], app: &str, name: &str) -> Notice {
+    let is_known = keys.iter().any(|key| key.name == name);
+    let kind = if is_known { NoticeKind::Other } else { NoticeKind::UnknownKey };
+    Notice { kind, ..Notice::new(app, name, reason_for_skipping(keys, name)) }
+}
+
+/// Returns the reasons for keys without an effect, which are shown to users.
+pub(crate) fn key_texts() -> impl Iterator<Item = &'static str> {
+    FORMATS.iter().flat_map(|format| format.keys).filter_map(|key| match key.support {
+        KeySupport::LeftOut(why) => Some(why),
+        KeySupport::Done(_) | KeySupport::Differs(_) => None,
+    })
 }
 
 /// Returns true if the key has an effect here. A reader calls this before it handles a key, so

@@ -3,25 +3,28 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ostler_core::message;
 use ostler_proto::control::{Action, Request};
 use serde_json::Value;
 
-use super::{EXIT_TIMEOUT, POLL_INTERVAL, numbers};
-use crate::cx::Cx;
+use super::{EXIT_TIMEOUT, POLL_INTERVAL, numbers, saved_list};
+use crate::cx::{Cx, same_file};
 use crate::error::{CliError, MigrateError, Status};
 use crate::migrate::{self, Pm2, Record};
 
 /// Returns the moved apps to PM2, the last one first.
 pub(super) fn move_back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    let Some(mut record) = Record::read(&home)? else {
-        return Err(CliError::NotFound("no apps were moved from PM2".into()));
-    };
-    let Some(mut pm2) = Pm2::connect(&record.from)? else {
-        return Err(MigrateError::Stopped { from: record.from, home }.into());
+    let Some(mut record) = Record::read(&home)? else { return Err(nothing_moved()) };
+    let is_in_place = same_file(&home, &record.from);
+    let mut pm2 = match Pm2::connect(&record.from) {
+        Ok(Some(pm2)) => pm2,
+        Ok(None) | Err(CliError::Migrate(MigrateError::Ostler(_))) if is_in_place => return Err(MigrateError::TookOver(record.from).into()),
+        Ok(None) => return Err(MigrateError::Stopped { from: record.from, home }.into()),
+        Err(error) => return Err(error),
     };
     while let Some(moved) = record.apps.last().cloned() {
-        cx.out.info(format_args!("{}: back to PM2", crate::text::shown(&moved.name)));
+        cx.out.info(message!("{app}: back to PM2", app = crate::text::shown(&moved.name)));
         cx.out.flush();
         delete(cx, &moved.name)?;
         start_in(&mut pm2, &moved.pm_ids, limit)?;
@@ -30,7 +33,7 @@ pub(super) fn move_back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError
     }
     for unit in std::mem::take(&mut record.units) {
         migrate::carry_out(Command::new("systemctl").args(["enable", &unit]))?;
-        cx.out.info(format_args!("{unit} starts PM2 at boot again; to remove ostler's unit: ostler unstartup"));
+        cx.out.info(message!("{unit} starts PM2 at boot again; to remove ostler's unit: ostler unstartup", unit));
     }
     record.write(&home)?;
     if cx.running_client()?.is_some() {
@@ -39,14 +42,22 @@ pub(super) fn move_back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError
     Ok(Status::Ok)
 }
 
+fn nothing_moved() -> CliError {
+    let hint = message!("after `migrate --finish`: `ostler delete all`, then PM2's `pm2 resurrect`");
+    CliError::Unknown { text: message!("no apps were moved from PM2"), hint }
+}
+
 /// Stops a PM2 that has only stopped apps left.
 pub(super) fn finish(cx: &mut Cx) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    let Some(record) = Record::read(&home)? else {
-        return Err(CliError::NotFound("no apps were moved from PM2".into()));
-    };
-    if let Some(pm2) = Pm2::connect(&record.from)? {
+    let Some(record) = Record::read(&home)? else { return Err(nothing_moved()) };
+    if let Some(mut pm2) = Pm2::connect(&record.from)? {
+        // With `--in-place`, the list is ostler's, too, and contains the apps.
+        let saved = if same_file(&home, &record.from) { None } else { saved_list::keep(&record, &mut pm2)? };
         stop_pm2(cx, pm2)?;
+        if let Some(path) = saved {
+            cx.out.info(message!("PM2's list was saved in {path}: PM2's `pm2 resurrect` can start its apps again", path = path.display()));
+        }
     }
     Record::default().write(&home)?;
     Ok(Status::Ok)
@@ -71,7 +82,7 @@ pub(super) fn stop_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
         }
         std::thread::sleep(POLL_INTERVAL);
     }
-    cx.out.info("PM2 was stopped");
+    cx.out.info(message!("PM2 was stopped"));
     Ok(())
 }
 

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ostler_core::message;
 use ostler_proto::control::{OtherManager, Progress, Request, Response};
 use ostler_sys::ProcRef;
 use ostler_sys::process::tree::ProcTable;
 use serde_json::{Value, json};
 
-use super::super::steady::steady;
+use super::super::wait_healthy::{StateWords, wait_until_healthy};
 use super::finish::{delete, start_in};
 use super::{EXIT_TIMEOUT, MoveStep, POLL_INTERVAL, listens, numbers};
 use crate::client::ClientError;
@@ -52,7 +53,7 @@ impl Migration {
             let mut result = json!({ "name": step.app.name, "way": step.method.word(), "listens": step.addresses });
             let place = format!("[{}/{}] {name}", number + 1, plan.len());
             if present {
-                cx.out.warn_err(format_args!("{place}: an app of that name already exists here; skipped"));
+                cx.out.warn_err(message!("{place}: an app of that name already exists here; skipped", place));
                 result["state"] = "present".into();
                 self.results.push(result);
                 continue;
@@ -129,7 +130,7 @@ impl Migration {
         let targets: Vec<String> = ids.iter().map(u32::to_string).collect();
         let wanted: BTreeSet<String> = step.addresses.iter().filter(|place| !is_ephemeral(place)).cloned().collect();
         let mut missing = Vec::new();
-        let mut also = |pids: &[i32]| {
+        let mut listens_everywhere = |pids: &[i32]| {
             if wanted.is_empty() || step.app.is_cluster {
                 return true;
             }
@@ -137,9 +138,9 @@ impl Migration {
             missing = wanted.difference(&open).cloned().collect();
             missing.is_empty()
         };
-        let (well, line) = steady(cx, &targets, self.limit, &mut also)?;
-        if !well {
-            return Err(MigrateError::Unwell { state: line, missing }.into());
+        let (healthy, line) = wait_until_healthy(cx, &targets, self.limit, StateWords::Own, &mut listens_everywhere)?;
+        if !healthy {
+            return Err(MigrateError::NotHealthy { state: line, missing }.into());
         }
         let table = cx.client()?.table()?;
         let pid = ids.first().and_then(|id| table.iter().find(|row| row.id == *id)).map(|row| row.pid);
@@ -147,12 +148,12 @@ impl Migration {
         if let (Some(environ), Some(instance)) = (environ, step.app.instances.first()) {
             let names = differing(&instance.entry, &environ);
             if !names.is_empty() {
-                warnings.push(format!("these variables differ: {}", names.join(", ")));
+                warnings.push(message!("these variables differ: {names}", names = names.join(", ")));
             }
         }
         let former: Vec<u32> = step.app.instances.iter().map(|instance| instance.pm_id).collect();
         if self.pm2.is_some() && former != ids {
-            warnings.push(format!("its ids changed from {} to {}", numbers(&former), numbers(&ids)));
+            warnings.push(message!("its ids changed from {old} to {new}", old = numbers(&former), new = numbers(&ids)));
         }
         Ok(warnings)
     }
@@ -186,8 +187,12 @@ impl Migration {
             record.apps.retain(|moved| moved.name != app.name);
             record.write(cx.home()?)?;
         }
-        let end = started.map_or_else(|error| format!("and PM2 cannot run it either: {error}"), |()| "PM2 runs it as before".into());
-        Ok(MigrateError::GivenBack { app: crate::text::shown(&app.name), reason: why.to_string(), end }.into())
+        let (app, reason) = (crate::text::shown(&app.name), why.to_string());
+        Ok(match started {
+            Ok(()) => MigrateError::GivenBack { app, reason },
+            Err(error) => MigrateError::NotGivenBack { app, reason, cause: error.to_string() },
+        }
+        .into())
     }
 
     /// Copies those settings of PM2 that ostler does not have yet.
@@ -212,7 +217,7 @@ impl Migration {
             Ok(taken)
         })?;
         if !taken.is_empty() {
-            cx.out.info(format_args!("settings taken over: {}", taken.join(", ")));
+            cx.out.info(message!("settings taken over: {names}", names = taken.join(", ")));
             module_conf::notify_daemon(cx)?;
         }
         Ok(())
@@ -225,18 +230,13 @@ impl Migration {
             let off = ["systemctl", "disable", &unit.name];
             let on = ["startup", "systemd", "-u", &unit.user];
             if !rustix::process::geteuid().is_root() {
-                cx.out.info(format_args!(
-                    "PM2 starts at boot by {}; as root: {} && OSTLER_HOME={} ostler {}",
-                    unit.name,
-                    off.join(" "),
-                    home.display(),
-                    on.join(" ")
-                ));
+                let commands = format!("{} && OSTLER_HOME={} ostler {}", off.join(" "), home.display(), on.join(" "));
+                cx.out.info(message!("PM2 starts at boot by {unit}; as root: {commands}", unit = unit.name, commands));
                 continue;
             }
             // ostler's unit is enabled first: a boot in between then starts the apps twice instead
             // of never.
-            let program = std::env::current_exe().map_err(CliError::system("find this program"))?;
+            let program = std::env::current_exe().map_err(CliError::system(message!("find this program")))?;
             migrate::carry_out(Command::new(program).args(on).env(ostler_core::environment::HOME.name, &home))?;
             let mut record = Record::read(&home)?.unwrap_or_default();
             record.from.clone_from(&self.from);
@@ -244,7 +244,7 @@ impl Migration {
             record.units.push(unit.name.clone());
             record.write(&home)?;
             migrate::carry_out(Command::new(off[0]).args(&off[1..]))?;
-            cx.out.info(format_args!("ostler now starts at boot instead of {}", unit.name));
+            cx.out.info(message!("ostler now starts at boot instead of {unit}", unit = unit.name));
         }
         Ok(())
     }

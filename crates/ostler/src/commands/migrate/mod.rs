@@ -15,11 +15,14 @@
 
 mod finish;
 mod migration;
+mod saved_list;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_proto::control::Request;
 use ostler_sys::process::tree::ProcTable;
 use serde_json::{Value, json};
@@ -41,7 +44,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.takes_over_pm2 = true;
     let from = match call.target() {
-        Some(folder) => std::path::absolute(folder).map_err(|source| CliError::File { what: "find", path: folder.to_owned(), source })?,
+        Some(folder) => {
+            std::path::absolute(folder).map_err(|source| CliError::File { what: marked!("find"), path: folder.to_owned(), source })?
+        }
         None => crate::home::pm2_home().ok_or(MigrateError::NoHome)?,
     };
     let from = std::fs::canonicalize(&from).unwrap_or(from);
@@ -74,15 +79,19 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     let found = migrate::read(list);
     let about = match &mut pm2 {
-        Some(pm2) => format!("PM2 {} (pid {})", pm2.version()?, pm2.process.pid),
-        None => "PM2 is not running; its saved list".to_owned(),
+        Some(pm2) => message!("PM2 {version} (pid {pid})", version = pm2.version()?, pid = pm2.process.pid),
+        None => message!("PM2 is not running; its saved list"),
     };
     let plan = plan(&found, pm2.as_ref());
     if call.has("dry-run") {
         show(cx, call, &from, &about, &found, &plan);
         return Ok(Status::Ok);
     }
-    cx.out.info(format_args!("{about} in {}: {}", from.display(), counted(found.apps.len(), "app")));
+    let apps = match found.apps.len() {
+        1 => message!("1 app"),
+        count => message!("{count} apps", count),
+    };
+    cx.out.info(message!("{about} in {folder}: {apps}", about, folder = from.display(), apps));
     let mut migration = Migration::new(from, limit, pm2);
     let moved = migration.apps(cx, &plan);
     if call.has("json") {
@@ -97,9 +106,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     report_modules(cx, &found, call.has("in-place"));
     match migration.pm2() {
         Some(pm2) if call.has("in-place") => finish::stop_pm2(cx, pm2)?,
-        Some(_) => cx
-            .out
-            .info("PM2 still runs, without these apps: `ostler migrate --finish` stops it, `ostler migrate --back` moves the apps back"),
+        Some(_) => cx.out.info(message!(
+            "PM2 still runs, without these apps: `ostler migrate --finish` stops it, `ostler migrate --back` moves the apps back"
+        )),
         None => {}
     }
     if call.has("in-place") {
@@ -142,11 +151,12 @@ fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let folder = from.display();
-            return Err(CliError::NotFound(format!(
-                "PM2 does not run in \"{folder}\", and has no saved list there; to name its folder: ostler migrate <folder>"
+            return Err(CliError::NotFound(message!(
+                "PM2 does not run in \"{folder}\", and has no saved list there; to name its folder: ostler migrate <folder>",
+                folder
             )));
         }
-        Err(source) => return Err(CliError::File { what: "read", path: path.display().to_string(), source }),
+        Err(source) => return Err(CliError::File { what: marked!("read"), path: path.display().to_string(), source }),
     };
     match serde_json::from_str(&text) {
         Ok(Value::Array(list)) => Ok(list),
@@ -163,11 +173,18 @@ fn show(cx: &mut Cx, call: &Call, from: &Path, about: &str, found: &Pm2Contents,
         let text = json!({ "from": from, "apps": apps, "modules": found.modules });
         return cx.out.data(format!("{text}\n").as_bytes());
     }
-    cx.out.info(format_args!("{about} in {}; nothing was changed", from.display()));
+    cx.out.info(message!("{about} in {folder}; nothing was changed", about, folder = from.display()));
     for step in plan {
-        let listens = if step.addresses.is_empty() { String::new() } else { format!(", listens at {}", joined(&step.addresses)) };
+        let listens = if step.addresses.is_empty() {
+            String::new()
+        } else {
+            message!(", listens at {addresses}", addresses = joined(&step.addresses))
+        };
         let mode = if step.app.is_cluster { "cluster" } else { "fork" };
-        let count = counted(step.app.instances.len(), "instance");
+        let count = match step.app.instances.len() {
+            1 => message!("1 instance"),
+            count => message!("{count} instances", count),
+        };
         cx.out.line(format_args!("  {}: {count}, {mode}{listens}: {}", crate::text::shown(&step.app.name), step.method.words()));
         step.app.notes.iter().for_each(|note| cx.out.line(format_args!("    {note}")));
     }
@@ -178,13 +195,16 @@ fn report_modules(cx: &mut Cx, found: &Pm2Contents, is_in_place: bool) {
     for module in &found.modules {
         let shown = crate::text::shown(module);
         match crate::modules::built_in(module) {
-            Some(built_in) => cx.out.info(format_args!("module {shown}: {}", built_in.does)),
-            None if is_in_place => cx.out.info(format_args!("module {shown}: started here after PM2 was stopped")),
-            None => cx.out.info(format_args!("module {shown}: not moved; `ostler install {shown}` installs it here")),
+            Some(built_in) => cx.out.info(message!("module {shown}: {description}", shown, description = translated(built_in.does))),
+            None if is_in_place => cx.out.info(message!("module {shown}: started here after PM2 was stopped", shown)),
+            None => cx.out.info(message!("module {shown}: not moved; `ostler install {shown}` installs it here", shown)),
         }
     }
     if found.rejected > 0 {
-        cx.out.warn_err(format_args!("invalid and skipped: {}", counted(found.rejected, "entry of its list")));
+        cx.out.warn_err(match found.rejected {
+            1 => message!("invalid and skipped: 1 entry of its list"),
+            count => message!("invalid and skipped: {count} entries of its list", count),
+        });
     }
 }
 
@@ -194,12 +214,4 @@ fn joined(addresses: &BTreeSet<String>) -> String {
 
 fn numbers(ids: &[u32]) -> String {
     ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn counted(count: usize, what: &str) -> String {
-    match (count, what.strip_suffix("entry of its list")) {
-        (1, _) => format!("1 {what}"),
-        (_, Some(_)) => format!("{count} entries of its list"),
-        _ => format!("{count} {what}s"),
-    }
 }

@@ -1,5 +1,7 @@
 //! Content of the panes that are text: lines for a given number of columns.
 
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_proto::control::{Detail, TableRow};
 use ostler_proto::event::{Event, EventKind};
 use serde_json::Value;
@@ -9,7 +11,7 @@ use super::layout::Pane;
 use super::series::bar;
 use super::state::MonitState;
 use crate::render::{age, bytes, why};
-use crate::text::wrap;
+use crate::text::{fit, wrap};
 
 /// One line, in parts.
 pub(super) type Line = Vec<(String, Tone)>;
@@ -39,10 +41,12 @@ fn metrics(state: &MonitState, row: &TableRow, columns: usize) -> Vec<Line> {
     let is_ascii = state.display.is_ascii;
     let mut lines = Vec::new();
     if let Some(past) = state.past.get(&row.id) {
-        let figures =
-            [("CPU", cpu(row), &past.cpu, 10.0, Tone::Good), ("Memory", bytes(row.monit.memory_bytes), &past.memory, 0.0, Tone::Busy)];
+        let figures = [
+            ("CPU", cpu(row), &past.cpu, 10.0, Tone::Good),
+            (marked!("Memory"), bytes(row.monit.memory_bytes), &past.memory, 0.0, Tone::Busy),
+        ];
         for (name, value, series, full, tone) in figures {
-            lines.push(figure(name, &value, columns));
+            lines.push(figure(translated(name), &value, columns));
             lines.push(vec![(series.bars(columns, full, is_ascii), tone)]);
         }
     }
@@ -86,45 +90,45 @@ pub(super) fn status_tone(status: &str) -> Tone {
 }
 
 fn info(state: &MonitState, row: &TableRow, columns: usize) -> Vec<Line> {
-    let mut facts: Vec<(&str, String, Tone)> = vec![
-        ("App Name", format!("{} ({})", row.name, row.id), Tone::Bold),
-        ("Namespace", row.namespace.clone(), Tone::Plain),
-        ("Version", row.version.clone().unwrap_or_else(|| "N/A".into()), Tone::Plain),
-        ("Status", row.status.clone(), status_tone(&row.status)),
+    let mut facts: Vec<(&'static str, String, Tone)> = vec![
+        (marked!("App Name"), format!("{} ({})", row.name, row.id), Tone::Bold),
+        (marked!("Namespace"), row.namespace.clone(), Tone::Plain),
+        (marked!("Version"), row.version.clone().unwrap_or_else(|| "N/A".into()), Tone::Plain),
+        (marked!("Status"), state.display.status(&row.status).to_owned(), status_tone(&row.status)),
     ];
     if let Some(health) = row.health {
-        facts.push(("Health", health.as_str().into(), Tone::Plain));
+        facts.push((marked!("Health"), health.as_str().into(), Tone::Plain));
     }
-    facts.push(("Restarts", row.restarts.to_string(), Tone::Plain));
-    facts.push(("Uptime", row.uptime_ms.map_or_else(|| "0".into(), age), Tone::Plain));
-    facts.push(("Pid", format!("{} ({} processes)", row.pid, row.monit.processes), Tone::Plain));
-    facts.push(("User", row.user.clone(), Tone::Plain));
+    facts.push((marked!("Restarts"), row.restarts.to_string(), Tone::Plain));
+    facts.push((marked!("Uptime"), row.uptime_ms.map_or_else(|| "0".into(), age), Tone::Plain));
+    facts.push(("Pid", message!("{pid} ({count} processes)", pid = row.pid, count = row.monit.processes), Tone::Plain));
+    facts.push((marked!("User"), row.user.clone(), Tone::Plain));
     if let Some(detail) = &state.detail {
         facts.extend(from_detail(detail));
     }
     facts.push((
-        "Exec mode",
+        marked!("Exec mode"),
         format!("{}_mode", if row.mode == ostler_core::app::ExecMode::Fork { "fork" } else { "cluster" }),
         Tone::Plain,
     ));
-    facts.push(("Watching", if row.watching { "enabled" } else { "disabled" }.into(), Tone::Plain));
-    facts.into_iter().flat_map(|(name, value, tone)| fact(name, &value, tone, columns)).collect()
+    facts.push((marked!("Watching"), if row.watching { message!("enabled") } else { message!("disabled") }, Tone::Plain));
+    facts.into_iter().flat_map(|(name, value, tone)| fact(translated(name), &value, tone, columns)).collect()
 }
 
 fn from_detail(detail: &Detail) -> Vec<(&'static str, String, Tone)> {
     let spec = &detail.spec;
-    let mut facts = vec![("Script path", spec.script.clone(), Tone::Plain)];
+    let mut facts = vec![(marked!("Script path"), spec.script.clone(), Tone::Plain)];
     let mut add =
         |name, value: Option<String>| facts.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value, Tone::Plain)));
-    add("Script args", Some(spec.args.join(" ").chars().take(LONGEST).collect()));
-    add("Interpreter", spec.interpreter.clone());
-    add("Exec cwd", Some(spec.cwd.clone()));
+    add(marked!("Script args"), Some(spec.args.join(" ").chars().take(LONGEST).collect()));
+    add(marked!("Interpreter"), spec.interpreter.clone());
+    add(marked!("Exec cwd"), Some(spec.cwd.clone()));
     add("Node.js", detail.learned.node_version.clone());
-    add("App status", detail.learned.status.clone());
-    add("Listens on", Some(detail.learned.sockets.iter().map(|socket| socket.address.as_str()).collect::<Vec<_>>().join(", ")));
-    add("Waits for", Some(detail.waits_for.join(", ")));
-    add("Out log", detail.files.out.clone());
-    add("Error log", detail.files.error.clone());
+    add(marked!("App status"), detail.learned.status.clone());
+    add(marked!("Listens on"), Some(detail.learned.sockets.iter().map(|socket| socket.address.as_str()).collect::<Vec<_>>().join(", ")));
+    add(marked!("Waits for"), Some(detail.waits_for.join(", ")));
+    add(marked!("Out log"), detail.files.out.clone());
+    add(marked!("Error log"), detail.files.error.clone());
     facts
 }
 
@@ -133,7 +137,7 @@ fn fact(name: &str, value: &str, tone: Tone, columns: usize) -> Vec<Line> {
     const NAMES: usize = 13;
     let values = wrap(value, columns.saturating_sub(NAMES));
     let heads = std::iter::once(name).chain(std::iter::repeat(""));
-    values.into_iter().zip(heads).map(|(value, head)| vec![(format!("{head:NAMES$}"), Tone::Dim), (value, tone)]).collect()
+    values.into_iter().zip(heads).map(|(value, head)| vec![(fit(head, NAMES), Tone::Dim), (value, tone)]).collect()
 }
 
 fn why_lines(state: &MonitState, detail: &Detail, columns: usize) -> Vec<Line> {
@@ -164,7 +168,8 @@ fn event_tone(what: &EventKind) -> Tone {
         | EventKind::Restarting { .. }
         | EventKind::LimitExceeded { .. }
         | EventKind::NotReady { .. }
-        | EventKind::HookFailed { .. } => Tone::Warn,
+        | EventKind::HookFailed { .. }
+        | EventKind::ClockMoved { .. } => Tone::Warn,
         EventKind::Online { .. } | EventKind::ReloadDone { .. } => Tone::Good,
         _ => Tone::Plain,
     }

@@ -1,5 +1,7 @@
 //! Keys and clicks: how they change the view, and which commands they give.
 
+use ostler_core::{marked, message};
+
 use super::content;
 use super::input::{Input, Key};
 use super::layout::Pane;
@@ -24,20 +26,20 @@ const LONGEST: usize = 64;
 
 /// Keys and their effects, as the help shows them.
 pub(super) const KEY_HELP: &[(&str, &str)] = &[
-    ("up down, j k", "choose an app; scroll other panes"),
-    ("left right, Tab", "move to the next pane"),
-    ("1 - 6", "list, logs, metrics, metadata, why, events"),
-    ("Enter, z", "show only this pane, and back"),
-    ("PgUp PgDn Home End", "scroll by page, to the ends"),
-    ("r  R", "restart this instance, the whole app"),
-    ("l  L", "reload this instance, the whole app"),
-    ("s  S", "stop this instance, the whole app"),
-    ("+  -  c", "add an instance, remove one, scale"),
-    ("/", "show only apps with this text"),
-    ("o  O", "sort by the next field, reverse order"),
-    ("Ctrl-L", "redraw the screen"),
-    ("Ctrl-Z", "suspend"),
-    ("q, Esc, Ctrl-C", "quit"),
+    ("up down, j k", marked!("choose an app; scroll other panes")),
+    ("left right, Tab", marked!("move to the next pane")),
+    ("1 - 6", marked!("list, logs, metrics, metadata, why, events")),
+    ("Enter, z", marked!("show only this pane, and back")),
+    ("PgUp PgDn Home End", marked!("scroll by page, to the ends")),
+    ("r  R", marked!("restart this instance, the whole app")),
+    ("l  L", marked!("reload this instance, the whole app")),
+    ("s  S", marked!("stop this instance, the whole app")),
+    ("+  -  c", marked!("add an instance, remove one, scale")),
+    ("/", marked!("show only apps with this text")),
+    ("o  O", marked!("sort by the next field, reverse order")),
+    ("Ctrl-L", marked!("redraw the screen")),
+    ("Ctrl-Z", marked!("suspend")),
+    ("q, Esc, Ctrl-C", marked!("quit")),
 ];
 
 /// Handles typed input.
@@ -187,15 +189,15 @@ fn on_action_key(state: &mut MonitState, key: char) -> Option<Command> {
         _ => {}
     }
     let Some(chosen) = choose(state, &name, id, key.is_ascii_uppercase()) else {
-        let text = format!("cannot address {name} ({id}) alone: another app has this number as its name or namespace");
+        let text = message!("cannot address {name} ({id}) alone: another app has this number as its name or namespace", name, id);
         state.message = Some((text, false));
         return None;
     };
     match key {
         // A stopped instance is only started, so no process exits and no question is needed.
         'r' if !is_running => Some(Command::Action(AppAction::Restart(chosen))),
-        'r' | 'R' => confirm(state, format!("Restart {}?", chosen.words), AppAction::Restart(chosen)),
-        's' | 'S' => confirm(state, format!("Stop {}?", chosen.words), AppAction::Stop(chosen)),
+        'r' | 'R' => confirm(state, message!("Restart {target}?", target = chosen.words), AppAction::Restart(chosen)),
+        's' | 'S' => confirm(state, message!("Stop {target}?", target = chosen.words), AppAction::Stop(chosen)),
         _ => Some(Command::Action(AppAction::Reload(chosen))),
     }
 }
@@ -206,7 +208,7 @@ fn choose(state: &MonitState, name: &str, id: u32, all: bool) -> Option<ActionTa
     let words = match (all, ids.len()) {
         (false, _) => format!("{name} ({id})"),
         (true, 1) => name.to_owned(),
-        (true, count) => format!("all {count} instances of {name}"),
+        (true, count) => message!("all {count} instances of {name}", count, name),
     };
     Some(ActionTarget { target: target_of(&state.rows, &ids)?, words })
 }
@@ -220,7 +222,7 @@ fn confirm(state: &mut MonitState, question: String, action: AppAction) -> Optio
 fn confirm_scale(state: &mut MonitState, app: String, to: String) -> Option<Command> {
     let now = state.rows.iter().filter(|row| row.name == app).count();
     let then = if to == "-1" { now.saturating_sub(1).to_string() } else { to.clone() };
-    confirm(state, format!("Scale {app} from {now} to {then}?"), AppAction::Scale { app, to })
+    confirm(state, message!("Scale {app} from {now} to {count}?", app, now, count = then), AppAction::Scale { app, to })
 }
 
 fn sort_by_next(state: &mut MonitState) {
@@ -303,7 +305,7 @@ mod tests {
     use crate::tests::data;
 
     fn state() -> MonitState {
-        let display = DisplayOptions { program: "ostler", is_ascii: false };
+        let display = DisplayOptions { program: "ostler", is_pm2: false, is_ascii: false };
         let mut state = MonitState::new(display, View::played(data::NOW_MS, None), (80, 24), "id".into());
         let mut rows: Vec<_> = ["api", "api", "job"].into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect();
         rows[2].status = "stopped".into();

@@ -1,5 +1,8 @@
 //! Layout: which panes are on the screen, and where.
 
+use ostler_core::marked;
+use ostler_core::text::language::translated;
+
 use super::cells::Rect;
 
 /// One pane.
@@ -19,14 +22,14 @@ impl Pane {
 
     /// Returns the title; the first four titles are PM2's.
     pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::List => "Process List",
-            Self::Logs => "Logs",
-            Self::Metrics => "Custom Metrics",
-            Self::Info => "Metadata",
-            Self::Why => "Why",
-            Self::Events => "Events",
-        }
+        translated(match self {
+            Self::List => marked!("Process List"),
+            Self::Logs => marked!("Logs"),
+            Self::Metrics => marked!("Custom Metrics"),
+            Self::Info => marked!("Metadata"),
+            Self::Why => marked!("Why"),
+            Self::Events => marked!("Events"),
+        })
     }
 
     pub(super) fn index(self) -> usize {

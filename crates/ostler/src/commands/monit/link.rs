@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ostler_client::{Client, ClientError};
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Action, Detail, Failure, Position, Progress, Request, Response, ScaleTo};
 
@@ -105,7 +106,7 @@ impl DaemonLink {
         match connect_or_find(&self.home) {
             Ok(client) => self.client = Some(client),
             Err(ClientError::NotRunning { .. } | ClientError::Lost(_)) => {
-                return Ok(vec![MonitEvent::Link(LinkState::Down("the daemon is not running; waiting for it".into()))]);
+                return Ok(vec![MonitEvent::Link(LinkState::Down(message!("the daemon is not running; waiting for it")))]);
             }
             Err(error @ (ClientError::Version { .. } | ClientError::Elsewhere(_))) => return Err(error.into()),
             Err(error) => return Ok(vec![MonitEvent::Link(LinkState::Down(with_causes(&error)))]),
@@ -153,11 +154,11 @@ impl DaemonLink {
     pub(super) fn action(&mut self, now: Instant, action: &AppAction) -> Vec<MonitEvent> {
         let words = action_words(action);
         if self.client.is_none() {
-            return vec![MonitEvent::Answer { text: format!("{words}: the daemon is not running"), is_good: false }];
+            return vec![MonitEvent::Answer { text: message!("{action}: the daemon is not running", action = words), is_good: false }];
         }
         let mut updates = vec![MonitEvent::Answer { text: format!("{words} …"), is_good: true }];
         let Some(request) = request(action, self.program) else {
-            return vec![MonitEvent::Answer { text: format!("{words}: this is not a number"), is_good: false }];
+            return vec![MonitEvent::Answer { text: message!("{action}: this is not a number", action = words), is_good: false }];
         };
         updates.extend(self.ask(now, request, RequestPurpose::Action(words, Vec::new())));
         updates
@@ -194,9 +195,11 @@ impl DaemonLink {
             .filter_map(|(_, (pending, _))| if let RequestPurpose::Action(words, _) = pending { Some(words) } else { None })
             .collect();
         self.due = now + EVENT_DELAY;
-        let unknown =
-            |words| MonitEvent::Answer { text: format!("{words}: lost the connection before the daemon responded"), is_good: false };
-        let down = MonitEvent::Link(LinkState::Down("lost the connection to the daemon; reconnecting".into()));
+        let unknown = |words: String| MonitEvent::Answer {
+            text: message!("{action}: lost the connection before the daemon responded", action = words),
+            is_good: false,
+        };
+        let down = MonitEvent::Link(LinkState::Down(message!("lost the connection to the daemon; reconnecting")));
         std::iter::once(down).chain(actions.into_iter().map(unknown)).collect()
     }
 
@@ -236,7 +239,7 @@ impl DaemonLink {
         let Some((RequestPurpose::Action(words, reasons), _)) = self.pending.remove(&id) else { return };
         self.due = self.due.min(now + EVENT_DELAY);
         updates.push(match failure {
-            None => MonitEvent::Answer { text: format!("{words}: done"), is_good: true },
+            None => MonitEvent::Answer { text: message!("{action}: done", action = words), is_good: true },
             Some(failure) => {
                 let reason = reasons.into_iter().next().unwrap_or_else(|| failure.to_string());
                 MonitEvent::Answer { text: format!("{words}: {reason}"), is_good: false }
@@ -247,10 +250,10 @@ impl DaemonLink {
 
 fn action_words(action: &AppAction) -> String {
     match action {
-        AppAction::Stop(chosen) => format!("stop {}", chosen.words),
-        AppAction::Restart(chosen) => format!("restart {}", chosen.words),
-        AppAction::Reload(chosen) => format!("reload {}", chosen.words),
-        AppAction::Scale { app, to } => format!("scale {app} {to}"),
+        AppAction::Stop(chosen) => message!("stop {target}", target = chosen.words),
+        AppAction::Restart(chosen) => message!("restart {target}", target = chosen.words),
+        AppAction::Reload(chosen) => message!("reload {target}", target = chosen.words),
+        AppAction::Scale { app, to } => message!("scale {app} {count}", app, count = to),
     }
 }
 

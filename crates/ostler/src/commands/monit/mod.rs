@@ -19,6 +19,8 @@ mod view;
 use session::Session;
 use state::{DisplayOptions, MonitState};
 
+use ostler_core::marked;
+
 use super::table;
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -32,12 +34,12 @@ use layout::Pane;
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     table::order(call)?;
     let sort = call.value("sort").unwrap_or("id").to_lowercase();
-    terminal::check("monit", "`list`, `logs` and `events --follow` write anywhere")?;
+    terminal::check("monit", marked!("`list`, `logs` and `events --follow` write anywhere"))?;
     // If no daemon runs at the start, the command fails with the usual message.
     cx.client()?.handshake()?;
     cx.disconnect();
     let home = cx.home()?.to_owned();
-    let display = DisplayOptions { program: cx.program.name(), is_ascii: cx.out.is_ascii() };
+    let display = DisplayOptions { program: cx.program.name(), is_pm2: cx.program.is_pm2(), is_ascii: cx.out.is_ascii() };
     cx.out.flush();
     let screen = Screen::new(terminal::Terminal::take()?, cx.out.paint().0);
     let mut state = MonitState::new(display, cx.out.view(), screen.size(), sort);

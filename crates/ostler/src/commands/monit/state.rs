@@ -3,13 +3,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use ostler_client::attention::attention;
 use ostler_proto::control::{Detail, Event, TableRow};
 use serde_json::Value;
 
 use super::layout::{Layout, LayoutInput, Pane};
 use super::log_lines::{LogLine, LogLines};
 use super::series::Series;
-use crate::render::face::{AppState, Mark};
+use crate::render::face::status_word;
 use crate::render::{SortOrder, View};
 
 /// Events that are kept.
@@ -97,7 +98,16 @@ pub(super) enum MonitEvent {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DisplayOptions {
     pub program: &'static str,
+    /// Whether states have PM2's words.
+    pub is_pm2: bool,
     pub is_ascii: bool,
+}
+
+impl DisplayOptions {
+    /// Returns the word that is shown for a status.
+    pub(super) fn status(self, status: &str) -> &str {
+        if self.is_pm2 { status } else { status_word(status) }
+    }
 }
 
 /// Past usage of an instance.
@@ -108,6 +118,7 @@ pub(super) struct UsageHistory {
 }
 
 /// State of the view.
+#[derive(Clone)]
 pub(super) struct MonitState {
     pub display: DisplayOptions,
     pub view: View,
@@ -211,10 +222,7 @@ impl MonitState {
 
     /// Returns the position of the first app that needs attention. The view opens on it.
     fn first_unwell(&self) -> Option<usize> {
-        let is_unwell = |index: &usize| {
-            let row = &self.rows[*index];
-            row.trouble.is_some() || AppState::of(row).mark >= Mark::Warning
-        };
+        let is_unwell = |index: &usize| !attention(&[&self.rows[*index]], |_| None).is_empty();
         self.shown.iter().position(is_unwell).filter(|_| self.display.program == "ostler")
     }
 
@@ -240,7 +248,8 @@ impl MonitState {
     fn arrange_from(&mut self, position: Option<usize>) {
         let wanted = self.filter.to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&wanted);
-        let is_shown = |row: &TableRow| has(&row.name) || has(&row.namespace) || has(&row.status) || row.id.to_string() == wanted;
+        let is_shown =
+            |row: &TableRow| has(&row.name) || has(&row.namespace) || has(self.display.status(&row.status)) || row.id.to_string() == wanted;
         let order = SortOrder::parse(&self.sort).unwrap_or(SortOrder::BY_NAME);
         let mut shown: Vec<usize> = (0..self.rows.len()).filter(|index| is_shown(&self.rows[*index])).collect();
         shown.sort_by(|a, b| order.compare(&self.rows[*a], &self.rows[*b]));
@@ -312,7 +321,7 @@ mod tests {
     use crate::tests::data;
 
     fn state() -> MonitState {
-        let display = DisplayOptions { program: "ostler", is_ascii: false };
+        let display = DisplayOptions { program: "ostler", is_pm2: false, is_ascii: false };
         let mut state = MonitState::new(display, View::played(data::NOW_MS, None), (80, 24), "id".into());
         state.apply(MonitEvent::Rows(["b", "a", "c"].into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect()));
         state
@@ -345,7 +354,7 @@ mod tests {
 
     #[test]
     fn view_opens_on_the_first_unwell_app() {
-        let display = DisplayOptions { program: "ostler", is_ascii: false };
+        let display = DisplayOptions { program: "ostler", is_pm2: false, is_ascii: false };
         let mut state = MonitState::new(display, View::played(data::NOW_MS, None), (80, 24), "id".into());
         let rows = |status: &str| vec![data::row(0, "a"), TableRow { status: status.into(), ..data::row(1, "b") }];
         state.apply(MonitEvent::Rows(rows("errored")));

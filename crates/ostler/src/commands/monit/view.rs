@@ -2,11 +2,14 @@
 
 mod list;
 
+use ostler_core::{marked, message};
+
 use super::cells::{Picture, Rect, Tone};
 use super::content;
 use super::keys::KEY_HELP;
 use super::layout::Pane;
 use super::state::{Dialog, LinkState, MonitState};
+use crate::full_screen::key_lines::{key_frame, key_line};
 use crate::render::bytes;
 use crate::text::wrap;
 
@@ -35,7 +38,7 @@ pub(super) fn draw(state: &MonitState) -> Picture {
         picture.put(0, height.saturating_sub(1), width, &question, Tone::Inverse);
     }
     if state.dialog == Dialog::Help {
-        help(&mut picture);
+        key_frame(&mut picture, KEY_HELP);
     }
     picture
 }
@@ -43,12 +46,15 @@ pub(super) fn draw(state: &MonitState) -> Picture {
 fn title(state: &MonitState, pane: Pane) -> String {
     let scrolled = state.scroll[pane.index()];
     let name = match (pane, state.row()) {
-        (Pane::Logs, Some(row)) => format!("{} Logs", row.name),
+        (Pane::Logs, Some(row)) => message!("{app} Logs", app = row.name),
         (pane, _) => pane.title().to_owned(),
     };
     match pane {
-        Pane::Logs if scrolled > 0 => format!("{name}, {scrolled} lines below"),
-        Pane::List => format!("{name}, by {}", state.sort.replace(":desc", " descending").replace(":asc", "")),
+        Pane::Logs if scrolled > 0 => message!("{title}, {count} lines below", title = name, count = scrolled),
+        Pane::List => match state.sort.strip_suffix(":desc") {
+            Some(field) => message!("{title}, by {field} descending", title = name, field),
+            None => message!("{title}, by {field}", title = name, field = state.sort.replace(":asc", "")),
+        },
         _ => name,
     }
 }
@@ -58,7 +64,7 @@ fn header(state: &MonitState, picture: &mut Picture, place: Rect) {
     picture.fill(place.x, place.y, place.width, Tone::Inverse);
     let trouble = match &state.link {
         LinkState::Up => None,
-        LinkState::Silent(seconds) => Some(format!("the daemon has not answered for {seconds} s")),
+        LinkState::Silent(seconds) => Some(message!("the daemon has not answered for {seconds} s", seconds)),
         LinkState::Down(why) => Some(why.clone()),
     };
     let text = match trouble {
@@ -71,17 +77,19 @@ fn header(state: &MonitState, picture: &mut Picture, place: Rect) {
 fn summary(state: &MonitState) -> String {
     let count = |status: &str| state.rows.iter().filter(|row| row.status == status).count();
     let mut parts = vec![match state.rows.len() {
-        1 => "1 instance".to_owned(),
-        count => format!("{count} instances"),
+        1 => message!("1 instance"),
+        count => message!("{count} instances", count),
     }];
     parts.push(format!("{} online", count("online")));
-    parts.extend(Some(count("errored")).filter(|count| *count > 0).map(|count| format!("{count} errored")));
-    let cpu: f64 = state.rows.iter().map(|row| row.monit.cpu_pct).sum();
+    let word = state.display.status("errored");
+    parts.extend(Some(count("errored")).filter(|count| *count > 0).map(|count| format!("{count} {word}")));
+    // The sum of nothing is -0.0.
+    let cpu = state.rows.iter().map(|row| row.monit.cpu_pct).fold(0.0, |sum: f64, cpu| sum + cpu);
     let memory: u64 = state.rows.iter().map(|row| row.monit.memory_bytes).sum();
     parts.push(format!("cpu {:.1}%", cpu));
     parts.push(format!("mem {}", bytes(memory)));
     if !state.filter.is_empty() {
-        parts.push(format!("{} shown by /{}", state.shown.len(), state.filter));
+        parts.push(message!("{count} shown by /{filter}", count = state.shown.len(), filter = state.filter));
     }
     parts.join(" | ")
 }
@@ -90,8 +98,8 @@ fn summary(state: &MonitState) -> String {
 fn question(state: &MonitState) -> Option<String> {
     match &state.dialog {
         Dialog::Confirm { question, .. } => Some(format!(" {question} [y/n] ")),
-        Dialog::Filter { .. } => Some(format!(" /{}_  Enter: keep, Esc: back ", state.filter)),
-        Dialog::Scale { app, number } => Some(format!(" How many instances of {app}? {number}_ ")),
+        Dialog::Filter { .. } => Some(format!(" /{}_  {} ", state.filter, message!("Enter: keep, Esc: back"))),
+        Dialog::Scale { app, number } => Some(format!(" {} {number}_ ", message!("How many instances of {app}?", app))),
         Dialog::None | Dialog::Help => None,
     }
 }
@@ -105,35 +113,27 @@ fn footer(state: &MonitState, picture: &mut Picture, place: Rect) {
         picture.put(place.x, place.y, place.width, &format!(" {message}"), tone);
     } else {
         let keys = [
-            ("q", "quit"),
-            ("?", "keys"),
-            ("r", "restart"),
-            ("l", "reload"),
-            ("s", "stop"),
-            ("+-", "scale"),
-            ("/", "filter"),
-            ("o", "sort"),
-            ("Tab", "pane"),
-            ("z", "zoom"),
-            ("w", "why"),
-            ("e", "events"),
+            ("q", marked!("quit")),
+            ("?", marked!("keys")),
+            ("r", marked!("restart")),
+            ("l", marked!("reload")),
+            ("s", marked!("stop")),
+            ("+-", marked!("scale")),
+            ("/", marked!("filter")),
+            ("o", marked!("sort")),
+            ("Tab", marked!("pane")),
+            ("z", marked!("zoom")),
+            ("w", marked!("why")),
+            ("e", marked!("events")),
         ];
-        let mut x = place.x + 1;
-        for (key, word) in keys {
-            // If a word does not fit, it and all later words are left out.
-            if x + key.len() + word.len() + 1 > place.x + place.width {
-                break;
-            }
-            x += picture.put(x, place.y, place.width, key, Tone::Bold) + 1;
-            x += picture.put(x, place.y, place.width, word, Tone::Dim) + 2;
-        }
+        key_line(picture, place, &keys);
     }
 }
 
 /// Draws whole lines from the end upwards.
 fn logs(state: &MonitState, picture: &mut Picture, place: Rect) {
     if state.row().is_some() && state.logs.len() == 0 {
-        picture.put(place.x, place.y, place.width, "no lines yet", Tone::Dim);
+        picture.put(place.x, place.y, place.width, &message!("no lines yet"), Tone::Dim);
     }
     let mut y = place.y + place.height;
     for line in state.logs.upwards(state.scroll[Pane::Logs.index()]) {
@@ -157,22 +157,6 @@ fn text(state: &MonitState, picture: &mut Picture, pane: Pane, place: Rect) {
         for (part, tone) in line {
             used += picture.put(place.x + used, y, place.width - used, part, *tone);
         }
-    }
-}
-
-/// Draws the help with the keys over everything else.
-fn help(picture: &mut Picture) {
-    let keys = KEY_HELP.iter().map(|(keys, _)| keys.len()).max().unwrap_or(0);
-    let words = KEY_HELP.iter().map(|(_, words)| words.len()).max().unwrap_or(0);
-    let (width, height) = ((keys + words + 5).min(picture.width), (KEY_HELP.len() + 2).min(picture.height));
-    let place = Rect { x: (picture.width - width) / 2, y: (picture.height - height) / 2, width, height };
-    picture.frame(place, "Keys", Tone::Title);
-    let inner = place.inner();
-    // Keys and effects are side by side. If there is little room, the keys get less.
-    let keys = keys.min(inner.width / 3);
-    for ((key, words), y) in KEY_HELP.iter().zip(inner.y..inner.y + inner.height) {
-        picture.put(inner.x, y, keys, key, Tone::Bold);
-        picture.put(inner.x + keys + 1, y, inner.width.saturating_sub(keys + 1), words, Tone::Plain);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ostler_config::{Context, Origin};
 use ostler_core::app::EnvMap;
+use ostler_core::marked;
 use ostler_export::{ComposeContext, UnreadableFile, compose_variables};
 
 use crate::error::{CliError, ProjectError};
@@ -104,9 +105,10 @@ impl ComposeFiles {
 }
 
 pub(super) fn text_of(file: &Path, shown: &str, context: &Context) -> Result<String, CliError> {
-    let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
+    let failed = |source| CliError::File { what: marked!("read"), path: shown.to_owned(), source };
     let mut bytes = Vec::new();
-    let (opened, _) = context.open(file, Origin::Named).map_err(|source| CliError::Opened { file: shown.to_owned(), source })?;
+    let (opened, _) =
+        context.open(file, Origin::Named).map_err(|source| CliError::Opened { file: shown.to_owned(), source: source.into() })?;
     opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(ProjectError::TooLong { file: shown.to_owned(), most: MOST_BYTES }.into());

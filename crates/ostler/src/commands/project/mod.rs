@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use ostler_config::find::DEFAULT_NAMES;
 use ostler_config::{Context, Origin};
 use ostler_core::app::EnvMap;
+use ostler_core::{marked, message};
 use ostler_proto::control::Detail;
 
 use crate::cli::Call;
@@ -38,8 +39,9 @@ pub(super) const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "dock
 /// Returns an error if a named file does not exist, or if other users can change the file that was
 /// found.
 pub(super) fn files(call: &Call, context: &Context) -> Result<Vec<PathBuf>, CliError> {
-    let whole =
-        |path: &Path, shown: &str| path.canonicalize().map_err(|source| CliError::File { what: "read", path: shown.to_owned(), source });
+    let whole = |path: &Path, shown: &str| {
+        path.canonicalize().map_err(|source| CliError::File { what: marked!("read"), path: shown.to_owned(), source })
+    };
     let named: Vec<PathBuf> = call.values("file").map(|named| whole(&context.cwd.join(named), named)).collect::<Result<_, _>>()?;
     if !named.is_empty() {
         return Ok(named);
@@ -75,7 +77,7 @@ fn found(context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let found = context.cwd.ancestors().map(in_dir).find(|files| !files.is_empty()).unwrap_or_default();
     if let Some(first) = found.first() {
         let origin = if first.parent() == Some(&context.cwd) { Origin::CurrentFolder } else { Origin::FolderAbove };
-        context.open(first, origin).map_err(|source| CliError::Opened { file: first.display().to_string(), source })?;
+        context.open(first, origin).map_err(|source| CliError::Opened { file: first.display().to_string(), source: source.into() })?;
     }
     Ok(found.iter().filter_map(|file| file.canonicalize().ok()).collect())
 }
@@ -83,7 +85,7 @@ fn found(context: &Context) -> Result<Vec<PathBuf>, CliError> {
 /// Prints which file a command uses, because it may be in a folder above.
 pub(super) fn name_file(cx: &mut Cx, call: &Call, file: &Path) {
     if !call.has("json") {
-        cx.out.err_line(format_args!("Using {}", crate::text::shown(&file.display().to_string())));
+        cx.out.err_line(message!("Using {path}", path = crate::text::shown(&file.display().to_string())));
     }
 }
 

@@ -1,5 +1,7 @@
 //! The name of a project.
 
+use ostler_core::marked;
+
 use crate::error::{CliError, NameError, ProjectError, UsageError};
 
 /// Chooses the name as Compose does: `--project-name`, `COMPOSE_PROJECT_NAME`, `name` of the file,
@@ -12,7 +14,7 @@ pub(super) fn choose(option: Option<&str>, variable: Option<&str>, of_file: Opti
         let bad = |error: NameError| UsageError::BadValue { option: "--project-name".into(), reason: error.to_string() };
         return valid(name).map_err(|error| bad(error).into());
     }
-    for (from, name) in [("COMPOSE_PROJECT_NAME", variable), ("name of the file", of_file)] {
+    for (from, name) in [("COMPOSE_PROJECT_NAME", variable), (marked!("name of the file"), of_file)] {
         if let Some(name) = name.filter(|name| !name.is_empty()) {
             return valid(name).map_err(|source| ProjectError::Name { from, source }.into());
         }

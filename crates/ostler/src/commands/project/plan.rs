@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ostler_core::app::AppSpec;
 use ostler_core::app::diff::{Key, differences};
+use ostler_core::marked;
 use ostler_proto::control::Detail;
 
 use super::{is_member, service};
@@ -26,10 +27,10 @@ impl AppStep {
     /// Returns the word for the step.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Create => "created",
-            Self::Change => "changed",
-            Self::Start => "started",
-            Self::Leave => "unchanged",
+            Self::Create => marked!("created"),
+            Self::Change => marked!("changed"),
+            Self::Start => marked!("started"),
+            Self::Leave => marked!("unchanged"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Overlay, Problems, RawApp, finish_order, load_made, values};
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::message;
 use ostler_export::{CannotRun, ComposeService, Notice, compose_project};
 use serde_json::{Map, Value};
 
@@ -55,7 +56,7 @@ struct Content {
 /// Returns an error if the file has a problem. Either the problems were already reported, or the
 /// error describes them.
 pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Project, CliError> {
-    let Some(file) = files.first() else { return Err(CliError::NotFound("the project has no file".into())) };
+    let Some(file) = files.first() else { return Err(CliError::NotFound(message!("the project has no file"))) };
     let mut context = files::context(cx, call)?;
     let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
     // Relative paths in the file start at its folder, wherever the command is called from.
@@ -65,7 +66,9 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Projec
     let content = if is_compose(file, &shown, &context) {
         compose(cx, files, &shown, &context)?
     } else if files.len() > 1 {
-        return Err(UsageError::BadValue { option: "--file".into(), reason: "only compose files are merged; name one file".into() }.into());
+        return Err(
+            UsageError::BadValue { option: "--file".into(), reason: message!("only compose files are merged; name one file") }.into()
+        );
     } else {
         ecosystem(cx, call, &source, &mut context)?
     };
@@ -154,7 +157,7 @@ fn scales(call: &Call) -> Result<Vec<(String, u32)>, UsageError> {
     };
     call.values("scale")
         .map(|text| {
-            let reason = || format!("expected app=3, up to {MOST_INSTANCES}, found {text:?}");
+            let reason = || message!("expected app=3, up to {most}, found {text}", most = MOST_INSTANCES, text = format!("{text:?}"));
             one(text).ok_or_else(|| UsageError::BadValue { option: "--scale".into(), reason: reason() })
         })
         .collect()
@@ -172,9 +175,12 @@ fn chosen(
     let known = |name: &String| all.contains(name) || content.services.iter().any(|service| service.name == *name);
     if let Some(missing) = call.targets.iter().chain(scales.iter().map(|(name, _)| name)).find(|name| !known(name)) {
         let names: Vec<&str> = all.iter().map(String::as_str).collect();
-        let meant =
-            ostler_config::keys::closest(missing, names.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        return Err(CliError::NotFound(format!("this file has no app {missing:?}; its apps: {}{meant}", names.join(", "))));
+        let text = message!(
+            "this file has no app {app}; its apps: {names}; nothing was changed",
+            app = format!("{missing:?}"),
+            names = names.join(", ")
+        );
+        return Err(CliError::unknown(text, missing, names.iter().copied(), ""));
     }
     // Profiles come from Compose's variable and its option.
     let variable = context.env.get("COMPOSE_PROFILES").or_else(|| content.variables.get("COMPOSE_PROFILES"));
@@ -208,14 +214,21 @@ fn specs(cx: &mut Cx, call: &Call, source: &Source, context: &Context, raw: &[Ra
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
     let present = Present::from_file(cx, raw, &overlay)?;
-    let mut all = Vec::new();
+    let (mut all, mut refused) = (Vec::new(), Vec::new());
     for app in raw {
-        let again = present.describe(app, context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?;
-        again.notes.iter().for_each(|note| cx.out.warn_err(shown(note)));
-        all.push(again.app);
+        match present.describe(app, context, &overlay) {
+            Ok(again) => {
+                again.notes.iter().for_each(|note| cx.out.warn_err(shown(note)));
+                all.push(again.app);
+            }
+            Err(problems) => refused.extend(problems.0),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(files::report(cx, Some(source), &Problems(refused)));
     }
     files::check_profile(cx, overlay.profile.as_deref(), &all, false)?;
-    all.iter().for_each(|app| files::warn(cx, &app.warnings));
+    files::warn_all(cx, overlay.profile.as_deref(), &all);
     let mut specs: Vec<AppSpec> = all.into_iter().map(|app| app.spec).collect();
     let mut together: Vec<_> = raw.iter().zip(&mut specs).collect();
     let problems = Problems(finish_order(&mut together));

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use ostler_core::message;
 use ostler_keeper::{Launcher, runtime_signals};
 use ostler_sys::process::signal::{KILL, SignalFd};
 use ostler_sys::{
@@ -24,15 +25,15 @@ use crate::home;
 pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let failed = |what, errno: Errno| CliError::system(what)(errno);
     // From here on, these signals stay pending for the keeper. Otherwise process 1 would lose them.
-    let _blocked = SignalFd::new(&runtime_signals().collect::<Vec<_>>()).map_err(|errno| failed("receive signals", errno))?;
+    let _blocked = SignalFd::new(&runtime_signals().collect::<Vec<_>>()).map_err(|errno| failed(message!("receive signals"), errno))?;
     let spec = settings::spec(cx, call)?;
-    let spec = serde_json::to_string(&spec).map_err(CliError::system("describe the runtime"))?;
+    let spec = serde_json::to_string(&spec).map_err(CliError::system(message!("describe the runtime")))?;
     let home = find_home(cx)?;
     if cx.running_client()?.is_some() {
         return Err(CommandError::Running { home, program: cx.program.name() }.into());
     }
-    cx.refuse_beside_pm2(&home, "start a daemon")?;
-    let (ready, tells) = pipe::pipe().map_err(|errno| failed("make a pipe", errno))?;
+    cx.refuse_beside_pm2(&home, &message!("start a daemon"))?;
+    let (ready, tells) = pipe::pipe().map_err(|errno| failed(message!("make a pipe"), errno))?;
     let starter = ostler_sys::spawn(
         &SpawnSpec { program: exec::OWN_EXE.into(), argv: words(), envp: environment(&home), ..SpawnSpec::default() },
         &[
@@ -46,14 +47,14 @@ pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.out.flush();
     let error = Launcher::new(&home, cx.program.is_pm2()).become_keeper(&spec, starter, &tells);
     give_up(starter);
-    Err(CliError::Keeper(error))
+    Err(CliError::Keeper(error.into()))
 }
 
 /// Finds a usable path for the home, and prints it if it is not the usual path.
 fn find_home(cx: &mut Cx) -> Result<std::path::PathBuf, CliError> {
     let (home, instead_of) = home::for_runtime(cx.program)?;
     if let Some(error) = instead_of {
-        cx.out.warn_err(format_args!("{error}; using {} instead", home.display()));
+        cx.out.warn_err(message!("{error}; using {home} instead", error, home = home.display()));
     }
     cx.set_home(home.clone());
     Ok(home)

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use ostler_core::lifecycle::runtime::{ContainerLogFormat, RuntimeSpec};
+use ostler_core::message;
 use ostler_core::text::units;
 use ostler_keeper::runtime_signals;
 use ostler_sys::process::signal;
@@ -33,10 +34,10 @@ pub(super) fn spec(cx: &mut Cx, call: &Call) -> Result<RuntimeSpec, CliError> {
     let stop_timeout_ms = call.value("stop-timeout").map(|text| millis("--stop-timeout", text)).transpose()?;
     delay_ms(call)?;
     if FOREIGN.iter().any(|option| call.has(option)) {
-        cx.out.warn_err("--secret, --public and --machine-name: accepted, but nothing is sent to any service");
+        cx.out.warn_err(message!("--secret, --public and --machine-name: accepted, but nothing is sent to any service"));
     }
     if call.has("web") {
-        cx.out.warn_err("--web: accepted, but no port is opened");
+        cx.out.warn_err(message!("--web: accepted, but no port is opened"));
     }
     Ok(RuntimeSpec { form, color: cx.out.paint().0, stays: call.has("no-auto-exit"), forward, stop, stop_timeout_ms })
 }
@@ -75,10 +76,18 @@ fn signals(given: Option<&str>) -> Result<(Vec<i32>, Vec<i32>), UsageError> {
 
 fn forwarded(name: &str) -> Result<i32, UsageError> {
     let bad = |reason: String| UsageError::BadValue { option: "--forward-signals".into(), reason };
-    let number = signal::by_name(name).ok_or_else(|| bad(format!("{name:?} is not a signal (expected e.g. HUP,USR1, or none)")))?;
+    let number = signal::by_name(name).ok_or_else(|| {
+        let reason = message!("{name} is not a signal (expected e.g. HUP,USR1, or none)", name = format!("{name:?}"));
+        UsageError::unknown_signal("--forward-signals", reason, name)
+    })?;
     match number {
-        2 | 15 => Err(bad(format!("{} stops all apps, each with its own kill_signal; it cannot be passed on", signal::name(number)))),
-        _ if !runtime_signals().any(|one| one == number) => Err(bad(format!("{} cannot be passed on", signal::name(number)))),
+        2 | 15 => Err(bad(message!(
+            "{signal} stops all apps, each with its own kill_signal; it cannot be passed on",
+            signal = signal::name(number)
+        ))),
+        _ if !runtime_signals().any(|one| one == number) => {
+            Err(bad(message!("{signal} cannot be passed on", signal = signal::name(number))))
+        }
         _ => Ok(number),
     }
 }

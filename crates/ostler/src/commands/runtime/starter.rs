@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ostler_core::message;
 use ostler_keeper::ROLE_VAR;
 
 use super::settings;
@@ -53,5 +54,5 @@ pub(super) fn run(cx: &mut Cx, call: &Call, context: StarterContext) -> Result<S
     if cx.program.is_pm2() {
         cx.out.err_line(cli::command_help(cx.program.name(), call.command, None).trim_end());
     }
-    Err(CommandError::NothingToStart("name a script, a command or a config file".into()).into())
+    Err(CommandError::NothingToStart(message!("name a script, a command or a config file")).into())
 }

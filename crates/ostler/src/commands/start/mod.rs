@@ -4,6 +4,7 @@
 #[cfg(feature = "serve")]
 mod serve;
 
+use ostler_core::marked;
 use ostler_proto::control::Existing;
 
 use super::files::{self, Source};
@@ -22,13 +23,13 @@ const IMAGES: &[&str] = &["container", "dist", "dockerdaemon"];
 /// Starts each target in turn; without a target, the config file of this folder.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if let Some(option) = IMAGES.iter().find(|option| call.has(option)) {
-        let instead = "`ostler runtime <app or file>` is the command of a container, see `ostler help runtime`";
+        let instead = marked!("`ostler runtime <app or file>` is the command of a container, see `ostler help runtime`");
         return Err(CommandError::NoImages { option, program: cx.program.name(), instead }.into());
     }
     let context = files::context(cx, call)?;
     let mut touched = Vec::new();
     if call.targets.is_empty() {
-        let source = Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
+        let source = Source::required(cx, &context)?;
         touched.extend(launch::from_file(cx, call, &source, Existing::Restart)?);
     }
     for target in &call.targets {
@@ -36,6 +37,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             Some(source) => launch::from_file(cx, call, &source, Existing::Restart)?,
             None => launch::plain(cx, call, target)?,
         });
+        cx.done.push(target.clone());
     }
     table::after_change(cx, call)?;
     attach::logs(cx, call, &touched)
@@ -56,6 +58,7 @@ fn only_files(cx: &mut Cx, call: &Call, existing: &Existing) -> Result<Status, C
     for target in &call.targets {
         let source = Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.clone()));
         launch::from_file(cx, call, &source, existing.clone())?;
+        cx.done.push(target.clone());
     }
     table::after_change(cx, call)?;
     Ok(Status::Ok)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::EnvMap;
+use ostler_core::message;
 use serde_json::{Map, Value};
 
 use super::super::{attach, launch, table};
@@ -34,7 +35,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         // PM2 differs: if only one of the two is given, its server needs no login.
         (name, _) => {
             let option = if name.is_some() { "--basic-auth-username" } else { "--basic-auth-password" };
-            let reason = "--basic-auth-username and --basic-auth-password are required together".into();
+            let reason = message!("--basic-auth-username and --basic-auth-password are required together");
             return Err(UsageError::BadValue { option: option.into(), reason }.into());
         }
     }
@@ -45,7 +46,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         vars.insert("PM2_SERVE_PATH".into(), absolute(&path)?);
     }
     let touched = launch::file_server(cx, call, attributes, vars)?;
-    cx.out.info(format_args!("Serving {} on port {port}", absolute(&path)?));
+    cx.out.info(message!("Serving {path} on port {port}", path = absolute(&path)?, port));
     table::after_change(cx, call)?;
     attach::logs(cx, call, &touched)
 }

@@ -23,6 +23,9 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Points of a series: a wide terminal has about this number of columns for them.
 const POINTS: u64 = 60;
 
+/// An app with its CPU and memory use in the past.
+pub(super) type AppHistory = (App, QueryResult, QueryResult);
+
 /// Data from one instant.
 #[derive(Debug)]
 pub(super) struct Sample {
@@ -31,7 +34,7 @@ pub(super) struct Sample {
     /// The table, or the reason why it is missing.
     pub(super) now: Result<Vec<TableRow>, String>,
     /// The past, if it was read; none = unchanged.
-    pub(super) past: Option<Vec<(App, QueryResult, QueryResult)>>,
+    pub(super) past: Option<Vec<AppHistory>>,
     /// Whether files of the past exist.
     pub(super) has_past: bool,
 }

@@ -1,38 +1,119 @@
 //! The state as a picture. Pure.
 
+use ostler_core::text::language::translated;
 use ostler_core::text::units;
+use ostler_core::{marked, message};
+use ostler_history::QueryResult;
+use unicode_width::UnicodeWidthStr as _;
 
-use super::state::{AppEntry, TopState};
-use crate::full_screen::cells::{Picture, Tone};
+use super::state::{AppEntry, Sort, TopState};
+use crate::full_screen::cells::{Picture, Rect, Tone};
+use crate::full_screen::key_lines::{key_frame, key_line};
+use crate::full_screen::row_cells::RowCells;
+use crate::render::face::{GAP, Mark, fitting, memory, total};
 use crate::render::metrics;
+use crate::text::{fit, shown};
 
-/// Widths of a value, of restarts, of instances.
-const VALUE: usize = 9;
-const COUNT: usize = 6;
-const INSTANCES: usize = 7;
-/// Smallest and largest width of a name, and smallest width of bars.
-const NAME: (usize, usize) = (8, 28);
+/// Keys and their effects, as the help shows them.
+const KEY_HELP: &[(&str, &str)] = &[
+    ("c  m", marked!("sort by CPU, by memory")),
+    ("n  r", marked!("sort by name, by restarts")),
+    ("u  s", marked!("sort by uptime, by state")),
+    (marked!("same key again"), marked!("reverse the order")),
+    ("a", marked!("one row per instance, and back")),
+    ("up down, j k", marked!("scroll")),
+    ("PgUp PgDn Home End", marked!("scroll by page, to the ends")),
+    ("Ctrl-L", marked!("redraw the screen")),
+    ("Ctrl-Z", marked!("suspend")),
+    ("q, Esc, Ctrl-C", marked!("quit")),
+];
+
+/// The keys of the last line.
+const KEYS: &[(&str, &str)] = &[
+    ("q", marked!("quit")),
+    ("?", marked!("keys")),
+    ("c", marked!("cpu")),
+    ("m", marked!("memory")),
+    ("n", marked!("name")),
+    ("r", marked!("restarts")),
+    ("u", marked!("uptime")),
+    ("s", marked!("state")),
+    ("a", marked!("instances")),
+];
+
+/// CPU use of an app from which on it is highlighted, in percent of one core.
+const MUCH: f64 = 90.0;
+/// Smallest width of a name, largest width of the list's longest name.
+const NAME: (usize, usize) = (8, 40);
+/// Width to which the names shrink before a column is left out.
+const SHORT_NAME: usize = 16;
+/// Smallest and largest width of the bars.
 const BARS: (usize, usize) = (8, 40);
+/// Smallest and largest width of a state.
+const STATE: (usize, usize) = (8, 16);
 
-/// Start of each column, for a given width.
+/// Content of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Columns {
-    name: usize,
-    bars: usize,
-    has_counts: bool,
+enum Part {
+    Name,
+    Id,
+    State,
+    Cpu,
+    CpuBars,
+    Memory,
+    MemoryBars,
+    Restarts,
+    Uptime,
+    Note,
+    Pid,
 }
 
-impl Columns {
-    /// Lays out the columns. The values have priority, then the counts, then the past.
-    fn of(width: usize, longest: usize, has_past: bool) -> Self {
-        let has_counts = width >= NAME.0 + 2 * (VALUE + 1) + COUNT + INSTANCES + 4;
-        let counts = if has_counts { COUNT + INSTANCES + 2 } else { 0 };
-        let name = longest.clamp(NAME.0, NAME.1);
-        let left = width.saturating_sub(name + 2 * (VALUE + 1) + counts);
-        let bars = (left / 2).saturating_sub(1).min(BARS.1);
-        let bars = if has_past && bars >= BARS.0 { bars } else { 0 };
-        let name = if bars == 0 { width.saturating_sub(2 * (VALUE + 1) + counts).min(NAME.1) } else { name };
-        Self { name, bars, has_counts }
+impl Part {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Name => "NAME",
+            Self::Id => "ID",
+            Self::State => "STATE",
+            Self::Cpu => "CPU",
+            Self::Memory => "MEM",
+            Self::Restarts => "RESTARTS",
+            Self::Uptime => "UPTIME",
+            Self::Pid => "PID",
+            Self::CpuBars | Self::MemoryBars | Self::Note => "",
+        }
+    }
+
+    const fn is_number(self) -> bool {
+        matches!(self, Self::Id | Self::Cpu | Self::Memory | Self::Restarts | Self::Pid)
+    }
+
+    /// Returns the order in which columns are left out: the highest first; 0 is always shown.
+    const fn priority(self) -> u8 {
+        match self {
+            Self::Name | Self::State => 0,
+            Self::Id => 1,
+            Self::Cpu => 2,
+            Self::Memory => 3,
+            Self::Restarts => 4,
+            Self::Uptime => 5,
+            Self::CpuBars => 6,
+            Self::MemoryBars => 7,
+            Self::Note => 8,
+            Self::Pid => 9,
+        }
+    }
+
+    /// Returns the order that the column shows.
+    const fn sort(self) -> Option<Sort> {
+        match self {
+            Self::Name => Some(Sort::Name),
+            Self::State => Some(Sort::State),
+            Self::Cpu => Some(Sort::Cpu),
+            Self::Memory => Some(Sort::Memory),
+            Self::Restarts => Some(Sort::Restarts),
+            Self::Uptime => Some(Sort::Uptime),
+            _ => None,
+        }
     }
 }
 
@@ -40,139 +121,191 @@ impl Columns {
 pub(super) fn draw(state: &TopState) -> Picture {
     let (width, height) = state.size;
     let mut picture = Picture::blank(width, height, state.is_ascii);
-    let rows = state.rows();
-    header(state, &rows, &mut picture);
-    let longest = rows.iter().map(|entry| unicode_width::UnicodeWidthStr::width(entry.app.1.as_str())).max().unwrap_or(0);
-    let columns = Columns::of(width, longest, state.has_past);
-    titles(columns, &mut picture);
-    for (line, entry) in rows.iter().skip(state.first).take(state.room()).enumerate() {
-        row(state, columns, entry, line + 2, &mut picture);
+    header(state, &mut picture);
+    let columns = columns(state, width);
+    let line = |y| Rect { x: 0, y, width, height: 1 };
+    let mut titles = RowCells::new(&mut picture, line(1), GAP);
+    for (part, width) in &columns {
+        let (title, tone) = title(state, *part);
+        titles.put(&title, *width, tone, part.is_number());
+    }
+    for (entry, y) in state.visible().iter().zip(2..) {
+        let mut cells = RowCells::new(&mut picture, line(y), GAP);
+        for (part, width) in &columns {
+            let (text, tone) = cell(state, entry, *part, *width);
+            cells.put(&text, *width, tone, part.is_number());
+        }
     }
     if height > 3 {
-        let keys = "c cpu  m memory  n name  r restarts  arrows scroll  q quit";
-        picture.put(0, height - 1, width, keys, Tone::Dim);
+        key_line(&mut picture, line(height - 1), KEYS);
+    }
+    if state.is_help {
+        key_frame(&mut picture, KEY_HELP);
     }
     picture
 }
 
-fn header(state: &TopState, rows: &[AppEntry], picture: &mut Picture) {
+/// Draws the first line: all apps together, or the problem with the daemon. Parts that do not fit are
+/// left out.
+fn header(state: &TopState, picture: &mut Picture) {
     let width = state.size.0;
-    picture.fill(0, 0, width, Tone::Inverse);
-    let now = rows.iter().filter_map(|entry| entry.now);
-    let (cpu, memory) = now.fold((0.0, 0.0), |sums, now| (sums.0 + now.cpu, sums.1 + now.memory));
-    let order = format!("by {}{}", state.sort.word(), if state.is_reversed { " reversed" } else { "" });
-    let past = match (state.has_past, &state.problem) {
-        (true, _) => format!("the last {}", units::millis_text(state.since_ms)),
-        (false, _) => "no history: the dashboard is off".to_owned(),
-    };
-    let text = match &state.problem {
-        Some(problem) => format!(" top | {problem} | {past}"),
-        None => format!(
-            " top | {} apps | cpu {} | memory {} | {order} | {past}",
-            rows.len(),
-            metrics::value("cpu", cpu),
-            metrics::value("memory", memory)
-        ),
-    };
-    picture.put(0, 0, width, &text, Tone::Inverse);
-}
-
-fn titles(columns: Columns, picture: &mut Picture) {
-    let mut x = columns.name + 1;
-    picture.put(0, 1, columns.name, "app", Tone::Dim);
-    for title in ["cpu", "memory"] {
-        picture.put(x, 1, VALUE, &format!("{title:>VALUE$}"), Tone::Dim);
-        x += VALUE + 1 + if columns.bars > 0 { columns.bars + 1 } else { 0 };
+    if let Some(problem) = &state.problem {
+        picture.put(0, 0, width, &format!("{} {problem}", Mark::Error.glyph()), Tone::Bad);
+        return;
     }
-    if columns.has_counts {
-        picture.put(x, 1, COUNT, &format!("{:>COUNT$}", "restarts".get(..COUNT).unwrap_or_default()), Tone::Dim);
-        picture.put(x + COUNT + 1, 1, INSTANCES, &format!("{:>INSTANCES$}", "online"), Tone::Dim);
-    }
-}
-
-fn row(state: &TopState, columns: Columns, entry: &AppEntry, y: usize, picture: &mut Picture) {
-    let tone = if entry.now.is_some() { Tone::Plain } else { Tone::Dim };
-    picture.put(0, y, columns.name, &entry.app.1, tone);
-    let from = state.at_ms.saturating_sub(state.since_ms);
-    let parts = [
-        ("cpu", entry.now.map(|now| now.cpu), &entry.cpu, Tone::Good),
-        ("memory", entry.now.map(|now| now.memory), &entry.memory, Tone::Busy),
-    ];
-    let mut x = columns.name + 1;
-    for (metric, now, past, bar) in parts {
-        let value = now.map_or_else(|| "-".to_owned(), |value| metrics::value(metric, value));
-        let is_much = metric == "cpu" && now.is_some_and(|cpu| cpu >= 90.0);
-        picture.put(x, y, VALUE, &format!("{value:>VALUE$}"), if is_much { Tone::Warn } else { tone });
-        x += VALUE + 1;
-        if columns.bars > 0 {
-            picture.put(x, y, columns.bars, &metrics::bars(&past.figures, from, state.at_ms, columns.bars, state.is_ascii), bar);
-            x += columns.bars + 1;
+    let field = translated(state.sort.word());
+    let order = match state.is_reversed {
+        true => message!("by {field} reversed", field),
+        false => message!("by {field}", field),
+    };
+    let past = match state.has_past {
+        true => message!("the last {time}", time = units::millis_text(state.since_ms)),
+        false => message!("no history: the dashboard is off"),
+    };
+    let totals = &state.totals;
+    let mut x = picture.put(0, 0, width, &totals.counts, Tone::Bold);
+    for part in [position(state), format!("cpu {:.1}%", totals.cpu), format!("mem {}", memory(bytes(totals.memory))), order, past] {
+        if !part.is_empty() && x + 3 + part.width() <= width {
+            x += picture.put(x, 0, width, &format!(" · {part}"), Tone::Dim);
         }
     }
-    if let (true, Some(now)) = (columns.has_counts, entry.now) {
-        picture.put(x, y, COUNT, &format!("{:>COUNT$}", now.restarts), tone);
-        let all_online = now.online == now.instances;
-        let online = format!("{}/{}", now.online, now.instances);
-        picture.put(x + COUNT + 1, y, INSTANCES, &format!("{online:>INSTANCES$}"), if all_online { tone } else { Tone::Bad });
+}
+
+/// Returns which rows are on the screen; empty if all of them are.
+fn position(state: &TopState) -> String {
+    let (all, visible) = (state.rows.len(), state.visible().len());
+    if visible < all {
+        message!("{first}-{last} of {all}", first = state.first + 1, last = state.first + visible, all)
+    } else {
+        String::new()
     }
+}
+
+/// Returns the columns that fit, with their widths. Bars take the room that is left.
+fn columns(state: &TopState, room: usize) -> Vec<(Part, usize)> {
+    let mut parts = parts(state);
+    // Whole names are more important than these.
+    for extra in [Part::Pid, Part::Note] {
+        if width_of(&parts) > room {
+            parts.retain(|(part, _)| *part != extra);
+        }
+    }
+    let wanted: Vec<(usize, u8)> = parts.iter().map(|(part, width)| (*width, part.priority())).collect();
+    let fitting = fitting(&wanted, SHORT_NAME, room).into_iter();
+    let mut columns: Vec<(Part, usize)> = fitting.filter_map(|(place, width)| Some((parts.get(place)?.0, width))).collect();
+    widen_bars(&mut columns, room);
+    columns
+}
+
+/// Returns all columns with the widths that they need, from the left.
+fn parts(state: &TopState) -> Vec<(Part, usize)> {
+    let longest = |text: fn(&AppEntry) -> usize| state.rows.iter().map(text).max().unwrap_or(0);
+    let bars = if state.has_past { BARS.0 } else { 0 };
+    let all = [
+        (Part::Name, longest(|entry| label(entry).width()).clamp(NAME.0, NAME.1)),
+        (Part::Id, if state.is_each { 4 } else { 0 }),
+        (Part::State, longest(|entry| state_text(entry).width()).clamp(STATE.0, STATE.1)),
+        (Part::Cpu, 7),
+        (Part::CpuBars, bars),
+        (Part::Memory, 7),
+        (Part::MemoryBars, bars),
+        (Part::Restarts, 9),
+        (Part::Uptime, 7),
+        (Part::Note, longest(|entry| note(entry).width())),
+        (Part::Pid, 8),
+    ];
+    all.into_iter().filter(|(_, width)| *width > 0).collect()
+}
+
+fn width_of(columns: &[(Part, usize)]) -> usize {
+    total(&columns.iter().map(|(_, width)| *width).collect::<Vec<_>>())
+}
+
+fn widen_bars(columns: &mut [(Part, usize)], room: usize) {
+    let used = width_of(columns);
+    let bars: Vec<&mut (Part, usize)> = columns.iter_mut().filter(|(part, _)| matches!(part, Part::CpuBars | Part::MemoryBars)).collect();
+    let more = room.saturating_sub(used).checked_div(bars.len()).unwrap_or(0);
+    for (_, width) in bars {
+        *width = (*width + more).min(BARS.1);
+    }
+}
+
+/// Returns the title of a column, with an arrow if the rows are sorted by it.
+fn title(state: &TopState, part: Part) -> (String, Tone) {
+    let title = part.title();
+    if part.sort() != Some(state.sort) {
+        return (title.to_owned(), Tone::Dim);
+    }
+    (format!("{title}{}", if state.is_reversed { '↑' } else { '↓' }), Tone::Bold)
+}
+
+/// Returns the content of a cell.
+fn cell(state: &TopState, entry: &AppEntry, part: Part, width: usize) -> (String, Tone) {
+    let group = entry.group.as_ref();
+    let tone = if group.is_some() { Tone::Plain } else { Tone::Dim };
+    let of_group = |text: &dyn Fn(&crate::render::face::AppGroup) -> String| (group.map_or_else(|| "–".to_owned(), text), tone);
+    match part {
+        Part::Name => (fitted_label(entry, width), if group.is_some() { Tone::Bold } else { Tone::Dim }),
+        Part::State => (state_text(entry), group.map_or(Tone::Dim, |group| mark_tone(group.state.mark))),
+        Part::Id => of_group(&|group| group.row.id.to_string()),
+        Part::Cpu => {
+            let is_much = entry.now.is_some_and(|now| now.cpu >= MUCH);
+            let (text, tone) = of_group(&|group| group.figure(format!("{:.1}%", group.row.monit.cpu_pct)));
+            (text, if is_much { Tone::Warn } else { tone })
+        }
+        Part::Memory => of_group(&|group| group.figure(memory(group.row.monit.memory_bytes))),
+        Part::CpuBars => (bars(state, &entry.cpu, width), Tone::Good),
+        Part::MemoryBars => (bars(state, &entry.memory, width), Tone::Busy),
+        Part::Restarts => of_group(&|group| group.row.restarts.to_string()),
+        Part::Uptime => of_group(&|group| group.bare_age()),
+        Part::Note => (note(entry), Tone::Warn),
+        Part::Pid => of_group(&|group| if group.count > 1 { String::new() } else { group.figure(group.row.pid.to_string()) }),
+    }
+}
+
+/// Returns the name of an app with the number of its instances.
+fn label(entry: &AppEntry) -> String {
+    shown(&entry.app.1) + &entry.group.as_ref().map(|group| group.count_text()).unwrap_or_default()
+}
+
+/// Returns the label in this many columns. The number of instances stays if the name is cut.
+fn fitted_label(entry: &AppEntry, width: usize) -> String {
+    let count = entry.group.as_ref().map(|group| group.count_text()).unwrap_or_default();
+    let room = width.saturating_sub(count.width());
+    let name = shown(&entry.app.1);
+    if name.width() <= room || room < NAME.0 / 2 { name + &count } else { fit(&name, room).trim_end().to_owned() + &count }
+}
+
+fn state_text(entry: &AppEntry) -> String {
+    match &entry.group {
+        Some(group) => format!("{} {}", group.state.mark.glyph(), group.state.text),
+        None => format!("{} gone", Mark::Stopped.glyph()),
+    }
+}
+
+fn note(entry: &AppEntry) -> String {
+    entry.group.as_ref().map(|group| group.note_text()).unwrap_or_default()
+}
+
+fn bars(state: &TopState, past: &QueryResult, width: usize) -> String {
+    let from = state.at_ms.saturating_sub(state.since_ms);
+    metrics::bars(&past.figures, from, state.at_ms, width)
+}
+
+/// Returns the tone of a state.
+fn mark_tone(mark: Mark) -> Tone {
+    match mark {
+        Mark::Done | Mark::Online => Tone::Good,
+        Mark::Stopped | Mark::Note => Tone::Dim,
+        Mark::Starting | Mark::Restarting | Mark::Warning => Tone::Warn,
+        Mark::Error => Tone::Bad,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size on display")]
+fn bytes(value: f64) -> u64 {
+    value.max(0.0).round() as u64
 }
 
 #[cfg(test)]
-mod tests {
-    use ostler_history::{Figure, QueryResult};
-
-    use super::*;
-    use crate::commands::top::source::Sample;
-    use crate::full_screen::input::{Input, Key};
-
-    fn state(size: (usize, usize), has_past: bool) -> TopState {
-        let mut state = TopState::new(false, 900_000, size);
-        let rows = [("api", 12.5, 2), ("worker \u{1b}[2J with a long name that goes on", 90.0, 0), ("\u{7f16}\u{8f91}", 0.0, 7)];
-        let rows = rows.iter().map(|(name, cpu, restarts)| {
-            let mut row = crate::tests::data::row(0, name);
-            (row.monit.cpu_pct, row.monit.memory_bytes, row.restarts) = (*cpu, 1 << 20, *restarts);
-            row
-        });
-        let figure = |at_ms, avg| Figure { at_ms, min: avg, avg, max: avg };
-        let answer = QueryResult { step_ms: 10_000, figures: vec![figure(500_000, 5.0), figure(950_000, 10.0)], reads: Default::default() };
-        let past = vec![(("default".to_owned(), "gone".to_owned()), answer.clone(), answer)];
-        state.take(Sample { at_ms: 1_000_000, now: Ok(rows.collect()), past: has_past.then_some(past), has_past });
-        state
-    }
-
-    fn names(state: &TopState) -> Vec<String> {
-        state.rows().into_iter().map(|entry| entry.app.1.chars().take(3).collect()).collect()
-    }
-
-    #[test]
-    fn view_fits_any_size_without_control_characters() {
-        for size in [(1, 1), (20, 5), (40, 10), (60, 24), (80, 24), (200, 50)] {
-            for has_past in [true, false] {
-                let text = draw(&state(size, has_past)).text();
-                assert!(text.lines().count() == size.1 && !text.contains('\u{1b}'), "{size:?}\n{text}");
-            }
-        }
-        let text = draw(&state((100, 10), true)).text();
-        for words in ["top | 4 apps | cpu 102%", "the last 15m", "12.5%", "1/1", "q quit", "█"] {
-            assert!(text.contains(words), "{words}\n{text}");
-        }
-        assert!(draw(&state((100, 10), false)).text().contains("no history: the dashboard is off"));
-    }
-
-    #[test]
-    fn keys_sort_and_scroll() {
-        let mut state = state((80, 4), true);
-        assert_eq!(names(&state), ["wor", "api", "gon", "编辑"]);
-        for (key, order) in
-            [('r', ["编辑", "api", "wor", "gon"]), ('n', ["api", "gon", "wor", "编辑"]), ('n', ["编辑", "wor", "gon", "api"])]
-        {
-            assert_eq!(state.on_input(&Input::Key(Key::Char(key))), None);
-            assert_eq!(names(&state), order, "{key}");
-        }
-        state.on_input(&Input::Key(Key::End));
-        assert_eq!(state.first, 3);
-        state.on_input(&Input::Wheel { x: 0, y: 0, up: true });
-        assert_eq!(state.first, 0);
-        assert_eq!(state.on_input(&Input::Key(Key::Char('q'))), Some(super::super::state::Command::Quit));
-    }
-}
+mod tests;

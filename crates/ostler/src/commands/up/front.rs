@@ -7,14 +7,17 @@ use ostler_client::words::exit_text;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::lifecycle::order::Condition;
+use ostler_core::message;
 use ostler_proto::control::{Detail, Event, Request, Summary};
 use ostler_proto::event::{EventCause, EventKind};
 
 use super::exits::{self, AbortOn};
 use crate::commands::foreground::{kill_at_once, stopping_line};
 use crate::commands::project::{Project, service};
+use crate::home::Program;
 use crate::logs::Observer;
 use crate::render::Out;
+use crate::render::face::Mark;
 use crate::text::shown;
 
 /// Project in the foreground.
@@ -31,8 +34,9 @@ pub(super) struct Front {
     has_aborted: bool,
     is_stopping: bool,
     is_data: bool,
+    is_pm2: bool,
     /// Lines about exits. They follow what the app wrote before it exited.
-    lines: Vec<String>,
+    lines: Vec<(Mark, String)>,
     /// Exits that have a line: instance and process.
     reported: BTreeSet<(u32, i32)>,
     /// Instances whose last process failed.
@@ -42,7 +46,7 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(project: &Project, names: Vec<String>, stop: Request, abort_on: AbortOn, is_data: bool) -> Self {
+    pub(super) fn new(project: &Project, names: Vec<String>, stop: Request, abort_on: AbortOn, program: Program, is_data: bool) -> Self {
         let of = |is: fn(&AppSpec) -> bool| project.wanted.iter().filter(|spec| is(spec)).map(|spec| spec.name.clone()).collect();
         let needs = project.wanted.iter().flat_map(|spec| &spec.order.depends_on);
         Self {
@@ -55,6 +59,7 @@ impl Front {
             has_aborted: false,
             is_stopping: false,
             is_data,
+            is_pm2: program.is_pm2(),
             lines: Vec::new(),
             reported: BTreeSet::new(),
             failed: BTreeSet::new(),
@@ -66,10 +71,10 @@ impl Front {
         service(name, &self.project).unwrap_or(name)
     }
 
-    fn add(&mut self, app: &str, id: u32, text: impl std::fmt::Display) {
+    fn add(&mut self, app: &str, id: u32, mark: Mark, text: impl std::fmt::Display) {
         let own = shown(self.own(app));
         let of = if self.scaled.iter().any(|name| name == app) { format!("{own}-{id}") } else { own };
-        self.lines.push(format!("{of} {text}"));
+        self.lines.push((mark, format!("{of} {text}")));
     }
 
     /// Adds a line for each stopped app whose exit has no line yet, because its event was not
@@ -84,15 +89,19 @@ impl Front {
                 self.failed.insert(member.id);
             }
             if self.reported.insert((member.id, exit.pid)) {
-                self.add(&member.spec.name, member.id, exit_text(exit.ending));
+                let mark = if exits::has_failed(member) { Mark::Error } else { Mark::Stopped };
+                self.add(&member.spec.name, member.id, mark, exit_text(exit.ending));
             }
         }
     }
 
     /// Prints the lines about exits.
     pub(super) fn print(&mut self, out: &mut Out) {
-        for line in self.lines.drain(..).filter(|_| !self.is_data) {
-            out.line(line);
+        for (mark, line) in self.lines.drain(..).filter(|_| !self.is_data) {
+            match self.is_pm2 {
+                true => out.line(line),
+                false => out.line(format_args!("{} {line}", out.paint().with(mark.style(), mark.glyph()))),
+            }
         }
     }
 
@@ -121,9 +130,14 @@ impl Observer for Front {
             _ => {}
         }
         match &event.kind {
-            EventKind::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, exit_text(*ending)),
-            EventKind::CouldNotStart { why, .. } => self.add(app, id, format_args!("could not be started: {}", shown(why))),
-            EventKind::Errored { .. } => self.add(app, id, "is errored and is not restarted again"),
+            EventKind::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => {
+                let mark = if self.failed.contains(&id) { Mark::Error } else { Mark::Stopped };
+                self.add(app, id, mark, exit_text(*ending));
+            }
+            EventKind::CouldNotStart { why, .. } => {
+                self.add(app, id, Mark::Error, message!("could not be started: {reason}", reason = shown(why)))
+            }
+            EventKind::Errored { .. } => self.add(app, id, Mark::Error, message!("is errored and is not restarted again")),
             _ => {}
         }
     }
@@ -136,7 +150,7 @@ impl Observer for Front {
         self.is_stopping = true;
         if !self.is_data {
             if self.has_aborted {
-                out.line(format_args!("{} stops because an app exited", shown(&self.project)));
+                out.line(message!("{project} stops because an app exited", project = shown(&self.project)));
             }
             out.line(stopping_line(list, Some(&self.names)));
             out.flush();

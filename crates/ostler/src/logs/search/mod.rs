@@ -21,6 +21,7 @@ mod worker;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use jiff::tz::TimeZone;
 use ostler_core::text::fnv::fnv_64;
 
 use super::follow::modified_ms;
+use super::line_times::FileTimes;
 use super::past::rotated;
 use super::source::Source;
 use crate::error::SearchError;
@@ -38,7 +40,8 @@ use scan::ScanQuery;
 
 pub(crate) use pattern::Pattern;
 pub(crate) use scan::FoundLine;
-pub(crate) use time::moment;
+pub(super) use time::LINES_OF_ONE;
+pub(crate) use time::{leading_date, line_time, moment};
 #[cfg(feature = "web")]
 pub(crate) use worker::main as log_search;
 
@@ -74,6 +77,8 @@ impl FromStr for Cursor {
 /// A search.
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
+    /// Home with the receive times of lines; none if they are not wanted.
+    pub(crate) home: Option<PathBuf>,
     pub(crate) pattern: Pattern,
     pub(crate) since_ms: Option<u64>,
     pub(crate) until_ms: Option<u64>,
@@ -204,17 +209,7 @@ fn plan(mut log_files: Vec<LogFile>, search: &Search) -> Result<Vec<(LogFile, Ra
 /// Returns an error if the file of the start position does not exist any more.
 pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<SearchResult, SearchError> {
     let planned = plan(log_files(sources), search)?;
-    let zone = TimeZone::system();
-    let query = ScanQuery {
-        pattern: &search.pattern,
-        since_ms: search.since_ms,
-        until_ms: search.until_ms,
-        only_timed: search.only_timed,
-        untimed: Cell::new(0),
-        context: search.context,
-        zone: &zone,
-        block: scan::BLOCK,
-    };
+    let (zone, untimed) = (TimeZone::system(), Cell::new(0));
     let now = Instant::now();
     let mut run = SearchRun {
         receiver,
@@ -228,7 +223,22 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
     while let Some((entry, range)) = planned.next() {
         let Some(source) = sources.get(entry.source) else { continue };
         let mut file_search = FileSearch { run: &mut run, source, entry: &entry };
-        let remaining = search_range(source, &entry, range, &query, &mut file_search);
+        let remaining = open(source, &entry).and_then(|file| {
+            let times = search.home.as_ref().map(|home| FileTimes::of(home, &file, entry.is_compressed()));
+            let query = ScanQuery {
+                pattern: &search.pattern,
+                since_ms: search.since_ms,
+                until_ms: search.until_ms,
+                only_timed: search.only_timed,
+                untimed: &untimed,
+                times: &times.unwrap_or_default(),
+                context: search.context,
+                zone: &zone,
+                block: scan::BLOCK,
+            };
+            let scan = if entry.is_compressed() { scan::compressed } else { scan::plain };
+            scan(&file, range, &query, &mut file_search)
+        });
         let file = entry.number();
         match remaining {
             Ok(Some(offset)) => {
@@ -246,19 +256,12 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
             break;
         }
     }
-    run.result.untimed = query.untimed.get();
+    run.result.untimed = untimed.get();
     Ok(run.result)
 }
 
-fn search_range(
-    source: &Source,
-    entry: &LogFile,
-    range: Range<u64>,
-    query: &ScanQuery<'_>,
-    file_search: &mut FileSearch<'_, '_>,
-) -> io::Result<Option<u64>> {
-    let file = if entry.is_rotated { source.open_rotated(&entry.path)? } else { source.open(&entry.path)? };
-    if entry.is_compressed() { scan::compressed(&file, range, query, file_search) } else { scan::plain(&file, range, query, file_search) }
+fn open(source: &Source, entry: &LogFile) -> io::Result<File> {
+    if entry.is_rotated { source.open_rotated(&entry.path) } else { source.open(&entry.path) }
 }
 
 /// State of a search.

@@ -11,11 +11,13 @@ use std::ops::Range;
 use flate2::read::MultiGzDecoder;
 use jiff::tz::TimeZone;
 use memchr::memchr_iter;
+use ostler_core::logs::line_times::line::{DatedLine, LineTime};
 use rustix::fs::{Advice, fadvise};
 
+use super::super::line_times::FileTimes;
 use super::super::lines::read_at;
 use super::pattern::{Pattern, line_around};
-use super::time;
+use super::time::{self, LINES_OF_ONE};
 
 /// Bytes that are searched at once.
 pub(super) const BLOCK: usize = 2 << 20;
@@ -29,8 +31,8 @@ const LONGEST: usize = 16 << 10;
 const LONGEST_AROUND: usize = 2 << 10;
 /// Bytes of hits that are kept for a compressed file, which can only be read from its beginning.
 const MOST_KEPT: usize = 4 << 20;
-/// Number of lines before a line without a time that are searched for its time.
-const LINES_OF_ONE: usize = 50;
+/// Longest interval of a line that counts as known, ms, unless a longer range of time is searched.
+const KNOWN_MS: u64 = 600_000;
 
 /// Conditions that a line must meet, and the details to return for it.
 pub(super) struct ScanQuery<'a> {
@@ -40,7 +42,9 @@ pub(super) struct ScanQuery<'a> {
     /// Whether a line with an unknown time is left out.
     pub(super) only_timed: bool,
     /// Number of lines that were left out for that reason.
-    pub(super) untimed: Cell<u64>,
+    pub(super) untimed: &'a Cell<u64>,
+    /// Receive times of the file.
+    pub(super) times: &'a FileTimes,
     /// Number of lines to return before and after a hit.
     pub(super) context: usize,
     pub(super) zone: &'a TimeZone,
@@ -53,9 +57,8 @@ pub(super) struct ScanQuery<'a> {
 pub(crate) struct FoundLine {
     /// Start of the line in the file, in bytes; in a compressed file, the position in its content.
     pub(crate) start: u64,
-    /// Time at which it was written, ms since the epoch, if this line or a line before it carries a
-    /// time.
-    pub(crate) at_ms: Option<u64>,
+    /// Time at which it was written.
+    pub(crate) time: LineTime,
     /// The line.
     pub(crate) text: Vec<u8>,
     /// Whether the text was cut.
@@ -75,13 +78,12 @@ impl ScanQuery<'_> {
     /// Returns the hit for a line, or none if the line has another time. `offset`: position of
     /// `bytes` in the file.
     fn found(&self, bytes: &[u8], offset: u64, line: Range<usize>) -> Option<FoundLine> {
-        let at_ms = self.time(bytes, &line);
-        let is_within = |at: u64| self.since_ms.is_none_or(|since| at >= since) && self.until_ms.is_none_or(|until| at <= until);
-        if at_ms.is_none() && self.only_timed {
-            self.untimed.set(self.untimed.get() + 1);
+        let time = self.time(bytes, offset, &line);
+        if !time.may_be_within(self.since_ms, self.until_ms) {
             return None;
         }
-        if !at_ms.is_none_or(is_within) {
+        if self.only_timed && !time.is_known_to(self.known_ms()) {
+            self.untimed.set(self.untimed.get() + 1);
             return None;
         }
         let cut = |line: Range<usize>, most: usize| bytes[line.start..line.end.min(line.start + most)].to_vec();
@@ -104,21 +106,31 @@ impl ScanQuery<'_> {
             after.push(cut(line, LONGEST_AROUND));
         }
         let is_cut = line.len() > LONGEST;
-        Some(FoundLine { start: offset + line.start as u64, at_ms, text: cut(line, LONGEST), is_cut, before, after })
+        Some(FoundLine { start: offset + line.start as u64, time, text: cut(line, LONGEST), is_cut, before, after })
     }
 
-    /// Returns the time of a line, or of the nearest line before it: a stack trace has the time of
-    /// its message.
-    fn time(&self, bytes: &[u8], line: &Range<usize>) -> Option<u64> {
-        let mut line = line.clone();
-        for _ in 0..LINES_OF_ONE {
-            let known = time::line_time(&bytes[line.clone()], self.zone);
-            if known.is_some() || line.start == 0 {
-                return known;
+    /// Returns the uncertainty up to which the time of a line counts as known.
+    fn known_ms(&self) -> u64 {
+        let range_ms = self.until_ms.zip(self.since_ms).map_or(0, |(until, since)| until.saturating_sub(since));
+        range_ms.max(KNOWN_MS)
+    }
+
+    /// Returns the time of a line. A stack trace has the time of its message, which is the nearest
+    /// line before it that carries one.
+    fn time(&self, bytes: &[u8], offset: u64, line: &Range<usize>) -> LineTime {
+        let received = |line: &Range<usize>| self.times.received(offset + line.end as u64);
+        let date_ms = |line: &Range<usize>| time::line_time(&bytes[line.clone()], self.zone);
+        let own_ms = date_ms(line);
+        let mut dated = line.clone();
+        let mut before = None;
+        for _ in 1..LINES_OF_ONE {
+            if own_ms.is_some() || before.is_some() || dated.start == 0 {
+                break;
             }
-            line = line_around(bytes, line.start - 1);
+            dated = line_around(bytes, dated.start - 1);
+            before = date_ms(&dated).map(|at_ms| DatedLine { at_ms, received: received(&dated) });
         }
-        None
+        LineTime::of(own_ms, received(line), before)
     }
 
     /// Returns the time of the first whole line in a piece that carries a time. The piece may begin
@@ -180,7 +192,8 @@ pub(super) fn plain(file: &File, range: Range<u64>, query: &ScanQuery<'_>, sink:
                 return Ok(Some(one.start));
             }
         }
-        let is_before = |since: u64| query.first_time(&bytes[within(start)..within(end)]).is_some_and(|first| first < since);
+        let first_ms = || query.first_time(&bytes[within(start)..within(end)]).or_else(|| query.times.latest_ms(start));
+        let is_before = |since: u64| first_ms().is_some_and(|first| first < since);
         if !sink.searched(end - start) && start > range.start {
             return Ok(Some(start));
         }
@@ -193,7 +206,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, query: &ScanQuery<'_>, sink:
 }
 
 /// Returns the end of the part that may contain lines up to this time. If lines carry times, it is
-/// found by binary search.
+/// found by binary search. If not even the last lines do, the receive times show it.
 fn end_by_time(file: &File, end: u64, until_ms: u64, query: &ScanQuery<'_>) -> io::Result<u64> {
     let mut buffer = vec![0; MARGIN];
     let (mut low, mut high) = (0, end);
@@ -203,7 +216,11 @@ fn end_by_time(file: &File, end: u64, until_ms: u64, query: &ScanQuery<'_>) -> i
         match query.first_time(&buffer[..filled]) {
             Some(at) if at > until_ms => high = middle + filled as u64,
             Some(_) => low = middle,
-            None => return Ok(end),
+            None => {
+                let filled = read_at(file, &mut buffer, end.saturating_sub(MARGIN as u64))?;
+                let is_undated = query.first_time(&buffer[..filled]).is_none();
+                return Ok(query.times.end_of(until_ms).filter(|_| is_undated).map_or(end, |limit| limit.min(end)));
+            }
         }
     }
     Ok(high.min(end))
@@ -359,7 +376,8 @@ mod tests {
     }
 
     fn query<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> ScanQuery<'a> {
-        ScanQuery { pattern, since_ms: None, until_ms: None, only_timed: false, untimed: Cell::new(0), context: 1, zone, block: SMALL }
+        let (untimed, times) = (Box::leak(Box::default()), Box::leak(Box::default()));
+        ScanQuery { pattern, since_ms: None, until_ms: None, only_timed: false, untimed, times, context: 1, zone, block: SMALL }
     }
 
     #[test]
@@ -371,6 +389,46 @@ mod tests {
             let found = search(b"one\ntwo\n2026-11-24T10:00:00Z three\nof three\n", is_compressed, &query, usize::MAX, usize::MAX);
             assert_eq!(found.iter().map(|one| &one.text[..]).collect::<Vec<_>>(), [&b"of three"[..], b"2026-11-24T10:00:00Z three"]);
             assert_eq!(query.untimed.get(), 2);
+        }
+    }
+
+    /// Lines without dates are found by the times at which they were received, and parts of another
+    /// time are not read.
+    #[test]
+    fn search_uses_receive_times() {
+        let (utc, all) = (TimeZone::UTC, Pattern::ALL);
+        let content: String = (0..6000).map(|n| format!("line {n:05}{}\n", "-".repeat(99))).collect();
+        // Ten lines each second, and an hour without a daemon in the middle.
+        let second = |n: u64| 1_795_514_400_000 + n * 1000;
+        let at = |n: u64| if n < 300 { second(n) } else { second(3600 + n) };
+        let entries: Vec<(u64, u64)> = (0..=600).map(|n| (n * 1100, at(n))).collect();
+        let times = FileTimes::with_entries(&entries);
+        let numbers = |found: &[FoundLine]| -> Vec<u64> {
+            found.iter().map(|one| std::str::from_utf8(&one.text).unwrap()[5..10].parse().unwrap()).collect()
+        };
+        for (since, until, first, count) in [
+            (second(100), second(101), 990, 30),
+            (at(599), at(700), 5980, 20),
+            (0, second(1), 0, 20),
+            (second(2000), second(2001), 2990, 10),
+            (second(90_000), second(90_001), 0, 0),
+        ] {
+            for is_compressed in [false, true] {
+                let query = ScanQuery { since_ms: Some(since), until_ms: Some(until), times: &times, ..query(&all, &utc) };
+                let mut found = numbers(&search(content.as_bytes(), is_compressed, &query, usize::MAX, usize::MAX));
+                found.reverse();
+                assert!(found.len() == count && found.first().copied().unwrap_or(0) == first, "{since} {until}: {found:?}");
+            }
+        }
+        // An hour is too uncertain for the lines of a moment.
+        let uncertain =
+            ScanQuery { since_ms: Some(second(2000)), until_ms: Some(second(2001)), only_timed: true, times: &times, ..query(&all, &utc) };
+        assert_eq!((search(content.as_bytes(), false, &uncertain, usize::MAX, usize::MAX).len(), uncertain.untimed.get()), (0, 10));
+        for (since_ms, until_ms) in [(Some(second(3590 + 600)), None), (None, Some(second(10)))] {
+            let mut sink = All { room: usize::MAX, found: Vec::new(), searched: 0, blocks: usize::MAX };
+            plain(&file(content.as_bytes()), 0..u64::MAX, &ScanQuery { since_ms, until_ms, times: &times, ..query(&all, &utc) }, &mut sink)
+                .unwrap();
+            assert!(sink.searched < 100_000 && sink.found.len() >= 100, "{} bytes, {} lines", sink.searched, sink.found.len());
         }
     }
 
@@ -424,7 +482,7 @@ mod tests {
                 let query = ScanQuery { since_ms: since.map(at), until_ms: until.map(at), ..query(&pattern, &utc) };
                 let found = search(content.as_bytes(), is_compressed, &query, usize::MAX, usize::MAX);
                 assert_eq!(found.len(), expected, "{since:?} {until:?} {is_compressed}");
-                assert!(found.iter().all(|one| one.at_ms.is_some()));
+                assert!(found.iter().all(|one| one.time.at_ms().is_some()));
             }
         }
         // Parts of another time are not read.

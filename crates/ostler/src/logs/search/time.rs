@@ -5,6 +5,9 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use ostler_core::text::units;
 
+/// Number of lines of one message that are searched for its time: a line without a time, and lines
+/// before it.
+pub(in crate::logs) const LINES_OF_ONE: usize = 50;
 /// Bytes at the start of a line that are searched for its time.
 const FRONT: usize = 4096;
 /// Keys of JSON lines that hold the time.
@@ -12,10 +15,24 @@ const KEYS: &[&str] = &["\"timestamp\"", "\"time\"", "\"ts\"", "\"@timestamp\""]
 
 /// Returns the time of a line, in ms since the epoch: a leading date, or the time of a JSON line.
 /// None if the line carries no time.
-pub(super) fn line_time(line: &[u8], zone: &TimeZone) -> Option<u64> {
+pub(crate) fn line_time(line: &[u8], zone: &TimeZone) -> Option<u64> {
     let front = &line[..line.len().min(FRONT)];
     let text = std::str::from_utf8(front).or_else(|error| std::str::from_utf8(&front[..error.valid_up_to()])).ok()?.trim_start();
     if text.starts_with('{') { json_time(text, zone) } else { date(text.trim_start_matches(['[', '(']), zone).map(|(ms, _)| ms) }
+}
+
+/// Returns the time of a date at the start of a line, in ms since the epoch, and the number of bytes
+/// before the text that follows it. None if the line does not start with a date.
+pub(crate) fn leading_date(line: &[u8], zone: &TimeZone) -> Option<(u64, usize)> {
+    let front = &line[..line.len().min(FRONT)];
+    let text = std::str::from_utf8(front).or_else(|error| std::str::from_utf8(&front[..error.valid_up_to()])).ok()?;
+    let inner = text.strip_prefix(['[', '(']);
+    let (ms, rest) = date(inner.unwrap_or(text), zone)?;
+    let rest = if inner.is_some() { rest.strip_prefix([']', ')'])? } else { rest };
+    let rest = rest.strip_prefix(':').or_else(|| rest.strip_prefix(" -").filter(|rest| rest.starts_with(' '))).unwrap_or(rest);
+    // One blank separates the date from the text; more blanks belong to the text.
+    let rest = if rest.is_empty() || rest.starts_with('\t') { rest } else { rest.strip_prefix(' ')? };
+    Some((ms, text.len() - rest.len()))
 }
 
 fn json_time(text: &str, zone: &TimeZone) -> Option<u64> {
@@ -87,13 +104,18 @@ fn time(text: &str) -> Option<(Time, &str)> {
 /// Parses `Z`, `+01:00`, `+0100`, also after a blank.
 fn offset(text: &str) -> (Option<Offset>, &str) {
     let near = text.strip_prefix(' ').unwrap_or(text);
-    if let Some(rest) = near.strip_prefix(['Z', 'z']) {
+    // A word or a number that follows the date is no zone.
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric());
+    if let Some(rest) = near.strip_prefix(['Z', 'z']).filter(|rest| ends(rest)) {
         return (Some(Offset::UTC), rest);
     }
     let read = || {
         let sign = if near.starts_with('-') { -1 } else { 1 };
         let (hours, rest) = digits::<2>(near.strip_prefix(['+', '-'])?)?;
         let (minutes, rest) = digits::<2>(rest.strip_prefix(':').unwrap_or(rest))?;
+        if minutes > 59 || !ends(rest) {
+            return None;
+        }
         Some((Offset::from_seconds(sign * (i32::from(hours) * 3600 + i32::from(minutes) * 60)).ok()?, rest))
     };
     read().map_or((None, text), |(offset, rest)| (Some(offset), rest))
@@ -144,6 +166,8 @@ mod tests {
             (r#"{"message":"x","timestamp":"2026-11-24T10:00:00.000Z"}"#, Some(AT)),
             (r#"{"ts": 1795514400.25}"#, Some(AT)),
             (r#"{"time":"later","ts":1795514400}"#, Some(AT)),
+            ("2026-11-24 11:00:00 zebra", Some(AT)),
+            ("2026-11-24 11:00:00 +020000 x", Some(AT)),
             (r#"{"time":5}"#, None),
             ("2026-11-24", None),
             ("2026-13-24T10:00:00", None),
@@ -154,6 +178,29 @@ mod tests {
             assert_eq!(line_time(line.as_bytes(), &zone()), expected, "{line}");
         }
         assert_eq!(line_time(b"2026-11-24T10:00:00Z \xff\xfe", &zone()), Some(AT));
+    }
+
+    #[test]
+    fn leading_date_is_separated_from_the_text() {
+        for (line, expected) in [
+            ("2026-11-24T11:00:00: started", Some((AT, "started"))),
+            ("2026-11-24T11:00:00:     at main (/a.js:1:1)", Some((AT, "    at main (/a.js:1:1)"))),
+            ("2026-11-24 12:00:00,5 +02:00: started", Some((AT + 500, "started"))),
+            ("[2026-11-24 05:00:00 -0500] x", Some((AT, "x"))),
+            ("2026-11-24 11:00:00,120 - root - INFO - x", Some((AT + 120, "root - INFO - x"))),
+            ("2026-11-24 11:00:00 zebra", Some((AT, "zebra"))),
+            ("2026-11-24T11:00:00\t日本", Some((AT, "\t日本"))),
+            ("2026-11-24T11:00:00", Some((AT, ""))),
+            ("2026-11-24T11:00:00|x", None),
+            ("[2026-11-24 11:00:00 x", None),
+            ("  2026-11-24 11:00:00 x", None),
+            (r#"{"time":1795514400250}"#, None),
+            ("", None),
+        ] {
+            let found = leading_date(line.as_bytes(), &zone()).map(|(at, start)| (at, &line[start..]));
+            assert_eq!(found, expected, "{line}");
+        }
+        assert_eq!(leading_date(b"2026-11-24T10:00:00Z \xff\xfe", &zone()), Some((AT, 21)));
     }
 
     #[test]
@@ -181,12 +228,13 @@ mod tests {
         #[test]
         fn of_line_never_panics_on_arbitrary_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             let _ = line_time(&bytes, &zone());
+            assert!(leading_date(&bytes, &zone()).is_none_or(|(_, start)| start <= bytes.len()));
         }
 
         #[test]
         fn moment_never_panics_on_any_text(text in "[0-9T:+ .,{}\"Z-]{0,40}|.{0,20}") {
             let now = Timestamp::from_millisecond(AT.cast_signed()).unwrap().to_zoned(zone());
-            let _ = (moment(&text, &now), line_time(text.as_bytes(), &zone()));
+            let _ = (moment(&text, &now), line_time(text.as_bytes(), &zone()), leading_date(text.as_bytes(), &zone()));
         }
     }
 }

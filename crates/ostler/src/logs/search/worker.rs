@@ -8,11 +8,12 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ostler_core::home::home_paths::HomePaths;
+use ostler_core::message;
 use ostler_core::text::causes::with_causes;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use crate::cli::DaemonUse;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home::Program;
+use crate::logs::printer::iso;
 use crate::logs::source::{LogFilter, LogKind, Streams};
 use crate::render::Out;
 
@@ -60,14 +62,15 @@ struct SearchRequest {
 }
 
 impl SearchRequest {
-    fn search(&self) -> Result<Search, String> {
+    fn search(&self, home: &Path) -> Result<Search, String> {
         let cursor = |text: &Option<String>| match text {
             None => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|()| "the cursor is invalid".to_owned()),
+            Some(text) => text.parse().map(Some).map_err(|()| message!("the cursor is invalid")),
         };
         Ok(Search {
+            home: Some(home.to_owned()),
             pattern: Pattern::new(&self.pattern, self.regex, self.ignore_case)
-                .map_err(|error| format!("the pattern cannot be used: {error}"))?,
+                .map_err(|error| message!("the pattern cannot be used: {error}", error))?,
             since_ms: self.since_ms,
             until_ms: self.until_ms,
             only_timed: self.only_timed,
@@ -102,9 +105,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn answer(cx: &mut Cx, request: &SearchRequest) -> Result<(), String> {
-    let query = request.search()?;
     let worded = |error: CliError| with_causes(&error);
     let home = cx.home().map_err(worded)?.to_owned();
+    let query = request.search(&home)?;
     let is = |word: &str| request.stream.as_deref().is_none_or(|stream| stream == word);
     let filter = LogFilter {
         targets: request.targets.clone(),
@@ -162,9 +165,10 @@ impl Receiver for HitWriter<'_> {
 fn shown(hit: &Hit<'_>) -> Value {
     let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
     let found = hit.found;
-    let at = found.at_ms.and_then(|ms| jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok());
     json!({
-        "at": at.map(|at| format!("{at:.3}")),
+        "at": found.time.at_ms().map(iso),
+        "time_from": found.time.word(),
+        "received_between": found.time.interval_ms().map(|(from, to)| [iso(from), iso(to)]),
         "app": hit.source.name,
         "instance": hit.source.id,
         "stream": if hit.source.kind == LogKind::Error { "err" } else { "out" },

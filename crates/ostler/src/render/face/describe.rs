@@ -5,16 +5,19 @@ use std::fmt::Write as _;
 use ostler_client::words::span;
 use ostler_core::app::{CombinedLog, ExecMode};
 use ostler_core::lifecycle::InstanceState;
+use ostler_core::text::language::translated;
+use ostler_core::{marked, message};
 use ostler_proto::control::Detail;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::why::headline;
+use super::why::{headline, last_exit};
 use super::{WhyContext, memory};
-use crate::render::describe::{DescribeContext, dependencies, divergent, hooks, metric_rows, plain, revision, secrets};
+use crate::render::connections::connections;
+use crate::render::describe::{DescribeContext, dependencies, divergent, hooks, metric_rows, open_socket, plain, revision, secrets};
 use crate::render::jobs::next_run;
 use crate::render::style::styles;
-use crate::render::why::{headline as exit_line, health_line};
-use crate::text::{shown, wrap, wrap_words};
+use crate::render::why::health_line;
+use crate::text::{shown, wrap, wrap_commands};
 
 /// A group of facts: names and values.
 type Facts = Vec<(&'static str, String)>;
@@ -22,10 +25,10 @@ type Facts = Vec<(&'static str, String)>;
 /// Describes one instance.
 pub(crate) fn describe_own(detail: &Detail, context: &DescribeContext<'_>) -> String {
     let view = context.view;
-    let why = WhyContext { program: context.program, events: &[], source: None, is_one_of_many: true, user: &|_| None, view };
+    let why = WhyContext { program: context.program, events: &[], source: None, is_one_of_many: true, user: context.user, view };
     let mut out = headline(detail, &why);
     let groups = [program(detail), state(detail, context), files(detail), settings(detail)];
-    let width = groups.iter().flatten().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let width = groups.iter().flatten().map(|(key, _)| key.width()).max().unwrap_or(0);
     for group in groups.iter().filter(|group| !group.is_empty()) {
         out.push('\n');
         for (key, value) in group {
@@ -33,9 +36,9 @@ pub(crate) fn describe_own(detail: &Detail, context: &DescribeContext<'_>) -> St
         }
     }
     let named = [
-        ("Revision", context.versioning.as_ref().map(revision).unwrap_or_default()),
-        ("Metrics of the app", metric_rows(detail)),
-        ("Variables that differ from this shell", divergent(detail, context)),
+        (message!("Revision"), context.versioning.as_ref().map(revision).unwrap_or_default()),
+        (message!("Metrics of the app"), metric_rows(detail)),
+        (message!("Variables that differ from this shell"), divergent(detail, context)),
     ];
     for (title, rows) in named.iter().filter(|(_, rows)| !rows.is_empty()) {
         let _ = writeln!(out, "\n{}", view.paint.with(styles::BOLD, title));
@@ -48,13 +51,14 @@ pub(crate) fn describe_own(detail: &Detail, context: &DescribeContext<'_>) -> St
     let actions: Vec<String> =
         detail.learned.axm_actions.iter().filter_map(|action| action.get("action_name")?.as_str()).map(shown).collect();
     if !actions.is_empty() {
-        let _ = writeln!(out, "\n{}", view.paint.with(styles::BOLD, "Actions"));
-        row(&mut out, "names", &actions.join(", "), 5, context);
+        let _ = writeln!(out, "\n{}", view.paint.with(styles::BOLD, message!("Actions")));
+        let key = message!("names");
+        row(&mut out, &key, &actions.join(", "), key.width(), context);
         let _ = writeln!(out, "  {}", view.paint.with(styles::DIM, format_args!("`{program} trigger {name} <action>`")));
     }
-    let more = format!("more: `{program} logs {name}`, `{program} env {}`, `{program} why {name}`", detail.id);
+    let more = message!("more: `{program} logs {name}`, `{program} env {id}`, `{program} why {name}`", program, name, id = detail.id);
     out.push('\n');
-    for line in wrap_words(&more, view.width.unwrap_or(usize::MAX)) {
+    for line in wrap_commands(&more, view.width.unwrap_or(usize::MAX)) {
         let _ = writeln!(out, "{}", view.paint.with(styles::DIM, line));
     }
     out
@@ -88,7 +92,6 @@ fn program(detail: &Detail) -> Facts {
         ("interpreter_args", Some(shown(&spec.interpreter_args.join(" ")))),
         ("cwd", Some(shown(&spec.cwd))),
         ("exec_mode", Some(if spec.mode == ExecMode::Fork { "fork".into() } else { "cluster".into() })),
-        ("cluster worker", spec.lacks_workers().then(|| "no: its program is not Node, Deno or Bun".into())),
         ("user", Some(shown(&detail.user))),
         ("namespace", Some(shown(&spec.namespace)).filter(|namespace| namespace != "default")),
         ("version", spec.version.as_deref().filter(|version| *version != "N/A").map(shown)),
@@ -100,20 +103,27 @@ fn state(detail: &Detail, context: &DescribeContext<'_>) -> Facts {
     let counters = &detail.instance.counters;
     let runs = matches!(detail.instance.state, InstanceState::Running { .. });
     let mut listens: Vec<String> = detail.learned.ports.iter().map(|port| format!(":{port}")).collect();
-    listens.extend(detail.learned.sockets.iter().map(|socket| format!("{} ({})", shown(&socket.address), shown(&socket.name))));
-    let unstable = if counters.unstable > 0 { format!(", {} unstable in a row", counters.unstable) } else { String::new() };
+    listens.extend(detail.learned.sockets.iter().map(open_socket));
+    let restarts = match counters.unstable {
+        0 => counters.restarts.to_string(),
+        unstable => message!("{count}, {unstable} unstable in a row", count = counters.restarts, unstable),
+    };
     collect([
         ("cpu", runs.then(|| format!("{:.1}%", detail.monit.cpu_pct))),
-        ("memory", runs.then(|| memory(detail.monit.memory_bytes))),
-        ("uptime", counters.last_start.filter(|_| runs).map(|start| span(view.since(start.wall_ms)))),
-        ("restarts", Some(format!("{}{unstable}", counters.restarts))),
-        ("listening on", Some(listens.join(", "))),
-        ("health", detail.health.as_ref().map(|health| health_line(health, view))),
-        ("status", detail.learned.status.as_deref().map(shown)),
-        ("waits for", Some(shown(&detail.waits_for.join(", ")))),
-        ("last exit", detail.instance.exits.last().map(|exit| exit_line(exit, view))),
-        ("next run", spec.cron.is_some().then(|| next_run(detail, view).unwrap_or_else(|| "none, it was stopped".into()))),
-        ("created", counters.created.map(|at| view.local(at.wall_ms))),
+        (translated(marked!("memory")), runs.then(|| memory(detail.monit.memory_bytes))),
+        (translated(marked!("uptime")), counters.last_start.filter(|_| runs).map(|start| span(view.since(start.wall_ms)))),
+        (translated(marked!("restarts")), Some(restarts)),
+        (translated(marked!("listening on")), Some(listens.join(", "))),
+        (translated(marked!("connections")), connections(detail)),
+        (translated(marked!("health")), detail.health.as_ref().map(|health| health_line(health, view))),
+        (translated(marked!("status")), detail.learned.status.as_deref().map(shown)),
+        (translated(marked!("waits for")), Some(shown(&detail.waits_for.join(", ")))),
+        (translated(marked!("last exit")), detail.instance.exits.last().map(|exit| last_exit(exit, context.user, view))),
+        (
+            translated(marked!("next run")),
+            spec.cron.is_some().then(|| next_run(detail, view).unwrap_or_else(|| message!("none, it was stopped"))),
+        ),
+        (translated(marked!("created")), counters.created.map(|at| view.local(at.wall_ms))),
     ])
 }
 
@@ -140,7 +150,7 @@ fn settings(detail: &Detail) -> Facts {
         ("min_uptime", given("min_uptime")),
         ("restart_delay", given("restart_delay")),
         ("exp_backoff_restart_delay", given("exp_backoff_restart_delay")),
-        ("max_memory_restart", given("max_memory_restart")),
+        ("max_memory_restart", given("max_memory_restart").map(|text| text.parse().map_or(text, memory))),
         ("kill_timeout", given("kill_timeout")),
         ("wait_ready", given("wait_ready")),
         ("listen_timeout", given("listen_timeout")),

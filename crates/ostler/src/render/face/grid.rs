@@ -8,7 +8,7 @@ use crate::render::view::View;
 use crate::text::fit;
 
 /// Blanks between two columns.
-const GAP: usize = 2;
+pub(crate) const GAP: usize = 2;
 
 /// Width to which the first column shrinks before any column is left out.
 const SHORT: usize = 24;
@@ -68,27 +68,36 @@ impl Column {
 /// columns are left out by their priority, then the first one is shortened, then all lines are cut.
 pub(crate) fn grid(mut columns: Vec<Column>, view: &View) -> String {
     columns.retain(|column| column.priority == 0 || column.cells.iter().any(|cell| !cell.text.is_empty()));
-    let room = view.width.unwrap_or(usize::MAX);
-    let mut widths: Vec<usize> = columns.iter().map(Column::width).collect();
-    // A long name is less important than the figures beside it.
-    shrink_first(&mut widths, room, SHORT);
-    while total(&widths) > room
-        && let Some(last) = last_to_drop(&columns)
-    {
-        columns.remove(last);
-        widths.remove(last);
-    }
-    shrink_first(&mut widths, room, NARROWEST);
+    let wanted: Vec<(usize, u8)> = columns.iter().map(|column| (column.width(), column.priority)).collect();
+    let (kept, widths): (Vec<usize>, Vec<usize>) = fitting(&wanted, SHORT, view.width.unwrap_or(usize::MAX)).into_iter().unzip();
+    let columns: Vec<&Column> = kept.iter().filter_map(|place| columns.get(*place)).collect();
     let rows = columns.first().map_or(0, |column| column.cells.len());
     let heading = |column: &Column| Cell::new(column.title, styles::DIM);
     let mut out = String::new();
     if columns.iter().any(|column| !column.title.is_empty()) {
-        out += &line(columns.iter().map(|column| (column, heading(column))), &widths, view);
+        out += &line(columns.iter().map(|column| (*column, heading(column))), &widths, view);
     }
     for row in 0..rows {
-        out += &line(columns.iter().map(|column| (column, column.cells.get(row).cloned().unwrap_or_default())), &widths, view);
+        out += &line(columns.iter().map(|column| (*column, column.cells.get(row).cloned().unwrap_or_default())), &widths, view);
     }
     out
+}
+
+/// Returns the columns that fit, each with its place and width. `wanted`: width and priority of each
+/// column; `short`: width to which the first one shrinks before another is left out.
+pub(crate) fn fitting(wanted: &[(usize, u8)], short: usize, room: usize) -> Vec<(usize, usize)> {
+    let mut kept: Vec<(usize, u8)> = wanted.iter().enumerate().map(|(place, (_, priority))| (place, *priority)).collect();
+    let mut widths: Vec<usize> = wanted.iter().map(|(width, _)| *width).collect();
+    // A long name is less important than the figures beside it.
+    shrink_first(&mut widths, room, short);
+    while total(&widths) > room
+        && let Some(last) = last_to_drop(&kept)
+    {
+        kept.remove(last);
+        widths.remove(last);
+    }
+    shrink_first(&mut widths, room, NARROWEST);
+    kept.into_iter().map(|(place, _)| place).zip(widths).collect()
 }
 
 /// Makes the first column narrower if the columns do not fit, but not narrower than this.
@@ -99,14 +108,15 @@ fn shrink_first(widths: &mut [usize], room: usize, least: usize) {
     }
 }
 
-fn total(widths: &[usize]) -> usize {
+/// Returns the width of columns with the gaps between them.
+pub(crate) fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
 }
 
 /// Returns the place of the least important column; none if all have to stay.
-fn last_to_drop(columns: &[Column]) -> Option<usize> {
-    let least = columns.iter().map(|column| column.priority).max().filter(|priority| *priority > 0)?;
-    columns.iter().rposition(|column| column.priority == least)
+fn last_to_drop(columns: &[(usize, u8)]) -> Option<usize> {
+    let least = columns.iter().map(|(_, priority)| *priority).max().filter(|priority| *priority > 0)?;
+    columns.iter().rposition(|(_, priority)| *priority == least)
 }
 
 fn line<'a>(cells: impl Iterator<Item = (&'a Column, Cell)>, widths: &[usize], view: &View) -> String {

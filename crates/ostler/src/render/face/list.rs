@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use anstyle::Style;
+use ostler_client::attention::{AttentionReason, attention};
 use ostler_core::health::HealthState as Health;
-use ostler_core::lifecycle::{ProcessEnding, Trouble};
-use ostler_proto::control::TableRow;
+use ostler_core::lifecycle::ProcessEnding;
+use ostler_core::message;
+use ostler_proto::control::{Figures, InstanceFigures, TableRow};
 
 use super::{Cell, Column, Mark, grid, memory, short_age};
 use crate::render::style::styles;
@@ -15,13 +17,6 @@ use crate::text::{shown, wrap_words};
 
 /// Value of a column that makes no sense without a process.
 const NONE: &str = "–";
-
-/// Number of exits per instance that the daemon keeps. If all of them are recent, there may have
-/// been more.
-const MOST_EXITS: u32 = 8;
-
-/// Number of recent exits from which on they are shown.
-const MANY_EXITS: u32 = 3;
 
 /// State of an app or an instance, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +46,7 @@ impl AppState {
             "waiting restart" => Self::new(Mark::Restarting, "restarting"),
             "errored" => match row.last_exit.map(|exit| exit.ending) {
                 Some(ProcessEnding::SpawnFailed { .. }) => Self::new(Mark::Error, "cannot start"),
-                _ => Self::new(Mark::Error, "crashed"),
+                _ => Self::new(Mark::Error, status_word(&row.status)),
             },
             "stopped" => stopped(row),
             other => Self::new(Mark::Warning, shown(other)),
@@ -61,7 +56,7 @@ impl AppState {
     /// Returns the word under which the overview counts the state.
     const fn category(&self) -> &'static str {
         match self.mark {
-            Mark::Done | Mark::Online => "online",
+            Mark::Done | Mark::Note | Mark::Online => "online",
             Mark::Starting => "starting",
             Mark::Restarting => "restarting",
             Mark::Warning => "unhealthy",
@@ -69,6 +64,11 @@ impl AppState {
             Mark::Stopped => "stopped",
         }
     }
+}
+
+/// Returns ostler's own word for a status of PM2's list.
+pub(crate) fn status_word(status: &str) -> &str {
+    if status == "errored" { "crashed" } else { status }
 }
 
 /// Returns the state of an instance without a process: how it exited, unless this was requested.
@@ -91,13 +91,21 @@ pub(crate) struct AppGroup {
     pub state: AppState,
     /// Number of instances.
     pub count: usize,
-    /// Recent exits, and whether there may have been more.
-    recent_exits: (u32, bool),
+    /// Reasons why it needs attention, the most serious first.
+    pub reasons: Vec<AttentionReason>,
+    /// `pm_id` of an instance that is down because of an error.
+    pub down_id: Option<u32>,
 }
 
 impl AppGroup {
     /// Returns one group per app, or with `is_each` one per instance, in this order.
     pub(crate) fn all(rows: Vec<TableRow>, is_each: bool, order: SortOrder) -> Vec<Self> {
+        Self::measured(rows, &[], is_each, order)
+    }
+
+    /// Same as [`AppGroup::all`], with the measurements of Node apps.
+    pub(crate) fn measured(rows: Vec<TableRow>, figures: &[InstanceFigures], is_each: bool, order: SortOrder) -> Vec<Self> {
+        let figures: BTreeMap<u32, &Figures> = figures.iter().map(|one| (one.id, &one.figures)).collect();
         let mut groups: Vec<Vec<TableRow>> = Vec::new();
         let mut places = BTreeMap::new();
         for row in rows {
@@ -107,19 +115,18 @@ impl AppGroup {
                 None => groups.push(vec![row]),
             }
         }
-        let mut groups: Vec<Self> = groups.iter().filter_map(|rows| Self::of(rows)).collect();
+        let mut groups: Vec<Self> = groups.iter().filter_map(|rows| Self::of(rows, &figures)).collect();
         groups.sort_by(|a, b| order.compare(&a.row, &b.row));
         groups
     }
 
-    fn of(rows: &[TableRow]) -> Option<Self> {
+    fn of(rows: &[TableRow], figures: &BTreeMap<u32, &Figures>) -> Option<Self> {
         let mut row = rows.first()?.clone();
         for other in &rows[1..] {
             row.monit.cpu_pct += other.monit.cpu_pct;
-            row.monit.memory_bytes += other.monit.memory_bytes;
-            row.restarts += other.restarts;
+            row.monit.memory_bytes = row.monit.memory_bytes.saturating_add(other.monit.memory_bytes);
+            row.restarts = row.restarts.saturating_add(other.restarts);
             row.uptime_ms = [row.uptime_ms, other.uptime_ms].into_iter().flatten().min();
-            row.trouble = row.trouble.or(other.trouble);
         }
         let states: Vec<AppState> = rows.iter().map(AppState::of).collect();
         let (first, worst) = (states.first()?, states.iter().max_by_key(|state| state.mark)?);
@@ -128,46 +135,59 @@ impl AppGroup {
             true => first.clone(),
             false => AppState { text: format!("{online}/{} online", rows.len()), ..worst.clone() },
         };
-        let recent = (rows.iter().map(|row| row.recent_exits).sum(), rows.iter().any(|row| row.recent_exits >= MOST_EXITS));
-        Some(Self { row, state, count: rows.len(), recent_exits: recent })
+        let reasons = attention(&rows.iter().collect::<Vec<_>>(), |id| figures.get(&id).copied());
+        let is_down = |row: &&TableRow| attention(&[row], |_| None).iter().any(AttentionReason::is_down);
+        let down_id = rows.iter().find(is_down).map(|row| row.id);
+        Some(Self { row, state, count: rows.len(), reasons, down_id })
     }
 
-    fn name(&self) -> String {
-        let name = shown(&self.row.name);
-        if self.count > 1 { format!("{name} ×{}", self.count) } else { name }
+    /// Returns the name, with the number of instances.
+    pub(crate) fn name(&self) -> String {
+        shown(&self.row.name) + &self.count_text()
     }
 
-    fn runs(&self) -> bool {
+    /// Returns the number of instances as it follows the name; empty for one.
+    pub(crate) fn count_text(&self) -> String {
+        if self.count > 1 { format!(" ×{}", self.count) } else { String::new() }
+    }
+
+    /// Returns true if a process runs.
+    pub(crate) fn runs(&self) -> bool {
         self.row.pid > 0 || self.row.uptime_ms.is_some()
     }
 
     /// Returns the figure if a process runs.
-    fn figure(&self, figure: String) -> String {
+    pub(crate) fn figure(&self, figure: String) -> String {
         if self.runs() { figure } else { NONE.into() }
     }
 
-    fn age(&self) -> String {
+    /// Returns the time since the last start, or since the last exit.
+    pub(crate) fn age(&self) -> String {
         match (self.row.uptime_ms, self.row.last_exit) {
             (Some(uptime_ms), _) => short_age(uptime_ms),
-            (None, Some(exit)) => format!("{} ago", short_age(exit.ago_ms)),
+            (None, Some(exit)) => message!("{age} ago", age = short_age(exit.ago_ms)),
             (None, None) => NONE.into(),
         }
     }
 
-    fn note(&self) -> Cell {
-        let (exits, _) = self.recent_exits;
-        if exits < MANY_EXITS && self.row.trouble != Some(Trouble::KeepsRestarting)
-            || matches!(self.state.mark, Mark::Error | Mark::Stopped)
-        {
-            return Cell::default();
-        }
-        Cell::new(format!("! {}", self.recent_exits_text()), styles::YELLOW)
+    /// Returns the same time as [`AppGroup::age`], without the word that marks a past time.
+    pub(crate) fn bare_age(&self) -> String {
+        let ago_ms = self.row.uptime_ms.or(self.row.last_exit.map(|exit| exit.ago_ms));
+        ago_ms.map_or_else(|| NONE.into(), short_age)
     }
 
-    /// Returns the number of recent exits, in words.
-    pub(crate) fn recent_exits_text(&self) -> String {
-        let (exits, has_more) = self.recent_exits;
-        format!("{exits}{} exits in 15 min", if has_more { "+" } else { "" })
+    /// Returns the reasons for attention that the state does not show.
+    fn note(&self) -> Cell {
+        Cell::new(self.note_text(), styles::YELLOW)
+    }
+
+    /// Returns the reasons for attention that the state does not show; may be empty.
+    pub(crate) fn note_text(&self) -> String {
+        let is_shown = |reason: &AttentionReason| {
+            reason.is_down() || matches!(reason, AttentionReason::Unhealthy | AttentionReason::Unready | AttentionReason::CheckBroken)
+        };
+        let notes: Vec<String> = self.reasons.iter().filter(|reason| !is_shown(reason)).map(ToString::to_string).collect();
+        if notes.is_empty() { String::new() } else { format!("! {}", notes.join(", ")) }
     }
 }
 
@@ -220,8 +240,11 @@ pub(crate) fn overview_counts(groups: &[AppGroup]) -> String {
     let count = |word: &&str| groups.iter().filter(|group| group.state.category() == *word).count();
     let counts: Vec<String> =
         WORDS.iter().map(|word| (count(word), word)).filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    let plural = if groups.len() == 1 { "" } else { "s" };
-    format!("{} app{plural}: {}", groups.len(), counts.join(", "))
+    let counts = counts.join(", ");
+    match groups.len() {
+        1 => message!("1 app: {counts}", counts),
+        count => message!("{count} apps: {counts}", count, counts),
+    }
 }
 
 /// Returns the version; empty if it is not known.
@@ -233,7 +256,8 @@ fn version(row: &TableRow) -> String {
 pub(crate) fn overview_line(groups: &[AppGroup], dashboard: Option<&str>, view: &View) -> String {
     let mut line = overview_counts(groups);
     if let Some(dashboard) = dashboard {
-        line += &format!(" · dashboard {dashboard}");
+        line += " · ";
+        line += &message!("dashboard {address}", address = dashboard);
     }
     let lines = wrap_words(&line, view.width.unwrap_or(usize::MAX));
     lines.iter().map(|line| format!("{}\n", view.paint.with(styles::DIM, line))).collect()

@@ -7,8 +7,10 @@ use crate::render::style::styles;
 /// Mark of a result or a state, the most serious last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
-    /// A command has done this.
+    /// A command has done this, or a check has passed.
     Done,
+    /// A fact that needs no action.
+    Note,
     /// The app runs.
     Online,
     /// No process is wanted.
@@ -28,6 +30,7 @@ impl Mark {
     pub(crate) const fn glyph(self) -> char {
         match self {
             Self::Done => '✓',
+            Self::Note => '·',
             Self::Online => '●',
             Self::Stopped => '○',
             Self::Starting => '◐',
@@ -41,7 +44,7 @@ impl Mark {
     pub(crate) const fn style(self) -> Style {
         match self {
             Self::Done | Self::Online => styles::GREEN,
-            Self::Stopped => styles::DIM,
+            Self::Stopped | Self::Note => styles::DIM,
             Self::Starting | Self::Restarting | Self::Warning => styles::YELLOW,
             Self::Error => styles::RED,
         }

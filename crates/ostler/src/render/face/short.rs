@@ -1,5 +1,7 @@
 //! Short durations and sizes for narrow columns.
 
+use ostler_core::message;
+
 /// Formats an age as `13s`, `14m`, `47h` or `12d`.
 pub(crate) fn short_age(ms: u64) -> String {
     match ms / 1000 {
@@ -12,22 +14,14 @@ pub(crate) fn short_age(ms: u64) -> String {
 
 /// Formats a size as `108 MB`: base 1024, as in `max_memory_restart`.
 pub(crate) fn memory(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let power = (bytes.ilog2() / 10).clamp(1, 4);
-    #[expect(clippy::cast_precision_loss, reason = "at most three digits are shown")]
-    let value = bytes as f64 / (1u64 << (10 * power)) as f64;
-    let unit = UNITS[power as usize - 1];
-    if value < 9.95 && power > 2 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    ostler_core::text::units::size_text(bytes)
 }
 
 /// Formats the duration of an action as `0.4 s` or `2 min 5 s`.
 pub(crate) fn seconds(ms: u64) -> String {
     match ms {
-        0..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        _ => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
+        0..60_000 => message!("{seconds}.{tenths} s", seconds = ms / 1000, tenths = ms % 1000 / 100),
+        _ => message!("{minutes} min {seconds} s", minutes = ms / 60_000, seconds = ms / 1000 % 60),
     }
 }
 

@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::health::HealthState;
-use ostler_core::lifecycle::InstanceState;
-use ostler_core::serving::ReadyBy;
-use ostler_proto::control::{Action, Detail, Progress, Request};
+use ostler_core::message;
+use ostler_core::text::language::translated;
+use ostler_proto::control::{Confirm, Progress, Request, TableRow};
 use unicode_width::UnicodeWidthStr as _;
 
+use super::change::Change;
+use super::facts::{EndedFacts, InstanceFacts};
 use crate::render::face::{Mark, seconds};
 use crate::render::style::styles;
 use crate::render::view::View;
-use crate::text::{fit, shown, wrap_words};
+use crate::text::{fit, shown, wrap, wrap_words};
 
 /// Width at which the duration of a line ends, on a wide terminal.
 const LINE_WIDTH: usize = 80;
@@ -29,129 +31,11 @@ const MOST_FACTS: usize = 40;
 /// Most ports in a line.
 const PORTS: usize = 4;
 
-/// Change that a request makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    Start,
-    Restart,
-    Reload,
-    RollBack,
-    Stop,
-    Delete,
-    Reset,
-    Scale,
-}
+/// Least room for words beside a name.
+const LEAST_WORDS: usize = 20;
 
-impl Change {
-    /// Returns the change that the request makes; none if the request has no progress.
-    pub(crate) fn of(request: &Request) -> Option<Self> {
-        Some(match request {
-            Request::Start { .. } | Request::RunJob { .. } | Request::Resurrect | Request::Restore { .. } => Self::Start,
-            Request::Act { action: Action::Restart, .. } => Self::Restart,
-            Request::Act { action: Action::Reload, .. } => Self::Reload,
-            Request::Act { action: Action::Stop, .. } | Request::Kill => Self::Stop,
-            Request::Act { action: Action::Delete, .. } => Self::Delete,
-            Request::Act { action: Action::Reset, .. } => Self::Reset,
-            Request::Scale { .. } => Self::Scale,
-            Request::Undo { .. } => Self::RollBack,
-            _ => return None,
-        })
-    }
-
-    /// Returns true if processes run afterwards.
-    const fn leaves_processes(self) -> bool {
-        matches!(self, Self::Start | Self::Restart | Self::Reload | Self::RollBack | Self::Scale)
-    }
-
-    const fn done(self) -> &'static str {
-        match self {
-            Self::Start | Self::Scale => "",
-            Self::Restart => "restarted",
-            Self::Reload => "reloaded",
-            Self::RollBack => "rolled back",
-            Self::Stop => "stopped",
-            Self::Delete => "deleted",
-            Self::Reset => "counters reset",
-        }
-    }
-
-    const fn under_way(self) -> &'static str {
-        match self {
-            Self::Start | Self::Restart | Self::Scale => "starting",
-            Self::Reload | Self::RollBack => "reloading",
-            Self::Stop | Self::Delete => "stopping",
-            Self::Reset => "resetting",
-        }
-    }
-}
-
-/// Facts about an instance that the progress itself does not carry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct InstanceFacts {
-    pub name: String,
-    pub pid: Option<i32>,
-    /// Places where it listens: `:3000`, or the address of a declared socket.
-    pub listens: Vec<String>,
-    pub health: Option<HealthState>,
-    /// Event for which the command waits, in words.
-    pub waits: Option<String>,
-}
-
-impl InstanceFacts {
-    /// Returns the facts that the daemon knows. `ports`: TCP ports on which its processes listen.
-    pub(crate) fn of(detail: &Detail, ports: &BTreeSet<u16>) -> Self {
-        let sockets = detail.learned.sockets.iter().map(|socket| shown(&socket.address));
-        let mut listens: Vec<String> = ports.iter().map(|port| format!(":{port}")).collect();
-        listens.extend(sockets.filter(|socket| !ports.iter().any(|port| socket.ends_with(&port.to_string()))));
-        Self {
-            name: detail.spec.name.clone(),
-            pid: detail.instance.pid(),
-            listens,
-            health: detail.health.as_ref().map(|health| health.state),
-            waits: waits_for(detail),
-        }
-    }
-}
-
-/// Returns the event for which the command waits.
-fn waits_for(detail: &Detail) -> Option<String> {
-    if let Some(first) = detail.waits_for.first() {
-        return Some(shown(first));
-    }
-    if let Some((_, hook)) = detail.instance.hook() {
-        return Some(format!("running {hook}"));
-    }
-    match detail.instance.state {
-        InstanceState::Starting { .. } => Some(usual(
-            detail,
-            match detail.spec.ready.proof()? {
-                ReadyBy::Message => "waiting for its ready message".into(),
-                ReadyBy::Listening => "waiting until it listens".into(),
-                ReadyBy::Notify => "waiting for READY=1".into(),
-                ReadyBy::Descriptor(fd) => format!("waiting for a line on descriptor {fd}"),
-                ReadyBy::Tcp { host, port } => format!("waiting for {}:{port}", shown(&host)),
-                ReadyBy::Http(_) => "waiting for its HTTP answer".into(),
-                ReadyBy::Log(pattern) => format!("waiting for log line \"{}\"", shown(&pattern)),
-                ReadyBy::Uptime { .. } => "waiting for its minimum uptime".into(),
-            },
-        )),
-        InstanceState::Running { .. } => Some("checking that it stays up".into()),
-        InstanceState::Backoff { .. } => Some("waiting before the next start".into()),
-        InstanceState::Draining { .. } => Some("finishing its requests".into()),
-        InstanceState::Stopping { .. } => Some("stopping".into()),
-        _ => None,
-    }
-}
-
-/// Adds the time that the last starts took.
-fn usual(detail: &Detail, words: String) -> String {
-    let mut times = detail.instance.counters.start_ups_ms.clone();
-    times.sort_unstable();
-    match times.get(times.len() / 2) {
-        Some(usual) => format!("{words} (usually {})", seconds(u64::from(*usual))),
-        None => words,
-    }
-}
+/// Most rows of the terminal for one of an app's last lines.
+const LINE_ROWS: usize = 3;
 
 /// Progress of one app.
 #[derive(Debug, Default)]
@@ -187,10 +71,60 @@ pub(crate) struct BoardLine {
     pub is_trouble: bool,
 }
 
+/// Look of the apps of a project.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProjectLook {
+    /// Name of the project, which its apps' names begin with. It is not shown.
+    pub project: String,
+    /// What happens to each app, in one word, by its whole name.
+    pub results: BTreeMap<String, &'static str>,
+    /// Smallest width of the names, so that the lines of several requests are aligned.
+    pub names: usize,
+}
+
+impl ProjectLook {
+    /// Returns the name of an app within the project.
+    pub(crate) fn own<'a>(&self, name: &'a str) -> &'a str {
+        let own = name.strip_prefix(self.project.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        own.filter(|own| !own.is_empty() && !self.project.is_empty()).unwrap_or(name)
+    }
+}
+
+/// Instances of the home before a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InstancesBefore {
+    /// Ids of the instances that had a process.
+    running: BTreeSet<u32>,
+    /// Namespaces and names of the apps by id.
+    apps: BTreeMap<u32, (String, String)>,
+}
+
+impl InstancesBefore {
+    /// Takes the rows that the daemon sent before the request.
+    pub(crate) fn of(rows: Vec<TableRow>) -> Self {
+        let running = rows.iter().filter(|row| row.pid > 0).map(|row| row.id).collect();
+        Self { running, apps: rows.into_iter().map(|row| (row.id, (row.namespace, row.name))).collect() }
+    }
+
+    /// Returns the number of instances of an app; none if several namespaces have an app of that
+    /// name.
+    fn instances(&self, name: &str) -> Option<usize> {
+        let of: Vec<&String> = self.apps.values().filter(|(_, other)| other == name).map(|(namespace, _)| namespace).collect();
+        of.iter().all(|namespace| Some(namespace) == of.first()).then_some(of.len())
+    }
+}
+
 /// Progress of one request.
 #[derive(Debug)]
 pub(crate) struct Board {
     change: Change,
+    look: ProjectLook,
+    /// Instances before the request; none if the daemon did not answer.
+    before: Option<InstancesBefore>,
+    /// Whether the daemon answers before the apps are up (`--no-wait`).
+    is_detached: bool,
+    /// Instances of a saved list that are in the list again.
+    restored: BTreeSet<u32>,
     /// Program to type in a hint.
     program: &'static str,
     apps: Vec<AppProgress>,
@@ -202,12 +136,18 @@ pub(crate) struct Board {
     steps: Vec<String>,
     /// Whether the daemon has answered the request.
     is_confirmed: bool,
+    /// Apps whose failure has a line.
+    failed: BTreeSet<String>,
 }
 
 impl Board {
     pub(crate) fn new(change: Change, program: &'static str, is_live: bool) -> Self {
         Self {
             change,
+            look: ProjectLook::default(),
+            before: None,
+            is_detached: false,
+            restored: BTreeSet::new(),
             program,
             apps: Vec::new(),
             unnamed: BTreeSet::new(),
@@ -215,13 +155,38 @@ impl Board {
             is_live,
             steps: Vec::new(),
             is_confirmed: false,
+            failed: BTreeSet::new(),
         }
+    }
+
+    /// Shows the apps as those of a project.
+    pub(crate) fn of_project(self, look: ProjectLook) -> Self {
+        Self { look, ..self }
+    }
+
+    /// Sets the instances that exist before the request.
+    pub(crate) fn with_before(self, before: Option<InstancesBefore>) -> Self {
+        Self { before, ..self }
+    }
+
+    /// Notes whether the daemon answers the request before the apps are up.
+    pub(crate) fn with_detached(self, request: &Request) -> Self {
+        let confirm = match request {
+            Request::Start { confirm, .. } | Request::Act { confirm, .. } | Request::Scale { confirm, .. } => confirm.as_ref(),
+            _ => None,
+        };
+        Self { is_detached: matches!(confirm, Some(Confirm { detached: true, .. })), ..self }
     }
 
     /// Takes a message of the daemon, this long after the begin.
     pub(crate) fn apply(&mut self, progress: Progress, at_ms: u64) {
         match progress {
-            Progress::Selected { ids, .. } => self.unnamed.extend(ids),
+            Progress::Selected { ids, .. } => self.select(ids),
+            // The message has the script, not the name of the app.
+            Progress::Launched { ids, .. } if self.change == Change::Restore => {
+                self.restored.extend(&ids);
+                self.unnamed.extend(ids);
+            }
             Progress::Launched { name, ids } => {
                 self.unnamed.retain(|id| !ids.contains(id));
                 let app = self.app(&name);
@@ -264,6 +229,18 @@ impl Board {
         self.is_confirmed = true;
     }
 
+    /// Adds selected instances to their apps, if these are known.
+    fn select(&mut self, ids: Vec<u32>) {
+        for id in ids {
+            let app = self.before.as_ref().and_then(|before| before.apps.get(&id)).cloned();
+            if let Some((_, name)) = app.filter(|_| self.is_detached) {
+                self.app(&name).ids.insert(id);
+            } else {
+                self.unnamed.insert(id);
+            }
+        }
+    }
+
     fn app(&mut self, name: &str) -> &mut AppProgress {
         let place = self.apps.iter().position(|app| app.name == name).unwrap_or_else(|| {
             self.apps.push(AppProgress { name: name.to_owned(), ..AppProgress::default() });
@@ -298,60 +275,111 @@ impl Board {
     /// answered, so nothing follows.
     pub(crate) fn finished(&mut self, facts: &BTreeMap<u32, InstanceFacts>, is_over: bool, view: &View) -> Vec<BoardLine> {
         let line = |text, is_trouble| BoardLine { text, is_trouble };
-        let warning = |text: String| format!("{} {}", view.paint.with(styles::YELLOW, "warning:"), shown_lines(&text));
-        let mut lines: Vec<BoardLine> = self.warnings.drain(..).map(|text| line(warning(text), true)).collect();
+        let mut lines: Vec<BoardLine> = self.warnings.drain(..).map(|text| line(warning(&text, view), true)).collect();
         lines.extend(self.steps.drain(..).map(|text| line(text, false)));
         let is_named = self.unnamed.is_empty();
-        let names = self.name_width();
+        let names = self.name_width(view);
         for place in 0..self.apps.len() {
             let app = &self.apps[place];
             // A job, or an app with `autostart: false`, is only added.
-            let has_result = !(app.done.is_empty() && app.failures.is_empty()) || app.is_new && self.is_confirmed;
+            let is_only_added = app.is_new || app.ids.iter().any(|id| self.restored.contains(id));
+            let has_result = !(app.done.is_empty() && app.failures.is_empty()) || (is_only_added || self.is_detached) && self.is_confirmed;
             if app.is_printed || !has_result || !(is_over || is_named && app.is_over()) {
                 continue;
             }
-            let is_trouble = !app.failures.is_empty();
+            let is_trouble = !app.failures.is_empty() || self.ended(app, facts).is_some_and(|ended| ended.has_failed);
             lines.extend(self.lines_of(app, names, facts, view).into_iter().map(|text| line(text, is_trouble)));
+            if is_trouble {
+                self.failed.insert(app.name.clone());
+            }
             self.apps[place].is_printed = true;
+        }
+        // Very many instances have no facts, so the apps of those that stay stopped are unknown.
+        let rest = if is_over && self.is_confirmed { self.unnamed.intersection(&self.restored).count() } else { 0 };
+        if rest > 0 {
+            self.unnamed.clear();
+            let text = match rest {
+                1 => message!("1 instance added, not started"),
+                count => message!("{count} instances added, not started", count),
+            };
+            let glyph = view.paint.with(Mark::Stopped.style(), Mark::Stopped.glyph());
+            lines.push(line(format!("{glyph} {text}"), false));
         }
         lines
     }
 
-    /// Returns a line for each app that is waited for.
-    pub(crate) fn live(&self, now_ms: u64, facts: &BTreeMap<u32, InstanceFacts>, view: &View) -> Vec<String> {
+    /// Returns a line for each app that is waited for, at most `rows` lines.
+    pub(crate) fn live(&self, now_ms: u64, facts: &BTreeMap<u32, InstanceFacts>, rows: usize, view: &View) -> Vec<String> {
         let waited: Vec<&AppProgress> = self.apps.iter().filter(|app| !app.is_printed).collect();
-        let names = self.name_width();
+        let names = self.name_width(view);
         let line = |app: &&AppProgress| {
             let waits = app.ids.iter().filter(|id| !app.done.contains(id)).filter_map(|id| facts.get(id)?.waits.clone()).next();
             let done = if app.ids.len() > 1 { format!("{}/{} ", app.done.len(), app.ids.len()) } else { String::new() };
-            let words = app.step.as_deref().map(shown).or(waits).unwrap_or_else(|| self.change.under_way().into());
+            let words = app.step.as_deref().map(shown).or(waits).unwrap_or_else(|| translated(self.change.under_way()).into());
             self.line(Mark::Starting, app, names, &format!("{done}{words}"), now_ms, view)
         };
-        let mut lines: Vec<String> = waited.iter().take(LIVE_LINES).map(line).collect();
-        if let Some(more) = waited.len().checked_sub(LIVE_LINES).filter(|more| *more > 0) {
-            lines.push(view.paint.with(styles::DIM, format_args!("  and {more} more")).to_string());
+        let most = if waited.len() <= LIVE_LINES.min(rows) { waited.len() } else { LIVE_LINES.min(rows.saturating_sub(1)) };
+        let mut lines: Vec<String> = waited.iter().take(most).map(line).collect();
+        if most < waited.len() && most < rows {
+            lines.push(
+                view.paint.with(styles::DIM, format_args!("  {}", message!("and {more} more", more = waited.len() - most))).to_string(),
+            );
         }
         lines
     }
 
-    fn name_width(&self) -> usize {
-        self.apps.iter().map(|app| label(app).width()).max().unwrap_or(0).min(NAME_WIDTH)
+    fn name_width(&self, view: &View) -> usize {
+        let most = NAME_WIDTH.min(view.width.unwrap_or(usize::MAX) / 3);
+        self.apps.iter().map(|app| self.label(app).width()).max().unwrap_or(0).max(self.look.names).min(most)
     }
 
     fn lines_of(&self, app: &AppProgress, names: usize, facts: &BTreeMap<u32, InstanceFacts>, view: &View) -> Vec<String> {
         if let Some((_, reason)) = app.failures.first() {
-            return self.failure(app, names, reason, view);
+            let count = match (app.failures.len(), app.ids.len()) {
+                (_, 1) => String::new(),
+                (failed, all) => format!(" {}", message!("({failed} of {all} instances)", failed, all)),
+            };
+            let (first, rest) = reason.split_once('\n').unwrap_or((reason, ""));
+            return self.failure(app, names, &format!("{}{count}", shown(first)), rest.lines(), view);
         }
-        if app.done.is_empty() {
-            return vec![self.line(Mark::Stopped, app, names, "added, not started", app.ended_ms, view)];
+        match self.ended(app, facts) {
+            Some(ended) if ended.has_failed => {
+                return self.failure(app, names, &ended.text, ended.last_lines.iter().map(String::as_str), view);
+            }
+            Some(ended) => return vec![self.line(Mark::Stopped, app, names, &ended.text, app.ended_ms, view)],
+            None => {}
         }
-        let mut parts: Vec<String> = Vec::new();
         let known: Vec<&InstanceFacts> = app.ids.iter().filter_map(|id| facts.get(id)).collect();
+        if app.done.is_empty() {
+            // With `--no-wait`, the result is not known yet.
+            let has_begun = known.is_empty() || known.iter().any(|of| of.pid.is_some() || of.waits.is_some());
+            let is_coming = self.is_detached && (has_begun || !app.is_new);
+            let (mark, words) = match is_coming {
+                true => {
+                    let state = translated(self.change.under_way());
+                    (Mark::Starting, message!("{state}; continues in the background", state))
+                }
+                false => (Mark::Stopped, message!("added, not started")),
+            };
+            return vec![self.line(mark, app, names, &words, app.ended_ms, view)];
+        }
+        let result = self.look.results.get(&app.name).filter(|_| self.change == Change::Start);
+        let mut parts: Vec<String> = result.map(|result| (*result).to_owned()).into_iter().collect();
         match (self.change, app.done.len()) {
-            (Change::Scale, count) if !app.is_new => parts.push(format!("{count} {} removed", instances(count))),
-            (Change::Scale, count) => parts.push(format!("{count} {} added", instances(count))),
-            (change, _) if !change.done().is_empty() => parts.push(change.done().into()),
-            _ => {}
+            (Change::Scale, count) if let Some((before, after)) = self.scaled(app, count) => parts.push(match after {
+                0 => message!("{before} → 0 instances, removed from the list", before),
+                1 => message!("{before} → 1 instance", before),
+                _ => message!("{before} → {after} instances", before, after),
+            }),
+            (Change::Scale, count) if !app.is_new => parts.push(match count {
+                1 => message!("1 instance removed"),
+                _ => message!("{count} instances removed", count),
+            }),
+            (Change::Scale, count) => parts.push(match count {
+                1 => message!("1 instance added"),
+                _ => message!("{count} instances added", count),
+            }),
+            (change, _) => parts.extend(self.done_words(change, app, result.is_some())),
         }
         if self.change.leaves_processes() && (self.change != Change::Scale || app.is_new) {
             parts.extend(match known.as_slice() {
@@ -360,51 +388,118 @@ impl Board {
             });
             parts.extend(listens(&known));
             if !known.is_empty() && known.iter().all(|of| of.health == Some(HealthState::Healthy)) {
-                parts.push("healthy".into());
+                parts.push(message!("healthy"));
             }
         }
         if let Some(late) = &app.late {
             let late = shown(late.strip_prefix("is ").unwrap_or(late));
-            return vec![self.line(Mark::Starting, app, names, &format!("{late}; continues in the background"), app.ended_ms, view)];
+            return vec![self.line(
+                Mark::Starting,
+                app,
+                names,
+                &message!("{state}; continues in the background", state = late),
+                app.ended_ms,
+                view,
+            )];
         }
         if parts.is_empty() {
-            parts.push("started".into());
+            parts.push(message!("started"));
         }
         let mut lines = vec![self.line(Mark::Done, app, names, &parts.join(", "), app.ended_ms, view)];
         let room = view.width.unwrap_or(usize::MAX).saturating_sub(4);
-        let notes = app.notes.iter().flat_map(|note| wrap_words(&shown(note), room));
+        let notes = app.notes.iter().flat_map(|note| wrapped(&shown(note), room));
         lines.extend(notes.map(|note| format!("    {}", view.paint.with(styles::YELLOW, note))));
         lines
     }
 
-    /// Returns the lines of an app that failed: the reason, the last lines of the app, a hint.
-    fn failure(&self, app: &AppProgress, names: usize, reason: &str, view: &View) -> Vec<String> {
-        let mut reason_lines = reason.lines();
-        let first = shown(reason_lines.next().unwrap_or_default());
-        let count = match (app.failures.len(), app.ids.len()) {
-            (_, 1) => String::new(),
-            (failed, all) => format!(" ({failed} of {all} instances)"),
-        };
-        let head = format!("{first}{count}");
-        let indent = names + 4;
-        let room = view.width.unwrap_or(usize::MAX).saturating_sub(indent).max(20);
-        let mut lines = Vec::new();
-        for (place, text) in wrap_words(&head, room).into_iter().enumerate() {
-            lines.push(match place {
-                0 => format!("{} {}  {text}", view.paint.with(Mark::Error.style(), Mark::Error.glyph()), self.padded(app, names, view)),
-                _ => format!("{:indent$}{text}", ""),
-            });
+    /// Returns the result of a change in one word. An app that had no process was started, whatever
+    /// the command is called, and a start of an app that had one was a restart.
+    fn done_words(&self, change: Change, app: &AppProgress, has_result: bool) -> Option<String> {
+        let is_start = matches!(change, Change::Start | Change::Restart | Change::Reload);
+        if let Some(before) = self.before.as_ref().filter(|_| is_start && !has_result) {
+            if app.ids.iter().all(|id| !before.running.contains(id)) {
+                return None;
+            }
+            if change == Change::Start {
+                return Some(translated(Change::Restart.done()).into());
+            }
         }
-        lines.extend(reason_lines.map(|line| {
+        (!change.done().is_empty()).then(|| translated(change.done()).into())
+    }
+
+    /// Returns the number of instances of an app before and after a scaling by `count` instances.
+    fn scaled(&self, app: &AppProgress, count: usize) -> Option<(usize, usize)> {
+        let before = self.before.as_ref().filter(|_| self.change == Change::Scale)?.instances(&app.name)?;
+        let after = if app.is_new { before + count } else { before.checked_sub(count)? };
+        (before > 0).then_some((before, after))
+    }
+
+    /// Returns the lines of an app that failed: the reason, the last lines of the app, a hint.
+    fn failure<'a>(
+        &self,
+        app: &AppProgress,
+        names: usize,
+        reason: &str,
+        last_lines: impl Iterator<Item = &'a str>,
+        view: &View,
+    ) -> Vec<String> {
+        let width = view.width.unwrap_or(usize::MAX);
+        let head = names.max(self.label(app).width()) + 4;
+        // A very long name has a line of its own.
+        let is_apart = head + LEAST_WORDS > width;
+        let indent = if is_apart { 4 } else { names + 4 };
+        let words = wrapped(reason, width.saturating_sub(if is_apart { 4 } else { head }));
+        let mut words = words.into_iter();
+        let glyph = view.paint.with(Mark::Error.style(), Mark::Error.glyph());
+        let mut lines = vec![match is_apart {
+            true => format!("{glyph} {}", view.paint.with(styles::BOLD, fit(&self.label(app), width.saturating_sub(2)).trim_end())),
+            false => format!("{glyph} {}  {}", self.padded(app, names, view), words.next().unwrap_or_default()),
+        }];
+        lines.extend(words.map(|text| format!("{:indent$}{text}", "")));
+        lines.extend(last_lines.flat_map(|line| {
             let text = shown(line.trim_start().strip_prefix("│ ").unwrap_or(line.trim_start()));
-            format!("    {text}")
+            wrap(&text, width.saturating_sub(4)).into_iter().take(LINE_ROWS).map(|text| format!("    {}", text.trim_end()))
         }));
-        lines.push(format!("    {} {} why {}", view.paint.with(styles::BOLD_BLUE, "hint:"), self.program, shell_word(&app.name)));
+        let label = message!("hint:");
+        let explanation = self.explanation(app, width.saturating_sub(label.width() + 5));
+        lines.push(format!("    {} {explanation}", view.paint.with(styles::BOLD_BLUE, label)));
         lines
     }
 
+    /// Returns how an app exited, if it belongs to a project and none of its instances runs. Other
+    /// commands themselves wait until an app has proved that it runs.
+    fn ended<'a>(&self, app: &AppProgress, facts: &'a BTreeMap<u32, InstanceFacts>) -> Option<&'a EndedFacts> {
+        let is_start = self.change == Change::Start && !self.look.results.is_empty();
+        let ended = app.ids.iter().filter(|_| is_start).map(|id| facts.get(id)?.ended.as_ref());
+        let ended: Vec<&EndedFacts> = ended.collect::<Option<_>>()?;
+        ended.iter().copied().find(|ended| ended.has_failed).or(ended.first().copied())
+    }
+
+    /// Returns the names of the apps whose failure has a line.
+    pub(crate) fn failed(&self) -> &BTreeSet<String> {
+        &self.failed
+    }
+
+    /// Returns the command that explains a failure. A name that is too long for the line is replaced
+    /// by the id.
+    fn explanation(&self, app: &AppProgress, room: usize) -> String {
+        let command = format!("{} why {}", self.program, shell_word(&app.name));
+        let id = app.failures.first().map(|(id, _)| id).or(app.ids.first());
+        match id.filter(|_| command.width() > room) {
+            Some(id) => format!("{} why {id}", self.program),
+            None => command,
+        }
+    }
+
+    /// Returns the name and the number of instances.
+    fn label(&self, app: &AppProgress) -> String {
+        let name = shown(self.look.own(&app.name));
+        // The words of a scaling have the number of all instances.
+        if app.ids.len() > 1 && self.scaled(app, app.done.len()).is_none() { format!("{name} ×{}", app.ids.len()) } else { name }
+    }
+
     fn padded(&self, app: &AppProgress, names: usize, view: &View) -> String {
-        let label = label(app);
+        let label = self.label(app);
         // A longer name stays whole, because users copy it.
         let pad = names.saturating_sub(label.width());
         format!("{}{:pad$}", view.paint.with(styles::BOLD, label), "")
@@ -412,8 +507,9 @@ impl Board {
 
     fn line(&self, mark: Mark, app: &AppProgress, names: usize, words: &str, ms: u64, view: &View) -> String {
         let duration = seconds(ms);
-        let head = names.max(label(app).width()) + 4;
+        let head = names.max(self.label(app).width()) + 4;
         let room = view.width.unwrap_or(LINE_WIDTH).min(LINE_WIDTH).saturating_sub(head + duration.len() + 2);
+        let whole = words;
         let words = match view.width {
             Some(_) if words.width() > room => fit(words, room),
             _ => words.to_owned(),
@@ -422,23 +518,14 @@ impl Board {
         let glyph = view.paint.with(mark.style(), mark.glyph());
         let line = format!("{glyph} {}  {words}{:pad$}{}", self.padded(app, names, view), "", view.paint.with(styles::DIM, &duration));
         match view.width {
-            // A very long name leaves no room for the rest.
+            // The result matters more than the end of a very long name.
             Some(width) if head + words.width() + pad + duration.len() > width => {
-                fit(&format!("{} {}", mark.glyph(), label(app)), width).trim_end().to_owned()
+                let name = fit(&self.label(app), width / 2);
+                fit(&format!("{} {}  {whole}", mark.glyph(), name.trim_end()), width).trim_end().to_owned()
             }
             _ => line,
         }
     }
-}
-
-/// Returns the name and the number of instances.
-fn label(app: &AppProgress) -> String {
-    let name = shown(&app.name);
-    if app.ids.len() > 1 { format!("{name} ×{}", app.ids.len()) } else { name }
-}
-
-fn instances(count: usize) -> &'static str {
-    if count == 1 { "instance" } else { "instances" }
 }
 
 fn listens(known: &[&InstanceFacts]) -> Option<String> {
@@ -447,11 +534,20 @@ fn listens(known: &[&InstanceFacts]) -> Option<String> {
     places.retain(|place| seen.insert(*place));
     let more = if places.len() > PORTS { ", …" } else { "" };
     places.truncate(PORTS);
-    (!places.is_empty()).then(|| format!("listening on {}{more}", places.join(", ")))
+    (!places.is_empty()).then(|| message!("listening on {places}", places = places.join(", ") + more))
 }
 
-fn shown_lines(text: &str) -> String {
-    text.lines().map(shown).collect::<Vec<_>>().join("\n")
+/// Wraps words; a word that is longer than a line is broken.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    wrap_words(text, room).iter().flat_map(|line| wrap(line, room)).collect()
+}
+
+fn warning(text: &str, view: &View) -> String {
+    let label = message!("warning:");
+    let (room, indent) = (view.width.unwrap_or(usize::MAX), label.width() + 1);
+    let lines = text.lines().flat_map(|line| wrapped(&shown(line), room.saturating_sub(indent)));
+    let lines = lines.collect::<Vec<_>>().join(&format!("\n{:indent$}", ""));
+    format!("{} {lines}", view.paint.with(styles::YELLOW, label))
 }
 
 /// Returns a name as a user would type it.
@@ -461,160 +557,4 @@ pub(crate) fn shell_word(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Id, name, pid, places where it listens, and the pending event.
-    type Known<'a> = (u32, &'a str, i32, &'a [&'a str], Option<&'a str>);
-
-    fn facts(of: &[Known<'_>]) -> BTreeMap<u32, InstanceFacts> {
-        let fact = |(id, name, pid, listens, waits): &Known<'_>| {
-            let listens = listens.iter().map(|place| (*place).to_owned()).collect();
-            let waits = waits.map(str::to_owned);
-            (*id, InstanceFacts { name: (*name).into(), pid: Some(*pid), listens, health: None, waits })
-        };
-        of.iter().map(fact).collect()
-    }
-
-    fn done(id: u32, name: &str) -> Progress {
-        Progress::InstanceDone { id, name: name.into(), late: None }
-    }
-
-    fn launched(name: &str, ids: &[u32]) -> Progress {
-        Progress::Launched { name: name.into(), ids: ids.into() }
-    }
-
-    fn failed(id: u32, name: &str, reason: &str) -> Progress {
-        Progress::InstanceFailed { id, name: name.into(), reason: reason.into() }
-    }
-
-    fn texts(lines: Vec<BoardLine>) -> Vec<String> {
-        lines.into_iter().map(|line| line.text).collect()
-    }
-
-    fn view(width: Option<usize>) -> View {
-        View::played(0, width)
-    }
-
-    #[test]
-    fn start_of_a_file_has_one_line_per_app() {
-        let mut board = Board::new(Change::Start, "ostler", true);
-        for (progress, at_ms) in [
-            (launched("shop", &[0]), 1),
-            (launched("api", &[1, 2]), 1),
-            (launched("mailer", &[3]), 2),
-            (launched("slow", &[4]), 2),
-            (done(0, "shop"), 420),
-            (done(1, "api"), 500),
-            (done(2, "api"), 560),
-            (
-                failed(
-                    3,
-                    "mailer",
-                    "exited with code 1 within 0.3 s of its start; it is restarted\n    │ TypeError: x\n    │   at a.js:1:2",
-                ),
-                700,
-            ),
-            (Progress::InstanceDone { id: 4, name: "slow".into(), late: Some("is still starting after 3 s".into()) }, 3_000),
-        ] {
-            board.apply(progress, at_ms);
-        }
-        let facts = facts(&[(0, "shop", 8904, &[":3941"], None), (1, "api", 7, &[":3942"], None), (2, "api", 8, &[":3942"], None)]);
-        let text = texts(board.finished(&facts, true, &view(Some(80)))).join("\n");
-        let expected = "\
-✓ shop    pid 8904, listening on :3941                                     0.4 s
-✓ api ×2  listening on :3942                                               0.5 s
-✗ mailer  exited with code 1 within 0.3 s of its start; it is restarted
-    TypeError: x
-      at a.js:1:2
-    hint: ostler why mailer
-◐ slow    still starting after 3 s; continues in the background            3.0 s";
-        assert_eq!(text, expected);
-        assert!(board.finished(&facts, true, &view(None)).is_empty(), "each line once");
-    }
-
-    #[test]
-    fn app_is_finished_when_all_its_instances_are() {
-        let mut board = Board::new(Change::Restart, "ostler", true);
-        board.apply(Progress::Selected { action: "restartProcessId".into(), target: "all".into(), ids: vec![1, 2] }, 0);
-        board.apply(done(1, "api"), 100);
-        let none = BTreeMap::new();
-        assert!(board.finished(&none, false, &view(None)).is_empty(), "instance 2 may belong to the app");
-        let facts = facts(&[(2, "api", 9, &[], Some("checking that it stays up"))]);
-        assert_eq!(board.unknown(false), [1, 2].into());
-        board.name(&facts);
-        assert_eq!(board.live(400, &facts, &view(Some(60))), ["◐ api ×2  1/2 checking that it stays up                0.4 s"]);
-        assert!(board.finished(&facts, false, &view(None)).is_empty());
-        board.apply(done(2, "api"), 900);
-        assert_eq!(board.finished(&facts, false, &view(Some(60))).len(), 1);
-        assert!(board.live(1000, &facts, &view(None)).is_empty());
-    }
-
-    #[test]
-    fn steps_are_lines_without_a_terminal_and_notable_ones_stay() {
-        let step = |step: &str, is_notable| Progress::Rollout { id: 3, name: "api".into(), step: step.into(), is_notable };
-        for is_live in [true, false] {
-            let mut board = Board::new(Change::Reload, "ostler", is_live);
-            [step("starts", false), step("has a gap", true), done(3, "api")].into_iter().for_each(|progress| board.apply(progress, 0));
-            let lines = texts(board.finished(&BTreeMap::new(), true, &view(None)));
-            let expected: &[&str] = if is_live { &[] } else { &["  api (3) starts", "  api (3) has a gap"] };
-            let (steps, result) = lines.split_at(lines.len() - 2);
-            assert_eq!(steps, expected);
-            assert!(result[0].starts_with("✓ api  reloaded") && result[1] == "    has a gap", "{result:?}");
-        }
-    }
-
-    #[test]
-    fn each_change_names_its_result() {
-        for (change, steps, words) in [
-            (Change::Stop, vec![done(0, "a")], "✓ a  stopped"),
-            (Change::Delete, vec![done(0, "a"), done(1, "a")], "✓ a ×2  deleted"),
-            (Change::Reset, vec![done(0, "a")], "✓ a  counters reset"),
-            (Change::Scale, vec![done(0, "a")], "✓ a  1 instance removed"),
-            (Change::Scale, vec![launched("a", &[1, 2]), done(1, "a"), done(2, "a")], "✓ a ×2  2 instances added"),
-            (Change::Start, vec![done(0, "a")], "✓ a  started"),
-            (Change::RollBack, vec![done(0, "a")], "✓ a  rolled back"),
-        ] {
-            let mut board = Board::new(change, "ostler", true);
-            steps.into_iter().for_each(|step| board.apply(step, 0));
-            let lines = texts(board.finished(&BTreeMap::new(), true, &view(None)));
-            assert!(lines.len() == 1 && lines[0].starts_with(words), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn no_line_is_wider_than_the_terminal() {
-        let name = "日本語のとても長い名前のアプリケーション名".repeat(4);
-        for width in 20..100 {
-            let mut board = Board::new(Change::Start, "ostler", true);
-            board.apply(launched(&name, &[0]), 0);
-            board.apply(launched("b", &[1]), 0);
-            let facts = facts(&[(0, &name, 7, &[":1", ":2"], Some("waiting for something that takes a long time to name"))]);
-            let mut lines = board.live(100, &facts, &view(Some(width)));
-            board.apply(done(0, &name), 5);
-            board.apply(done(1, "b"), 5);
-            lines.extend(texts(board.finished(&facts, true, &view(Some(width)))));
-            for line in lines {
-                assert!(line.width() <= width, "{width}: {line}");
-            }
-        }
-    }
-
-    #[test]
-    fn app_that_is_only_added_is_named() {
-        for (is_confirmed, lines) in [(true, 1), (false, 0)] {
-            let mut board = Board::new(Change::Start, "ostler", false);
-            board.apply(launched("nightly", &[0]), 0);
-            if is_confirmed {
-                board.confirm();
-            }
-            let text = texts(board.finished(&BTreeMap::new(), true, &view(None)));
-            assert!(text.len() == lines && text.iter().all(|line| line.starts_with("○ nightly  added, not started")), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn hint_quotes_names_for_the_shell() {
-        assert_eq!(["api", "a b", "it's", "日本"].map(shell_word), ["api", "'a b'", "'it'\\''s'", "日本"]);
-    }
-}
+mod tests;

@@ -1,8 +1,13 @@
 //! Progress of longer requests: in PM2's words, or on ostler's own [`Board`].
 
 mod board;
+mod change;
+mod facts;
 
-pub(crate) use board::{Board, Change, InstanceFacts, shell_word};
+pub(crate) use board::{Board, InstancesBefore, ProjectLook, shell_word};
+pub(crate) use change::Change;
+pub(crate) use facts::{InstanceFacts, waits_for};
+use ostler_core::message;
 use ostler_proto::control::Progress;
 
 use super::{Out, id_list};
@@ -88,7 +93,7 @@ impl<'a> ProgressPrinter<'a> {
                 }
             }
             (Progress::InstanceDone { id, name, late: Some(late) }, _) => {
-                self.out.warn(format_args!("[{name}]({id}) {late}; the start continues in the background"));
+                self.out.warn(message!("[{app}]({id}) {state}; the start continues in the background", app = name, id, state = late));
             }
             (Progress::InstanceDone { .. }, Wording::Reset | Wording::Signal) | (Progress::Selected { .. }, Wording::Names) => {}
             (Progress::Selected { action, target, ids }, _) => {

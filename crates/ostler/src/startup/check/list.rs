@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use ostler_core::text::causes::with_causes;
+use ostler_core::{marked, message};
 use ostler_proto::pm2::{DumpEntry, parse_dump, to_dump};
 
 use super::{Finding, fine, wrong};
@@ -20,30 +21,31 @@ pub(super) fn inspect(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEnt
     let text = match saved::read(Path::new(&facts.home)) {
         Ok(text) => text,
         Err(error) => {
-            let found = if error.kind() == ErrorKind::NotFound { format!("{shown} does not exist") } else { format!("{shown}: {error}") };
-            findings.push(wrong("saved list", found, save));
+            let found =
+                if error.kind() == ErrorKind::NotFound { message!("{shown} does not exist", shown) } else { format!("{shown}: {error}") };
+            findings.push(wrong(marked!("saved list"), found, save));
             return Vec::new();
         }
     };
     let dump = match parse_dump(&text) {
         Ok(dump) => dump,
         Err(error) => {
-            findings.push(wrong("saved list", format!("{shown}: {}", with_causes(&error)), save));
+            findings.push(wrong(marked!("saved list"), format!("{shown}: {}", with_causes(&error)), save));
             return Vec::new();
         }
     };
     findings.push(match (dump.rejected.first(), dump.entries.len()) {
-        (Some(rejected), _) => wrong("saved list", rejected.to_string(), &save),
-        (None, 0) => wrong("saved list", format!("{shown} has no apps"), &save),
-        (None, 1) => fine("saved list", format!("{shown}, 1 instance")),
-        (None, n) => fine("saved list", format!("{shown}, {n} instances")),
+        (Some(rejected), _) => wrong(marked!("saved list"), rejected.to_string(), &save),
+        (None, 0) => wrong(marked!("saved list"), message!("{shown} has no apps", shown), &save),
+        (None, 1) => fine(marked!("saved list"), message!("{shown}, 1 instance", shown)),
+        (None, n) => fine(marked!("saved list"), message!("{shown}, {count} instances", shown, count = n)),
     });
     // Another user's daemon is not asked. A daemon that does not run cannot save its list any more.
     if let Some(present) = present(facts) {
         let drift = drift(&dump.entries, &present);
         findings.push(match drift.is_empty() {
-            true => fine("saved list matches", "no difference"),
-            false => wrong("saved list matches", drift.join("; "), save),
+            true => fine(marked!("saved list matches"), message!("no difference")),
+            false => wrong(marked!("saved list matches"), drift.join("; "), save),
         });
     }
     dump.entries
@@ -73,20 +75,25 @@ fn drift(saved: &[DumpEntry], present: &[DumpEntry]) -> Vec<String> {
     let new: Vec<&str> = present.keys().filter(|name| !saved.contains_key(*name)).map(String::as_str).collect();
     let gone: Vec<&str> = saved.keys().filter(|name| !present.contains_key(*name)).map(String::as_str).collect();
     if !new.is_empty() {
-        words.push(format!("not saved: {}", list(new)));
+        words.push(message!("not saved: {names}", names = list(new)));
     }
     if !gone.is_empty() {
-        words.push(format!("saved but not in the list: {}", list(gone)));
+        words.push(message!("saved but not in the list: {names}", names = list(gone)));
     }
     for (name, was) in &saved {
         let Some(is) = present.get(name).filter(|is| *is != was) else { continue };
         let stopped = |entries: &[DumpEntry]| entries.iter().filter(|entry| entry.stopped).count();
         words.push(if was.len() != is.len() {
-            format!("{name}: {} instances saved, {} in the list", was.len(), is.len())
+            message!("{name}: {saved} instances saved, {present} in the list", name, saved = was.len(), present = is.len())
         } else if stopped(was) != stopped(is) {
-            format!("{name}: {} instances saved as stopped, {} are stopped now", stopped(was), stopped(is))
+            message!(
+                "{name}: {saved} instances saved as stopped, {present} are stopped now",
+                name,
+                saved = stopped(was),
+                present = stopped(is)
+            )
         } else {
-            format!("{name}: changed since it was saved")
+            message!("{name}: changed since it was saved", name)
         });
     }
     words

@@ -4,13 +4,14 @@
 //! checks the service, [`list`] the saved list, and [`apps`] the requirements of each app. The
 //! checks use the service's view: its user and its `PATH`.
 
-mod access;
 mod apps;
 mod list;
 mod unit;
 
 use std::path::Path;
 
+use ostler_core::message;
+use ostler_core::text::language::translated;
 use serde_json::json;
 
 use super::facts::{Facts, Scope, gather};
@@ -19,6 +20,7 @@ use super::quote::sh;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, StartupError, Status};
+use crate::render::face::{self, FindingRow, Mark};
 use crate::render::{self, styles};
 use crate::text::shown;
 
@@ -53,7 +55,7 @@ pub(crate) fn verdict(cx: &Cx, call: &Call) -> Result<Option<Vec<String>>, CliEr
     let Some(platform) = Platform::here() else { return Ok(None) };
     let facts = facts(cx, call, platform)?;
     let wrong = findings(&facts).into_iter().filter(|finding| !finding.ok);
-    Ok(Some(wrong.map(|finding| format!("{}: {}", finding.what, finding.found)).collect()))
+    Ok(Some(wrong.map(|finding| format!("{}: {}", translated(finding.what), finding.found)).collect()))
 }
 
 fn findings(facts: &Facts) -> Vec<Finding> {
@@ -99,21 +101,36 @@ fn facts(cx: &Cx, call: &Call, platform: Platform) -> Result<Facts, CliError> {
 }
 
 fn print(cx: &mut Cx, findings: &[Finding]) {
+    let wrong = findings.iter().filter(|finding| !finding.ok).count();
+    let verdict = match wrong {
+        0 => message!("all saved apps start at boot"),
+        1 => message!("1 problem found"),
+        count => message!("{count} problems found", count),
+    };
+    if !cx.program.is_pm2() {
+        let view = cx.out.view();
+        let rows: Vec<FindingRow<'_>> = findings.iter().map(row).collect();
+        let last = mark(wrong == 0);
+        let line = face::hang(&[(&last.glyph().to_string(), last.style()), (&verdict, styles::PLAIN)], (0, 2), &view);
+        return cx.out.text(face::findings(&rows, &view) + &line);
+    }
     let paint = cx.out.paint();
     for Finding { what, ok, found, remedy } in findings {
         let sign = if *ok { paint.with(styles::GREEN, '✓') } else { paint.with(styles::RED, '✗') };
-        cx.out.text(format_args!("{sign} {what}: {}\n", shown(found)));
+        cx.out.text(format_args!("{sign} {}: {}\n", translated(what), shown(found)));
         if let Some(remedy) = remedy {
             cx.out.text(format_args!("    → {}\n", shown(remedy)));
         }
     }
-    let wrong = findings.iter().filter(|finding| !finding.ok).count();
-    let verdict = match wrong {
-        0 => "all saved apps start at boot".to_owned(),
-        1 => "1 problem found".to_owned(),
-        n => format!("{n} problems found"),
-    };
     cx.out.text(format_args!("{verdict}\n"));
+}
+
+fn mark(ok: bool) -> Mark {
+    if ok { Mark::Done } else { Mark::Error }
+}
+
+fn row(finding: &Finding) -> FindingRow<'_> {
+    FindingRow { mark: mark(finding.ok), what: translated(finding.what), found: &finding.found, remedy: finding.remedy.as_deref() }
 }
 
 /// Returns the command that would write the correct unit.

@@ -152,7 +152,9 @@ impl HealthChecks {
 
     /// Handles probes over a network that are due.
     pub(super) fn on_probes_due(&mut self, ctx: &mut Ctx) {
-        for (key, answer) in ctx.io.checks.tick(&ctx.io.reactor, ctx.now.mono_ms) {
+        let state = &ctx.state;
+        let answers = ctx.io.checks.tick(&ctx.io.reactor, ctx.now.mono_ms, |id, to| state.probe_route(id, to));
+        for (key, answer) in answers {
             self.take_answer(ctx, key, answer);
         }
         set_probe_timer(ctx);

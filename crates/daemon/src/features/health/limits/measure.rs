@@ -11,6 +11,7 @@ use ostler_core::health::RemedyCause;
 use ostler_core::health::limits::{CpuLimit, MemoryAmount};
 use ostler_core::health::limits::{CpuVerdict, CpuWatch, INTERVAL_MS, MemoryVerdict};
 use ostler_core::health::safeguards::Safeguards;
+use ostler_core::text::units::size_text;
 use ostler_sys::{cgroup, machine, process::sample};
 
 use super::{Limits, emit_exceeded};
@@ -103,7 +104,8 @@ impl Limits {
             MemoryVerdict::Confirm { at_ms } => return Some(at_ms),
             MemoryVerdict::Exceeded => {
                 watched.excess = Some((limit, bytes));
-                self.ask_for_remedy(ctx, id, RemedyCause::Memory, format!("uses {bytes} bytes (max_memory_restart: {limit})"));
+                let why = format!("uses {} (max_memory_restart: {})", size_text(bytes), size_text(limit));
+                self.ask_for_remedy(ctx, id, RemedyCause::Memory, why);
             }
             MemoryVerdict::Within => {
                 if watched.excess.take().is_some() {

@@ -186,5 +186,9 @@ fn emit_exceeded(ctx: &mut Ctx, id: u32, cause: RemedyCause, warning: bool, why:
         RemedyCause::Errors => LimitKind::Errors,
         RemedyCause::Health => return,
     };
+    let at_ms = ctx.now.mono_ms;
+    if let Some(slot) = ctx.state.slots.get_mut(id) {
+        slot.live.exceeded = Some((limit, at_ms));
+    }
     ctx.emit(id, EventKind::LimitExceeded { limit, warning }, event::EventCause::policy(cause.into(), why));
 }

@@ -57,7 +57,7 @@ fn memory_excess_is_confirmed_and_reported_with_the_remedy() {
     pass(&mut played, &mut limits);
     let requests = asked(&mut played);
     let [FeatureRequest::Remedy { id: of, inc: 1, cause: RemedyCause::Memory, why }] = &requests[..] else { panic!("{requests:?}") };
-    assert!(*of == id && why.starts_with("uses ") && why.ends_with(" bytes (max_memory_restart: 1)"), "{why}");
+    assert!(*of == id && why.starts_with("uses ") && why.ends_with("B (max_memory_restart: 1 B)"), "{why}");
     assert_eq!(notes(&played, id), Vec::<String>::new(), "it may be under way");
     limits.on_answer(&mut played.ctx, &FeatureAnswer::Remedy { id, cause: RemedyCause::Memory, why: why.clone() });
     assert_eq!(notes(&played, id), std::slice::from_ref(why));
@@ -122,6 +122,8 @@ fn exceptions_above_the_threshold_trigger_the_limit() {
         let requests = says(&mut played, &mut limits, EXCEPTION);
         let why = "reported 3 errors within 60 s (error_threshold: 3)";
         assert_eq!(notes(&played, id), [why]);
+        let exceeded = played.ctx.state.slots.get(id).unwrap().live.exceeded;
+        assert_eq!(exceeded, Some((LimitKind::Errors, played.ctx.now.mono_ms)));
         match &requests[..] {
             [FeatureRequest::Remedy { cause: RemedyCause::Errors, why: told, .. }] if restart => assert_eq!(told, why),
             [] if !restart => {}

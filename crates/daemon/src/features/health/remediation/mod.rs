@@ -151,7 +151,7 @@ impl Remediation {
             action: action_of(slot),
             autokill: slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.autokill),
             may_restart: slot.durable.instance.may_restart(&slot.live.policy, ctx.now),
-            overlaps: slot.spec().shares_its_ports(),
+            overlaps: slot.shares_its_ports(),
             candidate_failed: self.candidate_failed.get(&slot.durable.id) == Some(&wanted.inc),
             not_before_ms: self.paces.get(&slot.durable.pm_id).map_or(0, Pace::not_before_ms),
         }

@@ -1,8 +1,10 @@
 //! Answers about instances: short, complete, and in PM2's form.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 
 use ostler_core::app::AppSpec;
+use ostler_core::health::limits::MemoryAmount;
 use ostler_core::lifecycle::Instance;
 use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, LastExit, RECENT_MS, Response, Summary, TableRow};
@@ -71,10 +73,14 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
 
 pub(super) fn answer_to(ctx: &mut Ctx, question: &UsageRequest, forms: &mut Forms, now: Now) -> Response {
     match question {
-        UsageRequest::Table => Response::Table(ctx.state.slots.serving().map(|slot| table_row(slot, now)).collect()),
+        UsageRequest::Table => {
+            let total = total_memory();
+            Response::Table(ctx.state.slots.serving().map(|slot| table_row(slot, now, &total)).collect())
+        }
         UsageRequest::List => {
             ctx.record_findings();
-            Response::List(ctx.state.slots.serving().map(|slot| summary(slot, now)).collect())
+            let total = total_memory();
+            Response::List(ctx.state.slots.serving().map(|slot| summary(slot, now, &total)).collect())
         }
         UsageRequest::Processes => {
             ctx.record_findings();
@@ -128,8 +134,24 @@ fn times_of(health: &mut HealthReport) -> impl Iterator<Item = &mut Now> {
     health.last.iter_mut().map(|last| &mut last.at).chain([&mut health.since])
 }
 
-fn table_row(slot: &Slot, now: Now) -> TableRow {
+/// Memory of the machine, which is read only if a limit is a share of it.
+type TotalMemory = LazyCell<u64>;
+
+fn total_memory() -> TotalMemory {
+    LazyCell::new(ostler_sys::machine::memory_bytes)
+}
+
+/// Returns the memory limit in bytes: the smaller of the soft and the hard limit.
+fn memory_limit(spec: &AppSpec, total: &TotalMemory) -> Option<u64> {
+    let safeguards = spec.safeguards.as_ref()?;
+    let bytes = |amount: MemoryAmount| amount.bytes(if matches!(amount, MemoryAmount::Share(_)) { **total } else { 0 });
+    [safeguards.memory, safeguards.hard.memory].into_iter().flatten().map(bytes).min()
+}
+
+fn table_row(slot: &Slot, now: Now, total: &TotalMemory) -> TableRow {
     let spec = slot.spec();
+    let recent_exits = if spec.is_job() { 0 } else { slot.durable.instance.unrequested_exits(RECENT_MS, now) };
+    let is_recent = |at_ms: u64| now.mono_ms.saturating_sub(at_ms) < RECENT_MS;
     let status = slot.durable.instance.status();
     let started = slot.durable.instance.counters.last_start.filter(|_| status == "online");
     TableRow {
@@ -148,7 +170,9 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
         health: slot.live.health.as_ref().map(|report| report.state),
         trouble: slot.durable.instance.trouble(&spec.restart.stop_exit_codes, spec.is_job(), now),
         last_exit: last_exit(&slot.durable.instance, now),
-        recent_exits: u32::try_from(slot.durable.instance.unrequested_exits(RECENT_MS, now)).unwrap_or(u32::MAX),
+        recent_exits: u32::try_from(recent_exits).unwrap_or(u32::MAX),
+        exceeded: slot.live.exceeded.filter(|(_, at_ms)| is_recent(*at_ms)).map(|(limit, _)| limit),
+        memory_limit: memory_limit(spec, total),
         module: spec.is_module(),
     }
 }
@@ -160,9 +184,9 @@ fn last_exit(instance: &Instance, now: Now) -> Option<LastExit> {
     Some(LastExit { ago_ms, ending: exit.ending, requested: exit.is_requested() })
 }
 
-fn summary(slot: &Slot, now: Now) -> Summary {
+fn summary(slot: &Slot, now: Now, total: &TotalMemory) -> Summary {
     Summary {
-        row: table_row(slot, now),
+        row: table_row(slot, now, total),
         unstable: slot.durable.instance.counters.unstable,
         script: slot.spec().script.clone(),
         out_file: slot.live.files.out.clone(),

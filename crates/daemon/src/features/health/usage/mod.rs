@@ -165,6 +165,10 @@ fn health(ctx: &Ctx, targets: &[String]) -> Response {
 #[cfg(test)]
 mod tests {
     use ostler_core::app::AppSpec;
+    use ostler_core::health::limits::{HardLimits, MemoryAmount};
+    use ostler_core::health::safeguards::Safeguards;
+    use ostler_proto::control::RECENT_MS;
+    use ostler_proto::event::LimitKind;
 
     use super::*;
     use crate::engine::{Caller, TestContext, reacts};
@@ -242,6 +246,24 @@ mod tests {
         let replies = replies(&mut played);
         assert!(matches!(&*replies, [Response::Table(rows)] if rows[0].monit.memory_bytes > 0), "{replies:?}");
         assert_eq!(played.ctx.outbox.timers.next_ms(), None);
+    }
+
+    #[test]
+    fn table_has_limits_and_the_limit_that_was_exceeded_lately() {
+        let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
+        let soft = Some(MemoryAmount::Bytes(700));
+        let hard = HardLimits { memory: Some(MemoryAmount::Bytes(500)), ..HardLimits::default() };
+        let safeguards = Some(Box::new(Safeguards { memory: soft, hard, ..Safeguards::default() }));
+        let id = played.instance(AppSpec { safeguards, ..app("small") });
+        played.instance(app("free"));
+        played.ctx.state.slots.get_mut(id).unwrap().live.exceeded = Some((LimitKind::Cpu, played.ctx.now.mono_ms));
+        let mut limits = |played: &mut TestContext| match ask(played, &mut usage, Request::Table).pop() {
+            Some(Response::Table(rows)) => rows.iter().map(|row| (row.memory_limit, row.exceeded)).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(limits(&mut played), [(Some(500), Some(LimitKind::Cpu)), (None, None)]);
+        played.ctx.now = Now::at(played.ctx.now.mono_ms + RECENT_MS);
+        assert_eq!(limits(&mut played)[0], (Some(500), None), "it was long ago");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin, Recovered, Transition};
@@ -30,6 +30,12 @@ fn prepared(played: &mut TestContext, writers: &mut LogWriters, id: u32) -> Outp
     let mut extras = SpawnExtras::default();
     writers.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
     extras.outputs.unwrap()
+}
+
+/// Waits for the contents of the log. On a busy machine, the daemon does not wait for its writer.
+#[track_caller]
+fn wait_for_log(played: &mut TestContext, writers: &mut LogWriters, log: &Path, contents: &str) {
+    played.wait(writers, |_, _| fs::read_to_string(log).unwrap() == contents);
 }
 
 /// Returns the snapshot that the next daemon would read.
@@ -60,7 +66,7 @@ fn log_writer_outlives_the_process_and_completes_its_last_line() {
     let place = played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
     File::from(outputs.out).write_all(b"one\ntorn").unwrap();
     writers.on_process_gone(&mut played.ctx, id, 1);
-    assert_eq!(fs::read_to_string(&out).unwrap(), "at: one\nat: torn\n");
+    wait_for_log(&mut played, &mut writers, &out, "at: one\nat: torn\n");
     let outputs = prepared(&mut played, &mut writers, id);
     assert_eq!(outputs.sizes.1, 17, "where its own lines begin");
     assert_eq!(played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
@@ -80,11 +86,11 @@ fn open_line_is_completed_however_the_exit_is_found() {
     let outputs = prepared(&mut played, &mut writers, id);
     File::from(outputs.out).write_all(b"torn").unwrap();
     played.dispatch(&mut writers, id, Event::Recovered(Recovered::Nothing));
-    assert_eq!(fs::read_to_string(&out).unwrap(), "at: torn\n");
+    wait_for_log(&mut played, &mut writers, &out, "at: torn\n");
     let outputs = prepared(&mut played, &mut writers, id);
     File::from(outputs.out).write_all(b"again").unwrap();
     drop(prepared(&mut played, &mut writers, id));
-    assert_eq!(fs::read_to_string(&out).unwrap(), "at: torn\nat: again\n");
+    wait_for_log(&mut played, &mut writers, &out, "at: torn\nat: again\n");
 }
 
 #[test]
@@ -114,7 +120,7 @@ fn remaining_pipe_data_is_journaled_with_the_deletion() {
     drop(writer);
     played.drop_keeper_messages();
     played.wait(&mut writers, |writers, _| writers.records().is_empty());
-    assert_eq!(fs::read_to_string(&out).unwrap(), "at: rest\n");
+    wait_for_log(&mut played, &mut writers, &out, "at: rest\n");
     assert!(writers.held(&played.ctx).iter().all(|(name, _)| name == super::NOTES));
 }
 

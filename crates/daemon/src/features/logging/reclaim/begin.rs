@@ -9,6 +9,7 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::{PendingStep, Reclaim, leader};
 use crate::engine::{Ctx, FeatureAnswer};
+use crate::logs::line_times::TimesFolder;
 use crate::logs::reclaim::{
     CopyOrder, FileKey, Folder, LogFindings, PathEntry, ReclaimDecision, ReclaimRecord, ReclaimStage, Rotating, copy_name, decide,
     inspect_path,
@@ -149,7 +150,8 @@ impl Reclaim {
         let LogNames { path, target, rotated } = names;
         let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
         let (id, stage) = (self.next_number(), ReclaimStage::Copying);
-        let record = ReclaimRecord { id, path, target, rotated, copy, file, stage, stays, emptied: false, rights };
+        let times = Some(TimesFolder::of_home(&ctx.io.settings.home));
+        let record = ReclaimRecord { id, path, target, rotated, copy, file, stage, stays, emptied: false, rights, times };
         self.order_copy(ctx, record, folder.map(Arc::new));
         Ok(id)
     }

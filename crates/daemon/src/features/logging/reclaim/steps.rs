@@ -211,6 +211,7 @@ impl Reclaim {
         let outcome = match result {
             Ok(done) => {
                 ctx.io.log.line(format_args!("apps write to \"{}\" again; its old lines are in \"{}\"", record.path, record.rotated));
+                ctx.answer(FeatureAnswer::LogRestarted { path: record.path.clone() });
                 let stalled_us = u64::try_from(done.stalled.as_micros()).unwrap_or(u64::MAX);
                 Some(LogOutcome::Reclaimed { rotated: record.rotated, bytes: done.cut, stalled_us })
             }

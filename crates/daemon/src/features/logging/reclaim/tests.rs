@@ -68,7 +68,7 @@ fn wait(is_so: impl Fn() -> bool) {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !is_so() {
         assert!(std::time::Instant::now() < until, "waited in vain");
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
@@ -132,6 +132,7 @@ fn process_stopped_by_a_killed_daemon_is_resumed_first() {
         stays: false,
         emptied: false,
         rights: Rights::default(),
+        times: None,
     };
     process.signal(19).unwrap();
     wait(|| is_stopped(process.pid));

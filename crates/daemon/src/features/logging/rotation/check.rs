@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ostler_core::logs::files::own_stream;
 use ostler_core::logs::rotate::{Rule, pace};
+use ostler_sys::fs::inotify::WatchFlags;
 
 use super::Rotation;
 use super::retention::{CheckedLog, RetentionJob};
 use crate::engine::Ctx;
+use crate::logs::LogTargets;
 use crate::logs::reclaim::{FileKey, PathEntry, inspect_path};
-use crate::logs::{self, LogTargets};
+use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 use crate::state::store::Record;
@@ -36,6 +37,8 @@ pub(super) struct Folder {
 
 /// First lower bound.
 const SHORTEST_MS: u64 = 1000;
+/// Key of the watches of folders.
+const FIRED: u64 = 0;
 
 impl Folder {
     fn new(now_ms: u64) -> Self {
@@ -112,7 +115,8 @@ impl Rotation {
     }
 
     fn arm(&mut self, ctx: &mut Ctx, folder: &Path) {
-        let armed = self.watch.arm(folder, &ctx.io.reactor);
+        let events = WatchFlags::MODIFY | WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR;
+        let armed = self.watch.arm(folder, events, folder.to_owned(), (&ctx.io.reactor, Source::Feature(Self::NAME, FIRED)));
         let check_ms = self.wanted.check_ms;
         let Some(known) = self.folders.get_mut(folder) else { return };
         match armed {
@@ -202,10 +206,10 @@ impl Rotation {
         let mut found: Vec<RotatableLog> = Vec::new();
         for slot in ctx.state.slots.iter() {
             let Some(rule) = self.wanted.rule_of(slot.spec()) else { continue };
-            for (path, file) in paths(slot) {
+            for (path, file) in slot.logs() {
                 // The daemon itself writes the file at the path of a carried log.
                 let is_carried = file.is_some_and(|file| ctx.state.log_files.carried.contains(&file));
-                let (file, direct) = (file.filter(|_| !is_carried), is_direct(slot) && !is_carried);
+                let (file, direct) = (file.filter(|_| !is_carried), slot.writes_directly() && !is_carried);
                 let own = Rights::of(slot.spec());
                 let (target, rights) = own.target(path.as_ref());
                 if folder.is_some_and(|folder| target.parent() != Some(folder)) {
@@ -316,25 +320,9 @@ impl Rotation {
     }
 }
 
-/// Returns the log files of a slot, each with the file that the process itself has open.
-fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
-    let direct = is_direct(slot);
-    let [error, out] = slot.durable.log_files;
-    let files = [(&slot.live.files.error, error, direct), (&slot.live.files.out, out, direct), (&slot.live.files.combined, None, false)];
-    files.into_iter().filter_map(move |(path, file, direct_file)| {
-        let path = path.as_ref().filter(|path| own_stream(path).is_none() && !logs::is_nowhere(Path::new(path)))?;
-        // A file that an app writes itself is known only by its descriptor.
-        (!direct_file || file.is_some()).then_some((path, file.filter(|_| direct)))
-    })
-}
-
 /// Returns the folders that contain the logs; a link may lead to another folder.
 fn folders(slot: &Slot) -> impl Iterator<Item = PathBuf> {
-    paths(slot).filter_map(|(path, _)| Some(Rights::of(slot.spec()).target(path.as_ref()).0.parent()?.to_owned()))
-}
-
-fn is_direct(slot: &Slot) -> bool {
-    !logs::needs_pipe(&slot.spec().logs)
+    slot.logs().filter_map(|(path, _)| Some(Rights::of(slot.spec()).target(path.as_ref()).0.parent()?.to_owned()))
 }
 
 /// Returns the file at this path, if it is a plain file and, if one is given, the wanted one.

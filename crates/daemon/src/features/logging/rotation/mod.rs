@@ -22,7 +22,6 @@ mod retention;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,6 +31,7 @@ use ostler_core::logs::rotate::settings::RotationSettings as Wanted;
 
 use crate::engine::{Ctx, FeatureAnswer, Key};
 use crate::logs::reclaim::FileKey;
+use crate::platform::one_shot_watch::OneShotWatches;
 use crate::state::store::{Record, Snapshot};
 
 /// State of the rotation.
@@ -41,7 +41,8 @@ pub(crate) struct Rotation {
     settings_version: u64,
     /// Settings of the home.
     wanted: Wanted,
-    watch: watch::Watch,
+    /// Folders that are watched now.
+    watch: OneShotWatches<PathBuf>,
     /// Folders that hold logs.
     folders: BTreeMap<PathBuf, check::Folder>,
     /// Wall clock until which schedules were checked; `None` = they never were.

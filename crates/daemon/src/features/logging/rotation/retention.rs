@@ -13,10 +13,12 @@ use flate2::write::GzEncoder;
 use ostler_core::logs::rotate::keep::{RotatedFile, for_room, surplus};
 use ostler_core::logs::rotate::name::is_rotated;
 use ostler_core::logs::rotate::{RotateSpec, Rule};
+use ostler_sys::fs::facts::FileFacts;
 use rustix::fs::{Mode, OFlags};
 
 use super::Rotation;
 use crate::engine::Ctx;
+use crate::logs::line_times::{TimesFolder, id_of};
 use crate::logs::reclaim::{FileKey, Folder, rename_to_free};
 use crate::platform::reactor::{Reactor, Source};
 use crate::platform::rights::Rights;
@@ -105,7 +107,7 @@ impl Rotation {
             return;
         }
         if self.care.is_none() {
-            match Retention::start(&ctx.io.reactor) {
+            match Retention::start(&ctx.io.reactor, TimesFolder::of_home(&ctx.io.settings.home)) {
                 Ok(care) => self.care = Some(care),
                 Err(error) => {
                     return ctx
@@ -148,7 +150,7 @@ impl Rotation {
 }
 
 impl Retention {
-    fn start(reactor: &Reactor) -> io::Result<Self> {
+    fn start(reactor: &Reactor, times: TimesFolder) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
         let back = Arc::clone(&waker);
         let (tasks, received) = mpsc::channel::<Task>();
@@ -158,7 +160,7 @@ impl Retention {
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
             while let Some(task) = threads::receive(&received) {
                 let mut report = |news| drop(sender.send(news));
-                let done = threads::catch(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut report)));
+                let done = threads::catch(|| task.groups.iter().for_each(|group| perform(group, &task.live, &times, &mut report)));
                 if done.is_err() {
                     report(RetentionReport::Failed("rotated logs".into(), "a bug in the retention of rotated logs".into()));
                 }
@@ -187,7 +189,7 @@ struct LogRef<'a> {
 
 type ReportFn<'a> = &'a mut dyn FnMut(RetentionReport);
 
-fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
+fn perform(task: &Group, live: &BTreeSet<PathBuf>, times: &TimesFolder, report: ReportFn<'_>) {
     let mut folders: Vec<Folder> = Vec::new();
     let mut names: Vec<Vec<String>> = Vec::new();
     let mut found: Vec<RotatedEntry> = Vec::new();
@@ -214,7 +216,7 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
             && rule.compress
         {
             for file in &mut files {
-                compress(&folders[at], file, report);
+                compress(&folders[at], file, times, report);
             }
         }
         found.append(&mut files);
@@ -231,10 +233,14 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
         let RotatedEntry { folder, name, .. } = &found[index];
         let folder = &folders[*folder];
         let shown = folder.path().join(name);
+        let file = FileFacts::at(folder.inside(name).as_ref());
         threads::point();
         match folder.rights().act(|| std::fs::remove_file(folder.inside(name))) {
             // The line has the words of pm2-logrotate.
-            Ok(()) => report(RetentionReport::Removed(format!("\"{}\" has been deleted", shown.display()))),
+            Ok(()) => {
+                file.into_iter().for_each(|file| times.removed(id_of(&file)));
+                report(RetentionReport::Removed(format!("\"{}\" has been deleted", shown.display())));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => report(RetentionReport::Failed(shown.display().to_string(), format!("cannot be deleted: {error}"))),
         }
@@ -280,7 +286,7 @@ fn rotated_of(
 
 /// Replaces a file by its compressed form. At every moment the file exists in one form or the
 /// other.
-fn compress(folder: &Folder, file: &mut RotatedEntry, report: ReportFn<'_>) {
+fn compress(folder: &Folder, file: &mut RotatedEntry, times: &TimesFolder, report: ReportFn<'_>) {
     if file.name.ends_with(".gz") {
         return;
     }
@@ -295,11 +301,18 @@ fn compress(folder: &Folder, file: &mut RotatedEntry, report: ReportFn<'_>) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::fs::remove_file(folder.inside(&hidden))?,
             Err(error) => return Err(error),
         }
-        threads::point();
-        std::fs::remove_file(folder.inside(&file.name))?;
         Ok(bytes)
     };
-    let result = folder.rights().act(write);
+    let facts = |name: &str| FileFacts::at(folder.inside(name).as_ref());
+    let result = folder.rights().act(write).and_then(|bytes| {
+        // The index belongs to the daemon, so the app's rights do not apply to it.
+        if let (Ok(plain), Ok(compressed)) = (facts(&file.name), facts(&name)) {
+            times.content_moved(id_of(&plain), id_of(&compressed), None);
+        }
+        threads::point();
+        folder.rights().act(|| std::fs::remove_file(folder.inside(&file.name)))?;
+        Ok(bytes)
+    });
     match result {
         Ok(bytes) => {
             file.old.bytes = bytes;

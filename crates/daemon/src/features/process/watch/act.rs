@@ -191,7 +191,7 @@ fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
     let all = ctx.state.slots.of_app(name);
     let can_reload = |id: &u32| {
         let slot = ctx.state.slots.get(*id);
-        slot.is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. }) && slot.spec().shares_its_ports())
+        slot.is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. }) && slot.shares_its_ports())
     };
     let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
     let is_down = |id: &u32| {

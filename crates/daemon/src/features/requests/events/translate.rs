@@ -45,7 +45,7 @@ pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Ev
         Transition::Stopped => (EventKind::Stopped, known()),
         Transition::Overlimit { unstable } => (
             EventKind::Errored { unstable: *unstable },
-            EventCause::policy(PolicyName::MaxRestarts, format!("{unstable} unstable restarts")),
+            EventCause::policy(PolicyName::MaxRestarts, format!("{unstable} unstable restart{}", if *unstable == 1 { "" } else { "s" })),
         ),
         Transition::HookFailed { hook, outcome } => (EventKind::HookFailed { why: format!("{hook} {outcome}") }, known()),
         Transition::Deleted => (EventKind::Deleted, known()),

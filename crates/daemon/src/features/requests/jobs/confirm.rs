@@ -55,7 +55,7 @@ impl Confirmation {
             return None;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-        let then = if slot.durable.instance.will_restart() { "it is restarted" } else { "it stays stopped" };
+        let then = if slot.durable.instance.will_restart() { "ostler restarts it" } else { "it stays stopped" };
         let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
         Some(format!("{} within {lived} of its start; {then}{lines}", exit_text(exit)))
     }

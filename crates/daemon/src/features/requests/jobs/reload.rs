@@ -55,7 +55,7 @@ impl Job {
     fn reloads_at_once(&self, ctx: &Ctx, id: u32) -> usize {
         match ctx.state.slots.get(id) {
             _ if self.ordered => 1,
-            Some(slot) if slot.spec().shares_its_ports() => BESIDE_AT_ONCE,
+            Some(slot) if slot.shares_its_ports() => BESIDE_AT_ONCE,
             _ => IN_PLACE_AT_ONCE,
         }
     }

@@ -16,7 +16,8 @@ use crate::state::slots::{Slot, Slots};
 /// Scales the app with this name or script to the number of instances that a user requests.
 ///
 /// # Errors
-/// Returns an error if there is no such app, or it has that number already.
+/// Returns an error if there is no such app, if it has that number already, or if it has fewer
+/// instances than the user removes: that is a typing error, and would remove the app.
 pub(super) fn by_user(
     ctx: &mut Ctx,
     asker: Requester,
@@ -31,12 +32,16 @@ pub(super) fn by_user(
     let current = ids.len() as i64;
     let wanted = match to {
         ScaleTo::Exactly(count) => i64::from(count),
-        ScaleTo::By(more) => (current + i64::from(more)).max(0),
+        ScaleTo::By(more) => current + i64::from(more),
     };
+    if wanted < 0 && !ids.is_empty() {
+        let instances = if current == 1 { "instance" } else { "instances" };
+        return Err(Failure::Other(format!("{name} has {current} {instances}, so {} cannot be removed", current - wanted)));
+    }
     let none = || Failure::NotFound { target: name.to_owned() };
     match wanted == current && !ids.is_empty() {
         true => Err(Failure::NothingToDo),
-        false => scale(ctx, asker, &ids, (u32::try_from(wanted).unwrap_or(u32::MAX), first), origin).ok_or_else(none),
+        false => scale(ctx, asker, &ids, (u32::try_from(wanted.max(0)).unwrap_or(u32::MAX), first), origin).ok_or_else(none),
     }
 }
 

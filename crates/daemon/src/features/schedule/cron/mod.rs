@@ -49,7 +49,7 @@ impl Cron {
 
     /// Returns true if the wall clock was set since the last check.
     fn was_set(&self, now: Now) -> bool {
-        (ahead_ms(now) - self.ahead_ms).abs() > SET_MS
+        (now.ahead_ms() - self.ahead_ms).abs() > SET_MS
     }
 
     /// Notes that a schedule was changed or removed.
@@ -62,10 +62,6 @@ impl Cron {
 /// named zone.
 fn zone_of(cron: &CronSpec) -> TimeZone {
     cron.zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system)
-}
-
-fn ahead_ms(now: Now) -> i64 {
-    now.wall_ms.cast_signed().saturating_sub(now.mono_ms.cast_signed())
 }
 
 /// Computes the next tick, and returns the tick that was due.
@@ -153,7 +149,7 @@ impl Cron {
     /// Computes the next tick of these schedules, and runs the due ones.
     fn run_schedules(&mut self, ctx: &mut Ctx, which: impl Fn(&Ticks, u64) -> bool) {
         let now = ctx.now;
-        self.ahead_ms = ahead_ms(now);
+        self.ahead_ms = now.ahead_ms();
         let mut due = Vec::new();
         let mut changed = Vec::new();
         for slot in ctx.state.slots.iter_mut().filter(|slot| slot.durable.ticks.armed && which(&slot.durable.ticks, now.wall_ms)) {
@@ -185,7 +181,7 @@ impl Cron {
         }
         settled.into_iter().for_each(|id| ctx.state.slots.changed(id));
         if self.timer.is_none() {
-            self.ahead_ms = ahead_ms(now);
+            self.ahead_ms = now.ahead_ms();
         }
         let Some(earliest) = earliest else {
             self.timer = None;

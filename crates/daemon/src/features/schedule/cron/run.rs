@@ -94,7 +94,7 @@ fn is_first(slots: &Slots, slot: &Slot) -> bool {
 /// Restarts an app. If two of its processes can share its ports, it is reloaded without a gap.
 /// Otherwise it is restarted, as in PM2.
 fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
-    let gently = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.spec().shares_its_ports());
+    let gently = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.shares_its_ports());
     if ids.iter().all(gently) {
         ctx.request(FeatureRequest::Replace { app, ids, canary_ms: None, origin: origin(), what: "cron restart" });
     } else {

@@ -32,6 +32,7 @@ pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Optio
             let wanted = query.address.as_deref().and_then(|text| text.parse().ok());
             query.is_tcp() && *port == query.port && (address.is_none() || *address == wanted)
         }
+        ListenAt::TcpV6 { .. } => false,
         ListenAt::Unix { path } => query.kind == SocketKind::Unix && query.address.as_deref() == Some(path),
     };
     let index = spec.listen.iter().position(|listen| is_it(&listen.at))?;

@@ -62,7 +62,9 @@ impl Readiness {
 
     /// Starts attempts of probes, and stops those that have taken too long.
     pub(super) fn run_probes(&mut self, ctx: &mut Ctx) {
-        for (id, answer) in self.probes.tick(&ctx.io.reactor, ctx.now.mono_ms) {
+        let state = &ctx.state;
+        let answers = self.probes.tick(&ctx.io.reactor, ctx.now.mono_ms, |id, to| state.probe_route(id, to));
+        for (id, answer) in answers {
             self.take_answer(ctx, id, answer);
         }
         self.set_probe_timer(ctx);

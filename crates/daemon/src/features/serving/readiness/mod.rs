@@ -286,6 +286,11 @@ impl Readiness {
 
     pub(crate) fn on_listening(&mut self, ctx: &mut Ctx, id: u32) {
         self.begins_to_listen(ctx, id);
+        // A cluster worker sends a message itself.
+        if let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().shares_opened_port()) {
+            let inc = slot.durable.instance.inc;
+            self.take_signal(ctx, id, inc, Signal::Listening);
+        }
     }
 
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {

@@ -1,22 +1,23 @@
 //! Sockets for a new process: a copy of every socket of its app. Missing sockets are opened now.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::serving::shards::shard_number;
 use ostler_core::serving::{FIRST_FD, Listen, ListenAt, keyed};
 use ostler_proto::control::OpenSocket;
 use ostler_sys::process::cstrings::OWN_PID;
 use rustix::io::Errno;
 
-use super::group::{Group, Socket, shard_number};
+use super::group::{Group, Socket};
 use super::open::{self, FileRights, PortSharing};
 use super::owner::{SocketOwner, SocketRole};
 use super::{Sockets, held};
 use crate::engine::{Ctx, SpawnExtras};
-use crate::platform::rights::Rights;
+use crate::state::slots::Slot;
 
 /// Process that is about to be started.
 struct SocketRequest<'a> {
@@ -42,11 +43,11 @@ fn announce(spec: &AppSpec, beside: &mut SpawnExtras) {
 
 /// Sockets for a process.
 #[derive(Default)]
-struct ProcessSockets {
+pub(super) struct ProcessSockets {
     /// Descriptors in the order of the description.
-    fds: Vec<OwnedFd>,
+    pub fds: Vec<OwnedFd>,
     /// Sockets as they are displayed, with the port that the kernel chose.
-    shown: Vec<OpenSocket>,
+    pub shown: Vec<OpenSocket>,
 }
 
 impl Sockets {
@@ -58,23 +59,32 @@ impl Sockets {
             self.close_unused(ctx, &spec);
             ProcessSockets::default()
         } else {
-            self.open_all(ctx, &spec, shard)?
+            self.open_all(ctx, &spec, shard, &spec.listen)?
         };
         announce(&spec, beside);
         beside.fds.extend(given.fds.into_iter().zip(FIRST_FD..));
-        if let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.durable.learned.sockets != given.shown) {
+        let is_new = |slot: &&mut Slot| slot.durable.learned.sockets != given.shown || !slot.durable.learned.own_sockets.is_empty();
+        if let Some(slot) = ctx.state.slots.get_mut(id).filter(is_new) {
             slot.durable.learned.sockets = given.shown;
+            slot.durable.learned.own_sockets = Vec::new();
         }
         Ok(())
     }
 
     /// Copies the present sockets, and opens the missing ones. It opens all of them or none.
-    fn open_all(&mut self, ctx: &mut Ctx, spec: &AppSpec, shard: Option<u32>) -> Result<ProcessSockets, SpawnFailure> {
-        let rights = FileRights { umask: spec.limits.umask.unwrap_or(ctx.io.originals.umask), rights: Rights::of(spec) };
-        let wants = SocketRequest { spec, shard, rights };
+    pub(super) fn open_all(
+        &mut self,
+        ctx: &mut Ctx,
+        spec: &AppSpec,
+        shard: Option<u32>,
+        listens: &[Listen],
+    ) -> Result<ProcessSockets, SpawnFailure> {
+        // Otherwise it could get a socket that was shut down a moment ago.
+        self.on_shutdowns(ctx);
+        let wants = SocketRequest { spec, shard, rights: FileRights::of(ctx, spec) };
         let mut fresh: Vec<(SocketOwner, Group)> = Vec::new();
         let mut given = ProcessSockets::default();
-        for (listen, key) in keyed(&spec.listen) {
+        for (listen, key) in keyed(listens) {
             self.add_shard(ctx, &wants, listen, &key);
             match self.copy_for(ctx, &wants, (listen, &key), &mut fresh) {
                 Ok(fd) => {
@@ -93,7 +103,7 @@ impl Sockets {
         }
         // After an edit of the file, sockets that no description names any more are closed. That
         // happens as soon as the first instance has the new ones.
-        if self.by_app.keys().filter(|owner| owner.app == spec.key()).count() > spec.listen.len() {
+        if !spec.shares_opened_port() && self.by_app.keys().filter(|owner| owner.app == spec.key()).count() > listens.len() {
             self.close_unused(ctx, spec);
         }
         Ok(given)
@@ -108,11 +118,11 @@ impl Sockets {
         (listen, key): (&Listen, &str),
         fresh: &mut Vec<(SocketOwner, Group)>,
     ) -> Result<OwnedFd, Errno> {
-        if let Some((_, group)) = self.find(wants.spec.key(), key) {
-            return copy(group.socket_for(wants.shard));
+        if let Some(group) = self.find_mut(wants.spec.key(), key) {
+            return copy(group.give_to(wants.shard));
         }
-        let (owner, group) = self.open_one(ctx, wants, listen, key)?;
-        let copied = copy(group.socket_for(wants.shard));
+        let (owner, mut group) = self.open_one(ctx, wants, listen, key)?;
+        let copied = copy(group.give_to(wants.shard));
         fresh.push((owner, group));
         copied
     }
@@ -122,16 +132,16 @@ impl Sockets {
     fn add_shard(&mut self, ctx: &mut Ctx, wants: &SocketRequest<'_>, listen: &Listen, key: &str) {
         let Some(number) = wants.shard.map(shard_number) else { return };
         let app = wants.spec.key();
-        let present = self.by_app.iter_mut().find(|(owner, group)| owner.app == app && owner.key == key && group.has_shards());
-        let Some((owner, group)) = present.filter(|(_, group)| group.shard(number).is_none()) else { return };
-        match open::open_further(group.first(), listen) {
-            Ok(fd) => {
-                let role = SocketRole::Shard { number, position: Some(group.next_position()) };
-                if let Some(name) = owner.held_name(role) {
-                    ctx.io.keeper.hold(&name, fd.as_fd());
-                }
-                group.add(Socket { fd: fd.into(), role });
-            }
+        let Some((owner, group)) = self.find(app, key).filter(|(_, group)| group.has_shards() && group.shard(number).is_none()) else {
+            return;
+        };
+        let owner = owner.clone();
+        // Connections may wait there that no other process will accept.
+        if let Some(other) = group.ownerless() {
+            return self.change(ctx, &owner, |group| group.renumber(other, number));
+        }
+        match open::open_at_address_of(group.first(), listen, PortSharing::Further) {
+            Ok(fd) => self.add_opened(ctx, &owner, number, fd),
             // Two processes then accept from the first socket.
             Err(errno) => {
                 ctx.io.log.error_once("shard", format_args!("cannot open another socket at {key} for {app}: {errno}"));
@@ -150,8 +160,8 @@ impl Sockets {
             return Ok((SocketOwner { app, ..former }, group));
         }
         let mut file = None;
-        let socket = match wants.shard.filter(|_| matches!(listen.at, ListenAt::Tcp { .. })) {
-            Some(shard) => open_first_shard(ctx, listen, shard, &wants.rights)?,
+        let socket = match wants.shard.filter(|_| listen.at.port().is_some()) {
+            Some(shard) => open_first_shard(ctx, listen, shard, &wants.rights, self.sharing(&app, listen))?,
             None => {
                 let opened = open::open(listen, &wants.rights, PortSharing::Alone)?;
                 file = opened.file;
@@ -161,12 +171,27 @@ impl Sockets {
         Ok((SocketOwner { app, key: key.to_owned(), file }, Group::new(socket)))
     }
 
+    /// Returns how the first socket of an address shares its port. A program that opens the port for
+    /// IPv6 and then for IPv4 wants the first one for IPv6 only. If the options of its sockets are
+    /// unknown, our socket accepts both. The kernel prefers the IPv4 socket for IPv4 connections.
+    fn sharing(&self, app: &str, listen: &Listen) -> PortSharing {
+        let ListenAt::Tcp { address: Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port } = listen.at else { return PortSharing::First };
+        let beside = ListenAt::Tcp { address: None, port }.to_string();
+        match self.find(app, &beside) {
+            // Sockets of `listen` have names.
+            Some(_) if listen.name.is_empty() => PortSharing::Further,
+            _ => PortSharing::First,
+        }
+    }
+
     /// Returns the failed step, with the reason if errno's text is not enough.
     fn explain(&self, at: &ListenAt, key: &str, errno: Errno) -> String {
         let other = self.by_app.keys().find(|owner| owner.key == key);
         let hint = match (at, errno) {
             (_, Errno::ADDRINUSE) if other.is_some() => other.map_or_else(String::new, |owner| format!(" (the app {} has it)", owner.app)),
-            (ListenAt::Tcp { port: 1..1024, .. }, Errno::ACCESS) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)".into(),
+            (ListenAt::Tcp { port: 1..1024, .. } | ListenAt::TcpV6 { port: 1..1024 }, Errno::ACCESS) => {
+                " (ports below 1024 need root or CAP_NET_BIND_SERVICE)".into()
+            }
             (ListenAt::Unix { .. }, Errno::ADDRINUSE) => " (another process listens there, or the file is not a socket)".into(),
             _ => String::new(),
         };
@@ -176,8 +201,8 @@ impl Sockets {
 
 /// Opens the first of several sockets of a port. If the kernel does not let connections be steered,
 /// it stays the only one.
-fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRights) -> Result<Socket, Errno> {
-    let fd = open::open(listen, rights, PortSharing::First)?.fd;
+fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRights, sharing: PortSharing) -> Result<Socket, Errno> {
+    let fd = open::open(listen, rights, sharing)?.fd;
     // This happens at once, so that further sockets get no connections too early.
     match ostler_sys::net::reuseport::steer(&fd, &[0]) {
         Ok(()) => Ok(Socket { fd: fd.into(), role: SocketRole::Shard { number: shard_number(shard), position: Some(0) } }),
@@ -198,7 +223,7 @@ fn copy(fd: impl AsFd) -> Result<OwnedFd, Errno> {
 fn address_of(fd: &OwnedFd, wanted: &ListenAt) -> String {
     let actual = match wanted {
         ListenAt::Tcp { .. } => rustix::net::getsockname(fd).ok().and_then(|address| SocketAddr::try_from(address).ok()),
-        ListenAt::Unix { .. } => None,
+        ListenAt::TcpV6 { .. } | ListenAt::Unix { .. } => None,
     };
     match (actual, wanted) {
         (Some(address), ListenAt::Tcp { address: None, .. }) => ListenAt::Tcp { address: None, port: address.port() },

@@ -4,11 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use ostler_core::app::AppSpec;
 use ostler_core::serving::{Listen, ListenAt};
-use ostler_sys::net::socket::{SocketFile, listen_with};
+use ostler_sys::net::socket::{SocketFile, listen_with, stop_listening};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
 
+use crate::engine::Ctx;
 use crate::platform::rights::Rights;
 
 /// Length of the queue of connections if the app sets none: Node's.
@@ -21,6 +23,13 @@ pub(super) struct FileRights {
     pub umask: u32,
     /// Rights of the app.
     pub rights: Rights,
+}
+
+impl FileRights {
+    /// Returns the rights of an app.
+    pub(super) fn of(ctx: &Ctx, spec: &AppSpec) -> Self {
+        Self { umask: spec.limits.umask.unwrap_or(ctx.io.originals.umask), rights: Rights::of(spec) }
+    }
 }
 
 /// Socket that was opened.
@@ -54,6 +63,7 @@ pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: PortSharing) -
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => tcp((Ipv4Addr::UNSPECIFIED, *port).into(), backlog, sharing)?,
             opened => opened?,
         },
+        ListenAt::TcpV6 { port } => tcp_of((Ipv6Addr::UNSPECIFIED, *port).into(), true, backlog, sharing)?,
         ListenAt::Unix { path } => {
             let (socket, made) = unix(Path::new(path), backlog, wanted.mode, rights)?;
             file = Some(made);
@@ -64,24 +74,45 @@ pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: PortSharing) -
     Ok(OpenedSocket { fd: socket, file })
 }
 
-/// Opens a further socket of the same port.
-pub(super) fn open_further(first: &OwnedFd, wanted: &Listen) -> Result<OwnedFd, Errno> {
-    let address = SocketAddr::try_from(getsockname(first)?)?;
-    let socket = tcp(address, backlog_of(wanted), PortSharing::Further)?;
+/// Opens another TCP socket at the address of this one, which may have been shut down.
+pub(super) fn open_at_address_of(socket: &OwnedFd, wanted: &Listen, sharing: PortSharing) -> Result<OwnedFd, Errno> {
+    let address = SocketAddr::try_from(getsockname(socket)?)?;
+    let is_v6_only = address.is_ipv6() && sockopt::ipv6_v6only(socket)?;
+    let socket = tcp_of(address, is_v6_only, backlog_of(wanted), sharing)?;
     rustix::io::ioctl_fionbio(&socket, false)?;
     Ok(socket)
+}
+
+/// Makes a TCP socket that was shut down listen again. This concerns all processes that hold it.
+pub(super) fn listen_again(socket: &OwnedFd, wanted: &Listen) -> Result<(), Errno> {
+    // The kernel has given back a port that it had chosen itself. Otherwise this fails, because
+    // the socket is still bound.
+    let _ = bind(socket, &SocketAddr::try_from(getsockname(socket)?)?);
+    listen(socket, backlog_of(wanted))
+}
+
+/// Makes sure that a socket of a group that was shut down stays outside the group, even if a process
+/// lets it listen again.
+pub(super) fn keep_out(socket: &OwnedFd) {
+    let _ = sockopt::set_socket_reuseport(socket, false);
+    stop_listening(socket);
 }
 
 fn backlog_of(wanted: &Listen) -> i32 {
     wanted.backlog.and_then(|length| i32::try_from(length).ok()).unwrap_or(BACKLOG)
 }
 
+/// Opens a socket that accepts both families at an address of IPv6.
 fn tcp(address: SocketAddr, backlog: i32, sharing: PortSharing) -> Result<OwnedFd, Errno> {
+    tcp_of(address, false, backlog, sharing)
+}
+
+fn tcp_of(address: SocketAddr, is_v6_only: bool, backlog: i32, sharing: PortSharing) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, false)?;
+        sockopt::set_ipv6_v6only(&socket, is_v6_only)?;
     }
     if sharing == PortSharing::Further {
         sockopt::set_socket_reuseport(&socket, true)?;

@@ -85,7 +85,8 @@ impl SocketOwner {
         }
     }
 
-    fn path(&self) -> Option<PathBuf> {
+    /// Returns the path of a unix socket.
+    pub(super) fn path(&self) -> Option<PathBuf> {
         self.key.starts_with('/').then(|| PathBuf::from(&self.key))
     }
 }

@@ -1,17 +1,18 @@
 //! Rescue of sockets after both daemon and keeper were killed: the app's processes still have them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
+use ostler_core::serving::shards::shard_number;
 use ostler_core::serving::{FIRST_FD, ListenAt, keyed};
 use ostler_sys::ProcRef;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname, sockopt};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use super::Sockets;
-use super::group::{Socket, shard_number};
+use super::group::Socket;
 use super::owner::{SocketOwner, SocketRole, identity};
 use super::shards::shard_of;
 use crate::engine::Ctx;
@@ -36,7 +37,7 @@ impl Sockets {
             let Some(fd) = found.filter(|fd| listens_at(fd, &listen.at)) else { continue };
             let file = match &listen.at {
                 ListenAt::Unix { path } => identity(Path::new(path), &Rights::of(&spec)),
-                ListenAt::Tcp { .. } => None,
+                ListenAt::Tcp { .. } | ListenAt::TcpV6 { .. } => None,
             };
             let role = match shard.filter(|_| sockopt::socket_reuseport(&fd) == Ok(true)) {
                 Some(number) => SocketRole::Shard { number, position: None },
@@ -59,6 +60,7 @@ fn listens_at(fd: &OwnedFd, wanted: &ListenAt) -> bool {
     let Ok(address) = getsockname(fd) else { return false };
     match wanted {
         ListenAt::Tcp { address: ip, port } => same_tcp(address, *ip, *port),
+        ListenAt::TcpV6 { port } => sockopt::ipv6_v6only(fd) == Ok(true) && same_tcp(address, Some(Ipv6Addr::UNSPECIFIED.into()), *port),
         ListenAt::Unix { path } => {
             SocketAddrUnix::try_from(address).is_ok_and(|own| own.path().is_some_and(|own| own.to_bytes() == path.as_bytes()))
         }

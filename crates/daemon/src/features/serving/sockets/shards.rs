@@ -12,15 +12,16 @@
 //! without any shutdown code loses no request.
 //!
 //! Shards are opened when a process first needs them, held by the keeper, and closed only with the
-//! app's sockets. After both daemon and keeper were killed, the kernel's order of the remaining
-//! shards is unknown. These shards then get connections all together or, beside newer ones, not at
-//! all.
+//! app's sockets. After both daemon and keeper were killed, or if several sockets were shut down at
+//! once, the kernel's order of the remaining shards is unknown. It is read then
+//! ([`ostler_sys::net::order`]). If that fails, these shards get connections all together or, beside
+//! newer ones, not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use ostler_core::lifecycle::InstanceState;
-use ostler_core::serving::keyed;
+use ostler_core::serving::retiring::{Canary, Retiring};
 use ostler_core::serving::shards::{Emptying, ShardRank, eligible};
 use ostler_core::serving::unanswered::{self, Unanswered};
 use ostler_sys::net::connections::{Connection, sockets_of_tree};
@@ -29,6 +30,7 @@ use super::Sockets;
 use super::group::Group;
 use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, Key};
 use crate::state::slots::Slot;
+use crate::state::slots::listening::uses;
 
 /// Shards that have to be checked, and when.
 #[derive(Debug, Default)]
@@ -38,14 +40,17 @@ pub(super) struct Shards {
     /// Apps that change at a known time.
     later: BTreeMap<String, u64>,
     /// Slots whose shards have to become empty.
-    finishing: BTreeMap<u32, Finishing>,
+    pub(super) finishing: BTreeMap<u32, Finishing>,
+    /// Whether the programs of apps close retired connections.
+    pub(super) canaries: BTreeMap<String, Canary>,
 }
 
 /// Process that gets no new connections any more, and finishes its present ones.
 #[derive(Debug)]
-struct Finishing {
+pub(super) struct Finishing {
     inc: u32,
     emptying: Emptying,
+    pub(super) retiring: Retiring,
     unanswered: Unanswered,
     /// Number of open requests at the last check.
     requests: usize,
@@ -53,6 +58,9 @@ struct Finishing {
 
 /// Share of the time that checks of connections may take: one part in this many.
 const LOOKS_SHARE: u32 = 20;
+
+/// Time between two checks of kept connections. They are at rest for moments only.
+const RETIRE_LOOK_MS: u64 = 10;
 
 /// Timer of the first of [`Shards::later`].
 const LATER: Key = (Sockets::NAME, 1 << 32);
@@ -72,11 +80,16 @@ pub(super) fn has_shard(ctx: &Ctx, id: u32) -> bool {
     ctx.state.slots.get(id).is_some_and(|slot| slot.spec().has_shards())
 }
 
+/// Returns true if processes of this slot get sockets of their app.
+fn has_sockets(slot: &Slot) -> bool {
+    !slot.spec().listen.is_empty() || slot.spec().shares_opened_port()
+}
+
 impl Sockets {
     /// Marks the app of an instance as changed. When the turn is over, its connections are steered
     /// again.
     pub(super) fn mark_dirty(&mut self, ctx: &Ctx, id: u32) {
-        if let Some(slot) = ctx.state.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
+        if let Some(slot) = ctx.state.slots.get(id).filter(|slot| has_sockets(slot))
             && !self.shards.dirty.contains(slot.spec().key())
         {
             self.shards.dirty.insert(slot.spec().key().to_owned());
@@ -90,19 +103,23 @@ impl Sockets {
         }
     }
 
-    fn steer_app(&mut self, ctx: &mut Ctx, app: &str) {
+    pub(super) fn steer_app(&mut self, ctx: &mut Ctx, app: &str) {
         self.set_later(ctx, app, None);
         if self.groups_of(app).next().is_none() {
             return;
         }
+        self.read_orders(ctx, app);
         let now_ms = ctx.now.mono_ms;
-        let slots: Vec<&Slot> = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && !slot.spec().listen.is_empty()).collect();
+        let slots: Vec<&Slot> = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && has_sockets(slot)).collect();
         let standings: Vec<(ShardRank, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
         for (owner, group) in self.by_app.iter_mut().filter(|(owner, group)| owner.app == app && group.has_shards()) {
+            ctx.state.listening.set_shards(app, &owner.key, group.shard_positions());
             // After a change of the file, some instances have this socket and others do not.
-            let users = slots.iter().zip(&standings).filter(|(slot, _)| keyed(&slot.spec().listen).any(|(_, key)| key == owner.key));
-            let shards: Vec<(ShardRank, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, shard_of(slot))).collect();
-            if let Err(errno) = group.steer(&eligible(shards.into_iter())) {
+            let users = slots.iter().zip(&standings).filter(|(slot, _)| uses(slot, &owner.key));
+            let ranked = |slot: &Slot, standing: ShardRank| (group.rank(shard_of(slot), standing), shard_of(slot));
+            let shards: Vec<(ShardRank, Option<u32>)> = users.map(|(slot, (standing, _))| ranked(slot, *standing)).collect();
+            let leaving = slots.iter().filter(|slot| is_leaving(slot) && uses(slot, &owner.key)).count();
+            if let Err(errno) = group.steer(&eligible(shards.into_iter()), leaving) {
                 let port = &owner.key;
                 ctx.io.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
             }
@@ -111,6 +128,14 @@ impl Sockets {
         let serves = standings.iter().any(|(standing, _)| *standing == ShardRank::Ready);
         let at_ms = standings.iter().filter_map(|(_, until)| *until).min().filter(|_| serves);
         self.set_later(ctx, app, at_ms);
+    }
+
+    /// Reads the kernel's order of the sockets of an app, as far as it is unknown.
+    fn read_orders(&mut self, ctx: &mut Ctx, app: &str) {
+        let unknown = self.by_app.iter().filter(|(owner, group)| owner.app == app && group.wants_order());
+        for owner in unknown.map(|(owner, _)| owner.clone()).collect::<Vec<_>>() {
+            self.change(ctx, &owner, Group::read_order);
+        }
     }
 
     /// Returns the ports of an app whose connections are steered.
@@ -138,7 +163,9 @@ impl Sockets {
         }
         let emptying = Emptying::since(ctx.now.mono_ms);
         ctx.outbox.timers.set(check_timer(id), Some(emptying.check_ms()));
-        self.shards.finishing.insert(id, Finishing { inc, emptying, unanswered: Unanswered::default(), requests: 0 });
+        self.shards
+            .finishing
+            .insert(id, Finishing { inc, emptying, retiring: Retiring::default(), unanswered: Unanswered::default(), requests: 0 });
         true
     }
 
@@ -178,17 +205,21 @@ impl Sockets {
         let (name, shard) = (slot.spec().key().to_owned(), slot.durable.shard);
         let began = Instant::now();
         let waits = self.groups_of(&name).any(|group| group.waits(shard));
-        let connections: Vec<Connection> = self.groups_of(&name).flat_map(|group| group.accepted(shard)).collect();
+        let connections: Vec<Connection> = self.groups_of(&name).flat_map(Group::accepted).collect();
         let Some(finishing) = self.shards.finishing.get_mut(&id) else { return };
         finishing.requests = requests_of(&mut finishing.unanswered, &connections, pid, ctx.now.mono_ms);
-        if finishing.emptying.update(waits || finishing.requests > 0, ctx.now.mono_ms) {
+        finishing.retiring.observe(connections.iter().map(|connection| (connection.cookie, connection.received)));
+        let is_quiet = finishing.emptying.update(waits || finishing.requests > 0, ctx.now.mono_ms);
+        let check_ms = finishing.emptying.check_ms();
+        if is_quiet && self.has_retired(ctx, id, pid, &connections) {
             self.shards.finishing.remove(&id);
             ctx.request(FeatureRequest::FinishRequests { id, inc });
             return;
         }
         // With very many connections a check takes long.
         let pause = u64::try_from((began.elapsed() * LOOKS_SHARE).as_millis()).unwrap_or(u64::MAX);
-        ctx.outbox.timers.set(check_timer(id), Some(finishing.emptying.check_ms().max(ctx.now.mono_ms.saturating_add(pause))));
+        let check_ms = if is_quiet { ctx.now.mono_ms.saturating_add(RETIRE_LOOK_MS) } else { check_ms };
+        ctx.outbox.timers.set(check_timer(id), Some(check_ms.max(ctx.now.mono_ms.saturating_add(pause))));
     }
 
     /// Handles the end of its time to finish. Requests that are still open are cut.
@@ -212,14 +243,19 @@ impl Sockets {
     }
 }
 
+/// Returns true if the process of this slot finishes its requests, or is stopping.
+fn is_leaving(slot: &Slot) -> bool {
+    matches!(slot.durable.instance.state, InstanceState::Draining { .. } | InstanceState::Stopping { .. })
+}
+
 /// Returns the number of requests that this process has to answer.
 fn requests_of(known: &mut Unanswered, connections: &[Connection], pid: i32, now_ms: u64) -> usize {
     let seen: Vec<unanswered::Connection> = connections.iter().map(to_core).collect();
     // To assign a new connection, all descriptors of the process are read.
     let is_any_new = seen.iter().any(|connection| !known.contains(connection.id));
-    let own = if is_any_new { sockets_of_tree(pid) } else { BTreeSet::new() };
+    let own = if is_any_new { sockets_of_tree(pid) } else { BTreeMap::new() };
     let own: BTreeSet<u64> =
-        connections.iter().filter(|connection| own.contains(&connection.inode)).map(|connection| connection.cookie).collect();
+        connections.iter().filter(|connection| own.contains_key(&connection.inode)).map(|connection| connection.cookie).collect();
     known.update(&seen, |id| own.contains(&id), now_ms)
 }
 

@@ -6,42 +6,44 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use ostler_core::lifecycle::{Event, ExitReport, InstanceState, Origin};
+use ostler_core::serving::probe_route::ProbeRoute;
 use ostler_core::serving::{Listen, ListenAt, Scheduling};
+use ostler_sys::net::dial;
 use ostler_sys::net::listening::inode;
 
 use super::*;
 use crate::engine::{FeatureRequest, Input, TestContext, reacts};
 
-fn user() -> Origin {
+pub(super) fn user() -> Origin {
     Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }
 }
 
-fn socket(at: ListenAt) -> Listen {
+pub(super) fn socket(at: ListenAt) -> Listen {
     Listen { at, name: "web".into(), backlog: None, mode: None }
 }
 
 /// Returns a port that the kernel chooses.
-fn port() -> Listen {
+pub(super) fn port() -> Listen {
     socket(ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port: 0 })
 }
 
-fn app(listen: Vec<Listen>) -> AppSpec {
+pub(super) fn app(listen: Vec<Listen>) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), listen, ..AppSpec::default() }
 }
 
-fn played() -> (TestContext, Sockets) {
+pub(super) fn played() -> (TestContext, Sockets) {
     (TestContext::new(&[Sockets::NAME]), Sockets::default())
 }
 
 /// Returns the descriptors for the next process of an instance.
-fn prepared(played: &mut TestContext, sockets: &mut Sockets, id: u32) -> Result<Vec<(OwnedFd, i32)>, SpawnFailure> {
+pub(super) fn prepared(played: &mut TestContext, sockets: &mut Sockets, id: u32) -> Result<Vec<(OwnedFd, i32)>, SpawnFailure> {
     let mut extras = SpawnExtras::default();
     sockets.on_prepare(&mut played.ctx, id, 1, &mut extras)?;
     Ok(extras.fds)
 }
 
 /// Returns the process of a new instance that has run for long, with its copies.
-fn running(played: &mut TestContext, sockets: &mut Sockets, spec: &AppSpec) -> (u32, Vec<OwnedFd>) {
+pub(super) fn running(played: &mut TestContext, sockets: &mut Sockets, spec: &AppSpec) -> (u32, Vec<OwnedFd>) {
     let id = played.instance(spec.clone());
     let fds = prepared(played, sockets, id).unwrap();
     played.start(sockets, id, 4711);
@@ -52,7 +54,7 @@ fn running(played: &mut TestContext, sockets: &mut Sockets, spec: &AppSpec) -> (
 }
 
 /// Stops an instance as a user's command does.
-fn stopped(played: &mut TestContext, sockets: &mut Sockets, id: u32) {
+pub(super) fn stopped(played: &mut TestContext, sockets: &mut Sockets, id: u32) {
     played.dispatch(sockets, id, Event::Stop(user()));
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     let exit = ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
@@ -61,12 +63,12 @@ fn stopped(played: &mut TestContext, sockets: &mut Sockets, id: u32) {
     sockets.on_transition(&mut played.ctx, id, &Transition::Stopped);
 }
 
-fn address(fd: &OwnedFd) -> SocketAddr {
+pub(super) fn address(fd: &OwnedFd) -> SocketAddr {
     rustix::net::getsockname(fd).unwrap().try_into().unwrap()
 }
 
 /// Returns the number of connections that wait there.
-fn waiting(fd: &OwnedFd) -> usize {
+pub(super) fn waiting(fd: &OwnedFd) -> usize {
     let listener = TcpListener::from(fd.try_clone().unwrap());
     listener.set_nonblocking(true).unwrap();
     let accepted = std::iter::from_fn(|| match listener.accept() {
@@ -77,11 +79,11 @@ fn waiting(fd: &OwnedFd) -> usize {
     accepted.count()
 }
 
-fn connect(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+pub(super) fn connect(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
 }
 
-fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
+pub(super) fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
     inode(a.as_fd()) == inode(b.as_fd())
 }
 
@@ -262,6 +264,48 @@ fn adopted_process_hands_back_its_socket() {
     child.wait().unwrap();
     let given = prepared(&mut played, &mut sockets, id).unwrap();
     assert!(same(&given[0].0, &listener.into()));
+}
+
+/// A probe reaches the process that it means, although another one gets all connections.
+#[test]
+fn probe_reaches_the_shard_of_its_process() {
+    let (mut played, mut sockets) = played();
+    let spec = app(vec![port()]);
+    let (first, of_first) = running(&mut played, &mut sockets, &spec);
+    let at = address(&of_first[0]);
+    let second = played.instance(spec.clone());
+    let of_second = prepared(&mut played, &mut sockets, second).unwrap();
+    let other = played.instance(AppSpec { name: "other".into(), ..spec });
+    let routes = [first, second, other].map(|id| played.ctx.state.probe_route(id, at));
+    assert_eq!(routes, [ProbeRoute::Position(0), ProbeRoute::Position(1), ProbeRoute::Common]);
+    let probes = [1, 1, 0].map(|position| dial::connect(at, Some(position)).unwrap());
+    assert_eq!((waiting(&of_first[0]), waiting(&of_second[0].0)), (1, 2));
+    drop(probes);
+    stopped(&mut played, &mut sockets, first);
+    assert_eq!(played.ctx.state.probe_route(first, at), ProbeRoute::Common);
+}
+
+/// A process that opens its port by itself has no socket before that.
+#[test]
+fn probe_of_a_process_without_its_port_reaches_no_other() {
+    let (mut played, mut sockets) = played();
+    let spec = AppSpec { mode: ostler_core::app::ExecMode::Cluster, ..app(Vec::new()) };
+    let [first, second] = [(); 2].map(|()| played.instance(spec.clone()));
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let listen = socket(ListenAt::Tcp { address: Some(at.ip()), port: at.port() });
+    let mut opens = |id: u32| {
+        let shard = shards::shard_of(played.ctx.state.slots.get(id).unwrap());
+        let shown = sockets.open_all(&mut played.ctx, &spec, shard, std::slice::from_ref(&listen)).unwrap().shown;
+        played.ctx.state.slots.get_mut(id).unwrap().durable.learned.sockets = shown;
+        [first, second].map(|id| played.ctx.state.probe_route(id, at))
+    };
+    assert_eq!(opens(first), [ProbeRoute::Position(0), ProbeRoute::NotOpened]);
+    assert_eq!(opens(second), [ProbeRoute::Position(0), ProbeRoute::Position(1)]);
+}
+
+/// Returns a port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 reacts!(Sockets: on_step, on_capacity, on_transition, on_timer, on_forgotten);

@@ -1,12 +1,14 @@
 //! The list, with as many columns as fit.
 
 use ostler_core::health::HealthState as Health;
+use ostler_core::message;
 use ostler_proto::control::TableRow;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::commands::monit::cells::{Picture, Rect, Tone};
 use crate::commands::monit::content::{cpu, share_bars, status_tone};
 use crate::commands::monit::state::MonitState;
+use crate::full_screen::row_cells::RowCells;
 use crate::render::{age, bytes};
 
 /// One column.
@@ -39,7 +41,7 @@ const NAME: (usize, usize) = (8, 24);
 /// out from the end.
 fn columns(has_health: bool, is_alone: bool) -> Vec<Column> {
     let mut columns = vec![
-        words("status", 8, |_, row, _| (short(&row.status).to_owned(), status_tone(&row.status))),
+        words("status", 8, |state, row, _| (short(state.display.status(&row.status)).to_owned(), status_tone(&row.status))),
         figure("cpu", 6, |_, row, _| (cpu(row), if row.monit.cpu_pct >= 90.0 { Tone::Warn } else { Tone::Plain })),
         figure("mem", 8, |_, row, _| (bytes(row.monit.memory_bytes), Tone::Plain)),
     ];
@@ -102,8 +104,8 @@ pub(super) fn draw(state: &MonitState, picture: &mut Picture, place: Rect) {
         return;
     }
     if state.shown.is_empty() {
-        let text = if state.rows.is_empty() { "no apps" } else { "no app matches" };
-        picture.put(place.x, place.y, place.width, text, Tone::Dim);
+        let text = if state.rows.is_empty() { message!("no apps") } else { message!("no app matches") };
+        picture.put(place.x, place.y, place.width, &text, Tone::Dim);
         return;
     }
     let digits = state.rows.iter().map(|row| row.id.checked_ilog10().unwrap_or(0) as usize + 1).max().unwrap_or(1).max(2);
@@ -131,7 +133,7 @@ pub(super) fn draw(state: &MonitState, picture: &mut Picture, place: Rect) {
         let display = |tone| if is_selected { Tone::Inverse } else { tone };
         picture.fill(place.x, y, place.width, display(Tone::Plain));
         let line = Rect { y, height: 1, ..place };
-        let mut cells = Cells { picture, line, x: 0 };
+        let mut cells = RowCells::new(picture, line, 1);
         cells.put(if is_selected { "▶" } else { "" }, MARK - 1, display(Tone::Plain), false);
         cells.put(&row.id.to_string(), digits, display(Tone::Dim), true);
         cells.put(&row.name, name, display(Tone::Bold), false);
@@ -143,33 +145,11 @@ pub(super) fn draw(state: &MonitState, picture: &mut Picture, place: Rect) {
 }
 
 fn heading(picture: &mut Picture, place: Rect, columns: &[Column], digits: usize, name: usize) {
-    let mut cells = Cells { picture, line: place, x: 0 };
+    let mut cells = RowCells::new(picture, place, 1);
     cells.put("", MARK - 1, Tone::Dim, false);
     cells.put("id", digits, Tone::Dim, true);
     cells.put("name", name, Tone::Dim, false);
     for column in columns {
         cells.put(column.title, column.width, Tone::Dim, column.is_figure);
-    }
-}
-
-/// Cells of one row, from the left, with a blank after each.
-struct Cells<'a> {
-    picture: &'a mut Picture,
-    line: Rect,
-    x: usize,
-}
-
-impl Cells<'_> {
-    fn put(&mut self, text: &str, width: usize, tone: Tone, at_the_right: bool) {
-        let indent = if at_the_right { width.saturating_sub(text.width()) } else { 0 };
-        let room = self.line.width.saturating_sub(self.x);
-        self.picture.put(
-            self.line.x + self.x + indent,
-            self.line.y,
-            width.saturating_sub(indent).min(room.saturating_sub(indent)),
-            text,
-            tone,
-        );
-        self.x += width + 1;
     }
 }

@@ -16,7 +16,7 @@ const SIZES: [(usize, usize); 3] = [(40, 12), (80, 24), (200, 50)];
 
 /// Returns a machine that has had a problem for a while.
 fn state(size: (usize, usize), is_ascii: bool) -> MonitState {
-    let display = DisplayOptions { program: "ostler", is_ascii };
+    let display = DisplayOptions { program: "ostler", is_pm2: false, is_ascii };
     let mut state = MonitState::new(display, View::played(data::NOW_MS, None), size, "id".into());
     let usage = |cpu_pct, memory_bytes| Monit { cpu_pct, memory_bytes, processes: 3 };
     for round in 0..30u32 {
@@ -109,6 +109,17 @@ fn dialogs_and_messages_match_golden_files() {
 }
 
 #[test]
+fn crashed_apps_have_the_word_of_the_list() {
+    let mut state = state((200, 50), false);
+    assert!(draw(&state).text().contains("| 1 crashed |"));
+    state.display.is_pm2 = true;
+    assert!(draw(&state).text().contains("| 1 errored |"));
+    state.display.is_pm2 = false;
+    press(&mut state, "/crash");
+    assert_eq!(state.shown.len(), 1, "the shown word is searched");
+}
+
+#[test]
 fn colours_are_omitted_if_unsupported() {
     let picture = draw(&state((80, 24), false));
     let bytes = |has_colors| {
@@ -142,10 +153,12 @@ fn app_text_reaches_the_terminal_without_control_characters() {
 
 #[test]
 fn view_draws_at_any_size() {
+    let states = [false, true].map(|is_ascii| state((80, 24), is_ascii));
     for width in (0..20).chain([39, 40, 41, 69, 70, 71, 149, 150, 300]) {
         for height in (0..16).chain([24, 30, 31, 50, 100]) {
             for keys in ["", "?", "s", "z", "2", "3", "4", "5", "6", "/a", "c1"] {
-                let mut state = state((width, height), width % 2 == 0);
+                let mut state = states[usize::from(width % 2 == 0)].clone();
+                state.apply(MonitEvent::Resized(width, height));
                 press(&mut state, keys);
                 let picture = draw(&state);
                 assert_eq!((picture.width, picture.height), (width, height));

@@ -11,6 +11,8 @@ fn scale_reports_in_order_and_starts_missing_instances() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
     assert_eq!(replies(&mut played), ["Failed(NothingToDo)"]);
+    ask(&mut played, &mut jobs, scale(ScaleTo::By(-4)));
+    assert_eq!(replies(&mut played), ["a has 3 instances, so 4 cannot be removed"]);
     ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
     process_exits(&mut played, &mut jobs, 1, 0);
     assert!(replies(&mut played).is_empty(), "the first one has not gone");
