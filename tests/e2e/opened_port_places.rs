@@ -250,7 +250,7 @@ def serve():
         client.recv(1000)
         client.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok')
         client.close()
-for _ in range(4): threading.Thread(target=serve).start()
+for _ in range(10): threading.Thread(target=serve).start()
 os.read(made, 32)
 print('a reader is blocked', flush=True)
 while not os.path.exists('go'): time.sleep(0.01)
@@ -274,6 +274,8 @@ fn blocks_only_itself(home: &Home, meanwhile: impl FnOnce()) -> bool {
     start_server(home, "api", 2, port);
     all_answer(home, port, 2);
     home.wait_until("the reader is given up", || home.daemon_log().contains("its memory could not be read within a second"));
+    // Readers that hang take the place of others, so its further calls are left to the kernel.
+    home.wait_until("no more readers are started", || home.ok("describe blocking").stdout.contains("too many ports at once"));
     meanwhile();
     reloads_without_failures(home, "api", port);
     assert!(!home.log("blocking-out-0.log").contains("bound"));
