@@ -273,7 +273,7 @@ impl Sockets {
                 }
             };
             let resumes_ms = interception.calls.spend(CALL_RATE, 1, ctx.now.mono_ms);
-            // Readers that are beyond their deadline may hang for ever.
+            // Readers that are beyond their deadline may never return.
             let may_read = readers < MOST_READERS && !is_full;
             let is_present = interception.is_present(ctx);
             match trapped.call {
