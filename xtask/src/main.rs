@@ -24,6 +24,7 @@ mod rounds;
 mod static_build;
 mod texts;
 mod translations;
+mod trusted_core;
 mod untranslated;
 
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ cargo xtask <task>
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   prose [--list] [--write] [<path>…]   sentences that readers stumble over, and the budget of each area; --write lowers the budgets
-  generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables, the catalogue of translations from the sources (--check: only tell what is out of date)
+  generate [--check] [--pages]         docs/reference/* from the program, docs/pm2-parity.md from its tables, docs/trusted-core.md and the catalogue of translations from the sources (--check: only tell what is out of date; --pages: only the files that need no build of ostler)
   docs [--out DIR] [--base /PATH/] [--check] [--serve [--port N]]   the documentation as a site (Node 20, npm); --check: in a browser
   recording                            the picture of a session in the README
   translated <page>…                   the Chinese page is one of the English page as it is now
