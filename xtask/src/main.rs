@@ -6,6 +6,7 @@
 
 mod bench;
 mod checks;
+mod coverage;
 mod demo;
 mod dist;
 mod docs;
@@ -45,6 +46,7 @@ cargo xtask <task>
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   engines [docker] [podman] [kubernetes] [trixie]  what `export` writes, built and run by real engines (root; tests/engines)
   dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
+  coverage [--write] [<crate>…]        share of lines that the tests of a crate reach, and the floors in coverage.toml; --write raises them
   sim [--seed N] [--steps M]           a long run of the simulation of the daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         "static" => static_build::run(&words),
         "engines" => engines::run(&words),
         "dist" => dist::run(&words),
+        "coverage" => coverage::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {
