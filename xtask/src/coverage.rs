@@ -133,8 +133,8 @@ fn first_line_of_tests(source: &str) -> usize {
     source.find("#[cfg(test)]\nmod tests {").map_or(usize::MAX, |at| source[..at].lines().count() + 1)
 }
 
-/// Adds up the lines of the files below a folder in lcov's form. Tests do not count: neither files
-/// that contain only tests, nor the lines of a file from the one that `end` returns.
+/// Adds up the lines of the files below a folder in lcov's form. Tests do not count: `end` returns
+/// the line at which they begin, and files that contain only tests are left out.
 fn lines_below(lcov: &str, folder: &Path, end: impl Fn(&Path) -> usize) -> Result<Lines> {
     let mut lines = Lines::default();
     let mut last = 0;
