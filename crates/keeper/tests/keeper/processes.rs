@@ -29,6 +29,23 @@ fn exit_codes_and_signals_are_reported() {
     }
 }
 
+/// The kernel reports the stops of a traced child to its tracer, and a child can choose its parent
+/// as that. Such a program still runs, and its exit is reported.
+#[test]
+fn program_that_traces_itself_is_still_a_child() {
+    let home = Home::new();
+    let (_, mut daemon) = home.start();
+    let code = "import ctypes, os\nctypes.CDLL(None).ptrace(0, 0, 0, 0)\nos.kill(os.getpid(), 10) if os.sys.argv[1] == 'signal' else os.execv('/bin/sh', ['sh', '-c', 'exit 7'])";
+    for (key, how, expected) in [(1, "exec", WaitStatus::Code(7)), (2, "signal", WaitStatus::Signal { signal: 10, core: false })] {
+        let process = daemon.spawn(home.program(key, "/usr/bin/python3", &["python3", "-c", code, how]));
+        match daemon.receive() {
+            FromKeeper::Exited { pid, ending, .. } => assert_eq!((pid, ending), (process.pid, expected)),
+            other => panic!("{other:?}"),
+        }
+        daemon.send(&ToKeeper::Ack { key }, &[]);
+    }
+}
+
 #[test]
 fn failed_start_reports_step_and_errno_and_frees_the_key() {
     let home = Home::new();

@@ -88,6 +88,10 @@ fn wait(pid: i32, flags: i32) -> Option<Reaped> {
         if got < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted {
             continue;
         }
+        if got > 0 && libc::WIFSTOPPED(status) {
+            release(got, libc::WSTOPSIG(status));
+            continue;
+        }
         break got;
     };
     if reaped <= 0 {
@@ -96,6 +100,15 @@ fn wait(pid: i32, flags: i32) -> Option<Reaped> {
     // SAFETY: zeroed is a valid rusage, and the kernel filled it.
     let usage = unsafe { usage.assume_init() };
     Some(Reaped { pid: reaped, ending: WaitStatus::from_wait_status(status), usage: Usage::from(&usage) })
+}
+
+/// Continues a child that requested its parent as its tracer (`PTRACE_TRACEME`) and has stopped. The
+/// kernel reports such stops in any case. Without an answer, the child would wait for ever.
+fn release(pid: i32, signal: i32) {
+    // An executed program stops by SIGTRAP, which nothing has sent.
+    let signal = if signal == libc::SIGTRAP { 0 } else { signal };
+    // SAFETY: the kernel reads no memory of ours. It fails if another thread is the tracer.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0usize, libc::c_long::from(signal)) };
 }
 
 impl From<&libc::rusage> for Usage {

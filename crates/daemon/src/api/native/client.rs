@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use ostler_proto::control::{AppMessage, ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF, PROTOCOL, Request, Response};
 use ostler_proto::event::Event;
@@ -470,12 +471,11 @@ impl Clients {
         });
     }
 
-    /// Sends all answers with blocking writes before the daemon exits.
-    pub(crate) fn flush_finally(&mut self) {
-        for client in self.all.values_mut() {
-            // A stuck client must not delay the exit.
-            let patience = Some(std::time::Duration::from_millis(500));
-            if client.stream.set_nonblocking(false).is_ok() && client.stream.set_write_timeout(patience).is_ok() {
+    /// Sends all answers with blocking writes before the daemon exits. A client that reads nothing for
+    /// `patience` loses the rest.
+    pub(crate) fn flush_finally(&mut self, patience: Duration) {
+        for client in self.all.values_mut().filter(|client| !client.out.is_empty()) {
+            if client.stream.set_nonblocking(false).is_ok() && client.stream.set_write_timeout(Some(patience)).is_ok() {
                 let _ = client.drain();
             }
         }

@@ -3,6 +3,7 @@
 mod client;
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use ostler_proto::control::{AppMessage, Event, Position, Progress, Request, Response};
 use ostler_proto::node::Message;
@@ -164,9 +165,14 @@ impl Native {
         ctx.outbox.timers.set(Self::CLIENTS, self.clients.deadline_ms());
     }
 
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: ShutdownKind) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: ShutdownKind) {
         self.answer(ctx);
         self.finish(ctx);
-        self.clients.flush_finally();
+        // The next daemon waits for this one. Without a next one, nothing is urgent.
+        let patience = match ending {
+            ShutdownKind::Retire => Duration::from_millis(500),
+            ShutdownKind::Everything => Duration::from_secs(5),
+        };
+        self.clients.flush_finally(patience);
     }
 }
