@@ -11,6 +11,7 @@ mod dist;
 mod docs;
 mod engines;
 mod examples;
+mod fuzz;
 mod generate;
 mod http;
 mod layers;
@@ -44,6 +45,7 @@ cargo xtask <task>
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   engines [docker] [podman] [kubernetes] [trixie]  what `export` writes, built and run by real engines (root; tests/engines)
   dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
+  fuzz [<target>…] [--seconds N]       hostile bytes for everything that reads bytes from outside, 60 s each (libFuzzer, or a loop without it)
   sim [--seed N] [--steps M]           a long run of the simulation of the daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         "static" => static_build::run(&words),
         "engines" => engines::run(&words),
         "dist" => dist::run(&words),
+        "fuzz" => fuzz::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {
