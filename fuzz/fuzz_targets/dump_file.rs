@@ -1,8 +1,4 @@
-//! The text of a saved list, of PM2 or ours.
+//! Saved lists of PM2 and ostler.
 #![no_main]
 
-#[allow(dead_code, reason = "each target asks a part of it")]
-#[path = "../../crates/proto/tests/hostile/checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::dump(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("dump_file", bytes));

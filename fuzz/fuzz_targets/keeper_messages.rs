@@ -1,4 +1,4 @@
-//! A message between daemon and keeper, either way.
+//! Messages between daemon and keeper.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_keeper::fake_keeper::check_message(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("keeper_messages", bytes));

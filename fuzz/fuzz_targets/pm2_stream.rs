@@ -1,8 +1,4 @@
-//! Bytes that a client sends to `rpc.sock`: frames, requests, and the apps in them.
+//! Frames and calls on PM2's sockets.
 #![no_main]
 
-#[allow(dead_code, reason = "each target asks a part of it")]
-#[path = "../../crates/proto/tests/hostile/checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::stream(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("pm2_stream", bytes));

@@ -1,8 +1,4 @@
-//! A datagram of a program by the sd_notify protocol.
+//! Datagrams of sd_notify.
 #![no_main]
 
-#[allow(dead_code, reason = "each target asks a part of it")]
-#[path = "../../crates/proto/tests/hostile/checks.rs"]
-mod checks;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::notify(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("sd_notify", bytes));

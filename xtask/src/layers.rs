@@ -39,13 +39,14 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),
+    ("ostler-fuzzing", Allowed::Shipped),
     ("ostler-testkit", Allowed::Shipped),
     ("ostler-bench", Allowed::Shipped),
     ("xtask", Allowed::Shipped),
 ];
 
 /// Crates that never ship: only these crates and dev-dependencies may use them.
-const TOOLS: &[&str] = &["ostler-testkit", "ostler-bench", "xtask"];
+const TOOLS: &[&str] = &["ostler-testkit", "ostler-fuzzing", "ostler-bench", "xtask"];
 
 /// Crates (by prefix) that a crate of the workspace must not depend on, even indirectly, and the
 /// reason.

@@ -12,6 +12,7 @@ mod dist;
 mod docs;
 mod engines;
 mod examples;
+mod fuzz;
 mod generate;
 mod http;
 mod layers;
@@ -47,6 +48,7 @@ cargo xtask <task>
   engines [docker] [podman] [kubernetes] [trixie]  what `export` writes, built and run by real engines (root; tests/engines)
   dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
   coverage [--write] [<crate>…]        share of lines that the tests of a crate reach, and the floors in coverage.toml; --write raises them
+  fuzz [<target>…] [--seconds N]       hostile bytes for everything that reads bytes from outside, 60 s each (libFuzzer, or a loop without it)
   sim [--seed N] [--steps M]           a long run of the simulation of the daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         "engines" => engines::run(&words),
         "dist" => dist::run(&words),
         "coverage" => coverage::run(&words),
+        "fuzz" => fuzz::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {

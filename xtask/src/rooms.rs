@@ -135,6 +135,7 @@ const ROOMS: &[(&str, RoomKind)] = &[
     ("features::serving::sockets", RoomKind::Feature),
     ("boot", RoomKind::Assembly),
     ("control", RoomKind::Assembly),
+    ("fuzz", RoomKind::Assembly),
     ("features", RoomKind::Assembly),
     ("features::edges", RoomKind::Assembly),
     ("features::reactions", RoomKind::Assembly),
@@ -224,6 +225,7 @@ const DASHBOARD: &[(&str, RoomKind)] = &[
     // Evaluates the findings of the features.
     ("alerts", RoomKind::Step),
     ("site", RoomKind::Step),
+    ("fuzz", RoomKind::Assembly),
     ("routes", RoomKind::Assembly),
     ("server", RoomKind::Assembly),
 ];
@@ -243,6 +245,7 @@ const ALERTS: &[(&str, RoomKind)] = &[
     ("render", RoomKind::Feature),
     ("journal", RoomKind::Step),
     ("dispatch", RoomKind::Step),
+    ("fuzz", RoomKind::Assembly),
 ];
 
 /// Returns all forbidden dependencies between rooms, and all circles of files.

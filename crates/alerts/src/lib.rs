@@ -14,6 +14,9 @@ pub mod config;
 pub mod dispatch;
 pub mod engine;
 mod fields;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod input;
 pub mod journal;
 pub mod message;

@@ -213,13 +213,14 @@ fn beside(file: &str, other: &str) -> String {
 }
 
 /// Returns the name derived from a script or command line: last path part, without its last
-/// extension.
+/// extension. A command line may have several lines; a name has none.
 pub(crate) fn default_name(script: &str) -> String {
-    let last = script.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    match last.rfind('.') {
-        Some(dot) if dot > 0 => last[..dot].to_owned(),
-        _ => last.to_owned(),
-    }
+    let last = script.trim_end().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let name = match last.rfind('.') {
+        Some(dot) if dot > 0 => &last[..dot],
+        _ => last,
+    };
+    name.replace(char::is_control, "_")
 }
 
 /// Checks one app. Returns `None` if the app is unusable.
@@ -454,6 +455,7 @@ pub(crate) mod tests {
             ("app.test.js", "app.test"),
             ("node app.js && echo done", "node app"),
             ("/x/.hidden", ".hidden"),
+            ("cd web\nnode app.js\n", "cd web_node app"),
             ("", ""),
         ];
         for (script, name) in cases {

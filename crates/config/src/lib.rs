@@ -17,6 +17,9 @@ mod context;
 mod fault;
 mod file;
 pub mod find;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod jobs;
 pub mod keys;

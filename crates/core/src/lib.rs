@@ -9,6 +9,9 @@ pub mod app;
 pub mod cron;
 pub mod environment;
 pub mod errors;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod health;
 pub mod home;
 pub mod lifecycle;

@@ -10,6 +10,9 @@ mod boot;
 mod control;
 mod engine;
 mod features;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 mod logs;
 mod platform;
 #[cfg(test)]

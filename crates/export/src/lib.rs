@@ -35,6 +35,9 @@ mod systemd;
 mod tests;
 mod yaml;
 
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use import::fuzz;
 pub use coverage::{ROWS, Row, Support, reference, support};
 pub use env_files::EnvFile;
 pub use import::{

@@ -19,6 +19,9 @@
 
 mod batches;
 pub mod events;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 mod hosts;
 mod interleave;
 pub mod merge;

@@ -32,6 +32,9 @@ mod bits;
 mod block;
 mod disk;
 mod files;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 mod growing_points;
 mod journal;
 mod names;

@@ -39,9 +39,3 @@ impl Peer {
         Ok(Some((decode(&packet.payload).map_err(invalid)?, packet.fds)))
     }
 }
-
-/// Checks that any bytes on the link are either malformed or a message that encodes to the same
-/// bytes again.
-pub fn check_message(bytes: &[u8]) {
-    crate::link::codec::check(bytes);
-}

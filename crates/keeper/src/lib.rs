@@ -25,6 +25,9 @@ mod daemon;
 mod environment;
 #[cfg(feature = "simulation")]
 pub mod fake_keeper;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 mod home;
 mod keeper;
 mod launch;

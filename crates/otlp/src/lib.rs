@@ -17,6 +17,9 @@
 pub mod answer;
 pub mod decode;
 pub mod encode;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod queue;
 pub mod rate;
 pub mod span;

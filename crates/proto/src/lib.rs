@@ -8,6 +8,9 @@ pub mod event;
 mod failure;
 mod figures;
 pub mod frame;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod health;
 pub mod host;
 pub mod instance;

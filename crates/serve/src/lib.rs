@@ -18,6 +18,9 @@ mod body;
 mod conditions;
 mod encoding;
 mod files;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 mod kinds;
 mod listing;
 mod memory;

@@ -9,6 +9,9 @@
 pub mod cgroup;
 pub mod fd;
 pub mod fs;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod machine;
 mod math;
 pub mod memory;

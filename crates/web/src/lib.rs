@@ -20,6 +20,9 @@ pub mod alerts;
 mod clock;
 mod daemon;
 pub mod errors;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod history;
 mod hosts;
 mod http;

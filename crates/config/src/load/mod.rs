@@ -1,6 +1,8 @@
 //! Loads files: reads them, recognizes the format, then parses or evaluates.
 
 mod data;
+#[cfg(debug_assertions)]
+pub(crate) mod fuzz;
 mod js;
 mod key_path;
 mod literals;

@@ -7,6 +7,8 @@ mod env;
 mod env_file;
 mod expand;
 mod file_server;
+#[cfg(debug_assertions)]
+pub(crate) mod fuzz;
 mod hooks;
 mod interpreter;
 mod limits;

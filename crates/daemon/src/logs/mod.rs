@@ -40,6 +40,8 @@ pub(crate) mod carry;
 mod container_output;
 mod control;
 mod format;
+#[cfg(debug_assertions)]
+pub(crate) mod fuzz;
 pub(crate) mod line_times;
 mod open;
 pub(crate) mod outputs;

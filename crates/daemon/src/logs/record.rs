@@ -128,7 +128,7 @@ impl Writer {
     }
 }
 
-fn encode(checkpoint: &Checkpoint) -> [u8; SLOT_BYTES as usize] {
+pub(super) fn encode(checkpoint: &Checkpoint) -> [u8; SLOT_BYTES as usize] {
     let mut writer = Writer { bytes: [0; SLOT_BYTES as usize], at: 8 };
     let [open_out, open_error] = checkpoint.open;
     let stream = u8::try_from(checkpoint.stream).unwrap_or(0);
@@ -182,7 +182,7 @@ impl Reader<'_> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     let mut reader = Reader { bytes };
     let sum = reader.u64()?;
     if sum != fnv_64(reader.bytes) {

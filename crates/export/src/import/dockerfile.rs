@@ -131,7 +131,7 @@ pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) 
             "EXPOSE" if stage.port.is_none() => {
                 stage.port = rest.split_whitespace().find_map(|port| {
                     let number = port.strip_suffix("/tcp").unwrap_or(port);
-                    number.split('-').next()?.parse().ok()
+                    number.split('-').next()?.parse().ok().filter(|port| *port > 0)
                 });
             }
             "STOPSIGNAL" => stage.stop_signal = Some(rest),
@@ -224,7 +224,9 @@ fn pairs(rest: &str) -> Vec<(String, String)> {
     if !first.contains('=') {
         return rest.split_once(char::is_whitespace).map(|(name, value)| (name.to_owned(), value.trim().to_owned())).into_iter().collect();
     }
-    split(rest).iter().filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let words = split(rest);
+    let pairs = words.iter().filter_map(|word| word.split_once('=')).filter(|(name, _)| !name.is_empty());
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Returns the words of a command. A text is for the shell, unless the shell would only split it.
@@ -349,6 +351,8 @@ mod tests {
 
     #[test]
     fn args_env_and_workdir_are_expanded() {
+        let stage = read("FROM x\nENV =x A=1\nEXPOSE 0 99999 80\n", None, &[]).unwrap();
+        assert_eq!((stage.env, stage.port), (vec![("A".to_owned(), "1".to_owned())], Some(80)));
         let dockerfile = "ARG V=20\nFROM node:${V} AS a\nARG PORT=80\nARG V\nENV A=\"x y\" B=$PORT C=${V}-${NONE:-d}\nENV OLD the rest\nWORKDIR /srv\nWORKDIR web/../api\nEXPOSE $PORT/tcp 90\nCOPY packages/api/dist ./dist\nSTOPSIGNAL SIGQUIT\nHEALTHCHECK CMD x\n";
         let stage = read(dockerfile, None, &[("PORT".into(), "8080".into())]).unwrap();
         let env: Vec<String> = stage.env.iter().map(|(name, value)| format!("{name}={value}")).collect();

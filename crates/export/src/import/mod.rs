@@ -8,6 +8,8 @@ mod compose_merge;
 mod compose_project;
 mod dockerfile;
 pub(crate) mod dotenv;
+#[cfg(debug_assertions)]
+pub mod fuzz;
 mod ini;
 mod interpolate;
 mod keys;

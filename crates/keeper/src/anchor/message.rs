@@ -5,7 +5,7 @@ use crate::link::codec::{Input, Malformed, Wire, messages};
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum ToAnchor {
+pub(crate) enum ToAnchor {
     /// The daemon has its end of the link. From now on, the end of the link means that both are
     /// gone.
     Arm,

@@ -32,6 +32,8 @@ use std::os::fd::OwnedFd;
 use ostler_sys::ProcRef;
 
 pub(crate) use link::{AnchorLink, Anchors};
+#[cfg(debug_assertions)]
+pub(crate) use message::ToAnchor;
 pub(crate) use process::Anchor;
 
 /// Prefix of the name under which the keeper's end of the link is held. The anchor's pid and start

@@ -289,43 +289,10 @@ messages!(FromKeeper {
     13 => Keep { name },
 });
 
-/// Checks that any bytes are either malformed or a message that encodes to the same bytes again.
-#[cfg(any(test, feature = "simulation"))]
-pub(crate) fn check(bytes: &[u8]) {
-    if let Ok(message) = decode::<ToKeeper>(bytes) {
-        assert_eq!(&*encode(&message), bytes, "{message:?}");
-    }
-    if let Ok(message) = decode::<FromKeeper>(bytes) {
-        assert_eq!(&*encode(&message), bytes, "{message:?}");
-    }
-}
-
-#[cfg(test)]
-#[path = "../../../proto/tests/hostile/changes.rs"]
-mod changes;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use proptest::sample::Index;
-
-    #[test]
-    fn corpus_messages_decode_without_panic() {
-        for (name, bytes) in changes::corpus("keeper_messages") {
-            println!("{name}");
-            check(&bytes);
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn mutated_messages_decode_without_panic(file in any::<Index>(), changes in prop::collection::vec(changes::change(), 1..6)) {
-            check(&changes::changed(&changes::corpus("keeper_messages"), &file, &changes));
-        }
-    }
 
     fn spec() -> SpawnSpec {
         SpawnSpec {

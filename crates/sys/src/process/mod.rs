@@ -4,7 +4,7 @@ pub mod child;
 pub(crate) mod clone;
 pub mod cstrings;
 pub mod descriptors;
-mod entry;
+pub(crate) mod entry;
 mod errno;
 pub mod exec;
 pub mod fork;

@@ -26,7 +26,7 @@ pub(crate) fn answer(path: &str, head: &Parts) -> Option<Response<Body>> {
 
 /// Sends a packed file. `tag` is its version, in quotes.
 pub(crate) fn reply(kind: &'static str, tag: &'static str, gzip: &'static [u8], head: &Parts) -> Response<Body> {
-    let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == tag.as_bytes());
+    let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == tag.as_bytes());
     let mut response = if is_known {
         empty(StatusCode::NOT_MODIFIED)
     } else if takes_gzip(head) {
@@ -80,6 +80,7 @@ mod tests {
         assert_eq!((page.status().as_u16(), page.headers()[CONTENT_ENCODING].to_str().unwrap()), (200, "gzip"));
         let tag = page.headers()[ETAG].to_str().unwrap().to_owned();
         assert_eq!(get("", &[("if-none-match", &tag)]).unwrap().status(), 304);
+        assert_eq!(get("", &[("if-none-match", "\"of-an-older-program\"")]).unwrap().status(), 200);
         assert!(!get("page.js", &[("accept-encoding", "gzip;q=0")]).unwrap().headers().contains_key(CONTENT_ENCODING));
         assert!(["../Cargo.toml", "order.txt", "api.js", "%2e%2e", "index.html/"].iter().all(|path| get(path, &[]).is_none()));
     }

@@ -11,6 +11,8 @@
 //! receiver does not accept waits in bounded memory. If this process is killed, all of it is lost.
 
 mod figures;
+#[cfg(debug_assertions)]
+pub(crate) mod fuzz;
 mod instances;
 mod push;
 mod receiver;

@@ -38,7 +38,7 @@ use crate::http::reply::{Body, full};
 const LIMITS: Limits = Limits { patience: Duration::from_secs(30), connections: 64, guests: None };
 /// Maximum size of a body as received, and after decompression.
 const MOST: usize = 4 << 20;
-const MOST_UNPACKED: u64 = 16 << 20;
+pub(super) const MOST_UNPACKED: u64 = 16 << 20;
 /// Maximum total size of the bodies that are being received.
 const ON_THEIR_WAY: usize = 16 << 20;
 /// Time limit for a body.
@@ -129,7 +129,7 @@ fn problem(otlp: &Otlp, text: String) {
 }
 
 /// Refusal: status, advice, and seconds until a retry.
-struct Rejection {
+pub(super) struct Rejection {
     status: StatusCode,
     why: String,
     after: Option<u64>,
@@ -290,7 +290,7 @@ impl Receiver {
 }
 
 /// Returns the decompressed body.
-fn unpacked(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Vec<u8>, Rejection> {
+pub(super) fn unpacked(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Vec<u8>, Rejection> {
     match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => Ok(bytes),
         Some(b"gzip") => {

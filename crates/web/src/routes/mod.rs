@@ -6,6 +6,8 @@ mod alerts;
 mod apps;
 mod errors;
 mod events;
+#[cfg(debug_assertions)]
+pub(crate) mod fuzz;
 mod history;
 mod hosts;
 mod live;

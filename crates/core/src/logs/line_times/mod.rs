@@ -130,7 +130,7 @@ impl LineTimes {
         let mut entries = decode(bytes);
         match entries.last() {
             Some(last) if last.length > end.length => entries.clear(),
-            Some(last) if last.length < end.length && end.at_ms + CLOCK_NOISE_MS >= last.at_ms => {
+            Some(last) if last.length < end.length && end.at_ms.saturating_add(CLOCK_NOISE_MS) >= last.at_ms => {
                 entries.push(Entry { at_ms: end.at_ms.max(last.at_ms), ..end });
             }
             _ => {}

@@ -10,7 +10,10 @@ const KEPT: usize = 4 << 20;
 
 /// An expression.
 #[derive(Clone, Debug)]
-pub(super) struct Expression(Regex);
+pub(super) struct Expression {
+    regex: Regex,
+    names_ends: bool,
+}
 
 impl Expression {
     /// Compiles an expression, or a text in which each character is literal.
@@ -22,7 +25,7 @@ impl Expression {
         let mut builder = RegexBuilder::new(&text);
         builder.case_insensitive(ignores_case).multi_line(true).crlf(true).size_limit(COMPILED).dfa_size_limit(KEPT);
         match builder.build() {
-            Ok(regex) => Ok(Self(regex)),
+            Ok(regex) => Ok(Self { regex, names_ends: is_regex && names_ends(&text) }),
             Err(regex::Error::CompiledTooBig(_)) => Err(SearchError::TooLarge),
             // The parser's message marks the position of the fault over several lines. Only its
             // last line describes the fault.
@@ -34,11 +37,24 @@ impl Expression {
 
     /// Returns true if it matches somewhere in this line.
     pub(super) fn is_match(&self, line: &[u8]) -> bool {
-        self.0.is_match(line)
+        self.regex.is_match(line)
     }
 
     /// Returns the start of the first match from this position on.
     pub(super) fn find_at(&self, bytes: &[u8], from: usize) -> Option<usize> {
-        self.0.find_at(bytes, from).map(|found| found.start())
+        self.regex.find_at(bytes, from).map(|found| found.start())
     }
+
+    /// Returns true if it may refer to the ends of what is searched, so that each line has to be
+    /// searched on its own.
+    pub(super) fn names_ends(&self) -> bool {
+        self.names_ends
+    }
+}
+
+/// Returns true for `\A`, `\z`, and flags that turn off `m`, with which `^` and `$` mean lines. True
+/// for some other expressions, too, which are only searched more slowly.
+fn names_ends(text: &str) -> bool {
+    let flags = text.match_indices("(?").map(|(at, _)| text[at + 2..].split([')', ':']).next().unwrap_or_default());
+    text.contains("\\A") || text.contains("\\z") || flags.filter_map(|flags| flags.split_once('-')).any(|(_, off)| off.contains('m'))
 }

@@ -20,6 +20,10 @@ impl Expression {
         match *self {}
     }
 
+    pub(super) fn names_ends(&self) -> bool {
+        match *self {}
+    }
+
     pub(super) fn find_at(&self, _: &[u8], _: usize) -> Option<usize> {
         match *self {}
     }

@@ -63,8 +63,9 @@ impl Pattern {
     pub(super) fn lines(&self, bytes: &[u8], range: Range<usize>, each: &mut dyn FnMut(Range<usize>) -> bool) {
         let (mut from, end) = (range.start, range.end.min(bytes.len()));
         // A match of an expression may span lines. From then on each line is checked on its own;
-        // otherwise each line might cause a search to the end of everything.
-        let mut by_line = false;
+        // otherwise each line might cause a search to the end of everything. So is each line of an
+        // expression for the ends of a line such as `\z`.
+        let mut by_line = matches!(&self.0, PatternKind::Expression(expression) if expression.names_ends());
         while from < end {
             let at = match &self.0 {
                 PatternKind::All => Some(from),
@@ -122,6 +123,8 @@ mod tests {
             // No match spans lines, even if the expression would.
             ("200\\s+get", true, false, vec![]),
             ("[^x]*POST", true, false, vec!["POST /aä 500"]),
+            ("\\AGET|500\\z", true, false, vec!["GET /a 200", "get /b 500", "POST /a\u{e4} 500"]),
+            ("(?-m)^get", true, false, vec!["get /b 500"]),
             ("a(b", false, false, vec![]),
             ("", false, false, vec!["GET /a 200", "get /b 500", "", "POST /aä 500", "über GET"]),
         ] {

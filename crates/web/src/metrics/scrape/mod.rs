@@ -14,6 +14,8 @@
 //! the sums over a restart. All of it is bounded, because an app may write anything.
 
 mod fetch;
+#[cfg(debug_assertions)]
+pub(crate) mod fuzz;
 mod history_values;
 mod page;
 mod run;

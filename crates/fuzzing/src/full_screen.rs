@@ -1,0 +1,4 @@
+//! Full-screen files of the binary.
+
+#[path = "../../ostler/src/full_screen/input.rs"]
+pub(crate) mod input;

@@ -1,0 +1,3 @@
+//! Log files of the binary.
+
+pub(crate) mod search;

@@ -1,0 +1,4 @@
+//! Text files of the binary.
+
+#[path = "../../ostler/src/text/safe.rs"]
+pub(crate) mod safe;

@@ -1,0 +1,4 @@
+//! Templates and texts of alerts.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("alert_templates", bytes));

@@ -1,0 +1,4 @@
+//! Certificates and addresses.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("certificate", bytes));

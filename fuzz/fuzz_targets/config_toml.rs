@@ -1,0 +1,4 @@
+//! Configuration in TOML.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("config_toml", bytes));

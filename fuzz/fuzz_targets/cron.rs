@@ -1,0 +1,4 @@
+//! Cron patterns.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("cron", bytes));

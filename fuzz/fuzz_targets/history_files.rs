@@ -1,0 +1,4 @@
+//! Files of the metrics over time.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("history_files", bytes));

@@ -1,0 +1,4 @@
+//! Hosts file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("hosts_file", bytes));

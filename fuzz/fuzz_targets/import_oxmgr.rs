@@ -1,0 +1,4 @@
+//! Files of OxMgr.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("import_oxmgr", bytes));

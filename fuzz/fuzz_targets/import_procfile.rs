@@ -1,0 +1,4 @@
+//! Procfiles.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("import_procfile", bytes));

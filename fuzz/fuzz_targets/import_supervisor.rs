@@ -1,0 +1,4 @@
+//! Files of supervisor.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("import_supervisor", bytes));

@@ -1,0 +1,4 @@
+//! Journal and state file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("journal", bytes));

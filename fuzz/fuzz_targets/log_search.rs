@@ -1,0 +1,4 @@
+//! Patterns and lines of a log search.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("log_search", bytes));

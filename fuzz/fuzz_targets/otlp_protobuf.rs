@@ -1,0 +1,4 @@
+//! OpenTelemetry in protobuf.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ostler_fuzzing::check("otlp_protobuf", bytes));
