@@ -122,7 +122,7 @@ fn is_safe(outgoing: Outgoing, is_free: bool) {
     }
 }
 
-/// Checks the outbox on disk: its intact beginning counts, and what is read can be written and read
+/// Checks the outbox on disk: its intact beginning counts, and its contents can be written and read
 /// again. Lines without a checksum are checked with theirs.
 pub fn alert_outbox(bytes: &[u8]) {
     let (contents, damage) = OutboxContents::read(bytes);

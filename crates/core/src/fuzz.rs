@@ -221,7 +221,7 @@ pub fn probe_response(bytes: &[u8]) {
     assert!(shown.is_none() || shown == line, "{shown:?}, then {line:?}");
 }
 
-/// Checks a command line: it can be split, and quoted words come back.
+/// Checks a command line: it can be split, and quoted words stay the same.
 pub fn command_line(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let words = split(&text);

@@ -5,7 +5,7 @@ pub use crate::logs::fuzz::{log_checkpoint, log_lines};
 use crate::state::store::record::encode;
 use crate::state::store::{Record, Snapshot};
 
-/// Checks a journal or state file: its valid beginning counts, and what is read can be written
+/// Checks a journal or state file: its valid beginning counts, and its records can be written
 /// again. Lines without a checksum are checked with theirs.
 pub fn journal(bytes: &[u8]) {
     let (snapshot, good) = Snapshot::read(bytes);

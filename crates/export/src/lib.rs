@@ -35,11 +35,11 @@ mod systemd;
 mod tests;
 mod yaml;
 
+pub use coverage::{ROWS, Row, Support, reference, support};
+pub use env_files::EnvFile;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use import::fuzz;
-pub use coverage::{ROWS, Row, Support, reference, support};
-pub use env_files::EnvFile;
 pub use import::{
     BuildError, CannotRun, ComposeContext, ComposeProject, ComposeService, DockerfileError, EnvFileError, FileContext, ImportError,
     ImportFormat, Imported, NoCommand, UnreadableFile, compose_project, compose_variables, import, import_compose, import_reference,

@@ -1,8 +1,8 @@
 //! Registry of the checks of everything that reads bytes from outside, for any bytes. Not shipped.
 //!
 //! A check is a function in the module `fuzz` of the crate that has the reader. It takes bytes and
-//! panics if the reader does not behave: it always answers, within bounds, and agrees with a second
-//! reader or its own writer if there is one. [`each!`] lists all checks. From this list come the
+//! panics if the reader breaks a rule. A reader always returns, within bounds. It agrees with a second
+//! reader or with its own writer. [`each!`] lists all checks. From this list come the
 //! tests over the corpora (`tests/targets`), the targets of libFuzzer (`fuzz/`) and
 //! `cargo xtask fuzz`.
 //!

@@ -1,4 +1,4 @@
-//! Checks of what a terminal gets and sends.
+//! Checks of the output for a terminal, and of its input.
 
 use crate::full_screen::input::{Input, Key, Reader};
 use crate::text::safe::safe;

@@ -4,8 +4,8 @@ use ostler_core::app::EnvMap;
 
 use super::env_file::Syntax;
 
-/// Checks the three syntaxes of env files: names and values can be variables, and values that are
-/// quoted come back.
+/// Checks the three syntaxes of env files: names and values can be variables, and quoted values stay
+/// the same.
 pub fn env_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for syntax in [Syntax::Dotenv, Syntax::Systemd, Syntax::Foreman] {

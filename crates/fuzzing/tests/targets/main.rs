@@ -3,7 +3,7 @@
 //! The normal run takes about half a second of processor time per target, and its inputs are the same
 //! each time. `cargo xtask fuzz` runs the same loop for longer if libFuzzer is not available
 //! (`OSTLER_FUZZ_SECONDS`, `OSTLER_SEED`).
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![cfg(debug_assertions)]
 
 mod corpus;

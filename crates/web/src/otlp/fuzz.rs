@@ -9,8 +9,8 @@ use hyper::header::{CONTENT_ENCODING, HeaderValue};
 
 use super::receiver::{MOST_UNPACKED, unpacked};
 
-/// Checks a compressed request of OpenTelemetry: it is unpacked within bounds, and what is packed
-/// comes back.
+/// Checks a compressed request of OpenTelemetry: it is unpacked within bounds, and packed bytes stay
+/// the same.
 pub fn otlp_gzip(bytes: &[u8]) {
     let gzip = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
     if let Ok(body) = unpacked(&gzip, bytes.to_vec()) {

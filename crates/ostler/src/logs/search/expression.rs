@@ -45,7 +45,7 @@ impl Expression {
         self.regex.find_at(bytes, from).map(|found| found.start())
     }
 
-    /// Returns true if it may refer to the ends of what is searched, so that each line has to be
+    /// Returns true if it may refer to the ends of the searched text, so that each line has to be
     /// searched on its own.
     pub(super) fn names_ends(&self) -> bool {
         self.names_ends

@@ -2,7 +2,7 @@
 
 use super::page::{Family, FamilyKind, FamilyValue, MOST_SERIES, Page, page};
 
-/// Checks a page of Prometheus' text format: it is bounded, and what is kept can be written and read
+/// Checks a page of Prometheus' text format: it is bounded, and its samples can be written and read
 /// again.
 pub fn prometheus_page(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
