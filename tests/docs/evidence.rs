@@ -147,8 +147,8 @@ fn unknown_names_are_detected() {
     assert!(check_command("cargo nextest run -p ostler --test e2e gone_away", &tests).is_err());
     assert_eq!(check_command("cargo nextest run -p ostler --test e2e promise_1", &tests), Ok(()));
     assert_eq!(check_command("cargo nextest run -p ostler-daemon simulation::past", &tests), Ok(()));
-    assert_eq!(check_command("cargo nextest run -p ostler-keeper --test keeper", &tests), Ok(()));
-    assert!(check_command("cargo nextest run -p ostler-keeper keeper", &tests).is_err(), "the name of the binary is no part of a test");
+    assert_eq!(check_command("cargo nextest run -p ostler-config --test safeguards", &tests), Ok(()));
+    assert!(check_command("cargo nextest run -p ostler-config safeguards", &tests).is_err(), "the name of the binary is no part of a test");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn wait(pid: i32, flags: i32) -> Option<Reaped> {
 }
 
 /// Continues a child that requested its parent as its tracer (`PTRACE_TRACEME`) and has stopped. The
-/// kernel reports such stops in any case. Without an answer, the child would wait for ever.
+/// kernel reports such stops in any case. Without an answer, the child would never continue.
 fn release(pid: i32, signal: i32) {
     // An executed program stops by SIGTRAP, which nothing has sent.
     let signal = if signal == libc::SIGTRAP { 0 } else { signal };
