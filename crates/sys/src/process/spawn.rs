@@ -19,6 +19,9 @@ use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
+use crate::confine::Confining;
+use crate::confine::apply::ConfinementPlan;
+use crate::confine::denial::DenialFilter;
 use crate::process::clone::clone_and_wait;
 use crate::process::cstrings::{CStrings, PidTexts};
 use crate::process::rlimit::Rlimit;
@@ -91,6 +94,14 @@ pub enum SpawnStep {
     Key = 13,
     /// The filter of system calls was installed, but its listener could not be sent.
     Filter = 14,
+    /// Separate mounts.
+    Mount = 15,
+    /// Capabilities.
+    Capabilities = 16,
+    /// No new privileges.
+    NoNewPrivs = 17,
+    /// Enforcing the ruleset of Landlock.
+    Landlock = 18,
     /// A code that this version does not know.
     Unknown = 255,
 }
@@ -113,6 +124,10 @@ impl SpawnStep {
             Self::Receive => "receive",
             Self::Key => "key",
             Self::Filter => "seccomp",
+            Self::Mount => "mount",
+            Self::Capabilities => "capset",
+            Self::NoNewPrivs => "no_new_privs",
+            Self::Landlock => "landlock",
             Self::Unknown => "spawn",
         }
     }
@@ -124,7 +139,7 @@ impl SpawnStep {
 
     /// Returns the step of a [`SpawnStep::code`]; unknown codes give `Unknown`.
     pub fn from_code(code: u8) -> Self {
-        const ALL: [SpawnStep; 14] = [
+        const ALL: [SpawnStep; 18] = [
             SpawnStep::Clone,
             SpawnStep::Session,
             SpawnStep::Descriptors,
@@ -139,6 +154,10 @@ impl SpawnStep {
             SpawnStep::Receive,
             SpawnStep::Key,
             SpawnStep::Filter,
+            SpawnStep::Mount,
+            SpawnStep::Capabilities,
+            SpawnStep::NoNewPrivs,
+            SpawnStep::Landlock,
         ];
         ALL.into_iter().find(|step| step.code() == code).unwrap_or(Self::Unknown)
     }
@@ -171,6 +190,8 @@ pub struct Placement<'a> {
     /// Socket to which the process sends the listener for its calls of `bind` and `listen`, see
     /// [`crate::seccomp`].
     pub call_reports: Option<BorrowedFd<'a>>,
+    /// Restrictions of the process; `None` = none.
+    pub confining: Option<Confining<'a>>,
 }
 
 /// Starts a program as our child, leader of a new session and process group, with exactly the given
@@ -199,6 +220,14 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
         moves.push(FdMove { source: socket.as_raw_fd(), target });
         Interception { filter: CallFilter::new(), reports: target }
     });
+    let confinement = placement.confining.map(|Confining { confinement, ruleset }| {
+        let ruleset = ruleset.map(|ruleset| {
+            let target = beyond(&moves);
+            moves.push(FdMove { source: ruleset.as_raw_fd(), target });
+            target
+        });
+        ConfinementPlan { confinement, ruleset, filter: DenialFilter::of(confinement) }
+    });
     // SAFETY: these read our own ids and cannot fail.
     let ours = unsafe { (libc::geteuid(), libc::getegid()) };
     let mut plan = ChildPlan {
@@ -212,6 +241,7 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
         ignored: signal::ignored(),
         already_that_user: spec.user.as_ref().is_some_and(|user| (user.uid, user.gid) == ours),
         interception,
+        confinement,
         failure: None,
     };
     let dumpable = spec.user.is_some() && prctl_get_dumpable() == 1;
@@ -247,6 +277,7 @@ struct ChildPlan<'a> {
     ignored: u64,
     already_that_user: bool,
     interception: Option<Interception>,
+    confinement: Option<ConfinementPlan<'a>>,
     failure: Option<SpawnError>,
 }
 
@@ -322,6 +353,12 @@ unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> Spaw
                 }
                 libc::close(interception.reports);
             }
+            let changes_user = plan.spec.user.is_some() && !plan.already_that_user;
+            if let Some(confinement) = &plan.confinement
+                && let Err(step) = confinement.before_user(changes_user)
+            {
+                break 'steps step;
+            }
             if let Some(user) = &plan.spec.user
                 && let Err(step) = become_user(user, plan.already_that_user)
             {
@@ -329,6 +366,14 @@ unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> Spaw
             }
             if !plan.spec.cwd.is_empty() && libc::chdir(plan.spec.cwd.as_ptr()) < 0 {
                 break 'steps SpawnStep::Chdir;
+            }
+            if let Some(confinement) = &plan.confinement {
+                if let Err(step) = confinement.after_user() {
+                    break 'steps step;
+                }
+                if let Some(ruleset) = confinement.ruleset {
+                    libc::close(ruleset);
+                }
             }
             plan.pid_texts.fill(libc::getpid().unsigned_abs());
             libc::execve(plan.spec.program.as_ptr(), plan.argv, plan.envp);
