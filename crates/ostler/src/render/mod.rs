@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 mod out;
 mod progress;
 mod rollout;
+mod sandbox;
 #[cfg(test)]
 mod screen;
 mod style;

@@ -18,18 +18,17 @@ const CREATE_RULESET_VERSION: u32 = 1;
 const RULE_PATH_BENEATH: u32 = 1;
 const RULE_NET_PORT: u32 = 2;
 
+// No rule allows bits 6 and 11: new device files.
 const EXECUTE: u64 = 1 << 0;
 const WRITE_FILE: u64 = 1 << 1;
 const READ_FILE: u64 = 1 << 2;
 const READ_DIR: u64 = 1 << 3;
 const REMOVE_DIR: u64 = 1 << 4;
 const REMOVE_FILE: u64 = 1 << 5;
-const MAKE_CHAR: u64 = 1 << 6;
 const MAKE_DIR: u64 = 1 << 7;
 const MAKE_REG: u64 = 1 << 8;
 const MAKE_SOCK: u64 = 1 << 9;
 const MAKE_FIFO: u64 = 1 << 10;
-const MAKE_BLOCK: u64 = 1 << 11;
 const MAKE_SYM: u64 = 1 << 12;
 const REFER: u64 = 1 << 13;
 const TRUNCATE: u64 = 1 << 14;
@@ -249,13 +248,16 @@ pub fn open_beneath(folder: BorrowedFd<'_>, path: &std::path::Path) -> Result<Ow
 mod tests {
     use super::*;
 
+    /// Bits of new device files.
+    const DEVICE_FILES: u64 = 1 << 6 | 1 << 11;
+
     #[test]
     fn older_versions_know_fewer_accesses() {
         for (abi, access, bits) in [
-            (1, Access::Write, VERSION_1 & !(MAKE_CHAR | MAKE_BLOCK)),
-            (2, Access::Write, VERSION_1 & !(MAKE_CHAR | MAKE_BLOCK) | REFER),
+            (1, Access::Write, VERSION_1 & !DEVICE_FILES),
+            (2, Access::Write, VERSION_1 & !DEVICE_FILES | REFER),
             (7, Access::Read, READ_FILE | READ_DIR | EXECUTE),
-            (4, Access::Device, VERSION_1 & !(MAKE_CHAR | MAKE_BLOCK | EXECUTE) | REFER | TRUNCATE),
+            (4, Access::Device, VERSION_1 & !(DEVICE_FILES | EXECUTE) | REFER | TRUNCATE),
             (0, Access::Write, 0),
         ] {
             assert_eq!(access.in_version(abi), bits, "{abi} {access:?}");

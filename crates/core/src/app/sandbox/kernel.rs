@@ -21,6 +21,9 @@ const NET: (u32, &str) = (4, "6.7");
 /// Version from which signals and abstract unix sockets are restricted.
 const SCOPE: (u32, &str) = (6, "6.12");
 
+/// Version of Landlock with all restrictions that are used here.
+pub const FULL_ABI: u32 = SCOPE.0;
+
 /// Restriction that a machine cannot apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

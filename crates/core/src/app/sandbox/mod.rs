@@ -6,6 +6,7 @@
 
 pub mod calls;
 pub mod kernel;
+pub mod learn;
 pub mod own_folder;
 pub mod plan;
 

@@ -13,6 +13,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::why::{headline, last_exit};
 use super::{WhyContext, memory};
 use crate::render::connections::connections;
+use crate::render::sandbox::sandbox;
 use crate::render::describe::{DescribeContext, dependencies, divergent, hooks, metric_rows, open_socket, plain, revision, secrets};
 use crate::render::jobs::next_run;
 use crate::render::style::styles;
@@ -115,6 +116,7 @@ fn state(detail: &Detail, context: &DescribeContext<'_>) -> Facts {
         (translated(marked!("restarts")), Some(restarts)),
         (translated(marked!("listening on")), Some(listens.join(", "))),
         (translated(marked!("connections")), connections(detail)),
+        (translated(marked!("sandbox")), sandbox(detail)),
         (translated(marked!("health")), detail.health.as_ref().map(|health| health_line(health, view))),
         (translated(marked!("status")), detail.learned.status.as_deref().map(shown)),
         (translated(marked!("waits for")), Some(shown(&detail.waits_for.join(", ")))),
