@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use ostler_core::app::git::WorkingTree;
+use ostler_core::app::sandbox::kernel::SandboxReport;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_core::lifecycle::observation::Observation;
-use ostler_core::app::sandbox::kernel::SandboxReport;
 use ostler_core::serving::interception::OwnSocket;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

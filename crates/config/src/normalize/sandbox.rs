@@ -90,8 +90,9 @@ fn read_table(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<Sandb
         None => Profile::None,
         Some(Value::String(name)) => profile(name).map_err(below("profile"))?,
         Some(other) => {
-            return Err(Fault::from(message!("expected a string for \"profile\", found {found}", found = describe_value(other)))
-                .below("profile"));
+            return Err(
+                Fault::from(message!("expected a string for \"profile\", found {found}", found = describe_value(other))).below("profile")
+            );
         }
     };
     let paths = |key: &'static str| -> Result<Vec<String>, Fault> {
@@ -117,7 +118,8 @@ fn read_table(table: &Map<String, Value>, base: &AppContext<'_>) -> Result<Sandb
 
 /// Reads a list of texts, or one text.
 fn texts(key: &str, value: &Value) -> Result<Vec<String>, Fault> {
-    let bad = |found: &Value| message!("expected a string or a list of strings for \"{key}\", found {found}", key, found = describe_value(found));
+    let bad =
+        |found: &Value| message!("expected a string or a list of strings for \"{key}\", found {found}", key, found = describe_value(found));
     match value {
         Value::String(text) => Ok(vec![text.clone()]),
         Value::Array(list) => list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(|| bad(item).into())).collect(),
@@ -139,7 +141,11 @@ fn absolute(path: &str, base: &AppContext<'_>) -> Result<String, Fault> {
 
 fn ports(key: &str, value: &Value) -> Result<Ports, Fault> {
     let bad = |found: &Value| {
-        Fault::from(message!("expected ports from 0 to 65535, or \"any\", for \"{key}\", found {found}", key, found = describe_value(found)))
+        Fault::from(message!(
+            "expected ports from 0 to 65535, or \"any\", for \"{key}\", found {found}",
+            key,
+            found = describe_value(found)
+        ))
     };
     let port = |value: &Value| {
         let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));

@@ -71,14 +71,23 @@ fn sandboxes() -> Finding {
     let seccomp = ostler_sys::confine::denial::is_available().is_ok();
     match ostler_sys::confine::landlock::abi() {
         Ok(abi) if abi >= FULL_ABI && seccomp => Finding::fine(subject, message!("Landlock version {abi}, seccomp", abi)),
-        Ok(_) if !seccomp => Finding::new(Level::Note, subject, missing_text(Missing::SystemCalls, 0), message!("`sandbox: \"strict\"` does not start here")),
+        Ok(_) if !seccomp => {
+            Finding::new(Level::Note, subject, missing_text(Missing::SystemCalls, 0), message!("`sandbox: \"strict\"` does not start here"))
+        }
         Ok(abi) => {
             let missing = if abi < 4 { Missing::Ports } else { Missing::Processes };
-            Finding::new(Level::Note, subject, missing_text(missing, abi), message!("a newer kernel; `sandbox: \"strict\"` does not start here"))
+            Finding::new(
+                Level::Note,
+                subject,
+                missing_text(missing, abi),
+                message!("a newer kernel; `sandbox: \"strict\"` does not start here"),
+            )
         }
         Err(errno) => {
             let found = message!("{text} ({error})", text = missing_text(Missing::Files, 0), error = std::io::Error::from(errno));
-            let remedy = message!("add landlock to the boot parameter lsm=, or allow its system calls in the container; until then apps with a sandbox start without it, or not at all");
+            let remedy = message!(
+                "add landlock to the boot parameter lsm=, or allow its system calls in the container; until then apps with a sandbox start without it, or not at all"
+            );
             Finding::new(Level::Note, subject, found, remedy)
         }
     }

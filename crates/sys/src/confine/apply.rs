@@ -106,10 +106,14 @@ impl ConfinementPlan<'_> {
             }
             if private_proc {
                 let flags = flags | libc::MS_NOEXEC;
-                // Some containers refuse it. Landlock then protects what matters: environment, memory and
-                // descriptors of other processes. Their command lines are visible.
-                let mounted = libc::mount(PROC.as_ptr(), c"/proc".as_ptr(), PROC.as_ptr(), flags, c"hidepid=2".as_ptr().cast());
-                if mounted >= 0 && !self.allow(c"/proc", proc_access) {
+                // 4 = only processes that this one may trace, which are those of its own sandbox. Before
+                // Linux 5.8 there is only 2, which hides nothing from the group of root. Some containers
+                // refuse both. Landlock then protects what matters: environment, memory and descriptors of
+                // other processes. Their command lines are visible.
+                let mounted = [c"hidepid=4", c"hidepid=2"]
+                    .into_iter()
+                    .any(|hidden| libc::mount(PROC.as_ptr(), c"/proc".as_ptr(), PROC.as_ptr(), flags, hidden.as_ptr().cast()) >= 0);
+                if mounted && !self.allow(c"/proc", proc_access) {
                     return false;
                 }
             }

@@ -177,7 +177,9 @@ mod tests {
 
     #[test]
     fn older_kernels_restrict_less_and_say_so() {
-        for (landlock_abi, count, has_files, has_ports) in [(7, 0, true, true), (5, 1, true, true), (3, 2, true, false), (0, 3, false, false)] {
+        for (landlock_abi, count, has_files, has_ports) in
+            [(7, 0, true, true), (5, 1, true, true), (3, 2, true, false), (0, 3, false, false)]
+        {
             let mut plan = full();
             let missing = reduce(&mut plan, Support { landlock_abi, seccomp: true, mounts: true }, false);
             assert_eq!(missing.len(), count, "{landlock_abi}: {missing:?}");

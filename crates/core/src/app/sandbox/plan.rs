@@ -94,8 +94,20 @@ pub struct PlanFacts<'a> {
 
 /// Capabilities that a process of root keeps in `web`: those of a container of Docker.
 pub const WEB_CAPABILITIES: &[&str] = &[
-    "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "mknod", "net_bind_service", "net_raw", "setfcap", "setgid",
-    "setpcap", "setuid", "sys_chroot",
+    "audit_write",
+    "chown",
+    "dac_override",
+    "fowner",
+    "fsetid",
+    "kill",
+    "mknod",
+    "net_bind_service",
+    "net_raw",
+    "setfcap",
+    "setgid",
+    "setpcap",
+    "setuid",
+    "sys_chroot",
 ];
 
 /// First port that ordinary users may bind.
@@ -202,10 +214,9 @@ fn path_rules(app: &AppSpec, spec: &SandboxSpec, facts: &PlanFacts<'_>) -> Vec<P
         ["/tmp", "/var/tmp"].iter().for_each(|path| add(path.into(), write, PathSource::Profile));
     }
     DEVICES.iter().for_each(|path| add(path.into(), PathAccess::Device, PathSource::Profile));
-    for (paths, access, source) in [
-        (&spec.read_only_paths, PathAccess::Read, PathSource::ReadOnlyPaths),
-        (&spec.read_write_paths, write, PathSource::ReadWritePaths),
-    ] {
+    for (paths, access, source) in
+        [(&spec.read_only_paths, PathAccess::Read, PathSource::ReadOnlyPaths), (&spec.read_write_paths, write, PathSource::ReadWritePaths)]
+    {
         for path in paths {
             match path.strip_prefix('-') {
                 Some(path) => add(path.into(), access, PathSource::Optional),

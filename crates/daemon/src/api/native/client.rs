@@ -267,7 +267,13 @@ pub(crate) struct Clients {
 impl Clients {
     /// Accepts all waiting clients. A process of another user, except root, is disconnected without
     /// an answer.
-    pub(crate) fn accept(&mut self, listener: &UnixListener, reactor: &Reactor, own_uid: u32, is_confined: impl Fn(i32) -> bool) -> io::Result<()> {
+    pub(crate) fn accept(
+        &mut self,
+        listener: &UnixListener,
+        reactor: &Reactor,
+        own_uid: u32,
+        is_confined: impl Fn(i32) -> bool,
+    ) -> io::Result<()> {
         for _ in 0..ACCEPTED_PER_TURN {
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,

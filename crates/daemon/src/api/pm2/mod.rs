@@ -31,8 +31,8 @@ use ostler_proto::node::Message;
 use ostler_proto::pm2::PM2_VERSION;
 use ostler_proto::pm2::rpc::{self, Call};
 use ostler_sys::ProcRef;
-use ostler_sys::process::signal::{QUIT, TERM};
 use ostler_sys::net::socket;
+use ostler_sys::process::signal::{QUIT, TERM};
 use rustix::io::Errno;
 use serde_json::Value;
 

@@ -163,7 +163,13 @@ pub(super) struct Peers {
 impl Peers {
     /// Accepts all connections that wait at a socket. Users that are not admitted are disconnected
     /// without an answer.
-    pub(super) fn accept(&mut self, listener: impl AsFd, kind: Pm2Socket, admits: impl Fn(&socket::Peer) -> bool, reactor: &Reactor) -> Result<(), Errno> {
+    pub(super) fn accept(
+        &mut self,
+        listener: impl AsFd,
+        kind: Pm2Socket,
+        admits: impl Fn(&socket::Peer) -> bool,
+        reactor: &Reactor,
+    ) -> Result<(), Errno> {
         for _ in 0..ACCEPTED_PER_TURN {
             let Some(connection) = socket::accept(&listener)? else { return Ok(()) };
             // The client is gone already, so it has no owner.

@@ -398,9 +398,9 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use ostler_core::app::EnvMap;
+    use ostler_core::app::sandbox::kernel::SandboxReport;
     use ostler_core::lifecycle::observation::Observation;
     use ostler_core::lifecycle::{Instance, PolicyName};
-    use ostler_core::app::sandbox::kernel::SandboxReport;
     use ostler_core::serving::interception::{OwnSocket, OwnSocketReason};
     use ostler_proto::control::OpenSocket;
     use ostler_proto::event::EventCause;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use ostler_core::app::default_box::DefaultBox;
 use ostler_core::app::git::WorkingTree;
+use ostler_core::app::sandbox::kernel::SandboxReport;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_core::lifecycle::observation::Observation;
-use ostler_core::app::sandbox::kernel::SandboxReport;
 use ostler_core::serving::interception::OwnSocket;
 use ostler_core::time::Now;
 use ostler_proto::control::OpenSocket;

@@ -38,8 +38,8 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{Ctx, FeatureRequest, Input, InstanceStep, Key, SpawnExtras};
 use crate::platform::confinement::may_create_socket;
-use crate::state::slots::{SentDescriptor, Slot};
 use crate::state::slots::complaints::Topic;
+use crate::state::slots::{SentDescriptor, Slot};
 use listeners::{Listener, Listeners, PREFIX};
 use query::{Query, SocketKind};
 use round_robin::routes_to;
