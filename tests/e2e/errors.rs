@@ -71,6 +71,25 @@ fn errors_with_random_ids_are_one_group_without_secrets() {
     assert_eq!((&shown[0]["count"], &shown[0]["state"]), (&json!(500), &json!("open")));
 }
 
+/// The dashboard reads logs in a process of its own. Exceptions that an app prints before that
+/// process reads are not lost.
+#[test]
+fn errors_before_the_reader_of_logs_starts_are_counted() {
+    needs_program!("node");
+    let home = home();
+    let web = Web::on(&home, "");
+    let mut readers = Vec::new();
+    home.wait_until("it reads logs", || {
+        readers = home.processes().into_iter().filter(|process| process.cmdline.contains("--err")).collect();
+        !readers.is_empty()
+    });
+    kill(readers[0].pid, Signal::KILL);
+    let text = "for (let n = 0; n < 5; n++) console.error(new RangeError(`no row ${n}`));\nsetInterval(() => {}, 1000);";
+    start(&home, "api", text, "");
+    home.wait_log("api-error.log", "no row 4");
+    wait_errors(&home, &web, "api", |list| list.len() == 1 && list[0]["count"] == 5);
+}
+
 #[test]
 fn python_exceptions_are_grouped() {
     needs_program!("python3");

@@ -53,7 +53,8 @@ fn app_that_is_not_ready_is_unhealthy() {
     home.ok(format!("start {} --name slow --no-autostart --wait-ready --listen-timeout 600000 -- hold", fixture()));
     let mut start = home.cmd("restart slow").command();
     let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
-    home.wait_status("slow", "launching");
+    // Until its process runs, there is nothing to wait for.
+    home.wait_app("slow", "starts", |app| app.status() == "launching" && app.pid() > 0);
     home.run("health").code(1).says("unhealthy: 0 of 1 online; slow:0 launching (waiting for its ready message)");
     drop(start.kill());
     drop(start.wait());

@@ -88,6 +88,7 @@ mod one_daemon;
 mod opened_port;
 mod opened_port_borders;
 mod opened_port_places;
+mod opened_port_reasons;
 mod option_effects;
 mod order;
 mod other_users;

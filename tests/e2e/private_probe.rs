@@ -80,7 +80,7 @@ fn release_that_never_gets_ready_is_not_served() {
         let limited = json!({"ready": {"http": {"port": port}}, "listen_timeout": "5s"});
         let broken = config(&home, from, port, "broken", &limited);
         home.run(format!("reload {broken}")).code(1).says("was not ready within 5000 ms");
-        assert_eq!(home.pid_set(), before, "{from:?}: the old processes go on");
+        assert_eq!(home.pid_set(), before, "{from:?}: the old processes still serve");
         home.wait_requests(&load, 100);
         load.stop().assert_whole();
     }

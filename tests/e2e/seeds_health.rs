@@ -45,7 +45,9 @@ fn health_check_block_restarts_the_app() {
     home.ok(format!("start {file}"));
     let before = home.wait_app("user-service", "healthy", |app| app.env("health_status")["status"] == "healthy");
     std::fs::remove_file(home.work().join("well")).unwrap();
-    home.wait_app("user-service", "restarted", |app| app.pid() > 0 && app.pid() != before.pid() && app.env("restart_time") == &json!(1));
+    home.wait_app("user-service", "restarted", |app| {
+        app.pid() > 0 && app.pid() != before.pid() && app.env("restart_time").as_u64() >= Some(1)
+    });
 }
 
 /// Document 002, "immediately": the fragment, merged into an app.

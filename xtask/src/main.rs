@@ -6,6 +6,7 @@
 
 mod bench;
 mod checks;
+mod coverage;
 mod demo;
 mod dist;
 mod docs;
@@ -24,6 +25,7 @@ mod rounds;
 mod static_build;
 mod texts;
 mod translations;
+mod trusted_core;
 mod untranslated;
 
 use std::process::ExitCode;
@@ -36,7 +38,7 @@ cargo xtask <task>
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   prose [--list] [--write] [<path>…]   sentences that readers stumble over, and the budget of each area; --write lowers the budgets
-  generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables, the catalogue of translations from the sources (--check: only tell what is out of date)
+  generate [--check] [--pages]         docs/reference/* from the program, docs/pm2-parity.md from its tables, docs/trusted-core.md and the catalogue of translations from the sources (--check: only tell what is out of date; --pages: only the files that need no build of ostler)
   docs [--out DIR] [--base /PATH/] [--check] [--serve [--port N]]   the documentation as a site (Node 20, npm); --check: in a browser
   recording                            the picture of a session in the README
   translated <page>…                   the Chinese page is one of the English page as it is now
@@ -44,6 +46,7 @@ cargo xtask <task>
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   engines [docker] [podman] [kubernetes] [trixie]  what `export` writes, built and run by real engines (root; tests/engines)
   dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
+  coverage [--write] [<crate>…]        share of lines that the tests of a crate reach, and the floors in coverage.toml; --write raises them
   sim [--seed N] [--steps M]           a long run of the simulation of the daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         "static" => static_build::run(&words),
         "engines" => engines::run(&words),
         "dist" => dist::run(&words),
+        "coverage" => coverage::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {

@@ -151,6 +151,10 @@ fn call_waits_for_the_next_holder_of_the_listener() {
 fn received_call_is_issued_again() {
     let (program, listener) = start(SERVER, &["127.0.0.1", "0"]);
     let first = next(&listener).unwrap();
+    // The call is received just before its thread sleeps.
+    while !std::fs::read_to_string(format!("/proc/{}/wchan", program.pid)).unwrap().contains("seccomp") {
+        std::thread::yield_now();
+    }
     reissue_calls(program.pid);
     let again = next(&listener).unwrap();
     assert_ne!(again.id, first.id);

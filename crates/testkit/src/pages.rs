@@ -73,10 +73,11 @@ pub fn checkout() -> PathBuf {
     top.canonicalize().unwrap_or(top)
 }
 
-/// Returns all pages, sorted by path: those below `docs`, the READMEs, and the contribution guide.
+/// Returns all pages, sorted by path: those below `docs`, the READMEs, the contribution guide, and the
+/// security policy.
 pub fn pages() -> Vec<Page> {
     let top = checkout();
-    let mut paths = vec!["README.md".to_owned(), "README.zh-CN.md".into(), "CONTRIBUTING.md".into()];
+    let mut paths = vec!["README.md".to_owned(), "README.zh-CN.md".into(), "CONTRIBUTING.md".into(), "SECURITY.md".into()];
     let mut folders = vec!["docs".to_owned(), "examples".into()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(top.join(&folder)).unwrap().flatten() {

@@ -65,6 +65,13 @@ pub(crate) struct LogLine {
 }
 
 impl LogLine {
+    /// Returns false if the line may have arrived before this time, in ms since 1970. Lines that
+    /// arrive while the process reads have no interval.
+    pub(crate) fn is_since(&self, ms: u64) -> bool {
+        let from = self.received_between.as_ref().and_then(|[from, _]| from.parse::<jiff::Timestamp>().ok());
+        from.is_none_or(|from| u64::try_from(from.as_millisecond()).is_ok_and(|from| from >= ms))
+    }
+
     /// Returns true if both lines are of one stream.
     pub(crate) fn is_of_same_stream(&self, other: &Self) -> bool {
         (self.stream, self.instance, &self.app) == (other.stream, other.instance, &other.app)
@@ -166,6 +173,10 @@ mod tests {
             br#"{"message":"x","timestamp":"2026-11-24T00:00:00.000Z","time_from":"estimated","received_between":["a","b"],"type":"out"}"#;
         let past = line(past).unwrap();
         assert_eq!((past.time_from.as_deref(), past.received_between), (Some("estimated"), Some(["a".into(), "b".into()])));
+        let between = |from: &str| LogLine { received_between: Some([from.into(), "later".into()]), ..LogLine::default() };
+        let times = ["2026-11-24T00:00:00.999Z", "2026-11-24T00:00:01.000Z", "2026-11-24T00:00:02Z"];
+        assert_eq!(times.map(|from| between(from).is_since(1_795_478_401_000)), [false, true, true]);
+        assert!(LogLine::default().is_since(u64::MAX));
         let long = serde_json::json!({ "message": "ü".repeat(LONGEST), "type": "out" }).to_string();
         let line_of = line(long.as_bytes()).unwrap();
         assert!(line_of.cut && line_of.text.len() <= LONGEST);

@@ -33,8 +33,8 @@ fn a_change_restarts_the_changed_app_only() {
 fn a_burst_restarts_once() {
     let home = home();
     // Also on a busy machine, all files are written within this time.
-    watched(&home, "app", r#""watch": true, "watch_delay": "3s""#);
-    for number in 0..100 {
+    watched(&home, "app", r#""watch": true, "watch_delay": "6s""#);
+    for number in 0..500 {
         home.write(&format!("app/src/{}/{number}.js", number % 20), "x");
     }
     restarts(&home, "app", 1);

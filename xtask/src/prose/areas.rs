@@ -56,6 +56,7 @@ impl<'a> FileKind<'a> {
             "README.md" => Some(Self::Page("README.md")),
             "CHANGELOG.md" => Some(Self::Page("CHANGELOG.md")),
             "CONTRIBUTING.md" => Some(Self::Page("CONTRIBUTING.md")),
+            "SECURITY.md" => Some(Self::Page("SECURITY.md")),
             _ if translated => None,
             _ if path.starts_with("docs/adr/") && path.ends_with(".md") => Some(Self::Page("docs/adr")),
             _ if path.starts_with("docs/") && path.ends_with(".md") => Some(Self::Page("docs")),

@@ -203,7 +203,7 @@ pub static KEYS: &[Key] = &[
         "retire_connections",
         &[Flag],
         "false",
-        "Before the stop signal, the server is made to close its idle keep-alive connections; not for Node ([how](../any-program.md#kept-connections)).",
+        "Before the stop signal, the server is made to close the keep-alive connections in use, between two requests; not for Node ([how](../any-program.md#kept-connections)).",
     ),
     key(Serving, "reload_batch", &[Number(1, 10_000)], "1, 2 from three instances on", "Instances that a reload replaces at the same time."),
     key(Serving, "canary", &[Millis], "none", "Time for which a reload watches one new instance before it replaces the others."),

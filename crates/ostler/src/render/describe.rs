@@ -140,6 +140,12 @@ pub(super) fn open_socket(socket: &OpenSocket) -> String {
     if socket.name.is_empty() { address } else { format!("{address} ({})", shown(&socket.name)) }
 }
 
+/// Returns the TCP port of a socket's address.
+pub(super) fn port_of(address: &str) -> Option<u16> {
+    let is_path = address.starts_with(['/', '@']);
+    address.rsplit([':', ' ']).next().filter(|_| !is_path)?.parse().ok()
+}
+
 /// Returns the rows about the commit in the app's folder.
 pub(super) fn revision(of: &WorkingTree) -> Vec<(String, String)> {
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "N/A".into(), shown);

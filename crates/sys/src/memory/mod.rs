@@ -124,6 +124,10 @@ fn segments() -> Vec<Range<usize>> {
     found
 }
 
+/// Adds the segments of one loaded object.
+///
+/// # Safety
+/// Only `dl_iterate_phdr` may call it, with the address of a live list in `found`.
 unsafe extern "C" fn add_segments(object: *mut libc::dl_phdr_info, _size: libc::size_t, found: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `segments` gives this address; the loader passes a description that is valid during
     // the call, and so are its headers.

@@ -102,6 +102,10 @@ fn length<From, To: TryFrom<From> + Default>(length: From) -> To {
 }
 
 /// Returns the sender and closes the descriptors.
+///
+/// # Safety
+/// The kernel must have filled the header and its control buffer, and the descriptors must not have
+/// an owner yet.
 unsafe fn take_control(header: &libc::msghdr) -> Option<Peer> {
     let mut sender = None;
     // SAFETY: the macros stay within the control buffer that the kernel has filled. Each value is

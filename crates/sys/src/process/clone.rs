@@ -27,7 +27,8 @@ const STACK_BYTES: usize = 16 * 1024;
 struct Stack([std::mem::MaybeUninit<u8>; STACK_BYTES]);
 
 /// The child's only function. It must exit the process or execute another program. `handlers_reset`
-/// means that the signal handlers are already reset.
+/// means that the signal handlers are already reset. It is unsafe because it runs on its parent's
+/// memory: it must not allocate, lock or panic.
 pub(crate) type ChildMain<P> = unsafe fn(plan: &mut P, handlers_reset: bool) -> !;
 
 /// Data that both sides of the clone need.
@@ -75,6 +76,8 @@ pub(crate) unsafe fn clone_and_wait<P>(
 /// Returns the error of the clone: no such system call, no permission, no such group. Returns
 /// `EKEYREJECTED` if the kernel killed the process at birth.
 pub(crate) fn try_birth(cgroup: BorrowedFd<'_>) -> Result<(), i32> {
+    /// # Safety
+    /// Only a child may call it: it exits the process.
     unsafe fn end((): &mut (), _: bool) -> ! {
         // SAFETY: exits this process only, without our exit handlers.
         unsafe { libc::_exit(0) }
@@ -98,6 +101,9 @@ extern "C" fn enter<P>(start: *mut libc::c_void) -> libc::c_int {
 
 /// Uses the old system call: it keeps the signal handlers, and the child has to enter a control
 /// group by itself.
+///
+/// # Safety
+/// As for `clone_and_wait`. Stack and start must outlive the child's stay on our memory.
 unsafe fn clone<P>(start: &mut Start<'_, P>, stack: &mut Stack, parent: Parent) -> Result<libc::pid_t, i32> {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | if parent == Parent::OurParent { libc::CLONE_PARENT } else { 0 };
     start.handlers_reset = false;
@@ -124,6 +130,10 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// Uses the new system call, which resets the signal handlers and enters the control group.
+///
+/// # Safety
+/// As for `clone`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 unsafe fn clone3<P>(
     start: &mut Start<'_, P>,
@@ -190,6 +200,10 @@ unsafe fn clone3<P>(
     if result < 0 { Err(i32::try_from(-result).unwrap_or(libc::EINVAL)) } else { Ok(result as libc::pid_t) }
 }
 
+/// Reports that this machine has no assembly for the call; `clone` is used instead.
+///
+/// # Safety
+/// It does nothing.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 unsafe fn clone3<P>(_: &mut Start<'_, P>, _: &mut Stack, _: Parent, _: Option<BorrowedFd<'_>>) -> Result<libc::pid_t, i32> {
     Err(libc::ENOSYS)

@@ -313,6 +313,9 @@ fn run_in_child(plan: &mut ChildPlan<'_>, placement: Placement<'_>) -> Result<li
 }
 
 /// The child's only function.
+///
+/// # Safety
+/// Only the child of `clone_and_wait` may call it: it exits the process.
 unsafe fn run(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> ! {
     // SAFETY: we are the child; `_exit` exits this process only, without our parent's exit
     // handlers.
@@ -323,6 +326,9 @@ unsafe fn run(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> ! {
 }
 
 /// Performs all steps in order; returns only if one failed.
+///
+/// # Safety
+/// As for `run`. The pointers of the plan must be those of live, terminated arrays.
 unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> SpawnError {
     // SAFETY: all pointers come from live objects of the suspended parent; no step allocates.
     let step = unsafe {
@@ -385,6 +391,9 @@ unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> Spaw
 
 /// Moves each descriptor to its number; all others close at `execve`. Returns false on an error,
 /// with the errno set.
+///
+/// # Safety
+/// The caller must own its table of descriptors alone: numbers are closed and overwritten.
 unsafe fn place_descriptors(moves: &mut [FdMove], spare: RawFd) -> bool {
     // SAFETY: our descriptor table is a copy; no other process uses it.
     unsafe {
@@ -419,6 +428,9 @@ unsafe fn place_descriptors(moves: &mut [FdMove], spare: RawFd) -> bool {
 
 /// Sets every signal to its default, then unblocks all. If the clone has reset the handlers, only
 /// the ignored signals remain to be reset.
+///
+/// # Safety
+/// Only the child may call it: it drops the handlers of the whole process.
 unsafe fn reset_signals(ignored: u64, handlers_reset: bool) {
     // All zero is SIG_DFL without flags in every architecture's layout of `struct sigaction` of the
     // kernel.
@@ -434,6 +446,10 @@ unsafe fn reset_signals(ignored: u64, handlers_reset: bool) {
     }
 }
 
+/// Writes the score of this process; returns false on an error, with the errno set.
+///
+/// # Safety
+/// Only the child may call it: the score is that of the whole process.
 unsafe fn write_oom_score(text: &[u8]) -> bool {
     const PATH: &CStr = c"/proc/self/oom_score_adj";
     // SAFETY: constant path, live buffer.
@@ -443,6 +459,11 @@ unsafe fn write_oom_score(text: &[u8]) -> bool {
     }
 }
 
+/// Changes groups and user; returns the step that failed, with the errno set.
+///
+/// # Safety
+/// Only the child may call it: a raw call changes only the calling thread, so other threads of a
+/// process would keep their rights.
 unsafe fn become_user(user: &Credentials, already: bool) -> Result<(), SpawnStep> {
     // SAFETY: raw calls with plain numbers and a live slice.
     unsafe {

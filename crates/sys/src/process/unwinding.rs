@@ -13,6 +13,7 @@ use core::ffi::{c_int, c_void};
 const END_OF_STACK: c_int = 5;
 
 /// Stops before the first frame.
+// SAFETY: name and signature are those of the ABI, and no other library that is linked defines it.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Backtrace(_: extern "C" fn(*mut c_void, *mut c_void) -> c_int, _: *mut c_void) -> c_int {
     END_OF_STACK
@@ -24,6 +25,8 @@ extern "C" fn _Unwind_Backtrace(_: extern "C" fn(*mut c_void, *mut c_void) -> c_
 macro_rules! never_called {
     ($($name:ident)*) => {
         $(
+            // SAFETY: the name is that of the ABI; the function never returns, so its signature does
+            // not matter.
             #[unsafe(no_mangle)]
             extern "C" fn $name() -> ! {
                 std::process::abort()

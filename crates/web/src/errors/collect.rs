@@ -34,6 +34,8 @@ const FLOWING: Duration = Duration::from_secs(1);
 const OUTPUTS: usize = 64;
 /// Maximum number of bytes of lines that are read per second; the rest waits in the log files.
 const BYTES_PER_SECOND: usize = 4 << 20;
+/// Maximum number of lines that apps print while the reader process starts.
+const MISSED_LINES: &str = "10000";
 /// Maximum number of lines that are taken at once.
 const TOGETHER: usize = 200;
 /// Time between two writes of the file, and the same for a large file.
@@ -113,6 +115,7 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
         collected: Rc::clone(&collected),
         daemon,
         process: None,
+        unread_since_ms: now_ms(),
         start_at: Some(Instant::now()),
         started: Instant::now(),
         pause: AGAIN,
@@ -152,6 +155,8 @@ struct Collector {
     collected: Rc<Collected>,
     daemon: Daemon,
     process: Option<LogProcess>,
+    /// Time from which no process has read lines yet, in ms since 1970.
+    unread_since_ms: u64,
     /// Time at which the process is started; none = it runs.
     start_at: Option<Instant>,
     started: Instant,
@@ -176,7 +181,7 @@ impl Collector {
             let due = self.due();
             tokio::select! {
                 () = ending.stop_requested() => break,
-                () = take_lines(&mut self.process, &mut self.outputs, &mut self.second) => self.handle_lines().await,
+                () = take_lines(&mut self.process, self.unread_since_ms, &mut self.outputs, &mut self.second) => self.handle_lines().await,
                 report = reports.recv() => match report {
                     Ok(report) => self.reported(&report).await,
                     Err(RecvError::Lagged(_)) => {}
@@ -211,7 +216,9 @@ impl Collector {
     }
 
     fn start(&mut self, now: Instant) {
-        let words = ["--err", "--lines", "0"].map(str::to_owned);
+        let since = i64::try_from(self.unread_since_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let since = since.unwrap_or_else(jiff::Timestamp::now).to_string();
+        let words = ["--err", "--since", &since, "--lines", MISSED_LINES].map(str::to_owned);
         self.process = LogProcess::start(&self.collected.home, &words).ok();
         self.started = now;
         self.start_at = self.process.is_none().then(|| now + self.pause);
@@ -221,6 +228,8 @@ impl Collector {
     async fn handle_lines(&mut self) {
         let now = Instant::now();
         if self.process.is_none() {
+            let last_ms = self.outputs.values().map(|output| output.last_ms).max();
+            self.unread_since_ms = self.unread_since_ms.max(last_ms.unwrap_or_default());
             self.pause = if self.started.elapsed() > AGAIN_AT_MOST { AGAIN } else { (self.pause * 2).min(AGAIN_AT_MOST) };
             self.start_at = Some(now + self.pause);
             return;
@@ -384,13 +393,24 @@ fn fresh(group: &super::Group, instance: u32, returned: bool) -> NewException {
 
 /// Takes the lines that have arrived, or waits for the first. Clears `process` if the process has
 /// exited. The future may be dropped while it waits.
-async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(String, u32), InstanceOutput>, second: &mut (Instant, usize)) {
+async fn take_lines(
+    process: &mut Option<LogProcess>,
+    since_ms: u64,
+    outputs: &mut HashMap<(String, u32), InstanceOutput>,
+    second: &mut (Instant, usize),
+) {
     let Some(running) = process else { return std::future::pending().await };
     for _ in 0..TOGETHER {
         let Some(line) = running.next().await else {
             *process = None;
             return;
         };
+        if !line.is_since(since_ms) {
+            if running.has_line() {
+                continue;
+            }
+            return;
+        }
         let now = Instant::now();
         if now.duration_since(second.0) >= Duration::from_secs(1) {
             *second = (now, 0);

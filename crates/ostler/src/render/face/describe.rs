@@ -13,7 +13,9 @@ use unicode_width::UnicodeWidthStr as _;
 use super::why::{headline, last_exit};
 use super::{WhyContext, memory};
 use crate::render::connections::connections;
-use crate::render::describe::{DescribeContext, dependencies, divergent, hooks, metric_rows, open_socket, plain, revision, secrets};
+use crate::render::describe::{
+    DescribeContext, dependencies, divergent, hooks, metric_rows, open_socket, plain, port_of, revision, secrets,
+};
 use crate::render::jobs::next_run;
 use crate::render::sandbox::sandbox;
 use crate::render::style::styles;
@@ -103,8 +105,10 @@ fn state(detail: &Detail, context: &DescribeContext<'_>) -> Facts {
     let (spec, view) = (&detail.spec, context.view);
     let counters = &detail.instance.counters;
     let runs = matches!(detail.instance.state, InstanceState::Running { .. });
-    let mut listens: Vec<String> = detail.learned.ports.iter().map(|port| format!(":{port}")).collect();
-    listens.extend(detail.learned.sockets.iter().map(open_socket));
+    let sockets = &detail.learned.sockets;
+    let has_socket = |port: &u16| sockets.iter().any(|socket| port_of(&socket.address) == Some(*port));
+    let mut listens: Vec<String> = sockets.iter().map(open_socket).collect();
+    listens.extend(detail.learned.ports.iter().filter(|port| !has_socket(port)).map(|port| format!(":{port}")));
     let restarts = match counters.unstable {
         0 => counters.restarts.to_string(),
         unstable => message!("{count}, {unstable} unstable in a row", count = counters.restarts, unstable),

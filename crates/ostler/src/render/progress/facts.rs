@@ -9,6 +9,7 @@ use ostler_core::message;
 use ostler_core::serving::ReadyBy;
 use ostler_proto::control::Detail;
 
+use crate::render::describe::port_of;
 use crate::render::face::seconds;
 use crate::text::shown;
 
@@ -46,9 +47,9 @@ impl EndedFacts {
 impl InstanceFacts {
     /// Returns the facts that the daemon knows. `ports`: TCP ports on which its processes listen.
     pub(crate) fn of(detail: &Detail, ports: &BTreeSet<u16>) -> Self {
-        let sockets = detail.learned.sockets.iter().map(|socket| shown(&socket.address));
+        let others = detail.learned.sockets.iter().filter(|socket| !port_of(&socket.address).is_some_and(|port| ports.contains(&port)));
         let mut listens: Vec<String> = ports.iter().map(|port| format!(":{port}")).collect();
-        listens.extend(sockets.filter(|socket| !ports.iter().any(|port| socket.ends_with(&port.to_string()))));
+        listens.extend(others.map(|socket| shown(&socket.address)));
         Self {
             name: detail.spec.name.clone(),
             pid: detail.instance.pid(),

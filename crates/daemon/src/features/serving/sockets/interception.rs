@@ -256,7 +256,8 @@ impl Sockets {
             let CallSource::Calls(listener) = &interception.from else { return };
             let id = interception.id;
             // Signals make the kernel issue calls again that are still being read.
-            if interception.readers >= MOST_READERS_OF_PROCESS {
+            let is_full = interception.readers >= MOST_READERS_OF_PROCESS;
+            if is_full && self.interceptions.reads.values().any(|(of, _)| *of == number) {
                 let retry_ms = ctx.now.mono_ms.saturating_add(READERS_FREE_MS);
                 return self.pause(ctx, number, Some(retry_ms));
             }
@@ -272,7 +273,8 @@ impl Sockets {
                 }
             };
             let resumes_ms = interception.calls.spend(CALL_RATE, 1, ctx.now.mono_ms);
-            let may_read = readers < MOST_READERS;
+            // Readers that are beyond their deadline may never return.
+            let may_read = readers < MOST_READERS && !is_full;
             let is_present = interception.is_present(ctx);
             match trapped.call {
                 Call::Bind { fd, address, length } if is_present && may_read => self.read(ctx, number, trapped, (fd, address, length)),

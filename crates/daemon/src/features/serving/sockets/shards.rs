@@ -203,12 +203,15 @@ impl Sockets {
             return;
         };
         let (name, shard) = (slot.spec().key().to_owned(), slot.durable.shard);
+        let retires = slot.spec().retire_connections;
         let began = Instant::now();
         let waits = self.groups_of(&name).any(|group| group.waits(shard));
         let connections: Vec<Connection> = self.groups_of(&name).flat_map(Group::accepted).collect();
         let Some(finishing) = self.shards.finishing.get_mut(&id) else { return };
         finishing.requests = requests_of(&mut finishing.unanswered, &connections, pid, ctx.now.mono_ms);
-        finishing.retiring.observe(connections.iter().map(|connection| (connection.cookie, connection.received)));
+        if retires {
+            finishing.retiring.observe(connections.iter().map(|connection| (connection.cookie, connection.received)));
+        }
         let is_quiet = finishing.emptying.update(waits || finishing.requests > 0, ctx.now.mono_ms);
         let check_ms = finishing.emptying.check_ms();
         if is_quiet && self.has_retired(ctx, id, pid, &connections) {
