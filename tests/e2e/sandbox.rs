@@ -83,7 +83,7 @@ fn path(path: impl AsRef<Path>) -> String {
     path.as_ref().to_string_lossy().into_owned()
 }
 
-/// What `web` allows and refuses: files, ports and signals.
+/// Tests the rules of `web` for files, ports and signals.
 #[track_caller]
 fn web_is_confined(home: &Home, uid: Option<u32>) {
     start_in(

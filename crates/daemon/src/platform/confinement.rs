@@ -166,7 +166,7 @@ fn open(rule: &PathRule) -> Result<OwnedFd, Errno> {
 }
 
 /// Returns true if a rule without its path is no error: the profile lists paths of all kinds of
-/// machines, and what the user cannot open, the app could not read.
+/// machines, and the app could not read a path that its user cannot open.
 fn may_be_missing(source: PathSource, error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     match source {

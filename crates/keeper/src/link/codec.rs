@@ -231,8 +231,8 @@ record!(Confinement {
     proc_access,
 });
 
-/// The confinement comes last and only if there is one: during an upgrade, a daemon of an older binary,
-/// which knows none, talks to this keeper.
+/// A confinement, if there is one, is at the end. During an upgrade, the daemon may be of an older
+/// binary, which does not know confinements.
 impl Wire for SpawnRequest {
     fn put(&self, out: &mut SecretBytes) {
         let SpawnRequest { key, spec, targets, confinement } = self;

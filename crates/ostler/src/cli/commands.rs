@@ -226,7 +226,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: arguments::SANDBOX,
         max_args: Some(2),
         examples: &["sandbox learn api", "sandbox learn api --for 5m --strict"],
-        ..reads("sandbox", "learn <id|name>", 1, "propose a sandbox from what an app does")
+        ..reads("sandbox", "learn <id|name>", 1, "propose a sandbox from the behaviour of an app")
     },
     Command {
         options: &[

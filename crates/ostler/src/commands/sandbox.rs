@@ -1,4 +1,4 @@
-//! `sandbox learn`: proposes a sandbox from what a running app does. It reads `/proc` and traces
+//! `sandbox learn`: proposes a sandbox from the behaviour of a running app. It reads `/proc` and traces
 //! nothing, so the app does not notice it.
 
 use std::collections::BTreeSet;

@@ -4,9 +4,8 @@ use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::message;
 use ostler_proto::control::Detail;
 
-use super::shell_word;
 use crate::app_files::with_rights_of;
-use crate::text::shown;
+use crate::text::{shell_word, shown};
 
 /// Signal of a system call that a filter refuses.
 const SIGSYS: i32 = 31;

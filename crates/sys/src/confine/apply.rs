@@ -8,7 +8,7 @@ use std::ptr;
 use super::Confinement;
 use super::denial::DenialFilter;
 use super::landlock;
-use crate::process::spawn::SpawnStep;
+use crate::process::step::SpawnStep;
 
 /// Everything that a new process needs to confine itself.
 pub(crate) struct ConfinementPlan<'a> {
@@ -55,8 +55,8 @@ impl ConfinementPlan<'_> {
         Ok(())
     }
 
-    /// Restricts this process for the rest of its life. Comes last, because it restricts the steps
-    /// themselves, too.
+    /// Restricts this process for the rest of its life. This is the last step, because it also
+    /// restricts the steps themselves.
     pub(crate) unsafe fn after_user(&self) -> Result<(), SpawnStep> {
         // SAFETY: plain numbers, and pointers to objects of this frame or of the plan.
         unsafe {

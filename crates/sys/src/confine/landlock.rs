@@ -122,7 +122,7 @@ impl Restricted {
     }
 }
 
-/// A ruleset, which allows nothing of what it restricts until rules are added.
+/// A ruleset. It refuses all restricted accesses until rules are added.
 #[derive(Debug)]
 pub struct Ruleset {
     fd: OwnedFd,

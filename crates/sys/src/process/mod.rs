@@ -14,6 +14,7 @@ pub mod sample;
 pub mod scheduling;
 pub mod signal;
 pub mod spawn;
+pub mod step;
 pub mod threads;
 pub mod title;
 pub mod tree;

@@ -1,11 +1,11 @@
-//! Comparison of the rules of a process with what the kernel and ostler's rights allow.
+//! Comparison of the rules of a process with the kernel and with ostler's rights.
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use crate::message;
 
-/// What this machine can restrict.
+/// Abilities of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Support {
     /// Version of Landlock; 0 = none.

@@ -1,4 +1,4 @@
-//! Proposal of a sandbox from what an app does.
+//! Proposal of a sandbox from the behaviour of an app.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

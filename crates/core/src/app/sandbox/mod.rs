@@ -1,7 +1,7 @@
 //! Confinement of an app (`sandbox`): what its processes may read, write, bind, connect to and call.
 //!
 //! [`SandboxSpec`] is the description. [`plan`](fn@plan::plan) turns it into rules for one process, and
-//! [`kernel`] compares the rules with what the kernel supports. The daemon opens the paths and the
+//! [`kernel`] compares the rules with the abilities of the kernel. The daemon opens the paths and the
 //! keeper applies the rules between fork and exec ([`ADR 0027`](../../../../docs/adr/0027-sandbox.md)).
 
 pub mod calls;

@@ -57,8 +57,8 @@ pub fn is_system(path: &Path) -> bool {
 }
 
 /// Returns the folder of the project that contains a script: the nearest folder with the mark of a
-/// top folder, else with the mark of a project, else the folder of the script. `has` tells whether a
-/// folder contains a file; `is_shared` excludes folders.
+/// top folder, else with the mark of a project, else the folder of the script. `has` returns
+/// true if a folder contains a file; `is_shared` excludes folders.
 pub fn project_of(script: &Path, has: impl Fn(&Path, &str) -> bool, is_shared: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let above = || script.ancestors().skip(1).take(MAX_FOLDERS).take_while(|folder| !is_shared(folder));
     let nearest = |marks: &[&str]| above().find(|folder| marks.iter().any(|mark| has(folder, mark)));

@@ -10,7 +10,7 @@ use ostler_sys::process::has_no_new_privs;
 
 use super::{Slot, Slots};
 
-/// Most ancestors that are looked at.
+/// Maximum number of ancestors to search.
 const MAX_ANCESTORS: usize = 64;
 
 impl Slot {

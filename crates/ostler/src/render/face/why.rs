@@ -15,11 +15,10 @@ use super::Mark;
 use super::events::{UserName, cause_words};
 use crate::render::connections::own_sockets;
 use crate::render::sandbox::probable_cause;
-use crate::render::shell_word;
 use crate::render::style::styles;
 use crate::render::view::View;
 use crate::render::why::{events_of, health_line};
-use crate::text::{fit, shown, wrap_all, wrap_commands, wrap_words};
+use crate::text::{fit, shell_word, shown, wrap_all, wrap_commands, wrap_words};
 
 /// Width at which the age ends, on a wide terminal.
 const LINE_WIDTH: usize = 80;
