@@ -231,7 +231,7 @@ record!(Confinement {
     proc_access,
 });
 
-/// A confinement, if there is one, is at the end. During an upgrade, the daemon may be of an older
+/// The confinement is the last field, and optional. During an upgrade, the daemon may be of an older
 /// binary, which does not know confinements.
 impl Wire for SpawnRequest {
     fn put(&self, out: &mut SecretBytes) {
