@@ -38,6 +38,10 @@ struct CapabilityData {
 impl ConfinementPlan<'_> {
     /// Creates separate mounts and drops capabilities that the user could get back. Needs the rights of
     /// the parent, so it comes before the change of user. `changes_user`: that follows.
+    ///
+    /// # Safety
+    ///
+    /// Only for the child of a start, between clone and exec.
     pub(crate) unsafe fn before_user(&self, changes_user: bool) -> Result<(), SpawnStep> {
         let Confinement { capabilities, private_tmp, private_proc, .. } = self.confinement;
         // SAFETY: constant paths and plain numbers.
@@ -57,6 +61,10 @@ impl ConfinementPlan<'_> {
 
     /// Restricts this process for the rest of its life. This is the last step, because it also
     /// restricts the steps themselves.
+    ///
+    /// # Safety
+    ///
+    /// Only for the child of a start, between clone and exec.
     pub(crate) unsafe fn after_user(&self) -> Result<(), SpawnStep> {
         // SAFETY: plain numbers, and pointers to objects of this frame or of the plan.
         unsafe {
@@ -80,6 +88,10 @@ impl ConfinementPlan<'_> {
 
     /// Creates a mount namespace with an own `/tmp`, `/var/tmp` and `/proc`, and allows them in the
     /// ruleset: its rules of the same paths are about the folders below.
+    ///
+    /// # Safety
+    ///
+    /// Only for the child of a start, between clone and exec.
     unsafe fn mount(&self) -> bool {
         const TMPFS: &CStr = c"tmpfs";
         const PROC: &CStr = c"proc";
@@ -121,6 +133,9 @@ impl ConfinementPlan<'_> {
         true
     }
 
+    /// # Safety
+    ///
+    /// Only for the child of a start, between clone and exec.
     unsafe fn allow(&self, folder: &CStr, access: u64) -> bool {
         let Some(ruleset) = self.ruleset.filter(|_| access != 0) else { return true };
         // SAFETY: a constant path and a descriptor of ours.
@@ -133,6 +148,10 @@ impl ConfinementPlan<'_> {
 
 /// Drops capabilities that no later program gets back. Without rights to do so, the process has none
 /// anyway, and `no_new_privs` keeps it so.
+///
+/// # Safety
+///
+/// Only for the child of a start, between clone and exec.
 unsafe fn drop_from_bounding(keep: u64) {
     for number in (0..64).filter(|number| keep >> number & 1 == 0) {
         // SAFETY: plain numbers. The kernel refuses numbers above its last capability.
@@ -141,6 +160,10 @@ unsafe fn drop_from_bounding(keep: u64) {
 }
 
 /// Keeps these capabilities, as far as the process has them, and passes them to its programs.
+///
+/// # Safety
+///
+/// Only for the child of a start, between clone and exec.
 unsafe fn keep_capabilities(keep: u64) -> bool {
     let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
     let mut now = [CapabilityData::default(); 2];

@@ -69,6 +69,10 @@ impl DenialFilter {
 
     /// Installs the filter in this process. Returns false, with the errno set, if that failed. Never
     /// allocates.
+    ///
+    /// # Safety
+    ///
+    /// Only for the child of a start, between clone and exec.
     pub(super) unsafe fn install(&self) -> bool {
         let program = libc::sock_fprog { len: self.0.len() as libc::c_ushort, filter: self.0.as_ptr().cast_mut() };
         // SAFETY: the description and the program outlive the call, which copies them.

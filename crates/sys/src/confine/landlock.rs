@@ -215,6 +215,10 @@ impl From<Ruleset> for OwnedFd {
 }
 
 /// Adds a rule for an open path. Returns false, with the errno set, if that failed. Never allocates.
+///
+/// # Safety
+///
+/// Only for the child of a start, between clone and exec.
 pub(super) unsafe fn add_path(ruleset: RawFd, parent: RawFd, allowed: u64) -> bool {
     let rule = PathBeneath { allowed, parent };
     // SAFETY: a live structure of the type that the rule has.
@@ -222,6 +226,10 @@ pub(super) unsafe fn add_path(ruleset: RawFd, parent: RawFd, allowed: u64) -> bo
 }
 
 /// Restricts this thread. Returns false, with the errno set, if that failed. Never allocates.
+///
+/// # Safety
+///
+/// Only for the child of a start, between clone and exec.
 pub(super) unsafe fn restrict_self(ruleset: RawFd) -> bool {
     // SAFETY: plain numbers.
     unsafe { libc::syscall(RESTRICT_SELF, ruleset, 0_u32) >= 0 }
