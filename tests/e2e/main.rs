@@ -127,6 +127,7 @@ mod restart;
 mod rotation;
 mod runtime;
 mod runtime_lines;
+mod sandbox;
 mod save;
 mod scale;
 mod scrape;

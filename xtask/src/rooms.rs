@@ -62,6 +62,7 @@ impl RoomKind {
 const ROOMS: &[(&str, RoomKind)] = &[
     ("logs", RoomKind::Ground),
     ("platform::conf", RoomKind::Ground),
+    ("platform::confinement", RoomKind::Ground),
     ("platform::fd_budget", RoomKind::Ground),
     ("platform::files", RoomKind::Ground),
     ("platform::incident", RoomKind::Ground),

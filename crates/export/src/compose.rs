@@ -181,6 +181,15 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, notices
         map.put("stop_signal", "SIGTERM");
         map.put("stop_grace_period", format!("{}s", service.grace_seconds()));
         map.put("cap_drop", Yaml::words(["ALL"]));
+        let kept = crate::sandbox::kept_capabilities(spec);
+        if !kept.is_empty() {
+            map.put("cap_add", Yaml::words(kept));
+        }
+        if crate::sandbox::is_read_only(spec) {
+            map.put("read_only", true).put("tmpfs", Yaml::words(["/tmp"]));
+            let notice = crate::sandbox::missing_volumes(spec);
+            notices.extend(notice.map(|why| crate::Notice::new(spec.name.as_str(), "sandbox", why)));
+        }
         if !swarm {
             map.put("security_opt", Yaml::words(["no-new-privileges:true"]));
         }

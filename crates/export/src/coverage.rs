@@ -163,6 +163,15 @@ pub static ROWS: &[Row] = &[
     ("nice", inside(By("Nice"))),
     ("umask", inside(By("UMask"))),
     ("rlimits", [By("ulimits"), InContainer, By("ulimit"), By("Limit…")]),
+    (
+        "sandbox",
+        [
+            By("read_only, tmpfs, cap_add"),
+            By("readOnlyRootFilesystem, capabilities"),
+            Reported("add readonly_rootfs and cap_add to the driver's configuration"),
+            By("ProtectSystem, ReadWritePaths, SystemCallFilter, …"),
+        ],
+    ),
     ("max_cpu", inside(Reported("there is no soft limit of CPU; cpu_quota is a hard one"))),
     ("max_cpu_unit", inside(Reported("there is no soft limit of CPU"))),
     ("max_cpu_window", inside(Reported("there is no soft limit of CPU"))),

@@ -28,6 +28,7 @@ mod names;
 mod nomad;
 mod project;
 mod quote;
+mod sandbox;
 mod service;
 mod stamp;
 mod systemd;

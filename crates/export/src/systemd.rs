@@ -461,7 +461,11 @@ fn rights_and_limits(out: &mut Lines, spec: &AppSpec, report: &mut dyn FnMut(&st
         }
     }
     out.set("NoNewPrivileges", "true");
-    out.set("PrivateTmp", "true");
+    let shares_tmp = spec.sandbox.as_deref().is_some_and(|sandbox| sandbox.private_tmp == Some(false));
+    out.set("PrivateTmp", if shares_tmp { "false" } else { "true" });
+    for (name, value) in crate::sandbox::directives(spec, report) {
+        out.set(name, value);
+    }
     spec.limits.nice.iter().for_each(|nice| out.set("Nice", nice.to_string()));
     spec.limits.umask.iter().for_each(|umask| out.set("UMask", format!("{umask:04o}")));
     for (name, soft, hard) in &spec.limits.rlimits {

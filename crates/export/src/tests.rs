@@ -390,6 +390,40 @@ fn exports_of_sockets_and_hooks_match_snapshots() {
 }
 
 #[test]
+fn sandbox_is_translated() {
+    let app = json!([{
+        "name": "api", "script": "a.js", "port": 3000,
+        "sandbox": { "profile": "strict", "read_write_paths": ["my data"], "capabilities": ["net_bind_service"], "connect_ports": [5432] }
+    }]);
+    let tree = Tree::new(&[("ecosystem.json", &app.to_string()), ("a.js", ""), ("package.json", "{}")]);
+    let project = tree.project("ecosystem.json", None);
+    let compose = made(&project, Target::Compose, &Options::default());
+    let service = &documents(file(&compose, "compose.yaml"))[0]["services"]["api"];
+    assert_eq!(
+        (&service["read_only"], &service["tmpfs"], &service["cap_add"]),
+        (&json!(true), &json!(["/tmp"]), &json!(["NET_BIND_SERVICE"]))
+    );
+    assert!(compose.notices.iter().any(|notice| notice.key == "sandbox"));
+    let kubernetes = shown(&tree, &made(&project, Target::Kubernetes, &Options::default()));
+    assert!(kubernetes.contains("readOnlyRootFilesystem: true") && kubernetes.contains("NET_BIND_SERVICE"), "{kubernetes}");
+    let exported = made(&project, Target::Systemd, &Options::default());
+    let unit = shown(&tree, &exported);
+    for line in [
+        "ProtectSystem=strict",
+        "ReadWritePaths=\"",
+        "ProtectProc=invisible",
+        "CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
+        "SocketBindAllow=tcp:3000",
+        "SocketBindDeny=tcp",
+        "SystemCallFilter=~",
+        "RestrictNamespaces=true",
+    ] {
+        assert!(unit.contains(line), "{line}: {unit}");
+    }
+    assert!(exported.notices.iter().any(|notice| notice.key == "sandbox"));
+}
+
+#[test]
 fn directories_with_own_packages_get_own_images() {
     let apps = json!([
         { "name": "users", "script": "main.js", "cwd": "backend/users service" },

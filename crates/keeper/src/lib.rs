@@ -45,8 +45,8 @@ pub use home::{HomeHolder, behind, keeper_by_lock, mark_lock};
 pub use keeper::runtime_signals;
 pub use launch::{EXIT_CHECKED, EXIT_LOCKED, LaunchError, LaunchResult, Launcher, NEEDED_FILES, READY_MS, Revival, launch, wait_ready};
 pub use link::message::{
-    CALLS_TARGET, CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY,
-    SpawnRequest, ToKeeper,
+    CALLS_TARGET, CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, RULESET_TARGET,
+    STARTER_KEY, SpawnRequest, ToKeeper,
 };
 pub use link::{Link, LinkSender};
 pub use run::main;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ostler_core::app::git::WorkingTree;
+use ostler_core::app::sandbox::kernel::SandboxReport;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
@@ -75,6 +76,9 @@ pub struct TableRow {
     /// Memory limit in bytes: the smaller of the soft and the hard limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<u64>,
+    /// Name of its sandbox: `web`, `strict` or `custom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// Whether it is a PM2 module.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub module: bool,
@@ -269,6 +273,9 @@ pub struct AppFacts {
     /// Git working tree in which it was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_tree: Option<Arc<WorkingTree>>,
+    /// Sandbox that it was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxReport>,
 }
 
 ostler_core::static_default!(AppFacts);

@@ -7,6 +7,7 @@
 //! only it changes, and `rights` counts the threads that act as other users.
 
 pub mod cgroup;
+pub mod confine;
 pub mod fd;
 pub mod fs;
 #[cfg(debug_assertions)]

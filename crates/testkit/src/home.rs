@@ -66,11 +66,16 @@ fn sweep() {
 impl Home {
     /// Creates a new home. The manager's folder does not exist yet.
     pub fn new(subject: Subject) -> Self {
+        Self::in_folder(subject, Path::new(FOLDER))
+    }
+
+    /// Creates a new home below another folder than `/tmp`, which some apps see differently.
+    pub fn in_folder(subject: Subject, folder: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let root = Path::new(FOLDER).join(format!("ot-{:x}-{number:x}", std::process::id()));
+        let root = folder.join(format!("ot-{:x}-{number:x}", std::process::id()));
         drop(fs::remove_dir_all(&root));
         for dir in ["work", "user", "bin"] {
             fs::create_dir_all(root.join(dir)).unwrap();

@@ -247,6 +247,14 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         Limits,
+        "sandbox",
+        &[OneOf(&["web", "strict", "none"]), Table, Flag],
+        "none",
+        "Confinement: `web` reads the system and its own directory, writes what it declares, and binds its ports; `strict` also restricts connections and system calls; or a table ([how](../sandbox.md)).",
+    )
+    .option(&["--sandbox"]),
+    key(
+        Limits,
         "max_cpu",
         &[PERCENT],
         "none",

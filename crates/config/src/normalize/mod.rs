@@ -21,6 +21,7 @@ mod program;
 mod ready;
 mod run;
 mod safeguards;
+mod sandbox;
 mod scrape;
 mod script;
 mod secrets;
@@ -180,7 +181,13 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     timing::finish_stop(&mut spec, context);
     timing::finish_ready(&mut spec, context);
     env::finish_policy(&mut spec, context);
-    let finished = [serving::finish(&mut spec), safeguards::finish(&mut spec), alerts::finish(&spec), watch::finish(&mut spec)];
+    let finished = [
+        serving::finish(&mut spec),
+        safeguards::finish(&mut spec),
+        alerts::finish(&spec),
+        watch::finish(&mut spec),
+        sandbox::finish(&mut spec, &base),
+    ];
     for (key, fault) in finished.into_iter().filter_map(Result::err) {
         let problem = raw.problem(ProblemKind::Value, key, fault);
         // Two of them read `http`.

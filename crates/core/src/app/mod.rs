@@ -18,6 +18,7 @@ pub mod launcher;
 pub mod package;
 pub mod program;
 mod restart;
+pub mod sandbox;
 pub mod secrets;
 pub mod select;
 
@@ -29,6 +30,7 @@ use crate::app::default_box::{DefaultBox, is_default};
 use crate::app::given_options::GivenOptions;
 use crate::app::hooks::Hooks;
 use crate::app::program::ProgramKind;
+use crate::app::sandbox::SandboxSpec;
 use crate::app::secrets::Secrets;
 use crate::cron::CronSpec;
 use crate::health::HealthSpec;
@@ -155,6 +157,9 @@ pub struct AppSpec {
     /// Scheduling and resource limits: nice, umask, rlimits.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: LimitSpec,
+    /// Confinement of its processes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sandbox: Option<Box<SandboxSpec>>,
     /// Restarts when files change.
     #[serde(skip_serializing_if = "is_default")]
     pub watch: DefaultBox<WatchSpec>,
@@ -334,6 +339,7 @@ impl Default for AppSpec {
             autoscale: None,
             cron: None,
             limits: LimitSpec::default(),
+            sandbox: None,
             watch: DefaultBox::default(),
             safeguards: None,
             no_preload: false,

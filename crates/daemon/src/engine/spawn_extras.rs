@@ -1,6 +1,7 @@
 //! Additions of features to a process before the keeper is asked to start it.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use ostler_sys::users::user::Identity;
 
@@ -25,6 +26,8 @@ pub(crate) struct SpawnExtras {
     pub last_node_args: Vec<String>,
     /// Port of Node's inspector that the preload sets; `None` if Node's own options set it.
     pub debug_port: Option<u16>,
+    /// Files of ostler that the process reads, which a sandbox must allow.
+    pub readable: Vec<PathBuf>,
     /// Secrets that commands returned.
     pub secrets: Values,
 }

@@ -1,6 +1,7 @@
 //! Interface to the system: event loop, keeper, threads, files, rights.
 
 pub(crate) mod conf;
+pub(crate) mod confinement;
 pub(crate) mod fd_budget;
 pub(crate) mod files;
 pub(crate) mod incident;

@@ -55,7 +55,7 @@ impl Control {
             give(folder, CGROUP_TARGET);
             path
         });
-        self.ctx.io.keeper.send_with(ToKeeper::Spawn(Box::new(SpawnRequest { key, spec: program, targets })), fds);
+        self.ctx.io.keeper.send_with(ToKeeper::Spawn(Box::new(SpawnRequest { key, spec: program, targets, confinement: None })), fds);
         Ok(RequestedProcess { group, log_start })
     }
 }

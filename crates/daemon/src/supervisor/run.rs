@@ -129,8 +129,12 @@ impl Control {
         slot.live.script_runs = false;
         slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.io.node_versions.query(&program, user));
         slot.live.cpu = crate::platform::sample::CpuHistory::default();
+        let is_new_sandbox = slot.durable.learned.sandbox != prepared.sandbox;
+        if is_new_sandbox {
+            slot.durable.learned.sandbox = prepared.sandbox;
+        }
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
-        if had_former_leaders {
+        if had_former_leaders || is_new_sandbox {
             self.ctx.state.slots.changed(id);
         }
         self.ctx.io.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);

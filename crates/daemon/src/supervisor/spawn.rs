@@ -5,15 +5,16 @@
 
 use std::borrow::Cow;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
+use ostler_core::app::sandbox::kernel::SandboxReport;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_core::serving::{FIRST_FD, with_numbers};
 use ostler_core::text::os_text;
-use ostler_keeper::SpawnRequest;
+use ostler_keeper::{RULESET_TARGET, SpawnRequest};
 use ostler_proto::pm2::{View, scalar_env};
 use ostler_sys::users::user::Identity;
 use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, process::rlimit};
@@ -22,6 +23,7 @@ use rustix::io::Errno;
 
 use crate::engine::SpawnExtras;
 use crate::logs::Outputs;
+use crate::platform::confinement::{self, Confined, Ready};
 use crate::platform::secrets::Values;
 use crate::platform::settings::Settings;
 use crate::platform::users::account;
@@ -37,6 +39,8 @@ pub(super) struct Prepared {
     pub fds: Vec<OwnedFd>,
     /// Program and the user to run it as, for apps of Node.
     pub node: Option<(PathBuf, Option<Credentials>)>,
+    /// Sandbox of the process.
+    pub sandbox: Option<SandboxReport>,
 }
 
 /// Returns the failure of a step, with its errno.
@@ -47,7 +51,7 @@ pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
 /// Builds incarnation `inc` of a slot.
 pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: SpawnExtras, settings: &Settings) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
-    let SpawnExtras { account, fds: beside_fds, vars, node_args, last_node_args, secrets, .. } = beside;
+    let SpawnExtras { account, fds: beside_fds, vars, node_args, last_node_args, readable, secrets, .. } = beside;
     let secrets = crate::platform::secrets::read(spec, Some(secrets), &settings.credentials)?;
     let home = settings.home.to_string_lossy();
     let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;
@@ -56,13 +60,46 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: SpawnExtr
     let (program, argv) = command(spec, &env, [first, last])?;
     add_folder_of(&program, spec, &mut env);
     let node = spec.runs_in_node().then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
+    let outputs_of = [outputs.out.as_fd(), outputs.error.as_fd()];
+    let port = env.get("PORT").map(AsRef::as_ref);
+    let confined = confined(spec, Path::new(&program), port, account.as_ref(), settings, &readable, outputs_of)?;
     let (mut fds, mut targets) = (vec![outputs.out, outputs.error], vec![1, 2]);
     for (fd, number) in beside_fds {
         fds.push(fd);
         targets.push(number);
     }
-    let request = SpawnRequest { key: slot.key(inc), spec: as_described(spec, &program, &argv, &env, account.as_ref())?, targets };
-    Ok(Prepared { request: Box::new(request), fds, node })
+    let (confinement, ruleset, sandbox) = match confined {
+        Some(Ready { confinement, ruleset, report }) => (Some(confinement), ruleset, Some(report)),
+        None => (None, None, None),
+    };
+    if let Some(ruleset) = ruleset {
+        fds.push(ruleset);
+        targets.push(RULESET_TARGET);
+    }
+    let described = as_described(spec, &program, &argv, &env, account.as_ref())?;
+    let request = SpawnRequest { key: slot.key(inc), spec: described, targets, confinement };
+    Ok(Prepared { request: Box::new(request), fds, node, sandbox })
+}
+
+/// Prepares the sandbox of a process, if its app has one.
+fn confined(
+    spec: &AppSpec,
+    program: &Path,
+    port: Option<&str>,
+    account: Option<&Identity>,
+    settings: &Settings,
+    readable: &[PathBuf],
+    outputs: [BorrowedFd<'_>; 2],
+) -> Result<Option<Ready>, SpawnFailure> {
+    if spec.sandbox.is_none() {
+        return Ok(None);
+    }
+    let own = rustix::process::geteuid();
+    let home_of_user = account.and_then(|account| account.user.as_ref()).map(|user| PathBuf::from(&user.home));
+    let home_of_daemon = ostler_sys::users::user::user_by_id(own.as_raw()).ok().flatten().map(|user| PathBuf::from(user.home));
+    let is_root = account.map_or(own.is_root(), |account| account.credentials.uid == 0);
+    let homes = home_of_user.into_iter().chain(home_of_daemon).chain([settings.home.clone()]).collect();
+    confinement::prepare(spec, &Confined { program, port, is_root, homes, readable, outputs })
 }
 
 /// Builds the program of a command: as the app's own user, in its directory, with its environment

@@ -98,8 +98,17 @@ fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
             map.put("lifecycle", lifecycle);
         }
         let mut security = Map::new().with("allowPrivilegeEscalation", false);
-        security.put("capabilities", Map::new().with("drop", Yaml::words(["ALL"])));
-        security.comment("Add `readOnlyRootFilesystem: true` if the app writes only to /tmp.");
+        let kept = crate::sandbox::kept_capabilities(service.spec);
+        let mut capabilities = Map::new().with("drop", Yaml::words(["ALL"]));
+        if !kept.is_empty() {
+            capabilities.put("add", Yaml::words(kept));
+        }
+        security.put("capabilities", capabilities);
+        if crate::sandbox::is_read_only(service.spec) {
+            security.put("readOnlyRootFilesystem", true);
+        } else {
+            security.comment("Add `readOnlyRootFilesystem: true` if the app writes only to /tmp.");
+        }
         map.put("securityContext", security);
     }
     let mut mounts = Vec::new();

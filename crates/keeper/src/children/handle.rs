@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use ostler_sys::confine::Confining;
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::process::{Target, ending_by_fd, is_refusal};
 use ostler_sys::seccomp::inspection::copy_in_thread;
@@ -15,7 +16,7 @@ use crate::children::Watch;
 use crate::daemon::failures::DaemonReport;
 use crate::keeper::{Keeper, complain, ended, exited};
 use crate::link::codec::{Malformed, decode};
-use crate::link::message::{CALLS_TARGET, CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
+use crate::link::message::{CALLS_TARGET, CGROUP_TARGET, FromKeeper, RULESET_TARGET, SpawnRequest, ToKeeper};
 use crate::link::{Packet, invalid};
 
 impl Keeper {
@@ -88,7 +89,7 @@ impl Keeper {
     }
 
     fn spawn(&mut self, request: SpawnRequest, mut fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {
-        let SpawnRequest { key, mut spec, mut targets } = request;
+        let SpawnRequest { key, mut spec, mut targets, confinement } = request;
         if fds.len() != targets.len() && !lost_fds {
             return Err(Malformed("as many descriptors as targets belong to a spawn"));
         }
@@ -110,9 +111,10 @@ impl Keeper {
             targets.remove(at);
             Some(fds.remove(at))
         };
-        let (cgroup, calls) = (special(CGROUP_TARGET), special(CALLS_TARGET));
+        let (cgroup, calls, ruleset) = (special(CGROUP_TARGET), special(CALLS_TARGET), special(RULESET_TARGET));
+        let confining = confinement.as_deref().map(|confinement| Confining { confinement, ruleset: ruleset.as_ref().map(AsFd::as_fd) });
         let [cgroup, call_reports] = [&cgroup, &calls].map(|fd| fd.as_ref().map(AsFd::as_fd));
-        let placement = Placement { cgroup, call_reports, ..Placement::default() };
+        let placement = Placement { cgroup, call_reports, confining, ..Placement::default() };
         let placed: Vec<_> = fds.iter().map(AsFd::as_fd).zip(targets).collect();
         match spawn_at(&spec, &placed, placement) {
             Ok(process) => {

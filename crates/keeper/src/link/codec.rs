@@ -9,6 +9,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use ostler_sys::confine::Confinement;
 use ostler_sys::seccomp::inspection::BindCall;
 use ostler_sys::{CStrings, Credentials, Rlimit, SecretBytes, SpawnSpec, Usage, WaitStatus};
 
@@ -218,7 +219,37 @@ record!(Rlimit { resource, soft, hard });
 record!(Credentials { uid, gid, groups });
 record!(Usage { cpu_us, max_rss_bytes });
 record!(SpawnSpec { program, argv, envp, cwd, user, rlimits, nice, umask, oom_score_adj });
-record!(SpawnRequest { key, spec, targets });
+record!(Confinement {
+    no_new_privs,
+    capabilities,
+    denied_calls,
+    denies_namespaces,
+    families,
+    private_tmp,
+    private_proc,
+    tmp_access,
+    proc_access,
+});
+
+/// The confinement is the last field, and optional. During an upgrade, the daemon may be of an older
+/// binary, which does not know confinements.
+impl Wire for SpawnRequest {
+    fn put(&self, out: &mut SecretBytes) {
+        let SpawnRequest { key, spec, targets, confinement } = self;
+        key.put(out);
+        spec.put(out);
+        targets.put(out);
+        if let Some(confinement) = confinement {
+            confinement.put(out);
+        }
+    }
+    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        let (key, spec, targets) = (Wire::take(input)?, Wire::take(input)?, Wire::take(input)?);
+        let confinement = if input.0.is_empty() { None } else { Some(Wire::take(input)?) };
+        Ok(SpawnRequest { key, spec, targets, confinement })
+    }
+}
+
 record!(Originals { umask, nofile, oom_score_adj });
 record!(Ended { ending, usage, at_boot_ms, at_wall_ms });
 record!(Child { key, pid, start_ticks, ended });
@@ -311,7 +342,7 @@ mod tests {
     #[test]
     fn every_request_round_trips() {
         let messages = [
-            ToKeeper::Spawn(Box::new(SpawnRequest { key: u64::MAX, spec: spec(), targets: vec![0, 1, 2, 3] })),
+            ToKeeper::Spawn(Box::new(SpawnRequest { key: u64::MAX, spec: spec(), targets: vec![0, 1, 2, 3], confinement: None })),
             ToKeeper::Kill { key: 1, signal: 9, group: true },
             ToKeeper::Ack { key: 2 },
             ToKeeper::Hold { name: "näme".into() },
@@ -327,6 +358,22 @@ mod tests {
             ToKeeper::DeathReport { record: None, text: "why".into() },
             ToKeeper::Follow { key: 3, pid: 4, start_ticks: 5 },
             ToKeeper::Verify { key: 3, pid: 4, start_ticks: 5 },
+            ToKeeper::Spawn(Box::new(SpawnRequest {
+                key: 1,
+                spec: spec(),
+                targets: vec![1],
+                confinement: Some(Box::new(Confinement {
+                    no_new_privs: true,
+                    capabilities: Some(1 << 40),
+                    denied_calls: vec![101, 321],
+                    denies_namespaces: true,
+                    families: Some(vec![2]),
+                    private_tmp: true,
+                    private_proc: false,
+                    tmp_access: 0xffff,
+                    proc_access: 12,
+                })),
+            })),
             ToKeeper::Inspect(BindCall { thread: 1, pid: 2, fd: 3, address: u64::MAX, length: 16 }),
         ];
         for message in messages {
@@ -405,7 +452,7 @@ mod tests {
 
         #[test]
         fn truncated_request_is_an_error(cut in 0usize..400) {
-            let whole = encode(&ToKeeper::Spawn(Box::new(SpawnRequest { key: 7, spec: spec(), targets: vec![0, 1, 2] })));
+            let whole = encode(&ToKeeper::Spawn(Box::new(SpawnRequest { key: 7, spec: spec(), targets: vec![0, 1, 2], confinement: None })));
             if let Some(part) = whole.get(..cut).filter(|part| part.len() < whole.len()) {
                 prop_assert!(decode::<ToKeeper>(part).is_err());
             }

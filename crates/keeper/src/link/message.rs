@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ostler_sys::confine::Confinement;
 use ostler_sys::seccomp::inspection::BindCall;
 use ostler_sys::{Rlimit, SpawnSpec, Usage, WaitStatus};
 
@@ -19,6 +20,10 @@ pub const CGROUP_TARGET: i32 = -1;
 /// Special value in [`SpawnRequest::targets`]: to this socket, the program sends the listener for
 /// its calls of `bind` and `listen` (`ostler_sys::seccomp`).
 pub const CALLS_TARGET: i32 = -2;
+
+/// Special value in [`SpawnRequest::targets`]: the ruleset of Landlock for the program
+/// (`ostler_sys::confine`).
+pub const RULESET_TARGET: i32 = -3;
 
 /// Key of the process that starts the runtime's program. No instance has this key.
 pub const STARTER_KEY: u64 = u64::MAX;
@@ -135,9 +140,11 @@ pub struct SpawnRequest {
     pub key: u64,
     /// The program.
     pub spec: SpawnSpec,
-    /// Descriptor numbers in the child, and at most one [`CGROUP_TARGET`] and one
-    /// [`CALLS_TARGET`]. Missing descriptors among 0–2 are `/dev/null`.
+    /// Descriptor numbers in the child, and at most one [`CGROUP_TARGET`],
+    /// [`CALLS_TARGET`] and [`RULESET_TARGET`]. Missing descriptors among 0–2 are `/dev/null`.
     pub targets: Vec<i32>,
+    /// Its restrictions, if any. The ruleset is the descriptor with the target [`RULESET_TARGET`].
+    pub confinement: Option<Box<Confinement>>,
 }
 
 /// Message from the keeper. Brackets name the descriptors that accompany it.

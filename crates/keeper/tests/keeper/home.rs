@@ -94,7 +94,7 @@ impl Home {
             cwd: c"/".into(),
             ..SpawnSpec::default()
         };
-        SpawnRequest { key, spec, targets: Vec::new() }
+        SpawnRequest { key, spec, targets: Vec::new(), confinement: None }
     }
 
     fn is_ours(&self, pid: i32) -> bool {

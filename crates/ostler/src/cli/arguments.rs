@@ -28,6 +28,9 @@ pub(super) const MODULES_OR_ALL: Places = &[&[Fits::Modules, Fits::All]];
 pub(super) const COMMAND: Places = &[&[Fits::Commands]];
 pub(super) const JOBS: Places = &[&[Fits::Words(&[leads("run", "run a job now", &[&[Fits::Apps, Fits::Ids]])]), Fits::Apps, Fits::Ids]];
 
+pub(super) const SANDBOX: Places =
+    &[&[Fits::Words(&[word("learn", "propose rules from the behaviour of an app")])], &[Fits::Apps, Fits::Ids]];
+
 pub(super) const ROLLOUT: Places = &[&[Fits::Words(&[
     leads("status", "progress of the newest release", APPS),
     leads("history", "earlier releases", APPS),

@@ -220,6 +220,16 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: &[
+            call("for", None, Arg::Required("time"), "period of the observation (30s)"),
+            call("strict", None, Arg::None, "propose the profile `strict`"),
+        ],
+        completes: arguments::SANDBOX,
+        max_args: Some(2),
+        examples: &["sandbox learn api", "sandbox learn api --for 5m --strict"],
+        ..reads("sandbox", "learn <id|name>", 1, "propose a sandbox from the behaviour of an app")
+    },
+    Command {
+        options: &[
             call("since", None, Arg::Required("time"), "events of this period: 90s, 10m, 2h"),
             call("follow", None, Arg::None, "keep following new events"),
             call("all", None, Arg::None, "every event; do not fold repeats"),

@@ -49,6 +49,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     text("user", Some('u'), "user", "uid", App, "as --uid; for startup and logrotate: the owner of the apps or logs"),
     text("nice", None, "n", "nice", App, "scheduling priority, -20 to 19"),
     text("umask", None, "mask", "umask", App, "file mode creation mask, octal"),
+    text("sandbox", None, "profile", "sandbox", App, "confine the app: web or strict"),
     opt("env", None, Arg::Required("name|K=V,.."), AttributeEffect::Nothing, Env, "use `env_<name>` of the config file, or set variables"),
     opt("update-env", Some('a'), Arg::None, AttributeEffect::Nothing, Env, "restart/reload: pass on the environment of this shell"),
     opt(

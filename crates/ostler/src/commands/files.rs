@@ -93,6 +93,9 @@ impl Source {
 
 /// Returns the environment and working directory of this call.
 pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
+    if cx.program.is_pm2() && call.has("sandbox") {
+        return Err(UsageError::UnknownOption { word: "--sandbox".into(), closest: None }.into());
+    }
     static CPUS: OnceLock<u32> = OnceLock::new();
     let cpus = *CPUS.get_or_init(ostler_sys::machine::cpus::available);
     let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus)?;

@@ -20,8 +20,8 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, CommandError};
-use crate::render::{ProgressPrinter, Wording, shell_word};
-use crate::text::shown;
+use crate::render::{ProgressPrinter, Wording};
+use crate::text::{shell_word, shown};
 
 /// Starts the target of `runtime`. A target is never the name of an existing app here. Returns
 /// false if no target is named and there is no default file.

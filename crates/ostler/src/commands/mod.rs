@@ -76,6 +76,7 @@ mod reset;
 mod resurrect;
 mod rollout;
 mod runtime;
+mod sandbox;
 mod save;
 mod scale;
 mod selected;
@@ -165,6 +166,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("describe", Ok(describe::run)),
     ("jobs", Ok(jobs::run)),
     ("why", Ok(why::run)),
+    ("sandbox", Ok(sandbox::run)),
     ("events", Ok(events::run)),
     ("errors", part!("web", errors::run)),
     #[cfg(feature = "export")]

@@ -10,8 +10,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::left_behind;
 use crate::render::face::{AppGroup, Cell, Column, Mark, grid, overview_counts};
-use crate::render::{SortOrder, View, shell_word, styles};
-use crate::text::{fit, shown, wrap_words};
+use crate::render::{SortOrder, View, styles};
+use crate::text::{fit, shell_word, shown, wrap_words};
 
 /// Most apps that are named.
 const MOST: usize = 10;

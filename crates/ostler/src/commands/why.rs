@@ -31,6 +31,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                     "exits": detail.instance.exits,
                     "cause": detail.cause,
                     "own_sockets": detail.learned.own_sockets,
+                    "sandbox": detail.learned.sandbox,
                     "events": events_of(detail, &events),
                     "failed_reload": failed.iter().find(|report| report.app == detail.spec.name),
                 })

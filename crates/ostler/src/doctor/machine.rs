@@ -27,6 +27,7 @@ pub(super) fn inspect(daemon: &DaemonState, findings: &mut Vec<Finding>) {
     }
     findings.push(clock());
     findings.push(groups(daemon));
+    findings.push(sandboxes());
     let refused = ostler_sys::refused_calls::refused();
     if refused.is_empty() {
         findings.push(Finding::fine("system calls", message!("all system calls that ostler needs are allowed")));
@@ -61,6 +62,35 @@ fn open_files(daemon: &DaemonState) -> Finding {
 fn limit_of(pid: i32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// Reports what the kernel allows for sandboxes.
+fn sandboxes() -> Finding {
+    use ostler_core::app::sandbox::kernel::{FULL_ABI, Missing, missing_text};
+    let subject = message!("sandboxes");
+    let seccomp = ostler_sys::confine::denial::is_available().is_ok();
+    match ostler_sys::confine::landlock::abi() {
+        Ok(abi) if abi >= FULL_ABI && seccomp => Finding::fine(subject, message!("Landlock version {abi}, seccomp", abi)),
+        Ok(_) if !seccomp => {
+            Finding::new(Level::Note, subject, missing_text(Missing::SystemCalls, 0), message!("`sandbox: \"strict\"` does not start here"))
+        }
+        Ok(abi) => {
+            let missing = if abi < 4 { Missing::Ports } else { Missing::Processes };
+            Finding::new(
+                Level::Note,
+                subject,
+                missing_text(missing, abi),
+                message!("a newer kernel; `sandbox: \"strict\"` does not start here"),
+            )
+        }
+        Err(errno) => {
+            let found = message!("{text} ({error})", text = missing_text(Missing::Files, 0), error = std::io::Error::from(errno));
+            let remedy = message!(
+                "add landlock to the boot parameter lsm=, or allow its system calls in the container; until then apps with a sandbox start without it, or not at all"
+            );
+            Finding::new(Level::Note, subject, found, remedy)
+        }
+    }
 }
 
 fn clock() -> Finding {

@@ -282,6 +282,7 @@ mod tests {
                 recent_exits: 0,
                 exceeded: None,
                 memory_limit: None,
+                sandbox: None,
                 module: false,
             },
             unstable: 0,

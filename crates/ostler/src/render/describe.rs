@@ -19,6 +19,7 @@ use super::age::age;
 use super::connections::connections;
 use super::face::UserName;
 use super::jobs::next_run;
+use super::sandbox::sandbox;
 use super::style::{Paint, styles};
 use super::table::status_style;
 use super::view::View;
@@ -122,6 +123,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
         ("exec cwd", Some(shown(&spec.cwd))),
         ("exec mode", Some(mode.into())),
         ("connections", connections(detail)),
+        ("sandbox", sandbox(detail)),
         ("node.js version", Some(or_none(detail.learned.node_version.clone()))),
         ("node env", Some(or_none(env.get("NODE_ENV").cloned()))),
         ("watch & reload", Some(if watches(spec.given.open().get("watch")) { "✔" } else { "✘" }.into())),

@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 mod out;
 mod progress;
 mod rollout;
+mod sandbox;
 #[cfg(test)]
 mod screen;
 mod style;
@@ -42,7 +43,7 @@ pub(crate) use jobs::{job, job_json, jobs};
 pub(crate) use json::json;
 pub(crate) use out::{MessageStyle, Out, Volume};
 pub(crate) use progress::{
-    Board, Change, InstanceFacts, InstancesBefore, ProgressMessage, ProgressPrinter, ProjectLook, Wording, shell_word, waits_for,
+    Board, Change, InstanceFacts, InstancesBefore, ProgressMessage, ProgressPrinter, ProjectLook, Wording, waits_for,
 };
 pub(crate) use rollout::{history, rollout};
 #[cfg(test)]

@@ -10,6 +10,7 @@ use ostler_proto::control::{Detail, HealthReport};
 use ostler_proto::event::{Event, EventKind};
 
 use super::connections::own_sockets;
+use super::sandbox::probable_cause;
 use super::style::styles;
 use super::table::status_style;
 use super::view::View;
@@ -38,6 +39,9 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     }
     if let Some(own) = own_sockets(detail) {
         let _ = writeln!(out, "  {own}");
+    }
+    if let Some(cause) = probable_cause(detail, "ostler") {
+        let _ = writeln!(out, "  {cause}");
     }
     for note in detail.observations.iter().rev() {
         let (age, time) = (span(view.since(note.at.wall_ms)), view.local(note.at.wall_ms));

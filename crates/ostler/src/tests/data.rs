@@ -37,6 +37,7 @@ pub(crate) fn row(id: u32, name: &str) -> TableRow {
         recent_exits: 0,
         exceeded: None,
         memory_limit: None,
+        sandbox: None,
         module: false,
     }
 }

@@ -1,5 +1,6 @@
 //! Sockets, and the kernel's data about connections.
 
+pub mod connected;
 pub mod connections;
 pub mod datagram;
 pub mod dial;

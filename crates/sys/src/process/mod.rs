@@ -14,6 +14,7 @@ pub mod sample;
 pub mod scheduling;
 pub mod signal;
 pub mod spawn;
+pub mod step;
 pub mod threads;
 pub mod title;
 pub mod tree;
@@ -248,6 +249,13 @@ fn zombie_ending(process: ProcRef) -> Option<WaitStatus> {
 /// Returns the effective uid of a process.
 pub fn owner(pid: i32) -> Option<u32> {
     Some(rustix::fs::stat(ProcPath::new(pid, "").as_c_str()).ok()?.st_uid)
+}
+
+/// Returns whether setuid programs gain no rights in a process. `None`: it is gone, or may not be read.
+pub fn has_no_new_privs(pid: i32) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix("NoNewPrivs:"))?;
+    Some(value.trim() == "1")
 }
 
 /// Returns the start time of the process with this pid, in clock ticks since boot.

@@ -15,10 +15,12 @@
 //!   make `/proc/<us>` unreadable for our own other processes, so we set it back.
 
 use std::ffi::{CStr, CString};
-use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
+use crate::confine::Confining;
+use crate::confine::apply::ConfinementPlan;
+use crate::confine::denial::DenialFilter;
 use crate::process::clone::clone_and_wait;
 use crate::process::cstrings::{CStrings, PidTexts};
 use crate::process::rlimit::Rlimit;
@@ -28,6 +30,7 @@ use crate::seccomp::filter::CallFilter;
 use crate::users::user::Credentials;
 
 pub use crate::process::clone::Parent;
+pub use crate::process::step::SpawnStep;
 
 /// Everything about a program to start, except its descriptors. Paths are used as they are, without
 /// a search.
@@ -58,98 +61,6 @@ pub struct SpawnSpec {
 /// A started program whose `execve` has succeeded.
 pub type Spawned = ProcRef;
 
-/// Step in which a start failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum SpawnStep {
-    /// Memory or process could not be created.
-    Clone = 1,
-    /// New session.
-    Session = 2,
-    /// Placing the descriptors.
-    Descriptors = 3,
-    /// Out-of-memory score.
-    OomScore = 4,
-    /// Scheduling priority.
-    Nice = 5,
-    /// Resource limit.
-    Rlimit = 6,
-    /// Supplementary groups.
-    Groups = 7,
-    /// Group id.
-    Gid = 8,
-    /// User id.
-    Uid = 9,
-    /// Working directory.
-    Chdir = 10,
-    /// The program itself. `ENOEXEC` = neither a binary nor a script with `#!`; `ENOENT` on an
-    /// existing file = its interpreter is missing (see [`crate::process::exec::explain`]).
-    Exec = 11,
-    /// The request did not arrive complete (the keeper is out of descriptors).
-    Receive = 12,
-    /// The key of the request is in use (a bug of the caller).
-    Key = 13,
-    /// The filter of system calls was installed, but its listener could not be sent.
-    Filter = 14,
-    /// A code that this version does not know.
-    Unknown = 255,
-}
-
-impl SpawnStep {
-    /// Returns the step as users know it: the name of the system call.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Clone => "fork",
-            Self::Session => "setsid",
-            Self::Descriptors => "dup2",
-            Self::OomScore => "oom_score_adj",
-            Self::Nice => "setpriority",
-            Self::Rlimit => "setrlimit",
-            Self::Groups => "setgroups",
-            Self::Gid => "setgid",
-            Self::Uid => "setuid",
-            Self::Chdir => "chdir",
-            Self::Exec => "exec",
-            Self::Receive => "receive",
-            Self::Key => "key",
-            Self::Filter => "seccomp",
-            Self::Unknown => "spawn",
-        }
-    }
-
-    /// Returns the code on the wire.
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-
-    /// Returns the step of a [`SpawnStep::code`]; unknown codes give `Unknown`.
-    pub fn from_code(code: u8) -> Self {
-        const ALL: [SpawnStep; 14] = [
-            SpawnStep::Clone,
-            SpawnStep::Session,
-            SpawnStep::Descriptors,
-            SpawnStep::OomScore,
-            SpawnStep::Nice,
-            SpawnStep::Rlimit,
-            SpawnStep::Groups,
-            SpawnStep::Gid,
-            SpawnStep::Uid,
-            SpawnStep::Chdir,
-            SpawnStep::Exec,
-            SpawnStep::Receive,
-            SpawnStep::Key,
-            SpawnStep::Filter,
-        ];
-        ALL.into_iter().find(|step| step.code() == code).unwrap_or(Self::Unknown)
-    }
-}
-
-impl fmt::Display for SpawnStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Failed start of a program; no process remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{step} failed: {}", std::io::Error::from_raw_os_error(*.errno))]
@@ -171,6 +82,8 @@ pub struct Placement<'a> {
     /// Socket to which the process sends the listener for its calls of `bind` and `listen`, see
     /// [`crate::seccomp`].
     pub call_reports: Option<BorrowedFd<'a>>,
+    /// Restrictions of the process; `None` = none.
+    pub confining: Option<Confining<'a>>,
 }
 
 /// Starts a program as our child, leader of a new session and process group, with exactly the given
@@ -199,6 +112,14 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
         moves.push(FdMove { source: socket.as_raw_fd(), target });
         Interception { filter: CallFilter::new(), reports: target }
     });
+    let confinement = placement.confining.map(|Confining { confinement, ruleset }| {
+        let ruleset = ruleset.map(|ruleset| {
+            let target = beyond(&moves);
+            moves.push(FdMove { source: ruleset.as_raw_fd(), target });
+            target
+        });
+        ConfinementPlan { confinement, ruleset, filter: DenialFilter::of(confinement) }
+    });
     // SAFETY: these read our own ids and cannot fail.
     let ours = unsafe { (libc::geteuid(), libc::getegid()) };
     let mut plan = ChildPlan {
@@ -212,6 +133,7 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
         ignored: signal::ignored(),
         already_that_user: spec.user.as_ref().is_some_and(|user| (user.uid, user.gid) == ours),
         interception,
+        confinement,
         failure: None,
     };
     let dumpable = spec.user.is_some() && prctl_get_dumpable() == 1;
@@ -247,6 +169,7 @@ struct ChildPlan<'a> {
     ignored: u64,
     already_that_user: bool,
     interception: Option<Interception>,
+    confinement: Option<ConfinementPlan<'a>>,
     failure: Option<SpawnError>,
 }
 
@@ -328,6 +251,12 @@ unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> Spaw
                 }
                 libc::close(interception.reports);
             }
+            let changes_user = plan.spec.user.is_some() && !plan.already_that_user;
+            if let Some(confinement) = &plan.confinement
+                && let Err(step) = confinement.before_user(changes_user)
+            {
+                break 'steps step;
+            }
             if let Some(user) = &plan.spec.user
                 && let Err(step) = become_user(user, plan.already_that_user)
             {
@@ -335,6 +264,14 @@ unsafe fn become_program(plan: &mut ChildPlan<'_>, handlers_reset: bool) -> Spaw
             }
             if !plan.spec.cwd.is_empty() && libc::chdir(plan.spec.cwd.as_ptr()) < 0 {
                 break 'steps SpawnStep::Chdir;
+            }
+            if let Some(confinement) = &plan.confinement {
+                if let Err(step) = confinement.after_user() {
+                    break 'steps step;
+                }
+                if let Some(ruleset) = confinement.ruleset {
+                    libc::close(ruleset);
+                }
             }
             plan.pid_texts.fill(libc::getpid().unsigned_abs());
             libc::execve(plan.spec.program.as_ptr(), plan.argv, plan.envp);

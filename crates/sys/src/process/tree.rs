@@ -258,7 +258,7 @@ fn read_entries(root: &str, known: &HashMap<i32, ProcessEntry>) -> Result<Vec<Pr
 
 /// Returns a process and its descendants of all threads, without a scan of all processes. The list
 /// may lack processes that start or exit during the call, and ends after [`MOST_PROCESSES`].
-pub(crate) fn with_descendants(pid: i32) -> Vec<i32> {
+pub fn with_descendants(pid: i32) -> Vec<i32> {
     let mut pids = vec![pid];
     let mut at = 0;
     while let Some(pid) = pids.get(at).copied().filter(|_| pids.len() < MOST_PROCESSES) {

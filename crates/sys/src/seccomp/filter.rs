@@ -26,8 +26,11 @@ const NARROW: Architecture = Architecture { audit: 0x4000_0003, bind: 361, liste
 #[cfg(target_arch = "aarch64")]
 const NARROW: Architecture = Architecture { audit: 0x4000_0028, bind: 282, listen: 284 };
 
+/// Architecture of our own programs (`AUDIT_ARCH_*`).
+pub(crate) const NATIVE_AUDIT: u32 = NATIVE.audit;
+
 /// Bit of the x32 calls of x86_64, which are the same calls otherwise.
-const X32_BIT: u32 = 0x4000_0000;
+pub(crate) const X32_BIT: u32 = 0x4000_0000;
 
 /// Old call of i386 for all calls of sockets, and its first arguments for `bind` and `listen`.
 const SOCKETCALL: u32 = 102;

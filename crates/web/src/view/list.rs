@@ -190,6 +190,7 @@ pub(crate) mod tests {
             recent_exits: 0,
             exceeded: None,
             memory_limit: None,
+            sandbox: None,
             module: name.starts_with("pm2-"),
         }
     }

@@ -268,7 +268,13 @@ pub(crate) struct Clients {
 impl Clients {
     /// Accepts all waiting clients. A process of another user, except root, is disconnected without
     /// an answer.
-    pub(crate) fn accept(&mut self, listener: &UnixListener, reactor: &Reactor, own_uid: u32) -> io::Result<()> {
+    pub(crate) fn accept(
+        &mut self,
+        listener: &UnixListener,
+        reactor: &Reactor,
+        own_uid: u32,
+        is_confined: impl Fn(i32) -> bool,
+    ) -> io::Result<()> {
         for _ in 0..ACCEPTED_PER_TURN {
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
@@ -279,7 +285,7 @@ impl Clients {
             // The client is gone already, so it has no owner.
             let Ok(peer) = ostler_sys::net::socket::peer(&stream) else { continue };
             let uid = peer.uid;
-            if uid != own_uid && uid != 0 {
+            if uid != own_uid && uid != 0 || is_confined(peer.pid) {
                 continue;
             }
             if self.all.len() >= MAX_CLIENTS {

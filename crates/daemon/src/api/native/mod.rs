@@ -33,7 +33,9 @@ impl Native {
     /// Accepts new clients.
     fn accept(&mut self, ctx: &mut Ctx) {
         let own_uid = rustix::process::geteuid().as_raw();
-        if let Err(error) = self.clients.accept(&ctx.io.listener, &ctx.io.reactor, own_uid) {
+        let (slots, keeper) = (&ctx.state.slots, ctx.io.keeper.pid());
+        let is_confined = |pid: i32| slots.is_confined(pid, keeper);
+        if let Err(error) = self.clients.accept(&ctx.io.listener, &ctx.io.reactor, own_uid, is_confined) {
             // The daemon is probably out of descriptors. Waiting clients are accepted once a
             // descriptor is free. The pause keeps the event loop from spinning.
             ctx.io.log.error_once("accept", format_args!("cannot accept a client: {error}"));

@@ -31,6 +31,7 @@ use ostler_proto::node::Message;
 use ostler_proto::pm2::PM2_VERSION;
 use ostler_proto::pm2::rpc::{self, Call};
 use ostler_sys::ProcRef;
+use ostler_sys::net::socket;
 use ostler_sys::process::signal::{QUIT, TERM};
 use rustix::io::Errno;
 use serde_json::Value;
@@ -254,7 +255,9 @@ impl Pm2Sockets {
 
     fn accept(&mut self, ctx: &mut Ctx, kind: Pm2Socket) {
         let Some(socket) = self.sockets.get(kind) else { return };
-        if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.io.reactor) {
+        let (slots, keeper, admitted) = (&ctx.state.slots, ctx.io.keeper.pid(), &self.sockets.admitted);
+        let admits = |peer: &socket::Peer| admitted.has(peer.uid) && !slots.is_confined(peer.pid, keeper);
+        if let Err(errno) = self.peers.accept(&socket.fd, kind, admits, &ctx.io.reactor) {
             // The daemon is probably out of descriptors. Waiting clients are accepted once a
             // descriptor is free.
             ctx.io.log.error_once("accept-pm2", format_args!("cannot accept a client of PM2's sockets: {}", std::io::Error::from(errno)));

@@ -13,7 +13,7 @@ use rustix::net::SendFlags;
 
 use super::Pm2Sockets;
 use super::leaving;
-use super::sockets::{Admitted, Pm2Socket};
+use super::sockets::Pm2Socket;
 use crate::platform::reactor::{Reactor, Source};
 
 /// Most connections to both sockets. If all places are taken, a new connection replaces the one
@@ -163,11 +163,17 @@ pub(super) struct Peers {
 impl Peers {
     /// Accepts all connections that wait at a socket. Users that are not admitted are disconnected
     /// without an answer.
-    pub(super) fn accept(&mut self, listener: impl AsFd, kind: Pm2Socket, admitted: &Admitted, reactor: &Reactor) -> Result<(), Errno> {
+    pub(super) fn accept(
+        &mut self,
+        listener: impl AsFd,
+        kind: Pm2Socket,
+        admits: impl Fn(&socket::Peer) -> bool,
+        reactor: &Reactor,
+    ) -> Result<(), Errno> {
         for _ in 0..ACCEPTED_PER_TURN {
             let Some(connection) = socket::accept(&listener)? else { return Ok(()) };
             // The client is gone already, so it has no owner.
-            let Some(peer) = socket::peer(&connection).ok().filter(|peer| admitted.has(peer.uid)) else { continue };
+            let Some(peer) = socket::peer(&connection).ok().filter(|peer| admits(peer)) else { continue };
             if self.all.len() >= MAX_PEERS {
                 self.free_a_place();
             }

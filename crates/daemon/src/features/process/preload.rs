@@ -54,6 +54,7 @@ impl Preload {
         let path = self.path_for(slot, user, &ctx.io.settings, &mut ctx.io.log).and_then(|path| path.into_os_string().into_string().ok());
         slot.durable.preloaded = path.is_some();
         if let Some(path) = path {
+            beside.readable.extend(files_beside(Path::new(&path)));
             let settings = settings(slot, inc, beside.debug_port);
             beside.vars.push((SETTINGS_VAR, settings));
             beside.node_args.extend(["--require".into(), path]);
@@ -117,6 +118,11 @@ fn runs_with(pid: i32) -> bool {
 /// Returns the name of a file. Two versions of the daemon use different names.
 fn name(prefix: &str) -> String {
     format!("{prefix}{}.cjs", env!("CARGO_PKG_VERSION"))
+}
+
+/// Returns the preload and its additional files.
+fn files_beside(preload: &Path) -> Vec<PathBuf> {
+    [COLLECTOR_PREFIX, WAY_PREFIX].iter().map(|prefix| preload.with_file_name(name(prefix))).chain([preload.to_owned()]).collect()
 }
 
 /// Writes the files. Without the two additional files the preload still works, but collects no

@@ -17,6 +17,8 @@ use crate::engine::{Ctx, SpawnExtras};
 use crate::state::slots::Slot;
 
 /// Module that Node loads, below the home.
+/// Folder of the packages in the home.
+const FOLDER: &str = "otel";
 const REGISTER: &str = "otel/node_modules/@opentelemetry/auto-instrumentations-node/build/src/register.js";
 /// Name of the service that sends the traces.
 const SERVICE: &str = "OTEL_SERVICE_NAME";
@@ -80,6 +82,7 @@ impl Tracing {
             }
             None => {
                 beside.vars.extend(variables(slot, port));
+                beside.readable.push(ctx.io.settings.home.join(FOLDER));
                 beside.node_args.extend(["--require".into(), shown(&path)]);
             }
         }

@@ -37,7 +37,7 @@ impl Slot {
 
     /// Returns facts that the daemon found out about the process, and reports of the app itself.
     fn app_facts(&self) -> AppFacts {
-        let LearnedRecord { node_version, sockets, own_sockets, status, working_tree } = (*self.durable.learned).clone();
+        let LearnedRecord { node_version, sockets, own_sockets, status, working_tree, sandbox } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();
         AppFacts {
             node_version,
@@ -48,6 +48,7 @@ impl Slot {
             own_sockets,
             status,
             working_tree,
+            sandbox,
             ports: Vec::new(),
         }
     }

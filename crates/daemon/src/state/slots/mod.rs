@@ -2,6 +2,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod complaints;
+mod confined;
 mod detail;
 mod ending;
 pub(crate) mod file_names;

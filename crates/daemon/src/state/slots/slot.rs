@@ -398,6 +398,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use ostler_core::app::EnvMap;
+    use ostler_core::app::sandbox::kernel::SandboxReport;
     use ostler_core::lifecycle::observation::Observation;
     use ostler_core::lifecycle::{Instance, PolicyName};
     use ostler_core::serving::interception::{OwnSocket, OwnSocketReason};
@@ -425,6 +426,7 @@ mod tests {
             own_sockets: vec![OwnSocket { address: None, reason: OwnSocketReason::FilterRefused(16) }],
             status: Some("warm".into()),
             working_tree: Some(Arc::new(WorkingTree { root: "/srv".into(), revision: "8bd0".into(), branch: None, url: None })),
+            sandbox: Some(SandboxReport { profile: "web".into(), landlock_abi: 7, ..SandboxReport::default() }),
         };
         let mut instance = Instance::new(Now::at(5));
         instance.state = InstanceState::Running { inc: 2, pid: 4711, since: Now::at(6) };

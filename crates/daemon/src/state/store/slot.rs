@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ostler_core::app::default_box::DefaultBox;
 use ostler_core::app::git::WorkingTree;
+use ostler_core::app::sandbox::kernel::SandboxReport;
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_core::lifecycle::observation::Observation;
@@ -234,6 +235,9 @@ pub(crate) struct LearnedRecord {
     /// Working tree that the process was started in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_tree: Option<Arc<WorkingTree>>,
+    /// Sandbox that the process was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxReport>,
 }
 
 ostler_core::static_default!(LearnedRecord);

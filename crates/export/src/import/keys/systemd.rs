@@ -9,7 +9,7 @@ pub(super) const FORMAT: Format = Format {
     keys: KEYS,
 };
 
-const SANDBOX: &str = "ostler has no sandbox: keep the unit, or run ostler itself under one";
+const SANDBOX: &str = "not imported: write a `sandbox` in the ecosystem file, or run ostler itself under a sandbox";
 const FOLDERS: &str = "create the folder in `pre_start`, and put its path into `env`";
 const CREDENTIALS: &str = "name the file or the command in `secrets`";
 const CONDITIONS: &str = "check it in `pre_start`: if that fails, the start fails";

@@ -34,6 +34,11 @@ const KILL_MODES: &[Word] = &[
     word("process", "only the main process"),
 ];
 
+const SANDBOXES: &[Word] = &[
+    word("web", "reads the system and its own directory, binds its ports"),
+    word("strict", "also no outgoing connections, fewer system calls"),
+];
+
 const FIELDS: &[Word] = &[
     word("name", ""),
     word("id", ""),
@@ -76,6 +81,7 @@ pub(crate) fn values(command: Option<&Command>, opt: &Opt) -> &'static [Fits] {
         "env" => &[Fits::Profiles],
         "env-policy" => &[Fits::Words(ENV_POLICIES)],
         "kill-mode" => &[Fits::Words(KILL_MODES)],
+        "sandbox" => &[Fits::Words(SANDBOXES)],
         "kill-signal" => &[Fits::Signals],
         "log-type" => const { &[Fits::Words(&[word("json", "one JSON object per line")])] },
         "log-date-format" | "timestamp" => &[Fits::Words(DATES)],
@@ -196,7 +202,7 @@ mod tests {
 
     #[test]
     fn words_of_enums_are_those_that_the_parser_knows() {
-        for (opt, words) in [("kill-mode", KILL_MODES), ("env-policy", ENV_POLICIES)] {
+        for (opt, words) in [("kill-mode", KILL_MODES), ("env-policy", ENV_POLICIES), ("sandbox", SANDBOXES)] {
             let help = GLOBAL.iter().find(|option| option.long == opt).map(|option| option.help).unwrap_or_default();
             assert!(words.iter().all(|word| help.contains(word.word)), "{help}");
         }

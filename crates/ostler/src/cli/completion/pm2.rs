@@ -146,6 +146,7 @@ mod tests {
             "rollout" => "status history undo",
             "startup" | "unstartup" => "systemd upstart systemv openrc launchd rcd rcd-openbsd smf",
             "service" => "run reload",
+            "sandbox" => "learn",
             "export" => "dockerfile compose kubernetes systemd nomad github-actions gitlab-ci",
             "import" => "compose systemd procfile supervisor",
             "ecosystem" => "simple",

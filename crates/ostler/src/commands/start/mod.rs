@@ -4,8 +4,13 @@
 #[cfg(feature = "serve")]
 mod serve;
 
-use ostler_core::marked;
+use std::collections::BTreeMap;
+
+use ostler_core::app::sandbox::kernel::FULL_ABI;
+use ostler_core::{marked, message};
 use ostler_proto::control::Existing;
+use ostler_sys::confine::denial::is_available;
+use ostler_sys::confine::landlock;
 
 use super::files::{self, Source};
 use super::request::reload_of;
@@ -13,6 +18,7 @@ use super::{attach, launch, table};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, CommandError, Status};
+use crate::text::shown;
 
 #[cfg(feature = "serve")]
 pub(crate) use serve::run as serve;
@@ -40,7 +46,29 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.done.push(target.clone());
     }
     table::after_change(cx, call)?;
+    warn_of_missing_restrictions(cx, &touched)?;
     attach::logs(cx, call, &touched)
+}
+
+/// Reports restrictions of sandboxes that this machine cannot apply. Apps that require them have not
+/// started.
+fn warn_of_missing_restrictions(cx: &mut Cx, ids: &[u32]) -> Result<(), CliError> {
+    let is_full = landlock::abi().is_ok_and(|abi| abi >= FULL_ABI) && is_available().is_ok();
+    if is_full || cx.program.is_pm2() || ids.is_empty() {
+        return Ok(());
+    }
+    let mut apps = BTreeMap::new();
+    for detail in cx.find(&ids.iter().map(u32::to_string).collect::<Vec<_>>())? {
+        if let Some(report) = detail.learned.sandbox.filter(|report| !report.missing.is_empty()) {
+            apps.insert(detail.spec.name, report);
+        }
+    }
+    for (name, report) in apps {
+        for missing in report.missing() {
+            cx.out.warn(message!("{app} runs with a part of its sandbox: {missing}", app = shown(&name), missing));
+        }
+    }
+    Ok(())
 }
 
 /// Runs `startOrRestart <file>`.

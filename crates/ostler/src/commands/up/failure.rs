@@ -11,8 +11,8 @@ use crate::cli::Call;
 use crate::commands::project::{Project, service};
 use crate::cx::Cx;
 use crate::render::face::Mark;
-use crate::render::{shell_word, styles};
-use crate::text::{shown, wrap};
+use crate::render::styles;
+use crate::text::{shell_word, shown, wrap};
 
 /// Most lines of an app that are shown.
 const LINES: usize = 10;

@@ -17,6 +17,7 @@ use crate::render::describe::{
     DescribeContext, dependencies, divergent, hooks, metric_rows, open_socket, plain, port_of, revision, secrets,
 };
 use crate::render::jobs::next_run;
+use crate::render::sandbox::sandbox;
 use crate::render::style::styles;
 use crate::render::why::health_line;
 use crate::text::{shown, wrap, wrap_commands};
@@ -119,6 +120,7 @@ fn state(detail: &Detail, context: &DescribeContext<'_>) -> Facts {
         (translated(marked!("restarts")), Some(restarts)),
         (translated(marked!("listening on")), Some(listens.join(", "))),
         (translated(marked!("connections")), connections(detail)),
+        (translated(marked!("sandbox")), sandbox(detail)),
         (translated(marked!("health")), detail.health.as_ref().map(|health| health_line(health, view))),
         (translated(marked!("status")), detail.learned.status.as_deref().map(shown)),
         (translated(marked!("waits for")), Some(shown(&detail.waits_for.join(", ")))),

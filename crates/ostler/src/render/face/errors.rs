@@ -11,10 +11,9 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::{Mark, short_age};
 use crate::render::errors::{release, release_number, state_words, titled};
-use crate::render::shell_word;
 use crate::render::style::styles;
 use crate::render::view::View;
-use crate::text::{fit, shown, wrap_all, wrap_commands};
+use crate::text::{fit, shell_word, shown, wrap_all, wrap_commands};
 use ostler_client::source_line::SourceLine;
 
 /// Width at which number and age end, on a wide terminal.

@@ -225,6 +225,9 @@ fn columns(groups: &[AppGroup], title: &'static str, is_each: bool) -> Vec<Colum
     if differs(|row| &row.namespace, "default") {
         columns.push(Column::text("NAMESPACE", 8, each(|group| shown(&group.row.namespace))));
     }
+    if groups.iter().any(|group| group.row.sandbox.is_some()) {
+        columns.push(Column::text("SANDBOX", 8, each(|group| group.row.sandbox.clone().unwrap_or_default())));
+    }
     columns.push(Column::text("VERSION", 9, each(|group| version(&group.row))));
     if let Some(first) = groups.first()
         && differs(|row| &row.user, &first.row.user)

@@ -9,10 +9,9 @@ use ostler_proto::control::{RolloutReport, RolloutState};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{Cell, Column, Mark, grid, short_age};
-use crate::render::shell_word;
 use crate::render::style::styles;
 use crate::render::view::View;
-use crate::text::{fit, shown, wrap_all, wrap_commands};
+use crate::text::{fit, shell_word, shown, wrap_all, wrap_commands};
 
 /// Formats one rollout: its state, each instance, the failure. `runs`: whether the app has a
 /// process.

@@ -14,11 +14,11 @@ use unicode_width::UnicodeWidthStr as _;
 use super::Mark;
 use super::events::{UserName, cause_words};
 use crate::render::connections::own_sockets;
-use crate::render::shell_word;
+use crate::render::sandbox::probable_cause;
 use crate::render::style::styles;
 use crate::render::view::View;
 use crate::render::why::{events_of, health_line};
-use crate::text::{fit, shown, wrap_all, wrap_commands, wrap_words};
+use crate::text::{fit, shell_word, shown, wrap_all, wrap_commands, wrap_words};
 
 /// Width at which the age ends, on a wide terminal.
 const LINE_WIDTH: usize = 80;
@@ -64,6 +64,9 @@ pub(crate) fn why_short(detail: &Detail, context: &WhyContext<'_>) -> String {
     }
     if let Some(own) = own_sockets(detail) {
         add(2, &own);
+    }
+    if let Some(cause) = probable_cause(detail, context.program) {
+        add(2, &cause);
     }
     if let Some(note) = detail.observations.last() {
         let text = shown(note.text.strip_prefix("is ").unwrap_or(&note.text));

@@ -14,7 +14,7 @@ use super::facts::{EndedFacts, InstanceFacts};
 use crate::render::face::{Mark, seconds};
 use crate::render::style::styles;
 use crate::render::view::View;
-use crate::text::{fit, shown, wrap, wrap_words};
+use crate::text::{fit, shell_word, shown, wrap, wrap_words};
 
 /// Width at which the duration of a line ends, on a wide terminal.
 const LINE_WIDTH: usize = 80;
@@ -548,12 +548,6 @@ fn warning(text: &str, view: &View) -> String {
     let lines = text.lines().flat_map(|line| wrapped(&shown(line), room.saturating_sub(indent)));
     let lines = lines.collect::<Vec<_>>().join(&format!("\n{:indent$}", ""));
     format!("{} {lines}", view.paint.with(styles::YELLOW, label))
-}
-
-/// Returns a name as a user would type it.
-pub(crate) fn shell_word(name: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_.:@/+".contains(c);
-    if !name.is_empty() && name.chars().all(is_plain) { name.to_owned() } else { format!("'{}'", shown(name).replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod board;
 mod change;
 mod facts;
 
-pub(crate) use board::{Board, InstancesBefore, ProjectLook, shell_word};
+pub(crate) use board::{Board, InstancesBefore, ProjectLook};
 pub(crate) use change::Change;
 pub(crate) use facts::{InstanceFacts, waits_for};
 use ostler_core::message;

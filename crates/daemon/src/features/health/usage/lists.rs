@@ -173,6 +173,7 @@ fn table_row(slot: &Slot, now: Now, total: &TotalMemory) -> TableRow {
         recent_exits: u32::try_from(recent_exits).unwrap_or(u32::MAX),
         exceeded: slot.live.exceeded.filter(|(_, at_ms)| is_recent(*at_ms)).map(|(limit, _)| limit),
         memory_limit: memory_limit(spec, total),
+        sandbox: spec.sandbox.as_deref().map(|sandbox| sandbox.label().to_owned()),
         module: spec.is_module(),
     }
 }

@@ -25,6 +25,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
@@ -36,10 +37,11 @@ use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Ctx, FeatureRequest, Input, InstanceStep, Key, SpawnExtras};
-use crate::state::slots::SentDescriptor;
+use crate::platform::confinement::may_create_socket;
 use crate::state::slots::complaints::Topic;
+use crate::state::slots::{SentDescriptor, Slot};
 use listeners::{Listener, Listeners, PREFIX};
-use query::Query;
+use query::{Query, SocketKind};
 use round_robin::routes_to;
 use shared_sockets::SocketSource;
 use sharing::app_lives;
@@ -57,6 +59,16 @@ pub(crate) struct Cluster {
     held: Vec<(String, OwnedFd)>,
     /// Another manager, from which apps are moved.
     lender: Option<SocketSource>,
+}
+
+/// Returns true if the sandbox of a worker allows the socket. The daemon opens it, so the kernel does not
+/// apply the sandbox.
+fn sandbox_allows(slot: &Slot, query: &Query) -> bool {
+    match (query.kind, &query.address) {
+        _ if query.fd.is_some() => true,
+        (SocketKind::Unix, Some(path)) => may_create_socket(slot.spec(), slot.durable.learned.sandbox.as_ref(), Path::new(path)),
+        _ => !query.is_tcp() || slot.may_bind(query.port),
+    }
 }
 
 /// Way in which a worker gets connections.
@@ -100,6 +112,8 @@ impl Cluster {
         let has_it = slot.has_listener(&key) && self.listener_of(ctx, &app.spec, &key).is_some();
         let opened = if !query.is_sane() {
             Err(Errno::NAMETOOLONG)
+        } else if !sandbox_allows(slot, &query) {
+            Err(Errno::ACCESS)
         } else if has_it {
             Err(Errno::ADDRINUSE)
         } else {

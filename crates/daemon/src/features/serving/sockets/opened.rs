@@ -47,6 +47,8 @@ impl Sockets {
         let declared = read.address.filter(|_| declares).map(|address| declared_port(&spec.listen, address, is_v6_only));
         let present = own_key.as_ref().and_then(|key| self.inode_at(slot, key));
         let is_it = present.is_some() && read.socket.inode() == present;
+        // The daemon opens the port, so the kernel does not apply the sandbox of the process.
+        let sandbox_allows = |port: u16| slot.may_bind(port);
         let facts = BindFacts {
             address: read.address,
             is_tcp: read.socket.is_tcp(),
@@ -54,7 +56,7 @@ impl Sockets {
             is_in_our_network: read.is_in_our_network,
             is_registered: read.is_registered,
             // The daemon has opened what is declared, and the process has inherited it.
-            is_allowed: declares || read.address.is_none_or(|address| may_open(&spec, address.port())),
+            is_allowed: declares || read.address.is_none_or(|address| may_open(&spec, address.port()) && sandbox_allows(address.port())),
             is_second: !declares && !is_it && present.is_some_and(|inode| is_second(inode, read)),
             is_bound: !is_it && read.socket.is_bound(),
             has_room: declares || has_room,
