@@ -19,6 +19,7 @@ fn forms_of_the_attribute_parse() {
     assert_eq!(sandbox(&project, json!("web")), profile(Profile::Web));
     assert_eq!(sandbox(&project, json!("strict")), profile(Profile::Strict));
     assert_eq!(sandbox(&project, json!(false)), None);
+    assert_eq!(sandbox(&project, json!(true)), sandbox(&project, json!("web")));
     let inside = |path: &str| format!("{}/{path}", project.dir.display());
     let all = sandbox(
         &project,
@@ -52,7 +53,7 @@ fn mistakes_name_the_key_and_what_was_meant() {
     project.file("server.py", "");
     for (value, expected) in [
         (json!("wbe"), "did you mean \"web\""),
-        (json!(true), "expected \"web\", \"strict\" or a table"),
+        (json!(1), "expected \"web\", \"strict\" or a table"),
         (json!({"profile": "strikt"}), "unknown profile \"strikt\", did you mean \"strict\""),
         (json!({"read_only_path": "x"}), "unknown key `read_only_path`, did you mean `read_only_paths`"),
         (json!({"protect_system": "strict"}), "did you mean \"read_only\""),

@@ -57,6 +57,7 @@ pub(super) fn finish(spec: &mut AppSpec, base: &AppContext<'_>) -> Result<(), Ke
 
 fn read(value: &Value, base: &AppContext<'_>) -> Result<SandboxSpec, Fault> {
     match value {
+        Value::Bool(true) => Ok(SandboxSpec { profile: Profile::Web, ..SandboxSpec::default() }),
         Value::String(name) => Ok(SandboxSpec { profile: profile(name)?, ..SandboxSpec::default() }),
         Value::Object(table) => read_table(table, base),
         other => Err(message!("expected \"web\", \"strict\" or a table, found {found}", found = describe_value(other)).into()),
