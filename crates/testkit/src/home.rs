@@ -172,6 +172,11 @@ impl Home {
         list.unwrap_or_else(|| ListedApp::parse_list(&self.ok("jlist").stdout))
     }
 
+    /// Returns the list from the daemon's socket, or `None` if no daemon answers within two seconds.
+    pub fn try_list(&self) -> Option<Vec<ListedApp>> {
+        Resident::connect(&self.home)?.list()
+    }
+
     /// Returns true if there are apps and all of them are online.
     pub fn all_online(&self) -> bool {
         let list = self.jlist();
@@ -420,6 +425,12 @@ impl Cmd<'_> {
     /// Runs a shell text first (`ulimit -n 20`), then the command in the same process.
     pub fn after(mut self, shell: &str) -> Self {
         self.wrapper = ["bash", "-c", &format!("set -e\n{shell}\nexec \"$0\" \"$@\"")].map(OsString::from).to_vec();
+        self
+    }
+
+    /// Runs another program, which executes the command with the words after its own.
+    pub fn wrapped(mut self, program: impl IntoIterator<Item = String>) -> Self {
+        self.wrapper = program.into_iter().map(OsString::from).collect();
         self
     }
 

@@ -6,7 +6,7 @@
 //! daemon and apps inherit it. All processes that a test ever started can therefore be found in
 //! `/proc`, and are killed when the `Home` is dropped, even by a panic. Commands run as users run
 //! them, so the same script works with ostler, with ostler called as `pm2`, and with real PM2
-//! ([`Subject`]). Of the product, the kit links only `ostler-client`. [`Home::jlist`] requests the
+//! ([`Subject`]). Of the product, the kit links only `ostler-client`, and the traps of `ostler-sys` ([`Supervisor`]). [`Home::jlist`] requests the
 //! list over the daemon's socket, because tests need it often and a debug binary or Node starts
 //! slowly.
 //!
@@ -36,6 +36,7 @@ mod resident;
 mod root;
 mod skipped;
 mod subject;
+mod supervisor;
 mod terminal;
 mod transcript;
 mod views;
@@ -62,6 +63,7 @@ pub use receiver::{Behaviour, Received, Receiver};
 pub use root::{Tmpfs, can_unshare, is_root};
 pub use skipped::report_skip;
 pub use subject::{Subject, installed_pm2, installed_pm2_of};
+pub use supervisor::{CallFault, Part, Pattern, Supervisor, UNTRAPPED, call_name, call_number, run_within, trapped};
 pub use terminal::Terminal;
 pub use transcript::{Transcript, shape};
 pub use words::Words;

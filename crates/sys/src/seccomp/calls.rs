@@ -58,21 +58,21 @@ pub enum Answer {
 /// `struct seccomp_data` of `linux/seccomp.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct CallData {
-    number: i32,
+pub(super) struct CallData {
+    pub(super) number: i32,
     architecture: u32,
     instruction: u64,
-    arguments: [u64; 6],
+    pub(super) arguments: [u64; 6],
 }
 
 /// `struct seccomp_notif`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Notification {
-    id: u64,
-    pid: u32,
+pub(super) struct Notification {
+    pub(super) id: u64,
+    pub(super) pid: u32,
     flags: u32,
-    data: CallData,
+    pub(super) data: CallData,
 }
 
 /// `struct seccomp_notif_resp`.
@@ -133,6 +133,10 @@ impl CallListener {
     /// # Errors
     /// Returns `EPIPE` if no process with the filter is left, and the errors of `ioctl`.
     pub fn receive(&self) -> Result<Option<TrappedCall>, Errno> {
+        Ok(self.receive_notification()?.as_ref().map(to_call))
+    }
+
+    pub(super) fn receive_notification(&self) -> Result<Option<Notification>, Errno> {
         loop {
             // Receiving blocks if no call waits.
             let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
@@ -146,7 +150,7 @@ impl CallListener {
             }
             let mut notification = Notification::default();
             match self.control(RECEIVE, (&raw mut notification).cast()) {
-                Ok(()) => return Ok(Some(to_call(&notification))),
+                Ok(()) => return Ok(Some(notification)),
                 // The process was killed, or the call was interrupted by a signal.
                 Err(Errno::NOENT | Errno::INTR) => {}
                 Err(errno) => return Err(errno),

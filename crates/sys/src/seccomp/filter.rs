@@ -96,12 +96,12 @@ impl CallFilter {
     /// allocates.
     pub(crate) fn install_and_report(&self, socket: RawFd) -> bool {
         let mut report = Report { without_new_privileges: false, errno: 0 };
-        let mut listener = self.install();
+        let mut listener = self.install(0);
         if listener == Err(Errno::ACCESS) {
             // SAFETY: plain prctl without pointers.
             unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
             report.without_new_privileges = true;
-            listener = self.install();
+            listener = self.install(0);
         }
         match listener {
             Ok(listener) => send(socket, report, Some(listener)),
@@ -113,10 +113,26 @@ impl CallFilter {
         }
     }
 
-    fn install(&self) -> Result<RawFd, Errno> {
+    /// Filter that notifies of all calls except these. A program of another architecture runs
+    /// without notifications.
+    #[cfg(feature = "traps")]
+    pub(super) fn of_all_but(numbers: &[u32]) -> Self {
+        let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+        let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+        let jump = |k: u32, jt: u8, jf: u8| libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt, jf, k };
+        let allow = || statement(libc::BPF_RET | libc::BPF_K, ALLOW);
+        let mut program = vec![load(ARCHITECTURE), jump(NATIVE.audit, 1, 0), allow(), load(NUMBER)];
+        for number in numbers {
+            program.extend([jump(*number, 0, 1), allow()]);
+        }
+        program.push(statement(libc::BPF_RET | libc::BPF_K, NOTIFY));
+        Self(program)
+    }
+
+    pub(super) fn install(&self, flags: libc::c_long) -> Result<RawFd, Errno> {
         let program = libc::sock_fprog { len: self.0.len() as libc::c_ushort, filter: self.0.as_ptr().cast_mut() };
         // SAFETY: the description and the program outlive the call, which copies them.
-        let listener = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, NEW_LISTENER | SPEC_ALLOW, &raw const program) };
+        let listener = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, NEW_LISTENER | SPEC_ALLOW | flags, &raw const program) };
         if listener < 0 { Err(last_errno()) } else { Ok(listener as RawFd) }
     }
 }

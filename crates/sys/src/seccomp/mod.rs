@@ -10,3 +10,5 @@ pub mod caller;
 pub mod calls;
 pub mod filter;
 pub mod inspection;
+#[cfg(feature = "traps")]
+pub mod traps;
