@@ -13,6 +13,7 @@ mod docs;
 mod engines;
 mod examples;
 mod fuzz;
+mod faults;
 mod generate;
 mod http;
 mod layers;
@@ -50,6 +51,7 @@ cargo xtask <task>
   coverage [--write] [<crate>…]        share of lines that the tests of a crate reach, and the floors in coverage.toml; --write raises them
   fuzz [<target>…] [--seconds N]       hostile bytes for everything that reads bytes from outside, 60 s each (libFuzzer, or a loop without it)
   sim [--seed N] [--steps M]           a long run of the simulation of the daemon
+  faults [--part P] [--call C] [--error E] [--phase P] [--all] [--seed N] [--jobs N] [--record]   system calls that fail: docs/fault-matrix.md
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         "dist" => dist::run(&words),
         "coverage" => coverage::run(&words),
         "fuzz" => fuzz::run(&words),
+        "faults" => faults::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {

@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ostler_sys::process::ending_by_fd;
 use ostler_sys::process::fork::ForkSide;
 use ostler_sys::process::signal::{self};
-use ostler_sys::process::{ending_by_fd, is_refusal};
 use ostler_sys::{
     ProcRef, Usage, WaitStatus,
-    fd::{fdpass, memfd},
+    fd::{epoll_wait, fdpass, memfd},
     fs::lock,
     memory,
     net::socket,
@@ -125,7 +125,7 @@ impl Keeper {
         crate::cgroup::leave_group_of_app();
         let originals = Originals {
             umask: rustix::process::umask(Mode::from_raw_mode(0o077)).as_raw_mode(),
-            nofile: Some(rlimit::raise_nofile()),
+            nofile: rlimit::raise_nofile(),
             oom_score_adj: oom::own_score_adj().filter(|&own| own > OOM_SCORE_ADJ && oom::set_own_score_adj(OOM_SCORE_ADJ).is_ok()),
         };
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).map_err(at("listen at", SOCKET_FILE))?;
@@ -190,7 +190,9 @@ impl Keeper {
                 (Some(ended), _) => keeper.children.add_ended(child.key, process, ended),
                 (None, None) if is_revival => match process.open() {
                     Ok(pidfd) => keeper.adopt(child.key, process, pidfd),
-                    Err(errno) if is_refusal(errno) && !process.has_ended() => keeper.adopt_by_looking(child.key, process),
+                    // A sandbox refuses pidfds, or memory or descriptors are short. A living process that was
+                    // reported as exited would be killed and replaced.
+                    Err(_) if !process.has_ended() => keeper.adopt_by_looking(child.key, process),
                     Err(_) => keeper.children.add_ended(child.key, process, ended(WaitStatus::Unknown, Usage::default())),
                 },
                 (None, None) if child::is_own_child(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
@@ -243,9 +245,8 @@ impl Keeper {
             let due_ms = self.deadline_ms().map(|at| at.saturating_sub(clock::boot_ms()));
             // Wake up once after an event; then nothing wakes the keeper any more.
             let timeout = due_ms.into_iter().chain((!resting).then_some(REST_AFTER_MS)).min().map(duration);
-            events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
+            match epoll_wait::wait(&self.epoll, &mut events, timeout.as_ref()) {
+                Ok(()) | Err(Errno::INTR) => {}
                 // This can only be a bug of ours. The next turn may succeed, but must not become a
                 // busy loop.
                 Err(errno) => {
@@ -391,8 +392,9 @@ impl Keeper {
         match self.watch(pidfd.as_fd(), adopted_token(process.pid)) {
             Ok(()) => self.children.add(key, process, Watch::Pidfd(pidfd)),
             Err(errno) => {
-                complain(&format!("cannot watch process {}: {errno}", process.pid));
-                self.children.add_ended(key, process, ended(WaitStatus::Unknown, Usage::default()));
+                // `ENOSPC`: the user has too many watches (`/proc/sys/fs/epoll/max_user_watches`).
+                complain(&format!("cannot watch process {}, so it is polled: {errno}", process.pid));
+                self.adopt_by_looking(key, process);
             }
         }
     }
