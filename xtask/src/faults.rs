@@ -41,7 +41,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         return must_run(command.arg("record_calls").env("OSTLER_FAULTS_RECORD", "1"));
     }
     match option(words, "--part")? {
-        Some(part) if PARTS.contains(&part.as_str()) => _ = command.arg(part),
+        Some(part) if PARTS.contains(&part) => _ = command.arg(part),
         Some(part) => bail!("no part is named {part}; the parts are {}", PARTS.join(", ")),
         None => {}
     }

@@ -72,7 +72,8 @@ mod tests {
         wait(&epoll, &mut usual, None).unwrap();
         for events in [events, usual] {
             let [event] = events.as_slice() else { panic!("{}", events.len()) };
-            assert!(event.flags.contains(epoll::EventFlags::IN) && event.data.u64() == 7);
+            let (flags, data) = (event.flags, event.data);
+            assert!(flags.contains(epoll::EventFlags::IN) && data.u64() == 7);
         }
     }
 }
