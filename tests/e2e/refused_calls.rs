@@ -107,3 +107,22 @@ fn cluster_reloads_without_the_newer_calls() {
         home.ok("kill");
     }
 }
+
+/// Without a fallback, the daemon accepts no client or the keeper receives no request, and each command
+/// hangs.
+#[test]
+fn commands_work_without_the_usual_calls_of_the_event_loop() {
+    needs_program!("python3");
+    for (errno, call) in [("EPERM", "accept4"), ("ENOSYS", "accept4"), ("EPERM", "epoll_pwait"), ("EPERM", "prlimit64")] {
+        let home = home();
+        let start = home.cmd(format!("start {} --name app -- hold", ostler_testkit::fixture()));
+        start.after(&refusing(errno, call)).run().ok();
+        let pid = home.app("app").pid();
+        home.ok("restart app");
+        let next = home.wait_status("app", "online").pid();
+        assert_ne!(next, pid, "{call}");
+        home.kill_daemon();
+        assert_eq!(home.app("app").pid(), next, "{call}");
+        home.ok("kill");
+    }
+}

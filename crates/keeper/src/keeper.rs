@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use ostler_sys::fd::epoll_wait;
 use ostler_sys::process::exec::OWN_EXE;
 use ostler_sys::process::signal::{self, SignalFd};
 use ostler_sys::process::{rlimit, title};
@@ -105,7 +106,7 @@ pub(crate) struct Check {
 
 impl Keeper {
     pub(crate) fn assemble(state: KeeperState) -> io::Result<Self> {
-        let limit = rlimit::raise_nofile();
+        let limit = rlimit::raise_nofile().unwrap_or_else(rlimit::nofile);
         // If the parent ignores SIGCHLD, we inherit that and the kernel would reap our children.
         signal::reset(signal::CHLD);
         let mut signals = if runtime().is_some() { runtime_signals().collect() } else { LEFT_TO_DAEMON.to_vec() };
@@ -141,7 +142,11 @@ impl Keeper {
             epoll,
         };
         keeper.watch(keeper.signals.as_fd(), TOKEN_SIGNALS)?;
-        Ok(keeper)
+        // A keeper that cannot wait would take the home and serve no daemon: better not to start.
+        match epoll_wait::wait(&keeper.epoll, &mut Vec::with_capacity(1), Some(&duration(0))) {
+            Ok(()) | Err(Errno::INTR) => Ok(keeper),
+            Err(errno) => Err(io::Error::new(errno.kind(), format!("cannot wait for events: {}", io::Error::from(errno)))),
+        }
     }
 
     /// Returns true if there is room for one more process. If the keeper is killed, its successor

@@ -150,7 +150,7 @@ impl Launcher {
         // The soft limit may be too small even for the steps below. The keeper gets the old limit
         // and passes it on to apps.
         let limit = rlimit::raise_nofile();
-        if limit.hard < NEEDED_FILES {
+        if let Some(limit) = limit.filter(|limit| limit.hard < NEEDED_FILES) {
             return Err(LaunchError::FewFiles { hard: limit.hard });
         }
         loop {
@@ -171,12 +171,13 @@ impl Launcher {
     }
 
     /// Tries once. `None` means that another keeper has the home.
-    fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<LaunchResult>, LaunchError> {
+    fn try_once(&self, limit: Option<Rlimit>, deadline: u64) -> Result<Option<LaunchResult>, LaunchError> {
         let log = self.open_log()?;
         let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
         let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (READY_FD_VAR, &READY_FD.to_string())], is_kept);
         let fds = [(log.as_fd(), 1), (log.as_fd(), 2), (write.as_fd(), READY_FD)];
-        let keeper = ostler_sys::spawn(&SpawnSpec { rlimits: vec![limit], ..self.spec(envp) }, &fds).map_err(LaunchError::Spawn)?;
+        let keeper =
+            ostler_sys::spawn(&SpawnSpec { rlimits: limit.into_iter().collect(), ..self.spec(envp) }, &fds).map_err(LaunchError::Spawn)?;
         drop(write);
         let answer = read_answer(&read, deadline)?;
         match answer.split_first() {

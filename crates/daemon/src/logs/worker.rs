@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use memchr::memrchr;
+use ostler_sys::fd::epoll_wait;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
@@ -213,9 +214,8 @@ impl Worker {
         };
         let next = self.partial.iter().zip(&self.skipped).filter_map(due).chain(finish_by).min();
         let timeout = next.map(|at| timespec(at.saturating_duration_since(threads::now())));
-        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
-        match epoll::wait(waiter, &mut events, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+        match epoll_wait::wait(waiter, &mut Vec::with_capacity(3), timeout.as_ref()) {
+            Ok(()) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         self.control.waker.clear();

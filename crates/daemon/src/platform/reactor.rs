@@ -128,13 +128,12 @@ impl Reactor {
 
     /// Waits until something is ready or the time is up. `None` waits without a limit.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
-        self.events.clear();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let begun = Instant::now();
-        let result = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref());
+        let result = ostler_sys::fd::epoll_wait::wait(&self.epoll, &mut self.events, timeout.as_ref());
         self.waited = begun.elapsed();
         match result {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(()) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;

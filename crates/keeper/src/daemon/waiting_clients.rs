@@ -1,7 +1,7 @@
 //! The listening socket while the daemon cannot start: every client that connects gets the reason.
 
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 
 use ostler_sys::time::clock;
@@ -55,9 +55,8 @@ impl Keeper {
 
 /// Returns the waiting clients.
 fn waiting_at(socket: BorrowedFd<'_>) -> Vec<UnixStream> {
-    let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
     // This bounds the clients per turn; the next turn accepts the rest.
-    std::iter::from_fn(|| rustix::net::accept_with(socket.as_fd(), flags).ok()).take(64).map(UnixStream::from).collect()
+    std::iter::from_fn(|| ostler_sys::net::socket::accept(socket).ok().flatten()).take(64).map(UnixStream::from).collect()
 }
 
 /// Answers a hello and closes. It reads the client's data first, because unread data would turn the

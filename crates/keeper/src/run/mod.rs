@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ostler_sys::process::{ending_by_fd, is_refusal};
 use ostler_sys::process::fork::ForkSide;
 use ostler_sys::process::signal::{self};
-use ostler_sys::process::{ending_by_fd, is_refusal};
 use ostler_sys::{
     ProcRef, Usage, WaitStatus,
-    fd::{fdpass, memfd},
+    fd::{epoll_wait, fdpass, memfd},
     fs::lock,
     memory,
     net::socket,
@@ -125,7 +125,7 @@ impl Keeper {
         crate::cgroup::leave_group_of_app();
         let originals = Originals {
             umask: rustix::process::umask(Mode::from_raw_mode(0o077)).as_raw_mode(),
-            nofile: Some(rlimit::raise_nofile()),
+            nofile: rlimit::raise_nofile(),
             oom_score_adj: oom::own_score_adj().filter(|&own| own > OOM_SCORE_ADJ && oom::set_own_score_adj(OOM_SCORE_ADJ).is_ok()),
         };
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).map_err(at("listen at", SOCKET_FILE))?;
@@ -243,9 +243,8 @@ impl Keeper {
             let due_ms = self.deadline_ms().map(|at| at.saturating_sub(clock::boot_ms()));
             // Wake up once after an event; then nothing wakes the keeper any more.
             let timeout = due_ms.into_iter().chain((!resting).then_some(REST_AFTER_MS)).min().map(duration);
-            events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
+            match epoll_wait::wait(&self.epoll, &mut events, timeout.as_ref()) {
+                Ok(()) | Err(Errno::INTR) => {}
                 // This can only be a bug of ours. The next turn may succeed, but must not become a
                 // busy loop.
                 Err(errno) => {

@@ -98,7 +98,7 @@ fn system() -> Value {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(mark))?;
         Some(value.trim().trim_matches('"').to_owned())
     };
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let files = ostler_sys::process::rlimit::nofile().soft;
     json!({
         "kernel": line("/proc/sys/kernel/osrelease"),
         "distribution": field("/etc/os-release", "PRETTY_NAME", '='),
@@ -107,7 +107,7 @@ fn system() -> Value {
         "memory": field("/proc/meminfo", "MemTotal", ':'),
         "uptime_s": line("/proc/uptime").and_then(|text| text.split('.').next()?.parse::<u64>().ok()),
         "cgroup_v2": Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
-        "open_files": files.current,
+        "open_files": (files != u64::MAX).then_some(files),
         "uid": rustix::process::getuid().as_raw(),
         "in_container": Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists(),
     })

@@ -44,7 +44,7 @@ pub(super) fn inspect(daemon: &DaemonState, findings: &mut Vec<Finding>) {
 fn open_files(daemon: &DaemonState) -> Finding {
     let (most, instances) = match daemon {
         DaemonState::Runs(peer, details) => (limit_of(peer.pid), details.len() as u64),
-        _ => (rustix::process::getrlimit(rustix::process::Resource::Nofile).current, 0),
+        _ => (Some(ostler_sys::process::rlimit::nofile().soft).filter(|most| *most != u64::MAX), 0),
     };
     let needed = FILES_AT_LEAST + FILES_PER_INSTANCE * instances;
     match most {

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use crate::process::is_refusal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -157,7 +158,8 @@ pub fn has_stopped(socket: impl AsFd) -> bool {
     poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
 }
 
-/// Returns the next waiting connection (CLOEXEC, nonblocking), or `None` if no client waits.
+/// Returns the next waiting connection (CLOEXEC, nonblocking), or `None` if no client waits. If a
+/// sandbox refuses `accept4`, the older call is used.
 ///
 /// # Errors
 /// Returns `EMFILE` or `ENFILE`. The connection stays in the queue then, so a level-triggered loop
@@ -169,9 +171,24 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             // The client gave up while it waited: take the next connection.
             Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(errno) if is_refusal(errno) => match accept_in_steps(&listener) {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno),
+            },
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Accepts by the older call. A program that another thread starts between the calls inherits the
+/// connection; ostler starts programs with a list of their descriptors.
+fn accept_in_steps(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    let connection = rustix::net::accept(listener)?;
+    rustix::io::fcntl_setfd(&connection, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&connection, true)?;
+    Ok(connection)
 }
 
 /// Returns the peer of a connection.

@@ -1,7 +1,5 @@
 //! Resource limits.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-
 /// One limit to set; `u64::MAX` = unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rlimit {
@@ -54,21 +52,33 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|&(name, _)| name)
 }
 
-/// Returns our own current limit of open files.
-#[expect(clippy::unnecessary_cast, reason = "a signed type with other C libraries")]
+/// Limit of open files that the kernel gives its first process.
+const KERNEL_DEFAULT: u64 = 1024;
+
+/// Returns our own current limit of open files. If a sandbox refuses the call, that is the kernel's
+/// default, which is low enough everywhere.
 pub fn nofile() -> Rlimit {
-    let limit = getrlimit(Resource::Nofile);
-    Rlimit { resource: libc::RLIMIT_NOFILE as u32, soft: limit.current.unwrap_or(u64::MAX), hard: limit.maximum.unwrap_or(u64::MAX) }
+    own_nofile().unwrap_or(Rlimit { resource: NOFILE, soft: KERNEL_DEFAULT, hard: KERNEL_DEFAULT })
+}
+
+#[expect(clippy::unnecessary_cast, reason = "a signed type with other C libraries")]
+const NOFILE: u32 = libc::RLIMIT_NOFILE as u32;
+
+/// Works like [`nofile`], and returns `None` if the call is refused. Rustix's function panics then.
+fn own_nofile() -> Option<Rlimit> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live structure of the size that the call expects.
+    let got = unsafe { libc::getrlimit64(libc::RLIMIT_NOFILE as _, &raw mut limit) };
+    (got == 0).then_some(Rlimit { resource: NOFILE, soft: limit.rlim_cur, hard: limit.rlim_max })
 }
 
 /// Raises our own soft limit of open files to the hard one. Returns the previous limit, for
-/// children. If the kernel refuses, nothing changes.
-pub fn raise_nofile() -> Rlimit {
-    let before = nofile();
-    let mut raised = getrlimit(Resource::Nofile);
-    raised.current = raised.maximum;
-    let _unchanged = setrlimit(Resource::Nofile, raised);
-    before
+/// children, or `None` if it is unknown; then children inherit ours. If the kernel refuses, nothing
+/// changes.
+pub fn raise_nofile() -> Option<Rlimit> {
+    let before = own_nofile()?;
+    let _unchanged = Rlimit { soft: before.hard, ..before }.set_for_this_process();
+    Some(before)
 }
 
 #[cfg(test)]
@@ -86,7 +96,7 @@ mod tests {
     #[test]
     fn raise_nofile_returns_the_old_limit() {
         let before = nofile();
-        assert_eq!(raise_nofile(), before);
+        assert_eq!(raise_nofile(), Some(before));
         assert_eq!(nofile().soft, before.hard);
     }
 }

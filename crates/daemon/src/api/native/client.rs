@@ -269,12 +269,8 @@ impl Clients {
     /// an answer.
     pub(crate) fn accept(&mut self, listener: &UnixListener, reactor: &Reactor, own_uid: u32) -> io::Result<()> {
         for _ in 0..ACCEPTED_PER_TURN {
-            let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(connection) = ostler_sys::net::socket::accept(listener)? else { return Ok(()) };
+            let stream = UnixStream::from(connection);
             // The client is gone already, so it has no owner.
             let Ok(peer) = ostler_sys::net::socket::peer(&stream) else { continue };
             let uid = peer.uid;
@@ -284,7 +280,6 @@ impl Clients {
             if self.all.len() >= MAX_CLIENTS {
                 self.free_a_place();
             }
-            stream.set_nonblocking(true)?;
             self.next = if self.next >= PM2_CLIENT - 1 { 1 } else { self.next + 1 };
             let id = self.next;
             reactor.add(&stream, Source::Feature(super::Native::NAME, id.into()))?;
