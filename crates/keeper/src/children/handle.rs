@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_sys::process::spawn::{Placement, spawn_at};
-use ostler_sys::process::{Target, ending_by_fd, is_refusal};
+use ostler_sys::process::{Target, ending_by_fd};
 use ostler_sys::seccomp::inspection::copy_in_thread;
 use ostler_sys::{
     ProcRef, Rlimit, SpawnStep, Usage, WaitStatus,
@@ -180,12 +180,10 @@ impl Keeper {
 
     fn watch_or_send_exit(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
         match pidfd.map_or_else(|| process.open(), Ok) {
-            Ok(pidfd) if process.exists() => self.adopt(key, process, pidfd),
-            // Without pidfds, our own children are reaped and other processes are polled.
-            Err(errno) if is_refusal(errno) && child::is_own_child(process.pid) && process.exists() => {
-                self.children.add(key, process, Watch::Reap)
-            }
-            Err(errno) if is_refusal(errno) && !process.has_ended() => self.adopt_by_looking(key, process),
+            Ok(pidfd) if !process.is_gone() => self.adopt(key, process, pidfd),
+            // Without a pidfd, our own children are reaped and other processes are polled.
+            Err(_) if child::is_own_child(process.pid) && process.exists() => self.children.add(key, process, Watch::Reap),
+            Err(_) if !process.has_ended() => self.adopt_by_looking(key, process),
             gone => {
                 let ending = gone.map_or_else(|_| process.ending(), |pidfd| ending_by_fd(pidfd.as_fd(), process));
                 self.add_ended(key, process, ending);

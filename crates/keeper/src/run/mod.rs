@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ostler_sys::process::{ending_by_fd, is_refusal};
+use ostler_sys::process::ending_by_fd;
 use ostler_sys::process::fork::ForkSide;
 use ostler_sys::process::signal::{self};
 use ostler_sys::{
@@ -190,7 +190,9 @@ impl Keeper {
                 (Some(ended), _) => keeper.children.add_ended(child.key, process, ended),
                 (None, None) if is_revival => match process.open() {
                     Ok(pidfd) => keeper.adopt(child.key, process, pidfd),
-                    Err(errno) if is_refusal(errno) && !process.has_ended() => keeper.adopt_by_looking(child.key, process),
+                    // A sandbox refuses pidfds, or memory or descriptors are short. A living process that was
+                    // reported as exited would be killed and replaced.
+                    Err(_) if !process.has_ended() => keeper.adopt_by_looking(child.key, process),
                     Err(_) => keeper.children.add_ended(child.key, process, ended(WaitStatus::Unknown, Usage::default())),
                 },
                 (None, None) if child::is_own_child(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
@@ -390,8 +392,9 @@ impl Keeper {
         match self.watch(pidfd.as_fd(), adopted_token(process.pid)) {
             Ok(()) => self.children.add(key, process, Watch::Pidfd(pidfd)),
             Err(errno) => {
-                complain(&format!("cannot watch process {}: {errno}", process.pid));
-                self.children.add_ended(key, process, ended(WaitStatus::Unknown, Usage::default()));
+                // `ENOSPC`: the user has too many watches (`/proc/sys/fs/epoll/max_user_watches`).
+                complain(&format!("cannot watch process {}, so it is polled: {errno}", process.pid));
+                self.adopt_by_looking(key, process);
             }
         }
     }

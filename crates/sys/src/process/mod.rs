@@ -75,7 +75,8 @@ impl ProcRef {
     /// exits.
     ///
     /// # Errors
-    /// Returns `ESRCH` if the process is gone, even if another process has its pid by now.
+    /// Returns `ESRCH` if the process is gone, even if another process has its pid by now. Any other
+    /// error means that it may be alive.
     pub fn open(&self) -> Result<OwnedFd, Errno> {
         if let Some(opened) = simulated::ask(|kernel| kernel.open(*self)) {
             return opened;
@@ -83,7 +84,11 @@ impl ProcRef {
         let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         // Check after opening: from here on, the descriptor cannot refer to another process.
-        if self.exists() { Ok(fd) } else { Err(Errno::SRCH) }
+        match start_ticks(self.pid) {
+            Ok(start_ticks) if start_ticks == self.start_ticks => Ok(fd),
+            Err(errno) if !matches!(errno, Errno::NOENT | Errno::SRCH) => Err(errno),
+            _ => Err(Errno::SRCH),
+        }
     }
 
     /// Returns true for a process, alive or zombie, and false for a thread. The check needs no
