@@ -140,7 +140,7 @@ reactions! {
     each on_turn() => reclaim, line_times, clock, cron;
 
     /// A deadline of this feature came ([`crate::engine::Timers`]).
-    owner on_timer(key: u64) => reclaim, rollouts, commands, jobs, runtime, actions, collecting, autosave, autoscale, keeper_watch, channels, cluster, cron, health, home, lifetime, limits, line_times, sockets, readiness, rotation, usage, vanished, versioning, watch, cgroups, native, pm2_sockets;
+    owner on_timer(key: u64) => log_writers, reclaim, rollouts, commands, jobs, runtime, actions, collecting, autosave, autoscale, keeper_watch, channels, cluster, cron, health, home, lifetime, limits, line_times, sockets, readiness, rotation, usage, vanished, versioning, watch, cgroups, native, pm2_sockets;
 
     /// A descriptor of this feature is ready to be read, and perhaps to be written
     /// ([`crate::platform::reactor::Source::Feature`]).

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ostler_core::lifecycle::{Event, InstanceState, Recovered, SpawnFailure, Transition};
 
-use crate::engine::{Ctx, InstanceStep, ShutdownKind, SpawnExtras};
+use crate::engine::{Ctx, InstanceStep, Key, ShutdownKind, SpawnExtras};
 use crate::logs::{
     Config, Destination, LogFiles, Pipeline, PipelineError, RunningWriter, RuntimeStreams, WriterPipes, WriterReport, end_name,
     ends_of_name,
@@ -37,6 +37,11 @@ use tail::Tail;
 
 /// Name under which the keeper holds the writers' records.
 const NOTES: &str = "log-notes";
+
+/// Delay before the daemon tries again to take over the writer of a former daemon. It doubles up to the
+/// longest delay. Until then the app's lines stay in its pipe, and an app that fills the pipe blocks.
+const FIRST_RETRY_MS: u64 = 1_000;
+const LONGEST_RETRY_MS: u64 = 60_000;
 
 /// Key of a writer: an instance, and the index of its record.
 type WriterKey = (u32, u32);
@@ -56,6 +61,8 @@ pub(crate) struct LogWriters {
     found: BTreeMap<WriterKey, BTreeMap<usize, OwnedFd>>,
     /// Writers for which `found` has only the descriptors that the app kept: see [`survived`].
     survived: BTreeSet<WriterKey>,
+    /// Delay before the next attempt to take over the rest of `found`.
+    retry_ms: u64,
 }
 
 impl Default for LogWriters {
@@ -70,6 +77,7 @@ impl Default for LogWriters {
             sender,
             found: BTreeMap::new(),
             survived: BTreeSet::new(),
+            retry_ms: FIRST_RETRY_MS,
         }
     }
 }
@@ -80,6 +88,10 @@ impl LogWriters {
     }
 
     pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        self.adopt_fd_of(name, fd)
+    }
+
+    fn adopt_fd_of(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == NOTES {
             self.notes = Some(fd);
             return None;
@@ -138,6 +150,11 @@ impl LogWriters {
         self.on_reports(ctx);
     }
 
+    /// Tries again to take over the writers for which descriptors, memory or threads were short.
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.take_over(ctx);
+    }
+
     pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: ShutdownKind) {
         self.wait_for_tails(ctx);
     }
@@ -149,12 +166,18 @@ impl LogWriters {
     pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         let notes = self.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
         let writers = ctx.state.slots.iter().filter_map(|slot| Some((slot.durable.id, slot.live.piped.as_ref()?)));
-        notes.chain(writers.flat_map(|(id, piped)| piped.held(id))).chain(self.held_by_tails()).collect()
+        let found = self.found.iter().flat_map(|((id, place), ends)| {
+            let name = |end: &usize| end_name(*id, *place, *end);
+            ends.iter().map(move |(end, fd)| (name(end), fd.as_fd()))
+        });
+        notes.chain(writers.flat_map(|(id, piped)| piped.held(id))).chain(self.held_by_tails()).chain(found).collect()
     }
 }
 
 impl LogWriters {
     pub(crate) const NAME: &str = "log_writers";
+    /// Next attempt to take over the writers of a former daemon.
+    const RETRY: Key = (Self::NAME, 0);
 
     /// Returns the configuration of a writer with these read ends and this holding pipe.
     fn config(&mut self, ctx: &Ctx, (id, place): WriterKey, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
@@ -194,11 +217,18 @@ impl LogWriters {
     }
 
     /// Continues where the writers of a former daemon stopped. All writers check the lines in
-    /// transit before the first one writes.
+    /// transit before the first one writes. A writer that cannot be taken over keeps its pipes, and
+    /// the daemon tries again later.
     fn take_over(&mut self, ctx: &mut Ctx) {
         let (mut prepared, mut tails) = (Vec::new(), Vec::new());
         for ((id, place), mut ends) in std::mem::take(&mut self.found) {
             self.places.insert(place);
+            // The app was restarted before its former writer could be taken over: the rest in the
+            // former pipes becomes a tail.
+            if let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.live.piped.is_some()) {
+                let rest = outputs::destination(slot, ctx.state.log_files.front.as_ref());
+                self.note_left(ctx, (id, place), rest);
+            }
             if self.ending.contains_key(&(id, place)) {
                 tails.extend(self.prepare_tail(ctx, (id, place), &mut ends));
                 continue;
@@ -215,11 +245,14 @@ impl LogWriters {
                 .map_err(|source| PipelineError::System { step: "copy a descriptor", source })
                 .and_then(Pipeline::prepare);
             match pipeline {
-                Ok(pipeline) => prepared.push((id, place, ends, made_for, pipeline)),
-                Err(error) => ctx.io.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
+                Ok(pipeline) => {
+                    // Its record is complete again.
+                    self.survived.remove(&(id, place));
+                    prepared.push((id, place, ends, made_for, pipeline));
+                }
+                Err(error) => self.take_over_later(ctx, (id, place), ends, &error),
             }
         }
-        self.survived.clear();
         self.begin_tails(ctx, tails);
         for (id, place, ends, made_for, pipeline) in prepared {
             match pipeline.start() {
@@ -235,9 +268,23 @@ impl LogWriters {
                         Self::note_tail(ctx, id);
                     }
                 }
-                Err(error) => ctx.io.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
+                Err(error) => self.take_over_later(ctx, (id, place), ends, &error),
             }
         }
+        if self.found.is_empty() {
+            self.survived.clear();
+        } else {
+            ctx.outbox.timers.set(Self::RETRY, Some(ctx.now.mono_ms + self.retry_ms));
+            self.retry_ms = (self.retry_ms * 2).min(LONGEST_RETRY_MS);
+        }
+    }
+
+    fn take_over_later(&mut self, ctx: &mut Ctx, (id, place): WriterKey, ends: WriterPipes, error: &PipelineError) {
+        if self.retry_ms == FIRST_RETRY_MS {
+            let why = crate::platform::log::chain(error);
+            ctx.io.log.error(format_args!("logs of instance {id}: {why}; its lines stay in its pipe, and the daemon tries again"));
+        }
+        self.found.insert((id, place), ends.into_iter().enumerate().collect());
     }
 
     /// Handles reports of writers.

@@ -55,6 +55,12 @@ impl LogWriters {
         }
     }
 
+    /// Makes the rest in the pipes of a writer without a thread a tail.
+    pub(super) fn note_left(&mut self, ctx: &mut Ctx, key: WriterKey, destination: Destination) {
+        ctx.state.journal.push(&record(key, &destination));
+        self.ending.insert(key, Tail::found(destination));
+    }
+
     /// Stops a writer, which then carries over the rest.
     pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
         Self::note_tail(ctx, id);

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::AppSpec;
@@ -122,6 +123,48 @@ fn remaining_pipe_data_is_journaled_with_the_deletion() {
     played.wait(&mut writers, |writers, _| writers.records().is_empty());
     wait_for_log(&mut played, &mut writers, &out, "at: rest\n");
     assert!(writers.held(&played.ctx).iter().all(|(name, _)| name == super::NOTES));
+}
+
+/// Returns the writers of the next daemon with the pipes of the former one. The notes, without which
+/// no writer can be taken over, are returned separately.
+fn next_daemon(played: &TestContext, former: &LogWriters) -> (LogWriters, OwnedFd) {
+    let mut writers = LogWriters::default();
+    let mut notes = None;
+    for (name, fd) in former.held(&played.ctx) {
+        let fd = fd.try_clone_to_owned().unwrap();
+        match name == super::NOTES {
+            true => notes = Some(fd),
+            false => assert!(writers.adopt_fd_of(&name, fd).is_none()),
+        }
+    }
+    (writers, notes.unwrap())
+}
+
+/// Threads, descriptors or memory were short when the next daemon started. The app's lines must not
+/// stay in the pipe for ever.
+#[test]
+fn writer_that_cannot_be_taken_over_is_tried_again() {
+    let (mut played, id, out) = instance(true);
+    let mut former = LogWriters::default();
+    let mut writer = File::from(prepared(&mut played, &mut former, id).out);
+    let (mut writers, notes) = next_daemon(&played, &former);
+    let piped = played.ctx.state.slots.get_mut(id).unwrap().live.piped.take().unwrap();
+    let names: Vec<String> = piped.held(id).map(|(name, _)| name).collect();
+    let (handle, ..) = piped.into_parts();
+    handle.give_up(std::time::Duration::ZERO);
+    handle.join();
+    writers.on_boot(&mut played.ctx);
+    assert!(played.ctx.state.slots.get(id).unwrap().live.piped.is_none());
+    assert_eq!(played.ctx.outbox.timers.get(LogWriters::RETRY), Some(played.ctx.now.mono_ms + 1000));
+    let held: Vec<String> = writers.held(&played.ctx).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(held, names, "a new keeper would get the pipes, too");
+    writer.write_all(b"kept\n").unwrap();
+    writers.notes = Some(notes);
+    writers.on_timer(&mut played.ctx, 0);
+    wait_for_log(&mut played, &mut writers, &out, "at: kept\n");
+    writer.write_all(b"later\n").unwrap();
+    wait_for_log(&mut played, &mut writers, &out, "at: kept\nat: later\n");
+    assert!(writers.found.is_empty());
 }
 
 #[test]
