@@ -11,6 +11,7 @@ mod dist;
 mod docs;
 mod engines;
 mod examples;
+mod faults;
 mod generate;
 mod http;
 mod layers;
@@ -45,6 +46,7 @@ cargo xtask <task>
   engines [docker] [podman] [kubernetes] [trixie]  what `export` writes, built and run by real engines (root; tests/engines)
   dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
   sim [--seed N] [--steps M]           a long run of the simulation of the daemon
+  faults [--part P] [--call C] [--error E] [--phase P] [--all] [--seed N] [--jobs N] [--record]   system calls that fail: docs/fault-matrix.md
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
 
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         "static" => static_build::run(&words),
         "engines" => engines::run(&words),
         "dist" => dist::run(&words),
+        "faults" => faults::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {
