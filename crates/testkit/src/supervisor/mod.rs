@@ -37,8 +37,8 @@ use crate::home::Cmd;
 use crate::output::{Output, code_of, plain};
 
 pub use calls::{call_name, call_number};
-pub use parts::Part;
 use parts::Known;
+pub use parts::Part;
 
 /// Calls that are never trapped: the kernel cannot refuse them, or libraries treat an error as a bug
 /// of the program (`futex`).
