@@ -250,7 +250,7 @@ fn version_7_works_and_differs_only_as_listed_as_module() {
     differs_as_listed(installed_pm2(), "mjs", "7.0.4");
 }
 
-/// Runs the calls on npm's daemon. npm's `set` sometimes never calls back; such a session is
+/// Runs the calls on npm's daemon. Some of its calls, as `set`, sometimes never call back; such a session is
 /// discarded and repeated.
 fn calls_of_npm(pm2: &Path) -> Session {
     let session = || {
