@@ -250,8 +250,8 @@ fn version_7_works_and_differs_only_as_listed_as_module() {
     differs_as_listed(installed_pm2(), "mjs", "7.0.4");
 }
 
-/// Runs the calls on npm's daemon. Some of its calls, as `set`, sometimes never call back; such a session is
-/// discarded and repeated.
+/// Runs the calls on npm's daemon. Some calls, for example `set`, sometimes never call back. Such a
+/// session is discarded and repeated.
 fn calls_of_npm(pm2: &Path) -> Session {
     let session = || {
         let home = Home::new(Subject::Pm2(pm2.to_owned()));
