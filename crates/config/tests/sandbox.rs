@@ -53,7 +53,7 @@ fn mistakes_name_the_key_and_what_was_meant() {
     project.file("server.py", "");
     for (value, expected) in [
         (json!("wbe"), "did you mean \"web\""),
-        (json!(1), "expected \"web\", \"strict\" or a table"),
+        (json!(1), "expected \"web\" or \"strict\""),
         (json!({"profile": "strikt"}), "unknown profile \"strikt\", did you mean \"strict\""),
         (json!({"read_only_path": "x"}), "unknown key `read_only_path`, did you mean `read_only_paths`"),
         (json!({"protect_system": "strict"}), "did you mean \"read_only\""),
