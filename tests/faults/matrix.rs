@@ -13,10 +13,10 @@ use crate::cell::{self, Verdict};
 use crate::stage::Stage;
 use crate::table::{self, Cell};
 
-/// A normal run takes one cell of so many, and other cells each day.
+/// A share is one cell of so many, and other cells each day.
 const SHARE: u64 = 10;
 
-/// Most cells of a part in a normal run, in addition to those that were red once. The budget of the
+/// Most cells of a part in a share, in addition to those that were red once. The budget of the
 /// whole run is 90 s of processor time.
 const MOST: usize = 10;
 

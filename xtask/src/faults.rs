@@ -18,6 +18,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             "soak",
             "--no-capture",
             "--no-fail-fast",
+            "--run-ignored",
+            "all",
             "--locked",
             "--package",
             "ostler",
@@ -34,6 +36,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             "faults",
             "--",
             "--nocapture",
+            "--include-ignored",
             "--test-threads=1",
         ]),
     };
