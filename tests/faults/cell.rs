@@ -63,7 +63,7 @@ fn with_apps(cell: &Cell, stage: &mut Option<Stage>) -> Result<u64, String> {
     Ok(failed)
 }
 
-/// What the commands of a cell reported.
+/// Reports of the commands of a cell.
 #[derive(Debug, Default)]
 struct Actions {
     /// A restart succeeded.

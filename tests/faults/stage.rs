@@ -56,8 +56,8 @@ impl Stage {
         Self { home, supervisor: Supervisor::start(), port: 0, dashboard: None, part, pids: BTreeSet::new(), logs }
     }
 
-    /// Creates a home with running apps: a program whose log is a file, one whose lines pass through
-    /// the daemon, one that the cells restart.
+    /// Creates a home with three running apps. The log of the first is a file, the lines of the second
+    /// pass through the daemon, and the cells restart the third.
     pub(crate) fn with_apps(part: Part) -> Result<Self, String> {
         let mut stage = Self::empty(part);
         stage.port = free_port();

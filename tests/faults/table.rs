@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use ostler_testkit::{CallFault, Part, Pattern, call_number};
 use rustix::io::Errno;
 
-/// Errors, with the calls that each makes fail. `EINTR` and `EAGAIN` for ever are not a kernel's behaviour: a signal
-/// interrupts a call once, and a shortage that is reported as temporary ends. So every second
-/// call fails with them, and a part that retries succeeds.
+/// Errors, with the calls that each makes fail. A kernel never repeats `EINTR` and `EAGAIN` without
+/// end: a signal interrupts a call once, and a shortage that is reported as temporary ends. So every
+/// second call fails with them, and a part that retries succeeds.
 pub(crate) const ERRORS: [(&str, Errno, Pattern); 8] = [
     ("ENOSYS", Errno::NOSYS, Pattern::Always),
     ("EPERM", Errno::PERM, Pattern::Always),
