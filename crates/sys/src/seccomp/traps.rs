@@ -45,7 +45,7 @@ pub fn trap_own_calls(except: &[i64]) -> Result<OwnedFd, Errno> {
     }
     // Linux before 5.19 does not have the flag.
     let number = filter.install(WAIT_KILLABLE).or_else(|_| filter.install(0))?;
-    // SAFETY: the call above created the descriptor, and nothing else owns it.
+    // SAFETY: the call above created the descriptor, and it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

@@ -242,7 +242,7 @@ fn respond(state: &Mutex<State>, mut wake: File) {
 
 /// Answers the calls that wait. Returns false if no process is left.
 fn serve(listener: &CallListener, state: &Mutex<State>, known: &mut Known) -> bool {
-    // Other listeners have their turn after some calls.
+    // After these calls, other listeners are served.
     for _ in 0..64 {
         let call = match listener.receive_syscall() {
             Ok(Some(call)) => call,
@@ -265,7 +265,7 @@ impl State {
         *self.seen.entry((part, call)).or_default() += 1;
         let Some(fault) = self.fault.filter(|fault| fault.part == part && fault.call == call) else { return Answer::Continue };
         self.matched += 1;
-        if fault.pattern == Pattern::Alternating && self.matched % 2 == 0 {
+        if fault.pattern == Pattern::Alternating && self.matched.is_multiple_of(2) {
             return Answer::Continue;
         }
         self.failed += 1;

@@ -87,7 +87,7 @@ impl Known {
         };
         match call.number {
             libc::SYS_execve | libc::SYS_execveat => {
-                // Whatever the thread is after the call, it is looked up again.
+                // The call may change the part of the thread, so it is looked up again.
                 self.threads.retain(|_, other| other.pid != thread.pid);
                 let was_running = thread.part == Some(Part::Child) || self.running.remove(&thread.pid).unwrap_or(false);
                 return thread.part.filter(|_| was_running);

@@ -140,8 +140,8 @@ fn next_daemon(played: &TestContext, former: &LogWriters) -> (LogWriters, OwnedF
     (writers, notes.unwrap())
 }
 
-/// Threads, descriptors or memory were short when the next daemon started. The app's lines must not
-/// stay in the pipe for ever.
+/// Threads, descriptors or memory were short when the next daemon started. The app's lines must
+/// not remain in the pipe.
 #[test]
 fn writer_that_cannot_be_taken_over_is_tried_again() {
     let (mut played, id, out) = instance(true);
