@@ -1,5 +1,7 @@
 //! Checks of the parser of an app's page for any bytes; see [`crate::fuzz`].
 
+use std::collections::HashSet;
+
 use super::page::{Family, FamilyKind, FamilyValue, MOST_SERIES, Page, page};
 
 /// Checks a page of Prometheus' text format: it is bounded, and its samples can be written and read
@@ -10,6 +12,14 @@ pub fn prometheus_page(bytes: &[u8]) {
     assert!(read.families.len() <= 1000 && read.left_out <= text.lines().count());
     let samples: usize = read.families.iter().map(|family| family.series.len()).sum();
     assert!(samples <= MOST_SERIES && read.size() <= 3 * MOST_SERIES, "{samples} series");
+    // A type after its samples splits them; the written page has no such order.
+    let names: HashSet<&str> = read.families.iter().map(|family| &*family.name).collect();
+    let is_part = |name: &str| {
+        ["_bucket", "_sum", "_count", "_total"].iter().filter_map(|end| name.strip_suffix(end)).any(|base| names.contains(base))
+    };
+    if names.iter().any(|name| is_part(name)) {
+        return;
+    }
     let written = written(&read);
     let again = page(&written);
     assert_eq!(again.left_out, 0, "{written}");
