@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn names_are_read_from_values() {
         let file = json!({
-            "apps": [{ "name": "api", "env_production": {}, "env_policy": "clean" }, { "script": "./work/mailer.js" }],
+            "apps": [{ "name": "api", "env_production": {}, "env_policy": "clean" }, { "script": "./src/mailer.js" }],
             "jobs": { "backup": {} },
             "deploy": { "production": {} },
         });
